@@ -1,0 +1,52 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dataplane is what the agent knows of the ways to program a kernel:
+// one small interface, implemented once for each mode. A dataplane renders
+// rules.Desired and decides nothing about Service semantics.
+package dataplane
+
+import (
+	"context"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Dataplane programs a node's kernel. It owns what it makes by name and never
+// touches anything else. It is used by one goroutine at a time.
+type Dataplane interface {
+	// Mode is the mode that the dataplane implements.
+	Mode() v1alpha1.ProxyMode
+
+	// Probe says whether this kernel can run the mode; the error says what is
+	// missing. It leaves nothing behind.
+	Probe(ctx context.Context) error
+
+	// Sync reads what the kernel holds and makes it equal to desired, by diff:
+	// what is right already is adopted and not touched. It keeps no reference to
+	// the maps of desired.
+	Sync(ctx context.Context, desired rules.Desired) (Stats, error)
+
+	// Apply changes the kernel by a delta, on top of what Sync and Apply have
+	// programmed before. Its cost is proportional to the delta. After an error
+	// the kernel's state is unknown and the caller must call Sync.
+	Apply(ctx context.Context, delta rules.Delta) (Stats, error)
+
+	// Cleanup removes everything the dataplane ever made in this kernel.
+	Cleanup(ctx context.Context) error
+
+	// Close frees the handle and leaves the kernel as it is.
+	Close() error
+}
+
+// Stats is what a Sync or an Apply did.
+type Stats struct {
+	// Operations is the number of objects (elements, rules, chains, ...) that
+	// were added or deleted. 0 after a Sync: the kernel was right already.
+	Operations int
+
+	// Repaired is the part of Operations that undid what somebody else had done
+	// since the last Sync or Apply; it counts only after the first Sync.
+	Repaired int
+}

@@ -1,0 +1,226 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// ProxyMode names a dataplane.
+//
+// +kubebuilder:validation:Enum=Auto;IPVS;NFTables;IPTables;Userspace
+type ProxyMode string
+
+// The modes.
+const (
+	ModeAuto      ProxyMode = "Auto"
+	ModeIPVS      ProxyMode = "IPVS"
+	ModeNFTables  ProxyMode = "NFTables"
+	ModeIPTables  ProxyMode = "IPTables"
+	ModeUserspace ProxyMode = "Userspace"
+)
+
+// IPVSOptions are the parameters of the IPVS mode, see ipvsadm(8).
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.schedulerFlags) || self.schedulerFlags.all(f, f.startsWith(self.scheduler + '-'))",message="`schedulerFlags` must belong to `scheduler`: sh-port and sh-fallback to sh, mh-port and mh-fallback to mh",fieldPath=.schedulerFlags
+type IPVSOptions struct {
+	// scheduler is the IPVS scheduling algorithm of every virtual server:
+	// rr (round robin), wrr (weighted rr), lc (least connections), wlc (weighted
+	// lc), lblc and lblcr (locality-based lc, the latter with replication),
+	// sh (source hashing), dh (destination hashing), sed (shortest expected
+	// delay), nq (never queue), mh (Maglev hashing), fo (weighted fail-over),
+	// ovf (weighted overflow).
+	// +kubebuilder:validation:Enum=rr;wrr;lc;wlc;lblc;lblcr;sh;dh;sed;nq;mh;fo;ovf
+	// +kubebuilder:default=rr
+	// +optional
+	Scheduler string `json:"scheduler,omitempty"`
+
+	// schedulerFlags are flags of the scheduler: sh-port and mh-port hash the
+	// source port too, sh-fallback and mh-fallback skip unusable endpoints.
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=sh-port;sh-fallback;mh-port;mh-fallback
+	// +listType=set
+	// +optional
+	SchedulerFlags []string `json:"schedulerFlags,omitempty"`
+
+	// strictARP sets arp_ignore=1 and arp_announce=2, so that the node does not
+	// answer ARP for the virtual addresses. MetalLB in layer 2 mode needs it.
+	// +kubebuilder:default=false
+	// +optional
+	StrictARP *bool `json:"strictARP,omitempty"`
+
+	// excludeCIDRs are ranges whose virtual servers belong to somebody else
+	// and are never touched.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="each of `excludeCIDRs` must be a CIDR such as 192.0.2.0/24 or 2001:db8::/64"
+	// +listType=set
+	// +optional
+	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
+
+	// tcpTimeoutSeconds is the idle timeout of TCP connections; 0 keeps the kernel's.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	TCPTimeoutSeconds int32 `json:"tcpTimeoutSeconds,omitempty"`
+
+	// tcpFinTimeoutSeconds is the timeout of TCP connections after a FIN; 0 keeps the kernel's.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	TCPFinTimeoutSeconds int32 `json:"tcpFinTimeoutSeconds,omitempty"`
+
+	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	UDPTimeoutSeconds int32 `json:"udpTimeoutSeconds,omitempty"`
+}
+
+// AffinityPolicy says whose session affinity counts.
+//
+// +kubebuilder:validation:Enum=FromService;ClientIP
+type AffinityPolicy string
+
+// The affinity policies.
+const (
+	// AffinityFromService obeys each Service's own sessionAffinity.
+	AffinityFromService AffinityPolicy = "FromService"
+	// AffinityClientIP forces client affinity for every Service.
+	AffinityClientIP AffinityPolicy = "ClientIP"
+)
+
+// SessionAffinityOptions say whether clients stick to an endpoint.
+type SessionAffinityOptions struct {
+	// policy is FromService (each Service's sessionAffinity counts) or ClientIP
+	// (every Service gets client affinity).
+	// +kubebuilder:default=FromService
+	// +optional
+	Policy AffinityPolicy `json:"policy,omitempty"`
+
+	// timeoutSeconds is the affinity timeout of Services that name none.
+	// +kubebuilder:default=10800
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	// +optional
+	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+}
+
+// Words that nodePort.addresses takes besides CIDRs.
+const (
+	// NodePortPrimary stands for the node's own addresses as its Node object names them.
+	NodePortPrimary = "Primary"
+	// NodePortAll stands for every local address but loopback.
+	NodePortAll = "All"
+	// NodePortLocalhost stands for 127.0.0.1 (TCP over IPv4 only).
+	NodePortLocalhost = "Localhost"
+)
+
+// NodePortOptions say on which addresses node ports answer.
+type NodePortOptions struct {
+	// addresses are Primary (the addresses of the Node object), All (every local
+	// address but loopback), Localhost (127.0.0.1, TCP), or CIDRs of local
+	// addresses.
+	// +kubebuilder:default={"Primary"}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:XValidation:rule="self.all(a, a in ['Primary', 'All', 'Localhost'] || isCIDR(a))",message="each of `addresses` must be Primary, All, Localhost, or a CIDR such as 192.0.2.0/24"
+	// +listType=set
+	// +optional
+	Addresses []string `json:"addresses,omitempty"`
+}
+
+// MasqueradeOptions say which traffic gets the node's address as its source.
+type MasqueradeOptions struct {
+	// all masquerades also what Pods of this node send to a ClusterIP.
+	// +kubebuilder:default=false
+	// +optional
+	All *bool `json:"all,omitempty"`
+}
+
+// LocalTrafficDetection says how a node recognises traffic of its own Pods.
+//
+// +kubebuilder:validation:Enum=NodeCIDR;ClusterCIDR;BridgeInterface;InterfaceNamePrefix
+type LocalTrafficDetection string
+
+// The ways to recognise local traffic.
+const (
+	DetectNodeCIDR            LocalTrafficDetection = "NodeCIDR"
+	DetectClusterCIDR         LocalTrafficDetection = "ClusterCIDR"
+	DetectBridgeInterface     LocalTrafficDetection = "BridgeInterface"
+	DetectInterfaceNamePrefix LocalTrafficDetection = "InterfaceNamePrefix"
+)
+
+// LocalTrafficOptions say how a node recognises traffic of its own Pods.
+//
+// +kubebuilder:validation:XValidation:rule="(self.detect == 'ClusterCIDR') == (has(self.clusterCIDRs) && size(self.clusterCIDRs) > 0)",message="`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",fieldPath=.clusterCIDRs
+// +kubebuilder:validation:XValidation:rule="(self.detect in ['BridgeInterface', 'InterfaceNamePrefix']) == (has(self.interface) && self.interface != '')",message="`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",fieldPath=.interface
+type LocalTrafficOptions struct {
+	// detect is NodeCIDR (sources in the node's Pod CIDRs), ClusterCIDR (sources
+	// in `clusterCIDRs`), BridgeInterface (arriving through the bridge `interface`)
+	// or InterfaceNamePrefix (arriving through a link whose name starts with
+	// `interface`).
+	// +kubebuilder:default=NodeCIDR
+	// +optional
+	Detect LocalTrafficDetection `json:"detect,omitempty"`
+
+	// clusterCIDRs are the cluster's Pod ranges, for `detect: ClusterCIDR`.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="each of `clusterCIDRs` must be a CIDR such as 10.244.0.0/16"
+	// +listType=set
+	// +optional
+	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
+
+	// interface is a link's name or the prefix of one, see `detect`. The kernel
+	// allows 15 characters.
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[^/\s]*$`
+	// +optional
+	Interface string `json:"interface,omitempty"`
+}
+
+// ConntrackOptions are the parameters of connection tracking, those of
+// kube-proxy's linux.conntrack. An absent field leaves the kernel as it is.
+type ConntrackOptions struct {
+	// maxPerCore is the number of tracked connections per CPU core; the limit is
+	// only ever raised.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1048576
+	// +optional
+	MaxPerCore *int32 `json:"maxPerCore,omitempty"`
+
+	// min is the least number of tracked connections, whatever `maxPerCore` says.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=16777216
+	// +optional
+	Min *int32 `json:"min,omitempty"`
+
+	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	TCPEstablishedTimeoutSeconds *int32 `json:"tcpEstablishedTimeoutSeconds,omitempty"`
+
+	// tcpCloseWaitTimeoutSeconds is how long a half-closed TCP connection is kept.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	TCPCloseWaitTimeoutSeconds *int32 `json:"tcpCloseWaitTimeoutSeconds,omitempty"`
+
+	// tcpBeLiberal makes the kernel mark only packets outside of the window as
+	// invalid when they are resets.
+	// +optional
+	TCPBeLiberal *bool `json:"tcpBeLiberal,omitempty"`
+
+	// udpTimeoutSeconds is how long an unanswered UDP flow is kept.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	UDPTimeoutSeconds *int32 `json:"udpTimeoutSeconds,omitempty"`
+
+	// udpStreamTimeoutSeconds is how long an answered UDP flow is kept.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2678400
+	// +optional
+	UDPStreamTimeoutSeconds *int32 `json:"udpStreamTimeoutSeconds,omitempty"`
+}

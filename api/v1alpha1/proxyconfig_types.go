@@ -1,0 +1,167 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ProxyConfig is the policy of the service proxy for a set of nodes: which mode
+// programs the kernel, with which parameters.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=pxc,categories=fairlead
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
+// +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`,priority=1
+// +kubebuilder:printcolumn:name="Selected",type=integer,JSONPath=`.status.nodes.selected`
+// +kubebuilder:printcolumn:name="Programmed",type=integer,JSONPath=`.status.nodes.programmed`
+// +kubebuilder:printcolumn:name="Failing",type=integer,JSONPath=`.status.nodes.failing`
+// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type ProxyConfig struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the policy.
+	// +required
+	Spec ProxyConfigSpec `json:"spec,omitzero"`
+
+	// status is what the nodes report about the policy.
+	// +kubebuilder:default={conditions: {{type: "Accepted", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Available", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Progressing", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Degraded", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +optional
+	Status ProxyConfigStatus `json:"status,omitzero"`
+}
+
+// ProxyConfigList is a list of ProxyConfigs.
+//
+// +kubebuilder:object:root=true
+type ProxyConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the ProxyConfigs.
+	Items []ProxyConfig `json:"items"`
+}
+
+// ProxyConfigSpec is the policy that a person writes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || !self.fallbackModes.exists(m, m == 'Auto')",message="`fallbackModes` must not contain Auto: list the modes to try, e.g. [NFTables, IPTables]",fieldPath=.fallbackModes
+// +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || !self.fallbackModes.exists(m, m == self.mode)",message="`fallbackModes` must not repeat `mode`: remove it from the list",fieldPath=.fallbackModes
+// +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || size(self.fallbackModes) == 0 || self.mode != 'Auto'",message="`fallbackModes` has no meaning with `mode: Auto`, which picks a mode by itself: remove it, or name a mode",fieldPath=.fallbackModes
+// +kubebuilder:validation:XValidation:rule="!has(self.ipvs) || self.mode == 'IPVS' || self.mode == 'Auto' || (has(self.fallbackModes) && self.fallbackModes.exists(m, m == 'IPVS'))",message="`ipvs` has no effect in this mode: remove it, set `mode: IPVS`, or add IPVS to `fallbackModes`",fieldPath=.ipvs
+type ProxyConfigSpec struct {
+	// nodeSelector selects the nodes of this policy by their labels. Empty
+	// selects every node. Where several ProxyConfigs select a node, the highest
+	// `priority` wins, then the oldest object.
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+
+	// priority decides between several ProxyConfigs that select the same node:
+	// the highest wins.
+	// +kubebuilder:default=0
+	// +kubebuilder:validation:Minimum=-1000000
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	Priority *int32 `json:"priority,omitempty"`
+
+	// mode is the dataplane that programs the nodes' kernels. Auto takes the
+	// first that the node can run of NFTables, IPVS, IPTables.
+	// +kubebuilder:default=Auto
+	// +optional
+	Mode ProxyMode `json:"mode,omitempty"`
+
+	// fallbackModes are tried in order on a node whose kernel cannot run `mode`.
+	// Empty: such a node reports it and changes nothing.
+	// +kubebuilder:validation:MaxItems=3
+	// +listType=set
+	// +optional
+	FallbackModes []ProxyMode `json:"fallbackModes,omitempty"`
+
+	// ipvs holds the parameters of the IPVS mode.
+	// +optional
+	IPVS *IPVSOptions `json:"ipvs,omitempty"`
+
+	// sessionAffinity says whether clients stick to the endpoint they met first.
+	// +kubebuilder:default={}
+	// +optional
+	SessionAffinity SessionAffinityOptions `json:"sessionAffinity,omitzero"`
+
+	// nodePort says on which of a node's addresses node ports answer.
+	// +kubebuilder:default={}
+	// +optional
+	NodePort NodePortOptions `json:"nodePort,omitzero"`
+
+	// masquerade says which traffic gets the node's address as its source.
+	// +kubebuilder:default={}
+	// +optional
+	Masquerade MasqueradeOptions `json:"masquerade,omitzero"`
+
+	// localTraffic says how a node recognises traffic of its own Pods.
+	// +kubebuilder:default={}
+	// +optional
+	LocalTraffic LocalTrafficOptions `json:"localTraffic,omitzero"`
+
+	// conntrack holds the parameters of connection tracking.
+	// +optional
+	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
+}
+
+// ProxyConfigStatus is what the nodes report about the policy.
+type ProxyConfigStatus struct {
+	// conditions are Accepted, Available, Progressing and Degraded.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation that this status describes.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// nodes counts the nodes of this policy.
+	// +optional
+	Nodes *NodeCounts `json:"nodes,omitempty"`
+
+	// failingNodes are the first ten nodes (by name) that do not run this policy.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=10
+	// +optional
+	FailingNodes []FailingNode `json:"failingNodes,omitempty"`
+}
+
+// NodeCounts counts the nodes of a policy.
+type NodeCounts struct {
+	// selected is the number of nodes for which this policy is in force.
+	Selected int32 `json:"selected"`
+
+	// programmed is the number of those whose kernel holds the desired rules.
+	Programmed int32 `json:"programmed"`
+
+	// failing is the number of those that reported a failure.
+	Failing int32 `json:"failing"`
+}
+
+// FailingNode is a node that does not run the policy, and why.
+type FailingNode struct {
+	// name is the name of the node.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// reason is the reason of the failing condition.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Reason string `json:"reason,omitempty"`
+
+	// message is the message of the failing condition, at most 256 characters.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Message string `json:"message,omitempty"`
+}

@@ -5,18 +5,49 @@
 // nodes on a bridge behind a router, one client outside, and a namespace per
 // Pod. It touches no link, address, route or sysctl of the host's own
 // namespace.
+//
+//	client ── outside0 [fabric: router] fabric0 (bridge) ──┬── control
+//	                                                       ├── node-1 ── Pods
+//	                                                       ├── node-2 ── Pods
+//	                                                       └── node-3 ── Pods
 package network
 
 import (
-	"context"
-	"errors"
-	"net"
+	"fmt"
 	"net/netip"
 	"sync"
 )
 
-// Node is one machine of the lab: a network namespace with an address on the
-// nodes' network and a range of Pod addresses of its own.
+// DefaultPrefix starts the names of the lab's network namespaces.
+const DefaultPrefix = "fl-"
+
+// The lab's addresses. The nodes' network and the Pod ranges are private, the
+// outside is made of ranges reserved for documentation.
+var (
+	nodesV4   = netip.MustParsePrefix("10.89.0.0/24")
+	nodesV6   = netip.MustParsePrefix("fd00:89::/64")
+	outsideV4 = netip.MustParsePrefix("198.51.100.0/24")
+	outsideV6 = netip.MustParsePrefix("2001:db8:51::/64")
+
+	// ServiceCIDRs are the ranges that the apiserver gives ClusterIPs from.
+	ServiceCIDRs = []netip.Prefix{
+		netip.MustParsePrefix("10.96.0.0/12"),
+		netip.MustParsePrefix("fd00:96::/112"),
+	}
+)
+
+// Host is a machine of the lab: a network namespace and its two addresses.
+type Host struct {
+	// Name is how the lab calls the machine: control, client, or a node's name.
+	Name string
+	// NetNSPath is the file that holds the machine's network namespace.
+	NetNSPath string
+	// IPv4 and IPv6 are the machine's addresses.
+	IPv4, IPv6 netip.Addr
+}
+
+// Node is one node of the lab: a network namespace with an address on the
+// nodes' network and ranges of Pod addresses of its own.
 type Node struct {
 	// Name is the node's name in the cluster, such as node-1.
 	Name string
@@ -28,51 +59,65 @@ type Node struct {
 	PodCIDRv4, PodCIDRv6 netip.Prefix
 }
 
-// PodNet is what AddPod made for one Pod.
-type PodNet struct {
-	// NetNSPath is the file that holds the Pod's network namespace.
-	NetNSPath string
-	// IPv4 and IPv6 are the Pod's addresses.
-	IPv4, IPv6 netip.Addr
+// Host is the node seen as one of the lab's machines.
+func (n Node) Host() Host {
+	return Host{Name: n.Name, NetNSPath: n.NetNSPath, IPv4: n.IPv4, IPv6: n.IPv6}
 }
 
 // Topology is the lab's network. Its methods may be called concurrently.
 type Topology struct {
-	mu sync.Mutex
+	// Control carries the control plane, Client stands for the world outside.
+	Control, Client Host
+	// Nodes are the cluster's machines.
+	Nodes []Node
+
+	prefix string
+	router Host
+
+	mu   sync.Mutex
+	pods map[string]*nodePods // by node name
 }
 
-// AddPod makes the namespace fl-pod-<id>, and connects it to the node. Calling
-// it again for the same node and id returns the same answer.
-func (t *Topology) AddPod(node Node, id string) (PodNet, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return PodNet{}, errors.New("not built yet")
+// New plans a network of the given number of nodes (1 to 80). The names of its
+// namespaces start with prefix, usually DefaultPrefix; networks with different
+// prefixes do not meet.
+func New(prefix string, nodes int) *Topology {
+	t := &Topology{
+		prefix:  prefix,
+		router:  newHost(prefix, "fabric", nodesV4, nodesV6, 1),
+		Control: newHost(prefix, "control", nodesV4, nodesV6, 10),
+		Client:  newHost(prefix, "client", outsideV4, outsideV6, 10),
+		pods:    map[string]*nodePods{},
+	}
+	for i := 1; i <= nodes; i++ {
+		name := fmt.Sprintf("node-%d", i)
+		host := newHost(prefix, name, nodesV4, nodesV6, 10+i)
+		node := Node{
+			Name: name, NetNSPath: host.NetNSPath, IPv4: host.IPv4, IPv6: host.IPv6,
+			PodCIDRv4: netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i)),
+			PodCIDRv6: netip.MustParsePrefix(fmt.Sprintf("fd00:244:%d::/64", i)),
+		}
+		t.Nodes = append(t.Nodes, node)
+		t.pods[name] = newNodePods()
+	}
+	return t
 }
 
-// DelPod undoes AddPod. A Pod that is not there is no error.
-func (t *Topology) DelPod(node Node, id string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return errors.New("not built yet")
-}
-
-// Do runs fn on an OS thread that is inside the network namespace held by the
-// file netnsPath. fn must not start goroutines that rely on the namespace:
-// they would run outside of it. Processes that fn starts are inside.
-func Do(netnsPath string, fn func() error) error {
-	return errors.New("not built yet")
-}
-
-// DialContext returns a dial function, fit for http.Transport and rest.Config,
-// whose connections start in the network namespace held by netnsPath.
-func DialContext(netnsPath string) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(context.Context, string, string) (net.Conn, error) {
-		return nil, errors.New("not built yet")
+func newHost(prefix, name string, v4, v6 netip.Prefix, number int) Host {
+	return Host{
+		Name: name, NetNSPath: pathOf(prefix + name),
+		IPv4: numbered(v4, number), IPv6: numbered(v6, number),
 	}
 }
 
-// Listen opens a listening TCP socket inside the network namespace held by
-// netnsPath. Accepting from it works from any thread.
-func Listen(netnsPath, address string) (net.Listener, error) {
-	return nil, errors.New("not built yet")
+// numbered is the address of a host in a range. Its last part reads the same in
+// both families: 10.89.0.11 and fd00:89::11.
+func numbered(cidr netip.Prefix, number int) netip.Addr {
+	base := cidr.Addr()
+	if base.Is4() {
+		b := base.As4()
+		b[3] += byte(number)
+		return netip.AddrFrom4(b)
+	}
+	return netip.MustParseAddr(fmt.Sprintf("%s%d", base, number))
 }

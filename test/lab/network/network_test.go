@@ -1,0 +1,252 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package network
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
+)
+
+// build makes a network of its own beside a lab that may be running.
+func build(t *testing.T) *Topology {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	topology := New(fmt.Sprintf("flt-%d-", os.Getpid()), 3)
+	t.Cleanup(func() {
+		if err := topology.Teardown(); err != nil {
+			t.Errorf("teardown: %v", err)
+		}
+	})
+	if err := topology.Build(); err != nil {
+		t.Fatal(err)
+	}
+	return topology
+}
+
+// greet answers every connection to port 80 of a namespace with the address
+// that it came from.
+func greet(t *testing.T, netnsPath string) {
+	t.Helper()
+	listener, err := Listen(netnsPath, "[::]:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, netip.MustParseAddrPort(conn.RemoteAddr().String()).Addr().Unmap().String())
+			conn.Close()
+		}
+	}()
+}
+
+// seenFrom connects from a namespace to an address and returns the source
+// address that the other side saw.
+func seenFrom(netnsPath string, to netip.Addr) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := DialContext(netnsPath)(ctx, "tcp", net.JoinHostPort(to.String(), "80"))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+func TestEveryoneReachesEveryone(t *testing.T) {
+	topology := build(t)
+	type place struct {
+		netns  string
+		v4, v6 netip.Addr
+	}
+	places := map[string]place{}
+	for _, host := range topology.Hosts() {
+		places[host.Name] = place{host.NetNSPath, host.IPv4, host.IPv6}
+	}
+	for i, node := range []Node{topology.Nodes[0], topology.Nodes[0], topology.Nodes[2]} {
+		pod, err := topology.AddPod(node, fmt.Sprint("p", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		places[fmt.Sprintf("Pod %d on %s", i, node.Name)] = place{pod.NetNSPath, pod.IPv4, pod.IPv6}
+	}
+	for _, place := range places {
+		greet(t, place.netns)
+	}
+	for fromName, from := range places {
+		for toName, to := range places {
+			if fromName == toName {
+				continue
+			}
+			for _, pair := range [][2]netip.Addr{{from.v4, to.v4}, {from.v6, to.v6}} {
+				got, err := seenFrom(from.netns, pair[1])
+				if err != nil {
+					t.Errorf("%s to %s: %v", fromName, toName, err)
+					continue
+				}
+				if got != pair[0].String() {
+					t.Errorf("%s to %s came from %s, want %s", fromName, toName, got, pair[0])
+				}
+			}
+		}
+	}
+}
+
+func TestPodsComeAndGo(t *testing.T) {
+	topology := build(t)
+	node := topology.Nodes[1]
+	first, err := topology.AddPod(node, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := PodNet{
+		NetNSPath: topology.PodNetNS("a"),
+		IPv4:      netip.MustParseAddr("10.244.2.2"), IPv6: netip.MustParseAddr("fd00:244:2::2"),
+	}
+	if diff := cmp.Diff(want, first, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("first Pod (-want +got):\n%s", diff)
+	}
+	again, err := topology.AddPod(node, "a")
+	if err != nil || again != first {
+		t.Errorf("AddPod again: %v, %v, want %v", again, err, first)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := topology.DelPod(node, "a"); err != nil {
+			t.Error(err)
+		}
+	}
+	if links := linksOf(t, node.NetNSPath); len(links) != 2 {
+		t.Errorf("links of the node after the Pod: %v, want lo and eth0", links)
+	}
+	next, err := topology.AddPod(node, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.IPv4 == first.IPv4 {
+		t.Errorf("address %s of the deleted Pod is given to the next", next.IPv4)
+	}
+}
+
+func TestPodAddressesRunOut(t *testing.T) {
+	pods := newNodePods()
+	for i := range lastPod - firstPod + 1 {
+		if _, err := pods.reserve(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if number, err := pods.reserve("more"); err == nil {
+		t.Fatalf("got number %d, want an error", number)
+	}
+	pods.release("7")
+	if number, err := pods.reserve("more"); err != nil || number != firstPod+7 {
+		t.Errorf("got %d, %v, want the released number %d", number, err, firstPod+7)
+	}
+}
+
+func TestTeardownLeavesNothing(t *testing.T) {
+	before := traces(t)
+	topology := build(t)
+	if _, err := topology.AddPod(topology.Nodes[0], "left"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.Links, traces(t).Links); diff != "" {
+		t.Errorf("links of the host changed (-before +after):\n%s", diff)
+	}
+	// Another Topology of the same name: a later process that cleans up.
+	if err := New(topology.prefix, 3).Teardown(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := Names(topology.prefix)
+	if err != nil || len(names) > 0 {
+		t.Errorf("namespaces left: %v, %v", names, err)
+	}
+	if diff := cmp.Diff(before, traces(t)); diff != "" {
+		t.Errorf("traces left on the host (-before +after):\n%s", diff)
+	}
+}
+
+func TestDoComesBack(t *testing.T) {
+	topology := build(t)
+	home, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inside string
+	err = Do(topology.Client.NetNSPath, func() (err error) {
+		inside, err = os.Readlink("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil || inside == home {
+		t.Errorf("inside %s, outside %s, %v", inside, home, err)
+	}
+	for range 50 { // whichever thread the runtime picks
+		done := make(chan string)
+		go func() {
+			link, _ := os.Readlink("/proc/thread-self/ns/net")
+			done <- link
+		}()
+		if link := <-done; link != home {
+			t.Fatalf("a goroutine runs in %s, want %s", link, home)
+		}
+	}
+	if err := Do(topology.Client.NetNSPath+"-none", func() error { return nil }); err == nil {
+		t.Error("no error for a namespace that does not exist")
+	}
+}
+
+func TestDialRefusesNames(t *testing.T) {
+	if _, err := DialContext("/nowhere")(context.Background(), "tcp", "localhost:80"); err == nil {
+		t.Error("no error for a host name")
+	}
+}
+
+type hostTraces struct {
+	Links  []string
+	Routes int
+}
+
+// traces is what the lab must not change in the host's namespace.
+func traces(t *testing.T) hostTraces {
+	t.Helper()
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hostTraces{Links: linksOf(t, "/proc/self/ns/net"), Routes: len(routes)}
+}
+
+func linksOf(t *testing.T, netnsPath string) []string {
+	t.Helper()
+	space, err := open(netnsPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.close()
+	links, err := space.handle.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, link := range links {
+		names = append(names, link.Attrs().Name)
+	}
+	return names
+}

@@ -1,0 +1,203 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fake is a Dataplane in memory, for tests of what uses dataplanes. It
+// holds the rules that a kernel would hold, lets a test change them behind the
+// agent's back, and fails when told to.
+package fake
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Method names a method of the Dataplane.
+type Method string
+
+// The methods that are recorded and that can be made to fail.
+const (
+	Probe   Method = "Probe"
+	Sync    Method = "Sync"
+	Apply   Method = "Apply"
+	Cleanup Method = "Cleanup"
+	Close   Method = "Close"
+)
+
+// ErrNotSynced is what Apply returns when no Sync has succeeded since New or
+// since the last error: a caller that gets it broke the interface's contract.
+var ErrNotSynced = errors.New("fake: Apply without a successful Sync before")
+
+// Call is a call that the Dataplane has answered.
+type Call struct {
+	Method Method
+	Stats  dataplane.Stats
+	Err    error
+}
+
+// Dataplane implements dataplane.Dataplane. All methods may be used while the
+// agent uses it.
+type Dataplane struct {
+	mode v1alpha1.ProxyMode
+
+	mu     sync.Mutex
+	kernel rules.Desired // what the pretended kernel holds
+	last   rules.Desired // what Sync and Apply have programmed
+	synced bool          // a Sync succeeded and nothing has failed since
+	ever   bool          // a Sync succeeded at some time: drift counts as repaired
+	errs   map[Method][]error
+	calls  []Call
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// New returns a Dataplane of the mode with an empty kernel.
+func New(mode v1alpha1.ProxyMode) *Dataplane {
+	return &Dataplane{
+		mode:   mode,
+		kernel: rules.NewDesired(),
+		last:   rules.NewDesired(),
+		errs:   map[Method][]error{},
+	}
+}
+
+// Mode returns the mode given to New.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return d.mode }
+
+// Probe succeeds unless told to fail.
+func (d *Dataplane) Probe(ctx context.Context) error {
+	_, err := d.call(ctx, Probe, func() (dataplane.Stats, error) { return dataplane.Stats{}, nil })
+	return err
+}
+
+// Sync makes the kernel equal to desired.
+func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+	return d.call(ctx, Sync, func() (dataplane.Stats, error) {
+		var stats dataplane.Stats
+		if d.ever {
+			drift := rules.Diff(d.kernel, d.last)
+			stats.Repaired = size(&drift)
+		}
+		delta := rules.Diff(d.kernel, desired)
+		stats.Operations = max(size(&delta), stats.Repaired)
+		d.kernel, d.last = clone(desired), clone(desired)
+		d.synced, d.ever = true, true
+		return stats, nil
+	})
+}
+
+// Apply changes the kernel by a delta.
+func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+	return d.call(ctx, Apply, func() (dataplane.Stats, error) {
+		if !d.synced {
+			return dataplane.Stats{}, ErrNotSynced
+		}
+		delta.Apply(&d.kernel)
+		delta.Apply(&d.last)
+		return dataplane.Stats{Operations: size(&delta)}, nil
+	})
+}
+
+// Cleanup empties the kernel.
+func (d *Dataplane) Cleanup(ctx context.Context) error {
+	_, err := d.call(ctx, Cleanup, func() (dataplane.Stats, error) {
+		d.kernel, d.last = rules.NewDesired(), rules.NewDesired()
+		d.synced, d.ever = false, false
+		return dataplane.Stats{}, nil
+	})
+	return err
+}
+
+// Close leaves the kernel as it is.
+func (d *Dataplane) Close() error {
+	_, err := d.call(context.Background(), Close, func() (dataplane.Stats, error) { return dataplane.Stats{}, nil })
+	return err
+}
+
+// Fail makes the next calls of a method return these errors, one each. A nil
+// error lets a call through.
+func (d *Dataplane) Fail(m Method, errs ...error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.errs[m] = append(d.errs[m], errs...)
+}
+
+// Drift changes the kernel behind the agent's back.
+func (d *Dataplane) Drift(change func(kernel *rules.Desired)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.kernel)
+}
+
+// Kernel returns a copy of what the kernel holds.
+func (d *Dataplane) Kernel() rules.Desired {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return clone(d.kernel)
+}
+
+// Calls returns the calls so far, the oldest first.
+func (d *Dataplane) Calls() []Call {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
+// Count returns how often a method was called.
+func (d *Dataplane) Count(m Method) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, c := range d.calls {
+		if c.Method == m {
+			n++
+		}
+	}
+	return n
+}
+
+// call runs do unless the context has ended or an error is due, and records.
+func (d *Dataplane) call(ctx context.Context, m Method, do func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var stats dataplane.Stats
+	err := ctx.Err()
+	if due := d.errs[m]; err == nil && len(due) > 0 {
+		err, d.errs[m] = due[0], due[1:]
+	}
+	if err == nil {
+		stats, err = do()
+	}
+	if err != nil && (m == Sync || m == Apply) {
+		// As in a real kernel, whose state is unknown then.
+		d.synced = false
+	}
+	d.calls = append(d.calls, Call{Method: m, Stats: stats, Err: err})
+	return stats, err
+}
+
+// clone copies the maps, which the caller of Sync goes on changing.
+func clone(d rules.Desired) rules.Desired {
+	empty := rules.NewDesired()
+	maps.Copy(empty.Frontends, d.Frontends)
+	maps.Copy(empty.ClusterIPs, d.ClusterIPs)
+	maps.Copy(empty.LocalEndpoints, d.LocalEndpoints)
+	empty.Node = d.Node
+	return empty
+}
+
+// size counts the changed objects of a delta.
+func size(d *rules.Delta) int {
+	n := len(d.Frontends) + len(d.ClusterIPs.Added) + len(d.ClusterIPs.Removed) +
+		len(d.LocalEndpoints.Added) + len(d.LocalEndpoints.Removed)
+	if d.Node != nil {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,95 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fake
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+var (
+	one = netip.MustParseAddr("10.96.0.1")
+	two = netip.MustParseAddr("10.96.0.2")
+)
+
+func desired(ips ...netip.Addr) rules.Desired {
+	d := rules.NewDesired()
+	for _, ip := range ips {
+		d.ClusterIPs[ip] = struct{}{}
+	}
+	return d
+}
+
+func addresses(d rules.Desired) []string {
+	var out []string
+	for _, a := range []netip.Addr{one, two} {
+		if _, ok := d.ClusterIPs[a]; ok {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+func TestSyncAndApply(t *testing.T) {
+	ctx, d := context.Background(), New("NFTables")
+	if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, ErrNotSynced) {
+		t.Errorf("Apply before Sync: %v, want ErrNotSynced", err)
+	}
+	stats, err := d.Sync(ctx, desired(one))
+	if diff := cmp.Diff(dataplane.Stats{Operations: 1}, stats); diff != "" || err != nil {
+		t.Errorf("Sync: %v %s", err, diff)
+	}
+	delta := rules.Diff(desired(one), desired(two))
+	stats, err = d.Apply(ctx, delta)
+	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, stats); diff != "" || err != nil {
+		t.Errorf("Apply: %v %s", err, diff)
+	}
+	if diff := cmp.Diff([]string{"10.96.0.2"}, addresses(d.Kernel())); diff != "" {
+		t.Error(diff)
+	}
+	if d.Count(Apply) != 2 || len(d.Calls()) != 3 {
+		t.Errorf("calls: %+v", d.Calls())
+	}
+}
+
+func TestDriftIsRepaired(t *testing.T) {
+	ctx, d := context.Background(), New("NFTables")
+	if _, err := d.Sync(ctx, desired(one)); err != nil {
+		t.Fatal(err)
+	}
+	d.Drift(func(kernel *rules.Desired) { delete(kernel.ClusterIPs, one) })
+	if len(d.Kernel().ClusterIPs) != 0 {
+		t.Error("drift did not reach the kernel")
+	}
+	stats, err := d.Sync(ctx, desired(one))
+	if diff := cmp.Diff(dataplane.Stats{Operations: 1, Repaired: 1}, stats); diff != "" || err != nil {
+		t.Errorf("Sync: %v %s", err, diff)
+	}
+}
+
+func TestFail(t *testing.T) {
+	ctx, d, broken := context.Background(), New("NFTables"), errors.New("broken")
+	if _, err := d.Sync(ctx, desired()); err != nil {
+		t.Fatal(err)
+	}
+	d.Fail(Apply, nil, broken)
+	for i, want := range []error{nil, broken, ErrNotSynced} {
+		if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, want) {
+			t.Errorf("call %d: %v, want %v", i, err, want)
+		}
+	}
+	if _, err := d.Sync(ctx, desired()); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Apply(ctx, rules.Delta{}); err != nil {
+		t.Error(err)
+	}
+}

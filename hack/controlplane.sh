@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes sure that the binaries of a Kubernetes control plane are there and
+# prints the directory that holds them:
+#
+#   hack/controlplane.sh                        all of them
+#   hack/controlplane.sh etcd kube-apiserver    only these
+#
+# They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
+# release downloads, checked against their checksums; the pinned Go modules in
+# test/controlplane, built here (15 minutes on 2 cores, once).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly modules=test/controlplane
+readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl coredns)
+
+say() { echo "controlplane: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The versions are those that the modules require: version MODULE-DIRECTORY PATH
+version() { awk -v path="$2" '$1 == "require" && $2 == path {print $3}' "$modules/$1/go.mod"; }
+kubernetes_version=$(version kubernetes k8s.io/kubernetes)
+etcd_version=$(version etcd go.etcd.io/etcd/server/v3)
+coredns_version=$(version coredns github.com/coredns/coredns)
+readonly kubernetes_version etcd_version coredns_version
+
+case $(uname -m) in
+  x86_64) arch=amd64 ;;
+  aarch64) arch=arm64 ;;
+  *) arch=$(uname -m) ;;
+esac
+
+root=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}
+cache=$root/controlplane-$kubernetes_version
+assets=${KUBEBUILDER_ASSETS:-}
+network=unknown # open or closed, once a download was tried
+
+# ---------------------------------------------------------------- downloads
+
+# fetch URL FILE: one try with a short patience for connecting.
+fetch() {
+  [[ $network == closed ]] && return 1
+  if ! command -v curl >/dev/null; then
+    network=closed
+    say "no curl: building from source instead of downloading"
+    return 1
+  fi
+  if curl -fsSL --connect-timeout 4 --max-time 600 -o "$2" "$1"; then
+    network=open
+    return 0
+  fi
+  if [[ $network == unknown ]]; then
+    network=closed
+    say "$1 cannot be reached: building from source instead of downloading"
+  fi
+  return 1
+}
+
+# verify FILE SUM: the file is what the checksum promises.
+verify() {
+  [[ $2 =~ ^[0-9a-f]{64}$ ]] && echo "$2  $1" | sha256sum --check --status && return 0
+  say "$1 does not match its checksum: not used"
+  return 1
+}
+
+# fetch_tar URL SUMS-URL MEMBER TARGET: one program out of a release archive.
+fetch_tar() {
+  local archive=$work/${1##*/} sum
+  fetch "$2" "$archive.sums" && fetch "$1" "$archive" || return 1
+  sum=$(awk -v name="${1##*/}" '$2 == name || $2 == "*"name || NF == 1 {print $1; exit}' "$archive.sums")
+  verify "$archive" "$sum" && tar -xzf "$archive" -O "$3" >"$4"
+}
+
+# download NAME TARGET
+download() {
+  local url
+  case $1 in
+    etcd)
+      url=https://github.com/etcd-io/etcd/releases/download/$etcd_version
+      fetch_tar "$url/etcd-$etcd_version-linux-$arch.tar.gz" "$url/SHA256SUMS" \
+        "etcd-$etcd_version-linux-$arch/etcd" "$2" ;;
+    coredns)
+      url=https://github.com/coredns/coredns/releases/download/$coredns_version
+      url+=/coredns_${coredns_version#v}_linux_$arch.tgz
+      fetch_tar "$url" "$url.sha256" coredns "$2" ;;
+    *)
+      url=https://dl.k8s.io/release/$kubernetes_version/bin/linux/$arch/$1
+      fetch "$url.sha256" "$2.sum" && fetch "$url" "$2" && verify "$2" "$(<"$2.sum")" ;;
+  esac
+}
+
+# ------------------------------------------------------------------- builds
+
+# build NAME TARGET, with a line now and then: kube-apiserver takes minutes.
+build() {
+  command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
+  local directory package started=$SECONDS ticker status=0
+  local flags="-s -w" major_minor=${kubernetes_version#v}
+  case $1 in
+    etcd | coredns) directory=$modules/$1 package=. ;;
+    *)
+      directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
+      local set="-X k8s.io/component-base/version"
+      flags+=" $set.gitVersion=$kubernetes_version $set.gitTreeState=clean"
+      flags+=" $set.gitMajor=${major_minor%%.*} $set.gitMinor=$(cut -d. -f2 <<<"$major_minor")" ;;
+  esac
+  say "building $1 from its Go module"
+  (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) &
+  ticker=$!
+  (cd "$directory" && CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  ((status == 0)) || die "building $1 failed"
+  say "built $1 in $((SECONDS - started)) s"
+}
+
+# -------------------------------------------------------------------- wanted
+
+# obtain NAME: from elsewhere into the cache, whole or not at all.
+obtain() {
+  local target=$work/$1
+  if download "$1" "$target"; then
+    say "downloaded $1"
+  else
+    build "$1" "$target"
+  fi
+  chmod 755 "$target"
+  mv "$target" "$cache/$1"
+}
+
+wanted=()
+for argument in "$@"; do
+  case $argument in
+    --print) ;; # what it does anyway
+    *)
+      [[ " ${all[*]} " == *" $argument "* ]] || die "unknown binary $argument; known: ${all[*]}"
+      wanted+=("$argument") ;;
+  esac
+done
+((${#wanted[@]})) || wanted=("${all[@]}")
+
+in_assets=() missing=()
+for name in "${wanted[@]}"; do
+  if [[ -n $assets && -x $assets/$name ]]; then
+    in_assets+=("$name")
+  elif [[ ! -x $cache/$name ]]; then
+    missing+=("$name")
+  fi
+done
+if ((${#in_assets[@]} == ${#wanted[@]})); then
+  echo "$assets"
+  exit
+fi
+
+mkdir -p "$cache"
+if ((${#missing[@]})); then
+  # One at a time: who comes second finds everything made.
+  exec {lock}>"$cache/.lock"
+  if ! flock --nonblock "$lock"; then
+    say "waiting for another run that fills $cache"
+    flock "$lock"
+  fi
+  work=$(mktemp -d "$cache/.tmp.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  for name in "${missing[@]}"; do
+    [[ -x $cache/$name ]] || obtain "$name"
+  done
+fi
+
+if ((${#in_assets[@]} == 0)); then
+  echo "$cache"
+  exit
+fi
+# setup-envtest brings three of the six: one directory points to both places.
+merged=$root/controlplane-with-assets
+mkdir -p "$merged"
+for name in "${wanted[@]}"; do
+  source=$cache/$name
+  [[ -x $assets/$name ]] && source=$assets/$name
+  ln -sfn "$source" "$merged/$name"
+done
+echo "$merged"

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs the Debian packages that the lab's nodes, Pods and tests use. Quick
+# when they are there. Says what is missing when it cannot install.
+set -euo pipefail
+
+# command=package
+readonly needs=(
+  ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
+  curl=curl nslookup=bind9-dnsutils nginx=nginx
+)
+
+say() { echo "lab-deps: $*" >&2; }
+
+# missing prints the packages whose command is not found. Daemons live in sbin,
+# which is not in everybody's PATH.
+missing() {
+  local need
+  for need in "${needs[@]}"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${need%%=*}" >/dev/null || echo "${need#*=}"
+  done
+}
+
+# The lab starts its own nginx in Pods: one that apt starts on the machine's
+# port 80 would only be in somebody's way.
+install_quietly() {
+  local policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    trap "rm -f '$policy'" EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install --yes --quiet --no-install-recommends "$@" >&2 ||
+    { apt-get update --quiet >&2 && apt-get install --yes --quiet --no-install-recommends "$@" >&2; }
+  if [[ " $* " == *" nginx "* && -d /run/systemd/system ]]; then
+    systemctl disable nginx.service >&2 || true
+  fi
+}
+
+mapfile -t packages < <(missing)
+((${#packages[@]})) || exit 0
+if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+  say "missing: ${packages[*]}"
+  say "as root on Debian: apt-get install ${packages[*]}"
+  exit 1
+fi
+say "installing ${packages[*]}"
+install_quietly "${packages[@]}" || say "apt-get failed"
+mapfile -t packages < <(missing)
+((${#packages[@]} == 0)) || { say "still missing: ${packages[*]}"; exit 1; }

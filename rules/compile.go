@@ -1,0 +1,245 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// defaultAffinityTimeout is the API's default in seconds of a Service's
+// sessionAffinityConfig.clientIP.timeoutSeconds.
+const defaultAffinityTimeout = 10800
+
+// labelServiceProxyName hands a Service to another proxy, whatever its value.
+const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
+
+// CompileInput is what the rules of a Service are made of.
+type CompileInput struct {
+	Service        *corev1.Service
+	EndpointSlices []*discoveryv1.EndpointSlice
+
+	// Parts is the number of parts per family that the API holds now. It keeps
+	// the number from flapping when the endpoints vary around a limit, and may
+	// be nil.
+	Parts map[corev1.IPFamily]int32
+}
+
+// Compiled is what Compile makes of a Service.
+type Compiled struct {
+	// Slices are ordered by family and part; none if the Service is not proxied.
+	Slices []CompiledSlice
+
+	// Problems are oddities that were left out.
+	Problems []Problem
+}
+
+// CompiledSlice is a ServiceRuleSlice in the Service's namespace.
+type CompiledSlice struct {
+	Name string
+	Spec v1alpha1.ServiceRuleSliceSpec
+}
+
+// Problem is something odd in an object, and what to do about it.
+type Problem struct {
+	// Object is the kind, namespace and name, e.g. "EndpointSlice default/web-x".
+	Object  string
+	Message string
+}
+
+// IsProxied says whether a Service has virtual addresses that Fairlead serves:
+// not if it is headless or an ExternalName, and not if its label
+// service.kubernetes.io/service-proxy-name hands it to another proxy.
+func IsProxied(svc *corev1.Service) bool {
+	if _, other := svc.Labels[labelServiceProxyName]; other {
+		return false
+	}
+	return svc.Spec.Type != corev1.ServiceTypeExternalName &&
+		svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone
+}
+
+// Compile makes the slices of a Service. It decides everything that is the same
+// on all nodes: which endpoints are usable, the fallback to terminating ones,
+// whether topology hints count, and the canonical form of every address. The
+// order of its inputs does not matter.
+func Compile(in CompileInput) Compiled {
+	if !IsProxied(in.Service) {
+		return Compiled{}
+	}
+	var out Compiled
+	problems := &problemList{}
+	vips := clusterIPs(in.Service, problems)
+	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
+		vip, ok := vips[family]
+		if !ok {
+			continue
+		}
+		header := compileHeader(in.Service, family, problems)
+		header.ClusterIP = vip.String()
+		endpoints := compileEndpoints(in, &header, problems)
+		out.Slices = append(out.Slices, split(in.Service, header, endpoints, in.Parts[family])...)
+	}
+	out.Problems = problems.sorted()
+	return out
+}
+
+// clusterIPs returns the Service's virtual address of each family. Objects from
+// before dual stack have clusterIP only.
+func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]netip.Addr {
+	texts := svc.Spec.ClusterIPs
+	if len(texts) == 0 {
+		texts = []string{svc.Spec.ClusterIP}
+	}
+	vips := map[corev1.IPFamily]netip.Addr{}
+	for _, text := range texts {
+		addr, err := parseAddr(text)
+		if err == nil {
+			err = checkFrontend(addr)
+		}
+		if err != nil {
+			problems.add("Service", svc.Namespace, svc.Name, "cluster IP skipped: %v", err)
+			continue
+		}
+		if _, taken := vips[familyOf(addr)]; !taken {
+			vips[familyOf(addr)] = addr
+		}
+	}
+	return vips
+}
+
+// compileHeader compiles everything of a Service but its endpoints.
+func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *problemList) v1alpha1.ServiceRuleSliceSpec {
+	spec := v1alpha1.ServiceRuleSliceSpec{
+		ServiceName:           svc.Name,
+		AddressFamily:         family,
+		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
+		InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
+	}
+	spec.ExternalIPs = frontendAddresses(svc, svc.Spec.ExternalIPs, family, "spec.externalIPs", problems)
+	spec.LoadBalancerIPs = frontendAddresses(svc, loadBalancerIPs(svc), family, "status.loadBalancer.ingress", problems)
+	if len(spec.LoadBalancerIPs) > 0 {
+		spec.LoadBalancerSources = sourceRanges(svc, family, problems)
+	}
+	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		spec.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
+		if svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
+			spec.HealthCheckNodePort = svc.Spec.HealthCheckNodePort
+		}
+	}
+	if p := svc.Spec.InternalTrafficPolicy; p != nil && *p == corev1.ServiceInternalTrafficPolicyLocal {
+		spec.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
+	}
+	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		spec.AffinityTimeoutSeconds = defaultAffinityTimeout
+		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+			spec.AffinityTimeoutSeconds = *c.ClientIP.TimeoutSeconds
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		port := v1alpha1.RulePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port, NodePort: p.NodePort}
+		if port.Protocol == "" {
+			port.Protocol = corev1.ProtocolTCP
+		}
+		if ProtocolOf(port.Protocol) == 0 || !validPort(port.Port) || port.NodePort != 0 && !validPort(port.NodePort) {
+			problems.add("Service", svc.Namespace, svc.Name,
+				"port %q skipped: %s %d (node port %d) must be TCP, UDP or SCTP and within 1-65535", p.Name, p.Protocol, p.Port, p.NodePort)
+			continue
+		}
+		spec.Ports = append(spec.Ports, port)
+	}
+	return spec
+}
+
+func validPort(p int32) bool { return p >= 1 && p <= 65535 }
+
+// loadBalancerIPs are those addresses of load balancers that packets arrive
+// with. With ipMode Proxy the balancer rewrites the destination (KEP-1860), and
+// traffic of Pods to its address must leave the node.
+func loadBalancerIPs(svc *corev1.Service) []string {
+	var ips []string
+	for _, ing := range svc.Status.LoadBalancer.Ingress {
+		if ing.IP != "" && (ing.IPMode == nil || *ing.IPMode == corev1.LoadBalancerIPModeVIP) {
+			ips = append(ips, ing.IP)
+		}
+	}
+	return ips
+}
+
+func frontendAddresses(svc *corev1.Service, texts []string, family corev1.IPFamily, field string, problems *problemList) []string {
+	var addrs []netip.Addr
+	for _, text := range texts {
+		addr, err := parseAddr(text)
+		if err == nil {
+			err = checkFrontend(addr)
+		}
+		if err != nil {
+			problems.add("Service", svc.Namespace, svc.Name, "entry of %s skipped: %v", field, err)
+			continue
+		}
+		if familyOf(addr) == family {
+			addrs = append(addrs, addr)
+		}
+	}
+	return sortedStrings(addrs, netip.Addr.Compare)
+}
+
+// sourceRanges returns the allowed sources of a family; nil allows everyone. A
+// list with no CIDR of this family denies everyone in it: whoever restricted
+// the Service did not mean to open it (kube-proxy does).
+func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problemList) *v1alpha1.SourceRanges {
+	if len(svc.Spec.LoadBalancerSourceRanges) == 0 {
+		return nil
+	}
+	var prefixes []netip.Prefix
+	for _, text := range svc.Spec.LoadBalancerSourceRanges {
+		p, err := parsePrefix(text)
+		if err != nil {
+			problems.add("Service", svc.Namespace, svc.Name,
+				"entry of spec.loadBalancerSourceRanges skipped: %v; write for example 192.0.2.0/24", err)
+			continue
+		}
+		if familyOf(p.Addr()) != family {
+			continue
+		}
+		if p.Bits() == 0 {
+			return nil
+		}
+		prefixes = append(prefixes, p)
+	}
+	return &v1alpha1.SourceRanges{Allowed: sortedStrings(prefixes, comparePrefix)}
+}
+
+// maxProblems bounds how many problems of a Service are reported.
+const maxProblems = 10
+
+type problemList struct{ all []Problem }
+
+func (l *problemList) add(kind, namespace, name, format string, args ...any) {
+	p := Problem{Object: kind + " " + namespace + "/" + name, Message: fmt.Sprintf(format, args...)}
+	if !slices.Contains(l.all, p) {
+		l.all = append(l.all, p)
+	}
+}
+
+func (l *problemList) sorted() []Problem {
+	slices.SortFunc(l.all, func(a, b Problem) int {
+		if c := strings.Compare(a.Object, b.Object); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Message, b.Message)
+	})
+	if more := len(l.all) - maxProblems; more > 0 {
+		last := l.all[maxProblems]
+		last.Message = fmt.Sprintf("%d more problems", more)
+		return append(l.all[:maxProblems:maxProblems], last)
+	}
+	return l.all
+}

@@ -1,0 +1,316 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Node is what Resolve knows of a node.
+type Node struct {
+	Name string
+	Spec v1alpha1.NodeRuleSetSpec
+}
+
+// Resolved is what a Service means on a node.
+type Resolved struct {
+	Frontends []Frontend
+
+	// LocalEndpoints are the addresses of the Service's endpoints on the node.
+	LocalEndpoints []netip.Addr
+}
+
+// Resolve returns what a Service means on a node. parts are the slices of one
+// Service and one family, in any order; while the controller moves endpoints
+// between parts, an endpoint may be in two of them and counts once.
+//
+// The error names malformed entries, which are left out; the rest is usable.
+func Resolve(node Node, id ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (Resolved, error) {
+	if len(parts) == 0 {
+		return Resolved{}, nil
+	}
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int { return int(a.Part) - int(b.Part) })
+	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}}
+	for i := range r.header.Ports {
+		r.port(parts, i)
+	}
+	for addr := range r.local {
+		r.out.LocalEndpoints = append(r.out.LocalEndpoints, addr)
+	}
+	slices.SortFunc(r.out.LocalEndpoints, netip.Addr.Compare)
+	return r.out, errors.Join(r.errs...)
+}
+
+// resolver holds one call of Resolve. Its header is that of the first part; the
+// other parts only add endpoints.
+type resolver struct {
+	node   Node
+	id     ServiceID
+	header *v1alpha1.ServiceRuleSliceSpec
+	local  map[netip.Addr]struct{}
+	out    Resolved
+	errs   []error
+}
+
+func (r *resolver) fail(format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("service %s: "+format, append([]any{r.id}, args...)...))
+}
+
+// port adds the frontends of a port.
+func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
+	port := r.header.Ports[index]
+	protocol := ProtocolOf(port.Protocol)
+	if protocol == 0 || !validPort(port.Port) {
+		r.fail("port %q is malformed", port.Name)
+		return
+	}
+	cluster, local := r.endpoints(parts, port)
+	add := func(address string, number int32, kind Kind) {
+		if f, ok := r.frontend(address, number, kind); ok {
+			f.Key.Protocol, f.PortName = protocol, port.Name
+			f.Internal, f.External = r.backends(kind, cluster, local)
+			r.out.Frontends = append(r.out.Frontends, f)
+		}
+	}
+	if r.header.ClusterIP != "" {
+		add(r.header.ClusterIP, port.Port, KindClusterIP)
+	}
+	for _, ip := range r.header.LoadBalancerIPs {
+		add(ip, port.Port, KindLoadBalancer)
+	}
+	for _, ip := range r.header.ExternalIPs {
+		// An address that is both is the load balancer's: its sources count.
+		if ip != r.header.ClusterIP && !slices.Contains(r.header.LoadBalancerIPs, ip) {
+			add(ip, port.Port, KindExternalIP)
+		}
+	}
+	if port.NodePort != 0 {
+		add(unspecified(r.header.AddressFamily).String(), port.NodePort, KindNodePort)
+	}
+}
+
+func unspecified(family corev1.IPFamily) netip.Addr {
+	if family == corev1.IPv4Protocol {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// frontend returns a frontend without its backends.
+func (r *resolver) frontend(address string, port int32, kind Kind) (Frontend, bool) {
+	addr, err := netip.ParseAddr(address)
+	if err == nil && kind != KindNodePort {
+		err = checkFrontend(addr)
+	}
+	if err == nil && (familyOf(addr) != r.header.AddressFamily || !validPort(port)) {
+		err = errors.New("wrong family or port")
+	}
+	if err != nil {
+		r.fail("%s %s:%d is malformed: %v", kind, address, port, err)
+		return Frontend{}, false
+	}
+	f := Frontend{
+		Key:                    FrontendKey{Address: addr, Port: uint16(port)},
+		Kind:                   kind,
+		Service:                r.id,
+		AffinityTimeoutSeconds: r.header.AffinityTimeoutSeconds,
+	}
+	if f.AffinityTimeoutSeconds == 0 && r.node.Spec.SessionAffinity.Policy == v1alpha1.AffinityClientIP {
+		f.AffinityTimeoutSeconds = r.node.Spec.SessionAffinity.TimeoutSeconds
+	}
+	if kind == KindLoadBalancer && r.header.LoadBalancerSources != nil {
+		f.Restricted = true
+		f.Sources = r.sources(addr)
+	}
+	return f, true
+}
+
+// sources returns the allowed sources of a load balancer's address. A node that
+// is allowed reaches the address with that address as its own source, where the
+// address is bound to the node: then it is allowed too.
+func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	nodeAllowed := false
+	for _, text := range r.header.LoadBalancerSources.Allowed {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			r.fail("source range %q is malformed: %v", text, err)
+			continue
+		}
+		out = append(out, p)
+		for _, a := range nodeAddresses(r.node.Spec.Node.Addresses) {
+			nodeAllowed = nodeAllowed || p.Contains(a)
+		}
+	}
+	if self := netip.PrefixFrom(vip, vip.BitLen()); nodeAllowed && !slices.Contains(out, self) {
+		out = append(out, self)
+	}
+	slices.SortFunc(out, comparePrefix)
+	return out
+}
+
+// backends decides what happens at a frontend, from the endpoints for
+// cluster-wide traffic and those on this node.
+func (r *resolver) backends(kind Kind, cluster, local endpointSet) (internal, external Backend) {
+	if kind == KindClusterIP {
+		mask := MasqueradeUnlessPod
+		if all := r.node.Spec.Masquerade.All; all != nil && *all {
+			mask = MasqueradeAlways
+		}
+		if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+			b := local.backend(mask)
+			return b, b
+		}
+		b := cluster.backend(mask)
+		return b, b
+	}
+	if r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		// Pods and processes of the node reach all endpoints, as they would
+		// through the ClusterIP: they have no balancer in front that knows
+		// where the local endpoints are.
+		return cluster.backend(MasqueradeUnlessPod), local.backend(MasqueradeNever)
+	}
+	b := cluster.backend(MasqueradeAlways)
+	return b, b
+}
+
+// endpointSet is the endpoints that a policy leaves; empty says what to do when
+// it leaves none.
+type endpointSet struct {
+	endpoints []Endpoint
+	empty     Verdict
+}
+
+func (s endpointSet) backend(mask Masquerade) Backend {
+	if len(s.endpoints) == 0 {
+		return Backend{Verdict: s.empty}
+	}
+	return Backend{Verdict: Forward, Masquerade: mask, Endpoints: s.endpoints}
+}
+
+// endpoints returns the endpoints of a port for cluster-wide traffic and those
+// on this node.
+func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort) (cluster, local endpointSet) {
+	var ready, fallback, localReady, localFallback []portEndpoint
+	any := false
+	for _, part := range parts {
+		index := slices.IndexFunc(part.Ports, func(p v1alpha1.RulePort) bool {
+			return p.Name == port.Name && p.Protocol == port.Protocol && p.Port == port.Port
+		})
+		if index < 0 {
+			continue // a part from before a change of the ports
+		}
+		for i := range part.Endpoints {
+			e, ok := r.endpoint(&part.Endpoints[i], index)
+			if !ok {
+				continue
+			}
+			any = true
+			mine := e.NodeName != "" && e.NodeName == r.node.Name
+			if mine {
+				r.local[e.addr.Addr()] = struct{}{}
+			}
+			switch {
+			case e.State == v1alpha1.EndpointReady || e.State == "":
+				ready = append(ready, e)
+				if mine {
+					localReady = append(localReady, e)
+				}
+			default:
+				if e.State == v1alpha1.EndpointTerminating {
+					fallback = append(fallback, e)
+				}
+				if mine {
+					localFallback = append(localFallback, e)
+				}
+			}
+		}
+	}
+	if len(ready) > 0 {
+		fallback = r.nearest(ready)
+	}
+	if len(localReady) > 0 {
+		localFallback = localReady
+	}
+	cluster = endpointSet{endpoints: addresses(fallback), empty: Reject}
+	local = endpointSet{endpoints: addresses(localFallback), empty: Reject}
+	if any {
+		// There are endpoints, but not here: the balancer in front, or the client
+		// on a retry, is to look elsewhere, not to be told that nobody is there.
+		local.empty = Drop
+	}
+	return cluster, local
+}
+
+// portEndpoint is an endpoint of one port.
+type portEndpoint struct {
+	*v1alpha1.RuleEndpoint
+	addr Endpoint
+}
+
+func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, bool) {
+	if index >= len(e.TargetPorts) || e.TargetPorts[index] == 0 {
+		return portEndpoint{}, false
+	}
+	addr, err := netip.ParseAddr(e.Address)
+	if err == nil {
+		err = checkEndpoint(addr)
+	}
+	if err == nil && (familyOf(addr) != r.header.AddressFamily || !validPort(e.TargetPorts[index])) {
+		err = errors.New("wrong family or port")
+	}
+	if err != nil {
+		r.fail("endpoint %s:%d is malformed: %v", e.Address, e.TargetPorts[index], err)
+		return portEndpoint{}, false
+	}
+	return portEndpoint{e, netip.AddrPortFrom(addr, uint16(e.TargetPorts[index]))}, true
+}
+
+// nearest filters ready endpoints by their hints: those for this node, else
+// those for its zone, else all. One endpoint without a hint turns them off; so
+// does a node or zone that no hint names.
+func (r *resolver) nearest(ready []portEndpoint) []portEndpoint {
+	if mine := hinted(ready, r.node.Name, func(e portEndpoint) []string { return e.ForNodes }); mine != nil {
+		return mine
+	}
+	if mine := hinted(ready, r.node.Spec.Node.Zone, func(e portEndpoint) []string { return e.ForZones }); mine != nil {
+		return mine
+	}
+	return ready
+}
+
+func hinted(ready []portEndpoint, me string, hints func(portEndpoint) []string) []portEndpoint {
+	if me == "" {
+		return nil
+	}
+	var mine []portEndpoint
+	for _, e := range ready {
+		h := hints(e)
+		if len(h) == 0 {
+			return nil
+		}
+		if slices.Contains(h, me) {
+			mine = append(mine, e)
+		}
+	}
+	return mine
+}
+
+// addresses returns the distinct addresses, sorted.
+func addresses(in []portEndpoint) []Endpoint {
+	var out []Endpoint
+	for _, e := range in {
+		out = append(out, e.addr)
+	}
+	slices.SortFunc(out, Endpoint.Compare)
+	return slices.Compact(out)
+}

@@ -1,0 +1,252 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+)
+
+// Table holds everything a node shall program, by Service, and says what
+// changed since the last Flush. The cost of a change is that of the changed
+// Service, whatever the size of the table.
+//
+// Two Services may claim the same address and port, for example by an external
+// IP that is another's cluster IP. Then the same one wins on all nodes, in all
+// orders of arrival: a cluster IP before a load balancer's address before an
+// external IP before a node port, then the first by namespace and name.
+//
+// A Table is not safe for concurrent use.
+type Table struct {
+	settings NodeSettings
+	services map[ServiceID]*claim
+	byKey    map[FrontendKey][]*Frontend // all claims, the winner first
+	cluster  refCounts
+	local    refCounts
+
+	// What the keys touched since the last Flush meant then.
+	flushedSettings *NodeSettings
+	flushed         map[FrontendKey]*Frontend
+}
+
+// claim is what a Service brings into the table.
+type claim struct {
+	frontends []*Frontend
+	local     []netip.Addr
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{
+		services: map[ServiceID]*claim{},
+		byKey:    map[FrontendKey][]*Frontend{},
+		cluster:  newRefCounts(),
+		local:    newRefCounts(),
+		flushed:  map[FrontendKey]*Frontend{},
+	}
+}
+
+// SetNode sets the node's settings.
+func (t *Table) SetNode(s NodeSettings) {
+	if t.flushedSettings == nil {
+		before := t.settings
+		t.flushedSettings = &before
+	}
+	t.settings = s
+}
+
+// Set replaces what a Service brings; nothing removes the Service.
+func (t *Table) Set(id ServiceID, r Resolved) {
+	old := t.services[id]
+	if old == nil {
+		old = &claim{}
+	}
+	now := &claim{local: r.LocalEndpoints}
+	for i := range r.Frontends {
+		now.frontends = append(now.frontends, &r.Frontends[i])
+	}
+	if len(now.frontends) == 0 && len(now.local) == 0 {
+		delete(t.services, id)
+	} else {
+		t.services[id] = now
+	}
+	for _, f := range now.frontends {
+		t.claim(f)
+	}
+	for _, f := range old.frontends {
+		t.release(f)
+	}
+	for _, a := range now.local {
+		t.local.add(a)
+	}
+	for _, a := range old.local {
+		t.local.remove(a)
+	}
+}
+
+// Services lists the Services in the table.
+func (t *Table) Services() []ServiceID {
+	ids := make([]ServiceID, 0, len(t.services))
+	for id := range t.services {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (t *Table) touch(key FrontendKey) {
+	if _, seen := t.flushed[key]; !seen {
+		t.flushed[key] = t.winner(key)
+	}
+}
+
+func (t *Table) winner(key FrontendKey) *Frontend {
+	if claims := t.byKey[key]; len(claims) > 0 {
+		return claims[0]
+	}
+	return nil
+}
+
+func (t *Table) claim(f *Frontend) {
+	t.touch(f.Key)
+	claims := append(t.byKey[f.Key], f)
+	slices.SortStableFunc(claims, precedence)
+	t.byKey[f.Key] = claims
+	if f.Kind == KindClusterIP {
+		t.cluster.add(f.Key.Address)
+	}
+}
+
+func (t *Table) release(f *Frontend) {
+	t.touch(f.Key)
+	claims := slices.DeleteFunc(t.byKey[f.Key], func(o *Frontend) bool { return o == f })
+	if len(claims) == 0 {
+		delete(t.byKey, f.Key)
+	} else {
+		t.byKey[f.Key] = claims
+	}
+	if f.Kind == KindClusterIP {
+		t.cluster.remove(f.Key.Address)
+	}
+}
+
+var kindOrder = map[Kind]int{KindClusterIP: 0, KindLoadBalancer: 1, KindExternalIP: 2, KindNodePort: 3}
+
+func precedence(a, b *Frontend) int {
+	return cmp.Or(
+		cmp.Compare(kindOrder[a.Kind], kindOrder[b.Kind]),
+		cmp.Compare(a.Service.Namespace, b.Service.Namespace),
+		cmp.Compare(a.Service.Name, b.Service.Name),
+		cmp.Compare(a.PortName, b.PortName),
+	)
+}
+
+// Flush returns what changed since the last Flush.
+func (t *Table) Flush() Delta {
+	var d Delta
+	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
+		settings := t.settings
+		d.Node = &settings
+	}
+	for key, old := range t.flushed {
+		if now := t.winner(key); !old.Equal(now) {
+			d.Frontends = append(d.Frontends, Change{Key: key, Old: old, New: now})
+		}
+	}
+	slices.SortFunc(d.Frontends, func(a, b Change) int { return a.Key.Compare(b.Key) })
+	d.ClusterIPs = t.cluster.flush()
+	d.LocalEndpoints = t.local.flush()
+	t.flushedSettings = nil
+	clear(t.flushed)
+	return d
+}
+
+// Desired returns everything in the table.
+func (t *Table) Desired() Desired {
+	d := NewDesired()
+	d.Node = t.settings
+	for key := range t.byKey {
+		d.Frontends[key] = t.winner(key)
+	}
+	for addr := range t.cluster.count {
+		d.ClusterIPs[addr] = struct{}{}
+	}
+	for addr := range t.local.count {
+		d.LocalEndpoints[addr] = struct{}{}
+	}
+	return d
+}
+
+// Counts is the size of a table.
+type Counts struct {
+	// Services counts a dual-stack Service once.
+	Services  int
+	Frontends int
+	// Endpoints are distinct addresses and ports.
+	Endpoints int
+}
+
+// Counts counts the table. Its cost is proportional to the table.
+func (t *Table) Counts() Counts {
+	type name struct{ namespace, name string }
+	services := map[name]struct{}{}
+	endpoints := map[Endpoint]struct{}{}
+	for id, c := range t.services {
+		services[name{id.Namespace, id.Name}] = struct{}{}
+		for _, f := range c.frontends {
+			for _, e := range f.Internal.Endpoints {
+				endpoints[e] = struct{}{}
+			}
+			for _, e := range f.External.Endpoints {
+				endpoints[e] = struct{}{}
+			}
+		}
+	}
+	return Counts{Services: len(services), Frontends: len(t.byKey), Endpoints: len(endpoints)}
+}
+
+// refCounts is a set of addresses of which each is in it as often as it was
+// added, and that says what changed since the last flush.
+type refCounts struct {
+	count   map[netip.Addr]int
+	touched map[netip.Addr]bool // whether it was in the set at the last flush
+}
+
+func newRefCounts() refCounts {
+	return refCounts{count: map[netip.Addr]int{}, touched: map[netip.Addr]bool{}}
+}
+
+func (r *refCounts) add(a netip.Addr) {
+	if _, seen := r.touched[a]; !seen {
+		r.touched[a] = r.count[a] > 0
+	}
+	r.count[a]++
+}
+
+func (r *refCounts) remove(a netip.Addr) {
+	if _, seen := r.touched[a]; !seen {
+		r.touched[a] = r.count[a] > 0
+	}
+	if r.count[a]--; r.count[a] <= 0 {
+		delete(r.count, a)
+	}
+}
+
+func (r *refCounts) flush() AddrChanges {
+	var c AddrChanges
+	for addr, before := range r.touched {
+		now := r.count[addr] > 0
+		switch {
+		case now && !before:
+			c.Added = append(c.Added, addr)
+		case before && !now:
+			c.Removed = append(c.Removed, addr)
+		}
+	}
+	slices.SortFunc(c.Added, netip.Addr.Compare)
+	slices.SortFunc(c.Removed, netip.Addr.Compare)
+	clear(r.touched)
+	return c
+}

@@ -1,0 +1,281 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
+)
+
+// server is an HTTPS server with a certificate for the given names, which
+// answers with its name and the body it got.
+type server struct {
+	*httptest.Server
+	requests atomic.Int32
+}
+
+// certificate makes a self-signed certificate, and its PEM text for clients.
+func certificate(t *testing.T, names ...string) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: strings.Join(names, " ")},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, n)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func serve(t *testing.T, name string, cert tls.Certificate) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if r.URL.Path == "/broken" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		w.Write([]byte(name + ":" + string(body)))
+	}))
+	// Clients refuse some of the servers on purpose.
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// refused is an address of which nobody listens.
+func refused(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "https://" + l.Addr().String()
+}
+
+func client(t *testing.T, base *rest.Config, addresses ...string) *http.Client {
+	t.Helper()
+	cfg, err := Config(base, addresses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { utilnet.CloseIdleConnectionsFor(c.Transport) })
+	return c
+}
+
+func post(t *testing.T, c *http.Client, url string) string {
+	t.Helper()
+	resp, err := c.Post(url, "text/plain", bytes.NewReader([]byte("hello")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestFailover(t *testing.T) {
+	cert, ca := certificate(t, "127.0.0.1")
+	wrong, _ := certificate(t, "192.0.2.1")
+	a, b := serve(t, "a", cert), serve(t, "b", cert)
+	impostor := serve(t, "impostor", wrong)
+	base := &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
+
+	cases := map[string]struct {
+		addresses []string
+		want      string
+	}{
+		"one address":             {[]string{a.URL}, "a:hello"},
+		"first of two":            {[]string{a.URL, b.URL}, "a:hello"},
+		"first refuses":           {[]string{refused(t), b.URL}, "b:hello"},
+		"two refuse":              {[]string{refused(t), refused(t), a.URL}, "a:hello"},
+		"first is somebody else":  {[]string{impostor.URL, b.URL}, "b:hello"},
+		"first name is not known": {[]string{"https://no-such-host.invalid:6443", b.URL}, "b:hello"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := client(t, base, tc.addresses...)
+			for range 2 {
+				if got := post(t, c, tc.addresses[0]+"/"); got != tc.want {
+					t.Errorf("answer: got %q, want %q", got, tc.want)
+				}
+			}
+		})
+	}
+	if n := impostor.requests.Load(); n != 0 {
+		t.Errorf("a server with a wrong certificate got %d requests", n)
+	}
+}
+
+func TestStaysWithTheAddressThatWorks(t *testing.T) {
+	cert, ca := certificate(t, "127.0.0.1")
+	a, b := serve(t, "a", cert), serve(t, "b", cert)
+	c := client(t, &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, a.URL, b.URL)
+	var got []string
+	get := func() { got = append(got, post(t, c, a.URL)) }
+	get()
+	// An open connection may carry one more request and lose it, which is not
+	// repeated; here the next request shall have to connect.
+	utilnet.CloseIdleConnectionsFor(c.Transport)
+	a.Close()
+	get()
+	get()
+	if diff := cmp.Diff([]string{"a:hello", "b:hello", "b:hello"}, got); diff != "" {
+		t.Error(diff)
+	}
+	utilnet.CloseIdleConnectionsFor(c.Transport)
+	b.Close()
+	_, err := c.Get(a.URL)
+	if err == nil || !strings.Contains(err.Error(), a.Listener.Addr().String()) || !strings.Contains(err.Error(), b.Listener.Addr().String()) {
+		t.Errorf("all down: got %v, want an error that names both addresses", err)
+	}
+}
+
+func TestAnswersAreNotRepeatedElsewhere(t *testing.T) {
+	cert, ca := certificate(t, "127.0.0.1")
+	a, b := serve(t, "a", cert), serve(t, "b", cert)
+	c := client(t, &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, a.URL, b.URL)
+	if got := post(t, c, a.URL+"/broken"); got != "a:hello" {
+		t.Errorf("got %q, want the first server's own error", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := c.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("a cancelled request must fail")
+	}
+	if n := b.requests.Load(); n != 0 {
+		t.Errorf("second server got %d requests, want none", n)
+	}
+}
+
+func TestServerName(t *testing.T) {
+	cert, ca := certificate(t, serverName)
+	s := serve(t, "a", cert)
+	tlsConfig := rest.TLSClientConfig{CAData: ca}
+	cases := map[string]struct {
+		base    *rest.Config
+		wantErr string
+	}{
+		"in a Pod":      {&rest.Config{TLSClientConfig: tlsConfig, BearerTokenFile: inClusterToken}, ""},
+		"by kubeconfig": {&rest.Config{TLSClientConfig: tlsConfig}, "doesn't contain any IP SANs"},
+		"with a name of its own": {&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca, ServerName: "other"},
+			BearerTokenFile: inClusterToken}, "not other"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := Config(tc.base, []string{s.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The token does not exist here, and does not matter for TLS.
+			cfg.BearerTokenFile = ""
+			c, err := rest.HTTPClientFor(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer utilnet.CloseIdleConnectionsFor(c.Transport)
+			resp, err := c.Get(cfg.Host)
+			if err == nil {
+				resp.Body.Close()
+			}
+			if (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("got %v, want %q", err, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	cases := map[string]struct {
+		set     []string
+		want    Addresses
+		wantErr string
+	}{
+		"list":       {[]string{"https://192.0.2.1:6443, https://[2001:db8::1]:6443"}, Addresses{"https://192.0.2.1:6443", "https://[2001:db8::1]:6443"}, ""},
+		"repeated":   {[]string{"https://a:1", "https://b:2"}, Addresses{"https://a:1", "https://b:2"}, ""},
+		"empty":      {[]string{""}, nil, ""},
+		"no scheme":  {[]string{"192.0.2.1:6443"}, nil, "https://host:port"},
+		"plain HTTP": {[]string{"http://192.0.2.1:6443"}, nil, "https://host:port"},
+		"with path":  {[]string{"https://192.0.2.1:6443/k8s"}, nil, "https://host:port"},
+		"no host":    {[]string{"https://:6443"}, nil, "https://host:port"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var got Addresses
+			var err error
+			for _, s := range tc.set {
+				err = got.Set(s)
+			}
+			if (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Fatalf("error: got %v, want %q", err, tc.wantErr)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if _, err := Config(&rest.Config{}, []string{"nonsense"}); err == nil {
+		t.Error("Config must refuse a malformed address")
+	}
+	base := &rest.Config{Host: "https://vip"}
+	if cfg, err := Config(base, nil); err != nil || cfg != base {
+		t.Errorf("without addresses: got %v, %v; want base unchanged", cfg, err)
+	}
+}

@@ -27,15 +27,15 @@ func TestLookup(t *testing.T) {
 	}{
 		"ghcr.io/fairlead-proxy/fairlead-agent:v0.1.0":   {args: []string{"--v=2"}, want: []string{"/fairlead-agent", "--v=2"}},
 		"ghcr.io/fairlead-proxy/fairlead-controller:dev": {wantErr: true}, // not built yet
-		"nginx:1.14-alpine":                {want: []string{"/bin/sh", "-c", nginxScript, "nginx", "nginx", "-g", "daemon off;"}},
-		"docker.io/library/nginx":          {command: []string{"nginx", "-T"}, want: []string{"nginx", "-T"}},
-		"busybox":                          {command: []string{"sleep"}, args: []string{"9"}, want: []string{"sleep", "9"}},
-		"busybox:1.36":                     {want: []string{"/bin/sh"}},
-		"localhost:5000/coredns":           {args: []string{"-conf", "x"}, want: []string{"/coredns", "-conf", "x"}},
-		"registry.k8s.io/pause:3.10":       {want: []string{"sleep", "infinity"}},
-		"curlimages/curl":                  {args: []string{"-s", "a"}, want: []string{"curl", "-s", "a"}},
-		"example.org/shop/basket@sha256:0": {args: []string{"--http=:8080"}, want: []string{"/echo", "--http=:8080"}},
-		"":                                 {wantErr: true},
+		"nginx:1.14-alpine":                              {want: []string{"/bin/sh", "-c", nginxScript, "nginx", "nginx", "-g", "daemon off;"}},
+		"docker.io/library/nginx":                        {command: []string{"nginx", "-T"}, want: []string{"nginx", "-T"}},
+		"busybox":                                        {command: []string{"sleep"}, args: []string{"9"}, want: []string{"sleep", "9"}},
+		"busybox:1.36":                                   {want: []string{"/bin/sh"}},
+		"localhost:5000/coredns":                         {args: []string{"-conf", "x"}, want: []string{"/coredns", "-conf", "x"}},
+		"registry.k8s.io/pause:3.10":                     {want: []string{"sleep", "infinity"}},
+		"curlimages/curl":                                {args: []string{"-s", "a"}, want: []string{"curl", "-s", "a"}},
+		"example.org/shop/basket@sha256:0":               {args: []string{"--http=:8080"}, want: []string{"/echo", "--http=:8080"}},
+		"":                                               {wantErr: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,8 @@ import (
 type Table struct {
 	settings NodeSettings
 	services map[ServiceID]*claim
+	names    map[serviceName]int // families in services
+	sum      int                 // of the claims' endpoints
 	byKey    map[FrontendKey][]*Frontend // all claims, the winner first
 	cluster  refCounts
 	local    refCounts
@@ -36,12 +38,16 @@ type Table struct {
 type claim struct {
 	frontends []*Frontend
 	local     []netip.Addr
+	endpoints int // distinct
 }
+
+type serviceName struct{ namespace, name string }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
 		services: map[ServiceID]*claim{},
+		names:    map[serviceName]int{},
 		byKey:    map[FrontendKey][]*Frontend{},
 		cluster:  newRefCounts(),
 		local:    newRefCounts(),
@@ -64,15 +70,8 @@ func (t *Table) Set(id ServiceID, r Resolved) {
 	if old == nil {
 		old = &claim{}
 	}
-	now := &claim{local: r.LocalEndpoints}
-	for i := range r.Frontends {
-		now.frontends = append(now.frontends, &r.Frontends[i])
-	}
-	if len(now.frontends) == 0 && len(now.local) == 0 {
-		delete(t.services, id)
-	} else {
-		t.services[id] = now
-	}
+	now := newClaim(r)
+	t.register(id, now)
 	for _, f := range now.frontends {
 		t.claim(f)
 	}
@@ -84,6 +83,40 @@ func (t *Table) Set(id ServiceID, r Resolved) {
 	}
 	for _, a := range old.local {
 		t.local.remove(a)
+	}
+}
+
+func newClaim(r Resolved) *claim {
+	c := &claim{local: r.LocalEndpoints}
+	distinct := map[Endpoint]struct{}{}
+	for i := range r.Frontends {
+		f := &r.Frontends[i]
+		c.frontends = append(c.frontends, f)
+		for _, e := range f.Internal.Endpoints {
+			distinct[e] = struct{}{}
+		}
+		for _, e := range f.External.Endpoints {
+			distinct[e] = struct{}{}
+		}
+	}
+	c.endpoints = len(distinct)
+	return c
+}
+
+// register keeps the claim of a Service, unless it is empty, and the counts.
+func (t *Table) register(id ServiceID, now *claim) {
+	name := serviceName{id.Namespace, id.Name}
+	if old := t.services[id]; old != nil {
+		t.sum -= old.endpoints
+		if t.names[name]--; t.names[name] == 0 {
+			delete(t.names, name)
+		}
+		delete(t.services, id)
+	}
+	if len(now.frontends) > 0 || len(now.local) > 0 {
+		t.sum += now.endpoints
+		t.names[name]++
+		t.services[id] = now
 	}
 }
 
@@ -184,27 +217,13 @@ type Counts struct {
 	// Services counts a dual-stack Service once.
 	Services  int
 	Frontends int
-	// Endpoints are distinct addresses and ports.
+	// Endpoints are the addresses and ports of each Service, in each family.
 	Endpoints int
 }
 
-// Counts counts the table. Its cost is proportional to the table.
+// Counts counts the table.
 func (t *Table) Counts() Counts {
-	type name struct{ namespace, name string }
-	services := map[name]struct{}{}
-	endpoints := map[Endpoint]struct{}{}
-	for id, c := range t.services {
-		services[name{id.Namespace, id.Name}] = struct{}{}
-		for _, f := range c.frontends {
-			for _, e := range f.Internal.Endpoints {
-				endpoints[e] = struct{}{}
-			}
-			for _, e := range f.External.Endpoints {
-				endpoints[e] = struct{}{}
-			}
-		}
-	}
-	return Counts{Services: len(services), Frontends: len(t.byKey), Endpoints: len(endpoints)}
+	return Counts{Services: len(t.names), Frontends: len(t.byKey), Endpoints: t.sum}
 }
 
 // refCounts is a set of addresses of which each is in it as often as it was

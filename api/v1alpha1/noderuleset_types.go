@@ -180,6 +180,6 @@ type ProgrammedCounts struct {
 	// ports) that answer.
 	Frontends int32 `json:"frontends"`
 
-	// endpoints is the number of distinct endpoints (address and port).
+	// endpoints is the number of endpoints (address and port) of all Services.
 	Endpoints int32 `json:"endpoints"`
 }

@@ -18,18 +18,14 @@ import (
 // only ever see the canonical form.
 func parseAddr(s string) (netip.Addr, error) {
 	s = strings.TrimSpace(s)
-	if head, v4 := cutIPv4(s); v4 != "" {
+	addr, err := netip.ParseAddr(s)
+	if head, v4 := cutIPv4(s); err != nil && v4 != "" {
 		octets := strings.Split(v4, ".")
 		for i, o := range octets {
-			if trimmed := strings.TrimLeft(o, "0"); trimmed != "" {
-				octets[i] = trimmed
-			} else if o != "" {
-				octets[i] = "0"
-			}
+			octets[i] = trimZeros(o)
 		}
-		s = head + strings.Join(octets, ".")
+		addr, err = netip.ParseAddr(head + strings.Join(octets, "."))
 	}
-	addr, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
@@ -37,6 +33,14 @@ func parseAddr(s string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q must have no zone", s)
 	}
 	return addr.Unmap(), nil
+}
+
+// trimZeros removes leading zeros, but never the last digit.
+func trimZeros(digits string) string {
+	if trimmed := strings.TrimLeft(digits, "0"); trimmed != "" || digits == "" {
+		return trimmed
+	}
+	return "0"
 }
 
 // cutIPv4 splits the dotted part, if there is one, from what stands before it.
@@ -58,7 +62,12 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	p, err := netip.ParsePrefix(addr.String() + "/" + bits)
+	// The length of a prefix of mapped addresses counts from the front of the
+	// IPv6 address: ::ffff:10.0.0.0/8 is not 10.0.0.0/8.
+	if addr.Is4() && strings.Contains(host, ":") {
+		return netip.Prefix{}, fmt.Errorf("%q must not map IPv4 into IPv6", s)
+	}
+	p, err := netip.ParsePrefix(addr.String() + "/" + trimZeros(bits))
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR", s)
 	}

@@ -199,6 +199,7 @@ func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problem
 		return nil
 	}
 	var prefixes []netip.Prefix
+	open := false
 	for _, text := range svc.Spec.LoadBalancerSourceRanges {
 		p, err := parsePrefix(text)
 		if err != nil {
@@ -209,10 +210,11 @@ func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problem
 		if familyOf(p.Addr()) != family {
 			continue
 		}
-		if p.Bits() == 0 {
-			return nil
-		}
+		open = open || p.Bits() == 0
 		prefixes = append(prefixes, p)
+	}
+	if open {
+		return nil
 	}
 	return &v1alpha1.SourceRanges{Allowed: sortedStrings(prefixes, comparePrefix)}
 }
@@ -220,13 +222,26 @@ func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problem
 // maxProblems bounds how many problems of a Service are reported.
 const maxProblems = 10
 
-type problemList struct{ all []Problem }
+// problemList collects problems, each once.
+type problemList struct {
+	all  []Problem
+	seen map[Problem]struct{}
+}
 
+// add adds a problem of an object; objects of the cluster have no namespace.
 func (l *problemList) add(kind, namespace, name, format string, args ...any) {
-	p := Problem{Object: kind + " " + namespace + "/" + name, Message: fmt.Sprintf(format, args...)}
-	if !slices.Contains(l.all, p) {
-		l.all = append(l.all, p)
+	if namespace != "" {
+		name = namespace + "/" + name
 	}
+	p := Problem{Object: kind + " " + name, Message: fmt.Sprintf(format, args...)}
+	if _, twice := l.seen[p]; twice {
+		return
+	}
+	if l.seen == nil {
+		l.seen = map[Problem]struct{}{}
+	}
+	l.seen[p] = struct{}{}
+	l.all = append(l.all, p)
 }
 
 func (l *problemList) sorted() []Problem {

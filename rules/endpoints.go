@@ -155,7 +155,8 @@ func newCandidate(slice *discoveryv1.EndpointSlice, e *discoveryv1.Endpoint, fam
 
 // before decides between two entries with the same address and port: the one
 // that is not terminating counts (a slice may lag behind another while a Pod is
-// replaced), else the ready one, else any, but always the same.
+// replaced), else the ready one, else the serving one, else any, but always
+// the same.
 func (c candidate) before(o candidate) bool {
 	rank := func(b bool) int {
 		if b {
@@ -166,6 +167,7 @@ func (c candidate) before(o candidate) bool {
 	return cmp.Or(
 		rank(c.going)-rank(o.going),
 		rank(o.ready)-rank(c.ready),
+		rank(o.terminating)-rank(c.terminating),
 		cmp.Compare(c.node, o.node),
 		slices.Compare(c.zones, o.zones),
 		slices.Compare(c.nodes, o.nodes),

@@ -148,8 +148,12 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (NodeSettings, error) {
 		}
 		return out
 	}
+	nodePort := spec.NodePort.Addresses
+	if len(nodePort) == 0 {
+		nodePort = []string{v1alpha1.NodePortPrimary}
+	}
 	var cidrs []string
-	for _, a := range spec.NodePort.Addresses {
+	for _, a := range nodePort {
 		switch a {
 		case v1alpha1.NodePortPrimary:
 			s.NodePortAddresses = primaries(nodeAddresses(spec.Node.Addresses))
@@ -195,4 +199,20 @@ func primaries(addrs []netip.Addr) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// knowsPods says whether a node can tell the traffic of its own Pods in a
+// family, see NodeSettings.
+func knowsPods(spec v1alpha1.NodeRuleSetSpec, family corev1.IPFamily) bool {
+	cidrs := spec.Node.PodCIDRs
+	switch spec.LocalTraffic.Detect {
+	case v1alpha1.DetectBridgeInterface, v1alpha1.DetectInterfaceNamePrefix:
+		return spec.LocalTraffic.Interface != ""
+	case v1alpha1.DetectClusterCIDR:
+		cidrs = spec.LocalTraffic.ClusterCIDRs
+	}
+	return slices.ContainsFunc(cidrs, func(text string) bool {
+		p, err := parsePrefix(text)
+		return err == nil && familyOf(p.Addr()) == family
+	})
 }

@@ -4,6 +4,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -38,7 +39,9 @@ func Resolve(node Node, id ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (R
 		return Resolved{}, nil
 	}
 	parts = slices.Clone(parts)
-	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int { return int(a.Part) - int(b.Part) })
+	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int {
+		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
+	})
 	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}}
 	for i := range r.header.Ports {
 		r.port(parts, i)
@@ -107,7 +110,7 @@ func unspecified(family corev1.IPFamily) netip.Addr {
 
 // frontend returns a frontend without its backends.
 func (r *resolver) frontend(address string, port int32, kind Kind) (Frontend, bool) {
-	addr, err := netip.ParseAddr(address)
+	addr, err := parseAddr(address)
 	if err == nil && kind != KindNodePort {
 		err = checkFrontend(addr)
 	}
@@ -141,7 +144,10 @@ func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	nodeAllowed := false
 	for _, text := range r.header.LoadBalancerSources.Allowed {
-		p, err := netip.ParsePrefix(text)
+		p, err := parsePrefix(text)
+		if err == nil && familyOf(p.Addr()) != familyOf(vip) {
+			err = errors.New("wrong family")
+		}
 		if err != nil {
 			r.fail("source range %q is malformed: %v", text, err)
 			continue
@@ -151,11 +157,11 @@ func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
 			nodeAllowed = nodeAllowed || p.Contains(a)
 		}
 	}
-	if self := netip.PrefixFrom(vip, vip.BitLen()); nodeAllowed && !slices.Contains(out, self) {
-		out = append(out, self)
+	if nodeAllowed {
+		out = append(out, netip.PrefixFrom(vip, vip.BitLen()))
 	}
 	slices.SortFunc(out, comparePrefix)
-	return out
+	return slices.Compact(out)
 }
 
 // backends decides what happens at a frontend, from the endpoints for
@@ -165,6 +171,8 @@ func (r *resolver) backends(kind Kind, cluster, local endpointSet) (internal, ex
 		mask := MasqueradeUnlessPod
 		if all := r.node.Spec.Masquerade.All; all != nil && *all {
 			mask = MasqueradeAlways
+		} else if !knowsPods(r.node.Spec, r.header.AddressFamily) {
+			mask = MasqueradeNever // as kube-proxy: else every Pod would be masqueraded
 		}
 		if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 			b := local.backend(mask)
@@ -261,7 +269,7 @@ func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, 
 	if index >= len(e.TargetPorts) || e.TargetPorts[index] == 0 {
 		return portEndpoint{}, false
 	}
-	addr, err := netip.ParseAddr(e.Address)
+	addr, err := parseAddr(e.Address)
 	if err == nil {
 		err = checkEndpoint(addr)
 	}

@@ -23,8 +23,8 @@ import (
 type Table struct {
 	settings NodeSettings
 	services map[ServiceID]*claim
-	names    map[serviceName]int // families in services
-	sum      int                 // of the claims' endpoints
+	names    map[serviceName]int         // families in services
+	sum      int                         // of the claims' endpoints
 	byKey    map[FrontendKey][]*Frontend // all claims, the winner first
 	cluster  refCounts
 	local    refCounts

@@ -73,6 +73,10 @@ const (
 	// ReasonSkippedRules is set when some slice was malformed and left out.
 	ReasonSkippedRules = "SkippedRules"
 
+	// ReasonCheckpointFailed is set when the agent cannot store the desired state
+	// on the node.
+	ReasonCheckpointFailed = "CheckpointFailed"
+
 	// ReasonHealthy is the reason of Degraded=False.
 	ReasonHealthy = "Healthy"
 

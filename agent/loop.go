@@ -1,0 +1,230 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+const (
+	// readBackInterval is how often the kernel is read back and compared.
+	readBackInterval = time.Minute
+
+	// Back-off of a failed programming.
+	retryMin = 100 * time.Millisecond
+	retryMax = 10 * time.Second
+)
+
+// loop turns inputs into a programmed kernel. One goroutine runs it.
+type loop struct {
+	nodeName   string
+	in         *inputs
+	dataplanes Dataplanes
+	checkpoint *checkpoint
+	report     func(outcome)
+	log        logr.Logger
+	clock      clock.Clock
+
+	dp       dataplane.Dataplane
+	table    *rules.Table
+	node     *nodeRules
+	malform  map[rules.ServiceID]error
+	outcome  outcome
+	needSync bool
+	retry    time.Duration
+}
+
+// outcome is what the loop knows after a step; the status is made of it.
+type outcome struct {
+	node     *nodeRules // the newest
+	nodeGone bool
+	fromAPI  bool
+
+	// What is programmed; running is nil before the first time.
+	running *nodeRules
+	mode    v1alpha1.ProxyMode
+	digest  uint64
+	slices  int
+	counts  rules.Counts
+
+	unsupported error // no dataplane can run what the policy asks for
+	settings    error // malformed parameters in the NodeRuleSet
+	malformed   []error
+	programming error     // the last programming failed
+	storing     error     // the checkpoint cannot be written
+	queued      time.Time // when the oldest change of this step came
+	programmed  time.Time
+	duration    time.Duration
+	stats       dataplane.Stats
+	synced      bool // by Sync rather than Apply
+}
+
+func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint, log logr.Logger, clk clock.Clock, report func(outcome)) *loop {
+	return &loop{
+		nodeName: nodeName, in: in, dataplanes: dataplanes, checkpoint: cp, report: report, log: log, clock: clk,
+		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
+	}
+}
+
+// run steps whenever something changed, when a retry is due, and regularly to
+// compare the kernel with what it should hold.
+func (l *loop) run(ctx context.Context) {
+	defer l.close()
+	readBack := l.clock.NewTimer(readBackInterval)
+	defer readBack.Stop()
+	for {
+		l.step(ctx)
+		var retry <-chan time.Time
+		if l.retry > 0 {
+			retry = l.clock.After(l.retry)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.in.wakeup:
+		case <-retry:
+		case <-readBack.C():
+			l.needSync = l.dp != nil
+			readBack.Reset(readBackInterval)
+		}
+	}
+}
+
+func (l *loop) close() {
+	if l.dp != nil {
+		if err := l.dp.Close(); err != nil {
+			l.log.Error(err, "Failed to close the dataplane")
+		}
+	}
+}
+
+// step takes the changes, stores them, and programs them.
+func (l *loop) step(ctx context.Context) {
+	ch, complete := l.in.take()
+	if !complete {
+		return
+	}
+	l.outcome.nodeGone, l.outcome.fromAPI, l.outcome.queued = ch.nodeGone, ch.fromAPI, ch.since
+	l.store(ch)
+	l.resolve(ch)
+	if ch.node != nil || l.outcome.unsupported != nil {
+		l.outcome.unsupported = l.choose(ctx)
+	}
+	l.retry = l.program(ctx, ch)
+	l.report(l.outcome)
+}
+
+// store notes the changes in the checkpoint, before they are programmed: a
+// killed agent must not take the kernel back to an older state. A full disk
+// must not stop the programming, though.
+func (l *loop) store(ch changes) {
+	if l.checkpoint == nil || ch.node == nil && len(ch.slices) == 0 && l.outcome.storing == nil {
+		return
+	}
+	l.outcome.storing = l.checkpoint.append(ch)
+}
+
+// resolve brings the changes into the table.
+func (l *loop) resolve(ch changes) {
+	if ch.node != nil {
+		l.node = ch.node
+		var settings rules.NodeSettings
+		settings, l.outcome.settings = rules.Settings(ch.node.Spec)
+		l.table.SetNode(settings)
+	}
+	node := rules.Node{Name: l.nodeName, Spec: l.node.Spec}
+	for id, parts := range ch.services {
+		resolved, err := rules.Resolve(node, id, parts)
+		if err != nil {
+			l.malform[id] = err
+		} else {
+			delete(l.malform, id)
+		}
+		l.table.Set(id, resolved)
+	}
+}
+
+// choose opens the dataplane that the policy asks for, unless it is in use. A
+// node that can run none of the modes keeps the one that it has.
+func (l *loop) choose(ctx context.Context) error {
+	dp, err := l.dataplanes.choose(ctx, l.node.Spec)
+	if err != nil {
+		return err
+	}
+	if l.dp != nil && l.dp.Mode() == dp.Mode() {
+		return dp.Close()
+	}
+	if l.dp != nil {
+		// Staged changes of the mode are not built yet; two dataplanes at once
+		// would fight for the packets.
+		return errors.Join(fmt.Errorf("this version cannot change the mode of a running node from %s to %s: drain and restart it",
+			l.dp.Mode(), dp.Mode()), dp.Close())
+	}
+	l.dp, l.needSync = dp, true
+	return nil
+}
+
+// program makes the kernel follow the table. It returns after which time to try
+// again; 0: all is done.
+func (l *loop) program(ctx context.Context, ch changes) time.Duration {
+	delta := l.table.Flush()
+	l.outcome.node = l.node
+	l.outcome.malformed = l.malformed()
+	l.outcome.stats, l.outcome.synced = dataplane.Stats{}, l.needSync
+	if l.dp == nil {
+		return retryAfter(l.retry)
+	}
+	start := l.clock.Now()
+	var err error
+	switch {
+	case l.needSync:
+		l.outcome.stats, err = l.dp.Sync(ctx, l.table.Desired())
+	case !delta.Empty():
+		l.outcome.stats, err = l.dp.Apply(ctx, delta)
+	}
+	l.outcome.duration = l.clock.Since(start)
+	l.needSync = err != nil
+	l.outcome.programming = err
+	if err != nil {
+		return retryAfter(l.retry)
+	}
+	l.outcome.running, l.outcome.mode, l.outcome.programmed = l.node, l.dp.Mode(), l.clock.Now()
+	l.outcome.digest, l.outcome.slices, l.outcome.counts = ch.digest, ch.count, l.table.Counts()
+	if l.outcome.storing != nil || l.outcome.unsupported != nil {
+		return retryMax
+	}
+	return 0
+}
+
+func retryAfter(last time.Duration) time.Duration {
+	return min(max(2*last, retryMin), retryMax)
+}
+
+// maxMalformed bounds how many malformed Services are reported by name.
+const maxMalformed = 3
+
+func (l *loop) malformed() []error {
+	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b rules.ServiceID) int { return strings.Compare(a.String(), b.String()) })
+	var errs []error
+	for i, id := range ids {
+		if i == maxMalformed {
+			return append(errs, fmt.Errorf("and %d more", len(ids)-i))
+		}
+		errs = append(errs, l.malform[id])
+	}
+	return errs
+}

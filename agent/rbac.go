@@ -1,0 +1,12 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+// The agent reads its own NodeRuleSet and the ServiceRuleSlices and writes its
+// own status. RBAC cannot limit reads and writes to one node's object; the name
+// in the request is all it sees.
+//
+// +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets;serviceruleslices,verbs=get;list;watch
+// +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=get;update;patch
+// +kubebuilder:rbac:roleName=agent-role,groups=events.k8s.io,resources=events,verbs=create;patch

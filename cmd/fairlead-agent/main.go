@@ -1,0 +1,124 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command fairlead-agent programs a node's kernel with the rules of Services.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/fairlead-proxy/fairlead/agent"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/apiserver"
+	"github.com/fairlead-proxy/fairlead/version"
+)
+
+type options struct {
+	kubeconfig string
+	apiservers apiserver.Addresses
+	cleanup    bool
+	version    bool
+	agent      agent.Options
+	zap        zap.Options
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("fairlead-agent", flag.ContinueOnError)
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without one the agent uses its Pod's service account")
+	f.Var(&o.apiservers, "apiserver", "address of the apiserver, https://host:port; several (repeated or separated by commas) are tried in turn. It must not be a Service's address, which only works once the agent has programmed it")
+	f.StringVar(&o.agent.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node object (default $NODE_NAME)")
+	f.StringVar(&o.agent.StateDir, "state-dir", "/var/lib/fairlead", "folder for the state that is programmed at boot; each agent needs its own")
+	f.StringVar(&o.agent.HealthAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez; empty: not served")
+	f.StringVar(&o.agent.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics and /proxyMode; empty: not served")
+	f.BoolVar(&o.cleanup, "cleanup", false, "remove everything that Fairlead has programmed on this machine, and exit")
+	f.BoolVar(&o.version, "version", false, "print the version and exit")
+	o.zap.BindFlags(f)
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, nil
+}
+
+func run(args []string) error {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if o.version {
+		fmt.Println(version.Version)
+		return nil
+	}
+	log := zap.New(zap.UseFlagOptions(&o.zap))
+	klog.SetLogger(log)
+	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	o.agent.Dataplanes = dataplanes(log)
+	if o.cleanup {
+		return cleanup(ctx, o.agent.Dataplanes)
+	}
+	if o.agent.Config, err = restConfig(o); err != nil {
+		return err
+	}
+	return agent.Run(ctx, o.agent)
+}
+
+// dataplanes are the modes of this build.
+func dataplanes(log logr.Logger) agent.Dataplanes {
+	return agent.Dataplanes{
+		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
+			return nftables.New(nftables.Options{Log: log.WithName("nftables")})
+		},
+	}
+}
+
+func cleanup(ctx context.Context, all agent.Dataplanes) error {
+	var errs []error
+	for mode, open := range all {
+		dp, err := open()
+		if err == nil {
+			err = errors.Join(dp.Cleanup(ctx), dp.Close())
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("clean up %s: %w", mode, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func restConfig(o options) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find the apiserver (set --kubeconfig outside of a Pod): %w", err)
+	}
+	config.QPS = -1 // two watches and rare status writes; the apiserver's own limits apply
+	config.UserAgent = "fairlead-agent/" + version.Version
+	return apiserver.Config(config, o.apiservers)
+}

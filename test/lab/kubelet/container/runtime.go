@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // selfPath is the running binary, even when the file was replaced meanwhile.
@@ -33,20 +35,30 @@ type Runtime struct {
 // NewRuntime starts the forking thread.
 func NewRuntime() *Runtime {
 	r := &Runtime{forks: make(chan func()), closed: make(chan struct{})}
-	go func() {
-		// Never unlocked: the thread ends with this goroutine and takes down
-		// whatever was left running.
-		runtime.LockOSThread()
-		for {
-			select {
-			case fork := <-r.forks:
-				fork()
-			case <-r.closed:
-				return
-			}
-		}
-	}()
+	go r.forkLoop()
 	return r
+}
+
+func (r *Runtime) forkLoop() {
+	runtime.LockOSThread()
+	if os.Getpid() == unix.Gettid() {
+		// Go parks the process's first thread instead of ending it, and Close
+		// wants an end: try another thread while this one is taken.
+		go r.forkLoop()
+		<-r.closed
+		runtime.UnlockOSThread()
+		return
+	}
+	// Never unlocked: the thread ends with this goroutine and takes down whatever
+	// was left running.
+	for {
+		select {
+		case fork := <-r.forks:
+			fork()
+		case <-r.closed:
+			return
+		}
+	}
 }
 
 // Close kills every container that still runs.

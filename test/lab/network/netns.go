@@ -30,32 +30,45 @@ func Do(netnsPath string, fn func() error) error {
 	result := make(chan error, 1)
 	// A goroutine of its own: should the way back fail, it ends while locked
 	// and Go throws the thread away instead of reusing it in a wrong namespace.
-	go func() { result <- do(netnsPath, fn) }()
+	go func() {
+		runtime.LockOSThread()
+		home, err := doOnThread(netnsPath, fn)
+		if home {
+			runtime.UnlockOSThread()
+		}
+		result <- err
+	}()
 	return <-result
 }
 
-func do(netnsPath string, fn func() error) error {
+// DoOnThread is Do for a caller that has locked its goroutine to an OS thread,
+// to start processes that shall die with that thread. After an error the
+// thread may be left inside.
+func DoOnThread(netnsPath string, fn func() error) error {
+	_, err := doOnThread(netnsPath, fn)
+	return err
+}
+
+// doOnThread reports whether the thread is back where it was.
+func doOnThread(netnsPath string, fn func() error) (home bool, err error) {
 	target, err := netns.GetFromPath(netnsPath)
 	if err != nil {
-		return fmt.Errorf("network namespace %s: %w", netnsPath, err)
+		return true, fmt.Errorf("network namespace %s: %w", netnsPath, err)
 	}
 	defer target.Close()
-	runtime.LockOSThread()
-	home, err := netns.Get()
+	origin, err := netns.Get()
 	if err != nil {
-		return fmt.Errorf("own network namespace: %w", err)
+		return true, fmt.Errorf("own network namespace: %w", err)
 	}
-	defer home.Close()
+	defer origin.Close()
 	if err := netns.Set(target); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("enter network namespace %s: %w", netnsPath, err)
+		return true, fmt.Errorf("enter network namespace %s: %w", netnsPath, err)
 	}
-	fnErr := fn()
-	if err := netns.Set(home); err != nil {
-		return errors.Join(fnErr, fmt.Errorf("leave network namespace %s: %w", netnsPath, err))
+	err = fn()
+	if leave := netns.Set(origin); leave != nil {
+		return false, errors.Join(err, fmt.Errorf("leave network namespace %s: %w", netnsPath, leave))
 	}
-	runtime.UnlockOSThread()
-	return fnErr
+	return true, err
 }
 
 // DialContext returns a dial function, fit for http.Transport and rest.Config,

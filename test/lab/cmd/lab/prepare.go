@@ -1,0 +1,90 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/test/lab"
+)
+
+// prepare makes sure that a lab can start: nothing is left of the last one, and
+// all programs are there. Called with the lock held.
+func prepare(ctx context.Context, config *lab.Config) error {
+	if err := lab.Sweep(*config); err != nil {
+		return fmt.Errorf("remove the last lab: %w", err)
+	}
+	if err := lab.Clear(*config); err != nil {
+		return fmt.Errorf("remove the last lab: %w", err)
+	}
+	root, err := repository()
+	if err != nil {
+		return err
+	}
+	if config.BinDir == "" {
+		config.BinDir = filepath.Join(root, "bin")
+	}
+	if config.BinDir, err = filepath.Abs(config.BinDir); err != nil {
+		return err
+	}
+	if _, err := command(ctx, root, "hack/lab-deps.sh"); err != nil {
+		return fmt.Errorf("install what the lab needs: %w", err)
+	}
+	assets, err := command(ctx, root, "hack/controlplane.sh", "--print")
+	if err != nil {
+		return fmt.Errorf("programs of the control plane: %w", err)
+	}
+	config.AssetsDir = assets
+	// Static, so that it also runs where the host's libraries are not.
+	_, err = command(ctx, filepath.Join(root, "test"), "env", "CGO_ENABLED=0",
+		"go", "build", "-trimpath", "-o", config.EchoPath(), "./lab/cmd/echo")
+	if err != nil {
+		return fmt.Errorf("build the echo server: %w", err)
+	}
+	return nil
+}
+
+// command runs a program of the repository and returns what it prints. Its
+// messages go to the terminal; Ctrl-C reaches it by ctx.
+func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+	if strings.Contains(name, "/") {
+		name = filepath.Join(dir, name)
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return "", errors.Join(err, ctx.Err())
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// repository finds the project's root from the working directory.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "hack", "controlplane.sh")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("run this inside the project's repository")
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,121 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lab runs a Kubernetes cluster on one machine without containers: a
+// real control plane, nodes and Pods in network namespaces, and Pods that are
+// real processes on the host's files.
+//
+// One process, the supervisor, owns all of it. What it may leave behind when it
+// is killed is known by name (namespaces that start with the prefix, mounts and
+// files below the state directory), so that [Sweep] removes it without a record.
+package lab
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/network"
+)
+
+// Config says where a lab keeps its things and what it runs.
+type Config struct {
+	// Dir is the state directory. It is removed with the lab.
+	Dir string
+	// Prefix starts the names of the lab's network namespaces.
+	Prefix string
+	// Nodes is the number of nodes.
+	Nodes int
+	// AssetsDir holds the control plane's programs.
+	AssetsDir string
+	// BinDir holds the project's own programs.
+	BinDir string
+}
+
+// Default is the configuration of the lab of this machine. FAIRLEAD_LAB_DIR and
+// FAIRLEAD_LAB_PREFIX, set to something else, make a second lab beside it.
+func Default() Config {
+	return Config{
+		Dir:    cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
+		Prefix: cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
+		Nodes:  3,
+	}
+}
+
+// Kubeconfig is the administrator's, for use on the host.
+func (c Config) Kubeconfig() string { return filepath.Join(c.Dir, "kubeconfig") }
+
+// InsideKubeconfig is the administrator's, for use in the lab's namespaces.
+func (c Config) InsideKubeconfig() string { return filepath.Join(c.Dir, "kubeconfig-inside") }
+
+// LogDir holds a log for each part of the lab.
+func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
+
+// EchoPath is where the supervisor expects the echo server.
+func (c Config) EchoPath() string { return filepath.Join(c.Dir, "bin", "echo") }
+
+// Topology is the plan of the lab's network.
+func (c Config) Topology() *network.Topology { return network.New(c.Prefix, c.Nodes) }
+
+func (c Config) pkiDir() string    { return filepath.Join(c.Dir, "pki") }
+func (c Config) stateFile() string { return filepath.Join(c.Dir, "lab.json") }
+
+// makeDirs makes the state directory. It holds keys: it is root's alone.
+func (c Config) makeDirs() error {
+	for _, dir := range []string{c.Dir, c.LogDir(), c.pkiDir(), filepath.Dir(c.EchoPath())} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// State is what the supervisor tells about itself in the state directory.
+type State struct {
+	// Config is what the lab was started with.
+	Config Config
+	// PID is the supervisor's.
+	PID int
+	// Ready is set once the lab is up.
+	Ready bool
+	// Components are the control plane's processes.
+	Components []ComponentState
+}
+
+// ComponentState is one process of the control plane.
+type ComponentState struct {
+	Name     string
+	PID      int
+	Restarts int
+}
+
+// ReadState reads what the supervisor wrote last.
+func (c Config) ReadState() (State, error) {
+	var state State
+	data, err := os.ReadFile(c.stateFile())
+	if err != nil {
+		return state, fmt.Errorf("state of the lab: %w", err)
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return state, fmt.Errorf("state of the lab: %w", err)
+	}
+	return state, nil
+}
+
+// WriteState replaces the state, in one step for readers.
+func (c Config) WriteState(state State) error {
+	data, err := json.MarshalIndent(state, "", "  ")
+	if err != nil {
+		return fmt.Errorf("state of the lab: %w", err)
+	}
+	next := c.stateFile() + ".next"
+	if err := os.WriteFile(next, data, 0o600); err != nil {
+		return fmt.Errorf("state of the lab: %w", err)
+	}
+	if err := os.Rename(next, c.stateFile()); err != nil {
+		return fmt.Errorf("state of the lab: %w", err)
+	}
+	return nil
+}

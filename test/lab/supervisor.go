@@ -1,0 +1,230 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/addons"
+	"github.com/fairlead-proxy/fairlead/test/lab/network"
+)
+
+const (
+	// startTime is how long any one part may take to be ready. A busy machine
+	// needs a minute for what takes seconds otherwise.
+	startTime = 3 * time.Minute
+	// stopTime is how long the kubelets may take to end their Pods.
+	stopTime = 3 * time.Second
+	// pollTime is the pause between two looks at something that is starting.
+	pollTime = 50 * time.Millisecond
+)
+
+// supervisor owns a running lab.
+type supervisor struct {
+	config   Config
+	report   func(string)
+	topology *network.Topology
+
+	credentials *credentials
+	admin       *rest.Config
+	client      kubernetes.Interface
+	control     *controlPlane
+	ready       atomic.Bool
+
+	background sync.WaitGroup
+	failed     chan error
+}
+
+// Run starts a lab, runs it until ctx ends or a part of it fails for good, and
+// takes it down. It reports the steps of the start, and calls ready after the
+// last. The caller holds the lock; the log files stay.
+func Run(ctx context.Context, config Config, report func(string), ready func()) error {
+	s := &supervisor{config: config, report: report, topology: config.Topology(), failed: make(chan error, 1)}
+	launcher := newLauncher()
+	s.control = &controlPlane{
+		config: config, netnsPath: s.topology.Control.NetNSPath, launcher: launcher,
+		failed: s.failed, changed: s.writeState,
+	}
+	// The Pods end before the control plane, so that they can say so.
+	controlContext, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	nodesContext, stopNodes := context.WithCancel(controlContext)
+	start, cancelStart := context.WithCancel(ctx)
+	go func() {
+		// A part that fails during the start ends it.
+		select {
+		case err := <-s.failed:
+			s.failed <- err
+			cancelStart()
+		case <-start.Done():
+		}
+	}()
+
+	err := s.start(start, controlContext, nodesContext)
+	if err == nil {
+		ready()
+		select {
+		case <-ctx.Done():
+		case err = <-s.failed:
+		}
+	} else {
+		select {
+		case err = <-s.failed: // the cause; err is what followed from it
+		default:
+		}
+	}
+
+	cancelStart()
+	stopNodes()
+	s.waitBackground()
+	stopControl()
+	s.control.running.Wait()
+	launcher.close()
+	return errors.Join(err, Sweep(config))
+}
+
+// start brings up one part after the other.
+func (s *supervisor) start(ctx, control, nodes context.Context) error {
+	if err := s.topology.Build(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	s.report(fmt.Sprintf("network of %d nodes", len(s.topology.Nodes)))
+	if err := s.startControlPlane(ctx, control); err != nil {
+		return err
+	}
+	for number, node := range s.topology.Nodes {
+		if err := createNode(ctx, s.client, node, number); err != nil {
+			return err
+		}
+		config, err := s.kubeletConfig(node)
+		if err != nil {
+			return err
+		}
+		s.inBackground("kubelet of "+node.Name, func() error { return runKubelet(nodes, config) })
+	}
+	if err := addons.Apply(ctx, s.admin); err != nil {
+		return fmt.Errorf("add-ons: %w", err)
+	}
+	s.report("cluster DNS is scheduled")
+	err := s.await(ctx, "nodes", func(ctx context.Context) error {
+		return nodesReady(ctx, s.client, len(s.topology.Nodes))
+	})
+	if err != nil {
+		return err
+	}
+	s.report("nodes are ready")
+	s.ready.Store(true)
+	return s.writeState(s.control.snapshot())
+}
+
+func (s *supervisor) startControlPlane(ctx, control context.Context) error {
+	host := s.topology.Control
+	var err error
+	if s.credentials, err = writeCredentials(s.config, host); err != nil {
+		return err
+	}
+	if err := s.openTunnel(control); err != nil {
+		return err
+	}
+	s.admin = s.credentials.restConfig(s.credentials.admin, host.NetNSPath)
+	if s.client, err = kubernetes.NewForConfig(s.admin); err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	starting := func() bool { return !s.ready.Load() }
+	s.control.start(control, etcd(s.config), starting)
+	err = s.await(ctx, "etcd", func(ctx context.Context) error { return s.etcdHealthy(ctx) })
+	if err != nil {
+		return err
+	}
+	s.report("etcd is ready")
+	s.control.start(control, apiserver(s.config, host), starting)
+	err = s.await(ctx, "kube-apiserver", func(ctx context.Context) error {
+		return s.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	})
+	if err != nil {
+		return err
+	}
+	s.report("kube-apiserver is ready")
+	s.control.start(control, controllerManager(s.config), starting)
+	s.control.start(control, scheduler(s.config), starting)
+	return nil
+}
+
+// openTunnel makes the apiserver reachable from the host.
+func (s *supervisor) openTunnel(ctx context.Context) error {
+	host := s.topology.Control
+	tunnel, err := newTunnel(host.NetNSPath, net.JoinHostPort(host.IPv4.String(), apiserverPort))
+	if err != nil {
+		return err
+	}
+	s.inBackground("tunnel to the apiserver", func() error { return tunnel.serve(ctx) })
+	return s.credentials.writeKubeconfig(s.config.Kubeconfig(), "https://"+tunnel.address(), s.credentials.admin)
+}
+
+func (s *supervisor) etcdHealthy(ctx context.Context) error {
+	transport := &http.Transport{DialContext: network.DialContext(s.topology.Control.NetNSPath), DisableKeepAlives: true}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, etcdURL+"/health", nil)
+	if err != nil {
+		return err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("etcd says %s: %s", response.Status, body)
+	}
+	return err
+}
+
+// await polls until check succeeds.
+func (s *supervisor) await(ctx context.Context, what string, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := poll(ctx, pollTime, func() error { return check(ctx) }); err != nil {
+		return fmt.Errorf("waiting for %s: %w", what, err)
+	}
+	return nil
+}
+
+// inBackground runs a part of the lab. It fails when the part does.
+func (s *supervisor) inBackground(what string, run func() error) {
+	s.background.Go(func() {
+		if err := run(); err != nil {
+			s.control.fail(fmt.Errorf("%s: %w", what, err))
+		}
+	})
+}
+
+// waitBackground waits a little: what does not end is swept.
+func (s *supervisor) waitBackground() {
+	done := make(chan struct{})
+	go func() {
+		s.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopTime):
+	}
+}
+
+func (s *supervisor) writeState(components []ComponentState) error {
+	return s.config.WriteState(State{
+		Config: s.config, PID: os.Getpid(), Ready: s.ready.Load(), Components: components,
+	})
+}

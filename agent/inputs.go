@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"fmt"
 	"maps"
 	"strconv"
 	"sync"
@@ -262,3 +263,5 @@ func digestOf(spec *v1alpha1.ServiceRuleSliceSpec) uint64 {
 	}
 	return n
 }
+
+func formatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }

@@ -24,7 +24,7 @@ func statusOf(o outcome, previous []metav1.Condition, now metav1.Time) v1alpha1.
 		status.ObservedGeneration = o.running.Generation
 		policy := o.running.Spec.Policy
 		status.Policy = &policy
-		status.RulesDigest = fmt.Sprintf("%016x", o.digest)
+		status.RulesDigest = formatDigest(o.digest)
 		status.Programmed = &v1alpha1.ProgrammedCounts{
 			Slices:    int32(o.slices),
 			Services:  int32(o.counts.Services),

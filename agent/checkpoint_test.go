@@ -1,0 +1,148 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+type savedState struct {
+	Node   *nodeRules
+	Slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
+}
+
+func openTestCheckpoint(t *testing.T, dir string, state savedState) *checkpoint {
+	t.Helper()
+	cp, err := openCheckpoint(dir, func() (*nodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+		return state.Node, state.Slices
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cp
+}
+
+func loadTestCheckpoint(t *testing.T, dir string) (savedState, error) {
+	t.Helper()
+	cp := openTestCheckpoint(t, dir, savedState{})
+	defer cp.close()
+	node, slices, err := cp.load()
+	return savedState{node, slices}, err
+}
+
+var ignoreReported = cmpopts.IgnoreUnexported(nodeRules{})
+
+func TestCheckpoint(t *testing.T) {
+	first := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}
+	cases := map[string]struct {
+		changes []changes
+		want    savedState
+	}{
+		"nothing was stored": {want: savedState{Slices: map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}}},
+		"the first change stores everything": {
+			changes: []changes{{}},
+			want:    first,
+		},
+		"later changes are appended": {
+			changes: []changes{{}, {node: testNodeRules(2), slices: listed(web("10.96.0.1", "10.244.1.3"))}},
+			want:    savedState{testNodeRules(2), listed(web("10.96.0.1", "10.244.1.3"))},
+		},
+		"a deletion is a change": {
+			changes: []changes{{}, {slices: map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{webName: nil}}},
+			want:    savedState{testNodeRules(1), listed()},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			cp := openTestCheckpoint(t, dir, first)
+			for _, ch := range tc.changes {
+				if err := cp.append(ch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := cp.close(); err != nil {
+				t.Fatal(err)
+			}
+			got, err := loadTestCheckpoint(t, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got, ignoreReported); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestCheckpointDamage cuts the journal at every length.
+func TestCheckpointDamage(t *testing.T) {
+	dir := t.TempDir()
+	first := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}
+	cp := openTestCheckpoint(t, dir, first)
+	if err := cp.append(changes{}); err != nil {
+		t.Fatal(err)
+	}
+	intact := cp.size
+	if err := cp.append(changes{slices: listed(web("10.96.0.1", "10.244.1.3"))}); err != nil {
+		t.Fatal(err)
+	}
+	cp.close()
+	whole, err := os.ReadFile(cp.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for length := int(intact) + 1; length < len(whole); length++ {
+		if err := os.WriteFile(filepath.Join(dir, "checkpoint"), whole[:length], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cp := openTestCheckpoint(t, dir, savedState{})
+		if node, _, err := cp.load(); node != nil || !errors.Is(err, errOutdated) {
+			t.Fatalf("cut at %d in this boot: got %v, %v; must not be used", length, node, err)
+		}
+		cp.boot = "another"
+		node, slices, err := cp.load()
+		if diff := cmp.Diff(first, savedState{node, slices}, ignoreReported); diff != "" || !errors.Is(err, errDamaged) {
+			t.Fatalf("cut at %d after a boot: %v\n%s", length, err, diff)
+		}
+		cp.close()
+	}
+}
+
+func TestCheckpointCompaction(t *testing.T) {
+	dir := t.TempDir()
+	state := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}
+	cp := openTestCheckpoint(t, dir, state)
+	defer cp.close()
+	largest := int64(0)
+	for range 10_000 {
+		if err := cp.append(changes{slices: state.Slices}); err != nil {
+			t.Fatal(err)
+		}
+		largest = max(largest, cp.size)
+	}
+	if largest < compactionMin || largest > 2*compactionMin {
+		t.Errorf("the journal grew to %d bytes, want a little over %d", largest, compactionMin)
+	}
+}
+
+func TestCheckpointIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	cp := openTestCheckpoint(t, dir, savedState{})
+	if _, err := openCheckpoint(dir, nil); !errors.Is(err, ErrStateLocked) {
+		t.Errorf("second agent in one folder: got %v, want %v", err, ErrStateLocked)
+	}
+	cp.close()
+	again := openTestCheckpoint(t, dir, savedState{})
+	again.close()
+}

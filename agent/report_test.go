@@ -1,0 +1,236 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// good is an outcome without any trouble.
+func good() outcome {
+	return outcome{node: testNodeRules(1), running: testNodeRules(1), fromAPI: true, mode: v1alpha1.ModeNFTables, digest: 7, slices: 1}
+}
+
+func TestStatus(t *testing.T) {
+	trouble := errors.New("trouble")
+	with := func(change func(o *outcome)) outcome {
+		o := good()
+		change(&o)
+		return o
+	}
+	cases := map[string]struct {
+		outcome outcome
+		want    map[string]string // condition type: status/reason
+	}{
+		"all is well": {good(), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		"before the first programming": {with(func(o *outcome) { o.running = nil }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "Unknown/Programming", "Degraded": "False/Healthy"}},
+		"the kernel refuses": {with(func(o *outcome) { o.programming = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "False/KernelError", "Degraded": "True/KernelError"}},
+		"the kernel cannot run the mode": {with(func(o *outcome) { o.running, o.unsupported = nil, trouble }), map[string]string{
+			"Accepted": "False/ModeUnsupported", "Programmed": "False/ModeUnsupported", "Degraded": "True/ModeUnsupported"}},
+		"on stored rules": {with(func(o *outcome) { o.fromAPI = false }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/FromCheckpoint", "Degraded": "False/Healthy"}},
+		"a new generation is not programmed": {with(func(o *outcome) { o.node = testNodeRules(2) }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "False/Programming", "Degraded": "False/Healthy"}},
+		"malformed slices": {with(func(o *outcome) { o.malformed = []error{trouble} }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
+		"malformed settings": {with(func(o *outcome) { o.settings = trouble }), map[string]string{
+			"Accepted": "False/Invalid", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		"the disk is full": {with(func(o *outcome) { o.storing = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
+		"a fallback mode": {with(func(o *outcome) { o.node.Spec.Mode = v1alpha1.ModeIPVS }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, c := range statusOf(tc.outcome, nil, metav1.Now()).Conditions {
+				got[c.Type] = string(c.Status) + "/" + c.Reason
+				if c.Message == "" || c.ObservedGeneration != tc.outcome.node.Generation {
+					t.Errorf("%s lacks a message or its generation: %+v", c.Type, c)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestStatusMessageIsBounded(t *testing.T) {
+	o := good()
+	o.programming = errors.New(strings.Repeat("x", 100_000))
+	for _, c := range statusOf(o, nil, metav1.Now()).Conditions {
+		if len(c.Message) > maxMessage {
+			t.Errorf("%s has %d bytes, want at most %d", c.Type, len(c.Message), maxMessage)
+		}
+	}
+}
+
+func TestStatusKeepsTransitionTimes(t *testing.T) {
+	first, later := metav1.Unix(100, 0), metav1.Unix(200, 0)
+	before := statusOf(good(), nil, first).Conditions
+	o := good()
+	o.programming = errors.New("trouble")
+	for _, c := range statusOf(o, before, later).Conditions {
+		want := later
+		if c.Type == v1alpha1.ConditionAccepted {
+			want = first
+		}
+		if !c.LastTransitionTime.Equal(&want) {
+			t.Errorf("%s changed at %v, want %v", c.Type, c.LastTransitionTime, want)
+		}
+	}
+}
+
+// TestReporter steps a reporter through time and counts its writes.
+func TestReporter(t *testing.T) {
+	type step struct {
+		after   time.Duration
+		outcome outcome
+		fail    bool
+		want    int // writes so far
+	}
+	counted := func(services int) outcome {
+		o := good()
+		o.counts = rules.Counts{Services: services}
+		return o
+	}
+	failing := good()
+	failing.programming = errors.New("trouble")
+	gone := good()
+	gone.nodeGone = true
+	stored := good()
+	stored.fromAPI = false
+	cases := map[string][]step{
+		"the first is written": {{outcome: good(), want: 1}},
+		"the same is not written again": {
+			{outcome: good(), want: 1}, {after: time.Hour, outcome: good(), want: 1}},
+		"a condition is written at once": {
+			{outcome: good(), want: 1}, {after: time.Second, outcome: failing, want: 2}, {outcome: good(), want: 3}},
+		"counts wait for their minute": {
+			{outcome: counted(1), want: 1},
+			{after: time.Second, outcome: counted(2), want: 1},
+			{after: 50 * time.Second, outcome: counted(3), want: 1},
+			{after: 9 * time.Second, outcome: counted(3), want: 2},
+			{after: 10 * time.Second, outcome: counted(4), want: 2}},
+		"counts after a quiet time wait for the jitter only": {
+			{outcome: counted(1), want: 1},
+			{after: time.Hour, outcome: counted(2), want: 1},
+			{after: 3 * time.Second, outcome: counted(2), want: 2}},
+		"a failed write is tried again with back-off": {
+			{outcome: good(), fail: true, want: 1},
+			{outcome: good(), fail: true, want: 1},
+			{after: writeRetryMin, outcome: good(), fail: true, want: 2},
+			{after: writeRetryMin, outcome: good(), want: 2},
+			{after: writeRetryMin, outcome: good(), want: 3},
+			{after: time.Hour, outcome: good(), want: 3}},
+		"nothing is written where no object is":          {{outcome: gone, want: 0}},
+		"nothing is written before the API has answered": {{outcome: stored, want: 0}},
+	}
+	for name, steps := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			writes, fail := 0, false
+			r := newReporter(func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error {
+				writes++
+				if fail {
+					return errors.New("no apiserver")
+				}
+				return nil
+			}, logr.Discard(), clk)
+			r.jitter = func() time.Duration { return 2 * time.Second }
+			for i, s := range steps {
+				clk.Step(s.after)
+				fail = s.fail
+				r.set(s.outcome)
+				r.step(t.Context())
+				if writes != s.want {
+					t.Fatalf("step %d: %d writes, want %d", i, writes, s.want)
+				}
+			}
+		})
+	}
+}
+
+func TestHealth(t *testing.T) {
+	now := time.Unix(1000, 0)
+	failing := good()
+	failing.programming = errors.New("trouble")
+	cases := map[string]struct {
+		outcomes       []outcome
+		waitingSince   time.Time
+		after          time.Duration
+		healthz, livez int
+	}{
+		"before the first programming":    {nil, time.Time{}, time.Hour, 503, 200},
+		"programmed":                      {[]outcome{good()}, time.Time{}, time.Hour, 200, 200},
+		"a change waits for a moment":     {[]outcome{good()}, now, 59 * time.Second, 200, 200},
+		"a change waits for too long":     {[]outcome{good()}, now, 61 * time.Second, 503, 503},
+		"the kernel refuses for a moment": {[]outcome{good(), failing}, time.Time{}, 59 * time.Second, 200, 200},
+		"the kernel refuses for too long": {[]outcome{good(), failing}, time.Time{}, 61 * time.Second, 503, 200},
+		"the kernel accepts again":        {[]outcome{good(), failing, good()}, time.Time{}, time.Hour, 200, 200},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(now)
+			h := &health{metrics: newMetrics(), clock: clk, waiting: func() time.Time { return tc.waitingSince }}
+			for _, o := range tc.outcomes {
+				h.set(o)
+			}
+			clk.Step(tc.after)
+			for path, want := range map[string]int{"/healthz": tc.healthz, "/livez": tc.livez} {
+				w := httptest.NewRecorder()
+				h.healthMux().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				if w.Code != want {
+					t.Errorf("%s: got %d, want %d: %s", path, w.Code, want, w.Body)
+				}
+			}
+		})
+	}
+}
+
+func TestGuard(t *testing.T) {
+	list := func(n int) map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec {
+		return listed(&v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", Endpoints: make([]v1alpha1.RuleEndpoint, n)})
+	}
+	cases := map[string]struct {
+		known, listed, quorum int
+		quorumErr             error
+		wantErr               bool
+	}{
+		"first list":                     {0, 0, 0, nil, false},
+		"small clusters are believed":    {99, 0, 99, nil, false},
+		"a third remains":                {300, 100, 300, nil, false},
+		"an empty list from a bad cache": {300, 0, 300, nil, true},
+		"most are really gone":           {300, 5, 5, nil, false},
+		"it cannot be confirmed":         {300, 5, 0, errors.New("no apiserver"), true},
+		"the list grows":                 {300, 900, 0, nil, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := guard{known: func() int { return tc.known }, quorum: func(context.Context) (int, error) { return tc.quorum, tc.quorumErr }}
+			if err := g.check(t.Context(), list(tc.listed)); (err != nil) != tc.wantErr {
+				t.Errorf("got %v, want error: %v", err, tc.wantErr)
+			}
+		})
+	}
+}

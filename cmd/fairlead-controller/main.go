@@ -1,0 +1,150 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command fairlead-controller compiles Services into ServiceRuleSlices and
+// ProxyConfigs into NodeRuleSets, and installs the agents that program them.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairlead-proxy/fairlead/apiserver"
+	"github.com/fairlead-proxy/fairlead/controllers"
+	"github.com/fairlead-proxy/fairlead/version"
+)
+
+// The lease is short: while nobody leads, no change of a Service reaches the
+// nodes. The agents go on with what they have.
+const (
+	leaseDuration = 4 * time.Second
+	renewDeadline = 3 * time.Second
+	retryPeriod   = time.Second
+)
+
+type options struct {
+	apiservers     apiserver.Addresses
+	namespace      string
+	leaderElect    bool
+	metricsAddress string
+	probeAddress   string
+	installAgent   bool
+	agentImage     string
+	version        bool
+	zap            zap.Options
+}
+
+func main() {
+	opts, err := parseFlags(flag.CommandLine, os.Args[1:])
+	if err == nil && opts.version {
+		fmt.Println(version.Version)
+		return
+	}
+	if err == nil {
+		log := zap.New(zap.UseFlagOptions(&opts.zap))
+		ctrl.SetLogger(log)
+		klog.SetLogger(log)
+		err = run(ctrl.SetupSignalHandler(), opts)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-controller:", err)
+		os.Exit(1)
+	}
+}
+
+// parseFlags reads the flags into a flag set that has --kubeconfig already.
+func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
+	opts := &options{}
+	fs.Var(&opts.apiservers, "apiserver", "address of the apiserver, https://host:port, to be used instead of the one in the kubeconfig "+
+		"or the Service default/kubernetes; may be repeated, or hold several separated by commas, which stand in for each other "+
+		"(default: environment FAIRLEAD_APISERVERS)")
+	fs.StringVar(&opts.namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "kube-system"),
+		"namespace of the leader election lease and of the agent's DaemonSet (default: environment POD_NAMESPACE, else kube-system)")
+	fs.BoolVar(&opts.leaderElect, "leader-elect", true, "work only while holding the lease, so that several replicas can stand in for each other")
+	fs.StringVar(&opts.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics (HTTPS, for authorized clients); 0 switches them off")
+	fs.StringVar(&opts.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 switches them off")
+	fs.BoolVar(&opts.installAgent, "install-agent", true, "create the agent's DaemonSet and keep it up to date")
+	fs.StringVar(&opts.agentImage, "agent-image", os.Getenv("RELATED_IMAGE_AGENT"), "image of the agent (default: environment RELATED_IMAGE_AGENT)")
+	fs.BoolVar(&opts.version, "version", false, "print the version and exit")
+	opts.zap.BindFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: there are only flags", fs.Arg(0))
+	}
+	if len(opts.apiservers) == 0 {
+		if err := opts.apiservers.Set(os.Getenv("FAIRLEAD_APISERVERS")); err != nil {
+			return nil, fmt.Errorf("environment FAIRLEAD_APISERVERS: %w", err)
+		}
+	}
+	if opts.installAgent && opts.agentImage == "" && !opts.version {
+		return nil, errors.New("--agent-image is needed to install the agent; without it, --install-agent=false leaves that to you")
+	}
+	return opts, nil
+}
+
+func run(ctx context.Context, opts *options) error {
+	base, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the apiserver: %w", err)
+	}
+	cfg, err := apiserver.Config(base, opts.apiservers)
+	if err != nil {
+		return err
+	}
+	// The apiserver's own priority and fairness limits us where needed.
+	cfg.QPS = -1
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return fmt.Errorf("register the API kinds: %w", err)
+	}
+	lease, renew, retry := leaseDuration, renewDeadline, retryPeriod
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme,
+		Cache:  controllers.CacheOptions(opts.namespace),
+		Metrics: metricsserver.Options{
+			BindAddress:    opts.metricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:        opts.probeAddress,
+		LeaderElection:                opts.leaderElect,
+		LeaderElectionID:              "fairlead-controller.proxy.fairlead.dev",
+		LeaderElectionNamespace:       opts.namespace,
+		LeaderElectionReleaseOnCancel: true, // run returns right after Start
+		LeaseDuration:                 &lease,
+		RenewDeadline:                 &renew,
+		RetryPeriod:                   &retry,
+	})
+	if err != nil {
+		return fmt.Errorf("create the manager: %w", err)
+	}
+	var agent *controllers.Install
+	if opts.installAgent {
+		agent = &controllers.Install{Namespace: opts.namespace, Image: opts.agentImage, APIServers: opts.apiservers}
+	}
+	if err := controllers.Setup(ctx, mgr, agent); err != nil {
+		return err
+	}
+	err = errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", controllers.CachesSynced(mgr.GetCache())),
+	)
+	if err != nil {
+		return fmt.Errorf("add the health checks: %w", err)
+	}
+	return mgr.Start(ctx)
+}

@@ -1,0 +1,86 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/cache"
+	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The labels of objects that a service proxy leaves alone.
+const (
+	labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
+	labelHeadless         = corev1.IsHeadlessService
+)
+
+// CacheOptions make a cache that holds what the reconcilers read and no more: a
+// cluster has many Services, endpoints and nodes, and most of what is in their
+// objects is of no use here.
+func CacheOptions(namespace string) crcache.Options {
+	return crcache.Options{
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            crcache.TransformStripManagedFields(),
+		ByObject: map[client.Object]crcache.ByObject{
+			&corev1.Service{}:            {Label: without(labelServiceProxyName), Transform: transform(trimService)},
+			&discoveryv1.EndpointSlice{}: {Label: without(labelHeadless), Transform: transform(trimEndpointSlice)},
+			&corev1.Node{}:               {Transform: transform(trimNode)},
+			&appsv1.DaemonSet{}:          {Namespaces: map[string]crcache.Config{namespace: {}}},
+		},
+	}
+}
+
+func without(label string) labels.Selector {
+	r, err := labels.NewRequirement(label, selection.DoesNotExist, nil)
+	if err != nil {
+		panic(err) // a constant that is no valid label
+	}
+	return labels.NewSelector().Add(*r)
+}
+
+// transform makes a cache transform of a function for one type. Anything else
+// that a cache passes (the tombstone of a deleted object) stays as it is.
+func transform[T metav1.Object](trim func(T)) cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if o, ok := obj.(T); ok {
+			o.SetManagedFields(nil)
+			trim(o)
+		}
+		return obj, nil
+	}
+}
+
+func trimService(svc *corev1.Service) { svc.Annotations = nil }
+
+func trimEndpointSlice(slice *discoveryv1.EndpointSlice) {
+	// When the change was triggered is what programming latency is measured from.
+	trigger, ok := slice.Annotations[corev1.EndpointsLastChangeTriggerTime]
+	slice.Annotations = nil
+	if ok {
+		slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: trigger}
+	}
+	for i := range slice.Endpoints {
+		e := &slice.Endpoints[i]
+		e.TargetRef, e.Hostname, e.DeprecatedTopology, e.Zone = nil, nil, nil, nil
+	}
+}
+
+func trimNode(node *corev1.Node) {
+	node.Annotations = nil
+	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs}
+	status := corev1.NodeStatus{Addresses: node.Status.Addresses}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			// Without the heartbeat, which changes all the time.
+			status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	node.Status = status
+}

@@ -1,0 +1,91 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	agentmanifest "github.com/fairlead-proxy/fairlead/config/agent"
+)
+
+// Name is the name of the agent's DaemonSet and of its ServiceAccount.
+const Name = "fairlead-agent"
+
+// apiserverFlag is the agent's flag for an address of the apiserver.
+const apiserverFlag = "--apiserver="
+
+// manifest returns the agent's DaemonSet with what depends on the cluster.
+func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSetApplyConfiguration, error) {
+	ds := &appsv1ac.DaemonSetApplyConfiguration{}
+	if err := yaml.UnmarshalStrict(agentmanifest.DaemonSet, ds); err != nil {
+		return nil, fmt.Errorf("read the embedded manifest of the agent: %w", err)
+	}
+	ds.WithNamespace(namespace)
+	container := &ds.Spec.Template.Spec.Containers[0]
+	container.WithImage(image)
+	for _, a := range apiservers {
+		container.WithArgs(apiserverFlag + a)
+	}
+	return ds, nil
+}
+
+// addressesOf returns the addresses in the EndpointSlices of default/kubernetes,
+// sorted. Those slices are the apiservers' own work, so every one in them is an
+// apiserver; an apiserver that stops takes itself out.
+func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
+	var out []string
+	for _, s := range endpointSlices {
+		for _, p := range s.Ports {
+			if p.Port == nil {
+				continue
+			}
+			for _, e := range s.Endpoints {
+				if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+					continue
+				}
+				for _, a := range e.Addresses {
+					out = append(out, "https://"+net.JoinHostPort(a, strconv.Itoa(int(*p.Port))))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// settle decides which addresses the agents get. They keep the ones that they
+// have while these contain all current ones: an apiserver that restarts is gone
+// for a moment only, and is no reason to restart every agent twice. A dead
+// address costs an agent nothing, it uses another one.
+func settle(current *appsv1.DaemonSet, found []string) []string {
+	had := apiserversOf(current)
+	for _, a := range found {
+		if !slices.Contains(had, a) {
+			return found
+		}
+	}
+	return had
+}
+
+func apiserversOf(ds *appsv1.DaemonSet) []string {
+	var out []string
+	if ds == nil || len(ds.Spec.Template.Spec.Containers) == 0 {
+		return nil
+	}
+	for _, arg := range ds.Spec.Template.Spec.Containers[0].Args {
+		if a, ok := strings.CutPrefix(arg, apiserverFlag); ok {
+			out = append(out, a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,133 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package noderules writes the NodeRuleSet of every node that a ProxyConfig
+// selects.
+package noderules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// ReasonNodeFactSkipped is the reason of events on Nodes when an address or Pod
+// range of the Node was left out of its NodeRuleSet.
+const ReasonNodeFactSkipped = "NodeFactSkipped"
+
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=noderulesets,verbs=get;list;watch;create;patch;delete
+
+// Reconciler writes the NodeRuleSet of a node. A node that no ProxyConfig
+// selects any more loses its NodeRuleSet; its agent then keeps what it has
+// programmed, so that deleting a policy by mistake interrupts nothing.
+type Reconciler struct {
+	// Client reads from the cache and writes to the apiserver.
+	client.Client
+
+	// Live reads from the apiserver. It is asked before a NodeRuleSet is deleted.
+	Live client.Reader
+
+	// Recorder records what is odd in Nodes.
+	Recorder events.EventRecorder
+}
+
+var _ reconcile.Reconciler = (*Reconciler)(nil)
+
+// errStale is returned, and the work tried again, while the cache lacks what
+// the apiserver has.
+var errStale = errors.New("the cache lacks the Node or ProxyConfig that the apiserver has; the NodeRuleSet is kept")
+
+// Reconcile makes the NodeRuleSet of one node what it should be.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	current := &v1alpha1.NodeRuleSet{}
+	err := r.Get(ctx, req.NamespacedName, current)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("get NodeRuleSet: %w", err)
+	}
+	if err != nil {
+		current = nil
+	}
+	node, config, err := selectFrom(ctx, r.Client, req.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if config == nil {
+		return ctrl.Result{}, r.remove(ctx, req.Name, current)
+	}
+	spec, problems := rules.CompileNode(rules.NodeInput{Node: node, Config: config})
+	if current != nil && ssa.IsOurs(current, node) && apiequality.Semantic.DeepEqual(current.Spec, spec) {
+		return ctrl.Result{}, nil
+	}
+	for _, p := range problems {
+		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, ReasonNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
+	}
+	specIntent, err := ssa.Convert[apiac.NodeRuleSetSpecApplyConfiguration](spec)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	intent := apiac.NodeRuleSet(node.Name).
+		WithLabels(map[string]string{ssa.LabelManagedBy: ssa.ManagedBy}).
+		WithOwnerReferences(ssa.Owner("v1", "Node", node)).
+		WithSpec(specIntent)
+	if err := r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership); err != nil {
+		return ctrl.Result{}, fmt.Errorf("apply NodeRuleSet: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// selectFrom returns a node and the ProxyConfig in force on it. Both are nil if
+// the node is gone or selected by none. It fails if that could be due to a
+// ProxyConfig with an invalid selector.
+func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.Node, *v1alpha1.ProxyConfig, error) {
+	node := &corev1.Node{}
+	if err := from.Get(ctx, client.ObjectKey{Name: name}, node); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, nil, nil
+		}
+		return nil, nil, fmt.Errorf("get Node: %w", err)
+	}
+	var configs v1alpha1.ProxyConfigList
+	if err := from.List(ctx, &configs); err != nil {
+		return nil, nil, fmt.Errorf("list ProxyConfigs: %w", err)
+	}
+	config, _, err := rules.SelectConfig(node, configs.Items)
+	if config != nil {
+		// The invalid ones are reported in their own status.
+		return node, config, nil
+	}
+	return nil, nil, err
+}
+
+// remove deletes the NodeRuleSet of a node that is gone or that no ProxyConfig
+// selects, if the apiserver says so too.
+func (r *Reconciler) remove(ctx context.Context, name string, current *v1alpha1.NodeRuleSet) error {
+	if current == nil || current.Labels[ssa.LabelManagedBy] != ssa.ManagedBy {
+		return nil
+	}
+	_, config, err := selectFrom(ctx, r.Live, name)
+	if err != nil {
+		return fmt.Errorf("ask the apiserver before the NodeRuleSet is deleted: %w", err)
+	}
+	if config != nil {
+		return errStale
+	}
+	err = r.Delete(ctx, current, client.Preconditions{UID: &current.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete NodeRuleSet: %w", err)
+	}
+	return nil
+}

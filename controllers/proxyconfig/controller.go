@@ -1,0 +1,128 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proxyconfig sums up in the status of each ProxyConfig what its nodes
+// report.
+package proxyconfig
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+)
+
+// delay collects the reports of many nodes into one summary.
+const delay = 200 * time.Millisecond
+
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs/status,verbs=patch
+
+// Reconciler writes the status of a ProxyConfig.
+type Reconciler struct {
+	// Client reads from the cache and writes to the apiserver.
+	client.Client
+}
+
+var _ reconcile.Reconciler = (*Reconciler)(nil)
+
+// Reconcile writes the status of one ProxyConfig if it has changed.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	in := input{sets: map[string]*v1alpha1.NodeRuleSet{}}
+	var configs v1alpha1.ProxyConfigList
+	if err := r.List(ctx, &configs); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list ProxyConfigs: %w", err)
+	}
+	in.configs = configs.Items
+	for i := range in.configs {
+		if in.configs[i].Name == req.Name {
+			in.config = &in.configs[i]
+		}
+	}
+	if in.config == nil {
+		return ctrl.Result{}, nil
+	}
+	var nodeList corev1.NodeList
+	if err := r.List(ctx, &nodeList, client.UnsafeDisableDeepCopy); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list Nodes: %w", err)
+	}
+	for i := range nodeList.Items {
+		in.nodes = append(in.nodes, &nodeList.Items[i])
+	}
+	var sets v1alpha1.NodeRuleSetList
+	if err := r.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list NodeRuleSets: %w", err)
+	}
+	for i := range sets.Items {
+		in.sets[sets.Items[i].Name] = &sets.Items[i]
+	}
+	status := computeStatus(in)
+	if apiequality.Semantic.DeepEqual(status, in.config.Status) {
+		return ctrl.Result{}, nil
+	}
+	statusIntent, err := ssa.Convert[apiac.ProxyConfigStatusApplyConfiguration](status)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	intent := apiac.ProxyConfig(req.Name).WithStatus(statusIntent)
+	// With its UID the status cannot land on a namesake created in between.
+	intent.WithUID(in.config.UID)
+	err = r.Status().Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("apply status of ProxyConfig: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// SetupWithManager makes the manager call the Reconciler.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("proxyconfig").
+		// Each ProxyConfig has an influence on what the others win.
+		Watches(&v1alpha1.ProxyConfig{}, r.enqueueAll(0)).
+		Watches(&v1alpha1.NodeRuleSet{}, r.enqueueAll(delay)).
+		Watches(&corev1.Node{}, r.enqueueAll(delay), builder.WithPredicates(nodeChanged())).
+		WithOptions(opts).
+		Complete(r)
+}
+
+func nodeChanged() predicate.Predicate {
+	return predicate.Or[client.Object](predicate.LabelChangedPredicate{},
+		predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+			return isReady(e.ObjectOld.(*corev1.Node)) != isReady(e.ObjectNew.(*corev1.Node))
+		}})
+}
+
+func (r *Reconciler) enqueueAll(after time.Duration) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	all := func(ctx context.Context, q queue) {
+		var configs v1alpha1.ProxyConfigList
+		if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
+			// Reads of the cache fail only when the manager stops.
+			log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
+			return
+		}
+		for i := range configs.Items {
+			q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&configs.Items[i])}, after)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { all(ctx, q) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { all(ctx, q) },
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { all(ctx, q) },
+	}
+}

@@ -1,0 +1,214 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package servicerules writes the ServiceRuleSlices of every Service.
+package servicerules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// LabelServiceName is on every ServiceRuleSlice and names its Service.
+const LabelServiceName = "fairlead.dev/service-name"
+
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=serviceruleslices,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconciler writes the ServiceRuleSlices of a Service.
+type Reconciler struct {
+	// Client reads from the cache and writes to the apiserver.
+	client.Client
+
+	// Live reads from the apiserver. It is asked before something that is in
+	// force goes away because the cache lacks it.
+	Live client.Reader
+
+	// Recorder records what is odd in Services and EndpointSlices.
+	Recorder events.EventRecorder
+
+	pacer    *pacer
+	reporter *reporter
+}
+
+var _ reconcile.Reconciler = (*Reconciler)(nil)
+
+// New returns a Reconciler.
+func New(c client.Client, live client.Reader, recorder events.EventRecorder, now clock.PassiveClock) *Reconciler {
+	return &Reconciler{Client: c, Live: live, Recorder: recorder, pacer: newPacer(now), reporter: newReporter(recorder)}
+}
+
+// Reconcile makes the slices of one Service what they should be.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	current, err := r.currentSlices(ctx, req.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	svc := &corev1.Service{}
+	err = r.Get(ctx, req.NamespacedName, svc)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("get Service: %w", err)
+	}
+	if err != nil {
+		return ctrl.Result{}, r.removeGone(ctx, req.NamespacedName, current)
+	}
+	wanted, err := r.compile(ctx, svc, current)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.reporter.report(svc, wanted.Problems)
+	p := makePlan(svc, current, wanted.Slices)
+	if p.empty() {
+		return ctrl.Result{}, nil
+	}
+	if !p.urgent {
+		if wait := r.pacer.wait(req.NamespacedName); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
+	}
+	if err := r.execute(ctx, svc, p); err != nil {
+		if ctx.Err() == nil {
+			r.reporter.failed(svc, err)
+		}
+		return ctrl.Result{}, err
+	}
+	r.pacer.wrote(req.NamespacedName)
+	return ctrl.Result{}, nil
+}
+
+// compile compiles the Service from the cache, unless that would take away its
+// last endpoint: then the apiserver is asked for the EndpointSlices, so that a
+// cache which lost them empties nothing.
+func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice) (rules.Compiled, error) {
+	in := rules.CompileInput{Service: svc, Parts: partsOf(current)}
+	var err error
+	in.EndpointSlices, err = listEndpointSlices(ctx, r.Client, svc.Namespace,
+		client.MatchingFields{indexEndpointSliceService: svc.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return rules.Compiled{}, err
+	}
+	compiled := rules.Compile(in)
+	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !rules.IsProxied(svc) {
+		return compiled, nil
+	}
+	in.EndpointSlices, err = listEndpointSlices(ctx, r.Live, svc.Namespace,
+		client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name})
+	if err != nil {
+		return rules.Compiled{}, fmt.Errorf("ask the apiserver before the last endpoint is removed: %w", err)
+	}
+	return rules.Compile(in), nil
+}
+
+// removeGone deletes the slices of a Service that the cache does not have, if
+// the apiserver says too that it is gone or has been given to another proxy.
+func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedName, current []*v1alpha1.ServiceRuleSlice) error {
+	p := makePlan(&corev1.Service{}, current, nil)
+	if !p.empty() {
+		live := &corev1.Service{}
+		err := r.Live.Get(ctx, service, live)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("ask the apiserver before rules are deleted: %w", err)
+		}
+		if err == nil && rules.IsProxied(live) {
+			return errors.New("the cache lacks a Service that the apiserver has; its rules are kept")
+		}
+		if err := r.execute(ctx, &corev1.Service{}, p); err != nil {
+			return err
+		}
+	}
+	r.pacer.forget(service)
+	r.reporter.forget(service)
+	return nil
+}
+
+func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) error {
+	for _, w := range p.writes {
+		if err := r.apply(ctx, svc, w); err != nil {
+			return fmt.Errorf("apply ServiceRuleSlice %s: %w", w.Name, err)
+		}
+	}
+	for _, d := range p.deletes {
+		err := r.Delete(ctx, d, client.Preconditions{UID: &d.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete ServiceRuleSlice %s: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w rules.CompiledSlice) error {
+	spec, err := ssa.Convert[apiac.ServiceRuleSliceSpecApplyConfiguration](w.Spec)
+	if err != nil {
+		return err
+	}
+	intent := apiac.ServiceRuleSlice(w.Name, svc.Namespace).
+		WithLabels(map[string]string{LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
+		WithOwnerReferences(ssa.Owner("v1", "Service", svc)).
+		WithSpec(spec)
+	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		// Nothing can be created any more, and the Service goes as well.
+		return nil
+	}
+	return err
+}
+
+func (r *Reconciler) currentSlices(ctx context.Context, service types.NamespacedName) ([]*v1alpha1.ServiceRuleSlice, error) {
+	var list v1alpha1.ServiceRuleSliceList
+	err := r.List(ctx, &list, client.InNamespace(service.Namespace),
+		client.MatchingFields{indexSliceService: service.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list ServiceRuleSlices: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
+func listEndpointSlices(ctx context.Context, from client.Reader, namespace string, opts ...client.ListOption) ([]*discoveryv1.EndpointSlice, error) {
+	var list discoveryv1.EndpointSliceList
+	if err := from.List(ctx, &list, append(opts, client.InNamespace(namespace))...); err != nil {
+		return nil, fmt.Errorf("list EndpointSlices: %w", err)
+	}
+	return pointers(list.Items), nil
+}
+
+func pointers[T any](items []T) []*T {
+	out := make([]*T, len(items))
+	for i := range items {
+		out[i] = &items[i]
+	}
+	return out
+}
+
+func specsOf(current []*v1alpha1.ServiceRuleSlice) []v1alpha1.ServiceRuleSliceSpec {
+	out := make([]v1alpha1.ServiceRuleSliceSpec, len(current))
+	for i, c := range current {
+		out[i] = c.Spec
+	}
+	return out
+}
+
+func compiledSpecs(c rules.Compiled) []v1alpha1.ServiceRuleSliceSpec {
+	out := make([]v1alpha1.ServiceRuleSliceSpec, len(c.Slices))
+	for i, s := range c.Slices {
+		out[i] = s.Spec
+	}
+	return out
+}

@@ -1,0 +1,171 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// plan is what to do so that the slices of a Service become the wanted ones.
+type plan struct {
+	// writes are applied in this order, then deletes are deleted.
+	writes  []rules.CompiledSlice
+	deletes []*v1alpha1.ServiceRuleSlice
+
+	// urgent is false only if nothing but new endpoints has to be written.
+	urgent bool
+}
+
+func (p plan) empty() bool { return len(p.writes)+len(p.deletes) == 0 }
+
+// makePlan compares the slices in the API with the wanted ones. Slices that the
+// controller did not make are never deleted.
+func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) plan {
+	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
+	for _, c := range current {
+		byName[c.Name] = c
+	}
+	var p plan
+	for _, w := range wanted {
+		if c := byName[w.Name]; c == nil || !upToDate(svc, c, w) {
+			p.writes = append(p.writes, w)
+		}
+	}
+	for _, c := range current {
+		isWanted := slices.ContainsFunc(wanted, func(w rules.CompiledSlice) bool { return w.Name == c.Name })
+		if !isWanted && c.Labels[ssa.LabelManagedBy] == ssa.ManagedBy {
+			p.deletes = append(p.deletes, c)
+		}
+	}
+	if p.empty() {
+		return p
+	}
+	p.writes = inSafeOrder(p.writes, byName, wanted)
+	p.urgent = !onlyAdds(current, wanted)
+	return p
+}
+
+func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted rules.CompiledSlice) bool {
+	return ssa.IsOurs(current, svc) &&
+		current.Labels[LabelServiceName] == svc.Name &&
+		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
+}
+
+// inSafeOrder orders writes so that after each of them every endpoint that was
+// in some slice before, and still is wanted, is in some slice: when endpoints
+// move between parts, the part that gets them is written before the part that
+// loses them.
+func inSafeOrder(writes []rules.CompiledSlice, current map[string]*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) []rules.CompiledSlice {
+	if len(writes) < 2 {
+		return writes
+	}
+	held := map[string]sets.Set[string]{}
+	holders := map[string]int{}
+	for name, c := range current {
+		held[name] = addresses(c.Spec)
+		for a := range held[name] {
+			holders[a]++
+		}
+	}
+	keep := sets.Set[string]{}
+	for _, w := range wanted {
+		keep = keep.Union(addresses(w.Spec))
+	}
+	isSafe := func(w rules.CompiledSlice) bool {
+		for a := range held[w.Name].Difference(addresses(w.Spec)) {
+			if keep.Has(a) && holders[a] < 2 {
+				return false
+			}
+		}
+		return true
+	}
+	pending := slices.Clone(writes)
+	out := make([]rules.CompiledSlice, 0, len(writes))
+	for len(pending) > 0 {
+		// With hashes split in halves there is always a safe one. Should two
+		// parts ever swap endpoints, writing either is the best one can do.
+		next := max(0, slices.IndexFunc(pending, isSafe))
+		w := pending[next]
+		for a := range held[w.Name] {
+			holders[a]--
+		}
+		held[w.Name] = addresses(w.Spec)
+		for a := range held[w.Name] {
+			holders[a]++
+		}
+		out = append(out, w)
+		pending = slices.Delete(pending, next, next+1)
+	}
+	return out
+}
+
+func addresses(spec v1alpha1.ServiceRuleSliceSpec) sets.Set[string] {
+	s := make(sets.Set[string], len(spec.Endpoints))
+	for _, e := range spec.Endpoints {
+		s.Insert(e.Address)
+	}
+	return s
+}
+
+// onlyAdds says whether everything that is in force stays in force: each family
+// has the same frontends as before, and each endpoint still serves the same.
+func onlyAdds(current []*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) bool {
+	headers := map[corev1.IPFamily]v1alpha1.ServiceRuleSliceSpec{}
+	use := sets.Set[string]{}
+	for _, w := range wanted {
+		headers[w.Spec.AddressFamily] = header(w.Spec)
+		for _, e := range w.Spec.Endpoints {
+			use.Insert(usage(e))
+		}
+	}
+	for _, c := range current {
+		wantedHeader, ok := headers[c.Spec.AddressFamily]
+		if !ok || !apiequality.Semantic.DeepEqual(header(c.Spec), wantedHeader) {
+			return false
+		}
+		for _, e := range c.Spec.Endpoints {
+			if !use.Has(usage(e)) {
+				return false
+			}
+		}
+	}
+	// A family without slices yet must not wait.
+	for family := range headers {
+		if !slices.ContainsFunc(current, func(c *v1alpha1.ServiceRuleSlice) bool { return c.Spec.AddressFamily == family }) {
+			return false
+		}
+	}
+	return true
+}
+
+func header(spec v1alpha1.ServiceRuleSliceSpec) v1alpha1.ServiceRuleSliceSpec {
+	spec.Part, spec.Parts, spec.Endpoints, spec.Digest = 0, 0, nil, ""
+	return spec
+}
+
+func usage(e v1alpha1.RuleEndpoint) string {
+	return fmt.Sprint(e.Address, " ", e.State, " ", e.TargetPorts)
+}
+
+// partsOf returns the number of parts of each family in the API.
+func partsOf(current []*v1alpha1.ServiceRuleSlice) map[corev1.IPFamily]int32 {
+	parts := map[corev1.IPFamily]int32{}
+	for _, c := range current {
+		parts[c.Spec.AddressFamily] = max(parts[c.Spec.AddressFamily], c.Spec.Parts)
+	}
+	return parts
+}
+
+func hasEndpoints(specs ...v1alpha1.ServiceRuleSliceSpec) bool {
+	return slices.ContainsFunc(specs, func(s v1alpha1.ServiceRuleSliceSpec) bool { return len(s.Endpoints) > 0 })
+}

@@ -1,0 +1,93 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Reasons of the events on Services.
+const (
+	// ReasonEndpointSkipped is used when an endpoint or port of an
+	// EndpointSlice was left out.
+	ReasonEndpointSkipped = "EndpointSkipped"
+
+	// ReasonFieldSkipped is used when an address, port or range of the Service
+	// itself was left out.
+	ReasonFieldSkipped = "FieldSkipped"
+
+	// ReasonRulesNotWritten is used when the apiserver did not take the rules.
+	// It is tried again, and the nodes keep the rules they have.
+	ReasonRulesNotWritten = "RulesNotWritten"
+)
+
+// maxNote is the limit of the events API for a note.
+const maxNote = 1024
+
+// reporter turns problems into events, each once while it lasts.
+type reporter struct {
+	recorder events.EventRecorder
+
+	mu       sync.Mutex
+	reported map[types.NamespacedName]sets.Set[rules.Problem]
+}
+
+func newReporter(recorder events.EventRecorder) *reporter {
+	return &reporter{recorder: recorder, reported: map[types.NamespacedName]sets.Set[rules.Problem]{}}
+}
+
+// report records the problems of a Service that were not there last time.
+func (r *reporter) report(svc *corev1.Service, problems []rules.Problem) {
+	key := client.ObjectKeyFromObject(svc)
+	now := sets.New(problems...)
+	r.mu.Lock()
+	before := r.reported[key]
+	if len(now) == 0 {
+		delete(r.reported, key)
+	} else {
+		r.reported[key] = now
+	}
+	r.mu.Unlock()
+	for _, p := range problems {
+		if before.Has(p) {
+			continue
+		}
+		reason := ReasonFieldSkipped
+		if strings.HasPrefix(p.Object, "EndpointSlice ") {
+			reason = ReasonEndpointSkipped
+		}
+		r.recorder.Eventf(svc, nil, corev1.EventTypeWarning, reason, "CompileRules", "%s",
+			truncate(p.Object+": "+p.Message))
+	}
+}
+
+// failed records that the rules of a Service could not be written. The events
+// API counts repetitions.
+func (r *reporter) failed(svc *corev1.Service, err error) {
+	r.recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonRulesNotWritten, "WriteRules", "%s",
+		truncate(err.Error()+"; it is tried again, and the nodes keep the rules they have"))
+}
+
+// forget drops what is known about a Service that is gone.
+func (r *reporter) forget(service types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.reported, service)
+}
+
+func truncate(note string) string {
+	if len(note) <= maxNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:maxNote-3], "") + "..."
+}

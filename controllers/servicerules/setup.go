@@ -1,0 +1,104 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Indexes by the name of the Service.
+const (
+	indexEndpointSliceService = "serviceName"
+	indexSliceService         = "spec.serviceName"
+)
+
+// Indexes calls add for every index that the Reconciler reads by.
+func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) error) error {
+	err := add(&discoveryv1.EndpointSlice{}, indexEndpointSliceService, func(obj client.Object) []string {
+		if name := obj.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
+			return []string{name}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index EndpointSlices: %w", err)
+	}
+	err = add(&v1alpha1.ServiceRuleSlice{}, indexSliceService, func(obj client.Object) []string {
+		return []string{obj.(*v1alpha1.ServiceRuleSlice).Spec.ServiceName}
+	})
+	if err != nil {
+		return fmt.Errorf("index ServiceRuleSlices: %w", err)
+	}
+	return nil
+}
+
+// SetupWithManager makes the manager call the Reconciler.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opts controller.Options) error {
+	err := Indexes(func(obj client.Object, field string, keys client.IndexerFunc) error {
+		return mgr.GetFieldIndexer().IndexField(ctx, obj, field, keys)
+	})
+	if err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("servicerules").
+		Watches(&corev1.Service{}, enqueue(func(obj client.Object) string { return obj.GetName() })).
+		Watches(&discoveryv1.EndpointSlice{}, enqueue(func(obj client.Object) string {
+			return obj.GetLabels()[discoveryv1.LabelServiceName]
+		})).
+		Watches(&v1alpha1.ServiceRuleSlice{}, enqueue(func(obj client.Object) string {
+			return obj.(*v1alpha1.ServiceRuleSlice).Spec.ServiceName
+		})).
+		WithOptions(opts).
+		Complete(r)
+}
+
+// enqueue adds the Service of an object, and after a change also the Service
+// that the object belonged to before.
+func enqueue(serviceName func(client.Object) string) handler.EventHandler {
+	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request], obj client.Object) {
+		name := serviceName(obj)
+		if name == "" {
+			return
+		}
+		req := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}}
+		pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request])
+		if !ok || !comesFirst(req.NamespacedName, obj) {
+			q.Add(req)
+			return
+		}
+		high := 100
+		pq.AddWithOpts(priorityqueue.AddOpts{Priority: &high}, req)
+	}
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(q, e.Object) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			add(q, e.ObjectOld)
+			add(q, e.ObjectNew)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { add(q, e.Object) },
+	}
+}
+
+// comesFirst is true for the two Services that everything else in a cluster
+// waits for: the apiserver and DNS. EndpointSlices have their Service's labels.
+func comesFirst(service types.NamespacedName, obj client.Object) bool {
+	return service == types.NamespacedName{Namespace: "default", Name: "kubernetes"} ||
+		service.Namespace == "kube-system" && (service.Name == "kube-dns" || obj.GetLabels()["k8s-app"] == "kube-dns")
+}

@@ -42,7 +42,7 @@ type Options struct {
 
 // Run runs an agent until ctx ends. The kernel is left as it is: traffic flows
 // on while no agent runs.
-func Run(ctx context.Context, o Options) error {
+func Run(ctx context.Context, o Options) (err error) {
 	if o.NodeName == "" {
 		return errors.New("the node's name is not known: set --node-name")
 	}
@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer cp.close()
+	defer func() { err = errors.Join(err, cp.close()) }()
 	node, slices, err := cp.load()
 	if err != nil {
 		log.Error(err, "Failed to read the whole checkpoint")

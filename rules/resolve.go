@@ -227,8 +227,8 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 			if mine {
 				r.local[e.addr.Addr()] = struct{}{}
 			}
-			switch {
-			case e.State == v1alpha1.EndpointReady || e.State == "":
+			switch e.State {
+			case v1alpha1.EndpointReady, "":
 				ready = append(ready, e)
 				if mine {
 					localReady = append(localReady, e)

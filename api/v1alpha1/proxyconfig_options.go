@@ -153,7 +153,7 @@ const (
 // LocalTrafficOptions say how a node recognises traffic of its own Pods.
 //
 // +kubebuilder:validation:XValidation:rule="(self.detect == 'ClusterCIDR') == (has(self.clusterCIDRs) && size(self.clusterCIDRs) > 0)",message="`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",fieldPath=.clusterCIDRs
-// +kubebuilder:validation:XValidation:rule="(self.detect in ['BridgeInterface', 'InterfaceNamePrefix']) == (has(self.interface) && self.interface != '')",message="`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",fieldPath=.interface
+// +kubebuilder:validation:XValidation:rule="(self.detect in ['BridgeInterface', 'InterfaceNamePrefix']) == (has(self.interface) && size(self.interface) > 0)",message="`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",fieldPath=.interface
 type LocalTrafficOptions struct {
 	// detect is NodeCIDR (sources in the node's Pod CIDRs), ClusterCIDR (sources
 	// in `clusterCIDRs`), BridgeInterface (arriving through the bridge `interface`)

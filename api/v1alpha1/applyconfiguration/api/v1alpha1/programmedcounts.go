@@ -17,7 +17,7 @@ type ProgrammedCountsApplyConfiguration struct {
 	// frontends is the number of addresses and ports (virtual addresses and node
 	// ports) that answer.
 	Frontends *int32 `json:"frontends,omitempty"`
-	// endpoints is the number of distinct endpoints (address and port).
+	// endpoints is the number of endpoints (address and port) of all Services.
 	Endpoints *int32 `json:"endpoints,omitempty"`
 }
 

@@ -1,0 +1,205 @@
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+VERSION ?= 0.1.0
+# Images of the controller and of the agent.
+IMG ?= fairlead-controller:v$(VERSION)
+AGENT_IMG ?= fairlead-agent:v$(VERSION)
+CONTAINER_TOOL ?= docker
+PLATFORMS ?= linux/arm64,linux/amd64
+# Command-line programs of the control plane are built or found by
+# hack/controlplane.sh; KUBEBUILDER_ASSETS names those that are there already.
+KUBECTL ?= kubectl
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -ec
+
+BIN := $(CURDIR)/bin
+CACHE := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
+CONTROLLER_GEN := $(BIN)/controller-gen
+KUSTOMIZE := $(BIN)/kustomize
+GOLANGCI_LINT := $(CACHE)/golangci-lint-v2.15.0
+LAB := $(BIN)/lab
+LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSION)
+# Programs of the lab run in Pods with a file system of their own: static.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+# How long a fuzz target runs, see `make fuzz`.
+FUZZTIME ?= 1m
+
+.PHONY: all
+all: build
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } ' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate CRDs and roles from the markers in the code.
+	$(CONTROLLER_GEN) rbac:roleName=manager-role crd paths="./..." output:crd:artifacts:config=config/crd/bases
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths="./api/..."
+
+.PHONY: fmt
+fmt: ## Format the code.
+	go fmt ./...
+	cd test && go fmt ./...
+
+.PHONY: vet
+vet: ## Vet the code.
+	go vet ./...
+	cd test && go vet -tags e2e ./...
+
+.PHONY: test
+test: test-unit test-api ## Run all tests but those that need a whole cluster.
+
+.PHONY: test-unit
+test-unit: deps ## Run unit tests and, as root, the tests on the real kernel.
+	go test -race -shuffle=on ./...
+
+.PHONY: test-api
+test-api: deps ## Run the tests against a real apiserver, and the lab's own.
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on ./...
+
+.PHONY: test-e2e
+test-e2e: lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v ./e2e/...
+
+.PHONY: bench
+bench: ## Run the benchmarks.
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME.
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters, which also guard the import directions.
+	$(GOLANGCI_LINT) run
+	cd test && $(GOLANGCI_LINT) run --config ../.golangci.yml
+
+.PHONY: lint-fix
+lint-fix: $(GOLANGCI_LINT) ## Run the linters and let them fix what they can.
+	$(GOLANGCI_LINT) run --fix
+
+.PHONY: lint-config
+lint-config: $(GOLANGCI_LINT) ## Check the linters' configuration.
+	$(GOLANGCI_LINT) config verify
+
+.PHONY: verify
+verify: verify-generated verify-modules verify-text ## Check generated files, modules, headers and sizes.
+
+.PHONY: verify-generated
+verify-generated: manifests generate ## Check that generated files are up to date.
+	hack/verify-clean.sh "make manifests generate" api config
+
+.PHONY: verify-modules
+verify-modules: ## Check that the go.mod files are tidy.
+	hack/verify-modules.sh
+
+.PHONY: verify-text
+verify-text: ## Check formats, licence headers, and the size of files and functions.
+	hack/verify-text.sh
+
+##@ Build
+
+.PHONY: build
+build: ## Build controller and agent into bin.
+	$(GO_BUILD) -o $(BIN)/ ./cmd/...
+
+.PHONY: run
+run: manifests generate build ## Run the controller here, against the cluster of the current kubeconfig.
+	$(BIN)/fairlead-controller --leader-elect=false --install-agent=false
+
+.PHONY: docker-build
+docker-build: ## Build the images of controller and agent.
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --target controller -t $(IMG) .
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --target agent -t $(AGENT_IMG) .
+
+.PHONY: docker-push
+docker-push: ## Push the images.
+	$(CONTAINER_TOOL) push $(IMG)
+	$(CONTAINER_TOOL) push $(AGENT_IMG)
+
+.PHONY: docker-buildx
+docker-buildx: ## Build and push the images for PLATFORMS.
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) --target controller -t $(IMG) .
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) --target agent -t $(AGENT_IMG) .
+
+.PHONY: build-installer
+build-installer: manifests generate $(KUSTOMIZE) ## Write everything to install into dist/install.yaml.
+	hack/build-installer.sh $(KUSTOMIZE) $(IMG) $(AGENT_IMG)
+
+##@ Deployment
+
+ifndef ignore-not-found
+  ignore-not-found = false
+endif
+
+.PHONY: install
+install: manifests ## Install the CRDs into the cluster of the current kubeconfig.
+	$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: manifests ## Remove the CRDs, and with them all policies. Nodes keep forwarding.
+	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/crd
+
+.PHONY: deploy
+deploy: build-installer ## Install Fairlead into the cluster of the current kubeconfig.
+	$(KUBECTL) apply --server-side -f dist/install.yaml
+
+.PHONY: undeploy
+undeploy: ## Remove Fairlead from the cluster. Nodes keep the rules that are programmed.
+	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/default
+
+##@ Lab: a local cluster without containers
+
+.PHONY: demo
+demo: lab-binaries ## Start a cluster, install Fairlead, and tell its story, checked at every step.
+	test/demo/run.sh
+
+.PHONY: lab-up
+lab-up: lab-binaries ## Start the lab: a control plane, three nodes, a client outside.
+	hack/controlplane.sh >/dev/null
+	$(LAB) up --bin $(BIN)
+
+.PHONY: lab-down
+lab-down: ## Stop the lab and remove everything of it.
+	cd test && CGO_ENABLED=0 go build -trimpath -o $(LAB) ./lab/cmd/lab
+	$(LAB) down
+
+.PHONY: lab-binaries
+lab-binaries: deps build ## Build everything that runs in the lab.
+	cd test && CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./lab/cmd/...
+
+##@ Dependencies
+
+.PHONY: deps
+deps: ## Install the Debian packages that tests and lab need, if they are missing.
+	hack/deps.sh
+
+.PHONY: setup-envtest
+setup-envtest: ## Find, download or build the programs of a control plane, and print where they are.
+	@hack/controlplane.sh
+
+.PHONY: controller-gen
+controller-gen: $(CONTROLLER_GEN) ## Build controller-gen.
+$(CONTROLLER_GEN): hack/tools/go.mod
+	cd hack/tools && go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+.PHONY: kustomize
+kustomize: $(KUSTOMIZE) ## Build kustomize.
+$(KUSTOMIZE): hack/tools/go.mod
+	cd hack/tools && go build -o $@ sigs.k8s.io/kustomize/kustomize/v5
+
+.PHONY: golangci-lint
+golangci-lint: $(GOLANGCI_LINT) ## Build golangci-lint.
+$(GOLANGCI_LINT): hack/lint/go.mod
+	mkdir -p $(CACHE)
+	@echo "building golangci-lint, this takes some minutes once"
+	cd hack/lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Fails on files that gofmt would change, on missing licence headers, and on
+# files and functions that are too long to read.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly max_file=420 max_function=85
+failed=0
+fail() { echo "verify: $*" >&2; failed=1; }
+
+mapfile -t files < <(git ls-files '*.go' | grep -v -e '/zz_generated' -e '/applyconfiguration/')
+unformatted=$(gofmt -l "${files[@]}")
+[[ -z $unformatted ]] || fail "run 'make fmt':" $unformatted
+for f in "${files[@]}"; do
+  head -n 5 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || fail "$f lacks the header of hack/boilerplate.go.txt"
+  lines=$(wc -l <"$f")
+  ((lines <= max_file)) || fail "$f has $lines lines, more than $max_file: two subjects in one?"
+done
+long=$(awk -v max=$max_function '
+  FNR == 1 { start = 0 }
+  /^func / { start = FNR; name = $0 }
+  /^}/ && start { n = FNR - start + 1; if (n > max) printf "%s:%d %d lines: %s\n", FILENAME, start, n, name; start = 0 }
+' "${files[@]}")
+[[ -z $long ]] || fail "functions of more than $max_function lines:"$'\n'"$long"
+while read -r f; do
+  bash -n "$f" || fail "$f is no valid shell script"
+done < <(git ls-files '*.sh')
+exit $failed

@@ -8,5 +8,4 @@ package agent
 // in the request is all it sees.
 //
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets;serviceruleslices,verbs=get;list;watch
-// +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=get;update;patch
-// +kubebuilder:rbac:roleName=agent-role,groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=patch

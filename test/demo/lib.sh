@@ -1,0 +1,95 @@
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Steps, checks and requests of the demo; sourced by run.sh.
+
+passed=0 failed=0
+
+# title TEXT: a new part of the story.
+title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+# show COMMAND: runs a command of the story and prints it as a reader would type it.
+show() {
+  printf '\033[36m$ %s\033[0m\n' "$*"
+  "$@" || { local code=$?; echo "   (exit status $code)"; return "$code"; }
+}
+
+pass() { passed=$((passed + 1)); printf '   \033[32mok\033[0m   %s\n' "$*"; }
+fail() { failed=$((failed + 1)); printf '   \033[31mFAIL\033[0m %s\n' "$*"; }
+
+# check TEXT COMMAND...: the command must succeed.
+check() {
+  local text=$1
+  shift
+  if "$@"; then pass "$text"; else fail "$text"; fi
+}
+
+# now prints milliseconds.
+now() { echo $(($(date +%s%N) / 1000000)); }
+
+# within SECONDS COMMAND...: the command must succeed before the time is over. It
+# is tried again and again; took is how long it took, in milliseconds.
+within() {
+  local start deadline
+  start=$(now)
+  deadline=$((start + $1 * 1000))
+  shift
+  until "$@"; do
+    (($(now) < deadline)) || { took=$(($(now) - start)); return 1; }
+    sleep 0.05
+  done
+  took=$(($(now) - start))
+}
+
+k() { kubectl -n myservice "$@"; }
+
+# in_place WHERE COMMAND...: runs a command in a Pod (pod), on a node (node-1 ...)
+# or on the client outside of the cluster (client).
+in_place() {
+  local where=$1
+  shift
+  if [[ $where == pod ]]; then
+    kubectl -n myservice exec client -- "$@"
+  else
+    "$LAB" exec "$where" -- "$@"
+  fi
+}
+
+# get WHERE URL: one request; prints who answered.
+get() { in_place "$1" curl --silent --fail --max-time 2 "$2"; }
+
+# ask WHERE URL COUNT: sends requests one after the other; prints how many times
+# each Pod answered.
+ask() {
+  in_place "$1" bash -c '
+    for i in $(seq '"$3"'); do
+      curl --silent --show-error --fail --max-time 2 '"$2"' || echo "failed"
+    done | sort | uniq -c' | sed 's/^/   /'
+}
+
+# answers_from WHERE URL COUNT PODS: requests spread over exactly that many Pods
+# and none fails.
+answers_from() {
+  local out
+  out=$(ask "$1" "$2" "$3")
+  echo "$out"
+  [[ $out != *failed* ]] && (($(grep -c . <<<"$out") == $4))
+}
+
+# refused WHERE URL: the connection is refused at once, not left to time out.
+refused() {
+  in_place "$1" curl --silent --max-time 2 --output /dev/null "$2"
+  local code=$?
+  ((code == 7))
+}
+
+# vip SERVICE prints the cluster IP.
+vip() { k get service "$1" -o jsonpath='{.spec.clusterIP}'; }
+
+# ready_endpoints SERVICE prints the number of ready endpoints (IPv4).
+ready_endpoints() {
+  k get endpointslices -l kubernetes.io/service-name="$1" \
+    -o jsonpath='{range .items[?(@.addressType=="IPv4")].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{"\n"}{end}' | grep -c . || true
+}
+
+has_endpoints() { (($(ready_endpoints "$1") == $2)); }

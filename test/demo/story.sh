@@ -1,0 +1,216 @@
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# The story that the demo tells; sourced by run.sh.
+
+readonly nodes=(node-1 node-2 node-3)
+readonly node_ip=([1]=10.89.0.11 [2]=10.89.0.12 [3]=10.89.0.13)
+
+story() {
+  install_fairlead
+  one_service
+  names
+  scaling
+  node_ports
+  headless
+  without_selector
+  agent_killed
+  no_endpoints
+  bad_input
+  what_is_programmed
+}
+
+install_fairlead() {
+  title "Fairlead takes the place of kube-proxy"
+  show kubectl apply --server-side -k config/default
+  show kubectl apply -f config/samples/proxyconfig.yaml
+  check "every node is programmed" \
+    show kubectl wait proxyconfig/default --for=condition=Available --timeout=60s
+  check "the controller runs" \
+    show kubectl -n fairlead-system rollout status deployment/fairlead-controller-manager --timeout=60s
+  check "an agent runs on every node" \
+    show kubectl -n fairlead-system rollout status daemonset/fairlead-agent --timeout=60s
+  check "cluster DNS reaches the apiserver through its Service" \
+    show kubectl -n kube-system rollout status deployment/coredns --timeout=60s
+}
+
+one_service() {
+  title "Three nginx Pods behind one Service"
+  show kubectl apply -f $here/manifests/mynginx.yaml
+  k rollout status deployment/mynginx-deploy --timeout=60s
+  k wait pod/client --for=condition=Ready --timeout=60s >/dev/null
+  show kubectl -n myservice get pods,services -o wide
+  local ip
+  ip=$(vip mynginx-service)
+  within 5 has_endpoints mynginx-service 3
+  echo "60 requests to $ip from a Pod:"
+  check "all three Pods answered a Pod" answers_from pod "http://$ip/" 60
+  echo "60 requests from a node:"
+  check "all three Pods answered a node" answers_from node-2 "http://$ip/" 60
+  echo "60 requests from outside, routed to a node:"
+  check "all three Pods answered a client outside" answers_from client "http://$ip/" 60
+  local ip6
+  ip6=$(k get service mynginx-service -o jsonpath='{.spec.clusterIPs[1]}')
+  [[ -z $ip6 ]] || echo "   (IPv6: $ip6)"
+}
+
+names() {
+  title "Names"
+  check "nslookup finds the Service" show kubectl -n myservice exec client -- nslookup mynginx-service
+  check "a request by name is answered" get pod http://mynginx-service/
+}
+
+scaling() {
+  title "Scaling is followed within a second"
+  local ip
+  ip=$(vip mynginx-service)
+  show kubectl -n myservice scale deployment/mynginx-deploy --replicas=5
+  check "five Pods are ready" within 30 has_endpoints mynginx-service 5
+  check "all five answer within a second" within 1 programmed_everywhere "$ip" 5
+  echo "   after ${took} ms every node had the five endpoints"
+  check "requests spread over five Pods" answers_from pod "http://$ip/" 100
+  show kubectl -n myservice scale deployment/mynginx-deploy --replicas=2
+  check "two Pods are left" within 30 has_endpoints mynginx-service 2
+  check "the others get nothing after a second" within 1 programmed_everywhere "$ip" 2
+  echo "   after ${took} ms no node had them any more"
+  check "no request is lost" answers_from pod "http://$ip/" 60
+  show kubectl -n myservice scale deployment/mynginx-deploy --replicas=3
+  check "back to three" within 30 has_endpoints mynginx-service 3
+}
+
+# programmed_everywhere VIP COUNT: every node's kernel has COUNT endpoints.
+programmed_everywhere() {
+  local node
+  for node in "${nodes[@]}"; do
+    (($(kernel_endpoints "$node" "$1") == $2)) || return 1
+  done
+}
+
+# kernel_endpoints NODE VIP prints the number of endpoints in the node's kernel.
+kernel_endpoints() {
+  "$LAB" exec "$1" -- nft list map ip fairlead endpoints | grep -o "${2//./\\.} \. tcp \. [a-z0-9]* \. [0-9a-fx]* :" | wc -l
+}
+
+node_ports() {
+  title "A node port, from outside, on every node"
+  show kubectl apply -f $here/manifests/nodeport.yaml
+  local i
+  for i in 1 2 3; do
+    check "node-$i answers on port 30086" within 2 get client "http://${node_ip[i]}:30086/"
+    check "its answers come from all three Pods" answers_from client "http://${node_ip[i]}:30086/" 40
+  done
+}
+
+headless() {
+  title "Headless: the name stands for the Pods themselves"
+  show kubectl apply -f $here/manifests/headless.yaml
+  check "the name has three addresses" within 10 three_addresses
+  show kubectl -n myservice exec client -- nslookup mynginx-headless-service
+  check "a headless Service has no rules" no_rules mynginx-headless-service
+}
+
+three_addresses() {
+  local out
+  out=$(k exec client -- nslookup -type=A mynginx-headless-service.myservice.svc.cluster.local 2>/dev/null)
+  (($(grep -c '^Address: 10\.244\.' <<<"$out") == 3))
+}
+
+no_rules() { [[ -z $(k get servicerules -l "fairlead.dev/service-name=$1" -o name) ]]; }
+
+without_selector() {
+  title "A Service without a selector, with Endpoints written by hand"
+  "$LAB" exec client -- bin/echo --http=:8080 >/dev/null 2>&1 &
+  background+=($!)
+  show kubectl apply -f $here/manifests/external.yaml
+  check "a Pod reaches the server outside through the Service" \
+    within 10 get pod "http://$(vip external-service):8080/"
+}
+
+agent_killed() {
+  title "Killing an agent loses no connection"
+  kubectl apply -f $here/manifests/echo.yaml >/dev/null
+  k rollout status deployment/echo --timeout=60s
+  within 10 has_endpoints echo 2
+  local ip node pid before log
+  ip=$(vip echo)
+  node=node-1
+  log=$(mktemp)
+  # A connection that says a number ten times a second, through the Service.
+  "$LAB" exec $node -- bash -c "exec 3<>/dev/tcp/$ip/9000; for i in \$(seq 60); do echo \$i >&3; read -r -t 2 answer <&3 || exit 1; echo \"\$answer\"; sleep 0.1; done" >"$log" 2>&1 &
+  pid=$!
+  within 5 test -s "$log"
+  before=$(kernel_state $node)
+  show kill_agent $node
+  check "its rules stay in the kernel while it is gone" test "$(kernel_state $node)" = "$before"
+  check "new connections are answered meanwhile" get $node "http://$(vip mynginx-service)/"
+  check "a new agent takes over" within 30 agent_ready $node
+  check "it changed nothing in the kernel" test "$(kernel_state $node)" = "$before"
+  if wait $pid; then pass "the open connection got all $(wc -l <"$log") answers"; else fail "the open connection broke: $(tail -n 1 "$log")"; fi
+  rm -f "$log"
+}
+
+# kernel_state NODE prints a checksum of the rules, without counters.
+kernel_state() { "$LAB" exec "$1" -- nft list ruleset | sort | sha256sum; }
+
+agent_pod() {
+  kubectl -n fairlead-system get pods -l app.kubernetes.io/component=agent \
+    --field-selector "spec.nodeName=$1" -o jsonpath='{.items[0].metadata.name}'
+}
+
+# kill_agent NODE kills the agent's process without a chance to tidy up.
+kill_agent() {
+  local pod
+  pod=$(agent_pod "$1")
+  restarts=$(agent_restarts "$1")
+  kubectl -n fairlead-system exec "$pod" -- sh -c 'kill -9 $(pidof fairlead-agent)'
+  return 0
+}
+
+agent_restarts() {
+  kubectl -n fairlead-system get pod "$(agent_pod "$1")" -o jsonpath='{.status.containerStatuses[0].restartCount}'
+}
+
+agent_ready() {
+  (($(agent_restarts "$1") > restarts)) && "$LAB" exec "$1" -- curl --silent --fail --max-time 1 http://127.0.0.1:10256/healthz >/dev/null
+}
+
+no_endpoints() {
+  title "Without Pods, connections are refused at once"
+  show kubectl -n myservice scale deployment/mynginx-deploy --replicas=0
+  check "no Pod is left" within 30 has_endpoints mynginx-service 0
+  local ip
+  ip=$(vip mynginx-service)
+  check "refused from a Pod" within 1 refused pod "http://$ip/"
+  check "refused from a node" refused node-3 "http://$ip/"
+  check "refused from outside, on the node port" refused client "http://${node_ip[2]}:30086/"
+  show kubectl -n myservice scale deployment/mynginx-deploy --replicas=3
+  check "and answered again when Pods are back" within 30 get pod "http://$ip/"
+}
+
+bad_input() {
+  title "A mistake in a ProxyConfig is refused with the way to mend it"
+  local out
+  out=$(sed 's/^  mode: .*/  mode: IPTables\n  ipvs: {scheduler: sh}/' config/samples/proxyconfig.yaml | kubectl apply -f - 2>&1)
+  # shellcheck disable=SC2001
+  sed 's/^/   /' <<<"$out"
+  check "the message names the fix" grep -q 'mode: IPVS' <<<"$out"
+}
+
+what_is_programmed() {
+  title "What is programmed"
+  check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules -A
+  check "the API explains itself" show kubectl explain proxyconfig.spec.ipvs
+  echo "On node-1, the kernel sends port 80 of mynginx-service to:"
+  "$LAB" exec node-1 -- nft list map ip fairlead endpoints | grep "$(vip mynginx-service | sed 's/\./\\./g') " | sed 's/^[[:space:]]*/   /'
+  check "every node reports the same rules" same_digest
+}
+
+same_digest() {
+  within 90 one_digest
+}
+
+one_digest() {
+  local digests
+  digests=$(kubectl get noderulesets -o jsonpath='{range .items[*]}{.status.rulesDigest}{"\n"}{end}' | sort -u)
+  (($(grep -c . <<<"$digests") == 1))
+}

@@ -62,9 +62,9 @@ type controlPlane struct {
 	netnsPath string
 	launcher  *launcher
 	changed   func([]ComponentState) error
+	fail      context.CancelCauseFunc
 
 	running sync.WaitGroup
-	failed  chan error
 
 	mu     sync.Mutex
 	states []ComponentState
@@ -93,13 +93,6 @@ func (p *controlPlane) start(ctx context.Context, c component, giveUp func() boo
 			}
 		}
 	})
-}
-
-func (p *controlPlane) fail(err error) {
-	select {
-	case p.failed <- err:
-	default: // the first failure is the one that is told
-	}
 }
 
 func (p *controlPlane) logFile(name string) string {

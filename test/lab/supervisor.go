@@ -45,48 +45,37 @@ type supervisor struct {
 	ready       atomic.Bool
 
 	background sync.WaitGroup
-	failed     chan error
+	fail       context.CancelCauseFunc
 }
 
 // Run starts a lab, runs it until ctx ends or a part of it fails for good, and
 // takes it down. It reports the steps of the start, and calls ready after the
 // last. The caller holds the lock; the log files stay.
 func Run(ctx context.Context, config Config, report func(string), ready func()) error {
-	s := &supervisor{config: config, report: report, topology: config.Topology(), failed: make(chan error, 1)}
+	// life ends with ctx, or with the first part that fails, which is its cause.
+	life, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	// The Pods end before the control plane, so that they can say so.
+	controlContext, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopControl()
+	nodesContext, stopNodes := context.WithCancel(controlContext)
+	defer stopNodes()
+
+	s := &supervisor{config: config, report: report, topology: config.Topology(), fail: fail}
 	launcher := newLauncher()
 	s.control = &controlPlane{
 		config: config, netnsPath: s.topology.Control.NetNSPath, launcher: launcher,
-		failed: s.failed, changed: s.writeState,
+		fail: fail, changed: s.writeState,
 	}
-	// The Pods end before the control plane, so that they can say so.
-	controlContext, stopControl := context.WithCancel(context.WithoutCancel(ctx))
-	nodesContext, stopNodes := context.WithCancel(controlContext)
-	start, cancelStart := context.WithCancel(ctx)
-	go func() {
-		// A part that fails during the start ends it.
-		select {
-		case err := <-s.failed:
-			s.failed <- err
-			cancelStart()
-		case <-start.Done():
-		}
-	}()
-
-	err := s.start(start, controlContext, nodesContext)
+	err := s.start(life, controlContext, nodesContext)
 	if err == nil {
 		ready()
-		select {
-		case <-ctx.Done():
-		case err = <-s.failed:
-		}
-	} else {
-		select {
-		case err = <-s.failed: // the cause; err is what followed from it
-		default:
-		}
+		<-life.Done()
+	}
+	if ctx.Err() == nil && life.Err() != nil {
+		err = context.Cause(life)
 	}
 
-	cancelStart()
 	stopNodes()
 	s.waitBackground()
 	stopControl()
@@ -101,7 +90,7 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		return fmt.Errorf("network: %w", err)
 	}
 	s.report(fmt.Sprintf("network of %d nodes", len(s.topology.Nodes)))
-	if err := s.startControlPlane(ctx, control); err != nil {
+	if err := s.startControlPlane(ctx, control, nodes); err != nil {
 		return err
 	}
 	for number, node := range s.topology.Nodes {
@@ -129,13 +118,13 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 	return s.writeState(s.control.snapshot())
 }
 
-func (s *supervisor) startControlPlane(ctx, control context.Context) error {
+func (s *supervisor) startControlPlane(ctx, control, nodes context.Context) error {
 	host := s.topology.Control
 	var err error
 	if s.credentials, err = writeCredentials(s.config, host); err != nil {
 		return err
 	}
-	if err := s.openTunnel(control); err != nil {
+	if err := s.openTunnel(nodes); err != nil {
 		return err
 	}
 	s.admin = s.credentials.restConfig(s.credentials.admin, host.NetNSPath)
@@ -205,7 +194,7 @@ func (s *supervisor) await(ctx context.Context, what string, check func(context.
 func (s *supervisor) inBackground(what string, run func() error) {
 	s.background.Go(func() {
 		if err := run(); err != nil {
-			s.control.fail(fmt.Errorf("%s: %w", what, err))
+			s.fail(fmt.Errorf("%s: %w", what, err))
 		}
 	})
 }

@@ -44,7 +44,7 @@ func (t *tunnel) serve(ctx context.Context) error {
 	defer stop()
 	for {
 		outside, err := t.listener.Accept()
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {

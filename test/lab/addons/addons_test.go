@@ -1,0 +1,37 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package addons
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestManifestsAreWhole(t *testing.T) {
+	objects, err := load(manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, object := range objects {
+		got = append(got, object.GetKind()+" "+object.GetName())
+	}
+	want := []string{
+		"ServiceAccount coredns", "ClusterRole system:coredns", "ClusterRoleBinding system:coredns",
+		"ConfigMap coredns", "Service kube-dns", "Deployment coredns",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadNamesTheBrokenFile(t *testing.T) {
+	_, err := load(fstest.MapFS{"odd.yaml": {Data: []byte("a: [")}})
+	if err == nil || !strings.HasPrefix(err.Error(), "odd.yaml:") {
+		t.Errorf("error %v, want one that names odd.yaml", err)
+	}
+}

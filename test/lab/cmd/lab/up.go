@@ -41,7 +41,7 @@ func up(ctx context.Context, config lab.Config) error {
 	}
 	defer lock.Release() // the supervisor has inherited it
 	if err := prepare(ctx, &config); err != nil {
-		return err
+		return errors.Join(err, lab.Remove(config))
 	}
 	supervisor, progress, err := startSupervisor(config, lock)
 	if err != nil {
@@ -138,7 +138,7 @@ func foreground(ctx context.Context, config lab.Config) error {
 	}
 	defer lock.Release()
 	if err := prepare(ctx, &config); err != nil {
-		return err
+		return errors.Join(err, lab.Remove(config))
 	}
 	tell := func(line string) { fmt.Printf("lab %5.1fs  %s\n", time.Since(began).Seconds(), line) }
 	err = lab.Run(ctx, config, tell, func() {

@@ -103,7 +103,7 @@ type ProxyConfigSpec struct {
 	Masquerade MasqueradeOptions `json:"masquerade,omitzero"`
 
 	// localTraffic says how a node recognises traffic of its own Pods.
-	// +kubebuilder:default={}
+	// +kubebuilder:default={detect: NodeCIDR}
 	// +optional
 	LocalTraffic LocalTrafficOptions `json:"localTraffic,omitzero"`
 

@@ -1,0 +1,221 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// object reads one object; its kind is in our API group.
+func object(t *testing.T, kind, text string) *unstructured.Unstructured {
+	t.Helper()
+	obj := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &obj.Object); err != nil {
+		t.Fatal(err)
+	}
+	if obj.Object == nil {
+		obj.Object = map[string]any{}
+	}
+	obj.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	obj.SetGenerateName("test-")
+	return obj
+}
+
+// TestProxyConfigValidation has a valid and an invalid object for every rule.
+func TestProxyConfigValidation(t *testing.T) {
+	cases := map[string]struct {
+		valid, invalid string
+		want           string
+	}{
+		"fallback to a named mode": {
+			`spec: {mode: IPVS, fallbackModes: [NFTables, IPTables]}`,
+			`spec: {mode: IPVS, fallbackModes: [Auto]}`,
+			"`fallbackModes` must not contain Auto: list the modes to try, e.g. [NFTables, IPTables]",
+		},
+		"fallback to another mode": {
+			`spec: {mode: NFTables, fallbackModes: [IPTables]}`,
+			`spec: {mode: NFTables, fallbackModes: [NFTables]}`,
+			"`fallbackModes` must not repeat `mode`: remove it from the list",
+		},
+		"fallback of a named mode": {
+			`spec: {mode: Auto, fallbackModes: []}`,
+			`spec: {mode: Auto, fallbackModes: [IPTables]}`,
+			"`fallbackModes` has no meaning with `mode: Auto`",
+		},
+		"parameters of IPVS": {
+			`spec: {mode: NFTables, fallbackModes: [IPVS], ipvs: {scheduler: wlc}}`,
+			`spec: {mode: NFTables, ipvs: {scheduler: wlc}}`,
+			"`ipvs` has no effect in this mode: remove it, set `mode: IPVS`, or add IPVS to `fallbackModes`",
+		},
+		"mode": {
+			`spec: {mode: Userspace}`,
+			`spec: {mode: ipvs}`,
+			`supported values: "Auto", "IPVS", "NFTables", "IPTables", "Userspace"`,
+		},
+		"scheduler": {
+			`spec: {mode: IPVS, ipvs: {scheduler: mh}}`,
+			`spec: {mode: IPVS, ipvs: {scheduler: best}}`,
+			`supported values: "rr", "wrr"`,
+		},
+		"flags of the scheduler": {
+			`spec: {mode: IPVS, ipvs: {scheduler: sh, schedulerFlags: [sh-port, sh-fallback]}}`,
+			`spec: {mode: IPVS, ipvs: {scheduler: rr, schedulerFlags: [sh-port]}}`,
+			"`schedulerFlags` must belong to `scheduler`",
+		},
+		"ranges left to others": {
+			`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0/24, "2001:db8::/64"]}}`,
+			`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0]}}`,
+			"each of `excludeCIDRs` must be a CIDR such as 192.0.2.0/24 or 2001:db8::/64",
+		},
+		"IPVS timeouts": {
+			`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: 900, udpTimeoutSeconds: 0}}`,
+			`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: -1}}`,
+			"should be greater than or equal to 0",
+		},
+		"affinity policy": {
+			`spec: {sessionAffinity: {policy: ClientIP, timeoutSeconds: 60}}`,
+			`spec: {sessionAffinity: {policy: Cookie}}`,
+			`supported values: "FromService", "ClientIP"`,
+		},
+		"affinity timeout": {
+			`spec: {sessionAffinity: {timeoutSeconds: 86400}}`,
+			`spec: {sessionAffinity: {timeoutSeconds: 86401}}`,
+			"should be less than or equal to 86400",
+		},
+		"addresses of node ports": {
+			`spec: {nodePort: {addresses: [Primary, Localhost, 192.0.2.0/24]}}`,
+			`spec: {nodePort: {addresses: [primary]}}`,
+			"each of `addresses` must be Primary, All, Localhost, or a CIDR such as 192.0.2.0/24",
+		},
+		"some address of node ports": {
+			`spec: {nodePort: {addresses: [All]}}`,
+			`spec: {nodePort: {addresses: []}}`,
+			"should have at least 1 items",
+		},
+		"ranges of the cluster": {
+			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
+			`spec: {localTraffic: {detect: ClusterCIDR}}`,
+			"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
+		},
+		"ranges of the cluster only where used": {
+			`spec: {localTraffic: {detect: NodeCIDR}}`,
+			`spec: {localTraffic: {detect: NodeCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
+			"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
+		},
+		"ranges of the cluster are ranges": {
+			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: ["fd00::/48"]}}`,
+			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [pods]}}`,
+			"each of `clusterCIDRs` must be a CIDR such as 10.244.0.0/16",
+		},
+		"interface of local traffic": {
+			`spec: {localTraffic: {detect: BridgeInterface, interface: cni0}}`,
+			`spec: {localTraffic: {detect: InterfaceNamePrefix}}`,
+			"`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",
+		},
+		"length of an interface's name": {
+			`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: fifteen-letters}}`,
+			`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: sixteen--letters}}`,
+			"may not be more than 15",
+		},
+		"interface without blanks": {
+			`spec: {localTraffic: {detect: BridgeInterface, interface: br.100}}`,
+			`spec: {localTraffic: {detect: BridgeInterface, interface: "br 100"}}`,
+			"should match '^[^/\\s]*$'",
+		},
+		"priority": {
+			`spec: {priority: -1000000}`,
+			`spec: {priority: 1000001}`,
+			"should be less than or equal to 1000000",
+		},
+		"connection tracking": {
+			`spec: {conntrack: {maxPerCore: 32768, tcpBeLiberal: true}}`,
+			`spec: {conntrack: {min: -1}}`,
+			"should be greater than or equal to 0",
+		},
+		"unknown fields": {
+			`spec: {nodeSelector: {matchLabels: {zone: a}}}`,
+			`spec: {scheduler: rr}`,
+			`unknown field "spec.scheduler"`,
+		},
+		"spec is required": {
+			`spec: {}`,
+			`{}`,
+			"spec: Required value",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			create(t, object(t, "ProxyConfig", tc.valid))
+			obj := object(t, "ProxyConfig", tc.invalid)
+			err := api.Create(t.Context(), obj, client.FieldValidation(metav1.FieldValidationStrict))
+			wantError(t, err, tc.want)
+			if err == nil {
+				if err := api.Delete(t.Context(), obj); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestDefaults checks what an empty policy becomes, and that a policy which no
+// controller has seen says so.
+func TestDefaults(t *testing.T) {
+	empty := object(t, "ProxyConfig", `spec: {}`)
+	create(t, empty)
+	config := &v1alpha1.ProxyConfig{}
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(empty), config); err != nil {
+		t.Fatal(err)
+	}
+	falsehood, zero := false, int32(0)
+	want := v1alpha1.ProxyConfigSpec{
+		Priority:        &zero,
+		Mode:            v1alpha1.ModeAuto,
+		SessionAffinity: v1alpha1.SessionAffinityOptions{Policy: v1alpha1.AffinityFromService, TimeoutSeconds: 10800},
+		NodePort:        v1alpha1.NodePortOptions{Addresses: []string{v1alpha1.NodePortPrimary}},
+		Masquerade:      v1alpha1.MasqueradeOptions{All: &falsehood},
+		LocalTraffic:    v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
+	}
+	if diff := cmp.Diff(want, config.Spec); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+	wantPending(t, config.Status.Conditions, v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable,
+		v1alpha1.ConditionProgressing, v1alpha1.ConditionDegraded)
+}
+
+func wantPending(t *testing.T, conditions []metav1.Condition, types ...string) {
+	t.Helper()
+	if len(conditions) != len(types) {
+		t.Errorf("got %d conditions, want %d: %v", len(conditions), len(types), conditions)
+	}
+	for _, kind := range types {
+		c := apimeta.FindStatusCondition(conditions, kind)
+		if c == nil || c.Status != metav1.ConditionUnknown || c.Reason != v1alpha1.ReasonPending {
+			t.Errorf("condition %s: got %v, want Unknown, Pending", kind, c)
+		}
+	}
+}
+
+func TestSampleIsValid(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "samples", "proxyconfig.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(text, &obj.Object); err != nil {
+		t.Fatal(err)
+	}
+	create(t, obj)
+}

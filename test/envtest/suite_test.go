@@ -1,0 +1,122 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package envtest tests the API and the reconcilers against a real apiserver.
+// It needs kube-apiserver, etcd and kubectl in the folder KUBEBUILDER_ASSETS.
+package envtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/fairlead-proxy/fairlead/controllers"
+)
+
+// What all tests share.
+var (
+	environment *envtest.Environment
+	config      *rest.Config
+	api         client.WithWatch
+)
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runSuite(m *testing.M) (code int, err error) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return 1, errors.New("KUBEBUILDER_ASSETS is not set: run `make test`, which builds the control plane and sets it")
+	}
+	ctrl.SetLogger(zap.New(zap.UseDevMode(true)))
+	environment = &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: 2 * time.Minute,
+		ControlPlaneStopTimeout:  time.Minute,
+	}
+	// Stop also what a failed start has left.
+	defer func() { err = errors.Join(err, environment.Stop()) }()
+	if config, err = environment.Start(); err != nil {
+		return 1, fmt.Errorf("start the control plane: %w", err)
+	}
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return 1, err
+	}
+	if api, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// create creates objects and deletes them after the test.
+func create(t *testing.T, objs ...client.Object) {
+	t.Helper()
+	for _, obj := range objs {
+		status := statusOf(obj)
+		if err := api.Create(t.Context(), obj, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+			t.Fatalf("create %T %s: %v", obj, obj.GetName(), err)
+		}
+		if status != nil {
+			status.SetResourceVersion(obj.GetResourceVersion())
+			if err := api.Status().Update(t.Context(), status); err != nil {
+				t.Fatalf("write status of %T %s: %v", obj, obj.GetName(), err)
+			}
+		}
+		t.Cleanup(func() {
+			err := api.Delete(context.Background(), obj, client.GracePeriodSeconds(0))
+			if client.IgnoreNotFound(err) != nil {
+				t.Errorf("delete %T %s: %v", obj, obj.GetName(), err)
+			}
+		})
+	}
+}
+
+// statusOf returns a copy of those objects whose status tests set by hand.
+func statusOf(obj client.Object) client.Object {
+	if node, ok := obj.(*corev1.Node); ok {
+		return node.DeepCopy()
+	}
+	return nil
+}
+
+// namespace makes a namespace for one test. Nobody finishes its deletion here,
+// so names are never used twice.
+func namespace(t *testing.T) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	create(t, ns)
+	return ns.Name
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("got error %v, want none", err)
+	case want != "" && err == nil:
+		t.Errorf("got no error, want one with %q", want)
+	case want != "" && !strings.Contains(err.Error(), want):
+		t.Errorf("got error %v, want one with %q", err, want)
+	}
+}

@@ -1,0 +1,72 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// checkResolved checks what every dataplane relies on.
+func checkResolved(t *testing.T, id ServiceID, r Resolved) {
+	t.Helper()
+	for _, f := range r.Frontends {
+		if err := checkResolvedFrontend(id, f); err != nil {
+			t.Errorf("%s %s: %v in %+v", f.Kind, f.Key, err, f)
+		}
+	}
+	if !slices.IsSortedFunc(r.LocalEndpoints, netip.Addr.Compare) || len(slices.Compact(slices.Clone(r.LocalEndpoints))) != len(r.LocalEndpoints) {
+		t.Errorf("local endpoints are not sorted and distinct: %v", r.LocalEndpoints)
+	}
+	for _, a := range r.LocalEndpoints {
+		if err := checkEndpoint(a); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func checkResolvedFrontend(id ServiceID, f Frontend) error {
+	a := f.Key.Address
+	is4 := a.Is4()
+	switch {
+	case !a.IsValid() || a.Is4In6() || a.Zone() != "":
+		return fmt.Errorf("address is not canonical")
+	case f.Key.IsNodePort() != (f.Kind == KindNodePort):
+		return fmt.Errorf("unspecified address of a %s", f.Kind)
+	case a.IsLoopback() || a.IsMulticast():
+		return fmt.Errorf("special address")
+	case f.Key.Port == 0:
+		return fmt.Errorf("port 0")
+	case f.Key.Protocol != TCP && f.Key.Protocol != UDP && f.Key.Protocol != SCTP:
+		return fmt.Errorf("protocol")
+	case f.Service != id:
+		return fmt.Errorf("service")
+	case f.Restricted && f.Kind != KindLoadBalancer || !f.Restricted && len(f.Sources) > 0:
+		return fmt.Errorf("restricted")
+	}
+	for i, s := range f.Sources {
+		if s != s.Masked() || s.Addr().Is4() != is4 || i > 0 && comparePrefix(f.Sources[i-1], s) >= 0 {
+			return fmt.Errorf("sources %v", f.Sources)
+		}
+	}
+	for _, b := range []Backend{f.Internal, f.External} {
+		if (b.Verdict == Forward) != (len(b.Endpoints) > 0) || (b.Verdict == Forward) != (b.Masquerade != "") {
+			return fmt.Errorf("verdict %s with %d endpoints and masquerade %q", b.Verdict, len(b.Endpoints), b.Masquerade)
+		}
+		if b.Verdict != Forward && b.Verdict != Reject && b.Verdict != Drop {
+			return fmt.Errorf("verdict %q", b.Verdict)
+		}
+		for i, e := range b.Endpoints {
+			if err := checkEndpoint(e.Addr()); err != nil {
+				return err
+			}
+			if e.Port() == 0 || e.Addr().Is4() != is4 || e.Addr().Is4In6() || e.Addr().Zone() != "" || i > 0 && b.Endpoints[i-1].Compare(e) >= 0 {
+				return fmt.Errorf("endpoints %v", b.Endpoints)
+			}
+		}
+	}
+	return nil
+}

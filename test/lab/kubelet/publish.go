@@ -1,0 +1,182 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubelet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/kubelet/podstatus"
+)
+
+// ownConditions are the conditions that a kubelet writes; all others belong to
+// someone else.
+var ownConditions = []corev1.PodConditionType{
+	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
+}
+
+// publisher brings a Pod's status to the apiserver: the newest at once, however
+// long the apiserver took for the one before.
+type publisher struct {
+	client    kubernetes.Interface
+	namespace string
+	name      string
+	uid       types.UID
+	wake      chan struct{}
+
+	mu       sync.Mutex
+	computed corev1.PodStatus // the newest
+	final    bool             // nothing follows: delete the Pod after this one
+
+	confirmed corev1.PodStatus // what the apiserver has; the run loop's alone
+}
+
+func newPublisher(client kubernetes.Interface, pod *corev1.Pod) *publisher {
+	return &publisher{
+		client: client, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, wake: make(chan struct{}, 1),
+		computed: pod.Status, confirmed: pod.Status,
+	}
+}
+
+// publish computes the status from the facts and hands it in.
+func (p *publisher) publish(pod *corev1.Pod, facts podstatus.Facts) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// The object may not have our last words yet, but it has those of others.
+	base := *pod
+	base.Status = *p.computed.DeepCopy()
+	base.Status.Conditions = append(own(p.computed.Conditions), others(pod.Status.Conditions)...)
+	status := podstatus.Compute(&base, facts, time.Now())
+	if equality.Semantic.DeepEqual(status, p.computed) {
+		return
+	}
+	p.computed = status
+	p.poke()
+}
+
+// finish deletes the Pod's object once its last status is there.
+func (p *publisher) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.final = true
+	p.poke()
+}
+
+func (p *publisher) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run publishes until ctx ends, the Pod is gone, or finish has been done.
+func (p *publisher) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		}
+		for retry := 50 * time.Millisecond; ; retry = min(2*retry, 5*time.Second) {
+			p.mu.Lock()
+			status, final := p.computed, p.final
+			p.mu.Unlock()
+			err := p.send(ctx, status)
+			if err == nil && final {
+				err = p.delete(ctx)
+			}
+			// A conflict is about the UID: another Pod has the name now.
+			if gone := apierrors.IsNotFound(err) || apierrors.IsConflict(err); gone || err == nil && final {
+				return
+			}
+			if err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retry):
+			}
+		}
+	}
+}
+
+// send patches what differs from the status that the apiserver has.
+func (p *publisher) send(ctx context.Context, status corev1.PodStatus) error {
+	patch, err := statusPatch(p.uid, p.confirmed, status)
+	if err != nil || patch == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	pod, err := p.client.CoreV1().Pods(p.namespace).Patch(ctx, p.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return err
+	}
+	p.confirmed = pod.Status
+	return nil
+}
+
+func (p *publisher) delete(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	now := int64(0)
+	return p.client.CoreV1().Pods(p.namespace).Delete(ctx, p.name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.uid},
+	})
+}
+
+// statusPatch is the difference of two statuses, as far as it is the kubelet's;
+// nil when there is none.
+func statusPatch(uid types.UID, from, to corev1.PodStatus) ([]byte, error) {
+	encode := func(status corev1.PodStatus) ([]byte, error) {
+		status.Conditions = own(status.Conditions)
+		return json.Marshal(corev1.Pod{Status: status})
+	}
+	before, err := encode(from)
+	if err != nil {
+		return nil, fmt.Errorf("encode the status: %w", err)
+	}
+	after, err := encode(to)
+	if err != nil {
+		return nil, fmt.Errorf("encode the status: %w", err)
+	}
+	diff, err := strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
+	if err != nil {
+		return nil, fmt.Errorf("compare the statuses: %w", err)
+	}
+	var patch map[string]any
+	if err := json.Unmarshal(diff, &patch); err != nil {
+		return nil, fmt.Errorf("decode the difference: %w", err)
+	}
+	if len(patch) == 0 {
+		return nil, nil
+	}
+	patch["metadata"] = map[string]any{"uid": uid}
+	return json.Marshal(patch)
+}
+
+func own(conditions []corev1.PodCondition) []corev1.PodCondition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c corev1.PodCondition) bool {
+		return !slices.Contains(ownConditions, c.Type)
+	})
+}
+
+func others(conditions []corev1.PodCondition) []corev1.PodCondition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c corev1.PodCondition) bool {
+		return slices.Contains(ownConditions, c.Type)
+	})
+}

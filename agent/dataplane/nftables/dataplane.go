@@ -1,0 +1,248 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nftables programs Services into the kernel's nftables, over netlink and
+// without the nft program.
+//
+// The table "fairlead" of each family has a constant number of chains and rules.
+// Services are only elements of its maps:
+//
+//	services   { address . protocol . port : verdict }        goto cluster-<N>
+//	endpoints  { address . protocol . port . number : address . port }
+//	cluster-3  dnat to the endpoint with the number (random mod 3)
+//
+// There is one chain for each number N of endpoints that occurs, whoever has it.
+// So a Service or an endpoint costs a few operations on elements, however many
+// there are. Where the external traffic policy makes a difference, traffic that
+// comes neither from this node's Pods nor from the node itself is looked up in
+// services-external first. Node ports have maps of the same form, without the
+// address. What is to be refused or dropped is an element with that verdict.
+//
+// All decisions are made in nat chains, which see only the first packet of a
+// connection: other packets cost nothing, and a change never touches an
+// established connection.
+//
+// Not done yet, and ignored in the input: Frontend.AffinityTimeoutSeconds,
+// Frontend.Restricted and Sources, NodeSettings.NodePortLocalhost.
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// ErrNotSynced is returned by Apply before the first Sync and after an error.
+var ErrNotSynced = errors.New("the kernel's state is unknown: Sync is needed first")
+
+// Options are the parameters of New.
+type Options struct {
+	// NetNS is a file descriptor of the network namespace to program, which the
+	// caller keeps open; 0 is the namespace of the calling thread.
+	NetNS int
+
+	Log logr.Logger
+}
+
+// Dataplane implements dataplane.Dataplane.
+type Dataplane struct {
+	log   logr.Logger
+	netns int
+	conn  *conn
+
+	tables  []*table // of the families that this kernel has; nil until probed
+	noIPv6  error
+	last    *wanted              // what was programmed last; nil: unknown
+	content map[*table]*contents // the kernel's content, if last is known
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// New returns a Dataplane for a network namespace.
+func New(o Options) (*Dataplane, error) {
+	c, err := dial(o.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	return &Dataplane{log: o.Log, netns: o.NetNS, conn: c}, nil
+}
+
+// Mode returns NFTables.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeNFTables }
+
+// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
+// first Probe or Sync.
+func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
+
+// Sync makes the kernel's tables equal to desired.
+func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+	var stats dataplane.Stats
+	if err := d.prepare(ctx); err != nil {
+		return stats, err
+	}
+	want, err := d.want(desired)
+	if err != nil {
+		return stats, err
+	}
+	batch, repair, content := newBatch(), newBatch(), map[*table]*contents{}
+	for _, t := range d.tables {
+		s, err := t.read(ctx, d.conn)
+		if err != nil {
+			return stats, err
+		}
+		if s.broken != "" {
+			d.log.Info("replacing the table", "table", t.String(), "reason", s.broken)
+		}
+		if content[t], err = t.plan(batch, s, want); err != nil {
+			return stats, err
+		}
+		// What it would take to get back to what we had is what others did.
+		if d.last != nil {
+			if _, err := t.plan(repair, s, d.last); err != nil {
+				return stats, err
+			}
+		}
+	}
+	d.last = nil
+	if stats, err = d.commit(ctx, batch, content); err != nil {
+		return stats, err
+	}
+	d.last, d.content = want, content
+	stats.Repaired = min(repair.ops, stats.Operations)
+	return stats, nil
+}
+
+// Apply changes the tables by a delta.
+func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+	if d.last == nil {
+		return dataplane.Stats{}, ErrNotSynced
+	}
+	before := *d.last
+	d.last = nil
+	after := before
+	if delta.Node != nil {
+		var err error
+		if after.nodePorts, err = d.nodePortAddresses(delta.Node); err != nil {
+			return dataplane.Stats{}, err
+		}
+	}
+	delta.Apply(&after.Desired)
+	stats, err := d.change(ctx, &delta, &before, &after)
+	if err == nil {
+		d.last = &after
+	}
+	return stats, err
+}
+
+// RefreshAddresses reads the node's addresses again, after some have changed.
+func (d *Dataplane) RefreshAddresses(ctx context.Context) (dataplane.Stats, error) {
+	if d.last == nil {
+		return dataplane.Stats{}, ErrNotSynced
+	}
+	before := *d.last
+	after := before
+	var err error
+	if after.nodePorts, err = d.nodePortAddresses(&before.Node); err != nil {
+		return dataplane.Stats{}, err
+	}
+	d.last = nil
+	stats, err := d.change(ctx, &rules.Delta{}, &before, &after)
+	if err == nil {
+		d.last = &after
+	}
+	return stats, err
+}
+
+func (d *Dataplane) change(ctx context.Context, delta *rules.Delta, before, after *wanted) (dataplane.Stats, error) {
+	batch := newBatch()
+	for _, t := range d.tables {
+		if err := t.planDelta(batch, d.content[t], delta, before, after); err != nil {
+			return dataplane.Stats{}, err
+		}
+	}
+	return d.commit(ctx, batch, d.content)
+}
+
+// commit sends a batch. Chains that it has left without users go in a second
+// one, for kernels that do not count a user off before the first has ended; what
+// is busy even then is tried again after the next change.
+func (d *Dataplane) commit(ctx context.Context, b *batch, content map[*table]*contents) (dataplane.Stats, error) {
+	var stats dataplane.Stats
+	if b.ops > 0 {
+		if err := d.conn.commit(ctx, b); err != nil {
+			return stats, fmt.Errorf("changing nftables: %w", err)
+		}
+	}
+	stats.Operations = b.ops
+	cleanup := newBatch()
+	for t, c := range content {
+		for _, unused := range c.unused() {
+			cleanup.deleteChain(unused.build(t))
+		}
+	}
+	if cleanup.ops == 0 {
+		return stats, nil
+	}
+	err := d.conn.commit(ctx, cleanup)
+	if errors.Is(err, unix.EBUSY) {
+		return stats, nil
+	}
+	if err != nil {
+		return stats, fmt.Errorf("deleting unused chains: %w", err)
+	}
+	for _, c := range content {
+		for _, unused := range c.unused() {
+			delete(c.chains, unused)
+		}
+	}
+	stats.Operations += cleanup.ops
+	return stats, nil
+}
+
+// want copies what the caller goes on changing.
+func (d *Dataplane) want(desired rules.Desired) (*wanted, error) {
+	nodePorts, err := d.nodePortAddresses(&desired.Node)
+	if err != nil {
+		return nil, err
+	}
+	w := &wanted{Desired: rules.NewDesired(), nodePorts: nodePorts}
+	w.Node = desired.Node
+	maps.Copy(w.Frontends, desired.Frontends)
+	maps.Copy(w.ClusterIPs, desired.ClusterIPs)
+	maps.Copy(w.LocalEndpoints, desired.LocalEndpoints)
+	return w, nil
+}
+
+// Cleanup deletes our tables.
+func (d *Dataplane) Cleanup(ctx context.Context) error {
+	d.last = nil
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		for _, name := range []string{tableName, probeName} {
+			if err := d.deleteTable(ctx, newTable(family, name, false)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *Dataplane) deleteTable(ctx context.Context, t *table) error {
+	b := newBatch()
+	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.filter(unix.NFTA_TABLE_NAME))
+	err := d.conn.commit(ctx, b)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil // not there, or no such family in this kernel
+	}
+	return err
+}
+
+// Close closes the netlink socket.
+func (d *Dataplane) Close() error { return d.conn.close() }

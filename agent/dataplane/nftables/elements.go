@@ -1,0 +1,126 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// The codes of the verdicts that our maps hold.
+const (
+	codeDrop = 0
+	codeGoto = -4
+)
+
+// verdict is a verdict as an element holds it.
+type verdict struct {
+	code  int32
+	chain string
+}
+
+// appendKey appends the key of a frontend in the maps of verdicts. Every field
+// starts at a multiple of 4 bytes.
+func appendKey(b []byte, k rules.FrontendKey) []byte {
+	if !k.IsNodePort() {
+		b = append(b, k.Address.AsSlice()...)
+	}
+	b = append(b, byte(k.Protocol), 0, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, k.Port)
+	return append(b, 0, 0)
+}
+
+// appendIndex makes it the key of an endpoint.
+func appendIndex(key []byte, n int) []byte {
+	return binary.NativeEndian.AppendUint32(key, uint32(n))
+}
+
+func appendEndpoint(b []byte, e rules.Endpoint) []byte {
+	b = append(b, e.Addr().AsSlice()...)
+	b = binary.BigEndian.AppendUint16(b, e.Port())
+	return append(b, 0, 0)
+}
+
+// parseKey decodes a key. It is false for one that appendKey does not make.
+func (t *table) parseKey(b []byte, at where) (rules.FrontendKey, bool) {
+	k := rules.FrontendKey{Address: netip.IPv4Unspecified()}
+	if t.v6() {
+		k.Address = netip.IPv6Unspecified()
+	}
+	n := 0
+	if at == onAddress {
+		n = t.addrLen()
+		if len(b) < n {
+			return k, false
+		}
+		k.Address, _ = netip.AddrFromSlice(b[:n])
+		if k.Address.IsUnspecified() {
+			return k, false
+		}
+	}
+	b = b[n:]
+	if len(b) != 8 || b[1]|b[2]|b[3]|b[6]|b[7] != 0 {
+		return k, false
+	}
+	k.Protocol, k.Port = rules.Protocol(b[0]), binary.BigEndian.Uint16(b[4:])
+	return k, true
+}
+
+// parseIndexedKey decodes the key of an endpoint.
+func (t *table) parseIndexedKey(b []byte, at where) (rules.FrontendKey, int, bool) {
+	if len(b) < 4 {
+		return rules.FrontendKey{}, 0, false
+	}
+	k, ok := t.parseKey(b[:len(b)-4], at)
+	return k, int(binary.NativeEndian.Uint32(b[len(b)-4:])), ok
+}
+
+func (t *table) parseEndpoint(b []byte) (rules.Endpoint, bool) {
+	n := t.addrLen()
+	if len(b) != n+4 || b[n+2]|b[n+3] != 0 {
+		return rules.Endpoint{}, false
+	}
+	addr, _ := netip.AddrFromSlice(b[:n])
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[n:])), true
+}
+
+// parseVerdict decodes the data of an element of a map of verdicts.
+func parseVerdict(data []byte) verdict {
+	var v verdict
+	for typ, b := range attrs(find(data, unix.NFTA_DATA_VERDICT)) {
+		switch {
+		case int(typ&attrTypeMask) == unix.NFTA_VERDICT_CODE && len(b) == 4:
+			v.code = int32(binary.BigEndian.Uint32(b))
+		case int(typ&attrTypeMask) == unix.NFTA_VERDICT_CHAIN:
+			v.chain = textOf(b)
+		}
+	}
+	return v
+}
+
+// appendAddr appends the key of one of the sets of addresses. The hairpin set
+// holds pairs of twice the same address.
+func (s *set) appendAddr(b []byte, a netip.Addr) []byte {
+	b = append(b, a.AsSlice()...)
+	if s == s.table.hairpin {
+		b = append(b, a.AsSlice()...)
+	}
+	return b
+}
+
+func (s *set) parseAddr(b []byte) (netip.Addr, bool) {
+	n := s.table.addrLen()
+	if len(b) < n {
+		return netip.Addr{}, false
+	}
+	a, _ := netip.AddrFromSlice(b[:n])
+	return a, string(s.appendAddr(nil, a)) == string(b)
+}
+
+// ours says whether an address is of the table's family.
+func (t *table) ours(a netip.Addr) bool { return a.Is4() != t.v6() && !a.Is4In6() }

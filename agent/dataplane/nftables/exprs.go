@@ -1,0 +1,164 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// direction is an address of a packet.
+type direction int
+
+const (
+	src direction = iota
+	dst
+)
+
+// register returns the number of the n-th register of 4 bytes. The kernel calls
+// every fourth by its old name for registers of 16 bytes, and so do we, for what
+// we read back is compared with what we have sent.
+func register(n int) uint32 {
+	if n%4 == 0 {
+		return uint32(unix.NFT_REG_1 + n/4)
+	}
+	return uint32(unix.NFT_REG32_00 + n)
+}
+
+// words is how many registers an address takes.
+func (t *table) words() int { return t.addrLen() / 4 }
+
+// addr loads an address of the packet.
+func (t *table) addr(d direction, reg int) expr.Any {
+	offset := map[bool][2]uint32{false: {12, 16}, true: {8, 24}}[t.v6()][d]
+	return &expr.Payload{OperationType: expr.PayloadLoad, Base: expr.PayloadBaseNetworkHeader,
+		Offset: offset, Len: uint32(t.addrLen()), DestRegister: register(reg)}
+}
+
+// transportKey loads protocol and destination port.
+func (t *table) transportKey(reg int) []any {
+	return []any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(reg)},
+		&expr.Payload{OperationType: expr.PayloadLoad, Base: expr.PayloadBaseTransportHeader,
+			Offset: 2, Len: 2, DestRegister: register(reg + 1)},
+	}
+}
+
+// frontendKey loads destination address, protocol and destination port.
+func (t *table) frontendKey() []any {
+	return append([]any{t.addr(dst, 0)}, t.transportKey(t.words())...)
+}
+
+// lookup finds the key that starts in the first register in a set.
+type lookup struct {
+	set  *set
+	dest *uint32 // register for the data of a map
+}
+
+func (t *table) in(s *set) lookup { return lookup{set: s} }
+
+// verdict lets a map of verdicts decide.
+func (t *table) verdict(s *set) lookup {
+	reg := uint32(unix.NFT_REG_VERDICT)
+	return lookup{set: s, dest: &reg}
+}
+
+// data loads the data of a map, from the first register on.
+func (t *table) data(s *set) lookup {
+	reg := register(0)
+	return lookup{set: s, dest: &reg}
+}
+
+// reject refuses the packet; code is for ICMP.
+type reject struct {
+	kind uint32
+	code *byte
+}
+
+func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
+
+func gotoChain(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
+
+func loadMark() expr.Any { return &expr.Meta{Key: expr.MetaKeyMARK, Register: 1} }
+
+func storeMark() expr.Any {
+	return &expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true}
+}
+
+// setBits makes the bits of masqueradeMark equal to value.
+func setBits(value uint32) expr.Any {
+	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^uint32(masqueradeMark)), Xor: native(value)}
+}
+
+func mask(m []byte) expr.Any {
+	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}
+}
+
+func equals(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data} }
+
+func differs(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: data} }
+
+func cidrMask(p netip.Prefix) []byte {
+	m := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		m[i/8] |= 0x80 >> (i % 8)
+	}
+	return m
+}
+
+// rule encodes expressions. It panics on one that cannot be encoded: they are all
+// ours, and every table is built at start.
+func (t *table) rule(comment string, exprs ...any) rule {
+	var w buffer
+	for _, e := range exprs {
+		start := w.nest(unix.NFTA_LIST_ELEM)
+		switch e := e.(type) {
+		case lookup:
+			w.expression("lookup", func() {
+				w.text(unix.NFTA_LOOKUP_SET, e.set.name)
+				w.number(unix.NFTA_LOOKUP_SREG, register(0))
+				if e.dest != nil {
+					w.number(unix.NFTA_LOOKUP_DREG, *e.dest)
+				}
+			})
+		case reject:
+			w.expression("reject", func() {
+				w.number(unix.NFTA_REJECT_TYPE, e.kind)
+				if e.code != nil {
+					w.attr(unix.NFTA_REJECT_ICMP_CODE, []byte{*e.code})
+				}
+			})
+		case expr.Any:
+			b, err := expr.Marshal(t.family, e)
+			if err != nil {
+				panic(fmt.Sprintf("nftables: encoding %T: %v", e, err))
+			}
+			w.b = append(w.b, b...)
+		default:
+			panic(fmt.Sprintf("nftables: %T is no expression", e))
+		}
+		w.endNest(start)
+	}
+	return rule{exprs: w.b, comment: comment}
+}
+
+// expression encodes an expression that the library encodes with attributes that
+// the kernel does not send back.
+func (w *buffer) expression(name string, data func()) {
+	w.text(unix.NFTA_EXPR_NAME, name)
+	start := w.nest(unix.NFTA_EXPR_DATA)
+	data()
+	w.endNest(start)
+}
+
+// userdata returns the comment in the form of nft, nil if there is none.
+func (r rule) userdata() []byte {
+	if r.comment == "" {
+		return nil
+	}
+	return udata(0, append([]byte(r.comment), 0))
+}

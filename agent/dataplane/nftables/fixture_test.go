@@ -1,0 +1,145 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// at parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
+// "nodeport6:30000/tcp".
+func at(s string) rules.FrontendKey {
+	addr, proto, _ := strings.Cut(s, "/")
+	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
+	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
+	ap := netip.MustParseAddrPort(addr)
+	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
+	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+}
+
+func forwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
+	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
+	for _, e := range endpoints {
+		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
+	}
+	slices.SortFunc(b.Endpoints, netip.AddrPort.Compare)
+	return b
+}
+
+func clusterIP(endpoints ...string) rules.Backend {
+	return forwardTo(rules.MasqueradeUnlessPod, endpoints...)
+}
+
+var (
+	rejected = rules.Backend{Verdict: rules.Reject}
+	dropped  = rules.Backend{Verdict: rules.Drop}
+)
+
+// put adds a frontend whose views are the same, or the second external.
+func put(d *rules.Desired, key string, b ...rules.Backend) {
+	f := &rules.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1]}
+	d.Frontends[f.Key] = f
+}
+
+// several returns n services with m endpoints each.
+func several(n, m int) rules.Desired {
+	d := rules.NewDesired()
+	for i := range n {
+		var endpoints []string
+		for j := range m {
+			endpoints = append(endpoints, fmt.Sprintf("10.%d.%d.%d:8080", 128+j, i/250, i%250+1))
+		}
+		vip := netip.AddrFrom4([4]byte{10, 96, byte(i / 250), byte(i%250 + 1)})
+		put(&d, vip.String()+":80/tcp", clusterIP(endpoints...))
+		d.ClusterIPs[vip] = struct{}{}
+	}
+	return d
+}
+
+func mustSync(t testing.TB, d *Dataplane, desired rules.Desired) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Sync(context.Background(), desired)
+	if err != nil {
+		t.Fatal("Sync:", err)
+	}
+	return stats
+}
+
+func mustApply(t testing.TB, d *Dataplane, delta rules.Delta) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Apply(context.Background(), delta)
+	if err != nil {
+		t.Fatal("Apply:", err)
+	}
+	return stats
+}
+
+// mixed has one of everything, in both families.
+func mixed() rules.Desired {
+	d := rules.NewDesired()
+	put(&d, "10.96.0.10:53/udp", clusterIP("10.244.1.2:53", "10.244.2.2:53"))
+	put(&d, "10.96.0.10:53/tcp", clusterIP("10.244.1.2:53", "10.244.2.2:53"))
+	put(&d, "10.96.0.20:80/tcp", rejected)
+	put(&d, "10.96.0.21:80/sctp", dropped)
+	put(&d, "192.0.2.7:443/tcp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
+		forwardTo(rules.MasqueradeNever, "10.244.1.3:8443"))
+	put(&d, "192.0.2.8:443/tcp", forwardTo(rules.MasqueradeAlways, "10.244.2.3:8443"), dropped)
+	put(&d, "nodeport:30053/udp", forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53"))
+	put(&d, "nodeport:30443/tcp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
+		forwardTo(rules.MasqueradeNever, "10.244.1.3:8443"))
+	put(&d, "nodeport:30080/tcp", rejected)
+	put(&d, "[fd00:96::10]:53/udp", clusterIP("[fd00:244::2]:53", "[fd00:244::3]:53", "[fd00:244::4]:53"))
+	put(&d, "nodeport6:30053/udp", forwardTo(rules.MasqueradeAlways, "[fd00:244::2]:53"))
+	for _, f := range d.Frontends {
+		if !f.Key.IsNodePort() {
+			d.ClusterIPs[f.Key.Address] = struct{}{}
+		}
+	}
+	for _, a := range []string{"10.244.1.2", "10.244.1.3", "fd00:244::2"} {
+		d.LocalEndpoints[netip.MustParseAddr(a)] = struct{}{}
+	}
+	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.0.2"), netip.MustParseAddr("fd00::2")}
+	d.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244::/64")}
+	return d
+}
+
+// view of the kernel's content that does not depend on anything but the content.
+func (d *Dataplane) dumpForTest(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	for _, table := range d.tables {
+		s, err := table.read(context.Background(), d.conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.exists || s.broken != "" || len(s.junk) > 0 {
+			t.Fatalf("%s: exists %v, %s, junk %v", table, s.exists, s.broken, s.junk)
+		}
+		for name, have := range s.chains {
+			out = append(out, fmt.Sprintf("%s chain %s %d rules", table, name, len(have)))
+		}
+		for key, h := range s.frontends {
+			for v := range views {
+				endpoints := slices.SortedFunc(slices.Values(h[v].endpoints), netip.AddrPort.Compare)
+				out = append(out, fmt.Sprintf("%s %s view %d: %v %v", table, key, v, h[v].target.kind, endpoints))
+			}
+		}
+		for set, addrs := range s.addrs {
+			for a := range addrs {
+				out = append(out, set.String()+" "+a.String())
+			}
+		}
+	}
+	slices.SortFunc(out, cmp.Compare[string])
+	return out
+}

@@ -1,0 +1,205 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// held is what the kernel holds of a frontend.
+type held [views]heldView
+
+// heldView is a verdict, and the endpoints at their numbers. An invalid endpoint
+// is a gap, which somebody else has made.
+type heldView struct {
+	target    target
+	endpoints []rules.Endpoint
+}
+
+// target is what a map of verdicts says about a frontend. The zero target is no
+// element at all.
+type target struct {
+	kind  targetKind
+	chain serviceChain // of a forward
+}
+
+type targetKind uint8
+
+const (
+	absent targetKind = iota
+	forward
+	refuse
+	drop
+	foreign // not one of ours
+)
+
+func (t target) verdict() verdict {
+	switch t.kind {
+	case forward:
+		return verdict{codeGoto, t.chain.name()}
+	case refuse:
+		return verdict{codeGoto, chainRefuse}
+	}
+	return verdict{code: codeDrop}
+}
+
+// parseTarget is the reverse of verdict, for the elements of a view.
+func parseTarget(v verdict, known map[string]serviceChain, at where, view view) target {
+	c, ok := known[v.chain]
+	switch {
+	case v == verdict{code: codeDrop}:
+		return target{kind: drop}
+	case v == verdict{codeGoto, chainRefuse}:
+		return target{kind: refuse}
+	case ok && v.code == codeGoto && c.at == at && c.view == view:
+		return target{forward, c}
+	}
+	return target{kind: foreign}
+}
+
+func whereOf(k rules.FrontendKey) where {
+	if k.IsNodePort() {
+		return onNodePort
+	}
+	return onAddress
+}
+
+// wantedTargets returns what the maps shall say about a frontend; nil: nothing.
+// The external view is only there where it differs.
+func wantedTargets(f *rules.Frontend) [views]target {
+	if f == nil {
+		return [views]target{}
+	}
+	out := [views]target{internal: targetOf(f, internal, f.Internal)}
+	if !f.External.Equal(f.Internal) {
+		out[external] = targetOf(f, external, f.External)
+	}
+	return out
+}
+
+func targetOf(f *rules.Frontend, v view, b rules.Backend) target {
+	switch b.Verdict {
+	case rules.Forward:
+		return target{forward, serviceChain{whereOf(f.Key), v, b.Masquerade, uint32(len(b.Endpoints))}}
+	case rules.Drop:
+		return target{kind: drop}
+	}
+	return target{kind: refuse}
+}
+
+// update changes what the kernel holds of a frontend into what f says (nil:
+// nothing), and returns it.
+func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Frontend) (held, error) {
+	if err := t.check(f); err != nil {
+		return held{}, err
+	}
+	at, targets := whereOf(key), wantedTargets(f)
+	var buf [64]byte
+	element := appendKey(buf[:0], key)
+	var out held
+	for v := range views {
+		var want []rules.Endpoint
+		if targets[v].kind == forward {
+			want = backend(f, v).Endpoints
+		}
+		out[v] = heldView{targets[v], assign(old[v].endpoints, want)}
+		t.moveEndpoints(b, t.endpoints[at][v], element, old[v].endpoints, out[v].endpoints)
+		if old[v].target == targets[v] {
+			continue
+		}
+		if old[v].target.kind != absent {
+			b.from(t.verdicts[at][v]).plain(element)
+		}
+		if targets[v].kind != absent {
+			b.to(t.verdicts[at][v]).verdict(element, targets[v].verdict())
+		}
+	}
+	return out, nil
+}
+
+func backend(f *rules.Frontend, v view) rules.Backend {
+	if v == external {
+		return f.External
+	}
+	return f.Internal
+}
+
+// check guards what would otherwise end in an element that makes no sense.
+func (t *table) check(f *rules.Frontend) error {
+	if f == nil {
+		return nil
+	}
+	for _, b := range []rules.Backend{f.Internal, f.External} {
+		if b.Verdict == rules.Forward && len(b.Endpoints) == 0 {
+			return fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service)
+		}
+		if b.Verdict == rules.Forward && chainKinds[b.Masquerade] == "" {
+			return fmt.Errorf("%s of %s: unknown masquerade decision %q", f.Key, f.Service, b.Masquerade)
+		}
+		for _, e := range b.Endpoints {
+			if !t.ours(e.Addr()) {
+				return fmt.Errorf("%s of %s: endpoint %s is of another family", f.Key, f.Service, e)
+			}
+		}
+	}
+	return nil
+}
+
+// moveEndpoints makes the elements of a frontend's endpoints from old to now.
+func (t *table) moveEndpoints(b *batch, s *set, key []byte, old, now []rules.Endpoint) {
+	var buf [24]byte
+	for i := range max(len(old), len(now)) {
+		var was, is rules.Endpoint
+		if i < len(old) {
+			was = old[i]
+		}
+		if i < len(now) {
+			is = now[i]
+		}
+		if was == is {
+			continue
+		}
+		element := appendIndex(key, i)
+		if was.IsValid() {
+			b.from(s).plain(element)
+		}
+		if is.IsValid() {
+			b.to(s).value(element, appendEndpoint(buf[:0], is))
+		}
+	}
+}
+
+// assign gives each wanted endpoint a number. An endpoint keeps the one it has;
+// the number of one that is gone goes to the last or to a new one. So a changed
+// endpoint costs a few elements, however many there are.
+func assign(old, want []rules.Endpoint) []rules.Endpoint {
+	if slices.Equal(old, want) {
+		return want // shared, so that the usual case takes no memory
+	}
+	missing := make(map[rules.Endpoint]struct{}, len(want))
+	for _, e := range want {
+		missing[e] = struct{}{}
+	}
+	out := make([]rules.Endpoint, len(want))
+	for i, e := range old[:min(len(old), len(want))] {
+		if _, ok := missing[e]; ok {
+			out[i] = e
+			delete(missing, e)
+		}
+	}
+	next := 0
+	for _, e := range want {
+		if _, ok := missing[e]; !ok {
+			continue
+		}
+		for out[next].IsValid() {
+			next++
+		}
+		out[next] = e
+	}
+	return out
+}

@@ -1,0 +1,40 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestList checks that the nft program prints our tables, readably, and takes
+// back what it has printed.
+func TestList(t *testing.T) {
+	s := newSpace(t)
+	mustSync(t, s.dataplane(), mixed())
+	out := s.run("nft", "list", "ruleset")
+	for _, line := range []string{
+		`comment "` + tableComment + `"`,
+		`10.96.0.10 . udp . 53 : goto cluster-2`,
+		`10.96.0.10 . udp . 53 . 0 : 10.244.1.2 . 53`,
+		`10.96.0.20 . tcp . 80 : goto refuse`,
+		`192.0.2.7 . tcp . 443 : goto outside-local-1`,
+		`udp . 30053 : goto nodeport-external-2`,
+		`udp . 30053 . 1 : 10.244.2.2 . 53`,
+		`fd00:96::10 . udp . 53 . 2 : fd00:244::4 . 53`,
+		`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints`,
+		`ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random`,
+		`ip saddr 10.244.1.0/24 return`,
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("not listed: %s", line)
+		}
+	}
+	if t.Failed() || testing.Verbose() {
+		t.Log(out)
+	}
+	if msg, err := newSpace(t).try(out, "nft", "-f", "-"); err != nil {
+		t.Errorf("nft does not read what it has printed: %v %s", err, msg)
+	}
+}

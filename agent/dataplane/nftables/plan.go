@@ -1,0 +1,248 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// wanted is what shall be programmed, in both families.
+type wanted struct {
+	rules.Desired
+	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
+}
+
+// contents is what we know to be in the kernel's table.
+type contents struct {
+	frontends map[rules.FrontendKey]held
+	chains    map[serviceChain]struct{} // that exist
+	users     map[serviceChain]int      // elements that refer to them
+}
+
+func newContents(frontends int) *contents {
+	return &contents{
+		frontends: make(map[rules.FrontendKey]held, frontends),
+		chains:    map[serviceChain]struct{}{},
+		users:     map[serviceChain]int{},
+	}
+}
+
+// set replaces what is known of a frontend and counts the users of the chains.
+func (c *contents) set(key rules.FrontendKey, h held) {
+	c.count(c.frontends[key], -1)
+	c.count(h, 1)
+	if h[internal].target.kind == absent && h[external].target.kind == absent {
+		delete(c.frontends, key)
+	} else {
+		c.frontends[key] = h
+	}
+}
+
+func (c *contents) count(h held, n int) {
+	for _, v := range h {
+		if v.target.kind == forward {
+			c.users[v.target.chain] += n
+			if c.users[v.target.chain] == 0 {
+				delete(c.users, v.target.chain)
+			}
+		}
+	}
+}
+
+// unused returns the chains that no element refers to any more.
+func (c *contents) unused() []serviceChain {
+	var out []serviceChain
+	for chain := range c.chains {
+		if c.users[chain] == 0 {
+			out = append(out, chain)
+		}
+	}
+	return out
+}
+
+// plan fills a batch with what makes of the snapshot what is wanted, and returns
+// the content after that. It does not change the snapshot.
+func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
+	constant := append(t.settingsChains(&want.Node), t.chains...)
+	if !s.exists || s.broken != "" {
+		t.replace(b, s.exists)
+		s = &snapshot{}
+	}
+	for _, c := range constant {
+		t.planChain(b, s, c)
+	}
+	for _, j := range s.junk {
+		if j.catchAll {
+			b.from(j.set).catchAll()
+		} else {
+			b.from(j.set).plain(j.key)
+		}
+	}
+	after := newContents(len(want.Frontends))
+	for key, old := range s.frontends {
+		if want.Frontends[key] == nil {
+			if _, err := t.update(b, key, old, nil); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for key, f := range want.Frontends {
+		if !t.ours(key.Address) {
+			continue
+		}
+		h, err := t.update(b, key, s.frontends[key], f)
+		if err != nil {
+			return nil, err
+		}
+		after.set(key, h)
+	}
+	for name := range s.chains {
+		if c, ok := parseServiceChain(name); ok {
+			after.chains[c] = struct{}{}
+		}
+	}
+	for c := range after.users {
+		t.planChain(b, s, c.build(t))
+		after.chains[c] = struct{}{}
+	}
+	t.planAddrs(b, t.clusterIPs, s.addrs[t.clusterIPs], want.ClusterIPs)
+	t.planAddrs(b, t.nodePorts, s.addrs[t.nodePorts], want.nodePorts)
+	t.planAddrs(b, t.hairpin, s.addrs[t.hairpin], want.LocalEndpoints)
+	return after, nil
+}
+
+// replace starts the table anew. It happens within the batch, so there is no
+// moment without rules.
+func (t *table) replace(b *batch, exists bool) {
+	if exists {
+		b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.filter(unix.NFTA_TABLE_NAME))
+		b.ops++
+	}
+	b.objects.put("adding "+t.String(), unix.NFT_MSG_NEWTABLE, t.family, unix.NLM_F_CREATE, t.attrs)
+	b.ops++
+	for _, s := range t.sets {
+		w := buffer{b: slices.Clone(s.attrs)}
+		w.number(unix.NFTA_SET_ID, 0) // has to be there; we refer to sets by name
+		b.objects.put("adding "+s.String(), unix.NFT_MSG_NEWSET, t.family, unix.NLM_F_CREATE, w.b)
+		b.ops++
+	}
+}
+
+// planChain makes a chain be there with its rules.
+func (t *table) planChain(b *batch, s *snapshot, c *chain) {
+	have, exists := s.chains[c.name]
+	switch {
+	case !exists:
+		b.addChain(c)
+	case !rulesEqual(have, c.rules):
+		b.rewriteRules(c)
+	}
+}
+
+func (b *batch) addChain(c *chain) {
+	b.objects.put("adding "+c.String(), unix.NFT_MSG_NEWCHAIN, c.table.family, unix.NLM_F_CREATE, c.attrs)
+	b.ops++
+	b.addRules(c)
+}
+
+func (b *batch) addRules(c *chain) {
+	for _, r := range c.rules {
+		var w buffer
+		w.text(unix.NFTA_RULE_TABLE, c.table.name)
+		w.text(unix.NFTA_RULE_CHAIN, c.name)
+		w.attr(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, r.exprs)
+		if u := r.userdata(); u != nil {
+			w.attr(unix.NFTA_RULE_USERDATA, u)
+		}
+		b.rules.put("adding a rule to "+c.String(), unix.NFT_MSG_NEWRULE, c.table.family,
+			unix.NLM_F_CREATE|unix.NLM_F_APPEND, w.b)
+		b.ops++
+	}
+}
+
+func (b *batch) rewriteRules(c *chain) {
+	var w buffer
+	w.text(unix.NFTA_RULE_TABLE, c.table.name)
+	w.text(unix.NFTA_RULE_CHAIN, c.name)
+	b.rules.put("flushing "+c.String(), unix.NFT_MSG_DELRULE, c.table.family, 0, w.b)
+	b.ops++
+	b.addRules(c)
+}
+
+func (b *batch) deleteChain(c *chain) {
+	b.last.put("deleting "+c.String(), unix.NFT_MSG_DELCHAIN, c.table.family, 0, c.attrs)
+	b.ops++
+}
+
+// planAddrs makes a set hold the wanted addresses of the table's family.
+func (t *table) planAddrs(b *batch, s *set, have, want map[netip.Addr]struct{}) {
+	var key [64]byte
+	for a := range have {
+		if _, ok := want[a]; !ok {
+			b.from(s).plain(s.appendAddr(key[:0], a))
+		}
+	}
+	for a := range want {
+		if _, ok := have[a]; !ok && t.ours(a) {
+			b.to(s).plain(s.appendAddr(key[:0], a))
+		}
+	}
+}
+
+// planDelta fills a batch with a change on top of the content, and changes the
+// content accordingly.
+func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, after *wanted) error {
+	for _, change := range delta.Frontends {
+		if !t.ours(change.Key.Address) {
+			continue
+		}
+		h, err := t.update(b, change.Key, c.frontends[change.Key], change.New)
+		if err != nil {
+			return err
+		}
+		c.set(change.Key, h)
+		for _, v := range h {
+			if _, ok := c.chains[v.target.chain]; v.target.kind == forward && !ok {
+				b.addChain(v.target.chain.build(t))
+				c.chains[v.target.chain] = struct{}{}
+			}
+		}
+	}
+	for s, changes := range map[*set]rules.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
+		t.planAddrs(b, s, addrSet(changes.Removed, t), addrSet(changes.Added, t))
+	}
+	t.planAddrs(b, t.nodePorts, addrSet(slices.Collect(maps.Keys(before.nodePorts)), t), after.nodePorts)
+	if delta.Node != nil {
+		old := t.settingsChains(&before.Node)
+		for i, now := range t.settingsChains(&after.Node) {
+			if !sameRules(old[i].rules, now.rules) {
+				b.rewriteRules(now)
+			}
+		}
+	}
+	return nil
+}
+
+func sameRules(a, b []rule) bool {
+	return slices.EqualFunc(a, b, func(x, y rule) bool {
+		return string(x.exprs) == string(y.exprs) && x.comment == y.comment
+	})
+}
+
+// addrSet returns those of the addresses that are of the table's family.
+func addrSet(addrs []netip.Addr, t *table) map[netip.Addr]struct{} {
+	out := make(map[netip.Addr]struct{}, len(addrs))
+	for _, a := range addrs {
+		if t.ours(a) {
+			out[a] = struct{}{}
+		}
+	}
+	return out
+}

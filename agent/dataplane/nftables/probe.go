@@ -1,0 +1,88 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// probeName is the name of the table that Probe makes for a moment.
+const probeName = "fairlead-probe"
+
+// Probe makes the whole layout under another name in a dormant table, which sees
+// no packets, and deletes it again. That IPv6 is missing is no error.
+func (d *Dataplane) Probe(ctx context.Context) error {
+	d.tables = nil
+	return d.prepare(ctx)
+}
+
+// prepare finds out which families the kernel has.
+func (d *Dataplane) prepare(ctx context.Context) error {
+	if d.tables != nil {
+		return nil
+	}
+	if err := d.probe(ctx, unix.NFPROTO_IPV4); err != nil {
+		return fmt.Errorf("this kernel cannot run nftables mode: %w", err)
+	}
+	tables := []*table{newTable(unix.NFPROTO_IPV4, tableName, false)}
+	err := d.probe(ctx, unix.NFPROTO_IPV6)
+	switch {
+	case err == nil:
+		tables = append(tables, newTable(unix.NFPROTO_IPV6, tableName, false))
+	case ctx.Err() != nil:
+		return err
+	default:
+		d.log.Info("going on without IPv6", "reason", err.Error())
+	}
+	d.tables, d.noIPv6 = tables, err
+	return nil
+}
+
+func (d *Dataplane) probe(ctx context.Context, family byte) error {
+	t := newTable(family, probeName, true)
+	if err := d.deleteTable(ctx, t); err != nil { // left over from a crash
+		return err
+	}
+	b := newBatch()
+	if _, err := t.plan(b, &snapshot{}, probeRules(t)); err != nil {
+		return err
+	}
+	if err := d.conn.commit(ctx, b); err != nil {
+		return err
+	}
+	return d.deleteTable(ctx, t)
+}
+
+// probeRules has one of everything that the tables can hold.
+func probeRules(t *table) *wanted {
+	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
+	if t.v6() {
+		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
+	}
+	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
+	w.ClusterIPs[addr], w.LocalEndpoints[addr] = struct{}{}, struct{}{}
+	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8)}
+	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
+	forward := func(m rules.Masquerade) rules.Backend {
+		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{
+			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
+	}
+	for _, a := range []netip.Addr{addr, unspecified} {
+		for i, f := range []rules.Frontend{
+			{Internal: forward(rules.MasqueradeUnlessPod), External: forward(rules.MasqueradeNever)},
+			{Internal: forward(rules.MasqueradeAlways), External: rules.Backend{Verdict: rules.Drop}},
+			{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}},
+		} {
+			f.Key = rules.FrontendKey{Address: a, Protocol: rules.TCP, Port: uint16(i + 1)}
+			w.Frontends[f.Key] = &f
+		}
+	}
+	return w
+}

@@ -1,0 +1,198 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// snapshot is what the kernel holds of a table.
+type snapshot struct {
+	exists bool
+
+	// broken says why the table has to be replaced as a whole; then there is
+	// nothing else in the snapshot.
+	broken string
+
+	chains    map[string][]heldRule
+	frontends map[rules.FrontendKey]held
+	addrs     map[*set]map[netip.Addr]struct{}
+	junk      []junk // elements that we would never make
+}
+
+type heldRule struct{ exprs, userdata []byte }
+
+type junk struct {
+	set      *set
+	key      []byte
+	catchAll bool
+}
+
+// rulesEqual says whether a chain has exactly these rules.
+func rulesEqual(have []heldRule, want []rule) bool {
+	if len(have) != len(want) {
+		return false
+	}
+	for i, r := range want {
+		if !bytes.Equal(have[i].userdata, r.userdata()) || count(have[i].exprs) != count(r.exprs) ||
+			!covers(have[i].exprs, r.exprs) {
+			return false
+		}
+	}
+	return true
+}
+
+func count(b []byte) int {
+	n := 0
+	for range attrs(b) {
+		n++
+	}
+	return n
+}
+
+// read takes the snapshot. The kernel is asked object by object, so that no more
+// than a message of raw elements is in memory.
+func (t *table) read(ctx context.Context, c *conn) (*snapshot, error) {
+	s := &snapshot{addrs: map[*set]map[netip.Addr]struct{}{}}
+	for _, step := range []func(context.Context, *conn, *snapshot) error{
+		t.readTable, t.readSets, t.readChains, t.readRules, t.readElements,
+	} {
+		if err := step(ctx, c, s); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", t, err)
+		}
+		if !s.exists || s.broken != "" {
+			break
+		}
+	}
+	return s, nil
+}
+
+func (t *table) readTable(ctx context.Context, c *conn, s *snapshot) error {
+	return c.dump(ctx, unix.NFT_MSG_GETTABLE, t.family, nil,
+		func() { s.exists, s.broken = false, "" },
+		func(got []byte) error {
+			if textOf(find(got, unix.NFTA_TABLE_NAME)) != t.name {
+				return nil
+			}
+			s.exists = true
+			if !covers(got, t.attrs) {
+				s.broken = "another layout version, or other flags"
+			}
+			return nil
+		})
+}
+
+// filter limits a dump to our table, where the kernel can do that.
+func (t *table) filter(attr int) []byte {
+	var w buffer
+	w.text(attr, t.name)
+	return w.b
+}
+
+func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
+	want := map[string]*set{}
+	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.filter(unix.NFTA_SET_TABLE),
+		func() {
+			s.broken = ""
+			for _, set := range t.sets {
+				want[set.name] = set
+			}
+		},
+		func(got []byte) error {
+			if textOf(find(got, unix.NFTA_SET_TABLE)) != t.name {
+				return nil
+			}
+			name := textOf(find(got, unix.NFTA_SET_NAME))
+			if set := want[name]; set == nil {
+				s.broken = "foreign set " + name
+			} else if !covers(got, set.attrs) || find(got, unix.NFTA_SET_TIMEOUT) != nil {
+				s.broken = "set " + name + " is of another kind"
+			}
+			delete(want, name)
+			return nil
+		})
+	for name := range want {
+		s.broken = "set " + name + " is missing"
+	}
+	return err
+}
+
+func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
+	want := map[string]*chain{}
+	for _, chain := range append(t.settingsChains(&rules.NodeSettings{}), t.chains...) {
+		want[chain.name] = chain
+	}
+	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.filter(unix.NFTA_CHAIN_TABLE),
+		func() { s.broken, s.chains = "", map[string][]heldRule{} },
+		func(got []byte) error {
+			if textOf(find(got, unix.NFTA_CHAIN_TABLE)) != t.name {
+				return nil
+			}
+			name := textOf(find(got, unix.NFTA_CHAIN_NAME))
+			isBase := find(got, unix.NFTA_CHAIN_HOOK) != nil
+			s.chains[name] = nil
+			if chain := want[name]; chain != nil {
+				if !covers(got, chain.attrs) || chain.base != isBase {
+					s.broken = "chain " + name + " is of another kind"
+				}
+			} else if _, ok := parseServiceChain(name); !ok || isBase {
+				s.broken = "foreign chain " + name
+			}
+			return nil
+		})
+}
+
+func (t *table) readRules(ctx context.Context, c *conn, s *snapshot) error {
+	return c.dump(ctx, unix.NFT_MSG_GETRULE, t.family, t.filter(unix.NFTA_RULE_TABLE),
+		func() {
+			for name := range s.chains {
+				s.chains[name] = nil
+			}
+		},
+		func(got []byte) error {
+			name := textOf(find(got, unix.NFTA_RULE_CHAIN))
+			if textOf(find(got, unix.NFTA_RULE_TABLE)) != t.name {
+				return nil
+			}
+			s.chains[name] = append(s.chains[name], heldRule{
+				exprs:    bytes.Clone(find(got, unix.NFTA_RULE_EXPRESSIONS)),
+				userdata: bytes.Clone(find(got, unix.NFTA_RULE_USERDATA)),
+			})
+			return nil
+		})
+}
+
+func (t *table) readElements(ctx context.Context, c *conn, s *snapshot) error {
+	r := elementReader{table: t, conn: c, snapshot: s}
+	r.known = map[string]serviceChain{}
+	for name := range s.chains {
+		if chain, ok := parseServiceChain(name); ok {
+			r.known[name] = chain
+		}
+	}
+	s.frontends = map[rules.FrontendKey]held{}
+	for at := range wheres {
+		for v := range views {
+			if err := r.readVerdicts(ctx, at, v); err != nil {
+				return err
+			}
+			if err := r.readEndpoints(ctx, at, v); err != nil {
+				return err
+			}
+		}
+	}
+	for _, set := range []*set{t.clusterIPs, t.nodePorts, t.hairpin} {
+		if err := r.readAddrs(ctx, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// elementReader reads the content of the sets into a snapshot.
+type elementReader struct {
+	*snapshot
+	table *table
+	conn  *conn
+	known map[string]serviceChain
+}
+
+// each streams the elements of a set. take returns false for an element that is
+// not in our form; that is remembered as junk.
+func (r *elementReader) each(ctx context.Context, s *set, restart func(), take func(key, data []byte) bool) error {
+	var w buffer
+	w.text(unix.NFTA_SET_ELEM_LIST_TABLE, r.table.name)
+	w.text(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	before := len(r.junk)
+	err := r.conn.dump(ctx, unix.NFT_MSG_GETSETELEM, r.table.family, w.b,
+		func() { r.junk = r.junk[:before]; restart() },
+		func(got []byte) error {
+			for _, element := range attrs(find(got, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+				key, data, catchAll := parseElement(element)
+				if catchAll || !take(key, data) {
+					r.junk = append(r.junk, junk{s, bytes.Clone(key), catchAll})
+				}
+			}
+			return nil
+		})
+	if err != nil {
+		return fmt.Errorf("set %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func parseElement(b []byte) (key, data []byte, catchAll bool) {
+	for typ, v := range attrs(b) {
+		switch int(typ & attrTypeMask) {
+		case unix.NFTA_SET_ELEM_KEY:
+			key = find(v, unix.NFTA_DATA_VALUE)
+		case unix.NFTA_SET_ELEM_DATA:
+			data = v
+		case unix.NFTA_SET_ELEM_FLAGS:
+			catchAll = len(v) == 4 && binary.BigEndian.Uint32(v)&elemCatchAll != 0
+		}
+	}
+	return key, data, catchAll
+}
+
+func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) error {
+	return r.each(ctx, r.table.verdicts[at][v],
+		func() {
+			for key, h := range r.frontends {
+				if whereOf(key) == at && h[v].target.kind != absent {
+					h[v].target = target{}
+					r.frontends[key] = h
+				}
+			}
+		},
+		func(element, data []byte) bool {
+			key, ok := r.table.parseKey(element, at)
+			if !ok {
+				return false
+			}
+			h := r.frontends[key]
+			h[v].target = parseTarget(parseVerdict(data), r.known, at, v)
+			r.frontends[key] = h
+			return true
+		})
+}
+
+// numbered is an endpoint with its number, as read.
+type numbered struct {
+	n        int
+	endpoint rules.Endpoint
+}
+
+func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) error {
+	found := map[rules.FrontendKey][]numbered{}
+	s := r.table.endpoints[at][v]
+	err := r.each(ctx, s,
+		func() { clear(found) },
+		func(element, data []byte) bool {
+			key, n, ok := r.table.parseIndexedKey(element, at)
+			if !ok {
+				return false
+			}
+			endpoint, ok := r.table.parseEndpoint(find(data, unix.NFTA_DATA_VALUE))
+			if !ok {
+				return false
+			}
+			found[key] = append(found[key], numbered{n, endpoint})
+			return true
+		})
+	if err != nil {
+		return err
+	}
+	for key, list := range found {
+		h := r.frontends[key]
+		h[v].endpoints = r.place(s, key, list)
+		r.frontends[key] = h
+	}
+	return nil
+}
+
+// place puts the endpoints at their numbers. One whose number is far beyond what
+// we would give is junk, else a single element could take all memory.
+func (r *elementReader) place(s *set, key rules.FrontendKey, list []numbered) []rules.Endpoint {
+	slices.SortFunc(list, func(a, b numbered) int { return a.n - b.n })
+	out := make([]rules.Endpoint, 0, len(list))
+	for _, e := range list {
+		if e.n >= 2*len(list)+16 {
+			r.junk = append(r.junk, junk{set: s, key: appendIndex(appendKey(nil, key), e.n)})
+			continue
+		}
+		for len(out) <= e.n {
+			out = append(out, rules.Endpoint{})
+		}
+		out[e.n] = e.endpoint
+	}
+	return out
+}
+
+func (r *elementReader) readAddrs(ctx context.Context, s *set) error {
+	return r.each(ctx, s,
+		func() { r.addrs[s] = map[netip.Addr]struct{}{} },
+		func(element, _ []byte) bool {
+			a, ok := s.parseAddr(element)
+			if ok {
+				r.addrs[s][a] = struct{}{}
+			}
+			return ok
+		})
+}
+
+// parseServiceChain is the reverse of serviceChain.name.
+func parseServiceChain(name string) (serviceChain, bool) {
+	var c serviceChain
+	rest, n, _ := cutLast(name, "-")
+	number, err := strconv.ParseUint(n, 10, 32)
+	if err != nil || number == 0 {
+		return c, false
+	}
+	c.n = uint32(number)
+	if after, ok := strings.CutPrefix(rest, "outside-"); ok {
+		rest, c.view = after, external
+	}
+	if after, ok := strings.CutPrefix(rest, "nodeport-"); ok {
+		rest, c.at = after, onNodePort
+	}
+	for masquerade, kind := range chainKinds {
+		if kind == rest {
+			c.masquerade = masquerade
+			return c, c.name() == name
+		}
+	}
+	return c, false
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}

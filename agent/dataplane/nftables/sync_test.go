@@ -1,0 +1,341 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// generation counts the commits to the namespace's ruleset.
+func (d *Dataplane) generation(t testing.TB) uint32 {
+	t.Helper()
+	var w buffer
+	w.end(w.begin(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0))
+	if _, _, err := d.conn.send(t.Context(), w.b); err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.conn.receive(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m := range messages(b) {
+		return binary.BigEndian.Uint32(find(m.data[nfgenmsgLen:], unix.NFTA_GEN_ID))
+	}
+	t.Fatal("no answer")
+	return 0
+}
+
+func TestSyncAdopts(t *testing.T) {
+	s := newSpace(t)
+	if stats := mustSync(t, s.dataplane(), mixed()); stats.Operations == 0 || stats.Repaired != 0 {
+		t.Errorf("first Sync: %+v", stats)
+	}
+	for name, d := range map[string]*Dataplane{"the same": s.dataplane(), "after a restart": s.dataplane()} {
+		t.Run(name, func(t *testing.T) {
+			if err := d.Probe(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			before := d.generation(t)
+			for range 2 {
+				if diff := cmp.Diff(dataplane.Stats{}, mustSync(t, d, mixed())); diff != "" {
+					t.Error(diff)
+				}
+			}
+			if after := d.generation(t); after != before {
+				t.Errorf("generation %d, was %d", after, before)
+			}
+		})
+	}
+}
+
+// TestSyncKeepsOrder checks that a restarted agent goes on with the numbers that
+// the kernel has.
+func TestSyncKeepsOrder(t *testing.T) {
+	s, key := newSpace(t), "10.96.0.1:80/tcp"
+	d := rules.NewDesired()
+	put(&d, key, clusterIP("10.0.0.5:1", "10.0.0.6:1", "10.0.0.7:1"))
+	first := s.dataplane()
+	mustSync(t, first, d)
+	next := rules.NewDesired()
+	put(&next, key, clusterIP("10.0.0.1:1", "10.0.0.6:1", "10.0.0.7:1"))
+	if stats := mustApply(t, first, rules.Diff(d, next)); stats.Operations != 2 {
+		t.Errorf("one endpoint replaced: %d operations, want 2", stats.Operations)
+	}
+	if stats := mustSync(t, s.dataplane(), next); stats.Operations != 0 {
+		t.Errorf("Sync after a restart: %d operations, want 0", stats.Operations)
+	}
+}
+
+func TestOperations(t *testing.T) {
+	const key = "10.96.0.1:80/tcp"
+	endpoints := []string{"10.128.0.1:8080", "10.129.0.1:8080", "10.130.0.1:8080"}
+	tests := map[string]struct {
+		now  []string
+		want int
+	}{
+		// A service with another number of endpoints needs a chain of its own here:
+		// the chain, its rules and a jump to it.
+		"added":        {append([]string{"10.1.1.1:80"}, endpoints...), 1 + 2 + 5},
+		"last removed": {endpoints[:2], 1 + 2 + 5},
+		"removed":      {endpoints[1:], 3 + 2 + 5},
+		"replaced":     {append([]string{"10.1.1.1:80"}, endpoints[1:]...), 2},
+		"all removed":  {nil, 3 + 2},
+	}
+	for name, tt := range tests {
+		for _, size := range []int{10, 1000} {
+			t.Run(fmt.Sprintf("%s of %d", name, size), func(t *testing.T) {
+				s, before := newSpace(t), several(size, 3)
+				d := s.dataplane()
+				mustSync(t, d, before)
+				after := several(size, 3)
+				if put(&after, key, clusterIP(tt.now...)); tt.now == nil {
+					put(&after, key, rejected)
+				}
+				if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != tt.want {
+					t.Errorf("%d operations, want %d", stats.Operations, tt.want)
+				}
+				if stats := mustSync(t, d, after); stats.Operations != 0 {
+					t.Errorf("Sync then: %+v", stats)
+				}
+			})
+		}
+	}
+}
+
+func TestRepair(t *testing.T) {
+	tests := map[string]string{
+		"element deleted":         "delete element ip fairlead services { 10.96.0.10 . udp . 53 }",
+		"element changed":         "delete element ip fairlead services { 10.96.0.10 . udp . 53 }; add element ip fairlead services { 10.96.0.10 . udp . 53 : drop }",
+		"endpoint deleted":        "delete element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 0 }",
+		"endpoint beyond the end": "add element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 9 : 1.2.3.4 . 5 }",
+		"endpoint far beyond":     "add element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 60000 : 1.2.3.4 . 5 }",
+		"foreign frontend":        "add element ip fairlead services { 1.2.3.4 . udp . 53 : drop }",
+		"catch-all":               "add element ip fairlead cluster-ips { * }",
+		"foreign protocol":        "add element ip fairlead nodeports { 77 . 53 : drop }",
+		"foreign hairpin":         "add element ip fairlead hairpin { 10.0.0.1 . 10.0.0.2 }",
+		"address deleted":         "delete element ip6 fairlead nodeport-addresses { fd00::2 }",
+		"rules flushed":           "flush chain ip fairlead frontends",
+		"rule inserted":           "insert rule ip fairlead prerouting accept",
+		"rule added":              "add rule ip6 fairlead cluster-3 drop",
+		"base chain deleted":      "flush chain ip fairlead output; delete chain ip fairlead output",
+		"foreign chain":           "add chain ip fairlead mine; add rule ip fairlead output jump mine",
+		"foreign service chain":   "add chain ip fairlead cluster-77",
+		"foreign set":             "add set ip fairlead mine { type ipv4_addr; }",
+		"dormant":                 "add table ip fairlead { flags dormant; }",
+		"flush ruleset":           "flush ruleset",
+		"table deleted":           "delete table ip6 fairlead",
+		"another layout version":  `delete table ip fairlead; add table ip fairlead { comment "layout 0"; }`,
+		"chain elsewhere": "flush chain ip fairlead output; delete chain ip fairlead output;" +
+			" add chain ip fairlead output { type nat hook input priority 100; }",
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newSpace(t)
+			d := s.dataplane()
+			mustSync(t, d, mixed())
+			want := d.dumpForTest(t)
+			if out, err := s.try(strings.ReplaceAll(script, "; ", "\n"), "nft", "-f", "-"); err != nil {
+				t.Fatal(err, out)
+			}
+			stats := mustSync(t, d, mixed())
+			if stats.Operations == 0 || stats.Repaired != stats.Operations {
+				t.Errorf("%+v", stats)
+			}
+			if diff := cmp.Diff(want, d.dumpForTest(t)); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(dataplane.Stats{}, mustSync(t, d, mixed())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestRuleWithSameCommentIsFound checks that not only the comment is compared.
+func TestRuleWithSameCommentIsFound(t *testing.T) {
+	s := newSpace(t)
+	d := s.dataplane()
+	mustSync(t, d, mixed())
+	listed := s.run("nft", "list", "chain", "ip", "fairlead", "frontends")
+	edited := strings.Replace(listed, "@cluster-ips goto refuse", "@hairpin-edited", 1)
+	edited = strings.Replace(edited, "ip daddr @hairpin-edited", "ip saddr @cluster-ips goto refuse", 1)
+	if edited == listed {
+		t.Fatal("nothing edited:", listed)
+	}
+	if out, err := s.try("flush chain ip fairlead frontends\n"+edited, "nft", "-f", "-"); err != nil {
+		t.Fatal(err, out)
+	}
+	if stats := mustSync(t, d, mixed()); stats.Repaired == 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+// TestApplyEqualsSync checks, with random changes, that a sequence of Apply ends
+// where Sync ends that starts from nothing.
+func TestApplyEqualsSync(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 0))
+			now := randomDesired(r)
+			d := newSpace(t).dataplane()
+			mustSync(t, d, now)
+			for range 30 {
+				next := randomDesired(r)
+				mustApply(t, d, rules.Diff(now, next))
+				now = next
+			}
+			fresh := newSpace(t).dataplane()
+			mustSync(t, fresh, now)
+			if diff := cmp.Diff(fresh.dumpForTest(t), d.dumpForTest(t)); diff != "" {
+				t.Error("Apply (+) is not Sync (-):", diff)
+			}
+			if stats := mustSync(t, d, now); stats.Operations != 0 {
+				t.Errorf("Sync after Apply: %+v", stats)
+			}
+		})
+	}
+}
+
+func randomDesired(r *rand.Rand) rules.Desired {
+	d := rules.NewDesired()
+	for i := range 12 {
+		v6 := i%3 == 0
+		key := fmt.Sprintf("10.96.0.%d:80/tcp", i+1)
+		switch {
+		case i%2 == 0 && v6:
+			key = fmt.Sprintf("nodeport6:%d/udp", 30000+i)
+		case i%2 == 0:
+			key = fmt.Sprintf("nodeport:%d/udp", 30000+i)
+		case v6:
+			key = fmt.Sprintf("[fd00::%d]:80/tcp", i+1)
+		}
+		if r.IntN(4) > 0 {
+			put(&d, key, randomBackend(r, v6), randomBackend(r, v6))
+		}
+	}
+	for i := range 8 {
+		a := netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})
+		if r.IntN(2) == 0 {
+			d.ClusterIPs[a] = struct{}{}
+		}
+		if r.IntN(2) == 0 {
+			d.LocalEndpoints[a] = struct{}{}
+		}
+		if r.IntN(4) == 0 {
+			d.Node.NodePortAddresses = append(d.Node.NodePortAddresses, a)
+		}
+	}
+	if r.IntN(2) == 0 {
+		d.Node.PodInterface, d.Node.PodInterfacePrefix = "cni", r.IntN(2) == 0
+	}
+	return d
+}
+
+func randomBackend(r *rand.Rand, v6 bool) rules.Backend {
+	if r.IntN(5) == 0 {
+		return []rules.Backend{rejected, dropped}[r.IntN(2)]
+	}
+	var endpoints []string
+	for i := range 6 {
+		if r.IntN(2) == 0 || i == 5 && endpoints == nil {
+			endpoints = append(endpoints, map[bool]string{false: fmt.Sprintf("10.244.0.%d:80", i), true: fmt.Sprintf("[fd00:244::%d]:80", i)}[v6])
+		}
+	}
+	kinds := []rules.Masquerade{rules.MasqueradeNever, rules.MasqueradeUnlessPod, rules.MasqueradeAlways}
+	return forwardTo(kinds[r.IntN(3)], endpoints...)
+}
+
+func TestApplyNeedsSync(t *testing.T) {
+	d := newSpace(t).dataplane()
+	if _, err := d.Apply(context.Background(), rules.Delta{}); !errors.Is(err, ErrNotSynced) {
+		t.Errorf("before Sync: %v", err)
+	}
+	mustSync(t, d, rules.NewDesired())
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := d.Apply(cancelled, rules.Diff(rules.NewDesired(), mixed())); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := d.Apply(context.Background(), rules.Delta{}); !errors.Is(err, ErrNotSynced) {
+		t.Errorf("after an error: %v", err)
+	}
+	mustSync(t, d, mixed())
+	if stats := mustSync(t, d, mixed()); stats.Operations != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+func TestErrorsNameTheObject(t *testing.T) {
+	s := newSpace(t)
+	d := s.dataplane()
+	before := rules.NewDesired()
+	put(&before, "10.96.0.1:80/tcp", clusterIP("10.0.0.1:80"))
+	mustSync(t, d, before)
+	s.run("nft", "delete", "element", "ip", "fairlead", "services", "{ 10.96.0.1 . tcp . 80 }")
+	_, err := d.Apply(context.Background(), rules.Diff(before, rules.NewDesired()))
+	if err == nil || !strings.Contains(err.Error(), "deleting elements from ip fairlead set services") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestProbeAndCleanupLeaveNothing(t *testing.T) {
+	s := newSpace(t)
+	d := s.dataplane()
+	s.run("nft", "add", "table", "ip", "other")
+	if err := d.Probe(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	const untouched = "table ip other {\n}\n"
+	if diff := cmp.Diff(untouched, s.run("nft", "list", "ruleset")); diff != "" {
+		t.Error("after Probe:", diff)
+	}
+	mustSync(t, d, mixed())
+	for range 2 {
+		if err := d.Cleanup(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(untouched, s.run("nft", "list", "ruleset")); diff != "" {
+		t.Error("after Cleanup:", diff)
+	}
+}
+
+func TestNodePortAddressesFollowTheNode(t *testing.T) {
+	s := newSpace(t)
+	s.run("ip", "addr", "add", "10.1.0.1/24", "dev", "lo")
+	d, desired := s.dataplane(), rules.NewDesired()
+	desired.Node.NodePortCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd00::/8")}
+	mustSync(t, d, desired)
+	s.run("ip", "addr", "add", "10.1.0.2/24", "dev", "lo")
+	s.run("ip", "addr", "add", "fd00::9/64", "dev", "lo", "nodad")
+	stats, err := d.RefreshAddresses(context.Background())
+	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, stats); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+	var got []string
+	for _, line := range d.dumpForTest(t) {
+		if _, addr, ok := strings.Cut(line, "set nodeport-addresses "); ok {
+			got = append(got, addr)
+		}
+	}
+	if diff := cmp.Diff([]string{"10.1.0.1", "10.1.0.2", "fd00::9"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if stats := mustSync(t, d, desired); stats.Operations != 0 {
+		t.Errorf("%+v", stats)
+	}
+}

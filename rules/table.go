@@ -192,7 +192,9 @@ func (t *Table) Flush() Delta {
 	d.ClusterIPs = t.cluster.flush()
 	d.LocalEndpoints = t.local.flush()
 	t.flushedSettings = nil
-	clear(t.flushed)
+	// A new map: walking and clearing one costs as much as it ever held, and
+	// the first Flush holds everything.
+	t.flushed = map[FrontendKey]*Frontend{}
 	return d
 }
 
@@ -266,6 +268,6 @@ func (r *refCounts) flush() AddrChanges {
 	}
 	slices.SortFunc(c.Added, netip.Addr.Compare)
 	slices.SortFunc(c.Removed, netip.Addr.Compare)
-	clear(r.touched)
+	r.touched = map[netip.Addr]bool{} // see Table.Flush
 	return c
 }

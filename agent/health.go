@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 )
 
@@ -101,9 +102,11 @@ func (h *health) healthMux() http.Handler {
 	return mux
 }
 
-// metricsMux serves :10249.
+// metricsMux serves :10249. /status is what the NodeRuleSet's status will say,
+// without the delay of counts and digest there.
 func (h *health) metricsMux() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/status", h.serveStatus)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	mux.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) {
@@ -112,6 +115,18 @@ func (h *health) metricsMux() http.Handler {
 		fmt.Fprint(w, strings.ToLower(string(h.last.mode)))
 	})
 	return mux
+}
+
+func (h *health) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	if last.node == nil {
+		http.Error(w, "the NodeRuleSet of this node is not known yet", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(statusOf(last, last.node.reported, metav1.NewTime(h.clock.Now())))
 }
 
 // serve answers on address until ctx ends. An address in use is an error at

@@ -159,11 +159,11 @@ agent_pod() {
 
 # kill_agent NODE kills the agent's process without a chance to tidy up.
 kill_agent() {
-  local pod
-  pod=$(agent_pod "$1")
+  local pid
   restarts=$(agent_restarts "$1")
-  kubectl -n fairlead-system exec "$pod" -- sh -c 'kill -9 $(pidof fairlead-agent)'
-  return 0
+  for pid in $(ip netns pids "fl-$1"); do
+    [[ $(cat "/proc/$pid/comm") != fairlead-agent ]] || kill -9 "$pid"
+  done
 }
 
 agent_restarts() {

@@ -1,0 +1,14 @@
+//go:build tools
+
+// Package kubernetes keeps the mains of the Kubernetes control plane in this
+// module's graph, so that the lab and the API tests can build the very
+// binaries a cluster runs where no release can be downloaded.
+package kubernetes
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
+	_ "k8s.io/kubernetes/cmd/kube-proxy"
+	_ "k8s.io/kubernetes/cmd/kube-scheduler"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+)

@@ -1,0 +1,110 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestApiserverGone stops the apiserver. What is programmed must stay, also over
+// a restart of the agent meanwhile, and changes must arrive when it is back.
+func TestApiserverGone(t *testing.T) {
+	const node = "node-1"
+	namespace := newNamespace(t)
+	service := newEcho(t, namespace, 2)
+	vip := service.Spec.ClusterIP
+	wantKernel(t, node)
+	open, err := dial(node, vip, echoPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+
+	resume := freeze(t, "kube-apiserver")
+	pid := killAgent(t, node)
+	eventually(t, 30*time.Second, func() error {
+		again, err := agentPID(node)
+		if err != nil || again == pid {
+			return errors.Join(err, fmt.Errorf("the killed agent was %d", pid))
+		}
+		status, err := agentStatus(node)
+		if err == nil && status.Programmed == nil {
+			err = errors.New("nothing is programmed from the checkpoint")
+		}
+		return err
+	})
+	if _, err := open.say(); err != nil {
+		t.Errorf("the open connection broke: %v", err)
+	}
+	if err := ask(node, vip, echoPort); err != nil {
+		t.Errorf("a new connection without an apiserver: %v", err)
+	}
+	resume()
+
+	scale(t, namespace, 4)
+	eventually(t, time.Minute, func() error {
+		d, _, err := desired(t.Context(), node)
+		if err != nil {
+			return err
+		}
+		for key, f := range d.Frontends {
+			if key.Address.String() == vip && len(f.Internal.Endpoints) != 4 {
+				return fmt.Errorf("%d endpoints, want 4", len(f.Internal.Endpoints))
+			}
+		}
+		return nil
+	})
+	wantKernel(t, node)
+	if _, err := open.say(); err != nil {
+		t.Errorf("the open connection broke: %v", err)
+	}
+}
+
+// freeze stops a process of the control plane until the returned function is
+// called, or the test ends.
+func freeze(t *testing.T, component string) (resume func()) {
+	t.Helper()
+	state, err := config.ReadState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range state.Components {
+		if c.Name != component {
+			continue
+		}
+		if err := syscall.Kill(c.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		resume := func() {
+			if err := syscall.Kill(c.PID, syscall.SIGCONT); err != nil {
+				t.Error(err)
+			}
+		}
+		t.Cleanup(resume)
+		return resume
+	}
+	t.Fatalf("the lab has no %s", component)
+	return nil
+}
+
+func scale(t *testing.T, namespace string, replicas int32) {
+	t.Helper()
+	deployment := &appsv1.Deployment{}
+	deployment.Namespace, deployment.Name = namespace, "echo"
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, *ptr.To(replicas)))
+	if err := api.Patch(t.Context(), deployment, patch); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,284 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/test/lab/network"
+)
+
+// echoPort is the echo server's port for lines of text.
+const echoPort = 9000
+
+// eventually polls until ok returns no error, and fails the test with its last
+// one when the time is over.
+func eventually(t *testing.T, patience time.Duration, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %v", patience, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// newEcho makes a Deployment of echo servers and a Service before it, and waits
+// until it answers on node-1.
+func newEcho(t *testing.T, namespace string, replicas int32, change ...func(*corev1.Service)) *corev1.Service {
+	t.Helper()
+	labels := map[string]string{"app": "echo"}
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "echo"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{
+					TerminationGracePeriodSeconds: ptr.To[int64](1),
+					Containers: []corev1.Container{{
+						Name: "echo", Image: "echo", Args: []string{"--tcp=:9000", "--udp=:9000"},
+						ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{
+							TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(echoPort)}}},
+					}},
+				},
+			},
+		},
+	}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "echo"},
+		Spec: corev1.ServiceSpec{
+			Selector: labels,
+			Ports:    []corev1.ServicePort{{Name: "tcp", Port: echoPort}},
+		},
+	}
+	for _, c := range change {
+		c(service)
+	}
+	for _, obj := range []client.Object{deployment, service} {
+		if err := api.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, time.Minute, func() error {
+		current := &appsv1.Deployment{}
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(deployment), current); err != nil {
+			return err
+		}
+		if current.Status.ReadyReplicas != replicas {
+			return fmt.Errorf("%d of %d Pods are ready", current.Status.ReadyReplicas, replicas)
+		}
+		return ask("node-1", service.Spec.ClusterIP, echoPort)
+	})
+	return service
+}
+
+// nsPath is the network namespace of a node or of the client.
+func nsPath(name string) string {
+	return filepath.Join("/run/netns", config.Prefix+name)
+}
+
+// conversation is a connection to the echo server that stays open.
+type conversation struct {
+	net.Conn
+	in   *bufio.Reader
+	said int
+}
+
+// dial opens a connection from a namespace.
+func dial(from, address string, port int32) (*conversation, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	conn, err := network.DialContext(nsPath(from))(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
+	if err != nil {
+		return nil, err
+	}
+	return &conversation{Conn: conn, in: bufio.NewReader(conn)}, nil
+}
+
+// say sends a line and waits for the answer.
+func (c *conversation) say() (string, error) {
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return "", err
+	}
+	c.said++
+	if _, err := fmt.Fprintln(c, c.said); err != nil {
+		return "", err
+	}
+	return c.in.ReadString('\n')
+}
+
+// ask opens a connection, says one thing and closes it.
+func ask(from, address string, port int32) error {
+	c, err := dial(from, address, port)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.say()
+	return err
+}
+
+// refused says whether a connection is refused at once.
+func refused(from, address string, port int32) error {
+	c, err := dial(from, address, port)
+	if err == nil {
+		c.Close()
+		return errors.New("answered, want it refused")
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("got %w, want it refused", err)
+	}
+	return nil
+}
+
+// agentPID returns the process of a node's agent, as seen from the host.
+func agentPID(node string) (int, error) {
+	want, err := os.Stat(nsPath(node))
+	if err != nil {
+		return 0, err
+	}
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return 0, err
+	}
+	for _, comm := range comms {
+		name, err := os.ReadFile(comm)
+		if err != nil || strings.TrimSpace(string(name)) != "fairlead-agent" {
+			continue
+		}
+		dir := filepath.Dir(comm)
+		if ns, err := os.Stat(filepath.Join(dir, "ns/net")); err == nil && os.SameFile(want, ns) {
+			return strconv.Atoi(filepath.Base(dir))
+		}
+	}
+	return 0, fmt.Errorf("no agent runs on %s", node)
+}
+
+// agentStatus asks a node's agent what it has programmed.
+func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
+	var status v1alpha1.NodeRuleSetStatus
+	transport := &http.Transport{DialContext: network.DialContext(nsPath(node)), DisableKeepAlives: true}
+	web := &http.Client{Transport: transport, Timeout: 2 * time.Second}
+	answer, err := web.Get("http://127.0.0.1:10249/status")
+	if err != nil {
+		return status, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return status, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return status, fmt.Errorf("%s: %s", answer.Status, body)
+	}
+	return status, json.Unmarshal(body, &status)
+}
+
+// desired resolves what a node shall program from what the API holds, without
+// the agent.
+func desired(ctx context.Context, node string) (rules.Desired, string, error) {
+	var set v1alpha1.NodeRuleSet
+	if err := api.Get(ctx, client.ObjectKey{Name: node}, &set); err != nil {
+		return rules.Desired{}, "", err
+	}
+	var list v1alpha1.ServiceRuleSliceList
+	if err := api.List(ctx, &list); err != nil {
+		return rules.Desired{}, "", err
+	}
+	parts := map[rules.ServiceID][]*v1alpha1.ServiceRuleSliceSpec{}
+	var digests []string
+	for i := range list.Items {
+		s := &list.Items[i]
+		id := rules.ServiceID{Namespace: s.Namespace, Name: s.Spec.ServiceName, Family: s.Spec.AddressFamily}
+		parts[id] = append(parts[id], &s.Spec)
+		digests = append(digests, s.Spec.Digest)
+	}
+	table := rules.NewTable()
+	settings, err := rules.Settings(set.Spec)
+	if err != nil {
+		return rules.Desired{}, "", err
+	}
+	table.SetNode(settings)
+	for id, p := range parts {
+		resolved, err := rules.Resolve(rules.Node{Name: node, Spec: set.Spec}, id, p)
+		if err != nil {
+			return rules.Desired{}, "", err
+		}
+		table.Set(id, resolved)
+	}
+	return table.Desired(), rules.XORDigest(digests...), nil
+}
+
+// wantKernel waits until the agent says that it has programmed what the API
+// holds, and then compares the kernel itself: a dataplane that synced it now
+// would have nothing to do.
+func wantKernel(t *testing.T, node string) {
+	t.Helper()
+	var want rules.Desired
+	eventually(t, 20*time.Second, func() error {
+		d, digest, err := desired(t.Context(), node)
+		if err != nil {
+			return err
+		}
+		status, err := agentStatus(node)
+		if err != nil {
+			return err
+		}
+		if status.RulesDigest != digest {
+			return fmt.Errorf("the agent has programmed %s, the API holds %s", status.RulesDigest, digest)
+		}
+		want = d
+		return nil
+	})
+	ns, err := os.Open(nsPath(node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	plane, err := nftables.New(nftables.Options{NetNS: int(ns.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Close()
+	stats, err := plane.Sync(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.Operations != 0 {
+		t.Errorf("the kernel of %s differed from the desired rules by %d operations", node, stats.Operations)
+	}
+}

@@ -92,7 +92,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 	if err != nil {
 		return stats, err
 	}
-	batch, repair, content := newBatch(), newBatch(), map[*table]*contents{}
+	batch, content, repairs := newBatch(), map[*table]*contents{}, 0
 	for _, t := range d.tables {
 		s, err := t.read(ctx, d.conn)
 		if err != nil {
@@ -104,20 +104,38 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		if content[t], err = t.plan(batch, s, want); err != nil {
 			return stats, err
 		}
-		// What it would take to get back to what we had is what others did.
-		if d.last != nil {
-			if _, err := t.plan(repair, s, d.last); err != nil {
-				return stats, err
-			}
+		n, err := d.repairs(t, s)
+		if err != nil {
+			return stats, err
 		}
+		repairs += n
 	}
 	d.last = nil
 	if stats, err = d.commit(ctx, batch, content); err != nil {
 		return stats, err
 	}
 	d.last, d.content = want, content
-	stats.Repaired = min(repair.ops, stats.Operations)
+	stats.Repaired = min(repairs, stats.Operations)
 	return stats, nil
+}
+
+// repairs returns what it takes to get from the snapshot back to what we had
+// programmed: that is what others did.
+func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
+	if d.last == nil {
+		return 0, nil
+	}
+	b := newBatch()
+	after, err := t.plan(b, s, d.last)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range after.unused() {
+		if _, ours := d.content[t].chains[c]; !ours {
+			b.ops++
+		}
+	}
+	return b.ops, nil
 }
 
 // Apply changes the tables by a delta.

@@ -51,6 +51,7 @@ type set struct {
 	table *table
 	name  string
 	attrs []byte // as in a message that creates it
+	isMap bool
 }
 
 func (s *set) String() string { return s.table.String() + " set " + s.name }
@@ -141,11 +142,11 @@ func (t *table) addSet(spec setSpec) *set {
 	var w buffer
 	w.text(unix.NFTA_SET_TABLE, t.name)
 	w.text(unix.NFTA_SET_NAME, spec.name)
-	flags := uint32(0)
-	if spec.verdicts || spec.data != nil {
-		flags = unix.NFT_SET_MAP
+	// Sent only if there are flags, as the kernel does. See readSets.
+	isMap := spec.verdicts || spec.data != nil
+	if isMap {
+		w.number(unix.NFTA_SET_FLAGS, unix.NFT_SET_MAP)
 	}
-	w.number(unix.NFTA_SET_FLAGS, flags)
 	keyType, keyLen := concat(spec.key)
 	w.number(unix.NFTA_SET_KEY_TYPE, keyType)
 	w.number(setKeyLen, keyLen)
@@ -158,7 +159,7 @@ func (t *table) addSet(spec setSpec) *set {
 		w.number(setDataLen, dataLen)
 		w.attr(unix.NFTA_SET_USERDATA, typeofUserdata(spec.key, spec.data))
 	}
-	s := &set{table: t, name: spec.name, attrs: w.b}
+	s := &set{table: t, name: spec.name, attrs: w.b, isMap: isMap}
 	t.sets = append(t.sets, s)
 	return s
 }

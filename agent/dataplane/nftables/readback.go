@@ -113,7 +113,7 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 			name := textOf(find(got, unix.NFTA_SET_NAME))
 			if set := want[name]; set == nil {
 				s.broken = "foreign set " + name
-			} else if !covers(got, set.attrs) || find(got, unix.NFTA_SET_TIMEOUT) != nil {
+			} else if !covers(got, set.attrs) || !set.isMap && find(got, unix.NFTA_SET_FLAGS) != nil {
 				s.broken = "set " + name + " is of another kind"
 			}
 			delete(want, name)

@@ -29,7 +29,9 @@ type NodeRuleSet struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what the node shall program besides the ServiceRuleSlices.
+	// spec is what the node shall program besides the ServiceRuleSlices. It has
+	// one writer, which replaces it as a whole.
+	// +structType=atomic
 	// +required
 	Spec NodeRuleSetSpec `json:"spec,omitzero"`
 

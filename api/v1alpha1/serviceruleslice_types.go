@@ -34,7 +34,8 @@ type ServiceRuleSlice struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is the compiled rules.
+	// spec is the compiled rules. It has one writer, which replaces it as a whole.
+	// +structType=atomic
 	// +required
 	Spec ServiceRuleSliceSpec `json:"spec,omitzero"`
 }

@@ -179,6 +179,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: spec
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetSpec
+        elementRelationship: atomic
     - name: status
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetStatus
@@ -343,7 +344,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: localTraffic
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficOptions
-      default: {}
+      default:
+        detect: NodeCIDR
     - name: masquerade
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.MasqueradeOptions
@@ -454,6 +456,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: spec
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ServiceRuleSliceSpec
+        elementRelationship: atomic
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ServiceRuleSliceSpec
   map:
     fields:

@@ -25,7 +25,8 @@ type NodeRuleSetApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata. The name is the node's.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what the node shall program besides the ServiceRuleSlices.
+	// spec is what the node shall program besides the ServiceRuleSlices. It has
+	// one writer, which replaces it as a whole.
 	Spec *NodeRuleSetSpecApplyConfiguration `json:"spec,omitempty"`
 	// status is what the node's agent reports.
 	Status *NodeRuleSetStatusApplyConfiguration `json:"status,omitempty"`

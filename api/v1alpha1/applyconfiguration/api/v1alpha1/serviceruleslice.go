@@ -30,7 +30,7 @@ type ServiceRuleSliceApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is the compiled rules.
+	// spec is the compiled rules. It has one writer, which replaces it as a whole.
 	Spec *ServiceRuleSliceSpecApplyConfiguration `json:"spec,omitempty"`
 }
 

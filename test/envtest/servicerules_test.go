@@ -1,0 +1,490 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	testclock "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
+)
+
+// services drives the reconciler of Services in a namespace of its own.
+type services struct {
+	t *testing.T
+	*view
+	*servicerules.Reconciler
+	clock    *testclock.FakePassiveClock
+	recorder *events.FakeRecorder
+	ns       string
+}
+
+func newServices(t *testing.T) *services {
+	s := &services{t: t, view: newView(t), ns: namespace(t),
+		clock: testclock.NewFakePassiveClock(time.Now()), recorder: events.NewFakeRecorder(100)}
+	s.restart()
+	return s
+}
+
+// restart replaces the reconciler by one that knows nothing.
+func (s *services) restart() {
+	s.Reconciler = servicerules.New(s.view, api, s.recorder, s.clock)
+}
+
+// try reconciles the Service web.
+func (s *services) try() (ctrl.Result, error) {
+	return s.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.ns, Name: "web"}})
+}
+
+// reconcile must succeed; it returns what was written.
+func (s *services) reconcile() []string {
+	s.t.Helper()
+	s.clock.SetTime(s.clock.Now().Add(time.Minute))
+	s.writes = nil
+	result, err := s.try()
+	if err != nil || result != (ctrl.Result{}) {
+		s.t.Fatalf("reconcile: got %v, %v", result, err)
+	}
+	return s.writes
+}
+
+func (s *services) service() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "web"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}
+}
+
+// endpointSlice has the endpoints 10.1.0.1 to 10.1.0.n.
+func (s *services) endpointSlice(n int) *discoveryv1.EndpointSlice {
+	port, name := int32(8080), "http"
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: s.ns, Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
+	}
+	setEndpoints(slice, n)
+	return slice
+}
+
+func setEndpoints(slice *discoveryv1.EndpointSlice, n int) {
+	ready := true
+	slice.Endpoints = nil
+	for i := range n {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{address(i)}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}})
+	}
+}
+
+func address(i int) string { return fmt.Sprintf("10.1.%d.%d", i/250, i%250+1) }
+
+func (s *services) update(obj client.Object) {
+	s.t.Helper()
+	if err := api.Update(s.t.Context(), obj); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *services) delete(obj client.Object) {
+	s.t.Helper()
+	if err := api.Delete(s.t.Context(), obj); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// slices returns the slices in the API by name.
+func (s *services) slices() map[string]v1alpha1.ServiceRuleSlice {
+	s.t.Helper()
+	var list v1alpha1.ServiceRuleSliceList
+	if err := api.List(s.t.Context(), &list, client.InNamespace(s.ns)); err != nil {
+		s.t.Fatal(err)
+	}
+	out := map[string]v1alpha1.ServiceRuleSlice{}
+	for _, item := range list.Items {
+		out[item.Name] = item
+	}
+	return out
+}
+
+// endpoints returns the sorted addresses in all slices.
+func (s *services) endpoints() []string {
+	var out []string
+	for _, slice := range s.slices() {
+		for _, e := range slice.Spec.Endpoints {
+			out = append(out, e.Address)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *services) wantWrites(want ...string) {
+	s.t.Helper()
+	if diff := cmp.Diff(want, s.reconcile()); diff != "" {
+		s.t.Errorf("writes (-want +got):\n%s", diff)
+	}
+}
+
+func TestServiceLifecycle(t *testing.T) {
+	s := newServices(t)
+	svc, slice := s.service(), s.endpointSlice(2)
+	create(t, svc, slice)
+	s.wantWrites("apply web-v4-0")
+	got := s.slices()["web-v4-0"]
+	if got.Spec.ClusterIP != svc.Spec.ClusterIP || got.Spec.ServiceName != "web" || len(got.Spec.Digest) != 16 {
+		t.Errorf("spec: %+v", got.Spec)
+	}
+	if diff := cmp.Diff([]string{address(0), address(1)}, s.endpoints()); diff != "" {
+		t.Error(diff)
+	}
+	if owner := metav1.GetControllerOf(&got); owner == nil || owner.UID != svc.UID || owner.Kind != "Service" || owner.APIVersion != "v1" {
+		t.Errorf("owner: %v", owner)
+	}
+	wantLabels := map[string]string{servicerules.LabelServiceName: "web", "app.kubernetes.io/managed-by": "fairlead-controller"}
+	if diff := cmp.Diff(wantLabels, got.Labels); diff != "" {
+		t.Error(diff)
+	}
+	s.wantWrites()
+
+	setEndpoints(slice, 1)
+	s.update(slice)
+	s.wantWrites("apply web-v4-0")
+	svc.Spec.Ports[0].Port = 81
+	s.update(svc)
+	s.wantWrites("apply web-v4-0")
+	s.delete(svc)
+	s.wantWrites("delete web-v4-0")
+	s.wantWrites()
+}
+
+func TestServiceBecomesUnproxied(t *testing.T) {
+	s := newServices(t)
+	svc := s.service()
+	create(t, svc, s.endpointSlice(2))
+	s.wantWrites("apply web-v4-0")
+	svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.org"
+	svc.Spec.ClusterIP, svc.Spec.ClusterIPs = "", nil
+	s.update(svc)
+	s.wantWrites("delete web-v4-0")
+}
+
+// TestServiceRecreated checks that a Service's slices change hands with it.
+func TestServiceRecreated(t *testing.T) {
+	s := newServices(t)
+	svc, slice := s.service(), s.endpointSlice(2)
+	create(t, svc, slice)
+	s.wantWrites("apply web-v4-0")
+	s.delete(svc)
+	again := s.service()
+	again.Spec.ClusterIP = svc.Spec.ClusterIP
+	create(t, again)
+	s.wantWrites("apply web-v4-0")
+	got := s.slices()["web-v4-0"]
+	if len(got.OwnerReferences) != 1 || got.OwnerReferences[0].UID != again.UID {
+		t.Errorf("owners: got %v, want only the new Service, or the slice goes with the old one", got.OwnerReferences)
+	}
+}
+
+// TestRestart checks that a controller which starts writes nothing if nothing has changed.
+func TestRestart(t *testing.T) {
+	s := newServices(t)
+	create(t, s.service(), s.endpointSlice(500))
+	s.reconcile()
+	before := s.slices()
+	if len(before) < 2 {
+		t.Fatalf("got %d slices, want several", len(before))
+	}
+	s.restart()
+	s.wantWrites()
+	if diff := cmp.Diff(before, s.slices()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOthersMeddle(t *testing.T) {
+	cases := map[string]struct {
+		meddle func(*v1alpha1.ServiceRuleSlice)
+		want   []string
+	}{
+		"an endpoint is gone":       {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.Endpoints = s.Spec.Endpoints[1:] }, []string{"apply web-v4-0"}},
+		"an address was changed":    {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.ClusterIP = "192.0.2.1" }, []string{"apply web-v4-0"}},
+		"an address was added":      {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.ExternalIPs = []string{"192.0.2.1"} }, []string{"apply web-v4-0"}},
+		"the digest was changed":    {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.Digest = "0" }, []string{"apply web-v4-0"}},
+		"the labels are gone":       {func(s *v1alpha1.ServiceRuleSlice) { s.Labels = nil }, []string{"apply web-v4-0"}},
+		"the owner is gone":         {func(s *v1alpha1.ServiceRuleSlice) { s.OwnerReferences = nil }, []string{"apply web-v4-0"}},
+		"a label of theirs is fine": {func(s *v1alpha1.ServiceRuleSlice) { s.Labels["theirs"] = "yes" }, nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := newServices(t)
+			create(t, s.service(), s.endpointSlice(2))
+			s.reconcile()
+			before := s.slices()["web-v4-0"]
+			changed := before.DeepCopy()
+			tc.meddle(changed)
+			s.update(changed)
+			s.wantWrites(tc.want...)
+			after := s.slices()["web-v4-0"]
+			if diff := cmp.Diff(before.Spec, after.Spec); diff != "" {
+				t.Error(diff)
+			}
+			if len(tc.want) > 0 {
+				if diff := cmp.Diff([]any{before.Labels, before.OwnerReferences}, []any{after.Labels, after.OwnerReferences}); diff != "" {
+					t.Error(diff)
+				}
+			}
+			s.wantWrites()
+		})
+	}
+	t.Run("the slice is gone", func(t *testing.T) {
+		s := newServices(t)
+		create(t, s.service(), s.endpointSlice(2))
+		s.reconcile()
+		gone := s.slices()["web-v4-0"]
+		s.delete(&gone)
+		s.wantWrites("apply web-v4-0")
+	})
+}
+
+// TestForeignSlices checks that the controller adopts a slice that has the name
+// of one of its own, and leaves others alone.
+func TestForeignSlices(t *testing.T) {
+	s := newServices(t)
+	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, Digest: "0"}
+	create(t, s.service(), s.endpointSlice(2),
+		&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "web-v4-0"}, Spec: spec},
+		&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "theirs"}, Spec: spec})
+	s.wantWrites("apply web-v4-0")
+	if got := s.slices()["web-v4-0"]; metav1.GetControllerOf(&got) == nil {
+		t.Error("the slice was not adopted")
+	}
+	svc := s.service()
+	s.delete(svc)
+	s.wantWrites("delete web-v4-0")
+	if got := slices.Collect(maps.Keys(s.slices())); !slices.Equal(got, []string{"theirs"}) {
+		t.Errorf("left: got %v, want only the slice of somebody else", got)
+	}
+}
+
+// TestStaleCache checks that what a cache lacks is not taken for gone.
+func TestStaleCache(t *testing.T) {
+	isService := func(obj client.Object) bool { _, ok := obj.(*corev1.Service); return ok }
+	isEndpointSlice := func(obj client.Object) bool { _, ok := obj.(*discoveryv1.EndpointSlice); return ok }
+	t.Run("no Service", func(t *testing.T) {
+		s := newServices(t)
+		create(t, s.service(), s.endpointSlice(2))
+		s.reconcile()
+		s.hide, s.writes = isService, nil
+		_, err := s.try()
+		wantError(t, err, "the cache lacks a Service that the apiserver has")
+		if len(s.writes) > 0 || len(s.endpoints()) != 2 {
+			t.Errorf("writes: %v, endpoints left: %v", s.writes, s.endpoints())
+		}
+		s.hide = nil
+		s.wantWrites()
+	})
+	t.Run("no EndpointSlices", func(t *testing.T) {
+		s := newServices(t)
+		create(t, s.service(), s.endpointSlice(2))
+		s.reconcile()
+		s.hide = isEndpointSlice
+		s.wantWrites()
+	})
+	t.Run("nothing at all", func(t *testing.T) {
+		s := newServices(t)
+		create(t, s.service(), s.endpointSlice(2))
+		s.reconcile()
+		s.hide, s.writes = func(client.Object) bool { return true }, nil
+		if _, err := s.try(); err != nil || len(s.writes) > 0 {
+			t.Errorf("got %v, %v", s.writes, err)
+		}
+	})
+	t.Run("given to another proxy", func(t *testing.T) {
+		s := newServices(t)
+		svc := s.service()
+		create(t, svc, s.endpointSlice(2))
+		s.reconcile()
+		svc.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "other"}
+		s.update(svc)
+		s.hide = isService // the cache selects Services without this label
+		s.wantWrites("delete web-v4-0")
+	})
+	t.Run("the apiserver cannot be asked", func(t *testing.T) {
+		s := newServices(t)
+		create(t, s.service(), s.endpointSlice(2))
+		s.reconcile()
+		live := newView(t)
+		s.Live = live
+		s.hide, s.writes = isService, nil
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: s.ns, Name: "web"}}); err == nil {
+			t.Error("got no error")
+		}
+		if len(s.writes) > 0 || len(s.endpoints()) != 2 {
+			t.Errorf("writes: %v, endpoints left: %v", s.writes, s.endpoints())
+		}
+	})
+	t.Run("the last endpoint is really gone", func(t *testing.T) {
+		s := newServices(t)
+		slice := s.endpointSlice(2)
+		create(t, s.service(), slice)
+		s.reconcile()
+		setEndpoints(slice, 0)
+		s.update(slice)
+		s.wantWrites("apply web-v4-0")
+		if got := s.endpoints(); len(got) != 0 {
+			t.Errorf("left: %v", got)
+		}
+	})
+}
+
+// TestPartsGrowAndShrink checks that no endpoint is missing at any moment while
+// endpoints move between parts.
+func TestPartsGrowAndShrink(t *testing.T) {
+	s := newServices(t)
+	slice := s.endpointSlice(1)
+	create(t, s.service(), slice)
+	s.reconcile()
+	last := 1
+	for _, n := range []int{150, 450, 900, 1000, 300, 100, 900, 3, 700} {
+		stay := min(n, last)
+		s.wrote = func(write string) {
+			have := s.endpoints()
+			for i := range stay {
+				if _, ok := slices.BinarySearch(have, address(i)); !ok {
+					t.Fatalf("from %d to %d endpoints, after %q: %s is in no slice", last, n, write, address(i))
+				}
+			}
+		}
+		setEndpoints(slice, n)
+		s.update(slice)
+		writes := s.reconcile()
+		if got := s.endpoints(); len(got) != n {
+			t.Errorf("got %d endpoints, want each of %d once", len(got), n)
+		}
+		t.Logf("%d -> %d endpoints: %s", last, n, strings.Join(writes, ", "))
+		last = n
+		s.wantWrites()
+	}
+}
+
+// TestCoalescing checks that additions wait and that nothing else does.
+func TestCoalescing(t *testing.T) {
+	s := newServices(t)
+	svc, slice := s.service(), s.endpointSlice(1)
+	create(t, svc, slice)
+	s.reconcile()
+	step := func(what string, wantWait bool) {
+		t.Helper()
+		s.writes = nil
+		result, err := s.try()
+		if err != nil || (result.RequeueAfter > 0) != wantWait || (len(s.writes) == 0) != wantWait {
+			t.Errorf("%s: got %v, %v, writes %v; want waiting %v", what, result, err, s.writes, wantWait)
+		}
+	}
+	setEndpoints(slice, 2)
+	s.update(slice)
+	step("addition right after a write", true)
+	setEndpoints(slice, 3)
+	s.update(slice)
+	step("another one", true)
+	s.clock.SetTime(s.clock.Now().Add(time.Second))
+	step("a second later", false)
+	setEndpoints(slice, 2)
+	s.update(slice)
+	step("removal right after a write", false)
+	svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	s.update(svc)
+	step("change of the Service right after a write", false)
+	s.delete(svc)
+	step("deletion right after a write", false)
+}
+
+func TestWriteFailures(t *testing.T) {
+	s := newServices(t)
+	svc := s.service()
+	create(t, svc, s.endpointSlice(500))
+	refuse := errors.New("etcdserver: no space")
+	n := 0
+	s.fail = func(string) error {
+		if n++; n == 2 {
+			return apierrors.NewInternalError(refuse)
+		}
+		return nil
+	}
+	_, err := s.try()
+	wantError(t, err, refuse.Error())
+	wantEvent(t, s.recorder, "Warning RulesNotWritten apply ServiceRuleSlice web-v4-")
+	// The rest is written at once when it is tried again.
+	s.writes = nil
+	if _, err := s.try(); err != nil || len(s.writes) == 0 || len(s.endpoints()) != 500 {
+		t.Errorf("second try: got %v, writes %v, %d endpoints", err, s.writes, len(s.endpoints()))
+	}
+
+	s.delete(svc)
+	s.fail = func(string) error { return apierrors.NewServiceUnavailable("away") }
+	_, err = s.try()
+	wantError(t, err, "away")
+	s.fail = nil
+	s.reconcile()
+	if got := s.slices(); len(got) != 0 {
+		t.Errorf("left: %v", slices.Collect(maps.Keys(got)))
+	}
+}
+
+// TestOddEndpoints checks that what is skipped is told, and told once.
+func TestOddEndpoints(t *testing.T) {
+	s := newServices(t)
+	slice := s.endpointSlice(1)
+	slice.Ports[0].Port = nil
+	create(t, s.service(), slice)
+	s.reconcile()
+	wantEvent(t, s.recorder, "Warning EndpointSkipped EndpointSlice "+s.ns+"/web-1: port \"http\" skipped")
+	s.reconcile()
+	wantNoEvent(t, s.recorder)
+	port := int32(8080)
+	slice.Ports[0].Port = &port
+	s.update(slice)
+	s.wantWrites("apply web-v4-0")
+	wantNoEvent(t, s.recorder)
+}
+
+func wantEvent(t *testing.T, recorder *events.FakeRecorder, prefix string) {
+	t.Helper()
+	select {
+	case got := <-recorder.Events:
+		if !strings.HasPrefix(got, prefix) {
+			t.Errorf("event: got %q, want %q...", got, prefix)
+		}
+	default:
+		t.Errorf("no event, want %q", prefix)
+	}
+}
+
+func wantNoEvent(t *testing.T, recorder *events.FakeRecorder) {
+	t.Helper()
+	select {
+	case got := <-recorder.Events:
+		t.Errorf("event: got %q, want none", got)
+	default:
+	}
+}

@@ -1,0 +1,127 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
+)
+
+// view is a client as the manager gives it to reconcilers: it reads by the
+// index functions. It reads from the apiserver, so that tests need not wait for
+// a cache; what a cache could miss is hidden on purpose.
+type view struct {
+	client.WithWatch
+
+	// hide says which objects the cache lacks.
+	hide func(client.Object) bool
+
+	// fail is the error of a write, if any; write is for example "apply web-v4-0".
+	fail func(write string) error
+
+	// wrote is called after every successful write.
+	wrote func(write string)
+
+	writes []string
+}
+
+func newView(t *testing.T) *view {
+	t.Helper()
+	v := &view{}
+	indexes := map[string]client.IndexerFunc{}
+	err := servicerules.Indexes(func(obj client.Object, field string, keys client.IndexerFunc) error {
+		indexes[reflect.TypeOf(obj).String()+" "+field] = keys
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.WithWatch = interceptor.NewClient(api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if err := c.Get(ctx, key, obj, opts...); err != nil {
+				return err
+			}
+			if v.hide != nil && v.hide(obj) {
+				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+			}
+			return nil
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			return v.list(ctx, c, list, indexes, opts)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			name := *obj.(interface{ GetName() *string }).GetName()
+			return v.write("apply "+name, func() error { return c.Apply(ctx, obj, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			name := *obj.(interface{ GetName() *string }).GetName()
+			return v.write("apply "+sub+" of "+name, func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			return v.write("delete "+obj.GetName(), func() error { return c.Delete(ctx, obj, opts...) })
+		},
+	})
+	return v
+}
+
+func (v *view) write(what string, do func() error) error {
+	if v.fail != nil {
+		if err := v.fail(what); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	v.writes = append(v.writes, what)
+	if v.wrote != nil {
+		v.wrote(what)
+	}
+	return nil
+}
+
+// list lists from the apiserver and then selects by index.
+func (v *view) list(ctx context.Context, c client.WithWatch, list client.ObjectList, indexes map[string]client.IndexerFunc, opts []client.ListOption) error {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	fields := options.FieldSelector
+	options.FieldSelector = nil
+	if err := c.List(ctx, list, options); err != nil {
+		return err
+	}
+	items, err := apimeta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	var kept []runtime.Object
+	for _, item := range items {
+		obj := item.(client.Object)
+		if v.hide != nil && v.hide(obj) {
+			continue
+		}
+		if fields != nil {
+			r := fields.Requirements()[0]
+			keys, ok := indexes[reflect.TypeOf(obj).String()+" "+r.Field]
+			if !ok {
+				return fmt.Errorf("no index %s of %T", r.Field, obj)
+			}
+			if !slices.Contains(keys(obj), r.Value) {
+				continue
+			}
+		}
+		kept = append(kept, item)
+	}
+	return apimeta.SetList(list, kept)
+}

@@ -33,6 +33,9 @@ func (w *worker) startProbes(c *containerState, process *container.Process) {
 	c.stopProbes = func() { cancel(errPodEnds) }
 	run := probes{worker: w, state: c, process: process, target: w.target(c, process), pod: w.pod}
 	go func() {
+		if !run.postStart(ctx) {
+			return
+		}
 		started := make(chan struct{})
 		if c.spec.StartupProbe == nil {
 			close(started)
@@ -74,6 +77,19 @@ func (p probes) verdict(change func()) {
 	if current {
 		p.poke()
 	}
+}
+
+// postStart runs the hook of that name. The container ends when it fails.
+func (p probes) postStart(ctx context.Context) bool {
+	if p.state.spec.Lifecycle == nil || p.state.spec.Lifecycle.PostStart == nil {
+		return true
+	}
+	err := runHook(ctx, p.target, p.state.spec.Lifecycle.PostStart)
+	if err != nil && ctx.Err() == nil {
+		p.events.Event(p.pod, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
+		p.kill(&corev1.Probe{}, "failed its PostStartHook")
+	}
+	return err == nil
 }
 
 func (p probes) startup(ctx context.Context, started chan struct{}) {

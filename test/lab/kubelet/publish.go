@@ -98,8 +98,7 @@ func (p *publisher) run(ctx context.Context) {
 			if err == nil && final {
 				err = p.delete(ctx)
 			}
-			// A conflict is about the UID: another Pod has the name now.
-			if gone := apierrors.IsNotFound(err) || apierrors.IsConflict(err); gone || err == nil && final {
+			if err == nil && final || err != nil && p.gone(ctx, err) {
 				return
 			}
 			if err == nil {
@@ -112,6 +111,20 @@ func (p *publisher) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// gone tells whether err means that the Pod is gone. A conflict does when it is
+// about the UID: another Pod has the name now.
+func (p *publisher) gone(ctx context.Context, err error) bool {
+	if apierrors.IsConflict(err) {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		var pod *corev1.Pod
+		if pod, err = p.client.CoreV1().Pods(p.namespace).Get(ctx, p.name, metav1.GetOptions{}); err == nil {
+			return pod.UID != p.uid
+		}
+	}
+	return apierrors.IsNotFound(err)
 }
 
 // send patches what differs from the status that the apiserver has.

@@ -63,8 +63,11 @@ func (w *worker) ensureSandbox(ctx context.Context) bool {
 
 // sandboxFailed says why no container starts.
 func (w *worker) sandboxFailed(reason string, err error) {
+	if w.sandboxWait.pause > 0 {
+		// Not for the first failure: that is often the authorizer's delay.
+		w.events.Event(w.pod, corev1.EventTypeWarning, reason, err.Error())
+	}
 	w.sandboxWait.grow(sandboxBackoff)
-	w.events.Event(w.pod, corev1.EventTypeWarning, reason, err.Error())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.containers {

@@ -201,6 +201,15 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 	exit, err := e.process.Exec(ctx, command, streams)
 	var failed *container.StartError
 	if errors.As(err, &failed) {
+		// The code alone would not tell; the client may have no stream for words.
+		for _, stream := range []io.Writer{streams.Err, streams.Out} {
+			if stream != nil {
+				if _, err := fmt.Fprintln(stream, failed); err != nil {
+					return fmt.Errorf("say %q: %w", failed, err)
+				}
+				break
+			}
+		}
 		return utilexec.CodeExitError{Err: failed, Code: failed.Code}
 	}
 	if err != nil {
@@ -252,9 +261,12 @@ type forwarder struct{ pod *worker }
 // PortForward implements [portforward.PortForwarder].
 func (f forwarder) PortForward(ctx context.Context, _, _ string, port int32, stream io.ReadWriteCloser) error {
 	dial := network.DialContext(f.pod.netNSPath())
-	conn, err := dial(ctx, "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
+	conn, err := dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
 	if err != nil {
-		return err
+		var err6 error
+		if conn, err6 = dial(ctx, "tcp", net.JoinHostPort("::1", strconv.Itoa(int(port)))); err6 != nil {
+			return errors.Join(err, err6)
+		}
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })

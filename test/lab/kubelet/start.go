@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -121,6 +122,7 @@ func (w *worker) runLogged(spec container.Spec, log string) (*container.Process,
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the log: %w", err)
 	}
+	pod := w.pod
 	var copies sync.WaitGroup
 	var childEnds []*os.File
 	for _, stream := range []string{"stdout", "stderr"} {
@@ -131,10 +133,10 @@ func (w *worker) runLogged(spec container.Spec, log string) (*container.Process,
 		}
 		childEnds = append(childEnds, write)
 		copies.Go(func() {
-			// A log that cannot be written must not block the container: read on.
 			if err := logs.Write(file, stream, read); err != nil {
-				w.Log.Error(err, "log of a container", "pod", w.pod.Name, "file", log)
-				_ = logs.Discard(read)
+				w.events.Event(pod, corev1.EventTypeWarning, "FailedLog", err.Error())
+				// The container must not block on its output: read on.
+				_, _ = io.Copy(io.Discard, read)
 			}
 			_ = read.Close()
 		})
@@ -184,6 +186,13 @@ func (w *worker) containerSpec(ctx context.Context, c *containerState, image ima
 	}
 	if err := security.Apply(&spec, w.pod, c.spec); err != nil {
 		return spec, err
+	}
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "HOME=") }) {
+		home := "/"
+		if spec.User.UID == 0 {
+			home = "/root"
+		}
+		spec.Env = append(spec.Env, "HOME="+home)
 	}
 	spec.Mounts, err = w.containerMounts(c, image, env)
 	return spec, err

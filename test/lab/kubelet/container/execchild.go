@@ -88,8 +88,12 @@ func enter(pid int) error {
 // takes a parent outside of the PID namespace for one, and kills the child.
 // Instead SIGTERM is passed on; and the command cannot outlive the container.
 func runAndWait(program string, config *execConfig, cancelled <-chan os.Signal) (int, error) {
+	env := config.Spec.Env
+	if config.Terminal {
+		env = append([]string{"TERM=xterm"}, env...)
+	}
 	child, err := syscall.ForkExec(program, config.Args, &syscall.ProcAttr{
-		Env: config.Spec.Env, Files: []uintptr{0, 1, 2},
+		Env: env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: config.Terminal},
 	})
 	if err != nil {

@@ -57,9 +57,3 @@ func writeLine(file *os.File, stream string, line []byte) error {
 	}
 	return nil
 }
-
-// Discard reads a stream to its end, so that who writes it is never blocked.
-func Discard(from io.Reader) error {
-	_, err := io.Copy(io.Discard, from)
-	return err
-}

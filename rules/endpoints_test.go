@@ -144,6 +144,44 @@ func states(c Compiled) []string {
 	return out
 }
 
+// What no node may use is not in a slice at all: nodes would only carry it about.
+func TestCompileLeavesOut(t *testing.T) {
+	external := web().nodePort(3001).externalLocal()
+	zones, nodes := []string{"a"}, []string{here}
+	hinted := func() *sliceBuilder { return webSlice().ready(ep(1), here).forZones("a").forNodes(here) }
+	entry := func(n int, node string, nodes, zones []string) v1alpha1.RuleEndpoint {
+		return v1alpha1.RuleEndpoint{Address: ep(n), TargetPorts: []int32{80}, NodeName: node, ForNodes: nodes, ForZones: zones}
+	}
+	for name, c := range map[string]struct {
+		service *serviceBuilder
+		slice   *sliceBuilder
+		want    []v1alpha1.RuleEndpoint
+	}{
+		"terminating where one is ready": {external, webSlice().ready(ep(1), here).terminating(ep(2), here),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
+		"terminating on no node": {external, webSlice().ready(ep(1), here).terminating(ep(2), ""),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
+		"all hints": {web(), hinted().ready(ep(2), there).forZones("a").forNodes(here),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones), entry(2, there, nodes, zones)}},
+		"hints, one has no node hint": {web(), hinted().ready(ep(2), there).forZones("a"),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nil, zones), entry(2, there, nil, zones)}},
+		"hints, one has no zone hint": {web(), hinted().ready(ep(2), there).forNodes(here),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, nil), entry(2, there, nodes, nil)}},
+		"hints, an unready one has none": {web(), hinted().unready(ep(2), there),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones)}},
+		"hints, local traffic only": {web().internalLocal(), hinted(),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
+		"hints, cluster-wide by node port": {web().nodePort(3001).internalLocal(), hinted(),
+			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, Compile(input(c.service, c.slice)).Slices[0].Spec.Endpoints); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestCompileEndpoints(t *testing.T) {
 	two := svc("web").port("http", 80).port("admin", 9000)
 	for name, c := range map[string]struct {

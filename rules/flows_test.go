@@ -227,6 +227,10 @@ func TestTerminatingFlows(t *testing.T) {
 			inputs: one(input(local(), webSlice().terminating(p5, there))),
 			flows:  []flow{{"pod", vip, "10.180.1.5:80"}, {"out", lb, "DROP"}},
 		},
+		"hairpin of a terminating one": {
+			inputs: one(input(local(), webSlice().terminating(p1, here))),
+			flows:  []flow{{p1, vip, "10.180.0.1:80 snat"}},
+		},
 		"D4 unready only": {
 			inputs: one(input(local(), webSlice().unready(p4, here).unready(p5, there))),
 			flows:  []flow{{"pod", vip, "REJECT"}, {"out", lb, "REJECT"}},

@@ -5,65 +5,79 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/fairlead-proxy/fairlead/test/lab/images"
+	"github.com/fairlead-proxy/fairlead/test/lab/kubelet"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
-	"github.com/fairlead-proxy/fairlead/test/lab/pki"
 )
 
-// kubeletConfig is what the kubelet of one node gets from the lab.
-type kubeletConfig struct {
-	node     network.Node
-	topology *network.Topology
-	rest     *rest.Config
-	serving  pki.Pair
-	clientCA []byte
-	stateDir string
-	images   images.Set
-}
+// clusterDNS is the address of the Service kube-dns, see the add-ons.
+const clusterDNS = "10.96.0.10"
 
-// runKubelet runs a node's kubelet until ctx ends.
-var runKubelet = func(ctx context.Context, config kubeletConfig) error {
-	client, err := kubernetes.NewForConfig(config.rest)
-	if err != nil {
-		return err
-	}
-	node, err := client.CoreV1().Nodes().Get(ctx, config.node.Name, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Fake", LastHeartbeatTime: metav1.Now()}}
-	if _, err := client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return nil
-}
-
-func (s *supervisor) kubeletConfig(node network.Node) (kubeletConfig, error) {
+// runKubelet runs the kubelet of a node until ctx ends.
+func (s *supervisor) runKubelet(ctx context.Context, node network.Node) error {
 	client, err := s.credentials.authority.Client("system:node:"+node.Name, "system:nodes")
 	if err != nil {
-		return kubeletConfig{}, err
+		return err
 	}
-	serving, err := s.credentials.authority.Server(node.Name, node.Name, node.IPv4.String(), node.IPv6.String())
+	serving, err := s.servingTLS(node)
 	if err != nil {
-		return kubeletConfig{}, fmt.Errorf("kubelet of %s: %w", node.Name, err)
+		return err
 	}
-	return kubeletConfig{
-		node: node, topology: s.topology,
-		rest:    s.credentials.restConfig(client, node.NetNSPath),
-		serving: serving, clientCA: s.credentials.authority.Cert,
-		stateDir: filepath.Join(s.config.Dir, "kubelet", node.Name),
-		images: images.Set{
+	log, err := os.Create(filepath.Join(s.config.LogDir(), "kubelet-"+node.Name+".log"))
+	if err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	err = kubelet.Run(ctx, kubelet.Config{
+		Node:       node,
+		Network:    s.topology,
+		RestConfig: s.credentials.restConfig(client, node.NetNSPath),
+		StateDir:   filepath.Join(s.config.Dir, "kubelet"),
+		Images: images.Set{
 			BinDir: s.config.BinDir, EchoPath: s.config.EchoPath(),
 			CoreDNSPath: filepath.Join(s.config.AssetsDir, "coredns"),
 		},
+		ServerTLS:  serving,
+		ClusterDNS: clusterDNS, ClusterDomain: clusterDomain,
+		Log: textLog(log),
+	})
+	return errors.Join(err, log.Close())
+}
+
+// servingTLS lets only the apiserver in, whose certificate comes from the same
+// authority: whoever may connect may run commands in every Pod.
+func (s *supervisor) servingTLS(node network.Node) (*tls.Config, error) {
+	pair, err := s.credentials.authority.Server(node.Name, node.Name, node.IPv4.String(), node.IPv6.String())
+	if err != nil {
+		return nil, err
+	}
+	serving, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate of %s: %w", node.Name, err)
+	}
+	clients := x509.NewCertPool()
+	clients.AppendCertsFromPEM(s.credentials.authority.Cert)
+	return &tls.Config{
+		Certificates: []tls.Certificate{serving}, MinVersion: tls.VersionTLS12,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
 	}, nil
+}
+
+// textLog writes one line for each message.
+func textLog(to io.Writer) logr.Logger {
+	return funcr.New(func(prefix, args string) {
+		// A log that cannot be written has nobody to tell.
+		_, _ = fmt.Fprintln(to, time.Now().Format(time.RFC3339Nano), prefix, args)
+	}, funcr.Options{})
 }

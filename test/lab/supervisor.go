@@ -97,16 +97,8 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		if err := createNode(ctx, s.client, node, number); err != nil {
 			return err
 		}
-		config, err := s.kubeletConfig(node)
-		if err != nil {
-			return err
-		}
-		s.inBackground("kubelet of "+node.Name, func() error { return runKubelet(nodes, config) })
+		s.inBackground("kubelet of "+node.Name, func() error { return s.runKubelet(nodes, node) })
 	}
-	if err := addons.Apply(ctx, s.admin); err != nil {
-		return fmt.Errorf("add-ons: %w", err)
-	}
-	s.report("cluster DNS is scheduled")
 	err := s.await(ctx, "nodes", func(ctx context.Context) error {
 		return nodesReady(ctx, s.client, len(s.topology.Nodes))
 	})
@@ -114,6 +106,11 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		return err
 	}
 	s.report("nodes are ready")
+	// Not earlier, or the first node that is ready would get all of it.
+	if err := addons.Apply(ctx, s.admin); err != nil {
+		return fmt.Errorf("add-ons: %w", err)
+	}
+	s.report("cluster DNS is scheduled")
 	s.ready.Store(true)
 	return s.writeState(s.control.snapshot())
 }

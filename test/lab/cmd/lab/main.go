@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
+	"github.com/fairlead-proxy/fairlead/test/lab/kubelet"
 )
 
 const usage = `usage: lab COMMAND
@@ -33,6 +34,7 @@ of this repository). FAIRLEAD_LAB_DIR is the state directory (default:
 `
 
 func main() {
+	kubelet.MaybeRunContainerInit()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -225,6 +225,9 @@ func TestCounts(t *testing.T) {
 	if got, want := table.Counts(), (Counts{Services: 2, Frontends: 5, Endpoints: 3}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	if got := table.Services(); len(got) != 3 || !slices.Contains(got, webID) {
+		t.Errorf("services %v", got)
+	}
 	table.Set(webID, Resolved{})
 	if got, want := table.Counts(), (Counts{Services: 2, Frontends: 3, Endpoints: 1}); got != want {
 		t.Errorf("without IPv4: got %+v, want %+v", got, want)

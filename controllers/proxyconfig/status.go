@@ -58,8 +58,11 @@ func computeStatus(in input) v1alpha1.ProxyConfigStatus {
 	states, lostTo := survey(in)
 	status := v1alpha1.ProxyConfigStatus{
 		ObservedGeneration: in.config.Generation,
-		Conditions:         slices.Clone(in.config.Status.Conditions),
 		Nodes:              &v1alpha1.NodeCounts{Selected: int32(len(states))},
+		// The API's defaults bear no time: what is unknown still is so from now.
+		Conditions: slices.DeleteFunc(slices.Clone(in.config.Status.Conditions), func(c metav1.Condition) bool {
+			return c.Reason == v1alpha1.ReasonPending
+		}),
 	}
 	for _, n := range states {
 		switch {

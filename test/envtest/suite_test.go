@@ -84,13 +84,18 @@ func create(t *testing.T, objs ...client.Object) {
 				t.Fatalf("write status of %T %s: %v", obj, obj.GetName(), err)
 			}
 		}
-		t.Cleanup(func() {
-			err := api.Delete(context.Background(), obj, client.GracePeriodSeconds(0))
-			if client.IgnoreNotFound(err) != nil {
-				t.Errorf("delete %T %s: %v", obj, obj.GetName(), err)
-			}
-		})
+		cleanUp(t, obj)
 	}
+}
+
+// cleanUp deletes an object after the test, if it is still there.
+func cleanUp(t *testing.T, obj client.Object) {
+	t.Cleanup(func() {
+		err := api.Delete(context.Background(), obj, client.GracePeriodSeconds(0))
+		if client.IgnoreNotFound(err) != nil {
+			t.Errorf("delete %T %s: %v", obj, obj.GetName(), err)
+		}
+	})
 }
 
 // statusOf returns a copy of those objects whose status tests set by hand.

@@ -1,0 +1,260 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	crconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers"
+	"github.com/fairlead-proxy/fairlead/controllers/install"
+	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
+)
+
+// systemNamespace is the namespace of config/default.
+const systemNamespace = "fairlead-system"
+
+// kubectl runs kubectl as the cluster's administrator.
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	user, err := environment.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := user.KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"),
+		append([]string{"--kubeconfig", file}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// deploy installs the operator as a user does. Nothing runs its Pods here.
+func deploy(t *testing.T) {
+	t.Helper()
+	kubectl(t, "apply", "--server-side", "-k", filepath.Join("..", "..", "config", "default"))
+}
+
+func serviceAccount(name string) string {
+	return "system:serviceaccount:" + systemNamespace + ":" + name
+}
+
+// startController runs the controller with the rights of its ServiceAccount and
+// returns a function that stops it.
+func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
+	t.Helper()
+	cfg := rest.CopyConfig(config)
+	cfg.Impersonate = rest.ImpersonationConfig{
+		UserName: serviceAccount("fairlead-controller-manager"),
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + systemNamespace, "system:authenticated"},
+	}
+	cfg.QPS = -1
+	yes := true
+	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: api.Scheme(), Cache: controllers.CacheOptions(systemNamespace),
+		Controller:     crconfig.Controller{SkipNameValidation: &yes}, // several run in this process
+		Metrics:        metricsserver.Options{BindAddress: "0"},
+		LeaderElection: true, LeaderElectionID: "fairlead-controller.proxy.fairlead.dev", LeaderElectionNamespace: systemNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &lease, RenewDeadline: &renew, RetryPeriod: &retry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	agent := &controllers.Install{Namespace: systemNamespace, Image: "fairlead-agent:v1", APIServers: []string{"https://192.0.2.1:6443"}}
+	if err := controllers.Setup(ctx, mgr, agent); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	var stopped bool
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("controller: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return mgr, stop
+}
+
+// eventually polls until a condition holds.
+func eventually(t *testing.T, what string, condition func(ctx context.Context) bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true,
+		func(ctx context.Context) (bool, error) { return condition(ctx), nil })
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// TestDeployed checks that the whole controller works with what config/default
+// installs: watches, indexes, permissions, and the take-over by a second replica.
+func TestDeployed(t *testing.T) {
+	deploy(t)
+	first, stopFirst := startController(t)
+	<-first.Elected()
+	s := &services{t: t, ns: namespace(t)}
+	svc, slice := s.service(), s.endpointSlice(3)
+	odd := s.endpointSlice(1)
+	odd.Name, odd.Ports[0].Port = "web-2", nil
+	create(t, node("n1"), svc, slice, odd, policy("default", "n1", 0))
+	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+	cleanUp(t, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: install.Name}})
+
+	eventually(t, "the rules of the Service", func(context.Context) bool { return len(s.endpoints()) == 3 })
+	eventually(t, "the rules of the node", func(ctx context.Context) bool {
+		return api.Get(ctx, client.ObjectKey{Name: "n1"}, &v1alpha1.NodeRuleSet{}) == nil
+	})
+	eventually(t, "the agent's DaemonSet", func(ctx context.Context) bool {
+		return api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, &appsv1.DaemonSet{}) == nil
+	})
+	eventually(t, "the status of the policy", func(ctx context.Context) bool {
+		config := &v1alpha1.ProxyConfig{}
+		return api.Get(ctx, client.ObjectKey{Name: "default"}, config) == nil &&
+			apimeta.IsStatusConditionTrue(config.Status.Conditions, v1alpha1.ConditionAccepted)
+	})
+	eventually(t, "the event about the odd EndpointSlice", func(ctx context.Context) bool {
+		var list eventsv1.EventList
+		if err := api.List(ctx, &list, client.InNamespace(s.ns)); err != nil {
+			return false
+		}
+		for _, e := range list.Items {
+			if e.Reason == servicerules.ReasonEndpointSkipped && e.Regarding.Name == "web" {
+				return true
+			}
+		}
+		return false
+	})
+	t.Run("columns", wantColumns)
+
+	second, _ := startController(t)
+	stopFirst()
+	<-second.Elected()
+	setEndpoints(slice, 2)
+	update(t, slice)
+	eventually(t, "a change after the take-over", func(context.Context) bool { return len(s.endpoints()) == 2 })
+	remove(t, svc)
+	eventually(t, "the deletion", func(context.Context) bool { return len(s.slices()) == 0 })
+}
+
+// wantColumns checks what people see.
+func wantColumns(t *testing.T) {
+	got := kubectl(t, "get", "proxyconfig,noderulesets,servicerules", "-A")
+	for _, want := range []string{
+		"NAME MODE SELECTED PROGRAMMED FAILING AVAILABLE AGE",
+		"proxyconfig.proxy.fairlead.dev/default NFTables 1 0 0 Unknown",
+		"NAME CONFIG MODE PROGRAMMED SERVICES FRONTENDS ENDPOINTS AGE",
+		"noderuleset.proxy.fairlead.dev/n1 default",
+		"NAMESPACE NAME SERVICE FAMILY CLUSTER-IP PORTS AGE",
+		"serviceruleslice.proxy.fairlead.dev/web-v4-0 web IPv4 10.0.0.",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := kubectl(t, "get", "fairlead", "-A"); !strings.Contains(got, "proxyconfig.proxy.fairlead.dev/default") {
+		t.Errorf("the category fairlead lacks the policy:\n%s", got)
+	}
+	if got := kubectl(t, "explain", "proxyconfig.spec.ipvs"); !strings.Contains(got, "scheduler") || !strings.Contains(got, "strictARP") {
+		t.Errorf("explain:\n%s", got)
+	}
+}
+
+// TestPermissions checks that controller and agent may do what they need and
+// nothing more.
+func TestPermissions(t *testing.T) {
+	deploy(t)
+	const ours = "proxy.fairlead.dev"
+	type access struct{ verb, group, resource, subresource, namespace string }
+	cases := map[string]struct {
+		user            string
+		allowed, denied []access
+	}{
+		"agent": {
+			serviceAccount("fairlead-agent"),
+			[]access{
+				{"get", ours, "noderulesets", "", ""}, {"list", ours, "noderulesets", "", ""}, {"watch", ours, "noderulesets", "", ""},
+				{"get", ours, "serviceruleslices", "", ""}, {"list", ours, "serviceruleslices", "", ""}, {"watch", ours, "serviceruleslices", "", ""},
+				{"patch", ours, "noderulesets", "status", ""},
+			},
+			[]access{
+				{"update", ours, "noderulesets", "", ""}, {"patch", ours, "noderulesets", "", ""}, {"delete", ours, "noderulesets", "", ""},
+				{"create", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
+				{"list", ours, "proxyconfigs", "", ""}, {"patch", ours, "proxyconfigs", "status", ""},
+				{"list", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
+				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"update", "apps", "daemonsets", "", systemNamespace},
+			},
+		},
+		"controller": {
+			serviceAccount("fairlead-controller-manager"),
+			[]access{
+				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
+				{"patch", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
+				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", ours, "proxyconfigs", "status", ""},
+				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
+			},
+			[]access{
+				{"update", "", "services", "", "default"}, {"patch", "", "nodes", "", ""}, {"patch", ours, "noderulesets", "status", ""},
+				{"patch", ours, "proxyconfigs", "", ""}, {"create", "apps", "daemonsets", "", "kube-system"}, {"delete", "apps", "daemonsets", "", systemNamespace},
+				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"create", "coordination.k8s.io", "leases", "", "kube-system"},
+				{"create", "rbac.authorization.k8s.io", "clusterroles", "", ""},
+			},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			for want, list := range map[bool][]access{true: tc.allowed, false: tc.denied} {
+				for _, a := range list {
+					review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+						User: tc.user,
+						ResourceAttributes: &authorizationv1.ResourceAttributes{
+							Verb: a.verb, Group: a.group, Resource: a.resource, Subresource: a.subresource, Namespace: a.namespace},
+					}}
+					if err := api.Create(t.Context(), review); err != nil {
+						t.Fatal(err)
+					}
+					if review.Status.Allowed != want {
+						t.Errorf("%+v: allowed is %v, want %v", a, review.Status.Allowed, want)
+					}
+				}
+			}
+		})
+	}
+}

@@ -62,6 +62,7 @@ type Dataplane struct {
 	noIPv6  error
 	last    *wanted              // what was programmed last; nil: unknown
 	content map[*table]*contents // the kernel's content, if last is known
+	gen     generation           // of the ruleset that holds the content
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -92,6 +93,20 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 	if err != nil {
 		return stats, err
 	}
+	number, err := d.conn.generation(ctx)
+	if err != nil {
+		return stats, err
+	}
+	if d.last != nil && d.gen == (generation{number, true}) {
+		delta := rules.Diff(d.last.Desired, want.Desired)
+		return d.change(ctx, &delta, want)
+	}
+	return d.syncWithKernel(ctx, want, generation{number, true})
+}
+
+// syncWithKernel reads the kernel's tables and changes what differs.
+func (d *Dataplane) syncWithKernel(ctx context.Context, want *wanted, gen generation) (dataplane.Stats, error) {
+	var stats dataplane.Stats
 	batch, content, repairs := newBatch(), map[*table]*contents{}, 0
 	for _, t := range d.tables {
 		s, err := t.read(ctx, d.conn)
@@ -110,13 +125,10 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		}
 		repairs += n
 	}
-	d.last = nil
-	if stats, err = d.commit(ctx, batch, content); err != nil {
-		return stats, err
-	}
-	d.last, d.content = want, content
+	d.content, d.gen = content, gen
+	stats, err := d.commit(ctx, batch, want)
 	stats.Repaired = min(repairs, stats.Operations)
-	return stats, nil
+	return stats, err
 }
 
 // repairs returns what it takes to get from the snapshot back to what we had
@@ -143,21 +155,16 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	if d.last == nil {
 		return dataplane.Stats{}, ErrNotSynced
 	}
-	before := *d.last
-	d.last = nil
-	after := before
+	after := *d.last
 	if delta.Node != nil {
 		var err error
 		if after.nodePorts, err = d.nodePortAddresses(delta.Node); err != nil {
+			d.last = nil
 			return dataplane.Stats{}, err
 		}
 	}
-	delta.Apply(&after.Desired)
-	stats, err := d.change(ctx, &delta, &before, &after)
-	if err == nil {
-		d.last = &after
-	}
-	return stats, err
+	delta.Apply(&after.Desired) // the maps are d.last's too, its settings are not
+	return d.change(ctx, &delta, &after)
 }
 
 // RefreshAddresses reads the node's addresses again, after some have changed.
@@ -165,64 +172,82 @@ func (d *Dataplane) RefreshAddresses(ctx context.Context) (dataplane.Stats, erro
 	if d.last == nil {
 		return dataplane.Stats{}, ErrNotSynced
 	}
-	before := *d.last
-	after := before
+	after := *d.last
 	var err error
-	if after.nodePorts, err = d.nodePortAddresses(&before.Node); err != nil {
+	if after.nodePorts, err = d.nodePortAddresses(&after.Node); err != nil {
 		return dataplane.Stats{}, err
 	}
-	d.last = nil
-	stats, err := d.change(ctx, &rules.Delta{}, &before, &after)
-	if err == nil {
-		d.last = &after
-	}
-	return stats, err
+	return d.change(ctx, &rules.Delta{}, &after)
 }
 
-func (d *Dataplane) change(ctx context.Context, delta *rules.Delta, before, after *wanted) (dataplane.Stats, error) {
+// change makes a change on top of what was programmed last.
+func (d *Dataplane) change(ctx context.Context, delta *rules.Delta, after *wanted) (dataplane.Stats, error) {
+	before := d.last
+	d.last = nil // until it has succeeded
 	batch := newBatch()
 	for _, t := range d.tables {
 		if err := t.planDelta(batch, d.content[t], delta, before, after); err != nil {
 			return dataplane.Stats{}, err
 		}
 	}
-	return d.commit(ctx, batch, d.content)
+	return d.commit(ctx, batch, after)
 }
 
-// commit sends a batch. Chains that it has left without users go in a second
-// one, for kernels that do not count a user off before the first has ended; what
-// is busy even then is tried again after the next change.
-func (d *Dataplane) commit(ctx context.Context, b *batch, content map[*table]*contents) (dataplane.Stats, error) {
+// commit sends a batch, after which the kernel holds what is wanted. Chains that
+// it has left without users go in a second one, for kernels that do not count a
+// user off before the first has ended; what is busy even then is tried again
+// after the next change.
+func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (dataplane.Stats, error) {
+	d.last = nil
 	var stats dataplane.Stats
+	commits := 0
 	if b.ops > 0 {
 		if err := d.conn.commit(ctx, b); err != nil {
 			return stats, fmt.Errorf("changing nftables: %w", err)
 		}
+		commits++
 	}
 	stats.Operations = b.ops
-	cleanup := newBatch()
-	for t, c := range content {
+	deleted, err := d.deleteUnused(ctx)
+	if err != nil {
+		return stats, err
+	}
+	if deleted > 0 {
+		commits++
+		stats.Operations += deleted
+	}
+	number, err := d.conn.generation(ctx)
+	if err != nil {
+		return stats, err
+	}
+	d.last, d.gen = want, d.gen.after(commits, number)
+	return stats, nil
+}
+
+// deleteUnused deletes the chains that have no users, and returns how many.
+func (d *Dataplane) deleteUnused(ctx context.Context) (int, error) {
+	b := newBatch()
+	for t, c := range d.content {
 		for _, unused := range c.unused() {
-			cleanup.deleteChain(unused.build(t))
+			b.deleteChain(unused.build(t))
 		}
 	}
-	if cleanup.ops == 0 {
-		return stats, nil
+	if b.ops == 0 {
+		return 0, nil
 	}
-	err := d.conn.commit(ctx, cleanup)
+	err := d.conn.commit(ctx, b)
 	if errors.Is(err, unix.EBUSY) {
-		return stats, nil
+		return 0, nil
 	}
 	if err != nil {
-		return stats, fmt.Errorf("deleting unused chains: %w", err)
+		return 0, fmt.Errorf("deleting unused chains: %w", err)
 	}
-	for _, c := range content {
+	for _, c := range d.content {
 		for _, unused := range c.unused() {
 			delete(c.chains, unused)
 		}
 	}
-	stats.Operations += cleanup.ops
-	return stats, nil
+	return b.ops, nil
 }
 
 // want copies what the caller goes on changing.

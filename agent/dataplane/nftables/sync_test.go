@@ -5,7 +5,6 @@ package nftables
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,20 +22,11 @@ import (
 // generation counts the commits to the namespace's ruleset.
 func (d *Dataplane) generation(t testing.TB) uint32 {
 	t.Helper()
-	var w buffer
-	w.end(w.begin(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0))
-	if _, _, err := d.conn.send(t.Context(), w.b); err != nil {
-		t.Fatal(err)
-	}
-	b, err := d.conn.receive(t.Context())
+	n, err := d.conn.generation(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for m := range messages(b) {
-		return binary.BigEndian.Uint32(find(m.data[nfgenmsgLen:], unix.NFTA_GEN_ID))
-	}
-	t.Fatal("no answer")
-	return 0
+	return n
 }
 
 func TestSyncAdopts(t *testing.T) {
@@ -259,6 +249,43 @@ func randomBackend(r *rand.Rand, v6 bool) rules.Backend {
 	return forwardTo(kinds[r.IntN(3)], endpoints...)
 }
 
+// TestSyncReadsOnlyWhenOthersChanged checks that the kernel's tables are read when
+// somebody else has committed anything, and only then.
+func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
+	s := newSpace(t)
+	d, now := s.dataplane(), mixed()
+	mustSync(t, d, now)
+	next := several(3, 3)
+	mustApply(t, d, rules.Diff(now, next))
+	if !d.gen.known {
+		t.Error("our own commits count as those of others")
+	}
+	// A Sync that does not read does not see what we know better.
+	read := d.content[d.tables[0]]
+	mustSync(t, d, next)
+	if d.content[d.tables[0]] != read {
+		t.Error("Sync has read although nobody else has changed anything")
+	}
+	if stats := mustSync(t, d, now); stats.Operations == 0 || stats.Repaired != 0 {
+		t.Errorf("Sync of something else: %+v", stats)
+	}
+	fresh := newSpace(t).dataplane()
+	mustSync(t, fresh, now)
+	if diff := cmp.Diff(fresh.dumpForTest(t), d.dumpForTest(t)); diff != "" {
+		t.Error(diff)
+	}
+	s.run("nft", "add", "table", "ip", "other")
+	mustSync(t, d, now)
+	if d.content[d.tables[0]] == read || !d.gen.known {
+		t.Error("Sync has not read although somebody else has changed something")
+	}
+	s.run("nft", "delete", "table", "ip", "other")
+	mustApply(t, d, rules.Delta{ClusterIPs: rules.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
+	if d.gen.known {
+		t.Error("a commit of others before our own was not noticed")
+	}
+}
+
 func TestApplyNeedsSync(t *testing.T) {
 	d := newSpace(t).dataplane()
 	if _, err := d.Apply(context.Background(), rules.Delta{}); !errors.Is(err, ErrNotSynced) {
@@ -338,4 +365,34 @@ func TestNodePortAddressesFollowTheNode(t *testing.T) {
 	if stats := mustSync(t, d, desired); stats.Operations != 0 {
 		t.Errorf("%+v", stats)
 	}
+}
+
+// TestSyncAmongOthersChanges reads back while somebody else changes the ruleset
+// all the time, which interrupts the kernel's dumps.
+func TestSyncAmongOthersChanges(t *testing.T) {
+	s, desired := newSpace(t), several(300, 5)
+	d := s.dataplane()
+	mustSync(t, d, desired)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if out, err := s.try("add table ip other\ndelete table ip other", "nft", "-f", "-"); err != nil {
+					t.Error(err, out)
+				}
+			}
+		}
+	}()
+	for range 20 {
+		stats, err := d.Sync(context.Background(), desired)
+		if err != nil && !errors.Is(err, unix.EINTR) || stats.Operations != 0 {
+			t.Errorf("%+v %v", stats, err)
+		}
+	}
+	close(stop)
+	<-done
 }

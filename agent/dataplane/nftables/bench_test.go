@@ -1,0 +1,78 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+func benchmarkSizes(b *testing.B, f func(b *testing.B, desired rules.Desired)) {
+	for _, n := range []int{100, 1000, 10000} {
+		desired := several(n, 10)
+		b.Run(fmt.Sprintf("services=%dx10", n), func(b *testing.B) {
+			b.ReportAllocs()
+			f(b, desired)
+		})
+	}
+}
+
+// BenchmarkFromEmpty programs everything into an empty kernel.
+func BenchmarkFromEmpty(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+		d := newSpace(b).dataplane()
+		for b.Loop() {
+			b.StopTimer()
+			if err := d.Cleanup(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			mustSync(b, d, desired)
+		}
+	})
+}
+
+// BenchmarkReadBack is a Sync that finds nothing to do.
+func BenchmarkReadBack(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+		d := newSpace(b).dataplane()
+		mustSync(b, d, desired)
+		for b.Loop() {
+			d.gen.known = false // else nothing is read
+			if stats := mustSync(b, d, desired); stats.Operations != 0 {
+				b.Fatalf("%+v", stats)
+			}
+		}
+		b.StopTimer()
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heap-MiB")
+		runtime.KeepAlive(d)
+	})
+}
+
+// BenchmarkReplaceEndpoint replaces one endpoint of one Service.
+func BenchmarkReplaceEndpoint(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+		d := newSpace(b).dataplane()
+		mustSync(b, d, desired)
+		key := at("10.96.0.1:80/tcp")
+		old := desired.Frontends[key]
+		for i := 0; b.Loop(); i++ {
+			now := *old
+			now.Internal = clusterIP("10.1.0.0:1")
+			now.Internal.Endpoints = append(now.Internal.Endpoints[:0], old.Internal.Endpoints...)
+			now.Internal.Endpoints[0] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
+			now.External = now.Internal
+			mustApply(b, d, rules.Delta{Frontends: []rules.Change{{Key: key, Old: old, New: &now}}})
+			old = &now
+		}
+	})
+}

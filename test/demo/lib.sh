@@ -58,12 +58,15 @@ in_place() {
 # get WHERE URL: one request; prints who answered.
 get() { in_place "$1" curl --silent --fail --max-time 2 "$2"; }
 
-# ask WHERE URL COUNT: sends requests one after the other; prints how many times
-# each Pod answered.
+# ask WHERE URL COUNT: sends requests one after the other, until three failed;
+# prints how many times each Pod answered.
 ask() {
   in_place "$1" bash -c '
+    failed=0
     for i in $(seq '"$3"'); do
-      curl --silent --show-error --fail --max-time 2 '"$2"' || echo "failed"
+      curl --silent --fail --max-time 2 "'"$2"'" && continue
+      echo "failed (curl exit status $?)"
+      ((++failed < 3)) || break
     done | sort | uniq -c' | sed 's/^/   /'
 }
 

@@ -8,6 +8,7 @@ readonly node_ip=([1]=10.89.0.11 [2]=10.89.0.12 [3]=10.89.0.13)
 
 story() {
   install_fairlead
+  ((failed == 0)) || return
   one_service
   names
   scaling
@@ -49,9 +50,6 @@ one_service() {
   check "all three Pods answered a node" answers_from node-2 "http://$ip/" 60
   echo "60 requests from outside, routed to a node:"
   check "all three Pods answered a client outside" answers_from client "http://$ip/" 60
-  local ip6
-  ip6=$(k get service mynginx-service -o jsonpath='{.spec.clusterIPs[1]}')
-  [[ -z $ip6 ]] || echo "   (IPv6: $ip6)"
 }
 
 names() {
@@ -94,7 +92,9 @@ kernel_endpoints() {
 node_ports() {
   title "A node port, from outside, on every node"
   show kubectl apply -f $here/manifests/nodeport.yaml
-  local i
+  local i ip6
+  ip6=$(k get service mynginx-nodeport-service -o jsonpath='{.spec.clusterIPs[1]}')
+  check "its IPv6 address answers a Pod" within 2 get pod "http://[$ip6]/"
   for i in 1 2 3; do
     check "node-$i answers on port 30086" within 2 get client "http://${node_ip[i]}:30086/"
     check "its answers come from all three Pods" answers_from client "http://${node_ip[i]}:30086/" 40
@@ -161,7 +161,7 @@ agent_pod() {
 kill_agent() {
   local pid
   restarts=$(agent_restarts "$1")
-  for pid in $(ip netns pids "fl-$1"); do
+  for pid in $(ip netns pids "${FAIRLEAD_LAB_PREFIX:-fl-}$1"); do
     [[ $(cat "/proc/$pid/comm") != fairlead-agent ]] || kill -9 "$pid"
   done
 }

@@ -56,7 +56,7 @@ in_place() {
 }
 
 # get WHERE URL: one request; prints who answered.
-get() { in_place "$1" curl --silent --fail --max-time 2 "$2"; }
+get() { in_place "$1" curl --silent --fail --max-time 2 "$2" 2>/dev/null | sed 's/^/   /'; }
 
 # ask WHERE URL COUNT: sends requests one after the other, until three failed;
 # prints how many times each Pod answered.
@@ -81,7 +81,7 @@ answers_from() {
 
 # refused WHERE URL: the connection is refused at once, not left to time out.
 refused() {
-  in_place "$1" curl --silent --max-time 2 --output /dev/null "$2"
+  in_place "$1" curl --silent --max-time 2 --output /dev/null "$2" 2>/dev/null
   local code=$?
   ((code == 7))
 }
@@ -92,7 +92,7 @@ vip() { k get service "$1" -o jsonpath='{.spec.clusterIP}'; }
 # ready_endpoints SERVICE prints the number of ready endpoints (IPv4).
 ready_endpoints() {
   k get endpointslices -l kubernetes.io/service-name="$1" \
-    -o jsonpath='{range .items[?(@.addressType=="IPv4")].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{"\n"}{end}' | grep -c . || true
+    -o jsonpath='{range .items[?(@.addressType=="IPv4")].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{"\n"}{end}' 2>/dev/null | grep -c . || true
 }
 
 has_endpoints() { (($(ready_endpoints "$1") == $2)); }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -153,14 +155,24 @@ func TestLabComesAndGoes(t *testing.T) {
 		t.Errorf("second up: %v, %s", err, out)
 	}
 	m.wantCluster()
+	m.wantPods()
 	m.wantAPIServerBack()
 	for _, place := range []string{"client", "node-2", "control"} {
 		if out := m.must("exec", place, "--", "kubectl", "get", "--raw", "/readyz"); out != "ok" {
 			t.Errorf("readyz seen from %s: %q", place, out)
 		}
 	}
+	running, err := processesInside(m.config.Prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
 	logs := t.TempDir()
 	m.must("down", "--keep-logs", logs)
+	for _, pid := range running {
+		if err := gone(pid); err != nil {
+			t.Error(err)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(logs, "kube-apiserver.log")); err != nil {
 		t.Errorf("kept logs: %v", err)
 	}
@@ -204,6 +216,58 @@ func (m *machine) wantCluster() {
 	}
 }
 
+// wantPods runs one nginx and one echo server on each node, and asks them from
+// outside of the cluster, in both families.
+func (m *machine) wantPods() {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pods := m.client().CoreV1().Pods(metav1.NamespaceDefault)
+	for _, node := range m.config.Topology().Nodes {
+		for name, image := range map[string]string{"web": "nginx:1.14-alpine", "echo": "example.org/echo"} {
+			name = name + "-" + node.Name
+			_, err := pods.Create(ctx, &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec: corev1.PodSpec{
+					NodeName:   node.Name,
+					Containers: []corev1.Container{{Name: "server", Image: image}},
+				},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			var addresses []corev1.PodIP
+			err = poll(ctx, 100*time.Millisecond, func() error {
+				pod, err := pods.Get(ctx, name, metav1.GetOptions{})
+				if err != nil || len(pod.Status.PodIPs) != 2 {
+					return fmt.Errorf("%s has no addresses: %w", name, err)
+				}
+				addresses = pod.Status.PodIPs
+				return nil
+			})
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			for _, address := range addresses {
+				url := "http://" + net.JoinHostPort(address.IP, "80")
+				err := poll(ctx, 100*time.Millisecond, func() error {
+					out, err := m.run("exec", "client", "--", "curl", "--silent", "--fail", "--max-time", "2", url)
+					if err != nil || !strings.Contains(out, "pod="+name) {
+						return fmt.Errorf("%s at %s answers %q, %w", name, url, out, err)
+					}
+					return nil
+				})
+				if err != nil {
+					m.t.Error(err)
+				}
+			}
+		}
+	}
+	if out := m.must("exec", "default/echo-node-1", "--", "cat", "/proc/sys/net/ipv4/ip_forward"); out != "1\n" {
+		m.t.Errorf("exec in a Pod: %q", out)
+	}
+}
+
 // wantAPIServerBack kills the apiserver, which tests may do at any time.
 func (m *machine) wantAPIServerBack() {
 	m.t.Helper()
@@ -238,13 +302,23 @@ func TestKilledSupervisor(t *testing.T) {
 	for _, next := range []string{"up", "down"} {
 		if next == "up" {
 			m.must("up")
+		} else {
+			m.wantPods()
+		}
+		running, err := processesInside(m.config.Prefix)
+		if err != nil || len(running) < 4 {
+			t.Fatalf("processes %v, %v, want at least the control plane", running, err)
 		}
 		if err := unix.Kill(m.state().PID, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		// The kernel ends its children, even before anybody sweeps.
+		for _, pid := range running {
+			eventually(t, func() error { return gone(pid) })
+		}
 		eventually(t, func() error {
 			if pid, err := Holder(m.config); pid != 0 || err != nil {
-				return fmt.Errorf("process %d is not gone yet, %v", pid, err)
+				return fmt.Errorf("process %d is not gone yet (%w)", pid, err)
 			}
 			return nil
 		})

@@ -24,7 +24,8 @@ import (
 type Config struct {
 	// Dir is the state directory. It is removed with the lab.
 	Dir string
-	// Prefix starts the names of the lab's network namespaces.
+	// Prefix starts the names of the lab's network namespaces, and of no others:
+	// what has such a name is swept.
 	Prefix string
 	// Nodes is the number of nodes.
 	Nodes int
@@ -35,7 +36,8 @@ type Config struct {
 }
 
 // Default is the configuration of the lab of this machine. FAIRLEAD_LAB_DIR and
-// FAIRLEAD_LAB_PREFIX, set to something else, make a second lab beside it.
+// FAIRLEAD_LAB_PREFIX, set to something else, make a second lab beside it; the
+// prefixes must not be the beginning of one another.
 func Default() Config {
 	return Config{
 		Dir:    cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -216,7 +215,7 @@ func TestSweepSparesVisitors(t *testing.T) {
 }
 
 // startSleeper runs a component that only sleeps, under the name of etcd.
-func startSleeper(t *testing.T, ctx context.Context, script string, giveUp bool) (*controlPlane, context.Context) {
+func startSleeper(ctx context.Context, t *testing.T, script string, giveUp bool) (*controlPlane, context.Context) {
 	t.Helper()
 	config := testConfig(t)
 	topology := buildNetwork(t, config)
@@ -236,7 +235,7 @@ func startSleeper(t *testing.T, ctx context.Context, script string, giveUp bool)
 func TestComponentIsRestarted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	control, _ := startSleeper(t, ctx, "exec sleep 1000", false)
+	control, _ := startSleeper(ctx, t, "exec sleep 1000", false)
 	var first int
 	eventually(t, func() error {
 		if first = control.snapshot()[0].PID; first == 0 {
@@ -264,7 +263,7 @@ func TestComponentIsRestarted(t *testing.T) {
 func TestComponentThatFailsAtOnceEndsTheLab(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	_, life := startSleeper(t, ctx, "echo nonsense; exit 3", true)
+	_, life := startSleeper(ctx, t, "echo nonsense; exit 3", true)
 	select {
 	case <-life.Done():
 	case <-time.After(patience):
@@ -278,7 +277,7 @@ func TestComponentThatFailsAtOnceEndsTheLab(t *testing.T) {
 func TestComponentsDieWithTheirLauncher(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	control, _ := startSleeper(t, ctx, "exec sleep 1000", true)
+	control, _ := startSleeper(ctx, t, "exec sleep 1000", true)
 	var pid int
 	eventually(t, func() error {
 		if pid = control.snapshot()[0].PID; pid == 0 {
@@ -288,7 +287,6 @@ func TestComponentsDieWithTheirLauncher(t *testing.T) {
 	})
 	control.launcher.close() // as when the supervisor is killed
 	eventually(t, func() error { return gone(pid) })
-	runtime.KeepAlive(control)
 }
 
 func TestCredentials(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -111,6 +112,14 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		return fmt.Errorf("add-ons: %w", err)
 	}
 	s.report("cluster DNS is scheduled")
+	err = s.await(ctx, "the default service account", func(ctx context.Context) error {
+		// Without it the apiserver refuses Pods.
+		_, err := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	s.ready.Store(true)
 	return s.writeState(s.control.snapshot())
 }

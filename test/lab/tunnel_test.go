@@ -5,6 +5,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -61,10 +62,9 @@ func TestTunnel(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if _, err := io.ReadAll(open); err != nil {
-		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-			t.Error("the connection is still open")
-		}
+	var timeout net.Error
+	if _, err := io.ReadAll(open); errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("the connection is still open")
 	}
 }
 

@@ -1,3 +1,6 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command coredns is CoreDNS with the plugins that a cluster's DNS uses, built
 // from its Go module for machines where no release can be downloaded.
 package main

@@ -1,3 +1,6 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build tools
 
 // Package kubernetes keeps the mains of the Kubernetes control plane in this

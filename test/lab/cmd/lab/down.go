@@ -23,7 +23,7 @@ const (
 
 // down stops the supervisor, if there is one, and removes what is left of the
 // lab, if anything is.
-func down(config lab.Config, keepLogs string) error {
+func down(config lab.Config, keepLogs string) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("needs root, to remove network namespaces")
 	}
@@ -31,7 +31,7 @@ func down(config lab.Config, keepLogs string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	if err := lab.Sweep(config); err != nil {
 		return err
 	}

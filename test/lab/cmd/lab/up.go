@@ -30,7 +30,7 @@ const (
 )
 
 // up starts a supervisor in a session of its own and waits until it is ready.
-func up(ctx context.Context, config lab.Config) error {
+func up(ctx context.Context, config lab.Config) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("needs root, to make network namespaces")
 	}
@@ -39,7 +39,8 @@ func up(ctx context.Context, config lab.Config) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Release() // the supervisor has inherited it
+	// The supervisor has inherited it by then.
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	if err := prepare(ctx, &config); err != nil {
 		return errors.Join(err, lab.Remove(config))
 	}
@@ -50,7 +51,7 @@ func up(ctx context.Context, config lab.Config) error {
 	stop := context.AfterFunc(ctx, func() { _ = supervisor.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	if follow(progress, began) {
-		fmt.Printf("the lab is up: export KUBECONFIG=%s\n", config.Kubeconfig())
+		printHint(config)
 		return nil
 	}
 	err = supervisor.Wait()
@@ -100,13 +101,13 @@ func follow(progress io.Reader, began time.Time) bool {
 }
 
 // supervise is the other side of up.
-func supervise(ctx context.Context, args []string) error {
+func supervise(ctx context.Context, args []string) (err error) {
 	var config lab.Config
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &config) != nil {
 		return errors.New("supervise is started by `lab up`")
 	}
 	lock := &lab.Lock{File: os.NewFile(lockFD, "lock")}
-	defer lock.Release()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	progress := os.NewFile(progressFD, "progress")
 	if err := lock.Sign(); err != nil {
 		return err
@@ -116,7 +117,7 @@ func supervise(ctx context.Context, args []string) error {
 		fmt.Println(line)
 		_, _ = fmt.Fprintln(progress, line)
 	}
-	err := lab.Run(ctx, config, tell, func() {
+	err = lab.Run(ctx, config, tell, func() {
 		tell(readyLine)
 		progress.Close()
 	})
@@ -126,8 +127,12 @@ func supervise(ctx context.Context, args []string) error {
 	return err
 }
 
+func printHint(config lab.Config) {
+	fmt.Printf("the lab is up; for kubectl:\n  export KUBECONFIG=%s PATH=$PATH:%s\n", config.Kubeconfig(), config.AssetsDir)
+}
+
 // foreground runs the lab in this process and removes it at the end.
-func foreground(ctx context.Context, config lab.Config) error {
+func foreground(ctx context.Context, config lab.Config) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("needs root, to make network namespaces")
 	}
@@ -136,13 +141,14 @@ func foreground(ctx context.Context, config lab.Config) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	if err := prepare(ctx, &config); err != nil {
 		return errors.Join(err, lab.Remove(config))
 	}
 	tell := func(line string) { fmt.Printf("lab %5.1fs  %s\n", time.Since(began).Seconds(), line) }
 	err = lab.Run(ctx, config, tell, func() {
-		fmt.Printf("the lab is up: export KUBECONFIG=%s\nCtrl-C takes it down\n", config.Kubeconfig())
+		printHint(config)
+		fmt.Println("Ctrl-C takes it down")
 	})
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w; the logs are in %s", err, config.LogDir())

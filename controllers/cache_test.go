@@ -1,0 +1,99 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
+)
+
+func TestTransforms(t *testing.T) {
+	managed := []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}
+	zone, name, yes := "a", "h", true
+	cases := map[string]struct {
+		trim     cache.TransformFunc
+		in, want any
+	}{
+		"Service": {
+			transform(trimService),
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}, ManagedFields: managed, Annotations: map[string]string{"x": "y"}},
+				Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}},
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}},
+				Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}},
+		},
+		"EndpointSlice": {
+			transform(trimEndpointSlice),
+			&discoveryv1.EndpointSlice{
+				ObjectMeta: metav1.ObjectMeta{Name: "web-1", ManagedFields: managed,
+					Annotations: map[string]string{"x": "y", corev1.EndpointsLastChangeTriggerTime: "now"}},
+				Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}, Zone: &zone, Hostname: &name, NodeName: &name,
+					Conditions: discoveryv1.EndpointConditions{Ready: &yes}, TargetRef: &corev1.ObjectReference{Name: "pod"},
+					Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}}},
+			},
+			&discoveryv1.EndpointSlice{
+				ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: "now"}},
+				Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}, NodeName: &name,
+					Conditions: discoveryv1.EndpointConditions{Ready: &yes},
+					Hints:      &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}}},
+			},
+		},
+		"Node": {
+			transform(trimNode),
+			&corev1.Node{
+				ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"a": "b"}, ManagedFields: managed, Annotations: map[string]string{"x": "y"}},
+				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}, ProviderID: "p", Taints: []corev1.Taint{{Key: "k"}}},
+				Status: corev1.NodeStatus{
+					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
+					Images:     []corev1.ContainerImage{{SizeBytes: 1}},
+					Conditions: []corev1.NodeCondition{{Type: corev1.NodeDiskPressure}, {Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}},
+				},
+			},
+			&corev1.Node{
+				ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"a": "b"}},
+				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}},
+				Status: corev1.NodeStatus{
+					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
+					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+				},
+			},
+		},
+		"tombstone": {transform(trimService), cache.DeletedFinalStateUnknown{Key: "x"}, cache.DeletedFinalStateUnknown{Key: "x"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := tc.trim(tc.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestCacheSelects checks that the cache lacks exactly what other proxies and
+// nobody serve.
+func TestCacheSelects(t *testing.T) {
+	for obj, by := range CacheOptions("ns").ByObject {
+		headless := labels.Set{"service.kubernetes.io/headless": ""}
+		other := labels.Set{"service.kubernetes.io/service-proxy-name": "cilium"}
+		switch obj.(type) {
+		case *corev1.Service:
+			if by.Label.Matches(other) || !by.Label.Matches(labels.Set{}) || !by.Label.Matches(headless) {
+				t.Errorf("Services: %v", by.Label)
+			}
+		case *discoveryv1.EndpointSlice:
+			if by.Label.Matches(headless) || !by.Label.Matches(labels.Set{}) {
+				t.Errorf("EndpointSlices: %v", by.Label)
+			}
+		}
+	}
+}

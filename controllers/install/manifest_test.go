@@ -1,0 +1,73 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+func daemonSet(args ...string) *appsv1.DaemonSet {
+	ds := &appsv1.DaemonSet{}
+	ds.Spec.Template.Spec.Containers = []corev1.Container{{Args: args}}
+	return ds
+}
+
+// TestSettle checks that agents are restarted for a new apiserver, and not for
+// one that is gone, perhaps for a moment.
+func TestSettle(t *testing.T) {
+	a, b, c := "https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://192.0.2.3:6443"
+	both := daemonSet("--node-name=$(NODE_NAME)", "--apiserver="+a, "--apiserver="+b)
+	cases := map[string]struct {
+		current     *appsv1.DaemonSet
+		found, want []string
+	}{
+		"new":              {&appsv1.DaemonSet{}, []string{a, b}, []string{a, b}},
+		"the same":         {both, []string{a, b}, []string{a, b}},
+		"one is gone":      {both, []string{b}, []string{a, b}},
+		"one is new":       {both, []string{a, b, c}, []string{a, b, c}},
+		"one was replaced": {both, []string{a, c}, []string{a, c}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, settle(tc.current, tc.found)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAddressesOf(t *testing.T) {
+	port, no := int32(6443), false
+	got := addressesOf([]discoveryv1.EndpointSlice{
+		{Ports: []discoveryv1.EndpointPort{{Port: &port}, {}}, Endpoints: []discoveryv1.Endpoint{
+			{Addresses: []string{"192.0.2.2"}}, {Addresses: []string{"192.0.2.1"}},
+			{Addresses: []string{"192.0.2.3"}, Conditions: discoveryv1.EndpointConditions{Ready: &no}}}},
+		{Ports: []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"2001:db8::1"}}, {Addresses: []string{"192.0.2.1"}}}},
+	})
+	want := []string{"https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://[2001:db8::1]:6443"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestManifest(t *testing.T) {
+	ds, err := manifest("ns", "image:v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := ds.Spec.Template.Spec
+	if *ds.Name != Name || *ds.Namespace != "ns" || *pod.ServiceAccountName != Name || !*pod.HostNetwork || *pod.Containers[0].Image != "image:v1" {
+		t.Errorf("got %+v", ds)
+	}
+	for k, v := range ds.Spec.Selector.MatchLabels {
+		if ds.Spec.Template.Labels[k] != v {
+			t.Errorf("the selector's label %s=%s is not on the Pods", k, v)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+var web = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u"}}
+
+// inAPI returns compiled slices as the API holds them.
+func inAPI(compiled ...rules.CompiledSlice) []*v1alpha1.ServiceRuleSlice {
+	yes := true
+	var out []*v1alpha1.ServiceRuleSlice
+	for _, c := range compiled {
+		out = append(out, &v1alpha1.ServiceRuleSlice{
+			ObjectMeta: metav1.ObjectMeta{Name: c.Name,
+				Labels:          map[string]string{LabelServiceName: "web", ssa.LabelManagedBy: ssa.ManagedBy},
+				OwnerReferences: []metav1.OwnerReference{{UID: "u", Controller: &yes}}},
+			Spec: c.Spec,
+		})
+	}
+	return out
+}
+
+// compiled returns a slice whose endpoints are the given ones: "a" is ready,
+// "a!" is terminating.
+func compiled(family corev1.IPFamily, endpoints ...string) rules.CompiledSlice {
+	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: family, Parts: 1, ClusterIP: "vip"}
+	for _, e := range endpoints {
+		ep := v1alpha1.RuleEndpoint{Address: e[:1], TargetPorts: []int32{80}}
+		if len(e) > 1 {
+			ep.State = v1alpha1.EndpointTerminating
+		}
+		spec.Endpoints = append(spec.Endpoints, ep)
+	}
+	spec.Digest = fmt.Sprint(endpoints)
+	return rules.CompiledSlice{Name: "web-" + string(family), Spec: spec}
+}
+
+func TestUrgency(t *testing.T) {
+	v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
+	otherVIP := compiled(v4, "a")
+	otherVIP.Spec.ClusterIP = "other"
+	otherPort := compiled(v4, "a")
+	otherPort.Spec.Endpoints[0].TargetPorts = []int32{81}
+	cases := map[string]struct {
+		current, wanted []rules.CompiledSlice
+		urgent          bool
+	}{
+		"first":            {nil, []rules.CompiledSlice{compiled(v4, "a")}, true},
+		"addition":         {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a", "b")}, false},
+		"removal":          {[]rules.CompiledSlice{compiled(v4, "a", "b")}, []rules.CompiledSlice{compiled(v4, "a")}, true},
+		"replacement":      {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "b", "c")}, true},
+		"terminating":      {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a!")}, true},
+		"other address":    {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{otherVIP}, true},
+		"other port":       {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{otherPort}, true},
+		"family added":     {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, true},
+		"family removed":   {[]rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, []rules.CompiledSlice{compiled(v4, "a")}, true},
+		"first endpoint":   {[]rules.CompiledSlice{compiled(v4)}, []rules.CompiledSlice{compiled(v4, "a")}, false},
+		"service is gone":  {[]rules.CompiledSlice{compiled(v4)}, nil, true},
+		"nothing changed":  {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a")}, false},
+		"only the digest":  {[]rules.CompiledSlice{{Name: "web-IPv4", Spec: header(compiled(v4).Spec)}}, []rules.CompiledSlice{compiled(v4)}, false},
+		"second family up": {[]rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, []rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b", "c")}, false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := makePlan(web, inAPI(tc.current...), tc.wanted)
+			if p.urgent != tc.urgent {
+				t.Errorf("urgent: got %v, want %v", p.urgent, tc.urgent)
+			}
+			if name == "nothing changed" && !p.empty() {
+				t.Errorf("got %v, want nothing to do", p)
+			}
+		})
+	}
+}
+
+// TestSafeOrder moves random endpoints between random numbers of parts and
+// checks after every write that no endpoint which stays is missing.
+func TestSafeOrder(t *testing.T) {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	// The part of an endpoint halves with each doubling, as in rules.Compile.
+	parts := func(n int, have sets.Set[int]) []rules.CompiledSlice {
+		out := make([]rules.CompiledSlice, n)
+		for i := range out {
+			out[i] = rules.CompiledSlice{Name: fmt.Sprintf("web-v4-%d", i),
+				Spec: v1alpha1.ServiceRuleSliceSpec{AddressFamily: corev1.IPv4Protocol, Part: int32(i), Parts: int32(n)}}
+		}
+		for e := range have {
+			spec := &out[e*n/64].Spec
+			spec.Endpoints = append(spec.Endpoints, v1alpha1.RuleEndpoint{Address: fmt.Sprint(e)})
+		}
+		return out
+	}
+	for range 200 {
+		before, after := sets.Set[int]{}, sets.Set[int]{}
+		for e := range 64 {
+			if random.IntN(2) == 0 {
+				before.Insert(e)
+			}
+			if random.IntN(2) == 0 {
+				after.Insert(e)
+			}
+		}
+		current, wanted := parts(1<<random.IntN(6), before), parts(1<<random.IntN(6), after)
+		p := makePlan(web, inAPI(current...), wanted)
+		state := map[string]sets.Set[string]{}
+		for _, c := range current {
+			state[c.Name] = addresses(c.Spec)
+		}
+		for i, w := range p.writes {
+			state[w.Name] = addresses(w.Spec)
+			for e := range before.Intersection(after) {
+				found := false
+				for _, s := range state {
+					found = found || s.Has(fmt.Sprint(e))
+				}
+				if !found {
+					t.Fatalf("seed %d: from %d to %d parts, after write %d (%s): endpoint %d is missing",
+						seed, len(current), len(wanted), i, w.Name, e)
+				}
+			}
+		}
+		if extra := len(current) - len(wanted); extra > 0 && len(p.deletes) != extra {
+			t.Fatalf("seed %d: got %d deletes, want %d", seed, len(p.deletes), extra)
+		}
+	}
+}
+
+// TestOrderOfSwappedParts checks that an impossible order still ends.
+func TestOrderOfSwappedParts(t *testing.T) {
+	part := func(name, address string) rules.CompiledSlice {
+		return rules.CompiledSlice{Name: name, Spec: v1alpha1.ServiceRuleSliceSpec{
+			Parts: 2, Endpoints: []v1alpha1.RuleEndpoint{{Address: address}}}}
+	}
+	p := makePlan(web, inAPI(part("x", "a"), part("y", "b")), []rules.CompiledSlice{part("x", "b"), part("y", "a")})
+	if len(p.writes) != 2 {
+		t.Errorf("got %d writes, want 2", len(p.writes))
+	}
+}

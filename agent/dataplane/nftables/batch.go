@@ -124,6 +124,7 @@ func (s *stream) catchAll() {
 	s.endNest(start)
 }
 
+// openMessage starts a message; elements are added until it is full.
 func (s *stream) openMessage() {
 	t := s.key.set.table
 	msgType, flags, label := unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "adding elements to "

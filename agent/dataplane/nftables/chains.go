@@ -51,6 +51,7 @@ type hook struct {
 	priority int32
 }
 
+// chain lays out a chain; at is nil unless it is a base chain.
 func (t *table) chain(name string, at *hook, rules ...rule) *chain {
 	var w buffer
 	w.text(unix.NFTA_CHAIN_TABLE, t.name)

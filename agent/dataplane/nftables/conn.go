@@ -75,6 +75,7 @@ func force(sock *socket.Conn, privileged, ordinary, size int) error {
 	return err
 }
 
+// growSendBuffer makes room for a message of a size.
 func (c *conn) growSendBuffer(size int) error {
 	if size <= c.sndbuf {
 		return nil
@@ -129,6 +130,7 @@ func (c *conn) dump(ctx context.Context, msgType int, family byte, filter []byte
 	return errInterrupted
 }
 
+// dumpOnce is one try of dump; interrupted says that it has to be repeated.
 func (c *conn) dumpOnce(ctx context.Context, msgType int, family byte, filter []byte, each func([]byte) error) (interrupted bool, err error) {
 	var w buffer
 	start := w.begin(msgType, family, unix.NLM_F_DUMP)

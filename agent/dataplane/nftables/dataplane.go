@@ -279,7 +279,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 
 func (d *Dataplane) deleteTable(ctx context.Context, t *table) error {
 	b := newBatch()
-	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.filter(unix.NFTA_TABLE_NAME))
+	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
 	err := d.conn.commit(ctx, b)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil // not there, or no such family in this kernel

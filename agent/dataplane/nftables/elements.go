@@ -40,6 +40,7 @@ func appendIndex(key []byte, n int) []byte {
 	return binary.NativeEndian.AppendUint32(key, uint32(n))
 }
 
+// appendEndpoint appends the value of an endpoint.
 func appendEndpoint(b []byte, e rules.Endpoint) []byte {
 	b = append(b, e.Addr().AsSlice()...)
 	b = binary.BigEndian.AppendUint16(b, e.Port())
@@ -80,6 +81,7 @@ func (t *table) parseIndexedKey(b []byte, at where) (rules.FrontendKey, int, boo
 	return k, int(binary.NativeEndian.Uint32(b[len(b)-4:])), ok
 }
 
+// parseEndpoint decodes the value of an endpoint.
 func (t *table) parseEndpoint(b []byte) (rules.Endpoint, bool) {
 	n := t.addrLen()
 	if len(b) != n+4 || b[n+2]|b[n+3] != 0 {
@@ -113,6 +115,7 @@ func (s *set) appendAddr(b []byte, a netip.Addr) []byte {
 	return b
 }
 
+// parseAddr is the reverse of appendAddr, false for what that does not make.
 func (s *set) parseAddr(b []byte) (netip.Addr, bool) {
 	n := s.table.addrLen()
 	if len(b) < n {

@@ -59,6 +59,7 @@ type lookup struct {
 	dest *uint32 // register for the data of a map
 }
 
+// in goes on with the rule if the key is in the set.
 func (t *table) in(s *set) lookup { return lookup{set: s} }
 
 // verdict lets a map of verdicts decide.
@@ -78,6 +79,9 @@ type reject struct {
 	kind uint32
 	code *byte
 }
+
+// The rest are the expressions that more than one rule has. All work on the
+// first register.
 
 func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
 
@@ -102,6 +106,7 @@ func equals(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register:
 
 func differs(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: data} }
 
+// cidrMask returns the bits of an address that a range fixes.
 func cidrMask(p netip.Prefix) []byte {
 	m := make([]byte, p.Addr().BitLen()/8)
 	for i := range p.Bits() {

@@ -27,6 +27,7 @@ type target struct {
 	chain serviceChain // of a forward
 }
 
+// targetKind is the kind of a verdict.
 type targetKind uint8
 
 const (
@@ -37,6 +38,7 @@ const (
 	foreign // not one of ours
 )
 
+// verdict returns what the element holds.
 func (t target) verdict() verdict {
 	switch t.kind {
 	case forward:
@@ -61,6 +63,7 @@ func parseTarget(v verdict, known map[string]serviceChain, at where, view view) 
 	return target{kind: foreign}
 }
 
+// whereOf says which maps a frontend is in.
 func whereOf(k rules.FrontendKey) where {
 	if k.IsNodePort() {
 		return onNodePort
@@ -81,6 +84,7 @@ func wantedTargets(f *rules.Frontend) [views]target {
 	return out
 }
 
+// targetOf returns the element of one view. An unknown verdict refuses.
 func targetOf(f *rules.Frontend, v view, b rules.Backend) target {
 	switch b.Verdict {
 	case rules.Forward:
@@ -121,6 +125,7 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 	return out, nil
 }
 
+// backend returns what a view of the frontend leads to.
 func backend(f *rules.Frontend, v view) rules.Backend {
 	if v == external {
 		return f.External

@@ -87,6 +87,7 @@ func (t *table) familyName() string {
 
 func (t *table) v6() bool { return t.family == unix.NFPROTO_IPV6 }
 
+// addrLen is the length of an address in bytes.
 func (t *table) addrLen() int {
 	if t.v6() {
 		return 16
@@ -138,6 +139,7 @@ type setSpec struct {
 	verdicts bool    // a map of verdicts
 }
 
+// addSet adds a set to the layout.
 func (t *table) addSet(spec setSpec) *set {
 	var w buffer
 	w.text(unix.NFTA_SET_TABLE, t.name)
@@ -181,6 +183,7 @@ type field struct {
 	udata []byte // how nft writes down the expression that yields it
 }
 
+// daddr is a destination address.
 func (t *table) daddr() field {
 	header, position := uint32(12), uint32(12) // ip, daddr
 	if t.v6() {
@@ -224,6 +227,7 @@ func typeofUserdata(key, data []field) []byte {
 		udata(typeofKey, typeof(key)), udata(typeofData, typeof(data)))
 }
 
+// payloadUserdata writes down a field of a protocol's header, by nft's numbers.
 func payloadUserdata(header, position uint32) []byte {
 	const exprPayload = 7
 	return exprUserdata(exprPayload, slices.Concat(udata(0, native(header)), udata(1, native(position))))

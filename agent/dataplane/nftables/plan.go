@@ -45,6 +45,7 @@ func (c *contents) set(key rules.FrontendKey, h held) {
 	}
 }
 
+// count adds n users to the chains that h refers to.
 func (c *contents) count(h held, n int) {
 	for _, v := range h {
 		if v.target.kind == forward {
@@ -122,7 +123,7 @@ func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
 // moment without rules.
 func (t *table) replace(b *batch, exists bool) {
 	if exists {
-		b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.filter(unix.NFTA_TABLE_NAME))
+		b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
 		b.ops++
 	}
 	b.objects.put("adding "+t.String(), unix.NFT_MSG_NEWTABLE, t.family, unix.NLM_F_CREATE, t.attrs)
@@ -146,12 +147,14 @@ func (t *table) planChain(b *batch, s *snapshot, c *chain) {
 	}
 }
 
+// addChain adds a chain with its rules.
 func (b *batch) addChain(c *chain) {
 	b.objects.put("adding "+c.String(), unix.NFT_MSG_NEWCHAIN, c.table.family, unix.NLM_F_CREATE, c.attrs)
 	b.ops++
 	b.addRules(c)
 }
 
+// addRules appends the rules of a chain.
 func (b *batch) addRules(c *chain) {
 	for _, r := range c.rules {
 		var w buffer
@@ -167,6 +170,8 @@ func (b *batch) addRules(c *chain) {
 	}
 }
 
+// rewriteRules replaces all rules of a chain. Within a batch no packet sees the
+// chain without them.
 func (b *batch) rewriteRules(c *chain) {
 	var w buffer
 	w.text(unix.NFTA_RULE_TABLE, c.table.name)
@@ -176,6 +181,7 @@ func (b *batch) rewriteRules(c *chain) {
 	b.addRules(c)
 }
 
+// deleteChain deletes a chain and its rules, after everything else in the batch.
 func (b *batch) deleteChain(c *chain) {
 	b.last.put("deleting "+c.String(), unix.NFT_MSG_DELCHAIN, c.table.family, 0, c.attrs)
 	b.ops++
@@ -230,6 +236,7 @@ func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, aft
 	return nil
 }
 
+// sameRules compares rules that are both ours.
 func sameRules(a, b []rule) bool {
 	return slices.EqualFunc(a, b, func(x, y rule) bool {
 		return string(x.exprs) == string(y.exprs) && x.comment == y.comment

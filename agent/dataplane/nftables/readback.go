@@ -28,8 +28,10 @@ type snapshot struct {
 	junk      []junk // elements that we would never make
 }
 
+// heldRule is a rule as the kernel sends it.
 type heldRule struct{ exprs, userdata []byte }
 
+// junk is an element to delete.
 type junk struct {
 	set      *set
 	key      []byte
@@ -75,6 +77,7 @@ func (t *table) read(ctx context.Context, c *conn) (*snapshot, error) {
 	return s, nil
 }
 
+// readTable finds out whether our table exists and is of this layout.
 func (t *table) readTable(ctx context.Context, c *conn, s *snapshot) error {
 	return c.dump(ctx, unix.NFT_MSG_GETTABLE, t.family, nil,
 		func() { s.exists, s.broken = false, "" },
@@ -90,16 +93,20 @@ func (t *table) readTable(ctx context.Context, c *conn, s *snapshot) error {
 		})
 }
 
-// filter limits a dump to our table, where the kernel can do that.
-func (t *table) filter(attr int) []byte {
+// named returns the attribute that names our table. It has the same number in
+// messages about tables, sets, chains and rules. In a request for a dump it is a
+// filter, which older kernels ignore for some kinds of objects.
+func (t *table) named() []byte {
 	var w buffer
-	w.text(attr, t.name)
+	w.text(unix.NFTA_TABLE_NAME, t.name)
 	return w.b
 }
 
+// readSets checks that the sets are exactly ours. A set cannot be changed once it
+// exists, so anything else means a new table.
 func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 	want := map[string]*set{}
-	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.filter(unix.NFTA_SET_TABLE),
+	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.named(),
 		func() {
 			s.broken = ""
 			for _, set := range t.sets {
@@ -125,12 +132,14 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 	return err
 }
 
+// readChains collects the names of the chains. A missing one can be added, but a
+// foreign one may see packets at any hook, so it means a new table.
 func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
 	want := map[string]*chain{}
 	for _, chain := range append(t.settingsChains(&rules.NodeSettings{}), t.chains...) {
 		want[chain.name] = chain
 	}
-	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.filter(unix.NFTA_CHAIN_TABLE),
+	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.named(),
 		func() { s.broken, s.chains = "", map[string][]heldRule{} },
 		func(got []byte) error {
 			if textOf(find(got, unix.NFTA_CHAIN_TABLE)) != t.name {
@@ -150,8 +159,9 @@ func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
 		})
 }
 
+// readRules collects the rules of each chain in their order.
 func (t *table) readRules(ctx context.Context, c *conn, s *snapshot) error {
-	return c.dump(ctx, unix.NFT_MSG_GETRULE, t.family, t.filter(unix.NFTA_RULE_TABLE),
+	return c.dump(ctx, unix.NFT_MSG_GETRULE, t.family, t.named(),
 		func() {
 			for name := range s.chains {
 				s.chains[name] = nil
@@ -170,6 +180,7 @@ func (t *table) readRules(ctx context.Context, c *conn, s *snapshot) error {
 		})
 }
 
+// readElements reads the content of all sets.
 func (t *table) readElements(ctx context.Context, c *conn, s *snapshot) error {
 	r := elementReader{table: t, conn: c, snapshot: s}
 	r.known = map[string]serviceChain{}

@@ -50,6 +50,8 @@ func (r *elementReader) each(ctx context.Context, s *set, restart func(), take f
 	return nil
 }
 
+// parseElement takes an element apart; the parts are valid until the next
+// message is received.
 func parseElement(b []byte) (key, data []byte, catchAll bool) {
 	for typ, v := range attrs(b) {
 		switch int(typ & attrTypeMask) {
@@ -64,6 +66,7 @@ func parseElement(b []byte) (key, data []byte, catchAll bool) {
 	return key, data, catchAll
 }
 
+// readVerdicts reads which chain takes a frontend's packets.
 func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) error {
 	return r.each(ctx, r.table.verdicts[at][v],
 		func() {
@@ -92,6 +95,8 @@ type numbered struct {
 	endpoint rules.Endpoint
 }
 
+// readEndpoints reads the endpoints of all frontends. They come in no order, so
+// they are collected first.
 func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) error {
 	found := map[rules.FrontendKey][]numbered{}
 	s := r.table.endpoints[at][v]
@@ -138,6 +143,7 @@ func (r *elementReader) place(s *set, key rules.FrontendKey, list []numbered) []
 	return out
 }
 
+// readAddrs reads a set of addresses.
 func (r *elementReader) readAddrs(ctx context.Context, s *set) error {
 	return r.each(ctx, s,
 		func() { r.addrs[s] = map[netip.Addr]struct{}{} },

@@ -82,6 +82,7 @@ func (w *buffer) endNest(start int) {
 	binary.NativeEndian.PutUint16(w.b[start:], uint16(len(w.b)-start))
 }
 
+// header appends the header of an attribute, whose length does not count padding.
 func (w *buffer) header(typ, length int) {
 	w.b = binary.NativeEndian.AppendUint16(w.b, uint16(attrHeaderLen+length))
 	w.b = binary.NativeEndian.AppendUint16(w.b, uint16(typ))
@@ -173,6 +174,7 @@ func covers(dumped, sent []byte) bool {
 	return true
 }
 
+// nth returns the n-th attribute of a type.
 func nth(b []byte, typ uint16, n int) ([]byte, bool) {
 	for t, data := range attrs(b) {
 		if t&attrTypeMask == typ {

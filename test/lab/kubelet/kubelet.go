@@ -102,6 +102,10 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return fmt.Errorf("kubelet of %s: %w", config.Node.Name, err)
 	}
+	return run(ctx, config, client)
+}
+
+func run(ctx context.Context, config Config, client kubernetes.Interface) error {
 	listener, err := network.Listen(config.Node.NetNSPath, fmt.Sprintf(":%d", Port))
 	if err != nil {
 		return fmt.Errorf("kubelet of %s: %w", config.Node.Name, err)

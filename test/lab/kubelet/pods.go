@@ -7,16 +7,29 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
 
 // watchPods follows the Pods bound to the node and tells their workers, until
 // ctx ends.
 func (k *kubelet) watchPods(ctx context.Context) {
-	source := cache.NewListWatchFromClient(k.client.CoreV1().RESTClient(), "pods", corev1.NamespaceAll,
-		fields.OneTermEqualSelector("spec.nodeName", k.Node.Name))
+	pods := k.client.CoreV1().Pods(corev1.NamespaceAll)
+	mine := fields.OneTermEqualSelector("spec.nodeName", k.Node.Name).String()
+	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = mine
+			return pods.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = mine
+			return pods.Watch(ctx, options)
+		},
+	}, k.client)
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: source, ObjectType: &corev1.Pod{},
 		Handler: cache.ResourceEventHandlerFuncs{

@@ -68,7 +68,7 @@ test-api: deps ## Run the tests against a real apiserver, and the lab's own.
 
 .PHONY: test-e2e
 test-e2e: lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v ./e2e/...
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
 
 .PHONY: bench
 bench: ## Run the benchmarks.

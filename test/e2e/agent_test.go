@@ -126,7 +126,8 @@ func (c *churn) start() (stop func()) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			c.slice.Endpoints = nil
+			// Whatever became of the last, perhaps interrupted, update: this replaces it.
+			c.slice.Endpoints, c.slice.ResourceVersion = nil, ""
 			for range 1 + rand.IntN(20) {
 				address := fmt.Sprintf("10.244.9.%d", 1+rand.IntN(250))
 				c.slice.Endpoints = append(c.slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})

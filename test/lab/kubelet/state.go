@@ -19,8 +19,9 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 	// calmTime is how long a container must have run to start anew with the
-	// first back-off.
-	calmTime = time.Minute
+	// first back-off. A real kubelet wants ten minutes, and so much patience of
+	// everyone who kills containers on purpose.
+	calmTime = 10 * time.Second
 )
 
 // backoff is a growing pause between attempts.
@@ -127,6 +128,10 @@ func (c *containerState) failedForGood(policy corev1.RestartPolicy) bool {
 	return c.init && !c.Sidecar() && c.process == nil && ended && code != 0 && policy == corev1.RestartPolicyNever
 }
 
+// wasProbedReady tells whether the container got so far that its probe said so:
+// that is no loop of crashes.
+func (c *containerState) wasProbedReady() bool { return c.ready && c.spec.ReadinessProbe != nil }
+
 // noticeExit takes note of a process that has ended, and decides about the
 // pause before the next start.
 func (w *worker) noticeExit(c *containerState) {
@@ -150,7 +155,7 @@ func (w *worker) noticeExit(c *containerState) {
 	if exit.Code == 0 {
 		ended.Reason = "Completed"
 	}
-	if exit.At.Sub(c.process.StartedAt) > calmTime {
+	if exit.At.Sub(c.process.StartedAt) > calmTime || c.wasProbedReady() {
 		c.wait = backoff{}
 	}
 	policy := w.pod.Spec.RestartPolicy

@@ -36,7 +36,7 @@ func prepare(ctx context.Context, config *lab.Config) error {
 	if config.BinDir, err = filepath.Abs(config.BinDir); err != nil {
 		return err
 	}
-	if _, err := command(ctx, root, "hack/lab-deps.sh"); err != nil {
+	if _, err := command(ctx, root, "hack/deps.sh"); err != nil {
 		return fmt.Errorf("install what the lab needs: %w", err)
 	}
 	assets, err := command(ctx, root, "hack/controlplane.sh", "--print")

@@ -2,24 +2,30 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that the lab's nodes, Pods and tests use. Quick
+# Installs the Debian packages that tests and the lab's nodes and Pods use. Quick
 # when they are there. Says what is missing when it cannot install.
 set -euo pipefail
 
-# command=package
+# command=package, or file=package. The race detector needs a C compiler.
 readonly needs=(
+  gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
   ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
   curl=curl nslookup=bind9-dnsutils nginx=nginx
 )
 
-say() { echo "lab-deps: $*" >&2; }
+say() { echo "deps: $*" >&2; }
 
-# missing prints the packages whose command is not found. Daemons live in sbin,
-# which is not in everybody's PATH.
+# missing prints the packages whose command or file is not found. Daemons live in
+# sbin, which is not in everybody's PATH.
 missing() {
-  local need
+  local need name
   for need in "${needs[@]}"; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "${need%%=*}" >/dev/null || echo "${need#*=}"
+    name=${need%%=*}
+    if [[ $name == /* ]]; then
+      [[ -e $name ]] || echo "${need#*=}"
+    else
+      PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null || echo "${need#*=}"
+    fi
   done
 }
 

@@ -349,3 +349,29 @@ func poll(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// A sidecar starts before the Pod's containers, and ends after the last.
+func TestSidecar(t *testing.T) {
+	c := newCluster(t)
+	c.create("job", shell("test -e /shared/side && echo after"), func(spec *corev1.PodSpec) {
+		always := corev1.ContainerRestartPolicyAlways
+		side := shell("trap 'exit 0' TERM; touch /shared/side; while :; do sleep 0.05; done")
+		side.Name, side.RestartPolicy = "side", &always
+		side.StartupProbe = &corev1.Probe{
+			PeriodSeconds: 5, FailureThreshold: 3, TimeoutSeconds: 20,
+			ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"cat", "/shared/side"}}},
+		}
+		spec.RestartPolicy = corev1.RestartPolicyNever
+		spec.InitContainers = []corev1.Container{side}
+		spec.Volumes = []corev1.Volume{{Name: "shared", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+			list[0].VolumeMounts = []corev1.VolumeMount{{Name: "shared", MountPath: "/shared"}}
+		}
+	})
+	pod := c.await("job", "succeeded, and its sidecar ended", func(pod *corev1.Pod) bool {
+		return inPhase(corev1.PodSucceeded)(pod) && pod.Status.InitContainerStatuses[0].State.Terminated != nil
+	})
+	if code := pod.Status.InitContainerStatuses[0].State.Terminated.ExitCode; code != 0 {
+		t.Errorf("sidecar ended with %d", code)
+	}
+}

@@ -205,7 +205,7 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 		for _, stream := range []io.Writer{streams.Err, streams.Out} {
 			if stream != nil {
 				if _, err := fmt.Fprintln(stream, failed); err != nil {
-					return fmt.Errorf("say %q: %w", failed, err)
+					return fmt.Errorf("say why the command failed: %w", err)
 				}
 				break
 			}

@@ -78,8 +78,7 @@ func (c *containerState) report() podstatus.Container {
 
 // Sidecar tells whether c is an init container that stays running.
 func (c *containerState) Sidecar() bool {
-	report := c.report()
-	return report.Sidecar()
+	return (&podstatus.Container{Spec: c.spec, Init: c.init}).Sidecar()
 }
 
 func (c *containerState) setWaiting(reason, message string) {
@@ -155,12 +154,12 @@ func (w *worker) noticeExit(c *containerState) {
 	if exit.Code == 0 {
 		ended.Reason = "Completed"
 	}
-	if exit.At.Sub(c.process.StartedAt) > calmTime || c.wasProbedReady() {
-		c.wait = backoff{}
-	}
 	policy := w.pod.Spec.RestartPolicy
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if exit.At.Sub(c.process.StartedAt) > calmTime || c.wasProbedReady() {
+		c.wait = backoff{}
+	}
 	c.process, c.stopping, c.unhealthy = nil, nil, ""
 	c.ready, c.started = false, false
 	c.state = corev1.ContainerState{Terminated: ended}

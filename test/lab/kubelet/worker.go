@@ -174,6 +174,8 @@ func earlier(a, b time.Time) time.Time {
 // due returns the containers to start now: the first init container that is
 // not done; all others once every one is.
 func (w *worker) due() []*containerState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var due []*containerState
 	now := time.Now()
 	for _, c := range w.containers {

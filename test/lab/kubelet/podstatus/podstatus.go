@@ -111,7 +111,7 @@ func phase(pod *corev1.Pod, facts Facts) corev1.PodPhase {
 		c := &facts.Containers[i]
 		switch {
 		case c.Init && c.succeeded(), c.Sidecar() && facts.Ended:
-		case c.Init && !facts.Ended && !(c.State.Terminated != nil && pod.Spec.RestartPolicy == corev1.RestartPolicyNever):
+		case c.Init && !facts.Ended && (c.State.Terminated == nil || pod.Spec.RestartPolicy != corev1.RestartPolicyNever):
 			return corev1.PodPending
 		case c.Init:
 			return corev1.PodFailed
@@ -163,16 +163,17 @@ func setConditions(pod *corev1.Pod, status *corev1.PodStatus, facts Facts, now m
 		if c.Init && !c.succeeded() {
 			incomplete = append(incomplete, c.Spec.Name)
 		}
-		if (!c.Init || c.Sidecar()) && !(c.Ready && c.State.Running != nil) {
+		if (!c.Init || c.Sidecar()) && (!c.Ready || c.State.Running == nil) {
 			unready = append(unready, c.Spec.Name)
 		}
 	}
 	blocked, message := blame("ContainersNotInitialized", "containers with incomplete status", incomplete)
 	set(corev1.PodInitialized, blocked, message)
 	blocked, message = blame("ContainersNotReady", "containers with unready status", unready)
-	if status.Phase == corev1.PodSucceeded {
+	switch status.Phase {
+	case corev1.PodSucceeded:
 		blocked, message = "PodCompleted", ""
-	} else if status.Phase == corev1.PodFailed {
+	case corev1.PodFailed:
 		blocked, message = "PodFailed", ""
 	}
 	set(corev1.ContainersReady, blocked, message)

@@ -11,6 +11,9 @@
 // to the node, mounts their volumes and tokens, probes them, restarts and
 // terminates them, and serves their logs and commands at port 10250.
 //
+// A container's files are at pods/UID/containers/NAME below the state folder:
+// its logs, and pid, the number of its first process on the host.
+//
 // Left out: resource limits, PersistentVolumes, ephemeral containers, hostPID
 // and hostIPC, attaching, changing the image of a running Pod, the environment
 // variables of Services other than kubernetes. What a Pod asks for in vain is

@@ -82,6 +82,10 @@ func (w *worker) tryStart(ctx context.Context, c *containerState) *startError {
 		return &startError{"RunContainerError", err}
 	}
 	w.started(c, process, log, done)
+	// For people and tests that want to kill it: from inside, nothing can.
+	if err := os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendln(nil, process.PID()), 0o600); err != nil {
+		w.events.Event(w.pod, corev1.EventTypeWarning, "FailedPIDFile", err.Error())
+	}
 	return nil
 }
 

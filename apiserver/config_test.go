@@ -177,7 +177,10 @@ func TestStaysWithTheAddressThatWorks(t *testing.T) {
 	}
 	utilnet.CloseIdleConnectionsFor(c.Transport)
 	b.Close()
-	_, err := c.Get(a.URL)
+	resp, err := c.Get(a.URL)
+	if err == nil {
+		resp.Body.Close()
+	}
 	if err == nil || !strings.Contains(err.Error(), a.Listener.Addr().String()) || !strings.Contains(err.Error(), b.Listener.Addr().String()) {
 		t.Errorf("all down: got %v, want an error that names both addresses", err)
 	}

@@ -75,108 +75,116 @@ func (f *fixture) status() v1alpha1.ProxyConfigStatus {
 	return computeStatus(f.in)
 }
 
-func TestStatus(t *testing.T) {
-	const good = "Programmed=True/Programmed"
-	everywhere := &metav1.LabelSelector{}
-	only := func(name string) *metav1.LabelSelector {
-		return &metav1.LabelSelector{MatchLabels: map[string]string{"name": name}}
-	}
-	cases := map[string]struct {
-		fixture *fixture
-		nodes   v1alpha1.NodeCounts
-		failing []string
+// Parts of the cases.
+const good = "Programmed=True/Programmed"
 
-		// conditions in the form "Type=Status/Reason", and what a message holds.
-		want    []string
-		message string
-	}{
-		"all programmed": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", true).set("b", 7, good),
-			nodes:   v1alpha1.NodeCounts{Selected: 2, Programmed: 2},
-			want:    []string{"Accepted=True/Accepted", "Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=False/Healthy"},
-			message: "Generation 3 is programmed on 2 nodes",
-		},
-		"no node": {
-			fixture: newFixture(only("x")).node("a", true),
-			want:    []string{"Accepted=False/NoNodesSelected", "Available=Unknown/NoNodesSelected", "Progressing=False/NoNodesSelected", "Degraded=False/Healthy"},
-			message: "spec.nodeSelector matches no node",
-		},
-		"selector invalid": {
-			fixture: newFixture(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}).node("a", true),
-			want:    []string{"Accepted=False/Invalid", "Available=Unknown/NoNodesSelected"},
-			message: `"Near" is not a valid label selector operator`,
-		},
-		"overridden on one": {
-			fixture: newFixture(everywhere).config("gold", 5, only("b")).node("a", true).set("a", 7, good).node("b", true),
-			nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
-			want:    []string{"Accepted=True/Overridden", "Available=True/AllNodesProgrammed"},
-			message: "In force on 1 of 2 selected nodes; ProxyConfig gold has a higher priority or is older",
-		},
-		"overridden everywhere": {
-			fixture: newFixture(everywhere).config("gold", 5, everywhere).node("a", true),
-			want:    []string{"Accepted=False/Overridden", "Available=Unknown/NoNodesSelected"},
-		},
-		"no report yet": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 0).node("b", true),
-			nodes:   v1alpha1.NodeCounts{Selected: 2},
-			want:    []string{"Accepted=True/Accepted", "Available=Unknown/NodesPending", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
-			message: "Waiting for generation 3 on a, b",
-		},
-		"older generation in force": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 6, good),
-			nodes:   v1alpha1.NodeCounts{Selected: 1},
-			want:    []string{"Available=True/AllNodesProgrammed", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
-		},
-		"first programming runs": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/Programming"),
-			nodes:   v1alpha1.NodeCounts{Selected: 1},
-			want:    []string{"Progressing=True/NodesPending", "Degraded=False/Healthy"},
-		},
-		"kernel refuses, old rules forward": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/KernelError"),
-			nodes:   v1alpha1.NodeCounts{Selected: 1, Failing: 1},
-			failing: []string{"a KernelError says a"},
-			want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/NodesFailing", "Degraded=True/NodesFailing"},
-			message: "1 node failing; a: says a",
-		},
-		"mode unsupported, nothing forwards": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 0, "Accepted=False/ModeUnsupported", "Programmed=False/ModeUnsupported"),
-			nodes:   v1alpha1.NodeCounts{Selected: 1, Failing: 1},
-			failing: []string{"a ModeUnsupported says a"},
-			want:    []string{"Available=False/NodesFailing", "Degraded=True/NodesFailing"},
-			message: "No rules at all are programmed on a",
-		},
-		"failure of an older generation": {
-			fixture: func() *fixture {
-				f := newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/KernelError")
-				f.in.sets["a"].Status.Conditions[0].ObservedGeneration = 6
-				return f
-			}(),
-			nodes: v1alpha1.NodeCounts{Selected: 1},
-			want:  []string{"Progressing=True/NodesPending", "Degraded=False/Healthy"},
-		},
-		"rules of another policy": {
-			fixture: func() *fixture {
-				f := newFixture(everywhere).node("a", true).set("a", 7, good)
-				f.in.sets["a"].Spec.Policy.Name = "before"
-				return f
-			}(),
-			nodes: v1alpha1.NodeCounts{Selected: 1},
-			want:  []string{"Available=True/AllNodesProgrammed", "Progressing=True/NodesPending"},
-		},
-		"fallback mode": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 7, good, "Degraded=True/FallbackMode"),
-			nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
-			want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=True/FallbackMode"},
-		},
-		"node not ready": {
-			fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", false).set("b", 6, "Programmed=False/KernelError").node("c", false),
-			nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 1},
-			want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=False/Healthy"},
-			message: "Generation 3 is programmed on 1 node; 2 nodes not ready",
-		},
-	}
-	for name, tc := range cases {
+var everywhere = &metav1.LabelSelector{}
+
+func only(name string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"name": name}}
+}
+
+// statusCase is what is known about the nodes, and the status that it makes.
+type statusCase struct {
+	fixture *fixture
+	nodes   v1alpha1.NodeCounts
+	failing []string
+
+	// conditions in the form "Type=Status/Reason", and what a message holds.
+	want    []string
+	message string
+}
+
+var statusCases = map[string]statusCase{
+	"all programmed": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", true).set("b", 7, good),
+		nodes:   v1alpha1.NodeCounts{Selected: 2, Programmed: 2},
+		want:    []string{"Accepted=True/Accepted", "Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=False/Healthy"},
+		message: "Generation 3 is programmed on 2 nodes",
+	},
+	"no node": {
+		fixture: newFixture(only("x")).node("a", true),
+		want:    []string{"Accepted=False/NoNodesSelected", "Available=Unknown/NoNodesSelected", "Progressing=False/NoNodesSelected", "Degraded=False/Healthy"},
+		message: "spec.nodeSelector matches no node",
+	},
+	"selector invalid": {
+		fixture: newFixture(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}).node("a", true),
+		want:    []string{"Accepted=False/Invalid", "Available=Unknown/NoNodesSelected"},
+		message: `"Near" is not a valid label selector operator`,
+	},
+	"overridden on one": {
+		fixture: newFixture(everywhere).config("gold", 5, only("b")).node("a", true).set("a", 7, good).node("b", true),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
+		want:    []string{"Accepted=True/Overridden", "Available=True/AllNodesProgrammed"},
+		message: "In force on 1 of 2 selected nodes; ProxyConfig gold has a higher priority or is older",
+	},
+	"overridden everywhere": {
+		fixture: newFixture(everywhere).config("gold", 5, everywhere).node("a", true),
+		want:    []string{"Accepted=False/Overridden", "Available=Unknown/NoNodesSelected"},
+	},
+	"no report yet": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 0).node("b", true),
+		nodes:   v1alpha1.NodeCounts{Selected: 2},
+		want:    []string{"Accepted=True/Accepted", "Available=Unknown/NodesPending", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
+		message: "Waiting for generation 3 on a, b",
+	},
+	"older generation in force": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 6, good),
+		nodes:   v1alpha1.NodeCounts{Selected: 1},
+		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
+	},
+	"first programming runs": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/Programming"),
+		nodes:   v1alpha1.NodeCounts{Selected: 1},
+		want:    []string{"Progressing=True/NodesPending", "Degraded=False/Healthy"},
+	},
+	"kernel refuses, old rules forward": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/KernelError"),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Failing: 1},
+		failing: []string{"a KernelError says a"},
+		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/NodesFailing", "Degraded=True/NodesFailing"},
+		message: "1 node failing; a: says a",
+	},
+	"mode unsupported, nothing forwards": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 0, "Accepted=False/ModeUnsupported", "Programmed=False/ModeUnsupported"),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Failing: 1},
+		failing: []string{"a ModeUnsupported says a"},
+		want:    []string{"Available=False/NodesFailing", "Degraded=True/NodesFailing"},
+		message: "No rules at all are programmed on a",
+	},
+	"failure of an older generation": {
+		fixture: func() *fixture {
+			f := newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/KernelError")
+			f.in.sets["a"].Status.Conditions[0].ObservedGeneration = 6
+			return f
+		}(),
+		nodes: v1alpha1.NodeCounts{Selected: 1},
+		want:  []string{"Progressing=True/NodesPending", "Degraded=False/Healthy"},
+	},
+	"rules of another policy": {
+		fixture: func() *fixture {
+			f := newFixture(everywhere).node("a", true).set("a", 7, good)
+			f.in.sets["a"].Spec.Policy.Name = "before"
+			return f
+		}(),
+		nodes: v1alpha1.NodeCounts{Selected: 1},
+		want:  []string{"Available=True/AllNodesProgrammed", "Progressing=True/NodesPending"},
+	},
+	"fallback mode": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good, "Degraded=True/FallbackMode"),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
+		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=True/FallbackMode"},
+	},
+	"node not ready": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", false).set("b", 6, "Programmed=False/KernelError").node("c", false),
+		nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 1},
+		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=False/Healthy"},
+		message: "Generation 3 is programmed on 1 node; 2 nodes not ready",
+	},
+}
+
+func TestStatus(t *testing.T) {
+	for name, tc := range statusCases {
 		t.Run(name, func(t *testing.T) {
 			got := tc.fixture.status()
 			if diff := cmp.Diff(&tc.nodes, got.Nodes); diff != "" {

@@ -33,129 +33,133 @@ func object(t *testing.T, kind, text string) *unstructured.Unstructured {
 	return obj
 }
 
+// proxyConfigCase is a valid and an invalid spec for one rule, and what the apiserver says.
+type proxyConfigCase struct {
+	valid, invalid string
+	want           string
+}
+
+var proxyConfigCases = map[string]proxyConfigCase{
+	"fallback to a named mode": {
+		`spec: {mode: IPVS, fallbackModes: [NFTables, IPTables]}`,
+		`spec: {mode: IPVS, fallbackModes: [Auto]}`,
+		"`fallbackModes` must not contain Auto: list the modes to try, e.g. [NFTables, IPTables]",
+	},
+	"fallback to another mode": {
+		`spec: {mode: NFTables, fallbackModes: [IPTables]}`,
+		`spec: {mode: NFTables, fallbackModes: [NFTables]}`,
+		"`fallbackModes` must not repeat `mode`: remove it from the list",
+	},
+	"fallback of a named mode": {
+		`spec: {mode: Auto, fallbackModes: []}`,
+		`spec: {mode: Auto, fallbackModes: [IPTables]}`,
+		"`fallbackModes` has no meaning with `mode: Auto`",
+	},
+	"parameters of IPVS": {
+		`spec: {mode: NFTables, fallbackModes: [IPVS], ipvs: {scheduler: wlc}}`,
+		`spec: {mode: NFTables, ipvs: {scheduler: wlc}}`,
+		"`ipvs` has no effect in this mode: remove it, set `mode: IPVS`, or add IPVS to `fallbackModes`",
+	},
+	"mode": {
+		`spec: {mode: Userspace}`,
+		`spec: {mode: ipvs}`,
+		`supported values: "Auto", "IPVS", "NFTables", "IPTables", "Userspace"`,
+	},
+	"scheduler": {
+		`spec: {mode: IPVS, ipvs: {scheduler: mh}}`,
+		`spec: {mode: IPVS, ipvs: {scheduler: best}}`,
+		`supported values: "rr", "wrr"`,
+	},
+	"flags of the scheduler": {
+		`spec: {mode: IPVS, ipvs: {scheduler: sh, schedulerFlags: [sh-port, sh-fallback]}}`,
+		`spec: {mode: IPVS, ipvs: {scheduler: rr, schedulerFlags: [sh-port]}}`,
+		"`schedulerFlags` must belong to `scheduler`",
+	},
+	"ranges left to others": {
+		`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0/24, "2001:db8::/64"]}}`,
+		`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0]}}`,
+		"each of `excludeCIDRs` must be a CIDR such as 192.0.2.0/24 or 2001:db8::/64",
+	},
+	"IPVS timeouts": {
+		`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: 900, udpTimeoutSeconds: 0}}`,
+		`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: -1}}`,
+		"should be greater than or equal to 0",
+	},
+	"affinity policy": {
+		`spec: {sessionAffinity: {policy: ClientIP, timeoutSeconds: 60}}`,
+		`spec: {sessionAffinity: {policy: Cookie}}`,
+		`supported values: "FromService", "ClientIP"`,
+	},
+	"affinity timeout": {
+		`spec: {sessionAffinity: {timeoutSeconds: 86400}}`,
+		`spec: {sessionAffinity: {timeoutSeconds: 86401}}`,
+		"should be less than or equal to 86400",
+	},
+	"addresses of node ports": {
+		`spec: {nodePort: {addresses: [Primary, Localhost, 192.0.2.0/24]}}`,
+		`spec: {nodePort: {addresses: [primary]}}`,
+		"each of `addresses` must be Primary, All, Localhost, or a CIDR such as 192.0.2.0/24",
+	},
+	"some address of node ports": {
+		`spec: {nodePort: {addresses: [All]}}`,
+		`spec: {nodePort: {addresses: []}}`,
+		"should have at least 1 items",
+	},
+	"ranges of the cluster": {
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
+		`spec: {localTraffic: {detect: ClusterCIDR}}`,
+		"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
+	},
+	"ranges of the cluster only where used": {
+		`spec: {localTraffic: {detect: NodeCIDR}}`,
+		`spec: {localTraffic: {detect: NodeCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
+		"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
+	},
+	"ranges of the cluster are ranges": {
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: ["fd00::/48"]}}`,
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [pods]}}`,
+		"each of `clusterCIDRs` must be a CIDR such as 10.244.0.0/16",
+	},
+	"interface of local traffic": {
+		`spec: {localTraffic: {detect: BridgeInterface, interface: cni0}}`,
+		`spec: {localTraffic: {detect: InterfaceNamePrefix}}`,
+		"`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",
+	},
+	"length of an interface's name": {
+		`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: fifteen-letters}}`,
+		`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: sixteen--letters}}`,
+		"may not be more than 15",
+	},
+	"interface without blanks": {
+		`spec: {localTraffic: {detect: BridgeInterface, interface: br.100}}`,
+		`spec: {localTraffic: {detect: BridgeInterface, interface: "br 100"}}`,
+		"should match '^[^/\\s]*$'",
+	},
+	"priority": {
+		`spec: {priority: -1000000}`,
+		`spec: {priority: 1000001}`,
+		"should be less than or equal to 1000000",
+	},
+	"connection tracking": {
+		`spec: {conntrack: {maxPerCore: 32768, tcpBeLiberal: true}}`,
+		`spec: {conntrack: {min: -1}}`,
+		"should be greater than or equal to 0",
+	},
+	"unknown fields": {
+		`spec: {nodeSelector: {matchLabels: {zone: a}}}`,
+		`spec: {scheduler: rr}`,
+		`unknown field "spec.scheduler"`,
+	},
+	"spec is required": {
+		`spec: {}`,
+		`{}`,
+		"spec: Required value",
+	},
+}
+
 // TestProxyConfigValidation has a valid and an invalid object for every rule.
 func TestProxyConfigValidation(t *testing.T) {
-	cases := map[string]struct {
-		valid, invalid string
-		want           string
-	}{
-		"fallback to a named mode": {
-			`spec: {mode: IPVS, fallbackModes: [NFTables, IPTables]}`,
-			`spec: {mode: IPVS, fallbackModes: [Auto]}`,
-			"`fallbackModes` must not contain Auto: list the modes to try, e.g. [NFTables, IPTables]",
-		},
-		"fallback to another mode": {
-			`spec: {mode: NFTables, fallbackModes: [IPTables]}`,
-			`spec: {mode: NFTables, fallbackModes: [NFTables]}`,
-			"`fallbackModes` must not repeat `mode`: remove it from the list",
-		},
-		"fallback of a named mode": {
-			`spec: {mode: Auto, fallbackModes: []}`,
-			`spec: {mode: Auto, fallbackModes: [IPTables]}`,
-			"`fallbackModes` has no meaning with `mode: Auto`",
-		},
-		"parameters of IPVS": {
-			`spec: {mode: NFTables, fallbackModes: [IPVS], ipvs: {scheduler: wlc}}`,
-			`spec: {mode: NFTables, ipvs: {scheduler: wlc}}`,
-			"`ipvs` has no effect in this mode: remove it, set `mode: IPVS`, or add IPVS to `fallbackModes`",
-		},
-		"mode": {
-			`spec: {mode: Userspace}`,
-			`spec: {mode: ipvs}`,
-			`supported values: "Auto", "IPVS", "NFTables", "IPTables", "Userspace"`,
-		},
-		"scheduler": {
-			`spec: {mode: IPVS, ipvs: {scheduler: mh}}`,
-			`spec: {mode: IPVS, ipvs: {scheduler: best}}`,
-			`supported values: "rr", "wrr"`,
-		},
-		"flags of the scheduler": {
-			`spec: {mode: IPVS, ipvs: {scheduler: sh, schedulerFlags: [sh-port, sh-fallback]}}`,
-			`spec: {mode: IPVS, ipvs: {scheduler: rr, schedulerFlags: [sh-port]}}`,
-			"`schedulerFlags` must belong to `scheduler`",
-		},
-		"ranges left to others": {
-			`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0/24, "2001:db8::/64"]}}`,
-			`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0]}}`,
-			"each of `excludeCIDRs` must be a CIDR such as 192.0.2.0/24 or 2001:db8::/64",
-		},
-		"IPVS timeouts": {
-			`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: 900, udpTimeoutSeconds: 0}}`,
-			`spec: {mode: IPVS, ipvs: {tcpTimeoutSeconds: -1}}`,
-			"should be greater than or equal to 0",
-		},
-		"affinity policy": {
-			`spec: {sessionAffinity: {policy: ClientIP, timeoutSeconds: 60}}`,
-			`spec: {sessionAffinity: {policy: Cookie}}`,
-			`supported values: "FromService", "ClientIP"`,
-		},
-		"affinity timeout": {
-			`spec: {sessionAffinity: {timeoutSeconds: 86400}}`,
-			`spec: {sessionAffinity: {timeoutSeconds: 86401}}`,
-			"should be less than or equal to 86400",
-		},
-		"addresses of node ports": {
-			`spec: {nodePort: {addresses: [Primary, Localhost, 192.0.2.0/24]}}`,
-			`spec: {nodePort: {addresses: [primary]}}`,
-			"each of `addresses` must be Primary, All, Localhost, or a CIDR such as 192.0.2.0/24",
-		},
-		"some address of node ports": {
-			`spec: {nodePort: {addresses: [All]}}`,
-			`spec: {nodePort: {addresses: []}}`,
-			"should have at least 1 items",
-		},
-		"ranges of the cluster": {
-			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
-			`spec: {localTraffic: {detect: ClusterCIDR}}`,
-			"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
-		},
-		"ranges of the cluster only where used": {
-			`spec: {localTraffic: {detect: NodeCIDR}}`,
-			`spec: {localTraffic: {detect: NodeCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
-			"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
-		},
-		"ranges of the cluster are ranges": {
-			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: ["fd00::/48"]}}`,
-			`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [pods]}}`,
-			"each of `clusterCIDRs` must be a CIDR such as 10.244.0.0/16",
-		},
-		"interface of local traffic": {
-			`spec: {localTraffic: {detect: BridgeInterface, interface: cni0}}`,
-			`spec: {localTraffic: {detect: InterfaceNamePrefix}}`,
-			"`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",
-		},
-		"length of an interface's name": {
-			`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: fifteen-letters}}`,
-			`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: sixteen--letters}}`,
-			"may not be more than 15",
-		},
-		"interface without blanks": {
-			`spec: {localTraffic: {detect: BridgeInterface, interface: br.100}}`,
-			`spec: {localTraffic: {detect: BridgeInterface, interface: "br 100"}}`,
-			"should match '^[^/\\s]*$'",
-		},
-		"priority": {
-			`spec: {priority: -1000000}`,
-			`spec: {priority: 1000001}`,
-			"should be less than or equal to 1000000",
-		},
-		"connection tracking": {
-			`spec: {conntrack: {maxPerCore: 32768, tcpBeLiberal: true}}`,
-			`spec: {conntrack: {min: -1}}`,
-			"should be greater than or equal to 0",
-		},
-		"unknown fields": {
-			`spec: {nodeSelector: {matchLabels: {zone: a}}}`,
-			`spec: {scheduler: rr}`,
-			`unknown field "spec.scheduler"`,
-		},
-		"spec is required": {
-			`spec: {}`,
-			`{}`,
-			"spec: Required value",
-		},
-	}
-	for name, tc := range cases {
+	for name, tc := range proxyConfigCases {
 		t.Run(name, func(t *testing.T) {
 			create(t, object(t, "ProxyConfig", tc.valid))
 			obj := object(t, "ProxyConfig", tc.invalid)

@@ -12,83 +12,87 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
+// rulesCase is a valid and an invalid object for one rule, and what the apiserver says.
+type rulesCase struct {
+	kind, valid, invalid string
+	want                 string
+}
+
+var rulesCases = map[string]rulesCase{
+	"part": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 1, parts: 2, digest: "0"}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 2, parts: 2, digest: "0"}`,
+		"`part` must be less than `parts`",
+	},
+	"family": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv6, part: 0, parts: 1, digest: "0"}`,
+		`spec: {serviceName: web, addressFamily: ipv6, part: 0, parts: 1, digest: "0"}`,
+		`supported values: "IPv4", "IPv6"`,
+	},
+	"port of the Service": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65535}]}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65536}]}`,
+		"should be less than or equal to 65535",
+	},
+	"protocol": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: UDP, port: 53}]}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: ICMP, port: 53}]}`,
+		`supported values: "TCP", "UDP", "SCTP"`,
+	},
+	"state of an endpoint": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: TerminatingLocal}]}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: Dead}]}`,
+		`supported values: "Ready", "Terminating", "TerminatingLocal"`,
+	},
+	"traffic policy": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Local}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Zone}`,
+		`supported values: "Cluster", "Local"`,
+	},
+	"digest": {
+		"ServiceRuleSlice",
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0123456789abcdef"}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1}`,
+		"spec.digest: Required value",
+	},
+	"policy": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`,
+		`spec: {policy: {generation: 1}, mode: NFTables, node: {zone: a}}`,
+		"spec.policy.name: Required value",
+	},
+	"mode of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: Auto, node: {zone: a}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: eBPF, node: {zone: a}}`,
+		`supported values: "Auto"`,
+	},
+	"local traffic of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: NodeCIDR}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR}}`,
+		"`clusterCIDRs` must be set with `detect: ClusterCIDR`",
+	},
+	// A node without addresses, ranges and zone still has facts: none.
+	"facts of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables}`,
+		"spec.node: Required value",
+	},
+}
+
 // TestRulesValidation has a valid and an invalid object for every rule of the
 // kinds that the controller writes.
 func TestRulesValidation(t *testing.T) {
-	cases := map[string]struct {
-		kind, valid, invalid string
-		want                 string
-	}{
-		"part": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 1, parts: 2, digest: "0"}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 2, parts: 2, digest: "0"}`,
-			"`part` must be less than `parts`",
-		},
-		"family": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv6, part: 0, parts: 1, digest: "0"}`,
-			`spec: {serviceName: web, addressFamily: ipv6, part: 0, parts: 1, digest: "0"}`,
-			`supported values: "IPv4", "IPv6"`,
-		},
-		"port of the Service": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65535}]}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65536}]}`,
-			"should be less than or equal to 65535",
-		},
-		"protocol": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: UDP, port: 53}]}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: ICMP, port: 53}]}`,
-			`supported values: "TCP", "UDP", "SCTP"`,
-		},
-		"state of an endpoint": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: TerminatingLocal}]}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: Dead}]}`,
-			`supported values: "Ready", "Terminating", "TerminatingLocal"`,
-		},
-		"traffic policy": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Local}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Zone}`,
-			`supported values: "Cluster", "Local"`,
-		},
-		"digest": {
-			"ServiceRuleSlice",
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0123456789abcdef"}`,
-			`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1}`,
-			"spec.digest: Required value",
-		},
-		"policy": {
-			"NodeRuleSet",
-			`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`,
-			`spec: {policy: {generation: 1}, mode: NFTables, node: {zone: a}}`,
-			"spec.policy.name: Required value",
-		},
-		"mode of a node": {
-			"NodeRuleSet",
-			`spec: {policy: {name: default, generation: 1}, mode: Auto, node: {zone: a}}`,
-			`spec: {policy: {name: default, generation: 1}, mode: eBPF, node: {zone: a}}`,
-			`supported values: "Auto"`,
-		},
-		"local traffic of a node": {
-			"NodeRuleSet",
-			`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: NodeCIDR}}`,
-			`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR}}`,
-			"`clusterCIDRs` must be set with `detect: ClusterCIDR`",
-		},
-		// A node without addresses, ranges and zone still has facts: none.
-		"facts of a node": {
-			"NodeRuleSet",
-			`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {}}`,
-			`spec: {policy: {name: default, generation: 1}, mode: NFTables}`,
-			"spec.node: Required value",
-		},
-	}
 	ns := namespace(t)
-	for name, tc := range cases {
+	for name, tc := range rulesCases {
 		t.Run(name, func(t *testing.T) {
 			valid, invalid := object(t, tc.kind, tc.valid), object(t, tc.kind, tc.invalid)
 			if tc.kind == "ServiceRuleSlice" {

@@ -6,9 +6,9 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -119,24 +119,24 @@ func newChurn(t *testing.T, namespace string) *churn {
 	return &churn{t: t, slice: slice}
 }
 
-// start changes the slice until the returned function is called.
+// start changes the slice until the returned function is called. A change is
+// never interrupted: it could take effect later.
 func (c *churn) start() (stop func()) {
-	ctx, cancel := context.WithCancel(c.t.Context())
+	var stopping atomic.Bool
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil {
-			// Whatever became of the last, perhaps interrupted, update: this replaces it.
-			c.slice.Endpoints, c.slice.ResourceVersion = nil, ""
+		for !stopping.Load() {
+			c.slice.Endpoints = nil
 			for range 1 + rand.IntN(20) {
 				address := fmt.Sprintf("10.244.9.%d", 1+rand.IntN(250))
 				c.slice.Endpoints = append(c.slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
 			}
-			if err := api.Update(ctx, c.slice); err != nil && ctx.Err() == nil {
+			if err := api.Update(c.t.Context(), c.slice); err != nil {
 				c.t.Errorf("change the endpoints: %v", err)
 				return
 			}
 		}
 	}()
-	return func() { cancel(); <-done }
+	return func() { stopping.Store(true); <-done }
 }

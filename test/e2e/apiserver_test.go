@@ -14,7 +14,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -103,7 +102,7 @@ func scale(t *testing.T, namespace string, replicas int32) {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
 	deployment.Namespace, deployment.Name = namespace, "echo"
-	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, *ptr.To(replicas)))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
 	if err := api.Patch(t.Context(), deployment, patch); err != nil {
 		t.Fatal(err)
 	}

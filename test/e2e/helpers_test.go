@@ -24,6 +24,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -208,37 +209,47 @@ func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
 	return status, json.Unmarshal(body, &status)
 }
 
-// desired resolves what a node shall program from what the API holds, without
-// the agent.
+// desired computes what a node shall program from the Services in the API, with
+// neither the controller nor the agent.
 func desired(ctx context.Context, node string) (rules.Desired, string, error) {
 	var set v1alpha1.NodeRuleSet
 	if err := api.Get(ctx, client.ObjectKey{Name: node}, &set); err != nil {
 		return rules.Desired{}, "", err
 	}
-	var list v1alpha1.ServiceRuleSliceList
-	if err := api.List(ctx, &list); err != nil {
+	var services corev1.ServiceList
+	if err := api.List(ctx, &services); err != nil {
 		return rules.Desired{}, "", err
 	}
-	parts := map[rules.ServiceID][]*v1alpha1.ServiceRuleSliceSpec{}
-	var digests []string
-	for i := range list.Items {
-		s := &list.Items[i]
-		id := rules.ServiceID{Namespace: s.Namespace, Name: s.Spec.ServiceName, Family: s.Spec.AddressFamily}
-		parts[id] = append(parts[id], &s.Spec)
-		digests = append(digests, s.Spec.Digest)
+	var endpoints discoveryv1.EndpointSliceList
+	if err := api.List(ctx, &endpoints); err != nil {
+		return rules.Desired{}, "", err
 	}
-	table := rules.NewTable()
+	in := rules.CompileInput{}
+	for i := range endpoints.Items {
+		in.EndpointSlices = append(in.EndpointSlices, &endpoints.Items[i])
+	}
 	settings, err := rules.Settings(set.Spec)
 	if err != nil {
 		return rules.Desired{}, "", err
 	}
+	table := rules.NewTable()
 	table.SetNode(settings)
-	for id, p := range parts {
-		resolved, err := rules.Resolve(rules.Node{Name: node, Spec: set.Spec}, id, p)
-		if err != nil {
-			return rules.Desired{}, "", err
+	var digests []string
+	for i := range services.Items {
+		in.Service = &services.Items[i]
+		parts := map[corev1.IPFamily][]*v1alpha1.ServiceRuleSliceSpec{}
+		for _, s := range rules.Compile(in).Slices {
+			parts[s.Spec.AddressFamily] = append(parts[s.Spec.AddressFamily], &s.Spec)
+			digests = append(digests, s.Spec.Digest)
 		}
-		table.Set(id, resolved)
+		for family, p := range parts {
+			id := rules.ServiceID{Namespace: in.Service.Namespace, Name: in.Service.Name, Family: family}
+			resolved, err := rules.Resolve(rules.Node{Name: node, Spec: set.Spec}, id, p)
+			if err != nil {
+				return rules.Desired{}, "", err
+			}
+			table.Set(id, resolved)
+		}
 	}
 	return table.Desired(), rules.XORDigest(digests...), nil
 }

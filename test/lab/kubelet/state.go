@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	firstBackoff = time.Second
-	maxBackoff   = 30 * time.Second
+	firstBackoff = 500 * time.Millisecond
+	// maxBackoff is 5 minutes in a real kubelet; in a lab somebody is watching.
+	maxBackoff = 4 * time.Second
 	// calmTime is how long a container must have run to start anew with the
 	// first back-off. A real kubelet wants ten minutes, and so much patience of
 	// everyone who kills containers on purpose.

@@ -23,6 +23,7 @@ func TestManifestsAreWhole(t *testing.T) {
 	want := []string{
 		"ServiceAccount coredns", "ClusterRole system:coredns", "ClusterRoleBinding system:coredns",
 		"ConfigMap coredns", "Service kube-dns", "Deployment coredns",
+		"Namespace fairlead-system", "ConfigMap fairlead-apiserver",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("objects (-want +got):\n%s", diff)

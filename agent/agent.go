@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := startServers(ctx, o, h, &group, servers); err != nil {
 		return err
 	}
-	r := newReporter(statusWriter(client, o.NodeName), log.WithName("status"), clk)
+	r := newReporter(statusWriter(client, o.NodeName), eventWriter(client, o.NodeName), log.WithName("status"), clk)
 	l := newLoop(o.NodeName, in, o.Dataplanes, cp, log.WithName("loop"), clk, func(out outcome) {
 		logOutcome(log, out)
 		m.observe(out)

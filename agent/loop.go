@@ -24,6 +24,11 @@ const (
 	// readBackInterval is how often the kernel is read back and compared.
 	readBackInterval = time.Minute
 
+	// disturbancePause is the least time between two looks at the kernel after
+	// news of others' changes: against somebody who fights for the rules, the
+	// agent must not take all of a core.
+	disturbancePause = 200 * time.Millisecond
+
 	// Back-off of a failed programming.
 	retryMin = 100 * time.Millisecond
 	retryMax = 10 * time.Second
@@ -46,6 +51,10 @@ type loop struct {
 	outcome  outcome
 	needSync bool
 	retry    time.Duration
+
+	disturbed   chan struct{}
+	looked      time.Time // when a disturbance was last looked at
+	stopWatcher func()
 }
 
 // outcome is what the loop knows after a step; the status is made of it.
@@ -71,12 +80,16 @@ type outcome struct {
 	duration    time.Duration
 	stats       dataplane.Stats
 	synced      bool // by Sync rather than Apply
+
+	repairs    int64 // steps that found others' changes
+	lastRepair time.Time
 }
 
 func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint, log logr.Logger, clk clock.Clock, report func(outcome)) *loop {
 	return &loop{
 		nodeName: nodeName, in: in, dataplanes: dataplanes, checkpoint: cp, report: report, log: log, clock: clk,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
+		disturbed: make(chan struct{}, 1),
 	}
 }
 
@@ -97,15 +110,31 @@ func (l *loop) run(ctx context.Context) {
 			return
 		case <-l.in.wakeup:
 		case <-retry:
+		case <-l.disturbed:
+			l.needSync = true
+			l.pause(ctx)
 		case <-readBack.C():
-			l.needSync = l.dp != nil
+			l.needSync = true
 			readBack.Reset(readBackInterval)
 		}
 	}
 }
 
+// pause lets a disturbance that lasts pass, unless the last look is long ago.
+func (l *loop) pause(ctx context.Context) {
+	wait := disturbancePause - l.clock.Since(l.looked)
+	if wait > 0 {
+		select {
+		case <-ctx.Done():
+		case <-l.clock.After(wait):
+		}
+	}
+	l.looked = l.clock.Now()
+}
+
 func (l *loop) close() {
 	if l.dp != nil {
+		l.stopWatcher()
 		if err := l.dp.Close(); err != nil {
 			l.log.Error(err, "Failed to close the dataplane")
 		}
@@ -175,7 +204,37 @@ func (l *loop) choose(ctx context.Context) error {
 			l.dp.Mode(), dp.Mode()), dp.Close())
 	}
 	l.dp, l.needSync = dp, true
+	l.stopWatcher = l.startWatcher(ctx, dp)
 	return nil
+}
+
+// startWatcher wakes the loop when somebody else changes the kernel, until the
+// returned function is called. What it misses is found by the regular read-back.
+func (l *loop) startWatcher(ctx context.Context, dp dataplane.Dataplane) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	disturb := func() {
+		select {
+		case l.disturbed <- struct{}{}:
+		default:
+		}
+	}
+	go func() {
+		defer close(done)
+		for {
+			err := dp.Watch(ctx, disturb)
+			if ctx.Err() != nil {
+				return
+			}
+			l.log.Error(err, "Failed to watch the kernel for others' changes, will retry")
+			disturb()
+			select {
+			case <-ctx.Done():
+			case <-l.clock.After(retryMax):
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // program makes the kernel follow the table. It returns after which time to try
@@ -201,6 +260,10 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	l.outcome.programming = err
 	if err != nil {
 		return retryAfter(l.retry)
+	}
+	if l.outcome.stats.Repaired > 0 {
+		l.outcome.repairs++
+		l.outcome.lastRepair = l.clock.Now()
 	}
 	l.outcome.running, l.outcome.mode, l.outcome.programmed = l.node, l.dp.Mode(), l.clock.Now()
 	l.outcome.digest, l.outcome.slices, l.outcome.counts = ch.digest, ch.count, l.table.Counts()

@@ -4,12 +4,14 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
@@ -223,6 +225,50 @@ func TestLoopLeavesOutMalformedRules(t *testing.T) {
 func (h *harness) wantKernelWithout(t *testing.T) {
 	t.Helper()
 	h.wantKernel(t, web("10.96.0.1", "10.244.1.2"))
+}
+
+// TestLoopRepairs runs the loop and changes the kernel behind its back.
+func TestLoopRepairs(t *testing.T) {
+	h := newHarness(t)
+	a := web("10.96.0.1", "10.244.1.2")
+	h.fromAPI(a)
+	outcomes := make(chan outcome, 100)
+	h.loop.report = func(o outcome) { outcomes <- o }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.run(ctx) }()
+	defer func() { cancel(); <-done }()
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not %s", what)
+			}
+		}
+	}
+	await("watching", func() bool { return h.kernel.Watchers() == 1 })
+	for len(outcomes) > 0 {
+		<-outcomes
+	}
+	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
+	var last outcome
+	await("repaired", func() bool {
+		select {
+		case last = <-outcomes:
+		default:
+		}
+		return last.repairs == 1
+	})
+	h.wantKernel(t, a)
+	status := statusOf(last, nil, metav1.Now())
+	if status.Repairs == nil || status.Repairs.Count != 1 {
+		t.Errorf("the status tells of repairs %v, want 1", status.Repairs)
+	}
+	cancel()
+	<-done
+	if h.kernel.Watchers() != 0 {
+		t.Error("still watching after the end")
+	}
 }
 
 func TestInputsDigest(t *testing.T) {

@@ -9,3 +9,4 @@ package agent
 //
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets;serviceruleslices,verbs=get;list;watch
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=patch
+// +kubebuilder:rbac:roleName=agent-role,groups=events.k8s.io,resources=events,verbs=create

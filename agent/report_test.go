@@ -156,7 +156,7 @@ func TestReporter(t *testing.T) {
 					return errors.New("no apiserver")
 				}
 				return nil
-			}, logr.Discard(), clk)
+			}, nil, logr.Discard(), clk)
 			r.jitter = func() time.Duration { return 2 * time.Second }
 			for i, s := range steps {
 				clk.Step(s.after)
@@ -168,6 +168,35 @@ func TestReporter(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRepairEvents counts events of repairs, of which there is one a minute at most.
+func TestRepairEvents(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	events := 0
+	r := newReporter(
+		func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error { return nil },
+		func(_ context.Context, _ types.UID, reason, note string) error {
+			events++
+			if reason != ReasonRulesRepaired || note == "" {
+				t.Errorf("event %s: %q", reason, note)
+			}
+			return nil
+		}, logr.Discard(), clk)
+	for i, s := range []struct {
+		after   time.Duration
+		repairs int64
+		want    int
+	}{{0, 0, 0}, {time.Second, 1, 1}, {time.Second, 1, 1}, {time.Second, 5, 1}, {time.Minute, 5, 2}, {time.Hour, 5, 2}, {time.Second, 6, 3}} {
+		clk.Step(s.after)
+		o := good()
+		o.repairs = s.repairs
+		r.set(o)
+		r.step(t.Context())
+		if events != s.want {
+			t.Errorf("step %d: %d events, want %d", i, events, s.want)
+		}
 	}
 }
 

@@ -45,6 +45,7 @@ type writeStatus func(ctx context.Context, uid types.UID, status v1alpha1.NodeRu
 // minute.
 type reporter struct {
 	write writeStatus
+	event writeEvent
 	log   logr.Logger
 	clock clock.Clock
 	// jitter returns a duration within [0, countsJitter).
@@ -60,10 +61,13 @@ type reporter struct {
 	lastWrite time.Time
 	dueCounts time.Time
 	retry     time.Duration
+
+	toldRepairs int64 // of which an event told
+	lastEvent   time.Time
 }
 
-func newReporter(write writeStatus, log logr.Logger, clk clock.Clock) *reporter {
-	return &reporter{write: write, log: log, clock: clk, wakeup: make(chan struct{}, 1),
+func newReporter(write writeStatus, event writeEvent, log logr.Logger, clk clock.Clock) *reporter {
+	return &reporter{write: write, event: event, log: log, clock: clk, wakeup: make(chan struct{}, 1),
 		jitter: func() time.Duration { return rand.N(countsJitter) }}
 }
 
@@ -103,6 +107,7 @@ func (r *reporter) step(ctx context.Context) time.Duration {
 		return 0
 	}
 	now := r.clock.Now()
+	r.tellRepairs(ctx, latest, now)
 	if r.retry > 0 {
 		if wait := r.lastWrite.Add(r.retry).Sub(now); wait > 0 {
 			return wait
@@ -130,6 +135,19 @@ func (r *reporter) step(ctx context.Context) time.Duration {
 	return 0
 }
 
+// tellRepairs makes an event of repairs, at most one a minute. One that cannot be
+// written is not tried again: the status has the count.
+func (r *reporter) tellRepairs(ctx context.Context, o *outcome, now time.Time) {
+	if o.repairs <= r.toldRepairs || now.Sub(r.lastEvent) < countsInterval {
+		return
+	}
+	note := fmt.Sprintf("Somebody else changed Fairlead's rules on this node; they were made right again (%d times since the agent started).", o.repairs)
+	r.toldRepairs, r.lastEvent = o.repairs, now
+	if err := r.event(ctx, o.node.UID, ReasonRulesRepaired, note); err != nil {
+		r.log.Error(err, "Failed to write an event", "note", note)
+	}
+}
+
 // due returns 0 if status must be written now, a negative duration if it says
 // nothing new, else after which time to look again.
 func (r *reporter) due(status v1alpha1.NodeRuleSetStatus, now time.Time) time.Duration {
@@ -137,7 +155,7 @@ func (r *reporter) due(status v1alpha1.NodeRuleSetStatus, now time.Time) time.Du
 		return -1
 	}
 	quiet := status
-	quiet.Programmed, quiet.RulesDigest = r.written.Programmed, r.written.RulesDigest
+	quiet.Programmed, quiet.RulesDigest, quiet.Repairs = r.written.Programmed, r.written.RulesDigest, r.written.Repairs
 	if !reflect.DeepEqual(quiet, *r.written) {
 		return 0
 	}

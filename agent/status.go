@@ -6,6 +6,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -31,6 +32,9 @@ func statusOf(o outcome, previous []metav1.Condition, now metav1.Time) v1alpha1.
 			Frontends: int32(o.counts.Frontends),
 			Endpoints: int32(o.counts.Endpoints),
 		}
+	}
+	if o.repairs > 0 {
+		status.Repairs = &v1alpha1.RepairCounts{Count: o.repairs, LastTime: metav1.NewTime(o.lastRepair.Truncate(time.Second))}
 	}
 	for _, c := range []metav1.Condition{accepted(o), programmed(o), degraded(o)} {
 		c.Message = truncate(c.Message)

@@ -33,6 +33,12 @@ type Dataplane interface {
 	// the kernel's state is unknown and the caller must call Sync.
 	Apply(ctx context.Context, delta rules.Delta) (Stats, error)
 
+	// Watch calls changed, from any goroutine and at once, when somebody else may
+	// have changed what was programmed, or something that it depends on. It
+	// returns when ctx ends (nil) or when it cannot watch any more. Unlike the
+	// other methods it may run beside them.
+	Watch(ctx context.Context, changed func()) error
+
 	// Cleanup removes everything the dataplane ever made in this kernel.
 	Cleanup(ctx context.Context) error
 

@@ -162,12 +162,28 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Programmed *ProgrammedCounts `json:"programmed,omitempty"`
 
+	// repairs counts what somebody else changed in the kernel and the agent made
+	// right again; absent if nothing. It is refreshed at most once a minute.
+	// +optional
+	Repairs *RepairCounts `json:"repairs,omitempty"`
+
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
 	// policy run the same rules. It is refreshed at most once a minute.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	RulesDigest string `json:"rulesDigest,omitempty"`
+}
+
+// RepairCounts counts what the agent had to repair.
+type RepairCounts struct {
+	// count is how often, since the agent started, the agent found its rules
+	// changed by somebody else and made them right again.
+	Count int64 `json:"count"`
+
+	// lastTime is when it did so last.
+	// +optional
+	LastTime metav1.Time `json:"lastTime,omitzero"`
 }
 
 // ProgrammedCounts counts what is in a node's kernel.

@@ -114,9 +114,13 @@ func cleanup(ctx context.Context, all agent.Dataplanes) error {
 }
 
 func restConfig(o options) (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	load := rest.InClusterConfig
+	if o.kubeconfig != "" {
+		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", o.kubeconfig) }
+	}
+	config, err := load()
 	if err != nil {
-		return nil, fmt.Errorf("find the apiserver (set --kubeconfig outside of a Pod): %w", err)
+		return nil, fmt.Errorf("find the apiserver (outside of a Pod set --kubeconfig): %w", err)
 	}
 	config.QPS = -1 // two watches and rare status writes; the apiserver's own limits apply
 	config.UserAgent = "fairlead-agent/" + version.Version

@@ -53,6 +53,9 @@ type Dataplane struct {
 	ever   bool          // a Sync succeeded at some time: drift counts as repaired
 	errs   map[Method][]error
 	calls  []Call
+
+	watchers map[int]func()
+	lastID   int
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -64,6 +67,8 @@ func New(mode v1alpha1.ProxyMode) *Dataplane {
 		kernel: rules.NewDesired(),
 		last:   rules.NewDesired(),
 		errs:   map[Method][]error{},
+
+		watchers: map[int]func(){},
 	}
 }
 
@@ -128,11 +133,35 @@ func (d *Dataplane) Fail(m Method, errs ...error) {
 	d.errs[m] = append(d.errs[m], errs...)
 }
 
-// Drift changes the kernel behind the agent's back.
+// Watch tells of every Drift.
+func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
+	d.mu.Lock()
+	d.lastID++
+	id := d.lastID
+	d.watchers[id] = changed
+	d.mu.Unlock()
+	<-ctx.Done()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.watchers, id)
+	return nil
+}
+
+// Drift changes the kernel behind the agent's back, and tells who watches.
 func (d *Dataplane) Drift(change func(kernel *rules.Desired)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(&d.kernel)
+	for _, changed := range d.watchers {
+		changed()
+	}
+}
+
+// Watchers returns how many watch.
+func (d *Dataplane) Watchers() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.watchers)
 }
 
 // Kernel returns a copy of what the kernel holds.

@@ -51,6 +51,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProxyConfigSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProxyConfigStatus"):
 		return &apiv1alpha1.ProxyConfigStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RepairCounts"):
+		return &apiv1alpha1.RepairCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RuleEndpoint"):
 		return &apiv1alpha1.RuleEndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RulePort"):

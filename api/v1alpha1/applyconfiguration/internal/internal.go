@@ -259,6 +259,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: programmed
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProgrammedCounts
+    - name: repairs
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RepairCounts
     - name: rulesDigest
       type:
         scalar: string
@@ -396,6 +399,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode
   scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RepairCounts
+  map:
+    fields:
+    - name: count
+      type:
+        scalar: numeric
+    - name: lastTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RuleEndpoint
   map:
     fields:

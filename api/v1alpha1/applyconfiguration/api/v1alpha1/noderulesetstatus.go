@@ -25,6 +25,9 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// programmed counts what is in the kernel.
 	Programmed *ProgrammedCountsApplyConfiguration `json:"programmed,omitempty"`
+	// repairs counts what somebody else changed in the kernel and the agent made
+	// right again; absent if nothing. It is refreshed at most once a minute.
+	Repairs *RepairCountsApplyConfiguration `json:"repairs,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
 	// policy run the same rules. It is refreshed at most once a minute.
@@ -79,6 +82,14 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithMode(value apiv1alpha1.ProxyMo
 // If called multiple times, the Programmed field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithProgrammed(value *ProgrammedCountsApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
 	b.Programmed = value
+	return b
+}
+
+// WithRepairs sets the Repairs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Repairs field is set to the value of the last call.
+func (b *NodeRuleSetStatusApplyConfiguration) WithRepairs(value *RepairCountsApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	b.Repairs = value
 	return b
 }
 

@@ -129,6 +129,10 @@ func run(ctx context.Context, opts *options) error {
 		RenewDeadline:                 &renew,
 		RetryPeriod:                   &retry,
 	})
+	if err != nil && len(opts.apiservers) == 0 {
+		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, name the apiserver's own address: "+
+			"--apiserver, or the key addresses of the ConfigMap fairlead-apiserver)", err)
+	}
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}

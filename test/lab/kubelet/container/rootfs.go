@@ -29,8 +29,7 @@ var scratchDirs = map[string]string{"/tmp": "mode=1777", "/var/tmp": "mode=1777"
 // above that takes the writes. What other file systems the host has mounted are
 // empty directories in it, hence the own /proc, /sys and /dev.
 func enterRoot(spec *Spec) error {
-	// Without this, a host that shares its mounts would see ours.
-	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	if err := privateRoot(spec.Root); err != nil {
 		return err
 	}
 	mounts, err := resolveSources(spec.Mounts)

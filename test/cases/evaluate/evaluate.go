@@ -1,0 +1,89 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package evaluate follows packets through the desired rules of a node, as a
+// dataplane renders them: it knows nothing of Services.
+package evaluate
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/test/cases"
+)
+
+// Packet returns what happens to a packet on a node.
+func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
+	f := lookup(desired, p)
+	if f == nil {
+		if _, ours := desired.ClusterIPs[p.Destination.Addr()]; ours {
+			return cases.Outcome{Verdict: cases.Refused}
+		}
+		return cases.Outcome{Verdict: cases.Untouched}
+	}
+	if f.Restricted && !within(f.Sources, p.Source) {
+		return cases.Outcome{Verdict: cases.Dropped}
+	}
+	pod := fromPod(desired.Node, p)
+	backend := f.External
+	if pod || p.Client == cases.FromHost {
+		backend = f.Internal
+	}
+	switch backend.Verdict {
+	case rules.Reject:
+		return cases.Outcome{Verdict: cases.Refused}
+	case rules.Drop:
+		return cases.Outcome{Verdict: cases.Dropped}
+	}
+	source := cases.Kept
+	if backend.Masquerade == rules.MasqueradeAlways || backend.Masquerade == rules.MasqueradeUnlessPod && !pod {
+		source = cases.Masqueraded
+	}
+	seen := map[netip.AddrPort]cases.Source{}
+	for _, e := range backend.Endpoints {
+		seen[e] = source
+		if _, local := desired.LocalEndpoints[p.Source]; local && e.Addr() == p.Source {
+			seen[e] = cases.Masqueraded
+		}
+	}
+	return cases.Outcome{Verdict: cases.Forwarded, Seen: seen, Sticky: f.AffinityTimeoutSeconds > 0}
+}
+
+// podLink is what the names of the links to Pods start with. Links to all others
+// have other names.
+const podLink = "pod"
+
+// fromPod says whether the node takes a packet for one of its own Pods'.
+func fromPod(s rules.NodeSettings, p cases.Packet) bool {
+	if p.Client == cases.FromHost {
+		return false
+	}
+	byLink := s.PodInterface != "" && s.PodInterfacePrefix && strings.HasPrefix(podLink, s.PodInterface)
+	return byLink && p.Client == cases.FromPod || within(s.PodCIDRs, p.Source)
+}
+
+// lookup finds the frontend of a destination: its own, else a node port.
+func lookup(desired rules.Desired, p cases.Packet) *rules.Frontend {
+	to, s := p.Destination.Addr(), desired.Node
+	key := rules.FrontendKey{Address: to, Protocol: p.Protocol, Port: p.Destination.Port()}
+	if f := desired.Frontends[key]; f != nil {
+		return f
+	}
+	local := slices.Contains(cases.NodeAddresses, cases.Original(to))
+	answers := slices.Contains(s.NodePortAddresses, to) || local && within(s.NodePortCIDRs, to) ||
+		s.NodePortLocalhost && p.Protocol == rules.TCP && to == netip.MustParseAddr("127.0.0.1")
+	if !answers {
+		return nil
+	}
+	key.Address = netip.IPv4Unspecified()
+	if to.Is6() {
+		key.Address = netip.IPv6Unspecified()
+	}
+	return desired.Frontends[key]
+}
+
+func within(ranges []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })
+}

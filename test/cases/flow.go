@@ -1,0 +1,208 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cases
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Flow is packets from a client to an address, and what shall happen to them.
+type Flow struct {
+	// From is who sends: pod, host, outside, or an address (of a Pod, if it is in
+	// the Pods' network, else outside); "host ADDRESS" is a process of the node
+	// that sends from that address. Several are several flows.
+	From OneOrMore `json:"from,omitempty"`
+	// To are addresses with port.
+	To OneOrMore `json:"to,omitempty"`
+	// Proto is tcp (the default), udp or sctp.
+	Proto string `json:"proto,omitempty"`
+
+	Expect Expect `json:"expect"`
+
+	// Open gives the connection a name and keeps it for later steps, where Again
+	// sends over it once more.
+	Open  string `json:"open,omitempty"`
+	Again string `json:"again,omitempty"`
+
+	// KubeProxy is what kube-proxy does instead.
+	KubeProxy *Deviation `json:"kubeProxy,omitempty"`
+}
+
+// Deviation is what kube-proxy does in its modes, where it differs from us.
+type Deviation struct {
+	NFTables *Expect `json:"nftables,omitempty"`
+	IPTables *Expect `json:"iptables,omitempty"`
+	Reason   string  `json:"reason"`
+}
+
+// OneOrMore is a list of texts that may be written as a single one.
+type OneOrMore []string
+
+// UnmarshalJSON reads a text or a list of texts.
+func (o *OneOrMore) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '"' {
+		*o = make(OneOrMore, 1)
+		return json.Unmarshal(text, &(*o)[0])
+	}
+	return json.Unmarshal(text, (*[]string)(o))
+}
+
+// Expect is what shall happen to the packets of a flow: one of the words refused,
+// dropped, untouched; or endpoints.
+type Expect struct {
+	// Verdict is forwarded, refused, dropped or untouched.
+	Verdict Verdict
+
+	// Endpoints are all that answer when the client asks often enough.
+	Endpoints []netip.AddrPort
+	// Sticky says that only one of Endpoints answers, the same each time. Flows
+	// of a case with the same Pinned name meet the same one; a flow with Unpinned
+	// a name meets another.
+	Sticky           bool
+	Pinned, Unpinned string
+	// Source says whether the endpoints see the client's own address.
+	Source Source
+}
+
+// UnmarshalJSON reads a word, or the form with endpoints.
+func (e *Expect) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '"' {
+		if err := json.Unmarshal(text, &e.Verdict); err != nil {
+			return err
+		}
+		if !slices.Contains([]Verdict{Refused, Dropped, Untouched}, e.Verdict) {
+			return fmt.Errorf("expect: %q must be refused, dropped, untouched, or {endpoints: [...], source: ...}", e.Verdict)
+		}
+		return nil
+	}
+	var long struct {
+		Endpoints []netip.AddrPort `json:"endpoints"`
+		OneOf     []netip.AddrPort `json:"oneOf"`
+		Pinned    string           `json:"pinned"`
+		Unpinned  string           `json:"unpinned"`
+		Source    Source           `json:"source"`
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&long); err != nil {
+		return err
+	}
+	*e = Expect{Verdict: Forwarded, Endpoints: append(long.Endpoints, long.OneOf...), Sticky: long.OneOf != nil,
+		Pinned: long.Pinned, Unpinned: long.Unpinned, Source: long.Source}
+	if (long.Endpoints == nil) == (long.OneOf == nil) || len(e.Endpoints) == 0 {
+		return fmt.Errorf("expect: must have either endpoints or oneOf")
+	}
+	if e.Source != Kept && e.Source != Masqueraded {
+		return fmt.Errorf("expect: source must be kept or masqueraded, not %q", e.Source)
+	}
+	return nil
+}
+
+func (f Flow) check() error {
+	if f.Again != "" {
+		if len(f.From)+len(f.To) > 0 || f.Open != "" {
+			return fmt.Errorf("again is a flow that is open already: it has no from, to and open")
+		}
+		return nil
+	}
+	if len(f.From) == 0 || len(f.To) == 0 || f.Expect.Verdict == "" {
+		return fmt.Errorf("must have from, to and expect")
+	}
+	if f.Open != "" && len(f.From)*len(f.To) > 1 {
+		return fmt.Errorf("open is a single connection")
+	}
+	if f.KubeProxy != nil && (f.KubeProxy.Reason == "" || f.KubeProxy.NFTables == nil && f.KubeProxy.IPTables == nil) {
+		return fmt.Errorf("kubeProxy must have a reason, and nftables or iptables")
+	}
+	for _, packet := range f.Packets() {
+		if packet.Protocol == 0 {
+			return fmt.Errorf("proto %q must be tcp, udp or sctp", f.Proto)
+		}
+		if !packet.Source.IsValid() || !packet.Destination.IsValid() {
+			return fmt.Errorf("from must be pod, host, outside or an address, to an address with port")
+		}
+	}
+	return nil
+}
+
+// Packet is the first packet of a flow.
+type Packet struct {
+	// Client is pod, host or outside: where the packet comes from.
+	Client      Client
+	Source      netip.Addr
+	Destination netip.AddrPort
+	Protocol    rules.Protocol
+}
+
+// Client is the place that packets come from.
+type Client string
+
+// The clients.
+const (
+	FromPod     Client = "pod"
+	FromHost    Client = "host"
+	FromOutside Client = "outside"
+)
+
+// PodNetwork is the network of all Pods of the cases.
+var PodNetwork = netip.MustParsePrefix("10.0.0.0/8")
+
+// The addresses of those who have a name. See README.md.
+var (
+	podAddress     = netip.MustParseAddr("10.0.0.2")
+	outsideAddress = netip.MustParseAddr("203.0.113.2")
+	// NodeAddress is the node's primary address. NodeAddresses are all that a
+	// client outside may reach it by.
+	NodeAddress   = netip.MustParseAddr("192.168.0.2")
+	NodeAddresses = []netip.Addr{NodeAddress, netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("192.168.99.11")}
+)
+
+// Packets are the packets that a flow stands for: each client to each address.
+func (f Flow) Packets() []Packet {
+	protocol := map[string]rules.Protocol{"": rules.TCP, "tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[f.Proto]
+	var all []Packet
+	for _, from := range f.From {
+		for _, to := range f.To {
+			destination, _ := netip.ParseAddrPort(to) // invalid: see check
+			packet := Packet{Destination: destination, Protocol: protocol}
+			packet.Client, packet.Source = clientOf(from, destination.Addr())
+			all = append(all, packet)
+		}
+	}
+	return all
+}
+
+func clientOf(from string, to netip.Addr) (Client, netip.Addr) {
+	source := map[string]netip.Addr{"pod": podAddress, "host": NodeAddress, "outside": outsideAddress}[from]
+	client := Client(from)
+	if text, onHost := strings.CutPrefix(from, "host "); onHost || !source.IsValid() {
+		source, _ = netip.ParseAddr(text)
+		switch {
+		case onHost:
+			client = FromHost
+		case PodNetwork.Contains(Original(source)):
+			client = FromPod
+		default:
+			client = FromOutside
+		}
+	}
+	if client == FromHost && to.IsLoopback() {
+		source = to // what the kernel chooses
+	}
+	if source.Is4() && to.Is6() {
+		source = Twin(source)
+	}
+	return client, source
+}
+
+func (p Packet) String() string {
+	return fmt.Sprintf("%s %s -> %s/%s", p.Client, p.Source, p.Destination, p.Protocol)
+}

@@ -212,8 +212,10 @@ func (in *inputs) take() (changes, bool) {
 		c.services[id] = parts
 	}
 	in.nodeChanged, in.since = false, time.Time{}
-	clear(in.changed)
-	clear(in.dirty)
+	// New maps: clearing one that has held everything once costs as much as
+	// everything, each time.
+	in.changed = map[types.NamespacedName]struct{}{}
+	in.dirty = map[rules.ServiceID]struct{}{}
 	return c, true
 }
 

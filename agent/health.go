@@ -54,7 +54,9 @@ func (h *health) set(o outcome) {
 type healthStatus struct {
 	LastUpdated time.Time `json:"lastUpdated"`
 	CurrentTime time.Time `json:"currentTime"`
-	Healthy     bool      `json:"healthy"`
+	// NodeEligible is only in /healthz: false while the node is about to go.
+	NodeEligible *bool `json:"nodeEligible,omitempty"`
+	Healthy      bool  `json:"healthy"`
 }
 
 // alive is what /livez says: the loop takes what is there to take. A restart
@@ -67,12 +69,14 @@ func (h *health) alive() healthStatus {
 }
 
 // healthy is what /healthz says: the node may get traffic. Before the first
-// programming it must not.
+// programming it must not, and not when it is about to go.
 func (h *health) healthy() healthStatus {
 	s := h.alive()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.Healthy = s.Healthy && h.last.running != nil && !late(s.CurrentTime, h.failing)
+	eligible := h.last.node == nil || !h.last.node.Spec.Node.Departing
+	s.NodeEligible = &eligible
+	s.Healthy = s.Healthy && eligible && h.last.running != nil && !late(s.CurrentTime, h.failing)
 	return s
 }
 

@@ -204,6 +204,8 @@ func TestHealth(t *testing.T) {
 	now := time.Unix(1000, 0)
 	failing := good()
 	failing.programming = errors.New("trouble")
+	departing := good()
+	departing.node.Spec.Node.Departing = true
 	cases := map[string]struct {
 		outcomes       []outcome
 		waitingSince   time.Time
@@ -212,6 +214,7 @@ func TestHealth(t *testing.T) {
 	}{
 		"before the first programming":    {nil, time.Time{}, time.Hour, 503, 200},
 		"programmed":                      {[]outcome{good()}, time.Time{}, time.Hour, 200, 200},
+		"H4: the node is about to go":     {[]outcome{good(), departing}, time.Time{}, time.Second, 503, 200},
 		"a change waits for a moment":     {[]outcome{good()}, now, 59 * time.Second, 200, 200},
 		"a change waits for too long":     {[]outcome{good()}, now, 61 * time.Second, 503, 503},
 		"the kernel refuses for a moment": {[]outcome{good(), failing}, time.Time{}, 59 * time.Second, 200, 200},

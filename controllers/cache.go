@@ -4,6 +4,8 @@
 package controllers
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -13,6 +15,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/rules"
 )
 
 // The labels of objects that a service proxy leaves alone.
@@ -74,7 +78,8 @@ func trimEndpointSlice(slice *discoveryv1.EndpointSlice) {
 
 func trimNode(node *corev1.Node) {
 	node.Annotations = nil
-	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs}
+	taints := slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key != rules.TaintToBeDeleted })
+	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs, Taints: taints}
 	status := corev1.NodeStatus{Addresses: node.Status.Addresses}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {

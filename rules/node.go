@@ -86,11 +86,23 @@ func CompileNode(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		Conntrack:       c.Conntrack,
 		Node: v1alpha1.NodeFacts{
 			Zone:      in.Node.Labels[corev1.LabelTopologyZone],
+			Departing: IsDeparting(in.Node),
 			Addresses: nodeIPs(in.Node, problems),
 			PodCIDRs:  podCIDRs(in.Node, problems),
 		},
 	}
 	return spec, problems.sorted()
+}
+
+// TaintToBeDeleted is what the cluster autoscaler puts on a node before it
+// deletes it.
+const TaintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// IsDeparting says whether a node is about to go, so that load balancers should
+// send it no more traffic.
+func IsDeparting(node *corev1.Node) bool {
+	return node.DeletionTimestamp != nil ||
+		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == TaintToBeDeleted })
 }
 
 // nodeIPs returns the node's internal addresses and then its external ones,

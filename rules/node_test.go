@@ -207,3 +207,27 @@ func TestMasqueradeByFamily(t *testing.T) {
 		})
 	}
 }
+
+func TestIsDeparting(t *testing.T) {
+	now := metav1.Now()
+	cases := map[string]struct {
+		node corev1.Node
+		want bool
+	}{
+		"an ordinary node":    {corev1.Node{}, false},
+		"H4 tainted to go":    {corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: TaintToBeDeleted, Effect: corev1.TaintEffectNoSchedule}}}}, true},
+		"tainted otherwise":   {corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "node.kubernetes.io/unschedulable"}}}}, false},
+		"it is being deleted": {corev1.Node{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &now}}, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := IsDeparting(&tc.node); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+			spec, _ := CompileNode(NodeInput{Node: &tc.node, Config: &v1alpha1.ProxyConfig{}})
+			if spec.Node.Departing != tc.want {
+				t.Errorf("the NodeRuleSet says %v, want %v", spec.Node.Departing, tc.want)
+			}
+		})
+	}
+}

@@ -129,6 +129,12 @@ type NodeFacts struct {
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
 
+	// departing says that the node is being deleted, or that the cluster
+	// autoscaler is about to: the agent's /healthz then tells load balancers to
+	// send it no more traffic, while what arrives is still forwarded (KEP-3836).
+	// +optional
+	Departing bool `json:"departing,omitempty"`
+
 	// podCIDRs are the ranges of the node's Pods, at most one of each family.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
 )
 
 // SetupWithManager makes the manager call the Reconciler.
@@ -41,6 +42,7 @@ func factsChanged() predicate.Predicate {
 		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
 		return before.UID != after.UID ||
 			!maps.Equal(before.Labels, after.Labels) ||
+			rules.IsDeparting(before) != rules.IsDeparting(after) ||
 			!slices.Equal(before.Spec.PodCIDRs, after.Spec.PodCIDRs) ||
 			!slices.Equal(before.Status.Addresses, after.Status.Addresses)
 	}}

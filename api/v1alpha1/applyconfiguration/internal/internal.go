@@ -144,6 +144,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: departing
+      type:
+        scalar: boolean
     - name: podCIDRs
       type:
         list:

@@ -16,6 +16,10 @@ type NodeFactsApplyConfiguration struct {
 	// addresses are the node's internal IP addresses, the primary one of each
 	// family first; external ones follow.
 	Addresses []string `json:"addresses,omitempty"`
+	// departing says that the node is being deleted, or that the cluster
+	// autoscaler is about to: the agent's /healthz then tells load balancers to
+	// send it no more traffic, while what arrives is still forwarded (KEP-3836).
+	Departing *bool `json:"departing,omitempty"`
 	// podCIDRs are the ranges of the node's Pods, at most one of each family.
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 }
@@ -41,6 +45,14 @@ func (b *NodeFactsApplyConfiguration) WithAddresses(values ...string) *NodeFacts
 	for i := range values {
 		b.Addresses = append(b.Addresses, values[i])
 	}
+	return b
+}
+
+// WithDeparting sets the Departing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Departing field is set to the value of the last call.
+func (b *NodeFactsApplyConfiguration) WithDeparting(value bool) *NodeFactsApplyConfiguration {
+	b.Departing = &value
 	return b
 }
 

@@ -21,7 +21,7 @@ type batch struct {
 	rules   messageList
 	streams map[streamKey]*stream
 	order   []streamKey // of streams, for a stable order
-	last    messageList // chains to delete
+	last    messageList // sets and chains to delete
 
 	ops int
 }

@@ -76,3 +76,20 @@ func BenchmarkReplaceEndpoint(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkReplaceSource replaces one source range of one Service.
+func BenchmarkReplaceSource(b *testing.B) {
+	for _, n := range []int{100, 1000, 10000} {
+		b.Run(fmt.Sprintf("ranges=%d", n), func(b *testing.B) {
+			d, desired := newSpace(b).dataplane(), restricted(n)
+			mustSync(b, d, desired)
+			old := desired.Frontends[at("10.96.0.1:80/tcp")]
+			for i := 0; b.Loop(); i++ {
+				now := *old
+				now.Sources = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{101, byte(i >> 8), byte(i), 0}), 24)}
+				mustApply(b, d, rules.Delta{Frontends: []rules.Change{{Key: old.Key, Old: old, New: &now}}})
+				old = &now
+			}
+		})
+	}
+}

@@ -26,6 +26,7 @@ const (
 	chainMark        = "mark-unless-pod"
 	chainMasquerade  = "masquerade-marked"
 	chainRefuse      = "refuse"
+	chainSources     = "check-sources"
 )
 
 // chain is a chain with its rules.
@@ -78,9 +79,9 @@ func (t *table) constantChains() []*chain {
 
 	return []*chain{
 		t.chain(chainPrerouting, &hook{unix.NF_INET_PRE_ROUTING, dstnat},
-			t.rule("", jump(chainOutside)), t.rule("", jump(chainFrontends))),
+			t.restrict(), t.rule("", jump(chainOutside)), t.rule("", jump(chainFrontends))),
 		t.chain(chainOutput, &hook{unix.NF_INET_LOCAL_OUT, dstnat},
-			t.rule("", jump(chainFrontends))),
+			t.restrict(), t.rule("", jump(chainFrontends))),
 		t.chain(chainPostrouting, &hook{unix.NF_INET_POST_ROUTING, srcnat},
 			t.rule("", loadMark(), mask(native(masqueradeMark)), differs(native(0)), gotoChain(chainMasquerade)),
 			t.rule("an endpoint that reaches itself",

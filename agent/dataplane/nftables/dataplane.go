@@ -18,12 +18,16 @@
 // services-external first. Node ports have maps of the same form, without the
 // address. What is to be refused or dropped is an element with that verdict.
 //
+// A load balancer's address with source ranges is in the set restricted, and its
+// ranges are elements of sets, one set for each length of a range that occurs.
+// What comes from elsewhere is dropped before anything else is asked.
+//
 // All decisions are made in nat chains, which see only the first packet of a
 // connection: other packets cost nothing, and a change never touches an
 // established connection.
 //
 // Not done yet, and ignored in the input: Frontend.AffinityTimeoutSeconds,
-// Frontend.Restricted and Sources, NodeSettings.NodePortLocalhost.
+// NodeSettings.NodePortLocalhost.
 package nftables
 
 import (

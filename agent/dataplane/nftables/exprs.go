@@ -98,8 +98,11 @@ func setBits(value uint32) expr.Any {
 	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^uint32(masqueradeMark)), Xor: native(value)}
 }
 
-func mask(m []byte) expr.Any {
-	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}
+func mask(m []byte) expr.Any { return maskAt(0, m) }
+
+// maskAt masks what the n-th register holds.
+func maskAt(n int, m []byte) expr.Any {
+	return &expr.Bitwise{SourceRegister: register(n), DestRegister: register(n), Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}
 }
 
 func equals(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data} }
@@ -107,9 +110,12 @@ func equals(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register:
 func differs(data []byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: data} }
 
 // cidrMask returns the bits of an address that a range fixes.
-func cidrMask(p netip.Prefix) []byte {
-	m := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
+func cidrMask(p netip.Prefix) []byte { return prefixMask(p.Addr().BitLen()/8, p.Bits()) }
+
+// prefixMask returns n bytes of which the first bits are set.
+func prefixMask(n, bits int) []byte {
+	m := make([]byte, n)
+	for i := range bits {
 		m[i/8] |= 0x80 >> (i % 8)
 	}
 	return m

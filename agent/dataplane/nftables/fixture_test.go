@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -51,6 +53,16 @@ func put(d *rules.Desired, key string, b ...rules.Backend) {
 	d.Frontends[f.Key] = f
 }
 
+// restrict limits a frontend to some sources.
+func restrict(d *rules.Desired, key string, sources ...string) {
+	f := *d.Frontends[at(key)]
+	f.Kind, f.Restricted, f.Sources = rules.KindLoadBalancer, true, nil
+	for _, s := range sources {
+		f.Sources = append(f.Sources, netip.MustParsePrefix(s))
+	}
+	d.Frontends[f.Key] = &f
+}
+
 // several returns n services with m endpoints each.
 func several(n, m int) rules.Desired {
 	d := rules.NewDesired()
@@ -65,6 +77,8 @@ func several(n, m int) rules.Desired {
 	}
 	return d
 }
+
+func keys(d rules.Desired) iter.Seq[rules.FrontendKey] { return maps.Keys(d.Frontends) }
 
 func mustSync(t testing.TB, d *Dataplane, desired rules.Desired) dataplane.Stats {
 	t.Helper()
@@ -100,6 +114,10 @@ func mixed() rules.Desired {
 	put(&d, "nodeport:30080/tcp", rejected)
 	put(&d, "[fd00:96::10]:53/udp", clusterIP("[fd00:244::2]:53", "[fd00:244::3]:53", "[fd00:244::4]:53"))
 	put(&d, "nodeport6:30053/udp", forwardTo(rules.MasqueradeAlways, "[fd00:244::2]:53"))
+	restrict(&d, "192.0.2.7:443/tcp", "10.0.0.0/8", "10.1.0.0/16", "203.0.113.0/25")
+	restrict(&d, "192.0.2.8:443/tcp")
+	put(&d, "[2001:db8:2::7]:443/tcp", rejected)
+	restrict(&d, "[2001:db8:2::7]:443/tcp", "::/0", "2001:db8::1/128")
 	for _, f := range d.Frontends {
 		if !f.Key.IsNodePort() {
 			d.ClusterIPs[f.Key.Address] = struct{}{}
@@ -130,8 +148,13 @@ func (d *Dataplane) dumpForTest(t testing.TB) []string {
 		}
 		for key, h := range s.frontends {
 			for v := range views {
-				endpoints := slices.SortedFunc(slices.Values(h[v].endpoints), netip.AddrPort.Compare)
-				out = append(out, fmt.Sprintf("%s %s view %d: %v %v", table, key, v, h[v].target.kind, endpoints))
+				endpoints := slices.SortedFunc(slices.Values(h.views[v].endpoints), netip.AddrPort.Compare)
+				out = append(out, fmt.Sprintf("%s %s view %d: %v %v", table, key, v, h.views[v].target.kind, endpoints))
+			}
+		}
+		for key, h := range s.frontends {
+			if h.restricted || h.sources != nil {
+				out = append(out, fmt.Sprintf("%s %s restricted %v: %v", table, key, h.restricted, h.sources))
 			}
 		}
 		for set, addrs := range s.addrs {

@@ -5,13 +5,19 @@ package nftables
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
 // held is what the kernel holds of a frontend.
-type held [views]heldView
+type held struct {
+	views [views]heldView
+
+	restricted bool
+	sources    []netip.Prefix // sorted
+}
 
 // heldView is a verdict, and the endpoints at their numbers. An invalid endpoint
 // is a gap, which somebody else has made.
@@ -105,17 +111,18 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 	var buf [64]byte
 	element := appendKey(buf[:0], key)
 	var out held
+	out.restricted, out.sources = t.updateSources(b, element, old, f)
 	for v := range views {
 		var want []rules.Endpoint
 		if targets[v].kind == forward {
 			want = backend(f, v).Endpoints
 		}
-		out[v] = heldView{targets[v], assign(old[v].endpoints, want)}
-		t.moveEndpoints(b, t.endpoints[at][v], element, old[v].endpoints, out[v].endpoints)
-		if old[v].target == targets[v] {
+		out.views[v] = heldView{targets[v], assign(old.views[v].endpoints, want)}
+		t.moveEndpoints(b, t.endpoints[at][v], element, old.views[v].endpoints, out.views[v].endpoints)
+		if old.views[v].target == targets[v] {
 			continue
 		}
-		if old[v].target.kind != absent {
+		if old.views[v].target.kind != absent {
 			b.from(t.verdicts[at][v]).plain(element)
 		}
 		if targets[v].kind != absent {
@@ -137,6 +144,9 @@ func backend(f *rules.Frontend, v view) rules.Backend {
 func (t *table) check(f *rules.Frontend) error {
 	if f == nil {
 		return nil
+	}
+	if err := t.checkSources(f); err != nil {
+		return err
 	}
 	for _, b := range []rules.Backend{f.Internal, f.External} {
 		if b.Verdict == rules.Forward && len(b.Endpoints) == 0 {

@@ -15,7 +15,7 @@ const tableName = "fairlead"
 
 // tableComment is printed by `nft list ruleset`. It carries the version of the
 // layout: a table with another comment is replaced as a whole.
-const tableComment = "managed by fairlead-agent, manual edits are reverted (layout 1)"
+const tableComment = "managed by fairlead-agent, manual edits are reverted (layout 2)"
 
 // The numbers that nft has for the types of keys and values, in 6 bits each.
 const (
@@ -72,6 +72,11 @@ type table struct {
 	nodePorts  *set // the addresses that node ports answer on
 	hairpin    *set
 
+	// Frontends in restricted are for those sources only that are in one of the
+	// sets sources, by the length of a range. Those are made as they are needed.
+	restricted *set
+	sources    map[int]*set
+
 	sets   []*set
 	chains []*chain // the constant ones, except those that depend on NodeSettings
 }
@@ -127,6 +132,8 @@ func newTable(family byte, name string, dormant bool) *table {
 	t.clusterIPs = t.addSet(setSpec{name: "cluster-ips", key: []field{t.daddr()}})
 	t.nodePorts = t.addSet(setSpec{name: "nodeport-addresses", key: []field{t.daddr()}})
 	t.hairpin = t.addSet(setSpec{name: "hairpin", key: []field{t.daddr(), t.daddr()}})
+	t.restricted = t.addSet(setSpec{name: "restricted", key: t.keyFields(true, false)})
+	t.sources = map[int]*set{}
 	t.chains = t.constantChains()
 	return t
 }
@@ -141,6 +148,13 @@ type setSpec struct {
 
 // addSet adds a set to the layout.
 func (t *table) addSet(spec setSpec) *set {
+	s := t.set(spec)
+	t.sets = append(t.sets, s)
+	return s
+}
+
+// set lays out a set.
+func (t *table) set(spec setSpec) *set {
 	var w buffer
 	w.text(unix.NFTA_SET_TABLE, t.name)
 	w.text(unix.NFTA_SET_NAME, spec.name)
@@ -161,9 +175,7 @@ func (t *table) addSet(spec setSpec) *set {
 		w.number(setDataLen, dataLen)
 		w.attr(unix.NFTA_SET_USERDATA, typeofUserdata(spec.key, spec.data))
 	}
-	s := &set{table: t, name: spec.name, attrs: w.b, isMap: isMap}
-	t.sets = append(t.sets, s)
-	return s
+	return &set{table: t, name: spec.name, attrs: w.b, isMap: isMap}
 }
 
 // concat returns the type and the length of a concatenation. Each field starts
@@ -185,26 +197,43 @@ type field struct {
 
 // daddr is a destination address.
 func (t *table) daddr() field {
-	header, position := uint32(12), uint32(12) // ip, daddr
 	if t.v6() {
-		header, position = 13, 9 // ip6, daddr
+		return t.addrField(13, 9) // ip6, daddr
 	}
+	return t.addrField(12, 12) // ip, daddr
+}
+
+// saddr is a source address.
+func (t *table) saddr() field {
+	if t.v6() {
+		return t.addrField(13, 8) // ip6, saddr
+	}
+	return t.addrField(12, 11) // ip, saddr
+}
+
+func (t *table) addrField(header, position uint32) field {
 	return field{t.addrType(), t.addrLen(), payloadUserdata(header, position)}
+}
+
+// number is what comes from a number generator.
+func number() field {
+	const exprNumgen, numgenRandom = 23, 1
+	data := slices.Concat(udata(0, native(numgenRandom)), udata(1, native(0xffff)), udata(2, native(0)))
+	return field{typeInteger, 4, exprUserdata(exprNumgen, data)}
 }
 
 func port() field { return field{typeService, 2, payloadUserdata(11, 2)} } // th dport
 
 // keyFields is the key of a frontend, and the number of an endpoint.
 func (t *table) keyFields(addr, index bool) []field {
-	const exprMeta, metaL4Proto, exprNumgen, numgenRandom = 9, 16, 23, 1
+	const exprMeta, metaL4Proto = 9, 16
 	var out []field
 	if addr {
 		out = append(out, t.daddr())
 	}
 	out = append(out, field{typeProto, 1, exprUserdata(exprMeta, udata(0, native(metaL4Proto)))}, port())
 	if index {
-		number := slices.Concat(udata(0, native(numgenRandom)), udata(1, native(0xffff)), udata(2, native(0)))
-		out = append(out, field{typeInteger, 4, exprUserdata(exprNumgen, number)})
+		out = append(out, number())
 	}
 	return out
 }

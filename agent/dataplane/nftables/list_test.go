@@ -28,6 +28,10 @@ func TestList(t *testing.T) {
 		`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints`,
 		`ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random`,
 		`ip saddr 10.244.1.0/24 return`,
+		`ip daddr . meta l4proto . th dport @restricted jump check-sources`,
+		`. ip saddr & 255.255.255.128 @sources-25 return`,
+		`192.0.2.7 . tcp . 443 . 203.0.113.0`,
+		`2001:db8:2::7 . tcp . 443 . 2001:db8::1`,
 	} {
 		if !strings.Contains(out, line) && !strings.Contains(out, numbers.Replace(line)) {
 			t.Errorf("not listed: %s", line)

@@ -24,6 +24,7 @@ type contents struct {
 	frontends map[rules.FrontendKey]held
 	chains    map[serviceChain]struct{} // that exist
 	users     map[serviceChain]int      // elements that refer to them
+	ranges    map[int]int               // source ranges of each length
 }
 
 func newContents(frontends int) *contents {
@@ -31,6 +32,7 @@ func newContents(frontends int) *contents {
 		frontends: make(map[rules.FrontendKey]held, frontends),
 		chains:    map[serviceChain]struct{}{},
 		users:     map[serviceChain]int{},
+		ranges:    map[int]int{},
 	}
 }
 
@@ -38,16 +40,22 @@ func newContents(frontends int) *contents {
 func (c *contents) set(key rules.FrontendKey, h held) {
 	c.count(c.frontends[key], -1)
 	c.count(h, 1)
-	if h[internal].target.kind == absent && h[external].target.kind == absent {
+	if h.views[internal].target.kind == absent && h.views[external].target.kind == absent {
 		delete(c.frontends, key)
 	} else {
 		c.frontends[key] = h
 	}
 }
 
-// count adds n users to the chains that h refers to.
+// count adds n users to the chains that h refers to, and to the lengths of its
+// source ranges.
 func (c *contents) count(h held, n int) {
-	for _, v := range h {
+	for _, p := range h.sources {
+		if c.ranges[p.Bits()] += n; c.ranges[p.Bits()] == 0 {
+			delete(c.ranges, p.Bits())
+		}
+	}
+	for _, v := range h.views {
 		if v.target.kind == forward {
 			c.users[v.target.chain] += n
 			if c.users[v.target.chain] == 0 {
@@ -109,6 +117,8 @@ func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
 			after.chains[c] = struct{}{}
 		}
 	}
+	t.planSources(b, s.lengths, after.lengths())
+	t.planChain(b, s, t.sourcesChain(after.lengths()))
 	for c := range after.users {
 		t.planChain(b, s, c.build(t))
 		after.chains[c] = struct{}{}
@@ -129,11 +139,21 @@ func (t *table) replace(b *batch, exists bool) {
 	b.objects.put("adding "+t.String(), unix.NFT_MSG_NEWTABLE, t.family, unix.NLM_F_CREATE, t.attrs)
 	b.ops++
 	for _, s := range t.sets {
-		w := buffer{b: slices.Clone(s.attrs)}
-		w.number(unix.NFTA_SET_ID, 0) // has to be there; we refer to sets by name
-		b.objects.put("adding "+s.String(), unix.NFT_MSG_NEWSET, t.family, unix.NLM_F_CREATE, w.b)
-		b.ops++
+		b.addSet(s)
 	}
+}
+
+func (b *batch) addSet(s *set) {
+	w := buffer{b: slices.Clone(s.attrs)}
+	w.number(unix.NFTA_SET_ID, 0) // has to be there; we refer to sets by name
+	b.objects.put("adding "+s.String(), unix.NFT_MSG_NEWSET, s.table.family, unix.NLM_F_CREATE, w.b)
+	b.ops++
+}
+
+// deleteSet deletes a set and its elements, after everything else in the batch.
+func (b *batch) deleteSet(s *set) {
+	b.last.put("deleting "+s.String(), unix.NFT_MSG_DELSET, s.table.family, 0, s.attrs)
+	b.ops++
 }
 
 // planChain makes a chain be there with its rules.
@@ -205,6 +225,7 @@ func (t *table) planAddrs(b *batch, s *set, have, want map[netip.Addr]struct{}) 
 // planDelta fills a batch with a change on top of the content, and changes the
 // content accordingly.
 func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, after *wanted) error {
+	lengths := c.lengths()
 	for _, change := range delta.Frontends {
 		if !t.ours(change.Key.Address) {
 			continue
@@ -214,12 +235,16 @@ func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, aft
 			return err
 		}
 		c.set(change.Key, h)
-		for _, v := range h {
+		for _, v := range h.views {
 			if _, ok := c.chains[v.target.chain]; v.target.kind == forward && !ok {
 				b.addChain(v.target.chain.build(t))
 				c.chains[v.target.chain] = struct{}{}
 			}
 		}
+	}
+	if now := c.lengths(); !slices.Equal(lengths, now) {
+		t.planSources(b, lengths, now)
+		b.rewriteRules(t.sourcesChain(now))
 	}
 	for s, changes := range map[*set]rules.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
 		t.planAddrs(b, s, addrSet(changes.Removed, t), addrSet(changes.Added, t))

@@ -68,7 +68,7 @@ func probeRules(t *table) *wanted {
 	}
 	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
 	w.ClusterIPs[addr], w.LocalEndpoints[addr] = struct{}{}, struct{}{}
-	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8)}
+	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
 	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
 	forward := func(m rules.Masquerade) rules.Backend {
 		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{
@@ -80,6 +80,10 @@ func probeRules(t *table) *wanted {
 			{Internal: forward(rules.MasqueradeAlways), External: rules.Backend{Verdict: rules.Drop}},
 			{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}},
 		} {
+			f.Restricted = !a.IsUnspecified()
+			if f.Restricted {
+				f.Sources = []netip.Prefix{w.Node.PodCIDRs[0], netip.PrefixFrom(addr, addr.BitLen())}
+			}
 			f.Key = rules.FrontendKey{Address: a, Protocol: rules.TCP, Port: uint16(i + 1)}
 			w.Frontends[f.Key] = &f
 		}

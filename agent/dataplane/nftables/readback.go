@@ -25,6 +25,7 @@ type snapshot struct {
 	chains    map[string][]heldRule
 	frontends map[rules.FrontendKey]held
 	addrs     map[*set]map[netip.Addr]struct{}
+	lengths   []int  // of the source ranges for which there is a set
 	junk      []junk // elements that we would never make
 }
 
@@ -108,7 +109,7 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 	want := map[string]*set{}
 	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.named(),
 		func() {
-			s.broken = ""
+			s.broken, s.lengths = "", nil
 			for _, set := range t.sets {
 				want[set.name] = set
 			}
@@ -118,7 +119,12 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 				return nil
 			}
 			name := textOf(find(got, unix.NFTA_SET_NAME))
-			if set := want[name]; set == nil {
+			set := want[name]
+			if length, ok := t.parseSourceSet(name); ok {
+				set = t.sourceSet(length)
+				s.lengths = append(s.lengths, length)
+			}
+			if set == nil {
 				s.broken = "foreign set " + name
 			} else if !covers(got, set.attrs) || !set.isMap && find(got, unix.NFTA_SET_FLAGS) != nil {
 				s.broken = "set " + name + " is of another kind"
@@ -136,7 +142,7 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 // foreign one may see packets at any hook, so it means a new table.
 func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
 	want := map[string]*chain{}
-	for _, chain := range append(t.settingsChains(&rules.NodeSettings{}), t.chains...) {
+	for _, chain := range append(append(t.settingsChains(&rules.NodeSettings{}), t.sourcesChain(nil)), t.chains...) {
 		want[chain.name] = chain
 	}
 	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.named(),
@@ -199,6 +205,9 @@ func (t *table) readElements(ctx context.Context, c *conn, s *snapshot) error {
 				return err
 			}
 		}
+	}
+	if err := r.readSources(ctx); err != nil {
+		return err
 	}
 	for _, set := range []*set{t.clusterIPs, t.nodePorts, t.hairpin} {
 		if err := r.readAddrs(ctx, set); err != nil {

@@ -71,8 +71,8 @@ func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) erro
 	return r.each(ctx, r.table.verdicts[at][v],
 		func() {
 			for key, h := range r.frontends {
-				if whereOf(key) == at && h[v].target.kind != absent {
-					h[v].target = target{}
+				if whereOf(key) == at && h.views[v].target.kind != absent {
+					h.views[v].target = target{}
 					r.frontends[key] = h
 				}
 			}
@@ -83,7 +83,7 @@ func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) erro
 				return false
 			}
 			h := r.frontends[key]
-			h[v].target = parseTarget(parseVerdict(data), r.known, at, v)
+			h.views[v].target = parseTarget(parseVerdict(data), r.known, at, v)
 			r.frontends[key] = h
 			return true
 		})
@@ -119,7 +119,7 @@ func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) err
 	}
 	for key, list := range found {
 		h := r.frontends[key]
-		h[v].endpoints = r.place(s, key, list)
+		h.views[v].endpoints = r.place(s, key, list)
 		r.frontends[key] = h
 	}
 	return nil

@@ -117,6 +117,16 @@ func TestRepair(t *testing.T) {
 		"catch-all":               "add element ip fairlead cluster-ips { * }",
 		"foreign protocol":        "add element ip fairlead nodeports { 77 . 53 : drop }",
 		"foreign hairpin":         "add element ip fairlead hairpin { 10.0.0.1 . 10.0.0.2 }",
+		"no longer restricted":    "delete element ip fairlead restricted { 192.0.2.7 . tcp . 443 }",
+		"foreign restricted":      "add element ip fairlead restricted { 1.2.3.4 . tcp . 443 }",
+		"source deleted":          "delete element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 10.0.0.0 }",
+		"source added":            "add element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 11.0.0.0 }",
+		"source of no frontend":   "add element ip6 fairlead sources-0 { fd00::77 . tcp . 443 . :: }",
+		"source with host bits":   "add element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 10.0.0.1 }",
+		"set of sources emptied":  "flush set ip fairlead sources-8",
+		"unused set of sources":   "add set ip fairlead sources-9 { type ipv4_addr . inet_proto . inet_service . ipv4_addr; }",
+		"foreign set of sources":  "add set ip fairlead sources-9 { type ipv4_addr; }",
+		"sources opened":          "insert rule ip fairlead check-sources return",
 		"address deleted":         "delete element ip6 fairlead nodeport-addresses { fd00::2 }",
 		"rules flushed":           "flush chain ip fairlead frontends",
 		"rule inserted":           "insert rule ip fairlead prerouting accept",
@@ -215,6 +225,9 @@ func randomDesired(r *rand.Rand) rules.Desired {
 		}
 		if r.IntN(4) > 0 {
 			put(&d, key, randomBackend(r, v6), randomBackend(r, v6))
+			if i%2 == 1 && r.IntN(2) == 0 {
+				restrict(&d, key, randomSources(r, v6)...)
+			}
 		}
 	}
 	for i := range 8 {
@@ -233,6 +246,19 @@ func randomDesired(r *rand.Rand) rules.Desired {
 		d.Node.PodInterface, d.Node.PodInterfacePrefix = "cni", r.IntN(2) == 0
 	}
 	return d
+}
+
+func randomSources(r *rand.Rand, v6 bool) (out []string) {
+	all := map[bool][]string{
+		false: {"0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/25", "192.0.2.1/32"},
+		true:  {"::/0", "fd00::/8", "fd01::/16", "2001:db8::/65", "2001:db8::1/128"},
+	}[v6]
+	for _, s := range all {
+		if r.IntN(3) == 0 {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func randomBackend(r *rand.Rand, v6 bool) rules.Backend {

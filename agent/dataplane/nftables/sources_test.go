@@ -1,0 +1,181 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// ranges are source ranges around the addresses of the topology.
+type ranges struct {
+	vip                                string // a load balancer's address
+	outside, host, wider, other, every string
+}
+
+func (f family) ranges() ranges {
+	if f.name == "IPv4" {
+		return ranges{"192.0.2.20", "203.0.113.2/31", "203.0.113.1/32", "192.0.0.0/3", "198.51.100.0/24", "0.0.0.0/0"}
+	}
+	return ranges{"2001:db8:2::20", "2001:db8::2/127", "2001:db8::1/128", "2000::/3", "fd07::/64", "::/0"}
+}
+
+// TestSourceRanges sends packets to a load balancer's address from allowed and
+// denied sources.
+func TestSourceRanges(t *testing.T) {
+	o := newTopology(t)
+	d, now := o.node.dataplane(), rules.NewDesired()
+	mustSync(t, d, now)
+	for i, f := range families {
+		r, proto, yes := f.ranges(), []string{"tcp", "udp"}[i], "remote sees "+f.link
+		tests := map[string]struct {
+			sources            []string
+			outside, pod, host string
+		}{
+			"one source":          {[]string{r.outside}, yes, "no answer", "no answer"},
+			"several":             {[]string{r.other, r.outside, r.host}, yes, "no answer", yes},
+			"ranges that overlap": {[]string{r.wider, r.outside, r.host}, yes, "no answer", yes},
+			"others":              {[]string{r.other}, "no answer", "no answer", "no answer"},
+			"everyone":            {[]string{r.every}, yes, yes, yes},
+			"nobody":              {nil, "no answer", "no answer", "no answer"},
+		}
+		for name, tt := range tests {
+			t.Run(f.name+"/"+proto+"/"+name, func(t *testing.T) {
+				next := f.loadBalancer(proto, tt.sources)
+				mustApply(t, d, rules.Diff(now, next))
+				now = next
+				var clients sync.WaitGroup
+				for who, c := range map[string]struct {
+					*space
+					want string
+				}{"outside": {o.outside, tt.outside}, "pod": {o.client, tt.pod}, "host": {o.node, tt.host}} {
+					noEndpoints := map[bool]string{true: "refused", false: "no answer"}[c.want == yes]
+					for to, want := range map[string]string{
+						join(r.vip, "80"): c.want, join(r.vip, "81"): noEndpoints, join(f.node, "30080"): yes,
+					} {
+						timeout := patience
+						if want == "no answer" {
+							timeout = impatience
+						}
+						clients.Go(func() {
+							if got := c.ask(proto, to, timeout); got != want {
+								t.Errorf("%s to %s: got %q, want %q", who, to, got, want)
+							}
+						})
+					}
+				}
+				clients.Wait()
+			})
+		}
+	}
+}
+
+// loadBalancer returns a Service with an endpoint on port 80 of its VIP, one
+// without on port 81, both for the sources only, and a node port.
+func (f family) loadBalancer(proto string, sources []string) rules.Desired {
+	d, vip := rules.NewDesired(), f.ranges().vip
+	nodePort := map[string]string{"IPv4": "nodeport:", "IPv6": "nodeport6:"}[f.name]
+	lb := forwardTo(rules.MasqueradeAlways, join(f.remote, "8080"))
+	put(&d, nodePort+"30080/"+proto, lb)
+	put(&d, join(vip, "80")+"/"+proto, lb)
+	put(&d, join(vip, "81")+"/"+proto, rejected)
+	restrict(&d, join(vip, "80")+"/"+proto, sources...)
+	restrict(&d, join(vip, "81")+"/"+proto, sources...)
+	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr(f.node)}
+	return d
+}
+
+// TestSourceIsVIP checks that a node reaches a load balancer's address from that
+// same address if, and only if, it is in the ranges.
+func TestSourceIsVIP(t *testing.T) {
+	o, f := newTopology(t), families[0]
+	r := f.ranges()
+	o.node.run("ip", "addr", "add", r.vip+"/"+f.bits(), "dev", "lo")
+	d, now := o.node.dataplane(), rules.NewDesired()
+	mustSync(t, d, now)
+	for source, want := range map[string]bool{r.vip + "/32": true, r.host: false} {
+		next, key := rules.NewDesired(), join(r.vip, "80")+"/tcp"
+		put(&next, key, forwardTo(rules.MasqueradeAlways, join(f.remote, "8080")))
+		restrict(&next, key, source)
+		mustApply(t, d, rules.Diff(now, next))
+		now = next
+		o.node.do(func() error {
+			dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(r.vip)}}
+			if !want {
+				dialer.Timeout = impatience
+			}
+			c, err := dialer.Dial("tcp", join(r.vip, "80"))
+			if got := err == nil; got != want {
+				t.Errorf("%s: %v", source, err)
+			}
+			if err == nil {
+				c.Close()
+			}
+			return nil
+		})
+	}
+}
+
+// restricted returns n load balancers' addresses with a range each.
+func restricted(n int) rules.Desired {
+	d := several(n, 3)
+	for i, key := range slices.SortedFunc(keys(d), rules.FrontendKey.Compare) {
+		restrict(&d, key.String(), fmt.Sprintf("100.%d.%d.0/24", i/250, i%250))
+	}
+	return d
+}
+
+// TestSourceOperations checks that a changed range costs the same in any table.
+func TestSourceOperations(t *testing.T) {
+	const key = "10.96.0.1:80/tcp"
+	tests := map[string]struct {
+		sources []string
+		want    int
+	}{
+		"replaced": {[]string{"100.99.0.0/24"}, 2},
+		"added":    {[]string{"100.0.0.0/24", "100.99.0.0/24"}, 1},
+		"removed":  {nil, 1},
+		// A set, an element, the rules anew.
+		"another length": {[]string{"100.0.0.0/24", "100.99.0.0/25"}, 1 + 1 + 4},
+	}
+	for name, tt := range tests {
+		for _, size := range []int{10, 1000} {
+			t.Run(fmt.Sprintf("%s of %d", name, size), func(t *testing.T) {
+				d, before, after := newSpace(t).dataplane(), restricted(size), restricted(size)
+				mustSync(t, d, before)
+				restrict(&after, key, tt.sources...)
+				if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != tt.want {
+					t.Errorf("%d operations, want %d", stats.Operations, tt.want)
+				}
+				if stats := mustSync(t, d, after); stats.Operations != 0 {
+					t.Errorf("Sync then: %+v", stats)
+				}
+			})
+		}
+	}
+}
+
+func TestMalformedSources(t *testing.T) {
+	for name, source := range map[string]netip.Prefix{
+		"another family": netip.MustParsePrefix("fd00::/8"),
+		"host bits":      netip.MustParsePrefix("10.0.0.1/8"),
+		"invalid":        {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, desired := newSpace(t).dataplane(), restricted(1)
+			f := desired.Frontends[at("10.96.0.1:80/tcp")]
+			f.Sources = append(f.Sources, source)
+			if _, err := d.Sync(t.Context(), desired); err == nil || !strings.Contains(err.Error(), "source range") {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -114,22 +114,39 @@ func createNamespace(path string) error {
 	}
 	file.Close()
 	result := make(chan error, 1)
+	// As in Do. Even so the thread comes back: Go does not end the process's first
+	// thread but parks it, for good, and it is the one that /proc/self shows.
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread goes with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("new network namespace: %w", err)
-			return
+		runtime.LockOSThread()
+		home, err := mountNewNamespace(path)
+		if home {
+			runtime.UnlockOSThread()
 		}
-		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-			result <- fmt.Errorf("mount %s: %w", path, err)
-			return
-		}
-		result <- nil
+		result <- err
 	}()
 	if err := <-result; err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
+}
+
+// mountNewNamespace reports whether the thread is back where it was.
+func mountNewNamespace(path string) (home bool, err error) {
+	origin, err := netns.Get()
+	if err != nil {
+		return true, fmt.Errorf("own network namespace: %w", err)
+	}
+	defer origin.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return true, fmt.Errorf("new network namespace: %w", err)
+	}
+	if err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+		err = fmt.Errorf("mount %s: %w", path, err)
+	}
+	if leave := netns.Set(origin); leave != nil {
+		return false, errors.Join(err, fmt.Errorf("leave the new network namespace: %w", leave))
+	}
+	return true, err
 }
 
 // deleteNamespace takes the name away. The namespace itself ends with the last

@@ -183,6 +183,26 @@ func TestTeardownLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestThreadsComeHome(t *testing.T) {
+	topology := build(t)
+	home, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // whichever thread the runtime picks
+		path := topology.PodNetNS("home")
+		if err := createNamespace(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := deleteNamespace(path); err != nil {
+			t.Fatal(err)
+		}
+		if link, err := os.Readlink("/proc/self/ns/net"); err != nil || link != home {
+			t.Fatalf("the process shows %s, %v, want %s", link, err, home)
+		}
+	}
+}
+
 func TestDoComesBack(t *testing.T) {
 	topology := build(t)
 	home, err := os.Readlink("/proc/thread-self/ns/net")

@@ -13,6 +13,8 @@ KUBECTL ?= kubectl
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
+# Where ip and nft are, which is not in everybody's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 BIN := $(CURDIR)/bin
 CACHE := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
@@ -33,7 +35,8 @@ all: build
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } ' $(MAKEFILE_LIST)
+	@[ ! -t 1 ] || { name=$$(printf '\033[36m'); part=$$(printf '\033[1m'); end=$$(printf '\033[0m'); }; \
+	awk -v name="$$name" -v part="$$part" -v end="$$end" 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make %s<target>%s\n", name, end} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  %s%-18s%s %s\n", name, $$1, end, $$2 } /^##@/ { printf "\n%s%s%s\n", part, substr($$0, 5), end } ' $(MAKEFILE_LIST)
 
 ##@ Development
 
@@ -67,7 +70,7 @@ test-api: deps ## Run the tests against a real apiserver, and the lab's own.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on ./...
 
 .PHONY: test-e2e
-test-e2e: lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
+test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
 
 .PHONY: bench
@@ -160,18 +163,22 @@ undeploy: ## Remove Fairlead from the cluster. Nodes keep the rules that are pro
 ##@ Lab: a local cluster without containers
 
 .PHONY: demo
-demo: lab-binaries ## Start a cluster, install Fairlead, and tell its story, checked at every step.
+demo: root lab-binaries ## Start a cluster, install Fairlead, and tell its story, checked at every step.
 	test/demo/run.sh
 
 .PHONY: lab-up
-lab-up: lab-binaries ## Start the lab: a control plane, three nodes, a client outside.
+lab-up: root lab-binaries ## Start the lab: a control plane, three nodes, a client outside.
 	hack/controlplane.sh >/dev/null
 	$(LAB) up --bin $(BIN)
 
 .PHONY: lab-down
-lab-down: ## Stop the lab and remove everything of it.
+lab-down: root ## Stop the lab and remove everything of it.
 	cd test && CGO_ENABLED=0 go build -trimpath -o $(LAB) ./lab/cmd/lab
 	$(LAB) down
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "The lab needs root, to make network namespaces: run this make as root." >&2; exit 1; }
 
 .PHONY: lab-binaries
 lab-binaries: deps build ## Build everything that runs in the lab.

@@ -48,7 +48,7 @@ fetch() {
     say "no curl: building from source instead of downloading"
     return 1
   fi
-  if curl -fsSL --connect-timeout 4 --max-time 600 -o "$2" "$1"; then
+  if curl -fsL --connect-timeout 4 --max-time 600 -o "$2" "$1"; then
     network=open
     return 0
   fi
@@ -94,10 +94,16 @@ download() {
 
 # ------------------------------------------------------------------- builds
 
+ticker=
+stop_ticker() {
+  [[ -z $ticker ]] || kill "$ticker" 2>/dev/null || true
+  ticker=
+}
+
 # build NAME TARGET, with a line now and then: kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
-  local directory package started=$SECONDS ticker status=0
+  local directory package started=$SECONDS status=0
   local flags="-s -w" major_minor=${kubernetes_version#v}
   case $1 in
     etcd | coredns) directory=$modules/$1 package=. ;;
@@ -111,8 +117,7 @@ build() {
   (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) &
   ticker=$!
   (cd "$directory" && CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
-  kill "$ticker" 2>/dev/null || true
-  wait "$ticker" 2>/dev/null || true
+  stop_ticker
   ((status == 0)) || die "building $1 failed"
   say "built $1 in $((SECONDS - started)) s"
 }
@@ -164,7 +169,9 @@ if ((${#missing[@]})); then
     flock "$lock"
   fi
   work=$(mktemp -d "$cache/.tmp.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
+  trap 'stop_ticker; rm -rf "$work"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   for name in "${missing[@]}"; do
     [[ -x $cache/$name ]] || obtain "$name"
   done

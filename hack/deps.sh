@@ -6,10 +6,11 @@
 # when they are there. Says what is missing when it cannot install.
 set -euo pipefail
 
-# command=package, or file=package. The race detector needs a C compiler.
+# command=package, or file=package. The race detector needs a C compiler; nft
+# says tcp where it would say 6 without netbase.
 readonly needs=(
   gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
-  ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
+  /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
   curl=curl nslookup=bind9-dnsutils nginx=nginx
 )
 
@@ -39,8 +40,8 @@ install_quietly() {
     chmod 755 "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install --yes --quiet --no-install-recommends "$@" >&2 ||
-    { apt-get update --quiet >&2 && apt-get install --yes --quiet --no-install-recommends "$@" >&2; }
+  apt-get update -qq >&2 || say "apt-get update failed: trying with what is known"
+  apt-get install --yes -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >&2
   if [[ " $* " == *" nginx "* && -d /run/systemd/system ]]; then
     systemctl disable nginx.service >&2 || true
   fi

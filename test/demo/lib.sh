@@ -5,23 +5,33 @@
 
 passed=0 failed=0
 
+bold='' cyan='' green='' red='' plain=''
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
+  bold=$'\e[1m' cyan=$'\e[36m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
+fi
+
 # title TEXT: a new part of the story.
-title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 
 # show COMMAND: runs a command of the story and prints it as a reader would type it.
 show() {
-  printf '\033[36m$ %s\033[0m\n' "$*"
+  printf '%s$ %s%s\n' "$cyan" "$*" "$plain"
   "$@" || { local code=$?; echo "   (exit status $code)"; return "$code"; }
 }
 
-pass() { passed=$((passed + 1)); printf '   \033[32mok\033[0m   %s\n' "$*"; }
-fail() { failed=$((failed + 1)); printf '   \033[31mFAIL\033[0m %s\n' "$*"; }
+pass() { passed=$((passed + 1)); printf '   %sok%s   %s\n' "$green" "$plain" "$*"; }
+fail() { failed=$((failed + 1)); printf '   %sFAIL%s %s\n' "$red" "$plain" "$*"; }
 
-# check TEXT COMMAND...: the command must succeed.
+# check TEXT COMMAND...: the command must succeed, and so does check then.
 check() {
   local text=$1
   shift
-  if "$@"; then pass "$text"; else fail "$text"; fi
+  if "$@"; then
+    pass "$text"
+  else
+    fail "$text"
+    return 1
+  fi
 }
 
 # now prints milliseconds.

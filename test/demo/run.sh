@@ -4,8 +4,8 @@
 #
 # The demo: starts the lab, installs Fairlead as a user would, and plays the
 # story of Services on it, checked at every step. The lab is stopped at the end,
-# also after Ctrl-C; KEEP=1 leaves it running. A lab that runs already is used,
-# and left running.
+# also after Ctrl-C; KEEP=1 leaves it running, with what the story made. A lab
+# that runs already is used, and left running.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,17 +14,24 @@ here=test/demo
 source $here/lib.sh
 source $here/story.sh
 
+scratch=$(mktemp -d)
 background=()
 cleanup() {
-  trap - EXIT INT TERM
+  # Once is enough, and nobody gets in between.
+  trap - EXIT
+  trap '' INT TERM HUP
   local pid
   for pid in "${background[@]}"; do kill "$pid" 2>/dev/null; done
+  rm -rf "$scratch"
   if [[ -n ${started:-} && -z ${KEEP:-} ]]; then
-    echo
-    "$LAB" down || failed=$((failed + 1))
+    local keep=()
+    ((failed == 0)) || keep=(--keep-logs bin/demo-logs)
+    "$LAB" down "${keep[@]}" || failed=$((failed + 1))
+    ((failed == 0)) || echo "The logs of the lab are in bin/demo-logs." >&2
   fi
 }
 trap cleanup EXIT
+trap 'cleanup; exit 129' HUP
 trap 'cleanup; exit 130' INT
 trap 'cleanup; exit 143' TERM
 
@@ -32,15 +39,20 @@ KUBEBUILDER_ASSETS=$(hack/controlplane.sh) || exit 1
 export KUBEBUILDER_ASSETS PATH=$KUBEBUILDER_ASSETS:$PATH
 
 title "A cluster on this machine: etcd, apiserver, controller-manager, scheduler, three nodes"
-if ! "$LAB" status >/dev/null 2>&1; then
+if ! status=$("$LAB" status 2>&1); then
+  # One that is just starting is somebody else's.
+  [[ $status == *"no lab is running"* ]] || { echo "$status" >&2; exit 1; }
   started=yes
-  "$LAB" up --bin bin || exit 1
+  "$LAB" up --bin bin || { failed=1; exit 1; }
+else
+  echo "A lab runs already: it is used, and left running."
 fi
 KUBECONFIG=$("$LAB" kubeconfig) || exit 1
 export KUBECONFIG
 
 story
 cleanup
+[[ -z ${KEEP:-} ]] || echo "The lab is left running: stop it with \`make lab-down\`."
 echo
 echo "demo: $passed passed, $failed failed"
 ((failed == 0))

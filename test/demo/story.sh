@@ -8,7 +8,7 @@ readonly node_ip=([1]=10.89.0.11 [2]=10.89.0.12 [3]=10.89.0.13)
 
 story() {
   install_fairlead
-  ((failed == 0)) || return
+  ((failed == 0)) || { why_not; return; }
   one_service
   names
   scaling
@@ -33,6 +33,14 @@ install_fairlead() {
     show kubectl -n fairlead-system rollout status daemonset/fairlead-agent --timeout=60s
   check "cluster DNS reaches the apiserver through its Service" \
     show kubectl -n kube-system rollout status deployment/coredns --timeout=60s
+}
+
+# why_not shows what a reader would look at when Fairlead does not start.
+why_not() {
+  echo
+  show kubectl get pods -A -o wide
+  show kubectl get events -A --field-selector=type=Warning
+  show kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead --prefix --tail=10
 }
 
 one_service() {
@@ -64,13 +72,13 @@ scaling() {
   ip=$(vip mynginx-service)
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=5
   check "five Pods are ready" within 30 has_endpoints mynginx-service 5
-  check "all five answer within a second" within 1 programmed_everywhere "$ip" 5
-  echo "   after ${took} ms every node had the five endpoints"
+  check "every node has all five within a second" within 1 programmed_everywhere "$ip" 5 &&
+    echo "   after ${took} ms every node had the five endpoints"
   check "requests spread over five Pods" answers_from pod "http://$ip/" 100 5
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=2
   check "two Pods are left" within 30 has_endpoints mynginx-service 2
-  check "the others get nothing after a second" within 1 programmed_everywhere "$ip" 2
-  echo "   after ${took} ms no node had them any more"
+  check "no node has the others after a second" within 1 programmed_everywhere "$ip" 2 &&
+    echo "   after ${took} ms no node had them any more"
   check "no request is lost" answers_from pod "http://$ip/" 60 2
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=3
   check "back to three" within 30 has_endpoints mynginx-service 3
@@ -131,22 +139,20 @@ agent_killed() {
   kubectl apply -f $here/manifests/echo.yaml >/dev/null
   k rollout status deployment/echo --timeout=60s
   within 10 has_endpoints echo 2
-  local ip node pid before log
+  local ip node pid before
   ip=$(vip echo)
   node=node-1
-  log=$(mktemp)
   # A connection that says a number ten times a second, through the Service.
-  "$LAB" exec $node -- bash -c "exec 3<>/dev/tcp/$ip/9000; for i in \$(seq 60); do echo \$i >&3; read -r -t 2 answer <&3 || exit 1; echo \"\$answer\"; sleep 0.1; done" >"$log" 2>&1 &
+  "$LAB" exec $node -- bash -c "exec 3<>/dev/tcp/$ip/9000; for i in \$(seq 60); do echo \$i >&3; read -r -t 2 answer <&3 || exit 1; echo \"\$answer\"; sleep 0.1; done" >"$scratch/answers" 2>&1 &
   pid=$!
-  within 5 test -s "$log"
+  within 5 test -s "$scratch/answers"
   before=$(kernel_state $node)
-  show kill_agent $node
+  kill_agent $node
   check "its rules stay in the kernel while it is gone" test "$(kernel_state $node)" = "$before"
   check "new connections are answered meanwhile" get $node "http://$(vip mynginx-service)/"
   check "a new agent takes over" within 30 agent_ready $node
   check "it changed nothing in the kernel" test "$(kernel_state $node)" = "$before"
-  if wait $pid; then pass "the open connection got all $(wc -l <"$log") answers"; else fail "the open connection broke: $(tail -n 1 "$log")"; fi
-  rm -f "$log"
+  if wait $pid; then pass "the open connection got all $(wc -l <"$scratch/answers") answers"; else fail "the open connection broke: $(tail -n 1 "$scratch/answers")"; fi
 }
 
 # kernel_state NODE prints a checksum of the rules, without counters.
@@ -162,7 +168,7 @@ kill_agent() {
   local pid
   restarts=$(agent_restarts "$1")
   for pid in $(ip netns pids "${FAIRLEAD_LAB_PREFIX:-fl-}$1"); do
-    [[ $(cat "/proc/$pid/comm") != fairlead-agent ]] || kill -9 "$pid"
+    [[ $(<"/proc/$pid/comm") != fairlead-agent ]] || show kill -9 "$pid"
   done
 }
 
@@ -198,7 +204,7 @@ bad_input() {
 
 what_is_programmed() {
   title "What is programmed"
-  echo "(Nodes report new counts at most once a minute; this waits until all have.)"
+  echo "(Nodes report new counts at most once a minute: this waits until all have.)"
   check "every node reports the same rules" within 90 one_digest
   check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules -A
   check "the API explains itself" show kubectl explain proxyconfig.spec.ipvs

@@ -86,7 +86,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	})
 	group.Go(func() { r.run(ctx) })
 	group.Go(func() { l.run(ctx) })
-	watch(ctx, client, o.NodeName, in, watchLogger(log, m))
+	watch(ctx, client, o.NodeName, in, r.show, watchLogger(log, m))
 	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", node != nil)
 	select {
 	case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,18 @@ func TestStatusMessageIsBounded(t *testing.T) {
 	for _, c := range statusOf(o, nil, metav1.Now()).Conditions {
 		if len(c.Message) > maxMessage {
 			t.Errorf("%s has %d bytes, want at most %d", c.Type, len(c.Message), maxMessage)
+		}
+	}
+}
+
+func TestStatusMessageIsOneLine(t *testing.T) {
+	o := good()
+	o.malformed = []error{errors.New("one"), errors.New("two")}
+	o.unsupported = errors.Join(errUnsupported, errors.New("IPVS: not there"))
+	o.programming = errors.Join(errors.New("one"), errors.New("two"))
+	for _, c := range statusOf(o, nil, metav1.Now()).Conditions {
+		if strings.Contains(c.Message, "\n") {
+			t.Errorf("%s: %q", c.Type, c.Message)
 		}
 	}
 }
@@ -166,6 +179,53 @@ func TestReporter(t *testing.T) {
 				if writes != s.want {
 					t.Fatalf("step %d: %d writes, want %d", i, writes, s.want)
 				}
+			}
+		})
+	}
+}
+
+// TestReporterRestores shows the reporter what the API holds, some time after
+// its first write, and counts the writes that answer it.
+func TestReporterRestores(t *testing.T) {
+	emptied := v1alpha1.NodeRuleSetStatus{}
+	shuffled := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {
+		s.Conditions = slices.Clone(s.Conditions)
+		slices.Reverse(s.Conditions)
+		s.Conditions[0].LastTransitionTime = metav1.Unix(1, 0)
+		return s
+	}
+	same := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus { return s }
+	edited := func(v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus { return emptied }
+	cases := map[string]struct {
+		shown func(written v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus
+		uid   types.UID
+		after time.Duration
+		want  int
+	}{
+		"what was written":         {same, good().node.UID, time.Hour, 0},
+		"the same in other words":  {shuffled, good().node.UID, time.Hour, 0},
+		"somebody's edit":          {edited, good().node.UID, time.Hour, 1},
+		"maybe our write's before": {edited, good().node.UID, restoreAfter - time.Second, 0},
+		"another object":           {edited, "another", time.Hour, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			var writes []v1alpha1.NodeRuleSetStatus
+			r := newReporter(func(_ context.Context, _ types.UID, s v1alpha1.NodeRuleSetStatus) error {
+				writes = append(writes, s)
+				return nil
+			}, nil, logr.Discard(), clk)
+			r.set(good())
+			r.step(t.Context())
+			clk.Step(tc.after)
+			r.show(tc.uid, tc.shown(writes[0]))
+			for range 3 {
+				r.step(t.Context())
+				clk.Step(time.Millisecond)
+			}
+			if got := len(writes) - 1; got != tc.want {
+				t.Errorf("%d writes, want %d", got, tc.want)
 			}
 		})
 	}

@@ -32,6 +32,10 @@ const (
 	// countsJitter spreads the first such write after a quiet time.
 	countsJitter = 5 * time.Second
 
+	// restoreAfter is how long after a write the API may still show an older
+	// status before that counts as somebody else's change.
+	restoreAfter = 5 * time.Second
+
 	// Back-off of a failed write.
 	writeRetryMin = 500 * time.Millisecond
 	writeRetryMax = 30 * time.Second
@@ -53,6 +57,7 @@ type reporter struct {
 
 	mu     sync.Mutex
 	latest *outcome
+	shown  *shownStatus // by the API; nil: nothing since the last write
 	wakeup chan struct{}
 
 	// Of run's goroutine only.
@@ -120,11 +125,16 @@ func (r *reporter) step(ctx context.Context) time.Duration {
 	}
 	status := statusOf(*latest, previous, metav1.NewTime(now.Truncate(time.Second)))
 	if known && r.retry == 0 {
-		if wait := r.due(status, now); wait != 0 {
+		wait := r.due(status, now)
+		if restore := r.dueRestore(now); restore >= 0 && (wait < 0 || restore < wait) {
+			wait = restore
+		}
+		if wait != 0 {
 			return max(wait, 0)
 		}
 	}
 	r.lastWrite, r.dueCounts = now, time.Time{}
+	r.forgetShown()
 	err := r.write(ctx, latest.node.UID, status)
 	if err != nil && ctx.Err() == nil {
 		r.log.Error(err, "Failed to write the status of the NodeRuleSet, will retry")

@@ -6,6 +6,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,7 +38,7 @@ func statusOf(o outcome, previous []metav1.Condition, now metav1.Time) v1alpha1.
 		status.Repairs = &v1alpha1.RepairCounts{Count: o.repairs, LastTime: metav1.NewTime(o.lastRepair.Truncate(time.Second))}
 	}
 	for _, c := range []metav1.Condition{accepted(o), programmed(o), degraded(o)} {
-		c.Message = truncate(c.Message)
+		c.Message = truncate(strings.ReplaceAll(c.Message, "\n", "; ")) // joined errors, on one line
 		c.ObservedGeneration = o.node.Generation
 		c.LastTransitionTime = now
 		for _, p := range previous {

@@ -52,9 +52,10 @@ func newAPIClient(config *rest.Config) (*apiClient, error) {
 // watch keeps inputs up to date until ctx ends. The node's own NodeRuleSet is
 // watched by name, which the apiserver dispatches without looking at the other
 // nodes' watches.
-func watch(ctx context.Context, client *apiClient, nodeName string, in *inputs, failed func(what string, err error)) {
+func watch(ctx context.Context, client *apiClient, nodeName string, in *inputs,
+	show func(types.UID, v1alpha1.NodeRuleSetStatus), failed func(what string, err error)) {
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)
-	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeStore{in: in, name: nodeName}, failed)
+	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeStore{in: in, name: nodeName, show: show}, failed)
 	slices := &sliceStore{ctx: ctx, in: in, failed: failed,
 		guard: &guard{known: in.endpoints, quorum: quorumEndpoints(client)}}
 	go mirror(ctx, client, "serviceruleslices", fields.Everything(), &v1alpha1.ServiceRuleSlice{}, slices, failed)
@@ -138,6 +139,7 @@ func (s *sliceStore) Replace(list []any, _ string) error {
 type nodeStore struct {
 	in   *inputs
 	name string
+	show func(types.UID, v1alpha1.NodeRuleSetStatus)
 }
 
 var errForeignNode = errors.New("the apiserver sent the NodeRuleSet of another node")
@@ -160,6 +162,7 @@ func (s *nodeStore) set(obj any) error {
 		return fmt.Errorf("%w: %s", errForeignNode, n.Name)
 	}
 	s.in.setNode(&nodeRules{UID: n.UID, Generation: n.Generation, Spec: n.Spec, reported: n.Status.Conditions})
+	s.show(n.UID, n.Status)
 	return nil
 }
 

@@ -37,6 +37,7 @@ type checkpoint struct {
 	boot  string // of the kernel, see bootID
 	size  int64
 	live  int64 // size at the last compaction
+	torn  bool  // by tear
 	state func() (*nodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec)
 }
 
@@ -131,9 +132,35 @@ func (c *checkpoint) load() (node *nodeRules, slices map[types.NamespacedName]*v
 	}
 }
 
-// append notes changes.
+// append notes changes. If it cannot, what is on the disk is marked as older
+// than the kernel's rules.
 func (c *checkpoint) append(ch changes) error {
-	if c.file == nil || c.size > compactionMin && c.size > 3*c.live {
+	err := c.note(ch)
+	if err != nil && !c.torn {
+		err = errors.Join(err, c.tear())
+	}
+	c.torn = err != nil
+	return err
+}
+
+// tear takes the last byte off the journal, for which no disk is too full: load
+// will not use it in this boot, and all but its last record in the next.
+func (c *checkpoint) tear() error {
+	info, err := os.Stat(c.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Truncate(c.path, max(info.Size()-1, 0))
+	}
+	if err != nil {
+		return fmt.Errorf("mark the checkpoint as outdated: %w", err)
+	}
+	return nil
+}
+
+func (c *checkpoint) note(ch changes) error {
+	if !c.inPlace() || c.size > compactionMin && c.size > 3*c.live {
 		return c.compact()
 	}
 	var buf []byte
@@ -157,6 +184,19 @@ func (c *checkpoint) append(ch changes) error {
 		return fmt.Errorf("write the checkpoint: %w", err)
 	}
 	return nil
+}
+
+// inPlace says whether the journal is open, and still where load looks for it.
+func (c *checkpoint) inPlace() bool {
+	if c.file == nil {
+		return false
+	}
+	open, err := c.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(c.path)
+	return err == nil && os.SameFile(open, there)
 }
 
 // compact writes the whole state into a new journal and replaces the old one.

@@ -119,6 +119,66 @@ func TestCheckpointDamage(t *testing.T) {
 	}
 }
 
+// TestCheckpointFullDisk lets a write fail: what is on the disk is then older
+// than the kernel's rules, and must not be used while they are there.
+func TestCheckpointFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	first := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}
+	cp := openTestCheckpoint(t, dir, first)
+	defer cp.close()
+	if err := cp.append(changes{}); err != nil {
+		t.Fatal(err)
+	}
+	// No journal can be made anew either.
+	if err := os.Mkdir(cp.path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cp.file.Close()
+	for range 3 {
+		if err := cp.append(changes{node: testNodeRules(2)}); err == nil {
+			t.Fatal("a failed write is no error")
+		}
+	}
+	if node, _, err := cp.load(); node != nil || !errors.Is(err, errOutdated) {
+		t.Errorf("in this boot: got %v, %v; must not be used", node, err)
+	}
+	boot := cp.boot
+	cp.boot = "another"
+	if node, _, err := cp.load(); node == nil || !errors.Is(err, errDamaged) {
+		t.Errorf("after a boot: got %v, %v; want what there is", node, err)
+	}
+	cp.boot = boot
+	if err := os.Remove(cp.path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cp.append(changes{node: testNodeRules(2)}); err != nil {
+		t.Fatal(err)
+	}
+	if node, _, err := cp.load(); node == nil || err != nil {
+		t.Errorf("with space again: got %v, %v", node, err)
+	}
+}
+
+// TestCheckpointRemoved removes the journal under the agent.
+func TestCheckpointRemoved(t *testing.T) {
+	dir := t.TempDir()
+	first := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}
+	cp := openTestCheckpoint(t, dir, first)
+	defer cp.close()
+	for range 2 {
+		if err := cp.append(changes{}); err != nil {
+			t.Fatal(err)
+		}
+		node, slices, err := cp.load()
+		if diff := cmp.Diff(first, savedState{node, slices}, ignoreReported); diff != "" || err != nil {
+			t.Fatalf("%v\n%s", err, diff)
+		}
+		if err := os.Remove(cp.path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCheckpointCompaction(t *testing.T) {
 	dir := t.TempDir()
 	state := savedState{testNodeRules(1), listed(web("10.96.0.1", "10.244.1.2"))}

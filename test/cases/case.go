@@ -83,7 +83,6 @@ type Step struct {
 
 // Node is what of the node differs from the ordinary one of the cases.
 type Node struct {
-	Name     string   `json:"name,omitempty"`
 	Zone     string   `json:"zone,omitempty"`
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 }

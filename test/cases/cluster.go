@@ -56,10 +56,7 @@ func NewCluster() *Cluster {
 // Apply makes the changes of a step.
 func (c *Cluster) Apply(s Step) error {
 	if s.Node != nil {
-		c.Node.Name, c.Node.Spec.PodCIDRs = thisNode, s.Node.PodCIDRs
-		if s.Node.Name != "" {
-			c.Node.Name = s.Node.Name
-		}
+		c.Node.Spec.PodCIDRs = s.Node.PodCIDRs
 		c.Node.Labels = map[string]string{corev1.LabelTopologyZone: s.Node.Zone}
 	}
 	if s.Config != nil {

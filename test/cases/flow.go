@@ -27,6 +27,9 @@ type Flow struct {
 
 	Expect Expect `json:"expect"`
 
+	// EverySeconds is how long the client waits before it asks again.
+	EverySeconds float64 `json:"everySeconds,omitempty"`
+
 	// Open gives the connection a name and keeps it for later steps, where Again
 	// sends over it once more.
 	Open  string `json:"open,omitempty"`
@@ -64,10 +67,9 @@ type Expect struct {
 	// Endpoints are all that answer when the client asks often enough.
 	Endpoints []netip.AddrPort
 	// Sticky says that only one of Endpoints answers, the same each time. Flows
-	// of a case with the same Pinned name meet the same one; a flow with Unpinned
-	// a name meets another.
-	Sticky           bool
-	Pinned, Unpinned string
+	// of a case with the same Pinned name meet the same one.
+	Sticky bool
+	Pinned string
 	// Source says whether the endpoints see the client's own address.
 	Source Source
 }
@@ -87,7 +89,6 @@ func (e *Expect) UnmarshalJSON(text []byte) error {
 		Endpoints []netip.AddrPort `json:"endpoints"`
 		OneOf     []netip.AddrPort `json:"oneOf"`
 		Pinned    string           `json:"pinned"`
-		Unpinned  string           `json:"unpinned"`
 		Source    Source           `json:"source"`
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -96,7 +97,7 @@ func (e *Expect) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*e = Expect{Verdict: Forwarded, Endpoints: append(long.Endpoints, long.OneOf...), Sticky: long.OneOf != nil,
-		Pinned: long.Pinned, Unpinned: long.Unpinned, Source: long.Source}
+		Pinned: long.Pinned, Source: long.Source}
 	if (long.Endpoints == nil) == (long.OneOf == nil) || len(e.Endpoints) == 0 {
 		return fmt.Errorf("expect: must have either endpoints or oneOf")
 	}

@@ -52,8 +52,9 @@ func runAll(t *testing.T, runner cases.Runner, run func(t *testing.T, c cases.Ca
 	count := &tally{}
 	tallies.Store(runner, count)
 	for _, c := range all {
-		skipped := ""
+		ran, skipped := false, ""
 		passed := t.Run(strings.ReplaceAll(c.Title(), " ", "_"), func(t *testing.T) {
+			ran = true
 			if skipped = c.NotYet[runner]; skipped == "" {
 				skipped = run(t, c)
 			}
@@ -62,6 +63,7 @@ func runAll(t *testing.T, runner cases.Runner, run func(t *testing.T, c cases.Ca
 			}
 		})
 		switch {
+		case !ran: // left out by -run
 		case !passed:
 			count.failed++
 		case skipped != "":

@@ -1,0 +1,269 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/test/cases"
+)
+
+// Proxy programs the node with what a cluster holds, and returns when it is done.
+type Proxy interface {
+	Program(c *cases.Cluster) error
+}
+
+// run is a case that is being run.
+type run struct {
+	*Network
+
+	servers map[string]io.Closer   // what answers, by protocol and address
+	open    map[string]*connection // by the name in the case
+	pins    map[string]netip.AddrPort
+	undo    []func() error
+}
+
+// connection is kept open over several steps.
+type connection struct {
+	net.Conn
+	*client
+}
+
+// Run runs a case; the error is what went wrong, and what differs from the case.
+func (n *Network) Run(proxy Proxy, c cases.Case) (err error) {
+	r := &run{Network: n, servers: map[string]io.Closer{}, open: map[string]*connection{}, pins: map[string]netip.AddrPort{}}
+	defer func() { err = errors.Join(err, r.close()) }()
+	cluster := cases.NewCluster()
+	for i, step := range c.AllSteps() {
+		if err := cluster.Apply(step); err != nil {
+			return err
+		}
+		if err := proxy.Program(cluster); err != nil {
+			return err
+		}
+		if err := r.serve(cluster.Compile(), step.Flows); err != nil {
+			return err
+		}
+		time.Sleep(time.Duration(step.IdleSeconds * float64(time.Second))) // part of the case, not a wait for a state
+		if err := r.flows(step.Flows); err != nil {
+			return fmt.Errorf("step %d (%s): %w", i, step.Then, err)
+		}
+	}
+	return nil
+}
+
+func (r *run) close() error {
+	var errs []error
+	for _, s := range r.servers {
+		errs = append(errs, s.Close())
+	}
+	for _, c := range r.open {
+		errs = append(errs, c.Close())
+	}
+	for _, undo := range r.undo {
+		errs = append(errs, undo())
+	}
+	return errors.Join(append(errs, r.Forget())...)
+}
+
+// serve makes every endpoint answer, and whoever has an address that packets are
+// sent to: so that nobody takes a packet that was left alone for one that was
+// refused.
+func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
+	for _, spec := range compiled.Slices {
+		for _, e := range spec.Endpoints {
+			for i, port := range spec.Ports {
+				if e.TargetPorts[i] == 0 {
+					continue
+				}
+				addr := netip.MustParseAddr(e.Address)
+				m, err := r.at(addr)
+				if err != nil {
+					return err
+				}
+				at := netip.AddrPortFrom(addr, uint16(e.TargetPorts[i]))
+				if err := r.listen(m, rules.ProtocolOf(port.Protocol), at); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, f := range flows {
+		for _, p := range f.Packets() {
+			if p.Destination.Addr().IsLoopback() && f.Expect.Verdict == cases.Forwarded {
+				continue // the agent listens there
+			}
+			m, err := r.owner(p.Destination.Addr())
+			if err != nil {
+				return err
+			}
+			if err := r.listen(m, p.Protocol, p.Destination); err != nil {
+				return err
+			}
+			if err := r.ownSource(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) listen(m *machine, protocol rules.Protocol, at netip.AddrPort) error {
+	key := protocol.String() + at.String()
+	if r.servers[key] != nil {
+		return nil
+	}
+	server, err := m.listen(protocol, at)
+	if err == nil {
+		r.servers[key] = server
+	}
+	return err
+}
+
+// ownSource gives the node the address that a process of it sends from, as long as
+// the case runs.
+func (r *run) ownSource(p cases.Packet) error {
+	if p.Client != cases.FromHost || slices.Contains(cases.NodeAddresses, cases.Original(p.Source)) || p.Source.IsLoopback() {
+		return nil
+	}
+	lo, err := r.node.links.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := r.node.address("lo", p.Source); err != nil {
+		return err
+	}
+	r.undo = append(r.undo, func() error {
+		return r.node.links.AddrDel(lo, &netlink.Addr{IPNet: single(p.Source)})
+	})
+	return nil
+}
+
+// flows sends the packets of a step, all at once unless they depend on each other.
+func (r *run) flows(flows []cases.Flow) error {
+	var mu sync.Mutex
+	var errs []error
+	var group sync.WaitGroup
+	check := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	}
+	for _, f := range flows {
+		if f.Again != "" {
+			check(r.again(f))
+			continue
+		}
+		for _, p := range f.Packets() {
+			c, err := r.client(p, f.Expect.Verdict)
+			switch {
+			case err != nil:
+				check(err)
+			case f.Open != "":
+				check(r.keep(c, f))
+			case f.Expect.Pinned != "":
+				check(r.pinned(c, f))
+			default:
+				group.Go(func() { check(c.check(f)) })
+			}
+		}
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// check explores a flow and compares.
+func (c *client) check(f cases.Flow) error {
+	_, err := c.compare(f)
+	return err
+}
+
+func (c *client) compare(f cases.Flow) (cases.Outcome, error) {
+	pause := time.Duration(f.EverySeconds * float64(time.Second))
+	o, err := c.explore(f.Expect, pause)
+	if err != nil {
+		return o, err
+	}
+	if f.Expect.Sticky && len(o.Seen) == 1 {
+		// It is right if the one that was met is one of those that may be met.
+		for met, source := range o.Seen {
+			want := f.Expect.Outcome(c.packet.Source)
+			if want.Seen[met] == source {
+				return o, nil
+			}
+		}
+	}
+	return o, f.Expect.Check(c.packet, o)
+}
+
+// pinned checks that the client meets the endpoint that it has met before.
+func (r *run) pinned(c *client, f cases.Flow) error {
+	o, err := c.compare(f)
+	if err != nil {
+		return err
+	}
+	name := f.Expect.Pinned
+	for met := range o.Seen {
+		before, known := r.pins[name]
+		if known && before != met {
+			return fmt.Errorf("%s: met %s, want %s as before", c.packet, met, before)
+		}
+		r.pins[name] = met
+	}
+	return nil
+}
+
+// keep opens a connection that stays.
+func (r *run) keep(c *client, f cases.Flow) error {
+	conn, err := c.dial()
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.packet, err)
+	}
+	r.open[f.Open] = &connection{conn, c}
+	return r.once(r.open[f.Open], f.Expect)
+}
+
+// again sends over a connection that is open, until what is expected happens:
+// what concerns it is done beside the programming of rules, and soon.
+func (r *run) again(f cases.Flow) error {
+	c := r.open[f.Again]
+	if c == nil {
+		return fmt.Errorf("no flow has opened %q", f.Again)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		err := r.once(c, f.Expect)
+		if err == nil || time.Now().After(deadline) {
+			if err != nil {
+				err = fmt.Errorf("connection %q: %w", f.Again, err)
+			}
+			return err
+		}
+	}
+}
+
+func (r *run) once(c *connection, want cases.Expect) error {
+	timeout := impatience
+	if want.Verdict == cases.Forwarded {
+		timeout = patience / 3
+	}
+	got, err := exchange(c.Conn, timeout)
+	if err != nil {
+		return err
+	}
+	var o cases.Outcome
+	if err := c.add(&o, got); err != nil {
+		return err
+	}
+	return want.Check(c.packet, o)
+}

@@ -1,0 +1,52 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cases_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/test/cases"
+	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
+)
+
+// TestNFTables runs the cases on the real kernel: the real agent programs a node,
+// and real packets show what happens.
+func TestNFTables(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	folder := t.TempDir()
+	program := filepath.Join(folder, "fairlead-agent")
+	build := exec.Command("go", "build", "-o", program, "./cmd/fairlead-agent")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	network, err := kernel.NewNetwork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	agent, err := network.StartAgent(program, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := agent.Stop(); err != nil {
+			t.Error(err)
+		}
+		if log, err := os.ReadFile(filepath.Join(folder, "agent.log")); t.Failed() && err == nil {
+			t.Logf("the agent's log:\n%s", log)
+		}
+	}()
+	runAll(t, cases.NFTables, func(t *testing.T, c cases.Case) string {
+		if err := network.Run(agent, c); err != nil {
+			t.Error(err)
+		}
+		return ""
+	})
+}

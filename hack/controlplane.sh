@@ -116,7 +116,7 @@ build() {
   say "building $1 from its Go module"
   (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) &
   ticker=$!
-  (cd "$directory" && CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
+  (cd "$directory" && GOTMPDIR=$work CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
   stop_ticker
   ((status == 0)) || die "building $1 failed"
   say "built $1 in $((SECONDS - started)) s"

@@ -31,9 +31,10 @@ cleanup() {
   fi
 }
 trap cleanup EXIT
-trap 'cleanup; exit 129' HUP
-trap 'cleanup; exit 130' INT
-trap 'cleanup; exit 143' TERM
+stop() { cleanup; echo "demo: interrupted" >&2; exit "$1"; }
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
 
 KUBEBUILDER_ASSETS=$(hack/controlplane.sh) || exit 1
 export KUBEBUILDER_ASSETS PATH=$KUBEBUILDER_ASSETS:$PATH

@@ -68,6 +68,9 @@ type Step struct {
 	// Node and Config replace what of the node and its policy is named.
 	Node   *Node           `json:"node,omitempty"`
 	Config json.RawMessage `json:"config,omitempty"`
+	// ServiceCIDRs are the ranges that the apiserver gives ClusterIPs from. Without
+	// any, nobody knows which addresses are unused.
+	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 
 	// Services and EndpointSlices are added, or replace those of the same name.
 	Services       []Service                   `json:"services,omitempty"`
@@ -123,9 +126,14 @@ func loadFile(path string) ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	twins, err := decode(twin(tree))
+	twins, err := decode(twinCases(tree))
 	if err != nil {
 		return nil, fmt.Errorf("IPv6 twin: %w", err)
+	}
+	for i, c := range written.Cases {
+		if c.Name == "" {
+			return nil, fmt.Errorf("case %d has no name", i)
+		}
 	}
 	group := strings.TrimSuffix(filepath.Base(path), ".yaml")
 	var all []Case
@@ -164,9 +172,6 @@ func decode(tree any) (File, error) {
 }
 
 func (c Case) check() error {
-	if c.Name == "" {
-		return fmt.Errorf("has no name")
-	}
 	for runner, reason := range c.NotYet {
 		if runner != Pure && runner != NFTables || reason == "" {
 			return fmt.Errorf("notYet: %q must be a runner, with a reason", runner)

@@ -22,6 +22,7 @@ import (
 type Cluster struct {
 	Node           *corev1.Node
 	Config         *v1alpha1.ProxyConfig
+	ServiceCIDRs   []string
 	Services       map[string]*corev1.Service
 	EndpointSlices map[string]*discoveryv1.EndpointSlice
 }
@@ -63,6 +64,9 @@ func (c *Cluster) Apply(s Step) error {
 		if err := json.Unmarshal(s.Config, &c.Config.Spec); err != nil {
 			return fmt.Errorf("config: %w", err)
 		}
+	}
+	if s.ServiceCIDRs != nil {
+		c.ServiceCIDRs = s.ServiceCIDRs
 	}
 	for _, name := range s.Delete {
 		if c.Services[name] == nil && c.EndpointSlices[name] == nil {

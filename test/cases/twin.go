@@ -15,6 +15,20 @@ var twinPrefix = netip.MustParsePrefix("fd64::/96")
 // ipv4 finds an address in a text, with the length of a prefix or with a port.
 var ipv4 = regexp.MustCompile(`\b(\d+\.\d+\.\d+\.\d+)(/\d+|:\d+)?`)
 
+// twinCases returns the tree of a file in which all cases that have a twin are
+// replaced by it.
+func twinCases(tree any) any {
+	file, _ := tree.(map[string]any)
+	list, _ := file["cases"].([]any)
+	out := make([]any, len(list))
+	for i, c := range list {
+		if fields, _ := c.(map[string]any); fields["v4only"] == nil {
+			out[i] = twin(c)
+		}
+	}
+	return map[string]any{"cases": out}
+}
+
 // twin returns a tree of YAML with all IPv4 addresses replaced by their twins.
 func twin(tree any) any {
 	switch t := tree.(type) {

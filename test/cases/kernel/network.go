@@ -130,6 +130,17 @@ func (m *machine) address(name string, a netip.Addr) error {
 	return nil
 }
 
+func (m *machine) removeAddress(name string, a netip.Addr) error {
+	link, err := m.links.LinkByName(name)
+	if err == nil {
+		err = m.links.AddrDel(link, &netlink.Addr{IPNet: single(a)})
+	}
+	if err != nil {
+		return fmt.Errorf("remove address %s: %w", a, err)
+	}
+	return nil
+}
+
 // route adds a route by a link; to everywhere if there is a gateway.
 func (m *machine) route(to, via, source netip.Addr, name string) error {
 	link, err := m.links.LinkByName(name)

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/fairlead-proxy/fairlead/rules"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
@@ -31,7 +29,7 @@ type run struct {
 	servers map[string]io.Closer   // what answers, by protocol and address
 	open    map[string]*connection // by the name in the case
 	pins    map[string]netip.AddrPort
-	undo    []func() error
+	sources []netip.Addr // that the node has for this case only
 }
 
 // connection is kept open over several steps.
@@ -71,8 +69,8 @@ func (r *run) close() error {
 	for _, c := range r.open {
 		errs = append(errs, c.Close())
 	}
-	for _, undo := range r.undo {
-		errs = append(errs, undo())
+	for _, a := range r.sources {
+		errs = append(errs, r.node.removeAddress("lo", a))
 	}
 	return errors.Join(append(errs, r.Forget())...)
 }
@@ -137,17 +135,11 @@ func (r *run) ownSource(p cases.Packet) error {
 	if p.Client != cases.FromHost || slices.Contains(cases.NodeAddresses, cases.Original(p.Source)) || p.Source.IsLoopback() {
 		return nil
 	}
-	lo, err := r.node.links.LinkByName("lo")
-	if err != nil {
-		return err
+	if slices.Contains(r.sources, p.Source) {
+		return nil
 	}
-	if err := r.node.address("lo", p.Source); err != nil {
-		return err
-	}
-	r.undo = append(r.undo, func() error {
-		return r.node.links.AddrDel(lo, &netlink.Addr{IPNet: single(p.Source)})
-	})
-	return nil
+	r.sources = append(r.sources, p.Source)
+	return r.node.address("lo", p.Source)
 }
 
 // flows sends the packets of a step, all at once unless they depend on each other.

@@ -7,6 +7,10 @@ IMG ?= fairlead-controller:v$(VERSION)
 AGENT_IMG ?= fairlead-agent:v$(VERSION)
 CONTAINER_TOOL ?= docker
 PLATFORMS ?= linux/arm64,linux/amd64
+# Image of the OLM bundle, its channels, and the one for who names none.
+BUNDLE_IMG ?= fairlead-bundle:v$(VERSION)
+CHANNELS ?= candidate
+DEFAULT_CHANNEL ?= candidate
 # Command-line programs of the control plane are built or found by
 # hack/controlplane.sh; KUBEBUILDER_ASSETS names those that are there already.
 KUBECTL ?= kubectl
@@ -95,11 +99,15 @@ lint-config: $(GOLANGCI_LINT) ## Check the linters' configuration.
 	$(GOLANGCI_LINT) config verify
 
 .PHONY: verify
-verify: verify-generated verify-modules verify-text ## Check generated files, modules, headers and sizes.
+verify: verify-generated verify-bundle verify-modules verify-text ## Check generated files, modules, headers and sizes.
 
 .PHONY: verify-generated
 verify-generated: manifests generate ## Check that generated files are up to date.
 	hack/verify-clean.sh "make manifests generate" api config
+
+.PHONY: verify-bundle
+verify-bundle: bundle ## Check that the OLM bundle is up to date.
+	hack/verify-clean.sh "make bundle" bundle bundle.Dockerfile
 
 .PHONY: verify-modules
 verify-modules: ## Check that the go.mod files are tidy.
@@ -159,6 +167,25 @@ deploy: build-installer ## Install Fairlead into the cluster of the current kube
 .PHONY: undeploy
 undeploy: ## Remove Fairlead from the cluster. Nodes keep the rules that are programmed.
 	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/default
+
+##@ OLM bundle
+
+.PHONY: bundle
+bundle: manifests $(KUSTOMIZE) ## Write the bundle for the Operator Lifecycle Manager into bundle.
+	$(KUSTOMIZE) build config/manifests | go run ./hack/bundle --version=$(VERSION) --image=$(IMG) --agent-image=$(AGENT_IMG) \
+		--channels=$(CHANNELS) --default-channel=$(DEFAULT_CHANNEL) --icon=config/manifests/icon.svg
+
+.PHONY: bundle-validate
+bundle-validate: ## Validate the bundle, also with OLM's own validators.
+	hack/bundle-validate.sh
+
+.PHONY: bundle-build
+bundle-build: ## Build the bundle's image.
+	$(CONTAINER_TOOL) build -f bundle.Dockerfile -t $(BUNDLE_IMG) .
+
+.PHONY: bundle-push
+bundle-push: ## Push the bundle's image.
+	$(CONTAINER_TOOL) push $(BUNDLE_IMG)
 
 ##@ Lab: a local cluster without containers
 

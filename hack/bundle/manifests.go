@@ -1,0 +1,115 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+)
+
+type object = unstructured.Unstructured
+
+// acceptedKinds are the kinds that OLM installs from a bundle. All others make
+// an InstallPlan fail: a DaemonSet, for one, which is why the controller creates
+// the agents. Deployments are accepted inside the ClusterServiceVersion only.
+// Source: operator-registry, pkg/lib/bundle/supported_resources.go.
+var acceptedKinds = []string{
+	"ClusterServiceVersion", "CustomResourceDefinition",
+	"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount",
+	"ConfigMap", "Secret", "Service", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass", "VerticalPodAutoscaler",
+	"PrometheusRule", "ServiceMonitor",
+	"ConsoleCLIDownload", "ConsoleLink", "ConsolePlugin", "ConsoleQuickStart", "ConsoleYAMLSample",
+}
+
+// manifests is everything to install, sorted by what becomes of it.
+type manifests struct {
+	csv             *object // the part that people write
+	crds            []*object
+	deployments     []*object
+	serviceAccounts []*object
+	roles           []*object // Roles and ClusterRoles
+	bindings        []*object // of both kinds
+	examples        []*object // objects of our own kinds
+	others          []*object // to be files of the bundle
+}
+
+// readManifests reads YAML documents. It fails on objects that have no place in
+// a bundle, but for the namespace, which OLM's user chooses.
+func readManifests(r io.Reader) (*manifests, error) {
+	m := &manifests{}
+	var rest []*object
+	for docs := utilyaml.NewYAMLReader(bufio.NewReader(r)); ; {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("split documents: %w", err)
+		}
+		text, err := yaml.YAMLToJSONStrict(doc)
+		if err != nil {
+			return nil, fmt.Errorf("parse YAML: %w", err)
+		}
+		obj := &object{}
+		if err := obj.UnmarshalJSON(text); err != nil {
+			return nil, fmt.Errorf("parse object: %w", err)
+		}
+		if !m.sort(obj) {
+			rest = append(rest, obj)
+		}
+	}
+	if m.csv == nil || len(m.deployments) == 0 {
+		return nil, errors.New("no ClusterServiceVersion or no Deployment among them")
+	}
+	// Only now all CRDs are known.
+	for _, obj := range rest {
+		switch {
+		case m.owns(obj):
+			m.examples = append(m.examples, obj)
+		case slices.Contains(acceptedKinds, obj.GetKind()):
+			m.others = append(m.others, obj)
+		default:
+			return nil, fmt.Errorf("OLM accepts no %s in a bundle (%s)", obj.GetKind(), obj.GetName())
+		}
+	}
+	return m, nil
+}
+
+// sort puts an object in its place and reports whether it has one.
+func (m *manifests) sort(obj *object) bool {
+	switch obj.GetKind() {
+	case "ClusterServiceVersion":
+		m.csv = obj
+	case "CustomResourceDefinition":
+		m.crds = append(m.crds, obj)
+	case "Deployment":
+		m.deployments = append(m.deployments, obj)
+	case "ServiceAccount":
+		m.serviceAccounts = append(m.serviceAccounts, obj)
+	case "Role", "ClusterRole":
+		m.roles = append(m.roles, obj)
+	case "RoleBinding", "ClusterRoleBinding":
+		m.bindings = append(m.bindings, obj)
+	case "Namespace":
+	default:
+		return false
+	}
+	return true
+}
+
+// owns reports whether one of the CRDs defines the kind of an object.
+func (m *manifests) owns(obj *object) bool {
+	return slices.ContainsFunc(m.crds, func(crd *object) bool {
+		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+		group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+		return kind == obj.GetKind() && group == obj.GroupVersionKind().Group
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
@@ -58,16 +59,35 @@ func (r *reporter) report(svc *corev1.Service, problems []rules.Problem) {
 		r.reported[key] = now
 	}
 	r.mu.Unlock()
+	// The events API takes events of the same objects and reason for
+	// repetitions of the first, whatever they say: so there is one for each
+	// object, which says everything.
+	var objects []string
+	messages := map[string][]string{}
 	for _, p := range problems {
 		if before.Has(p) {
 			continue
 		}
-		reason := ReasonFieldSkipped
-		if strings.HasPrefix(p.Object, "EndpointSlice ") {
-			reason = ReasonEndpointSkipped
+		if messages[p.Object] == nil {
+			objects = append(objects, p.Object)
 		}
-		r.recorder.Eventf(svc, nil, corev1.EventTypeWarning, reason, "CompileRules", "%s",
-			truncate(p.Object+": "+p.Message))
+		messages[p.Object] = append(messages[p.Object], p.Message)
+	}
+	for _, object := range objects {
+		note := truncate(object + ": " + strings.Join(messages[object], "; "))
+		if slice, ok := strings.CutPrefix(object, "EndpointSlice "); ok {
+			r.recorder.Eventf(svc, endpointSliceRef(slice), corev1.EventTypeWarning, ReasonEndpointSkipped, "CompileRules", "%s", note)
+		} else {
+			r.recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonFieldSkipped, "CompileRules", "%s", note)
+		}
+	}
+}
+
+// endpointSliceRef refers to the EndpointSlice namespace/name.
+func endpointSliceRef(slice string) *corev1.ObjectReference {
+	namespace, name, _ := strings.Cut(slice, "/")
+	return &corev1.ObjectReference{
+		APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice", Namespace: namespace, Name: name,
 	}
 }
 

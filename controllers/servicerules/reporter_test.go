@@ -1,0 +1,66 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// recorder notes the last note of each event, by what the events API takes for
+// the same event.
+type recorder map[string][]string
+
+func (r recorder) Eventf(_, related runtime.Object, _, reason, _, note string, args ...any) {
+	key := reason
+	if ref, ok := related.(*corev1.ObjectReference); ok {
+		key += " " + ref.Kind + " " + ref.Namespace + "/" + ref.Name
+	}
+	r[key] = append(r[key], fmt.Sprintf(note, args...))
+}
+
+// TestReporter reports the problems of a Service one time after the other.
+func TestReporter(t *testing.T) {
+	first := rules.Problem{Object: "EndpointSlice default/web-1", Message: "port skipped"}
+	second := rules.Problem{Object: "EndpointSlice default/web-1", Message: "endpoint skipped"}
+	other := rules.Problem{Object: "EndpointSlice default/web-2", Message: "port skipped"}
+	own := rules.Problem{Object: "Service default/web", Message: "range skipped"}
+	const slice1, slice2 = "EndpointSkipped EndpointSlice default/web-1", "EndpointSkipped EndpointSlice default/web-2"
+	cases := map[string]struct {
+		rounds [][]rules.Problem
+		want   recorder
+	}{
+		"no problem": {[][]rules.Problem{nil}, recorder{}},
+		"each once while it lasts": {[][]rules.Problem{{first}, {first}},
+			recorder{slice1: {"EndpointSlice default/web-1: port skipped"}}},
+		"again when it comes back": {[][]rules.Problem{{first}, nil, {first}},
+			recorder{slice1: {"EndpointSlice default/web-1: port skipped", "EndpointSlice default/web-1: port skipped"}}},
+		"only what is new": {[][]rules.Problem{{first}, {first, second}},
+			recorder{slice1: {"EndpointSlice default/web-1: port skipped", "EndpointSlice default/web-1: endpoint skipped"}}},
+		"none hides another": {[][]rules.Problem{{first, other, own, second}}, recorder{
+			slice1:         {"EndpointSlice default/web-1: port skipped; endpoint skipped"},
+			slice2:         {"EndpointSlice default/web-2: port skipped"},
+			"FieldSkipped": {"Service default/web: range skipped"}}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := recorder{}
+			r := newReporter(got)
+			svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+			for _, problems := range tc.rounds {
+				r.report(svc, problems)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

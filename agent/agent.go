@@ -69,7 +69,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	m := newMetrics()
-	h := &health{metrics: m, clock: clk, waiting: in.waiting}
+	r := newReporter(statusWriter(client, o.NodeName), eventWriter(client, o.NodeName), log.WithName("status"), clk)
+	h := &health{metrics: m, clock: clk, waiting: in.waiting, reported: r.shownConditions}
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
@@ -77,7 +78,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := startServers(ctx, o, h, &group, servers); err != nil {
 		return err
 	}
-	r := newReporter(statusWriter(client, o.NodeName), eventWriter(client, o.NodeName), log.WithName("status"), clk)
 	l := newLoop(o.NodeName, in, o.Dataplanes, cp, log.WithName("loop"), clk, func(out outcome) {
 		logOutcome(log, out)
 		m.observe(out)

@@ -30,6 +30,9 @@ type health struct {
 	metrics *metrics
 	clock   clock.PassiveClock
 	waiting func() time.Time // since when a change waits; zero: none does
+	// reported returns the conditions in the API, for the moments since when
+	// they hold.
+	reported func() []metav1.Condition
 
 	mu   sync.Mutex
 	last outcome
@@ -130,7 +133,7 @@ func (h *health) serveStatus(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(statusOf(last, last.node.reported, metav1.NewTime(h.clock.Now())))
+	_ = json.NewEncoder(w).Encode(statusOf(last, h.reported(), metav1.NewTime(h.clock.Now())))
 }
 
 // serve answers on address until ctx ends. An address in use is an error at

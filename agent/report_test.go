@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -257,6 +258,31 @@ func TestRepairEvents(t *testing.T) {
 		if events != s.want {
 			t.Errorf("step %d: %d events, want %d", i, events, s.want)
 		}
+	}
+}
+
+// TestServedStatus checks that /status says since when a condition holds, not
+// when it was asked.
+func TestServedStatus(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	r := newReporter(nil, nil, logr.Discard(), clk)
+	h := &health{metrics: newMetrics(), clock: clk, reported: r.shownConditions}
+	h.set(good())
+	since := metav1.Unix(500, 0)
+	r.show(good().node.UID, statusOf(good(), nil, since))
+	w := httptest.NewRecorder()
+	h.metricsMux().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
+	var got v1alpha1.NodeRuleSetStatus
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatalf("%v: %s", err, w.Body)
+	}
+	for _, c := range got.Conditions {
+		if !c.LastTransitionTime.Equal(&since) {
+			t.Errorf("%s since %v, want %v", c.Type, c.LastTransitionTime, since)
+		}
+	}
+	if len(got.Conditions) == 0 {
+		t.Error("no conditions")
 	}
 }
 

@@ -55,10 +55,11 @@ type reporter struct {
 	// jitter returns a duration within [0, countsJitter).
 	jitter func() time.Duration
 
-	mu     sync.Mutex
-	latest *outcome
-	shown  *shownStatus // by the API; nil: nothing since the last write
-	wakeup chan struct{}
+	mu         sync.Mutex
+	latest     *outcome
+	shown      *shownStatus       // by the API; nil: nothing since the last write
+	conditions []metav1.Condition // that the API showed last
+	wakeup     chan struct{}
 
 	// Of run's goroutine only.
 	written   *v1alpha1.NodeRuleSetStatus

@@ -27,11 +27,18 @@ type shownStatus struct {
 func (r *reporter) show(uid types.UID, status v1alpha1.NodeRuleSetStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.shown = &shownStatus{uid: uid, status: status}
+	r.shown, r.conditions = &shownStatus{uid: uid, status: status}, status.Conditions
 	select {
 	case r.wakeup <- struct{}{}:
 	default:
 	}
+}
+
+// shownConditions returns the conditions that the API showed last.
+func (r *reporter) shownConditions() []metav1.Condition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.conditions
 }
 
 // dueRestore returns 0 if the API shows a status that is not the one written,

@@ -73,6 +73,10 @@ test-unit: deps ## Run unit tests and, as root, the tests on the real kernel.
 test-api: deps ## Run the tests against a real apiserver, and the lab's own.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on ./...
 
+.PHONY: test-cases
+test-cases: root deps ## Run the table of cases against the pure functions and on the real kernel.
+	cd test/cases && go test -race -count=1 -timeout 10m
+
 .PHONY: test-e2e
 test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/

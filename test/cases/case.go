@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -78,16 +79,33 @@ type Step struct {
 	// Delete names Services, with the slices of their short form, and EndpointSlices.
 	Delete []string `json:"delete,omitempty"`
 
+	// Restart starts the agent anew, after the changes.
+	Restart bool `json:"restart,omitempty"`
+
 	// IdleSeconds is how long nothing happens before the packets are sent.
 	IdleSeconds float64 `json:"idleSeconds,omitempty"`
 
-	Flows []Flow `json:"flows,omitempty"`
+	Flows  []Flow   `json:"flows,omitempty"`
+	Health []Health `json:"health,omitempty"`
+}
+
+// Health is a request from outside to one of the node's health servers.
+type Health struct {
+	Get string `json:"get"`
+
+	// Status is the code of the answer; Refused says that nobody listens.
+	Status  int  `json:"status,omitempty"`
+	Refused bool `json:"refused,omitempty"`
+
+	// LocalEndpoints is what a healthCheckNodePort says of the Service.
+	LocalEndpoints *int `json:"localEndpoints,omitempty"`
 }
 
 // Node is what of the node differs from the ordinary one of the cases.
 type Node struct {
-	Zone     string   `json:"zone,omitempty"`
-	PodCIDRs []string `json:"podCIDRs,omitempty"`
+	Zone     string         `json:"zone,omitempty"`
+	PodCIDRs []string       `json:"podCIDRs,omitempty"`
+	Taints   []corev1.Taint `json:"taints,omitempty"`
 }
 
 // Title names a case and its family.

@@ -57,7 +57,7 @@ func NewCluster() *Cluster {
 // Apply makes the changes of a step.
 func (c *Cluster) Apply(s Step) error {
 	if s.Node != nil {
-		c.Node.Spec.PodCIDRs = s.Node.PodCIDRs
+		c.Node.Spec.PodCIDRs, c.Node.Spec.Taints = s.Node.PodCIDRs, s.Node.Taints
 		c.Node.Labels = map[string]string{corev1.LabelTopologyZone: s.Node.Zone}
 	}
 	if s.Config != nil {

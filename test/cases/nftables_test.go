@@ -39,8 +39,8 @@ func TestNFTables(t *testing.T) {
 		if err := agent.Stop(); err != nil {
 			t.Error(err)
 		}
-		if log, err := os.ReadFile(filepath.Join(folder, "agent.log")); t.Failed() && err == nil {
-			t.Logf("the agent's log:\n%s", log)
+		if log, err := os.ReadFile(agent.LogFile()); t.Failed() && err == nil {
+			t.Logf("the end of the agent's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	}()
 	runAll(t, cases.NFTables, func(t *testing.T, c cases.Case) string {

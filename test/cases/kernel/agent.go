@@ -21,65 +21,93 @@ import (
 
 // Agent is the real agent, a process in the node's network namespace.
 type Agent struct {
-	api    *api
-	listen net.Listener
-	stop   chan struct{} // closed to end the process
-	ended  chan error
+	network         *Network
+	program, folder string
+	api             *api
+	listener        net.Listener
+	process         *process
+}
+
+// process is a run of the program.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan error
 }
 
 // StartAgent starts the program of the agent, with a folder for its state and log.
 func (n *Network) StartAgent(program, folder string) (*Agent, error) {
-	a := &Agent{api: newAPI(), stop: make(chan struct{}), ended: make(chan error, 1)}
+	a := &Agent{network: n, program: program, folder: folder, api: newAPI()}
 	var err error
-	if a.listen, err = network.Listen(n.node.path(), "127.0.0.1:0"); err != nil {
+	if a.listener, err = network.Listen(n.node.path(), "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	go a.api.serve(a.listen)
-	kubeconfig := filepath.Join(folder, "kubeconfig")
+	go a.api.serve(a.listener)
 	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: cases,
-contexts: [{name: cases, context: {cluster: cases}}], clusters: [{name: cases, cluster: {server: "http://%s"}}]}`, a.listen.Addr())
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		return nil, errors.Join(err, a.listen.Close())
+contexts: [{name: cases, context: {cluster: cases}}], clusters: [{name: cases, cluster: {server: "http://%s"}}]}`, a.listener.Addr())
+	err = os.WriteFile(a.file("kubeconfig"), []byte(text), 0o600)
+	if err == nil {
+		err = a.start()
 	}
-	log, err := os.Create(filepath.Join(folder, "agent.log"))
 	if err != nil {
-		return nil, errors.Join(err, a.listen.Close())
+		return nil, errors.Join(err, a.listener.Close())
 	}
-	cmd := exec.Command(program, "--kubeconfig", kubeconfig, "--node-name", cases.NewCluster().Node.Name,
-		"--state-dir", filepath.Join(folder, "state"), "--zap-devel")
-	cmd.Stdout, cmd.Stderr = log, log
-	started := make(chan error)
-	go func() {
-		// The process dies with this thread, should the test die first.
-		runtime.LockOSThread()
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		err := network.DoOnThread(n.node.path(), cmd.Start)
-		started <- err
-		if err == nil {
-			a.ended <- cmd.Wait()
-		}
-		log.Close()
-	}()
-	if err := <-started; err != nil {
-		return nil, errors.Join(fmt.Errorf("start the agent: %w", err), a.listen.Close())
-	}
-	go func() {
-		<-a.stop
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	}()
 	return a, nil
 }
 
-// Stop ends the process.
-func (a *Agent) Stop() error {
-	close(a.stop)
+func (a *Agent) file(name string) string { return filepath.Join(a.folder, name) }
+
+// LogFile is where the agent writes what it has to say.
+func (a *Agent) LogFile() string { return a.file("agent.log") }
+
+func (a *Agent) start() error {
+	log, err := os.OpenFile(a.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	p := &process{ended: make(chan error, 1)}
+	p.cmd = exec.Command(a.program, "--kubeconfig", a.file("kubeconfig"), "--state-dir", a.file("state"),
+		"--node-name", cases.NewCluster().Node.Name)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the test die first
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // whose death would be the process's
+		defer log.Close()
+		err := network.DoOnThread(a.network.node.path(), p.cmd.Start)
+		started <- err
+		if err == nil {
+			p.ended <- p.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	a.process = p
+	return nil
+}
+
+func (a *Agent) end() error {
+	if err := a.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("end the agent: %w", err)
+	}
 	select {
-	case err := <-a.ended:
-		return errors.Join(err, a.listen.Close())
+	case err := <-a.process.ended:
+		return err
 	case <-time.After(10 * time.Second):
-		return errors.Join(errors.New("the agent did not end"), a.listen.Close())
+		return errors.Join(errors.New("the agent does not end"), a.process.cmd.Process.Kill())
 	}
 }
+
+// Restart ends the process and starts another one.
+func (a *Agent) Restart() error {
+	if err := a.end(); err != nil {
+		return err
+	}
+	return a.start()
+}
+
+// Stop ends the process and what serves it.
+func (a *Agent) Stop() error { return errors.Join(a.end(), a.listener.Close()) }
 
 // Program gives the agent what the controller would write, and returns when the
 // agent has reported that exactly this is in the kernel.

@@ -261,6 +261,9 @@ func (n *Network) owner(a netip.Addr) (*machine, error) {
 	if v4.IsLoopback() || slices.Contains(cases.NodeAddresses, v4) {
 		return n.node, nil
 	}
+	if cases.PodNetwork.Contains(v4) {
+		return n.at(a)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if m := n.others[v4]; m != nil {

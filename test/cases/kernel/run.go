@@ -20,6 +20,8 @@ import (
 // Proxy programs the node with what a cluster holds, and returns when it is done.
 type Proxy interface {
 	Program(c *cases.Cluster) error
+	// Restart ends the proxy's process and starts another one.
+	Restart() error
 }
 
 // run is a case that is being run.
@@ -50,11 +52,16 @@ func (n *Network) Run(proxy Proxy, c cases.Case) (err error) {
 		if err := proxy.Program(cluster); err != nil {
 			return err
 		}
+		if step.Restart {
+			if err := errors.Join(proxy.Restart(), proxy.Program(cluster)); err != nil {
+				return err
+			}
+		}
 		if err := r.serve(cluster.Compile(), step.Flows); err != nil {
 			return err
 		}
 		time.Sleep(time.Duration(step.IdleSeconds * float64(time.Second))) // part of the case, not a wait for a state
-		if err := r.flows(step.Flows); err != nil {
+		if err := errors.Join(r.flows(step.Flows), r.health(step.Health)); err != nil {
 			return fmt.Errorf("step %d (%s): %w", i, step.Then, err)
 		}
 	}
@@ -182,21 +189,24 @@ func (c *client) check(f cases.Flow) error {
 }
 
 func (c *client) compare(f cases.Flow) (cases.Outcome, error) {
-	pause := time.Duration(f.EverySeconds * float64(time.Second))
-	o, err := c.explore(f.Expect, pause)
+	o, err := c.explore(f.Expect, time.Duration(f.EverySeconds*float64(time.Second)))
 	if err != nil {
 		return o, err
 	}
-	if f.Expect.Sticky && len(o.Seen) == 1 {
-		// It is right if the one that was met is one of those that may be met.
+	return o, c.match(f.Expect, o)
+}
+
+// match compares an outcome with what is expected. A client that sticks to one
+// endpoint meets one of those that it may meet.
+func (c *client) match(want cases.Expect, o cases.Outcome) error {
+	if want.Sticky && len(o.Seen) == 1 {
 		for met, source := range o.Seen {
-			want := f.Expect.Outcome(c.packet.Source)
-			if want.Seen[met] == source {
-				return o, nil
+			if want.Outcome(c.packet.Source).Seen[met] == source {
+				return nil
 			}
 		}
 	}
-	return o, f.Expect.Check(c.packet, o)
+	return want.Check(c.packet, o)
 }
 
 // pinned checks that the client meets the endpoint that it has met before.
@@ -205,11 +215,16 @@ func (r *run) pinned(c *client, f cases.Flow) error {
 	if err != nil {
 		return err
 	}
-	name := f.Expect.Pinned
+	return r.pin(f.Expect.Pinned, o)
+}
+
+// pin notes the endpoint that was met under a name, and compares it with the one
+// that was met before.
+func (r *run) pin(name string, o cases.Outcome) error {
 	for met := range o.Seen {
 		before, known := r.pins[name]
 		if known && before != met {
-			return fmt.Errorf("%s: met %s, want %s as before", c.packet, met, before)
+			return fmt.Errorf("met %s, want %s as before", met, before)
 		}
 		r.pins[name] = met
 	}
@@ -257,5 +272,8 @@ func (r *run) once(c *connection, want cases.Expect) error {
 	if err := c.add(&o, got); err != nil {
 		return err
 	}
-	return want.Check(c.packet, o)
+	if err := c.match(want, o); err != nil || want.Pinned == "" {
+		return err
+	}
+	return r.pin(want.Pinned, o)
 }

@@ -154,7 +154,7 @@ func (f *Frontend) Equal(o *Frontend) bool {
 	}
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
 		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) &&
-		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds &&
+		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.AffinityKey == o.AffinityKey &&
 		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
 }
 

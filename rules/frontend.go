@@ -126,6 +126,11 @@ type Frontend struct {
 	// its last new connection; 0: it does not.
 	AffinityTimeoutSeconds int32
 
+	// AffinityKey is the same for all frontends of a Service's port, which have
+	// their clients in common: that of the first, which is the cluster IP's. It
+	// is zero without affinity.
+	AffinityKey FrontendKey
+
 	// Restricted says that only Sources may use the frontend; others are
 	// dropped. An empty Sources then denies everyone.
 	Restricted bool

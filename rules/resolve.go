@@ -77,11 +77,15 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 		return
 	}
 	cluster, local := r.endpoints(parts, port)
+	first := len(r.out.Frontends)
 	add := func(address string, number int32, kind Kind) {
 		if f, ok := r.frontend(address, number, kind); ok {
 			f.Key.Protocol, f.PortName = protocol, port.Name
 			f.Internal, f.External = r.backends(kind, cluster, local)
 			r.out.Frontends = append(r.out.Frontends, f)
+			if added := r.out.Frontends; f.AffinityTimeoutSeconds > 0 {
+				added[len(added)-1].AffinityKey = added[first].Key
+			}
 		}
 	}
 	if r.header.ClusterIP != "" {

@@ -44,6 +44,7 @@ func TestResolveFrontends(t *testing.T) {
 		return Frontend{
 			Key: FrontendKey{addr(address), TCP, port}, Kind: kind, Service: webID, PortName: "http",
 			Internal: internal, External: external, AffinityTimeoutSeconds: 77,
+			AffinityKey: FrontendKey{addr("172.30.0.41"), TCP, 80},
 		}
 	}
 	lb := frontend(KindLoadBalancer, "1.2.3.4", 80, both, mine)

@@ -240,7 +240,7 @@ func TestEqual(t *testing.T) {
 			Key: FrontendKey{addr("1.2.3.4"), TCP, 80}, Kind: KindLoadBalancer, Service: webID, PortName: "http",
 			Internal:               Backend{Forward, MasqueradeAlways, []Endpoint{endpoint("10.0.0.1:80")}},
 			External:               Backend{Forward, MasqueradeNever, []Endpoint{endpoint("10.0.0.1:80")}},
-			AffinityTimeoutSeconds: 1, Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			AffinityTimeoutSeconds: 1, AffinityKey: FrontendKey{addr("172.30.0.41"), TCP, 80}, Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}
 	}
 	for name, change := range map[string]func(*Frontend){
@@ -252,6 +252,7 @@ func TestEqual(t *testing.T) {
 		"external masquerade": func(f *Frontend) { f.External.Masquerade = MasqueradeAlways },
 		"endpoints":           func(f *Frontend) { f.External.Endpoints = nil },
 		"affinity":            func(f *Frontend) { f.AffinityTimeoutSeconds++ },
+		"affinity key":        func(f *Frontend) { f.AffinityKey.Port++ },
 		"restricted":          func(f *Frontend) { f.Restricted = false },
 		"sources":             func(f *Frontend) { f.Sources = nil },
 	} {

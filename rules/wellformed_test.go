@@ -46,6 +46,10 @@ func checkResolvedFrontend(id ServiceID, f Frontend) error {
 		return fmt.Errorf("service")
 	case f.Restricted && f.Kind != KindLoadBalancer || !f.Restricted && len(f.Sources) > 0:
 		return fmt.Errorf("restricted")
+	case (f.AffinityTimeoutSeconds > 0) != (f.AffinityKey != FrontendKey{}):
+		return fmt.Errorf("affinity key %s with a timeout of %d s", f.AffinityKey, f.AffinityTimeoutSeconds)
+	case f.AffinityTimeoutSeconds > 0 && (f.AffinityKey.Protocol != f.Key.Protocol || f.AffinityKey.Address.Is4() != is4):
+		return fmt.Errorf("affinity key %s", f.AffinityKey)
 	}
 	for i, s := range f.Sources {
 		if s != s.Masked() || s.Addr().Is4() != is4 || i > 0 && comparePrefix(f.Sources[i-1], s) >= 0 {

@@ -154,12 +154,13 @@ func (t *table) refuse() []rule {
 }
 
 // serviceChain is the identity of a chain that spreads over a number of
-// endpoints. All frontends with that number share it.
+// endpoints. All frontends with that number and that affinity share it.
 type serviceChain struct {
 	at         where
 	view       view
 	masquerade rules.Masquerade
 	n          uint32
+	timeout    int32 // of the clients' affinity in seconds; 0: none
 }
 
 // chainKinds name the chains after the traffic that is masqueraded so.
@@ -171,7 +172,11 @@ var chainKinds = map[rules.Masquerade]string{
 
 func (c serviceChain) name() string {
 	prefix := [wheres][views]string{{"", "outside-"}, {"nodeport-", "outside-nodeport-"}}[c.at][c.view]
-	return fmt.Sprintf("%s%s-%d", prefix, chainKinds[c.masquerade], c.n)
+	name := fmt.Sprintf("%s%s-%d", prefix, chainKinds[c.masquerade], c.n)
+	if c.timeout > 0 {
+		name += fmt.Sprintf("-affinity-%d", c.timeout)
+	}
+	return name
 }
 
 // build returns the chain with its rules.
@@ -188,6 +193,9 @@ func (c serviceChain) build(t *table) *chain {
 	case rules.MasqueradeAlways:
 		out = append(out, t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
 	}
+	if c.timeout > 0 {
+		out = append(out, t.sticky(c)...)
+	}
 	out = append(out, t.dnat(c, c.n))
 	if c.n > 1 {
 		out = append(out, t.dnat(c, 1))
@@ -198,12 +206,7 @@ func (c serviceChain) build(t *table) *chain {
 
 // dnat sends the packet to one of the first n endpoints.
 func (t *table) dnat(c serviceChain, n uint32) rule {
-	key, next := t.frontendKey(), t.words()+2
-	if c.at == onNodePort {
-		key, next = t.transportKey(0), 2
-	}
-	key = append(key, &expr.Numgen{Register: register(next), Modulus: n, Type: unix.NFT_NG_RANDOM},
-		t.data(t.endpoints[c.at][c.view]),
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.family), RegAddrMin: register(0), RegProtoMin: register(t.words())})
-	return t.rule("", key...)
+	key, next := t.chainKey(c.at)
+	return t.rule("", append(key, &expr.Numgen{Register: register(next), Modulus: n, Type: unix.NFT_NG_RANDOM},
+		t.data(t.endpoints[c.at][c.view]), t.translate())...)
 }

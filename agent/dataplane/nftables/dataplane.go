@@ -22,12 +22,17 @@
 // ranges are elements of sets, one set for each length of a range that occurs.
 // What comes from elsewhere is dropped before anything else is asked.
 //
+// With session affinity there is one chain for each number of endpoints and each
+// timeout. It lets the kernel remember clients in a map, see affinity.go. That map
+// is never read: it survives a restart of the agent and all repairs, but for the
+// replacement of the whole table. A changed timeout takes effect for each client
+// with its next connection.
+//
 // All decisions are made in nat chains, which see only the first packet of a
 // connection: other packets cost nothing, and a change never touches an
 // established connection.
 //
-// Not done yet, and ignored in the input: Frontend.AffinityTimeoutSeconds,
-// NodeSettings.NodePortLocalhost.
+// Not done yet, and ignored in the input: NodeSettings.NodePortLocalhost.
 package nftables
 
 import (

@@ -4,6 +4,7 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -41,11 +42,29 @@ func (t *table) addr(d direction, reg int) expr.Any {
 
 // transportKey loads protocol and destination port.
 func (t *table) transportKey(reg int) []any {
-	return []any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(reg)},
-		&expr.Payload{OperationType: expr.PayloadLoad, Base: expr.PayloadBaseTransportHeader,
-			Offset: 2, Len: 2, DestRegister: register(reg + 1)},
+	return []any{t.protocol(reg), t.dport(reg + 1)}
+}
+
+func (t *table) protocol(reg int) expr.Any {
+	return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(reg)}
+}
+
+func (t *table) dport(reg int) expr.Any {
+	return &expr.Payload{OperationType: expr.PayloadLoad, Base: expr.PayloadBaseTransportHeader,
+		Offset: 2, Len: 2, DestRegister: register(reg)}
+}
+
+// chainKey loads the key of a frontend, and says which register comes next.
+func (t *table) chainKey(at where) (key []any, next int) {
+	if at == onNodePort {
+		return t.transportKey(0), 2
 	}
+	return t.frontendKey(), t.words() + 2
+}
+
+// translate sends the packet to the endpoint in the first registers.
+func (t *table) translate() expr.Any {
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.family), RegAddrMin: register(0), RegProtoMin: register(t.words())}
 }
 
 // frontendKey loads destination address, protocol and destination port.
@@ -53,9 +72,10 @@ func (t *table) frontendKey() []any {
 	return append([]any{t.addr(dst, 0)}, t.transportKey(t.words())...)
 }
 
-// lookup finds the key that starts in the first register in a set.
+// lookup finds a key in a set.
 type lookup struct {
 	set  *set
+	key  int     // register where the key starts
 	dest *uint32 // register for the data of a map
 }
 
@@ -69,9 +89,20 @@ func (t *table) verdict(s *set) lookup {
 }
 
 // data loads the data of a map, from the first register on.
-func (t *table) data(s *set) lookup {
-	reg := register(0)
-	return lookup{set: s, dest: &reg}
+func (t *table) data(s *set) lookup { return t.dataFor(s, 0, 0) }
+
+// dataFor loads the data for the key that starts in a register into another.
+func (t *table) dataFor(s *set, key, dest int) lookup {
+	reg := register(dest)
+	return lookup{s, key, &reg}
+}
+
+// learn adds, refreshes or deletes an element of a dynamic map.
+type learn struct {
+	set       *set
+	op        uint32
+	key, data int // registers
+	timeout   int32
 }
 
 // reject refuses the packet; code is for ICMP.
@@ -131,9 +162,19 @@ func (t *table) rule(comment string, exprs ...any) rule {
 		case lookup:
 			w.expression("lookup", func() {
 				w.text(unix.NFTA_LOOKUP_SET, e.set.name)
-				w.number(unix.NFTA_LOOKUP_SREG, register(0))
+				w.number(unix.NFTA_LOOKUP_SREG, register(e.key))
 				if e.dest != nil {
 					w.number(unix.NFTA_LOOKUP_DREG, *e.dest)
+				}
+			})
+		case learn:
+			w.expression("dynset", func() {
+				w.text(unix.NFTA_DYNSET_SET_NAME, e.set.name)
+				w.number(unix.NFTA_DYNSET_OP, e.op)
+				w.number(unix.NFTA_DYNSET_SREG_KEY, register(e.key))
+				w.number(unix.NFTA_DYNSET_SREG_DATA, register(e.data))
+				if e.timeout > 0 {
+					w.attr(unix.NFTA_DYNSET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(e.timeout)*1000))
 				}
 			})
 		case reject:

@@ -63,6 +63,16 @@ func restrict(d *rules.Desired, key string, sources ...string) {
 	d.Frontends[f.Key] = &f
 }
 
+// stick gives a frontend affinity. Frontends with the same shared key, if it is
+// not empty, have their clients in common.
+func stick(d *rules.Desired, key, shared string, seconds int32) {
+	f := *d.Frontends[at(key)]
+	if f.AffinityTimeoutSeconds, f.AffinityKey = seconds, (rules.FrontendKey{}); shared != "" {
+		f.AffinityKey = at(shared)
+	}
+	d.Frontends[f.Key] = &f
+}
+
 // several returns n services with m endpoints each.
 func several(n, m int) rules.Desired {
 	d := rules.NewDesired()
@@ -118,6 +128,12 @@ func mixed() rules.Desired {
 	restrict(&d, "192.0.2.8:443/tcp")
 	put(&d, "[2001:db8:2::7]:443/tcp", rejected)
 	restrict(&d, "[2001:db8:2::7]:443/tcp", "::/0", "2001:db8::1/128")
+	stick(&d, "10.96.0.10:53/udp", "10.96.0.10:53/udp", 10800)
+	stick(&d, "nodeport:30053/udp", "10.96.0.10:53/udp", 10800)
+	stick(&d, "192.0.2.7:443/tcp", "", 60)
+	stick(&d, "10.96.0.20:80/tcp", "", 60)
+	stick(&d, "[fd00:96::10]:53/udp", "", 10800)
+	stick(&d, "nodeport6:30053/udp", "[fd00:96::10]:53/udp", 10800)
 	for _, f := range d.Frontends {
 		if !f.Key.IsNodePort() {
 			d.ClusterIPs[f.Key.Address] = struct{}{}
@@ -153,6 +169,12 @@ func (d *Dataplane) dumpForTest(t testing.TB) []string {
 			}
 		}
 		for key, h := range s.frontends {
+			for v := range views {
+				if h.affinity.IsValid() || h.views[v].affine != nil {
+					choices := slices.SortedFunc(slices.Values(h.views[v].choices), netip.AddrPort.Compare)
+					out = append(out, fmt.Sprintf("%s %s view %d affinity %s: %v, %v", table, key, v, h.affinity, choices, h.views[v].affine))
+				}
+			}
 			if h.restricted || h.sources != nil {
 				out = append(out, fmt.Sprintf("%s %s restricted %v: %v", table, key, h.restricted, h.sources))
 			}

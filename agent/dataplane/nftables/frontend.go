@@ -4,6 +4,7 @@
 package nftables
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +16,9 @@ import (
 type held struct {
 	views [views]heldView
 
+	// affinity is the address and port under which clients are remembered.
+	affinity rules.Endpoint
+
 	restricted bool
 	sources    []netip.Prefix // sorted
 }
@@ -24,6 +28,10 @@ type held struct {
 type heldView struct {
 	target    target
 	endpoints []rules.Endpoint
+
+	// choices and affine are the endpoints for affinity, the former numbered, the
+	// latter sorted.
+	choices, affine []rules.Endpoint
 }
 
 // target is what a map of verdicts says about a frontend. The zero target is no
@@ -94,7 +102,7 @@ func wantedTargets(f *rules.Frontend) [views]target {
 func targetOf(f *rules.Frontend, v view, b rules.Backend) target {
 	switch b.Verdict {
 	case rules.Forward:
-		return target{forward, serviceChain{whereOf(f.Key), v, b.Masquerade, uint32(len(b.Endpoints))}}
+		return target{forward, serviceChain{whereOf(f.Key), v, b.Masquerade, uint32(len(b.Endpoints)), max(f.AffinityTimeoutSeconds, 0)}}
 	case rules.Drop:
 		return target{kind: drop}
 	}
@@ -112,13 +120,15 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 	element := appendKey(buf[:0], key)
 	var out held
 	out.restricted, out.sources = t.updateSources(b, element, old, f)
+	out.affinity = t.updateAffinityPort(b, key, old.affinity, f)
 	for v := range views {
 		var want []rules.Endpoint
 		if targets[v].kind == forward {
 			want = backend(f, v).Endpoints
 		}
-		out.views[v] = heldView{targets[v], assign(old.views[v].endpoints, want)}
-		t.moveEndpoints(b, t.endpoints[at][v], element, old.views[v].endpoints, out.views[v].endpoints)
+		out.views[v] = heldView{target: targets[v], endpoints: assign(old.views[v].endpoints, want)}
+		t.moveEndpoints(b, t.endpoints[at][v], element, nil, old.views[v].endpoints, out.views[v].endpoints)
+		t.updateAffinity(b, key, v, old.views[v], &out.views[v], want)
 		if old.views[v].target == targets[v] {
 			continue
 		}
@@ -145,7 +155,7 @@ func (t *table) check(f *rules.Frontend) error {
 	if f == nil {
 		return nil
 	}
-	if err := t.checkSources(f); err != nil {
+	if err := errors.Join(t.checkSources(f), t.checkAffinity(f)); err != nil {
 		return err
 	}
 	for _, b := range []rules.Backend{f.Internal, f.External} {
@@ -164,8 +174,9 @@ func (t *table) check(f *rules.Frontend) error {
 	return nil
 }
 
-// moveEndpoints makes the elements of a frontend's endpoints from old to now.
-func (t *table) moveEndpoints(b *batch, s *set, key []byte, old, now []rules.Endpoint) {
+// moveEndpoints makes the elements of a frontend's endpoints from old to now. The
+// prefix comes before each value.
+func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []rules.Endpoint) {
 	var buf [24]byte
 	for i := range max(len(old), len(now)) {
 		var was, is rules.Endpoint
@@ -183,7 +194,7 @@ func (t *table) moveEndpoints(b *batch, s *set, key []byte, old, now []rules.End
 			b.from(s).plain(element)
 		}
 		if is.IsValid() {
-			b.to(s).value(element, appendEndpoint(buf[:0], is))
+			b.to(s).value(element, appendEndpoint(append(buf[:0], prefix...), is))
 		}
 	}
 }

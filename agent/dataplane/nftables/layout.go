@@ -15,7 +15,7 @@ const tableName = "fairlead"
 
 // tableComment is printed by `nft list ruleset`. It carries the version of the
 // layout: a table with another comment is replaced as a whole.
-const tableComment = "managed by fairlead-agent, manual edits are reverted (layout 2)"
+const tableComment = "managed by fairlead-agent, manual edits are reverted (layout 3)"
 
 // The numbers that nft has for the types of keys and values, in 6 bits each.
 const (
@@ -77,6 +77,13 @@ type table struct {
 	restricted *set
 	sources    map[int]*set
 
+	// affinity remembers the endpoints of clients. affinityPorts says for each
+	// frontend under which Service's port, choices which endpoints a new client
+	// can get, and affine which ones a known client can still use.
+	affinity        *set
+	affinityPorts   [wheres]*set
+	choices, affine [wheres][views]*set
+
 	sets   []*set
 	chains []*chain // the constant ones, except those that depend on NodeSettings
 }
@@ -134,6 +141,7 @@ func newTable(family byte, name string, dormant bool) *table {
 	t.hairpin = t.addSet(setSpec{name: "hairpin", key: []field{t.daddr(), t.daddr()}})
 	t.restricted = t.addSet(setSpec{name: "restricted", key: t.keyFields(true, false)})
 	t.sources = map[int]*set{}
+	t.addAffinitySets()
 	t.chains = t.constantChains()
 	return t
 }
@@ -144,6 +152,7 @@ type setSpec struct {
 	key      []field
 	data     []field // of a map of data
 	verdicts bool    // a map of verdicts
+	dynamic  int     // how many elements rules may add, which time out
 }
 
 // addSet adds a set to the layout.
@@ -160,7 +169,13 @@ func (t *table) set(spec setSpec) *set {
 	w.text(unix.NFTA_SET_NAME, spec.name)
 	// Sent only if there are flags, as the kernel does. See readSets.
 	isMap := spec.verdicts || spec.data != nil
-	if isMap {
+	switch {
+	case spec.dynamic > 0:
+		w.number(unix.NFTA_SET_FLAGS, unix.NFT_SET_MAP|unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
+		start := w.nest(unix.NFTA_SET_DESC)
+		w.number(unix.NFTA_SET_DESC_SIZE, uint32(spec.dynamic))
+		w.endNest(start)
+	case isMap:
 		w.number(unix.NFTA_SET_FLAGS, unix.NFT_SET_MAP)
 	}
 	keyType, keyLen := concat(spec.key)
@@ -173,7 +188,9 @@ func (t *table) set(spec setSpec) *set {
 		dataType, dataLen := concat(spec.data)
 		w.number(setDataType, dataType)
 		w.number(setDataLen, dataLen)
-		w.attr(unix.NFTA_SET_USERDATA, typeofUserdata(spec.key, spec.data))
+		if slices.ContainsFunc(spec.key, func(f field) bool { return f.typ == typeInteger }) {
+			w.attr(unix.NFTA_SET_USERDATA, typeofUserdata(spec.key, spec.data))
+		}
 	}
 	return &set{table: t, name: spec.name, attrs: w.b, isMap: isMap}
 }
@@ -222,16 +239,20 @@ func number() field {
 	return field{typeInteger, 4, exprUserdata(exprNumgen, data)}
 }
 
+func protocol() field { // meta l4proto
+	const exprMeta, metaL4Proto = 9, 16
+	return field{typeProto, 1, exprUserdata(exprMeta, udata(0, native(metaL4Proto)))}
+}
+
 func port() field { return field{typeService, 2, payloadUserdata(11, 2)} } // th dport
 
 // keyFields is the key of a frontend, and the number of an endpoint.
 func (t *table) keyFields(addr, index bool) []field {
-	const exprMeta, metaL4Proto = 9, 16
 	var out []field
 	if addr {
 		out = append(out, t.daddr())
 	}
-	out = append(out, field{typeProto, 1, exprUserdata(exprMeta, udata(0, native(metaL4Proto)))}, port())
+	out = append(out, protocol(), port())
 	if index {
 		out = append(out, number())
 	}

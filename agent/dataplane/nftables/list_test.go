@@ -4,25 +4,31 @@
 package nftables
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
 // TestList checks that the nft program prints our tables, readably, and takes
-// back what it has printed.
+// back what it has printed, but for affinity.
 func TestList(t *testing.T) {
 	s := newSpace(t)
-	mustSync(t, s.dataplane(), mixed())
+	d := s.dataplane()
+	mustSync(t, d, mixed())
 	out := s.run("nft", "list", "ruleset")
 	// nft has the names of protocols from /etc/protocols, if that is installed.
 	numbers := strings.NewReplacer("udp", "17", "tcp", "6")
 	for _, line := range []string{
 		`comment "` + tableComment + `"`,
-		`10.96.0.10 . udp . 53 : goto cluster-2`,
+		`10.96.0.10 . tcp . 53 : goto cluster-2`,
+		`10.96.0.10 . udp . 53 : goto cluster-2-affinity-10800`,
+		`udp . 10.96.0.10 . 53 : udp . 10.96.0.10 . 53`,
+		`10.96.0.10 . 53 . udp . 10.244.1.2 . 53 : 10.244.1.2 . 53`,
+		`comment "a known client"`,
 		`10.96.0.10 . udp . 53 . 0 : 10.244.1.2 . 53`,
 		`10.96.0.20 . tcp . 80 : goto refuse`,
 		`192.0.2.7 . tcp . 443 : goto outside-local-1`,
-		`udp . 30053 : goto nodeport-external-2`,
+		`udp . 30053 : goto nodeport-external-2-affinity-10800`,
 		`udp . 30053 . 1 : 10.244.2.2 . 53`,
 		`fd00:96::10 . udp . 53 . 2 : fd00:244::4 . 53`,
 		`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints`,
@@ -40,6 +46,13 @@ func TestList(t *testing.T) {
 	if t.Failed() || testing.Verbose() {
 		t.Log(out)
 	}
+	// What it prints of affinity it cannot read, see affinity.go.
+	plain := mixed()
+	for _, key := range slices.Collect(keys(plain)) {
+		stick(&plain, key.String(), "", 0)
+	}
+	mustSync(t, d, plain)
+	out = s.run("nft", "list", "ruleset")
 	if msg, err := newSpace(t).try(out, "nft", "-f", "-"); err != nil {
 		t.Errorf("nft does not read what it has printed: %v %s", err, msg)
 	}

@@ -84,6 +84,7 @@ func probeRules(t *table) *wanted {
 			if f.Restricted {
 				f.Sources = []netip.Prefix{w.Node.PodCIDRs[0], netip.PrefixFrom(addr, addr.BitLen())}
 			}
+			f.AffinityTimeoutSeconds = int32(i)
 			f.Key = rules.FrontendKey{Address: a, Protocol: rules.TCP, Port: uint16(i + 1)}
 			w.Frontends[f.Key] = &f
 		}

@@ -204,9 +204,15 @@ func (t *table) readElements(ctx context.Context, c *conn, s *snapshot) error {
 			if err := r.readEndpoints(ctx, at, v); err != nil {
 				return err
 			}
+			if err := r.readChoices(ctx, at, v); err != nil {
+				return err
+			}
 		}
 	}
 	if err := r.readSources(ctx); err != nil {
+		return err
+	}
+	if err := r.readAffinity(ctx); err != nil {
 		return err
 	}
 	for _, set := range []*set{t.clusterIPs, t.nodePorts, t.hairpin} {

@@ -98,8 +98,24 @@ type numbered struct {
 // readEndpoints reads the endpoints of all frontends. They come in no order, so
 // they are collected first.
 func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) error {
+	return r.readNumbered(ctx, r.table.endpoints[at][v], at,
+		func(_ rules.FrontendKey, b []byte) (rules.Endpoint, bool) { return r.table.parseEndpoint(b) },
+		func(h *held, list []rules.Endpoint) { h.views[v].endpoints = list })
+}
+
+// readChoices reads those among which new clients are spread that are remembered.
+func (r *elementReader) readChoices(ctx context.Context, at where, v view) error {
+	return r.readNumbered(ctx, r.table.choices[at][v], at,
+		func(key rules.FrontendKey, b []byte) (rules.Endpoint, bool) {
+			return r.table.parsePadded(b, key.Protocol)
+		},
+		func(h *held, list []rules.Endpoint) { h.views[v].choices = list })
+}
+
+func (r *elementReader) readNumbered(ctx context.Context, s *set, at where,
+	parse func(rules.FrontendKey, []byte) (rules.Endpoint, bool), put func(*held, []rules.Endpoint),
+) error {
 	found := map[rules.FrontendKey][]numbered{}
-	s := r.table.endpoints[at][v]
 	err := r.each(ctx, s,
 		func() { clear(found) },
 		func(element, data []byte) bool {
@@ -107,7 +123,7 @@ func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) err
 			if !ok {
 				return false
 			}
-			endpoint, ok := r.table.parseEndpoint(find(data, unix.NFTA_DATA_VALUE))
+			endpoint, ok := parse(key, find(data, unix.NFTA_DATA_VALUE))
 			if !ok {
 				return false
 			}
@@ -119,7 +135,7 @@ func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) err
 	}
 	for key, list := range found {
 		h := r.frontends[key]
-		h.views[v].endpoints = r.place(s, key, list)
+		put(&h, r.place(s, key, list))
 		r.frontends[key] = h
 	}
 	return nil
@@ -159,7 +175,15 @@ func (r *elementReader) readAddrs(ctx context.Context, s *set) error {
 // parseServiceChain is the reverse of serviceChain.name.
 func parseServiceChain(name string) (serviceChain, bool) {
 	var c serviceChain
-	rest, n, _ := cutLast(name, "-")
+	rest, text, found := strings.Cut(name, "-affinity-")
+	if found {
+		timeout, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || timeout <= 0 {
+			return c, false
+		}
+		c.timeout = int32(timeout)
+	}
+	rest, n, _ := cutLast(rest, "-")
 	number, err := strconv.ParseUint(n, 10, 32)
 	if err != nil || number == 0 {
 		return c, false

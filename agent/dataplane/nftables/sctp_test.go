@@ -34,6 +34,7 @@ func TestSCTP(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	desired, s := rules.NewDesired(), f.services()
 	put(&desired, join(s.cluster, "80")+"/sctp", clusterIP(join(f.podA, "8080")))
+	stick(&desired, join(s.cluster, "80")+"/sctp", "", 60)
 	mustSync(t, o.node.dataplane(), desired)
 
 	var receiver, sender net.PacketConn

@@ -26,7 +26,7 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 		return err
 	}
 	foreign := func(b []byte) bool { return touchesOurs(b, ours) }
-	address := func(b []byte) bool { return true }
+	address := func([]byte) bool { return true }
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup

@@ -1,0 +1,300 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// sticky is the Service of the tests of affinity in a family: its cluster IP,
+// its load balancer's address with the external traffic policy Local, and its
+// node port.
+type sticky struct {
+	family
+	proto             string
+	vip, lb, nodePort string
+	keys              []string
+}
+
+func (f family) sticky(proto string) sticky {
+	s := f.services()
+	prefix := map[string]string{"IPv4": "nodeport:", "IPv6": "nodeport6:"}[f.name]
+	return sticky{f, proto, join(s.cluster, "80"), join(s.local, "80"), join(f.node, "30080"),
+		[]string{join(s.cluster, "80") + "/" + proto, join(s.local, "80") + "/" + proto, prefix + "30080/" + proto}}
+}
+
+// desired spreads over the endpoints with an affinity of some seconds.
+func (s sticky) desired(seconds int32, endpoints ...string) rules.Desired {
+	d := rules.NewDesired()
+	var all, local []string
+	for _, e := range endpoints {
+		all = append(all, join(e, "8080"))
+		if e != s.remote {
+			local = append(local, join(e, "8080"))
+		}
+	}
+	outside := dropped
+	if local != nil {
+		outside = forwardTo(rules.MasqueradeNever, local...)
+	}
+	put(&d, s.keys[0], clusterIP(all...))
+	put(&d, s.keys[1], clusterIP(all...), outside)
+	put(&d, s.keys[2], forwardTo(rules.MasqueradeAlways, all...))
+	for _, key := range s.keys {
+		stick(&d, key, s.keys[0], seconds)
+	}
+	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr(s.node)}
+	bits := map[string]int{"IPv4": 24, "IPv6": 64}[s.name]
+	d.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(s.podA), bits).Masked()}
+	return d
+}
+
+// who returns the names of those who answer, when asked often.
+func (s *space) who(proto string, to ...string) string {
+	var out []string
+	for range 12 {
+		for _, addr := range to {
+			name, _, _ := strings.Cut(s.ask(proto, addr, patience), " sees")
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(slices.Compact(out), ", ")
+}
+
+// forgetConnections lets the namespace's connection tracking forget everything.
+// Else a datagram from a port that was used before is no new connection.
+func (s *space) forgetConnections() {
+	s.t.Helper()
+	handle, err := netlink.NewHandleAt(s.handle, unix.NETLINK_NETFILTER)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer handle.Close()
+	if err := handle.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func eachSticky(t *testing.T, f func(t *testing.T, o *topology, s sticky)) {
+	o := newTopology(t)
+	for _, family := range families {
+		for _, proto := range []string{"tcp", "udp"} {
+			t.Run(family.name+"/"+proto, func(t *testing.T) {
+				f(t, o, family.sticky(proto))
+				o.node.run("nft", "flush", "ruleset")
+			})
+		}
+	}
+}
+
+// addresses are the endpoints' addresses by their names.
+func (s sticky) addresses() map[string]string {
+	return map[string]string{"pod-a": s.podA, "pod-b": s.podB, "remote": s.remote}
+}
+
+// TestAffinity checks that a client keeps its endpoint on all addresses of the
+// Service, as long as the endpoint is there, and no longer.
+func TestAffinity(t *testing.T) {
+	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
+		d, now := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
+		mustSync(t, d, now)
+		change := func(next rules.Desired) {
+			mustApply(t, d, rules.Diff(now, next))
+			o.node.forgetConnections()
+			now = next
+		}
+		to := []string{s.vip, s.nodePort, s.lb}
+		first := o.client.who(s.proto, to...)
+		if s.addresses()[first] == "" {
+			t.Fatalf("a Pod reaches %q, want one endpoint", first)
+		}
+		var others []string
+		for name, addr := range s.addresses() {
+			if name != first {
+				others = append(others, addr)
+			}
+		}
+		change(s.desired(10800, others[0], s.addresses()[first]))
+		if got := o.client.who(s.proto, to...); got != first {
+			t.Errorf("with another number of endpoints: %q, was %q", got, first)
+		}
+		change(s.desired(10800, others...))
+		second := o.client.who(s.proto, to...)
+		if s.addresses()[second] == "" || second == first {
+			t.Errorf("after %q is gone: %q", first, second)
+		}
+		change(s.desired(10800, s.podA, s.podB, s.remote))
+		if got := o.client.who(s.proto, to...); got != second {
+			t.Errorf("after %q has come back: %q, was %q", first, got, second)
+		}
+		change(s.desired(0, s.podA, s.podB, s.remote))
+		if got := o.client.who(s.proto, s.vip, s.vip, s.vip); got != "pod-a, pod-b, remote" {
+			t.Errorf("without affinity: %q", got)
+		}
+		change(s.desired(10800, s.podA, s.podB, s.remote))
+		if got := o.client.who(s.proto, to...); s.addresses()[got] == "" {
+			t.Errorf("with affinity again: %q, want one endpoint", got)
+		}
+	})
+}
+
+// TestAffinityPolicyLocal checks that a client that is remembered with an endpoint
+// of another node gets a local one where only those are allowed.
+func TestAffinityPolicyLocal(t *testing.T) {
+	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
+		d := o.node.dataplane()
+		before, after := s.desired(10800, s.remote), s.desired(10800, s.podA, s.remote)
+		mustSync(t, d, before)
+		if got := o.outside.who(s.proto, s.vip); got != "remote" {
+			t.Fatalf("got %q", got)
+		}
+		mustApply(t, d, rules.Diff(before, after))
+		o.node.forgetConnections()
+		if got := o.outside.who(s.proto, s.lb); got != "pod-a" {
+			t.Errorf("policy Local: %q, want pod-a", got)
+		}
+		if got := o.outside.who(s.proto, s.vip, s.nodePort); got != "pod-a" {
+			t.Errorf("after that, policy Cluster: %q, want pod-a", got)
+		}
+	})
+}
+
+// TestAffinityTimesOut checks that a client that stays away is forgotten, that
+// one that comes again and again is not, and that a new timeout takes effect.
+func TestAffinityTimesOut(t *testing.T) {
+	o, s := newTopology(t), families[0].sticky("tcp")
+	d, long := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
+	mustSync(t, d, long)
+	first := o.client.who(s.proto, s.vip)
+	short := s.desired(3, s.podA, s.podB, s.remote)
+	mustApply(t, d, rules.Diff(long, short))
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); {
+		if got := o.client.who(s.proto, s.vip); got != first {
+			t.Fatalf("got %q, was %q", got, first)
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for strings.Contains(o.node.run("nft", "list", "map", "ip", "fairlead", "affinity"), s.client) {
+		if time.Now().After(deadline) {
+			t.Fatal("the client is still remembered")
+		}
+	}
+}
+
+// TestAffinitySurvives checks that a restarted agent and a repair leave the
+// clients alone, and find nothing to do because of them.
+func TestAffinitySurvives(t *testing.T) {
+	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
+		d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
+		mustSync(t, d, desired)
+		first := o.client.who(s.proto, s.vip)
+		before := d.generation(t)
+		if stats, after := mustSync(t, d, desired), d.generation(t); stats.Operations != 0 || after != before {
+			t.Errorf("the same again: %+v, generation %d, was %d", stats, after, before)
+		}
+		if stats := mustSync(t, o.node.dataplane(), desired); stats.Operations != 0 {
+			t.Errorf("after a restart: %+v", stats)
+		}
+		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[s.name]
+		o.node.run("nft", "flush", "map", family, "fairlead", "affinity-endpoints")
+		o.node.run("nft", "flush", "map", family, "fairlead", "affinity-ports")
+		if got := o.client.ask(s.proto, s.nodePort, patience); !strings.Contains(got, "sees") {
+			t.Errorf("before the repair: %q", got)
+		}
+		if stats := mustSync(t, d, desired); stats.Repaired == 0 {
+			t.Errorf("repair: %+v", stats)
+		}
+		if got := o.client.who(s.proto, s.vip, s.nodePort); got != first {
+			t.Errorf("got %q, was %q", got, first)
+		}
+	})
+}
+
+// TestAffinityFull checks that clients that cannot be remembered are spread.
+func TestAffinityFull(t *testing.T) {
+	o, s := newTopology(t), families[0].sticky("tcp")
+	d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
+	mustSync(t, d, desired)
+	b, table := newBatch(), d.tables[0]
+	vip := at(s.keys[0])
+	endpoint := appendEndpoint(appendProtocol(nil, vip.Protocol), netip.MustParseAddrPort(join(s.podA, "8080")))
+	for i := range uint32(affinitySize) {
+		client := binary.BigEndian.AppendUint32(nil, 100<<24+i)
+		b.to(table.affinity).value(append(appendPortKey(nil, vip), client...), endpoint)
+	}
+	if err := d.conn.commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if got := o.client.who(s.proto, s.vip, s.vip, s.vip); got != "pod-a, pod-b, remote" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestAffinityOfManyAtOnce checks that connections that a new client opens at the
+// same time meet at one endpoint.
+func TestAffinityOfManyAtOnce(t *testing.T) {
+	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
+		mustSync(t, o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote))
+		var clients sync.WaitGroup
+		answers := make([]string, 20)
+		for i := range answers {
+			clients.Go(func() { answers[i] = o.outside.ask(s.proto, s.vip, patience) })
+		}
+		clients.Wait()
+		slices.Sort(answers)
+		if answers = slices.Compact(answers); len(answers) != 1 || !strings.Contains(answers[0], "sees") {
+			t.Errorf("got %q", answers)
+		}
+	})
+}
+
+func TestMalformedAffinity(t *testing.T) {
+	for name, shared := range map[string]string{"another family": "[fd00::1]:80/tcp", "another protocol": "10.96.0.1:80/udp"} {
+		t.Run(name, func(t *testing.T) {
+			d, desired := newSpace(t).dataplane(), several(1, 1)
+			stick(&desired, "10.96.0.1:80/tcp", shared, 1)
+			if _, err := d.Sync(t.Context(), desired); err == nil || !strings.Contains(err.Error(), "cannot share") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestAffinityOperations checks that a changed endpoint costs the same in any
+// table: an element in each of three maps, deleted and added.
+func TestAffinityOperations(t *testing.T) {
+	const key = "10.96.0.1:80/tcp"
+	for _, size := range []int{10, 1000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			d, before, after := newSpace(t).dataplane(), several(size, 3), several(size, 3)
+			put(&after, key, clusterIP("10.1.1.1:80", "10.129.0.1:8080", "10.130.0.1:8080"))
+			for _, desired := range []rules.Desired{before, after} {
+				for _, k := range slices.Collect(keys(desired)) {
+					stick(&desired, k.String(), "", 10800)
+				}
+			}
+			mustSync(t, d, before)
+			chains := len(d.content[d.tables[0]].chains)
+			if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != 6 || chains != 1 {
+				t.Errorf("%d operations, want 6; %d chains, want 1", stats.Operations, chains)
+			}
+			if stats := mustSync(t, d, after); stats.Operations != 0 {
+				t.Errorf("Sync then: %+v", stats)
+			}
+		})
+	}
+}

@@ -64,6 +64,7 @@ vet: ## Vet the code.
 
 .PHONY: test
 test: test-unit test-api ## Run all tests but those that need a whole cluster.
+	@[ "$$(id -u)" = 0 ] || echo "Not root: the tests that make network namespaces were skipped."
 
 .PHONY: test-unit
 test-unit: deps ## Run unit tests and, as root, the tests on the real kernel.

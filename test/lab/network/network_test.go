@@ -18,12 +18,17 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// build makes a network of its own beside a lab that may be running.
-func build(t *testing.T) *Topology {
+func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make network namespaces")
 	}
+}
+
+// build makes a network of its own beside a lab that may be running.
+func build(t *testing.T) *Topology {
+	t.Helper()
+	needsRoot(t)
 	topology := New(fmt.Sprintf("flt-%d-", os.Getpid()), 3)
 	t.Cleanup(func() {
 		if err := topology.Teardown(); err != nil {
@@ -162,6 +167,7 @@ func TestPodAddressesRunOut(t *testing.T) {
 }
 
 func TestTeardownLeavesNothing(t *testing.T) {
+	needsRoot(t)
 	before := traces(t)
 	topology := build(t)
 	if _, err := topology.AddPod(topology.Nodes[0], "left"); err != nil {

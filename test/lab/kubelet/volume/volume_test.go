@@ -54,12 +54,15 @@ func newSet(t *testing.T) (*Set, *store) {
 	return &Set{Dir: filepath.Join(t.TempDir(), "volumes"), HostDir: t.TempDir(), Objects: s}, s
 }
 
+// podWith is a Pod with a volume, for the user who runs the test: only root may
+// hand files to others.
 func podWith(source corev1.VolumeSource) podenv.Downward {
 	return podenv.Downward{Pod: &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{
-			Volumes:    []corev1.Volume{{Name: "v", VolumeSource: source}},
-			Containers: []corev1.Container{{Name: "main"}},
+			Volumes:         []corev1.Volume{{Name: "v", VolumeSource: source}},
+			Containers:      []corev1.Container{{Name: "main"}},
+			SecurityContext: &corev1.PodSecurityContext{RunAsUser: ptr.To(int64(os.Getuid()))},
 		},
 	}}
 }

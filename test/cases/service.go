@@ -127,7 +127,7 @@ var conditions = map[string][3]bool{
 // parseEndpoint reads for example "Lt 10.180.0.1 zones=a,b". See README.md.
 func parseEndpoint(text string) (discoveryv1.Endpoint, error) {
 	words := strings.Fields(text)
-	if len(words) < 2 || words[0] == "" {
+	if len(words) < 2 {
 		return discoveryv1.Endpoint{}, fmt.Errorf("endpoint %q must be for example L 10.180.0.1", text)
 	}
 	state, known := conditions[words[0][1:]]
@@ -139,7 +139,7 @@ func parseEndpoint(text string) (discoveryv1.Endpoint, error) {
 		Addresses:  []string{words[1]},
 		Conditions: discoveryv1.EndpointConditions{Ready: &state[0], Serving: &state[1], Terminating: &state[2]},
 	}
-	if e.Hints = nil; len(words) > 2 {
+	if len(words) > 2 {
 		e.Hints = &discoveryv1.EndpointHints{}
 	}
 	for _, word := range words[2:] {

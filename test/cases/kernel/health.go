@@ -58,8 +58,9 @@ func checkHealth(client *http.Client, want cases.Health) error {
 		}
 		if err == nil {
 			answer.Body.Close()
+			err = fmt.Errorf("got status %d", answer.StatusCode)
 		}
-		return fmt.Errorf("%s: got %v, want that nobody listens", want.Get, err)
+		return fmt.Errorf("%s: want that nobody listens: %w", want.Get, err)
 	}
 	if err != nil {
 		return err

@@ -154,6 +154,9 @@ func (l *loop) step(ctx context.Context) {
 		l.outcome.unsupported = l.choose(ctx)
 	}
 	l.retry = l.program(ctx, ch)
+	if ctx.Err() != nil {
+		return // what was interrupted is no failure
+	}
 	l.report(l.outcome)
 }
 

@@ -166,6 +166,22 @@ func TestLoopRetriesWithSync(t *testing.T) {
 	}
 }
 
+// TestLoopStopped interrupts a programming by the end of the agent: that is
+// nothing to tell as the kernel's refusal.
+func TestLoopStopped(t *testing.T) {
+	h := newHarness(t)
+	h.fromAPI(web("10.96.0.1", "10.244.1.2"))
+	h.step(t.Context())
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	h.in.setSlice(webName, web("10.96.0.1", "10.244.1.3"))
+	h.kernel.Fail(fake.Apply, context.Canceled)
+	h.step(ctx)
+	if h.last.programming != nil {
+		t.Errorf("reported %v", h.last.programming)
+	}
+}
+
 func TestLoopKeepsRulesWithoutItsNodeRuleSet(t *testing.T) {
 	h := newHarness(t)
 	a, b := web("10.96.0.1", "10.244.1.2"), web("10.96.0.1", "10.244.1.3")

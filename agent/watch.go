@@ -55,7 +55,7 @@ func newAPIClient(config *rest.Config) (*apiClient, error) {
 func watch(ctx context.Context, client *apiClient, nodeName string, in *inputs,
 	show func(types.UID, v1alpha1.NodeRuleSetStatus), failed func(what string, err error)) {
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)
-	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeStore{in: in, name: nodeName, show: show}, failed)
+	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeStore{in: in, name: nodeName, show: show, log: logr.FromContextOrDiscard(ctx)}, failed)
 	slices := &sliceStore{ctx: ctx, in: in, failed: failed,
 		guard: &guard{known: in.endpoints, quorum: quorumEndpoints(client)}}
 	go mirror(ctx, client, "serviceruleslices", fields.Everything(), &v1alpha1.ServiceRuleSlice{}, slices, failed)
@@ -140,6 +140,7 @@ type nodeStore struct {
 	in   *inputs
 	name string
 	show func(types.UID, v1alpha1.NodeRuleSetStatus)
+	log  logr.Logger
 }
 
 var errForeignNode = errors.New("the apiserver sent the NodeRuleSet of another node")
@@ -149,8 +150,14 @@ func (s *nodeStore) Update(obj any) error { return s.set(obj) }
 func (s *nodeStore) Resync() error        { return nil }
 
 func (s *nodeStore) Delete(any) error {
-	s.in.loseNode()
+	s.lose()
 	return nil
+}
+
+func (s *nodeStore) lose() {
+	s.log.Info("There is no NodeRuleSet of this node: no ProxyConfig selects it, or no Node has this name. "+
+		"What is programmed stays", "node", s.name)
+	s.in.loseNode()
 }
 
 func (s *nodeStore) set(obj any) error {
@@ -168,7 +175,7 @@ func (s *nodeStore) set(obj any) error {
 
 func (s *nodeStore) Replace(list []any, _ string) error {
 	if len(list) == 0 {
-		s.in.loseNode()
+		s.lose()
 	}
 	for _, obj := range list {
 		if err := s.set(obj); err != nil {

@@ -100,7 +100,8 @@ func TestResolveProperties(t *testing.T) {
 			part := parts[partOf(e.Address, 4)]
 			part.Endpoints = append(part.Endpoints, e)
 			if r.chance(10) { // moved just now
-				parts[r.IntN(4)].Endpoints = append(parts[r.IntN(4)].Endpoints, e)
+				other := parts[r.IntN(4)]
+				other.Endpoints = append(other.Endpoints, e)
 			}
 		}
 		header.Endpoints = endpoints

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
@@ -31,13 +33,24 @@ type launcher struct {
 
 func newLauncher() *launcher {
 	l := &launcher{forks: make(chan func())}
-	go func() {
-		runtime.LockOSThread()
-		for fork := range l.forks {
-			fork()
-		}
-	}()
+	go l.run()
 	return l
+}
+
+func (l *launcher) run() {
+	runtime.LockOSThread()
+	if os.Getpid() == unix.Gettid() {
+		// Go parks the process's first thread instead of ending it, and close
+		// wants an end: another thread is to be found while this one is taken.
+		other := make(chan struct{})
+		go func() { defer close(other); l.run() }()
+		<-other
+		runtime.UnlockOSThread()
+		return
+	}
+	for fork := range l.forks {
+		fork()
+	}
 }
 
 // close ends the thread, and with it every process that is left.

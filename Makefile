@@ -24,7 +24,7 @@ BIN := $(CURDIR)/bin
 CACHE := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
-GOLANGCI_LINT := $(CACHE)/golangci-lint-v2.15.0
+GOLANGCI_LINT := $(CACHE)/golangci-lint-$(shell sed -n 's|.*github.com/golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/lint/go.mod)
 LAB := $(BIN)/lab
 LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSION)
 # Programs of the lab run in Pods with a file system of their own: static.
@@ -238,7 +238,8 @@ $(KUSTOMIZE): hack/tools/go.mod
 
 .PHONY: golangci-lint
 golangci-lint: $(GOLANGCI_LINT) ## Build golangci-lint.
-$(GOLANGCI_LINT): hack/lint/go.mod
-	mkdir -p $(CACHE)
+# Its name has the version, so a fresh clone does not build it again.
+$(GOLANGCI_LINT):
+	@mkdir -p $(CACHE)
 	@echo "building golangci-lint, this takes some minutes once"
 	cd hack/lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -24,9 +24,10 @@ func TestRepair(t *testing.T) {
 	vip := service.Spec.ClusterIP
 	nft := func(args ...string) {
 		t.Helper()
-		args = append([]string{"netns", "exec", config.Prefix + node, "nft"}, args...)
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
+		// Not `ip netns exec`: that does not work in a chroot.
+		args = append([]string{"--net=" + nsPath(node), "nft"}, args...)
+		if out, err := exec.Command("nsenter", args...).CombinedOutput(); err != nil {
+			t.Fatalf("nsenter %v: %v: %s", args, err, out)
 		}
 	}
 	open, err := dial(node, vip, echoPort)

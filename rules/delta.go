@@ -153,7 +153,7 @@ func (f *Frontend) Equal(o *Frontend) bool {
 		return f == o
 	}
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
-		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) &&
+		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && slices.Equal(f.Serving, o.Serving) &&
 		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.AffinityKey == o.AffinityKey &&
 		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
 }

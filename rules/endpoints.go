@@ -40,6 +40,9 @@ func compileEndpoints(in CompileInput, header *v1alpha1.ServiceRuleSliceSpec, pr
 		usesCluster := !internalLocal || external
 		usesLocal := internalLocal || external && header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal
 		for _, c := range decide(candidates, usesCluster, usesLocal) {
+			if c.state == v1alpha1.EndpointDraining && port.Protocol != corev1.ProtocolUDP {
+				continue
+			}
 			merged.add(i, c)
 		}
 	}
@@ -174,7 +177,7 @@ func (c candidate) before(o candidate) bool {
 	) < 0
 }
 
-// decide picks the endpoints that are used and says for what (KEP-1669 for the
+// decide picks the endpoints that are used, or still served, and says for what (KEP-1669 for the
 // terminating ones). Hints count only if all ready endpoints have them
 // (KEP-2433, KEP-3015), so that a node which sees a hint may trust it.
 func decide(candidates []candidate, usesCluster, usesLocal bool) []candidate {
@@ -204,6 +207,9 @@ func decide(candidates []candidate, usesCluster, usesLocal bool) []candidate {
 			c.nodes, c.zones = nil, nil
 		case c.terminating && usesLocal && c.node != "" && !readyOn[c.node]:
 			c.state = v1alpha1.EndpointTerminatingLocal
+			c.nodes, c.zones = nil, nil
+		case c.terminating:
+			c.state = v1alpha1.EndpointDraining
 			c.nodes, c.zones = nil, nil
 		default:
 			continue

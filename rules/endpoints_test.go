@@ -133,6 +133,52 @@ func TestLocalPolicyOfUnreachableService(t *testing.T) {
 	}
 }
 
+// What still serves while it terminates keeps its flows of UDP, and gets no new ones.
+func TestDraining(t *testing.T) {
+	service := svc("dns").port("dns", 53).protocol(corev1.ProtocolUDP).port("tcp", 53)
+	of := func(s *sliceBuilder) *sliceBuilder {
+		return s.port("dns", 5353).protocol(corev1.ProtocolUDP).port("tcp", 5353)
+	}
+	draining := of(slice("dns")).ready(l1, here).terminating(r1, there)
+	for name, c := range map[string]struct {
+		slice         *sliceBuilder
+		states        []string
+		serving, gets []string
+	}{
+		"draining":            {draining, []string{l1, r1 + " Draining"}, []string{l1, r1}, []string{l1}},
+		"all of them are":     {of(slice("dns")).terminating(l1, here), []string{l1 + " Terminating"}, []string{l1}, []string{l1}},
+		"terminating, no UDP": {slice("dns").port("tcp", 53).ready(l1, here).terminating(r1, there), []string{l1}, nil, nil},
+		"not serving":         {of(slice("dns")).ready(l1, here).unready(r1, there), []string{l1}, []string{l1}, []string{l1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			compiled := Compile(input(service, c.slice))
+			if diff := cmp.Diff(c.states, states(compiled)); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+			resolved, err := Resolve(thisNode().Node, webID, specs(compiled, corev1.IPv4Protocol))
+			if err != nil {
+				t.Fatal(err)
+			}
+			hosts := func(endpoints []Endpoint) (out []string) {
+				for _, e := range endpoints {
+					out = append(out, e.Addr().String())
+				}
+				return out
+			}
+			udp, tcp := resolved.Frontends[0], resolved.Frontends[1]
+			if diff := cmp.Diff(c.serving, hosts(udp.Serving)); diff != "" {
+				t.Errorf("serving UDP (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.gets, hosts(udp.Internal.Endpoints)); diff != "" {
+				t.Errorf("endpoints of UDP (-want +got):\n%s", diff)
+			}
+			if len(tcp.Serving) > 0 || len(resolved.LocalEndpoints) != 1 {
+				t.Errorf("serving TCP %v, local %v", tcp.Serving, resolved.LocalEndpoints)
+			}
+		})
+	}
+}
+
 // states returns the IPv4 endpoints with their states, if not Ready.
 func states(c Compiled) []string {
 	var out []string

@@ -122,6 +122,11 @@ type Frontend struct {
 	// the external traffic policy is Local.
 	External Backend
 
+	// Serving are all endpoints that may keep the flows they have, whatever the
+	// policies say about new ones, sorted. It is known for UDP only, whose flows
+	// have no end that the kernel could see.
+	Serving []Endpoint
+
 	// AffinityTimeoutSeconds is how long a client sticks to an endpoint after
 	// its last new connection; 0: it does not.
 	AffinityTimeoutSeconds int32

@@ -168,7 +168,7 @@ func (r *random) oddSpec(text string) *v1alpha1.ServiceRuleSliceSpec {
 	for range r.IntN(6) {
 		e := v1alpha1.RuleEndpoint{
 			Address: address(), NodeName: pick(r, append(nodeNames, "")...),
-			State: pick(r, v1alpha1.EndpointReady, v1alpha1.EndpointTerminating, v1alpha1.EndpointTerminatingLocal, "", "Other"),
+			State: pick(r, v1alpha1.EndpointReady, v1alpha1.EndpointTerminating, v1alpha1.EndpointTerminatingLocal, v1alpha1.EndpointDraining, "", "Other"),
 		}
 		e.ForNodes, e.ForZones = some(r, 2, nodeNames...), some(r, 2, zoneNames...)
 		for range r.IntN(5) {

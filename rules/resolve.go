@@ -76,12 +76,17 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 		r.fail("port %q is malformed", port.Name)
 		return
 	}
-	cluster, local := r.endpoints(parts, port)
+	cluster, local, all := r.endpoints(parts, port)
+	var serving []Endpoint
+	if protocol == UDP {
+		serving = addresses(all)
+	}
 	first := len(r.out.Frontends)
 	add := func(address string, number int32, kind Kind) {
 		if f, ok := r.frontend(address, number, kind); ok {
 			f.Key.Protocol, f.PortName = protocol, port.Name
 			f.Internal, f.External = r.backends(kind, cluster, local)
+			f.Serving = serving
 			r.out.Frontends = append(r.out.Frontends, f)
 			if added := r.out.Frontends; f.AffinityTimeoutSeconds > 0 {
 				added[len(added)-1].AffinityKey = added[first].Key
@@ -209,11 +214,10 @@ func (s endpointSet) backend(mask Masquerade) Backend {
 	return Backend{Verdict: Forward, Masquerade: mask, Endpoints: s.endpoints}
 }
 
-// endpoints returns the endpoints of a port for cluster-wide traffic and those
-// on this node.
-func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort) (cluster, local endpointSet) {
+// endpoints returns the endpoints of a port for cluster-wide traffic, those on
+// this node, and all that serve.
+func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort) (cluster, local endpointSet, all []portEndpoint) {
 	var ready, fallback, localReady, localFallback []portEndpoint
-	any := false
 	for _, part := range parts {
 		index := slices.IndexFunc(part.Ports, func(p v1alpha1.RulePort) bool {
 			return p.Name == port.Name && p.Protocol == port.Protocol && p.Port == port.Port
@@ -226,7 +230,7 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 			if !ok {
 				continue
 			}
-			any = true
+			all = append(all, e)
 			mine := e.NodeName != "" && e.NodeName == r.node.Name
 			if mine {
 				r.local[e.addr.Addr()] = struct{}{}
@@ -237,10 +241,12 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 				if mine {
 					localReady = append(localReady, e)
 				}
-			default:
-				if e.State == v1alpha1.EndpointTerminating {
-					fallback = append(fallback, e)
+			case v1alpha1.EndpointTerminating:
+				fallback = append(fallback, e)
+				if mine {
+					localFallback = append(localFallback, e)
 				}
+			case v1alpha1.EndpointTerminatingLocal:
 				if mine {
 					localFallback = append(localFallback, e)
 				}
@@ -255,12 +261,12 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 	}
 	cluster = endpointSet{endpoints: addresses(fallback), empty: Reject}
 	local = endpointSet{endpoints: addresses(localFallback), empty: Reject}
-	if any {
+	if len(all) > 0 {
 		// There are endpoints, but not here: the balancer in front, or the client
 		// on a retry, is to look elsewhere, not to be told that nobody is there.
 		local.empty = Drop
 	}
-	return cluster, local
+	return cluster, local, all
 }
 
 // portEndpoint is an endpoint of one port.

@@ -251,6 +251,7 @@ func TestEqual(t *testing.T) {
 		"internal verdict":    func(f *Frontend) { f.Internal.Verdict = Drop },
 		"external masquerade": func(f *Frontend) { f.External.Masquerade = MasqueradeAlways },
 		"endpoints":           func(f *Frontend) { f.External.Endpoints = nil },
+		"serving":             func(f *Frontend) { f.Serving = []Endpoint{endpoint("10.0.0.1:80")} },
 		"affinity":            func(f *Frontend) { f.AffinityTimeoutSeconds++ },
 		"affinity key":        func(f *Frontend) { f.AffinityKey.Port++ },
 		"restricted":          func(f *Frontend) { f.Restricted = false },

@@ -56,6 +56,9 @@ func checkResolvedFrontend(id ServiceID, f Frontend) error {
 			return fmt.Errorf("sources %v", f.Sources)
 		}
 	}
+	if f.Key.Protocol != UDP && len(f.Serving) > 0 || !slices.IsSortedFunc(f.Serving, Endpoint.Compare) {
+		return fmt.Errorf("serving %v", f.Serving)
+	}
 	for _, b := range []Backend{f.Internal, f.External} {
 		if (b.Verdict == Forward) != (len(b.Endpoints) > 0) || (b.Verdict == Forward) != (b.Masquerade != "") {
 			return fmt.Errorf("verdict %s with %d endpoints and masquerade %q", b.Verdict, len(b.Endpoints), b.Masquerade)
@@ -66,6 +69,9 @@ func checkResolvedFrontend(id ServiceID, f Frontend) error {
 		for i, e := range b.Endpoints {
 			if err := checkEndpoint(e.Addr()); err != nil {
 				return err
+			}
+			if f.Key.Protocol == UDP && !slices.Contains(f.Serving, e) {
+				return fmt.Errorf("%s is used and does not serve: %v", e, f.Serving)
 			}
 			if e.Port() == 0 || e.Addr().Is4() != is4 || e.Addr().Is4In6() || e.Addr().Zone() != "" || i > 0 && b.Endpoints[i-1].Compare(e) >= 0 {
 				return fmt.Errorf("endpoints %v", b.Endpoints)

@@ -98,6 +98,15 @@ type NodeRuleSetSpec struct {
 	// conntrack holds the parameters of connection tracking.
 	// +optional
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
+
+	// serviceCIDRs are the ranges that the cluster takes cluster IPs from. Traffic
+	// to an address in them that no Service has is dropped: it must not leave the
+	// node by the default route, and come back, and leave again.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +listType=atomic
+	// +optional
+	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 }
 
 // PolicyReference names a ProxyConfig in one of its generations.

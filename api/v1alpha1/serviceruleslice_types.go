@@ -198,7 +198,7 @@ type RulePort struct {
 
 // EndpointState says for which traffic an endpoint is used.
 //
-// +kubebuilder:validation:Enum=Ready;Terminating;TerminatingLocal
+// +kubebuilder:validation:Enum=Ready;Terminating;TerminatingLocal;Draining
 type EndpointState string
 
 // The endpoint states. An endpoint in no state is not in a slice.
@@ -214,6 +214,12 @@ const (
 	// its own node for traffic under a Local policy, because the node has no
 	// ready endpoint of the port (KEP-1669).
 	EndpointTerminatingLocal EndpointState = "TerminatingLocal"
+
+	// EndpointDraining is terminating and still serving, and not used for new
+	// traffic, because there are ready endpoints. The flows that it has stay with
+	// it. Only UDP needs to know: without it, a flow that goes on for ever would
+	// be moved to another endpoint too early, or never.
+	EndpointDraining EndpointState = "Draining"
 )
 
 // RuleEndpoint is an endpoint of a Service.

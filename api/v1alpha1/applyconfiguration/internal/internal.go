@@ -236,6 +236,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: policy
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.PolicyReference
+    - name: serviceCIDRs
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
     - name: sessionAffinity
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.SessionAffinityOptions

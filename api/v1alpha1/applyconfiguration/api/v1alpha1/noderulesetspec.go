@@ -34,6 +34,10 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	LocalTraffic *LocalTrafficOptionsApplyConfiguration `json:"localTraffic,omitempty"`
 	// conntrack holds the parameters of connection tracking.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`
+	// serviceCIDRs are the ranges that the cluster takes cluster IPs from. Traffic
+	// to an address in them that no Service has is dropped: it must not leave the
+	// node by the default route, and come back, and leave again.
+	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 }
 
 // NodeRuleSetSpecApplyConfiguration constructs a declarative configuration of the NodeRuleSetSpec type for use with
@@ -121,5 +125,15 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithLocalTraffic(value *LocalTraffic
 // If called multiple times, the Conntrack field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithConntrack(value *ConntrackOptionsApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
 	b.Conntrack = value
+	return b
+}
+
+// WithServiceCIDRs adds the given value to the ServiceCIDRs field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ServiceCIDRs field.
+func (b *NodeRuleSetSpecApplyConfiguration) WithServiceCIDRs(values ...string) *NodeRuleSetSpecApplyConfiguration {
+	for i := range values {
+		b.ServiceCIDRs = append(b.ServiceCIDRs, values[i])
+	}
 	return b
 }

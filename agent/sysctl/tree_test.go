@@ -1,0 +1,45 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sysctl_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+)
+
+const name = "net/ipv4/ip_forward"
+
+func TestTree(t *testing.T) {
+	tree := sysctl.Tree{Root: t.TempDir()}
+	path := filepath.Join(tree.Root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Set(name, "1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("setting what the kernel does not have: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tree.Get(name); err != nil || got != "0" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if err := tree.Set(name, "1"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tree.Get(name); err != nil || got != "1" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestDefaultRoot(t *testing.T) {
+	if got, err := (sysctl.Tree{}).Get("kernel/ostype"); err != nil || got != "Linux" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}

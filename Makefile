@@ -78,6 +78,10 @@ test-api: deps ## Run the tests against a real apiserver, and the lab's own.
 test-cases: root deps ## Run the table of cases against the pure functions and on the real kernel.
 	cd test/cases && go test -race -count=1 -timeout 10m
 
+.PHONY: test-oracle
+test-oracle: root deps ## Run the table of cases with kube-proxy, which must not differ but where the cases say so.
+	export KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; cd test/cases && go test -run TestOracle -count=1 -timeout 20m
+
 .PHONY: test-e2e
 test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/

@@ -7,6 +7,7 @@
 #
 #   hack/controlplane.sh                        all of them
 #   hack/controlplane.sh etcd kube-apiserver    only these
+#   hack/controlplane.sh kube-proxy             what "all" does not mean
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -16,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly modules=test/controlplane
 readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl coredns)
+readonly on_demand=(kube-proxy)
 
 say() { echo "controlplane: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -141,7 +143,7 @@ for argument in "$@"; do
   case $argument in
     --print) ;; # what it does anyway
     *)
-      [[ " ${all[*]} " == *" $argument "* ]] || die "unknown binary $argument; known: ${all[*]}"
+      [[ " ${all[*]} ${on_demand[*]} " == *" $argument "* ]] || die "unknown binary $argument; known: ${all[*]} ${on_demand[*]}"
       wanted+=("$argument") ;;
   esac
 done

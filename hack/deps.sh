@@ -11,7 +11,7 @@ set -euo pipefail
 readonly needs=(
   gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
   /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
-  curl=curl nslookup=bind9-dnsutils nginx=nginx
+  iptables=iptables curl=curl nslookup=bind9-dnsutils nginx=nginx
 )
 
 say() { echo "deps: $*" >&2; }

@@ -29,7 +29,14 @@ type Runner string
 const (
 	Pure     Runner = "pure"
 	NFTables Runner = "nftables"
+
+	// With kube-proxy in the place of the agent.
+	KubeProxyNFTables Runner = "kube-proxy nftables"
+	KubeProxyIPTables Runner = "kube-proxy iptables"
 )
+
+// Runners are all runners.
+var Runners = []Runner{Pure, NFTables, KubeProxyNFTables, KubeProxyIPTables}
 
 // File is one of the *.yaml files: a group of cases.
 type File struct {
@@ -111,6 +118,31 @@ type Node struct {
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
 
+// KubeProxy returns the case with what kube-proxy does instead, in one of its modes.
+func (c Case) KubeProxy(mode Runner) Case {
+	c.Step = c.Step.kubeProxy(mode)
+	c.Steps = slices.Clone(c.Steps)
+	for i := range c.Steps {
+		c.Steps[i] = c.Steps[i].kubeProxy(mode)
+	}
+	return c
+}
+
+func (s Step) kubeProxy(mode Runner) Step {
+	s.Flows = slices.Clone(s.Flows)
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		switch {
+		case f.KubeProxy == nil:
+		case mode == KubeProxyNFTables && f.KubeProxy.NFTables != nil:
+			f.Expect = *f.KubeProxy.NFTables
+		case mode == KubeProxyIPTables && f.KubeProxy.IPTables != nil:
+			f.Expect = *f.KubeProxy.IPTables
+		}
+	}
+	return s
+}
+
 // AllSteps are the case itself and the steps after it.
 func (c Case) AllSteps() []Step { return append([]Step{c.Step}, c.Steps...) }
 
@@ -191,7 +223,7 @@ func decode(tree any) (File, error) {
 
 func (c Case) check() error {
 	for runner, reason := range c.NotYet {
-		if runner != Pure && runner != NFTables || reason == "" {
+		if !slices.Contains(Runners, runner) || reason == "" {
 			return fmt.Errorf("notYet: %q must be a runner, with a reason", runner)
 		}
 	}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	for _, runner := range []cases.Runner{cases.Pure, cases.NFTables} {
+	for _, runner := range cases.Runners {
 		if t, ran := tallies.Load(runner); ran {
 			t.(*tally).print(runner)
 		}

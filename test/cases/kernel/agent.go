@@ -4,19 +4,18 @@
 package kernel
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"syscall"
+	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/cases"
-	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
 // Agent is the real agent, a process in the node's network namespace.
@@ -24,32 +23,28 @@ type Agent struct {
 	network         *Network
 	program, folder string
 	api             *api
-	listener        net.Listener
 	process         *process
-}
+	generation      int64
 
-// process is a run of the program.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan error
+	mu       sync.Mutex
+	status   v1alpha1.NodeRuleSetStatus // as the agent has reported it
+	reported chan struct{}              // closed, and replaced, at a report
 }
 
 // StartAgent starts the program of the agent, with a folder for its state and log.
 func (n *Network) StartAgent(program, folder string) (*Agent, error) {
-	a := &Agent{network: n, program: program, folder: folder, api: newAPI()}
+	a := &Agent{network: n, program: program, folder: folder, reported: make(chan struct{})}
 	var err error
-	if a.listener, err = network.Listen(n.node.path(), "127.0.0.1:0"); err != nil {
+	if a.api, err = n.serveAPI(a.report); err != nil {
 		return nil, err
 	}
-	go a.api.serve(a.listener)
-	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: cases,
-contexts: [{name: cases, context: {cluster: cases}}], clusters: [{name: cases, cluster: {server: "http://%s"}}]}`, a.listener.Addr())
-	err = os.WriteFile(a.file("kubeconfig"), []byte(text), 0o600)
+	a.write(cases.NewCluster().Compile())
+	err = a.api.writeKubeconfig(a.file("kubeconfig"))
 	if err == nil {
 		err = a.start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, a.listener.Close())
+		return nil, errors.Join(err, a.api.listener.Close())
 	}
 	return a, nil
 }
@@ -59,55 +54,49 @@ func (a *Agent) file(name string) string { return filepath.Join(a.folder, name) 
 // LogFile is where the agent writes what it has to say.
 func (a *Agent) LogFile() string { return a.file("agent.log") }
 
-func (a *Agent) start() error {
-	log, err := os.OpenFile(a.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	p := &process{ended: make(chan error, 1)}
-	p.cmd = exec.Command(a.program, "--kubeconfig", a.file("kubeconfig"), "--state-dir", a.file("state"),
-		"--node-name", cases.NewCluster().Node.Name)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the test die first
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // whose death would be the process's
-		defer log.Close()
-		err := network.DoOnThread(a.network.node.path(), p.cmd.Start)
-		started <- err
-		if err == nil {
-			p.ended <- p.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start the agent: %w", err)
-	}
-	a.process = p
-	return nil
-}
-
-func (a *Agent) end() error {
-	if err := a.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("end the agent: %w", err)
-	}
-	select {
-	case err := <-a.process.ended:
-		return err
-	case <-time.After(10 * time.Second):
-		return errors.Join(errors.New("the agent does not end"), a.process.cmd.Process.Kill())
-	}
+func (a *Agent) start() (err error) {
+	a.process, err = a.network.startProcess(a.LogFile(), a.program, "--kubeconfig", a.file("kubeconfig"),
+		"--state-dir", a.file("state"), "--node-name", cases.NewCluster().Node.Name)
+	return err
 }
 
 // Restart ends the process and starts another one.
 func (a *Agent) Restart() error {
-	if err := a.end(); err != nil {
+	if err := a.process.end(); err != nil {
 		return err
 	}
 	return a.start()
 }
 
 // Stop ends the process and what serves it.
-func (a *Agent) Stop() error { return errors.Join(a.end(), a.listener.Close()) }
+func (a *Agent) Stop() error { return errors.Join(a.process.end(), a.api.listener.Close()) }
+
+// report takes the status that the agent writes. Events are of no interest.
+func (a *Agent) report(path string, body []byte) {
+	var node v1alpha1.NodeRuleSet
+	if filepath.Base(path) != "status" || json.Unmarshal(body, &node) != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status = node.Status
+	close(a.reported)
+	a.reported = make(chan struct{})
+}
+
+// write writes what the controller would write, the node as a new generation.
+func (a *Agent) write(c cases.Compiled) {
+	specs := map[string]*v1alpha1.ServiceRuleSlice{}
+	for name, spec := range c.Slices {
+		specs[name] = &v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+	}
+	replace(a.api, ruleSlices, specs)
+	a.generation++
+	replace(a.api, nodeRuleSets, map[string]*v1alpha1.NodeRuleSet{c.Node.Name: {
+		ObjectMeta: metav1.ObjectMeta{Name: c.Node.Name, UID: "the-node", Generation: a.generation},
+		Spec:       c.Node.Spec,
+	}})
+}
 
 // Program gives the agent what the controller would write, and returns when the
 // agent has reported that exactly this is in the kernel.
@@ -122,11 +111,11 @@ func (a *Agent) Program(cluster *cases.Cluster) error {
 		digest ^= n
 	}
 	want := fmt.Sprintf("%016x", digest)
-	a.api.setSlices(c.Slices)
 	// Slices and node come by two watches. The agent reports a generation at once,
 	// but a late slice only with the next generation.
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		status, err := a.api.reported(a.api.setNode(c), 10*time.Second)
+		a.write(c)
+		status, err := a.programmed(10 * time.Second)
 		if err != nil {
 			return err
 		}
@@ -135,6 +124,25 @@ func (a *Agent) Program(cluster *cases.Cluster) error {
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the agent has programmed other rules than it should: digest %s, not %s: %+v", status.RulesDigest, want, status)
+		}
+	}
+}
+
+// programmed waits until the agent has programmed the newest generation, and
+// returns its report.
+func (a *Agent) programmed(patience time.Duration) (v1alpha1.NodeRuleSetStatus, error) {
+	deadline := time.After(patience)
+	for {
+		a.mu.Lock()
+		status, reported := a.status, a.reported
+		a.mu.Unlock()
+		if status.ObservedGeneration == a.generation {
+			return status, nil
+		}
+		select {
+		case <-reported:
+		case <-deadline:
+			return status, fmt.Errorf("the agent has not programmed generation %d: %+v", a.generation, status)
 		}
 	}
 }

@@ -6,101 +6,152 @@ package kernel
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/test/cases"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// api answers the agent in place of an apiserver: two lists, two watches, and the
-// status that comes back. A real apiserver refuses the odd objects that some cases
-// are about, and takes longer than all the rest; the end-to-end tests have one.
+// api answers the proxy in place of an apiserver: lists and watches of a few kinds
+// of objects. A real apiserver refuses the odd objects that some cases are about,
+// and takes longer than all the rest; the end-to-end tests have one.
 type api struct {
+	listener net.Listener
+	// patched is called with what the proxy writes about an object of a path.
+	patched func(path string, body []byte)
+
 	mu      sync.Mutex
-	objects map[string]map[string]any // by resource and name
-	events  []event                   // all that ever happened; its length is the resource version
-	changed chan struct{}             // closed, and replaced, at a change
-	node    v1alpha1.NodeRuleSet
-	status  v1alpha1.NodeRuleSetStatus
+	objects map[string]map[string]object // by path and name
+	changes []change                     // all that ever were; their number is the resource version
+	changed chan struct{}                // closed, and replaced, at a change
+}
+
+// object is an object of the API.
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// change is a change of an object: made if old is nil, deleted if now is nil.
+type change struct {
+	path     string
+	old, now object
 }
 
 type event struct {
-	resource, name string
-	Type           string `json:"type"`
-	Object         any    `json:"object"`
+	Type   string `json:"type"`
+	Object any    `json:"object"`
 }
 
-const (
-	nodeRuleSets = "noderulesets"
-	ruleSlices   = "serviceruleslices"
-)
-
-var kinds = map[string]string{nodeRuleSets: "NodeRuleSet", ruleSlices: "ServiceRuleSlice"}
-
-func newAPI() *api {
-	return &api{
-		objects: map[string]map[string]any{nodeRuleSets: {}, ruleSlices: {}},
-		changed: make(chan struct{}),
+// serveAPI answers at an address of the node's loopback.
+func (n *Network) serveAPI(patched func(path string, body []byte)) (*api, error) {
+	a := &api{patched: patched, objects: map[string]map[string]object{}, changed: make(chan struct{})}
+	err := n.node.do(func() (err error) {
+		a.listener, err = net.Listen("tcp", "127.0.0.1:0")
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// serve answers in a network namespace until the listener is closed.
-func (a *api) serve(l net.Listener) {
 	server := &http.Server{Handler: a, ReadHeaderTimeout: time.Minute}
-	_ = server.Serve(l) // ends with the listener
+	go func() { _ = server.Serve(a.listener) }() // ends with the listener
+	return a, nil
 }
 
-// ServeHTTP answers a request of the agent.
+// writeKubeconfig writes a file that leads a client here.
+func (a *api) writeKubeconfig(file string) error {
+	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: cases,
+contexts: [{name: cases, context: {cluster: cases}}], clusters: [{name: cases, cluster: {server: "http://%s"}}]}`, a.listener.Addr())
+	return os.WriteFile(file, []byte(text), 0o600)
+}
+
+// ServeHTTP answers a request of the proxy.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // apis GROUP VERSION RESOURCE [NAME status]
-	query := r.URL.Query()
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	collection, name := path[:strings.LastIndex(path, "/")+1], path[strings.LastIndex(path, "/")+1:]
+	body := json.NewDecoder(r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	a.mu.Lock()
+	_, isCollection := a.objects[path]
+	one := a.objects[strings.TrimSuffix(collection, "/")][name]
+	a.mu.Unlock()
 	switch {
-	case len(path) < 4 || a.objects[path[3]] == nil:
+	case r.Method == http.MethodPatch || r.Method == http.MethodPost:
+		var text json.RawMessage
+		if err := body.Decode(&text); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		a.patched(path, text)
+		_, _ = w.Write(text)
+	case one != nil:
+		a.answer(w, one)
+	case !isCollection:
 		http.NotFound(w, r)
-	case r.Method == http.MethodPatch:
-		a.report(w, r)
-	case query.Get("watch") == "true" || query.Get("watch") == "1":
-		a.watch(w, r, path[3])
+	case r.URL.Query().Get("watch") == "true" || r.URL.Query().Get("watch") == "1":
+		a.watch(w, r, path)
 	default:
-		a.list(w, path[3])
+		a.list(w, r, path)
 	}
 }
 
-func typeMeta(kind string) metav1.TypeMeta {
-	return metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind}
+// answer sends an object. Who does not get it will ask again.
+func (a *api) answer(w http.ResponseWriter, object any) { _ = json.NewEncoder(w).Encode(object) }
+
+// selected returns the condition of a request's selectors.
+func selected(r *http.Request) func(o object) bool {
+	byLabel, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	byField, err2 := fields.ParseSelector(r.URL.Query().Get("fieldSelector"))
+	return func(o object) bool {
+		if o == nil || err != nil || err2 != nil {
+			return false
+		}
+		set := fields.Set{"metadata.name": o.GetName()}
+		if svc, ok := o.(*corev1.Service); ok {
+			set["spec.clusterIP"] = svc.Spec.ClusterIP
+		}
+		return byLabel.Matches(labels.Set(o.GetLabels())) && byField.Matches(set)
+	}
 }
 
-func (a *api) list(w http.ResponseWriter, resource string) {
+func (a *api) list(w http.ResponseWriter, r *http.Request, path string) {
+	wanted := selected(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	items := make([]any, 0, len(a.objects[resource]))
-	for _, object := range a.objects[resource] {
-		items = append(items, object)
+	items := []object{}
+	for _, o := range a.objects[path] {
+		if wanted(o) {
+			items = append(items, o)
+		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	list := map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kinds[resource] + "List", "items": items,
-		"metadata": map[string]any{"resourceVersion": strconv.Itoa(len(a.events))},
-	}
-	_ = json.NewEncoder(w).Encode(list) // who does not get it will ask again
+	a.answer(w, map[string]any{
+		"apiVersion": kindOf(path).GroupVersion().String(), "kind": kindOf(path).Kind + "List", "items": items,
+		"metadata": map[string]any{"resourceVersion": strconv.Itoa(len(a.changes))},
+	})
 }
 
-// watch sends the events of a resource from a version on. With sendInitialEvents
+// watch sends the changes of a collection from a version on. With sendInitialEvents
 // it sends the objects that there are first, and a bookmark after them.
-func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
+func (a *api) watch(w http.ResponseWriter, r *http.Request, path string) {
 	next, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
-	encoder, flusher := json.NewEncoder(w), http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/json")
+	encoder, flusher, wanted := json.NewEncoder(w), http.NewResponseController(w), selected(r)
 	if r.URL.Query().Get("sendInitialEvents") == "true" {
-		for _, e := range a.initial(resource, &next) {
+		var initial []event
+		initial, next = a.initial(path, wanted)
+		for _, e := range initial {
 			if encoder.Encode(e) != nil {
 				return
 			}
@@ -108,11 +159,11 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 	}
 	for {
 		a.mu.Lock()
-		more, changed := a.events[next:], a.changed
-		next = len(a.events)
+		more, changed := a.changes[next:], a.changed
+		next = len(a.changes)
 		a.mu.Unlock()
-		for _, e := range more {
-			if e.resource == resource && encoder.Encode(e) != nil {
+		for _, c := range more {
+			if e, concerned := c.event(wanted); c.path == path && concerned && encoder.Encode(e) != nil {
 				return
 			}
 		}
@@ -127,39 +178,36 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 	}
 }
 
-func (a *api) initial(resource string, next *int) []event {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	*next = len(a.events)
-	var all []event
-	for _, object := range a.objects[resource] {
-		all = append(all, event{Type: "ADDED", Object: object})
+// event is a change as somebody sees it who only wants some objects: one that is
+// wanted no longer is deleted to him.
+func (c change) event(wanted func(object) bool) (event, bool) {
+	before, after := c.old != nil && wanted(c.old), c.now != nil && wanted(c.now)
+	switch {
+	case before && after:
+		return event{"MODIFIED", c.now}, true
+	case after:
+		return event{"ADDED", c.now}, true
 	}
-	mark := map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kinds[resource],
-		"metadata": map[string]any{
-			"resourceVersion": strconv.Itoa(*next),
-			"annotations":     map[string]string{metav1.InitialEventsAnnotationKey: "true"},
-		},
-	}
-	return append(all, event{Type: "BOOKMARK", Object: mark})
+	return event{"DELETED", c.old}, before
 }
 
-// report takes the status that the agent writes.
-func (a *api) report(w http.ResponseWriter, r *http.Request) {
-	var body v1alpha1.NodeRuleSet
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
+func (a *api) initial(path string, wanted func(object) bool) ([]event, int) {
 	a.mu.Lock()
-	a.status = body.Status
-	answer := a.node
-	answer.Status = body.Status
-	a.wake()
-	a.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
+	defer a.mu.Unlock()
+	var all []event
+	for _, o := range a.objects[path] {
+		if wanted(o) {
+			all = append(all, event{"ADDED", o})
+		}
+	}
+	version := len(a.changes)
+	return append(all, event{"BOOKMARK", map[string]any{
+		"apiVersion": kindOf(path).GroupVersion().String(), "kind": kindOf(path).Kind,
+		"metadata": map[string]any{
+			"resourceVersion": strconv.Itoa(version),
+			"annotations":     map[string]string{metav1.InitialEventsAnnotationKey: "true"},
+		},
+	}}), version
 }
 
 // wake tells who waits that something has changed. The caller holds mu.
@@ -168,78 +216,65 @@ func (a *api) wake() {
 	a.changed = make(chan struct{})
 }
 
-// put stores an object and tells the watches; nil deletes it. The caller holds mu.
-func (a *api) put(resource, name string, object any) {
-	e := event{resource: resource, name: name, Type: "ADDED", Object: object}
-	old, known := a.objects[resource][name]
-	switch {
-	case object == nil:
-		delete(a.objects[resource], name)
-		e.Type, e.Object = "DELETED", old
-	case known:
-		e.Type = "MODIFIED"
-		fallthrough
-	default:
-		a.objects[resource][name] = object
+// put stores an object; nil deletes it. The caller holds mu.
+func (a *api) put(path, name string, o object) {
+	c := change{path: path, old: a.objects[path][name], now: o}
+	if o == nil {
+		delete(a.objects[path], name)
+	} else {
+		o.GetObjectKind().SetGroupVersionKind(kindOf(path))
+		o.SetResourceVersion(strconv.Itoa(len(a.changes) + 1))
+		a.objects[path][name] = o
 	}
-	a.events = append(a.events, e)
+	a.changes = append(a.changes, c)
 	a.wake()
 }
 
-// version is the resource version of the next object. The caller holds mu.
-func (a *api) version() string { return strconv.Itoa(len(a.events) + 1) }
-
-// setSlices makes the slices what the controller would write.
-func (a *api) setSlices(want map[string]v1alpha1.ServiceRuleSliceSpec) {
+// replace makes the objects of a path what they shall be: deletes first, then adds
+// and changes in the order of their names. Objects must not be changed after that.
+func replace[T object](a *api, path string, wanted map[string]T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for name := range a.objects[ruleSlices] {
-		if _, wanted := want[name]; !wanted {
-			a.put(ruleSlices, name, nil)
+	if a.objects[path] == nil {
+		a.objects[path] = map[string]object{}
+	}
+	for name := range a.objects[path] {
+		if _, stays := wanted[name]; !stays {
+			a.put(path, name, nil)
 		}
 	}
-	for name, spec := range want {
-		old, _ := a.objects[ruleSlices][name].(*v1alpha1.ServiceRuleSlice)
-		if old != nil && reflect.DeepEqual(old.Spec, spec) {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		o, old := wanted[name], a.objects[path][name]
+		if old != nil {
+			o.GetObjectKind().SetGroupVersionKind(kindOf(path))
+			o.SetResourceVersion(old.GetResourceVersion())
+			if reflect.DeepEqual(old, object(o)) {
+				continue
+			}
 		}
-		a.put(ruleSlices, name, &v1alpha1.ServiceRuleSlice{
-			TypeMeta:   typeMeta("ServiceRuleSlice"),
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: a.version()},
-			Spec:       spec,
-		})
+		a.put(path, name, o)
 	}
 }
 
-// setNode writes the node's rules as a new generation, and returns its number.
-func (a *api) setNode(c cases.Compiled) int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.node = v1alpha1.NodeRuleSet{
-		TypeMeta: typeMeta("NodeRuleSet"),
-		ObjectMeta: metav1.ObjectMeta{
-			Name: c.Node.Name, UID: "the-node", Generation: a.node.Generation + 1, ResourceVersion: a.version(),
-		},
-		Spec: c.Node.Spec,
+// kindOf is the kind of the objects of a path.
+func kindOf(path string) schema.GroupVersionKind {
+	kinds := map[string]schema.GroupVersionKind{
+		nodeRuleSets:   {Group: "proxy.fairlead.dev", Version: "v1alpha1", Kind: "NodeRuleSet"},
+		ruleSlices:     {Group: "proxy.fairlead.dev", Version: "v1alpha1", Kind: "ServiceRuleSlice"},
+		nodes:          {Version: "v1", Kind: "Node"},
+		services:       {Version: "v1", Kind: "Service"},
+		endpointSlices: {Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice"},
+		serviceCIDRs:   {Group: "networking.k8s.io", Version: "v1", Kind: "ServiceCIDR"},
 	}
-	a.put(nodeRuleSets, c.Node.Name, a.node.DeepCopy())
-	return a.node.Generation
+	return kinds[path]
 }
 
-// reported waits until the agent has programmed a generation, and returns its report.
-func (a *api) reported(generation int64, patience time.Duration) (v1alpha1.NodeRuleSetStatus, error) {
-	deadline := time.After(patience)
-	for {
-		a.mu.Lock()
-		status, changed := a.status, a.changed
-		a.mu.Unlock()
-		if status.ObservedGeneration == generation {
-			return status, nil
-		}
-		select {
-		case <-changed:
-		case <-deadline:
-			return status, fmt.Errorf("the agent has not programmed generation %d: %+v", generation, status)
-		}
-	}
-}
+// The paths of the collections.
+const (
+	nodeRuleSets   = "/apis/proxy.fairlead.dev/v1alpha1/noderulesets"
+	ruleSlices     = "/apis/proxy.fairlead.dev/v1alpha1/serviceruleslices"
+	nodes          = "/api/v1/nodes"
+	services       = "/api/v1/services"
+	endpointSlices = "/apis/discovery.k8s.io/v1/endpointslices"
+	serviceCIDRs   = "/apis/networking.k8s.io/v1/servicecidrs"
+)

@@ -66,14 +66,19 @@ func (m *machine) do(f func() error) error { return network.Do(m.path(), f) }
 func newMachine() (*machine, error) {
 	m := &machine{handle: netns.None(), owns: map[netip.Addr]bool{}}
 	result := make(chan error, 1)
+	// The thread comes back, or goes with its goroutine: but Go does not end the
+	// process's first thread, and it is the one that /proc/self shows.
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread goes with the goroutine
-		var err error
-		m.handle, err = netns.New()
+		runtime.LockOSThread()
+		home, err := m.unshare()
+		if home {
+			runtime.UnlockOSThread()
+		}
 		result <- err
 	}()
 	if err := <-result; err != nil {
-		return nil, fmt.Errorf("new network namespace: %w", err)
+		m.close()
+		return nil, err
 	}
 	err := m.do(func() error {
 		for name, value := range sysctls {
@@ -94,6 +99,22 @@ func newMachine() (*machine, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// unshare makes the namespace, and reports whether the thread is back in its own.
+func (m *machine) unshare() (home bool, err error) {
+	origin, err := netns.Get()
+	if err != nil {
+		return true, fmt.Errorf("own network namespace: %w", err)
+	}
+	defer origin.Close()
+	if m.handle, err = netns.New(); err != nil { // it enters what it makes
+		return false, fmt.Errorf("new network namespace: %w", err)
+	}
+	if err := netns.Set(origin); err != nil {
+		return false, fmt.Errorf("leave the new network namespace: %w", err)
+	}
+	return true, nil
 }
 
 func (m *machine) close() {

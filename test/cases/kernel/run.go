@@ -260,9 +260,9 @@ func (r *run) again(f cases.Flow) error {
 }
 
 func (r *run) once(c *connection, want cases.Expect) error {
-	timeout := impatience
-	if want.Verdict == cases.Forwarded {
-		timeout = patience / 3
+	timeout := patience / 3
+	if want.Verdict == cases.Dropped {
+		timeout = impatience
 	}
 	got, err := exchange(c.Conn, timeout)
 	if err != nil {

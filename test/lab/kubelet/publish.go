@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes"
 
@@ -41,13 +42,15 @@ type publisher struct {
 	computed corev1.PodStatus // the newest
 	final    bool             // nothing follows: delete the Pod after this one
 
-	confirmed corev1.PodStatus // what the apiserver has; the run loop's alone
+	// What the apiserver has, and in which version of the Pod.
+	confirmed        corev1.PodStatus
+	confirmedVersion string
 }
 
 func newPublisher(client kubernetes.Interface, pod *corev1.Pod) *publisher {
 	return &publisher{
 		client: client, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, wake: make(chan struct{}, 1),
-		computed: pod.Status, confirmed: pod.Status,
+		computed: pod.Status, confirmed: pod.Status, confirmedVersion: pod.ResourceVersion,
 	}
 }
 
@@ -60,11 +63,26 @@ func (p *publisher) publish(pod *corev1.Pod, facts podstatus.Facts) {
 	base.Status = *p.computed.DeepCopy()
 	base.Status.Conditions = append(own(p.computed.Conditions), others(pod.Status.Conditions)...)
 	status := podstatus.Compute(&base, facts, time.Now())
-	if equality.Semantic.DeepEqual(status, p.computed) {
+	overwritten := p.confirm(pod) && !equality.Semantic.DeepEqual(own(pod.Status.Conditions), own(status.Conditions))
+	if !overwritten && equality.Semantic.DeepEqual(status, p.computed) {
 		return
 	}
 	p.computed = status
 	p.poke()
+}
+
+// confirm notes what the apiserver has, if that is news. Others write to a Pod
+// as well: the node lifecycle controller makes Pods unready whose node was
+// silent for long, and leaves it to the kubelet to say otherwise.
+func (p *publisher) confirm(pod *corev1.Pod) (isNews bool) {
+	if p.confirmedVersion != "" {
+		order, err := resourceversion.CompareResourceVersion(pod.ResourceVersion, p.confirmedVersion)
+		if err != nil || order <= 0 {
+			return false
+		}
+	}
+	p.confirmed, p.confirmedVersion = pod.Status, pod.ResourceVersion
+	return true
 }
 
 // finish deletes the Pod's object once its last status is there.
@@ -129,7 +147,10 @@ func (p *publisher) gone(ctx context.Context, err error) bool {
 
 // send patches what differs from the status that the apiserver has.
 func (p *publisher) send(ctx context.Context, status corev1.PodStatus) error {
-	patch, err := statusPatch(p.uid, p.confirmed, status)
+	p.mu.Lock()
+	confirmed := p.confirmed
+	p.mu.Unlock()
+	patch, err := statusPatch(p.uid, confirmed, status)
 	if err != nil || patch == nil {
 		return err
 	}
@@ -139,7 +160,9 @@ func (p *publisher) send(ctx context.Context, status corev1.PodStatus) error {
 	if err != nil {
 		return err
 	}
-	p.confirmed = pod.Status
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.confirm(pod)
 	return nil
 }
 

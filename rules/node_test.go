@@ -185,7 +185,7 @@ func TestMasqueradeByFamily(t *testing.T) {
 	only4.Spec.Node.PodCIDRs = []string{"10.0.0.0/8"}
 	bridge := thisNode().noDetector()
 	bridge.Spec.LocalTraffic = v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectBridgeInterface, Interface: "cni0"}
-	both := input(web().ip("172.30.0.41", "fd00:30::41"), webSlice().ready(l1, here),
+	both := input(web().ip("172.30.0.41", "fd00:30::41").externalIPs("192.168.99.11", "fd00:99::11").externalLocal(), webSlice().ready(l1, here),
 		slice("web").named("web-v6").kind("IPv6").port("http", 80).ready("fd00:10::1", here))
 	for name, c := range map[string]struct {
 		node   *nodeBuilder
@@ -203,6 +203,15 @@ func TestMasqueradeByFamily(t *testing.T) {
 			}
 			if got := d.Frontends[FrontendKey{addr("fd00:30::41"), TCP, 80}].External.Masquerade; got != c.v6 {
 				t.Errorf("IPv6: got %s, want %s", got, c.v6)
+			}
+			// Under the policy Local, processes of the node are masqueraded even
+			// where no Pod is known (E11).
+			want := map[Masquerade]Masquerade{MasqueradeUnlessPod: MasqueradeUnlessPod, MasqueradeNever: MasqueradeAlways}
+			if got := d.Frontends[FrontendKey{addr("192.168.99.11"), TCP, 80}].Internal.Masquerade; got != want[c.v4] {
+				t.Errorf("policy Local, IPv4: got %s, want %s", got, want[c.v4])
+			}
+			if got := d.Frontends[FrontendKey{addr("fd00:99::11"), TCP, 80}].Internal.Masquerade; got != want[c.v6] {
+				t.Errorf("policy Local, IPv6: got %s, want %s", got, want[c.v6])
 			}
 		})
 	}

@@ -194,7 +194,11 @@ func (r *resolver) backends(kind Kind, cluster, local endpointSet) (internal, ex
 		// Pods and processes of the node reach all endpoints, as they would
 		// through the ClusterIP: they have no balancer in front that knows
 		// where the local endpoints are.
-		return cluster.backend(MasqueradeUnlessPod), local.backend(MasqueradeNever)
+		mask := MasqueradeUnlessPod
+		if !knowsPods(r.node.Spec, r.header.AddressFamily) {
+			mask = MasqueradeAlways // only processes of the node are known to be inside
+		}
+		return cluster.backend(mask), local.backend(MasqueradeNever)
 	}
 	b := cluster.backend(MasqueradeAlways)
 	return b, b

@@ -27,7 +27,18 @@ type Resolved struct {
 
 	// LocalEndpoints are the addresses of the Service's endpoints on the node.
 	LocalEndpoints []netip.Addr
+
+	// HealthCheck is what the node tells load balancers.
+	HealthCheck HealthCheck
+
+	// Stranded are the ports that a Local policy leaves without endpoints here,
+	// while there are some elsewhere.
+	Stranded Stranded
 }
+
+// Stranded counts ports without endpoints on the node, by the policy that wants
+// them to be there.
+type Stranded struct{ Internal, External int }
 
 // Resolve returns what a Service means on a node. parts are the slices of one
 // Service and one family, in any order; while the controller moves endpoints
@@ -42,7 +53,7 @@ func Resolve(node Node, id ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (R
 	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int {
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
 	})
-	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}}
+	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{}}
 	for i := range r.header.Ports {
 		r.port(parts, i)
 	}
@@ -50,6 +61,7 @@ func Resolve(node Node, id ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (R
 		r.out.LocalEndpoints = append(r.out.LocalEndpoints, addr)
 	}
 	slices.SortFunc(r.out.LocalEndpoints, netip.Addr.Compare)
+	r.healthCheck()
 	return r.out, errors.Join(r.errs...)
 }
 
@@ -59,9 +71,10 @@ type resolver struct {
 	node   Node
 	id     ServiceID
 	header *v1alpha1.ServiceRuleSliceSpec
-	local  map[netip.Addr]struct{}
 	out    Resolved
 	errs   []error
+
+	local, localReady map[netip.Addr]struct{} // addresses of endpoints
 }
 
 func (r *resolver) fail(format string, args ...any) {
@@ -81,6 +94,7 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	if protocol == UDP {
 		serving = addresses(all)
 	}
+	r.strand(port, local)
 	first := len(r.out.Frontends)
 	add := func(address string, number int32, kind Kind) {
 		if f, ok := r.frontend(address, number, kind); ok {
@@ -107,6 +121,20 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	}
 	if port.NodePort != 0 {
 		add(unspecified(r.header.AddressFamily).String(), port.NodePort, KindNodePort)
+	}
+}
+
+// strand counts a port for which a Local policy leaves nothing on this node.
+func (r *resolver) strand(port v1alpha1.RulePort, local endpointSet) {
+	if len(local.endpoints) > 0 || local.empty != Drop {
+		return
+	}
+	if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		r.out.Stranded.Internal++
+	}
+	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.header.ExternalIPs) > 0
+	if exposed && r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		r.out.Stranded.External++
 	}
 }
 
@@ -243,6 +271,7 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 			case v1alpha1.EndpointReady, "":
 				ready = append(ready, e)
 				if mine {
+					r.localReady[e.addr.Addr()] = struct{}{}
 					localReady = append(localReady, e)
 				}
 			case v1alpha1.EndpointTerminating:

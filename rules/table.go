@@ -28,6 +28,8 @@ type Table struct {
 	byKey    map[FrontendKey][]*Frontend // all claims, the winner first
 	cluster  refCounts
 	local    refCounts
+	health   healthChecks
+	stranded Stranded
 
 	// What the keys touched since the last Flush meant then.
 	flushedSettings *NodeSettings
@@ -38,7 +40,9 @@ type Table struct {
 type claim struct {
 	frontends []*Frontend
 	local     []netip.Addr
-	endpoints int // distinct
+	endpoints int          // distinct
+	health    *HealthCheck // nil: none
+	stranded  Stranded
 }
 
 type serviceName struct{ namespace, name string }
@@ -51,6 +55,7 @@ func NewTable() *Table {
 		byKey:    map[FrontendKey][]*Frontend{},
 		cluster:  newRefCounts(),
 		local:    newRefCounts(),
+		health:   newHealthChecks(),
 		flushed:  map[FrontendKey]*Frontend{},
 	}
 }
@@ -84,10 +89,16 @@ func (t *Table) Set(id ServiceID, r Resolved) {
 	for _, a := range old.local {
 		t.local.remove(a)
 	}
+	t.health.replace(old.health, now.health)
+	t.stranded.Internal += now.stranded.Internal - old.stranded.Internal
+	t.stranded.External += now.stranded.External - old.stranded.External
 }
 
 func newClaim(r Resolved) *claim {
-	c := &claim{local: r.LocalEndpoints}
+	c := &claim{local: r.LocalEndpoints, stranded: r.Stranded}
+	if check := r.HealthCheck; check.Port != 0 {
+		c.health = &check
+	}
 	distinct := map[Endpoint]struct{}{}
 	for i := range r.Frontends {
 		f := &r.Frontends[i]
@@ -113,7 +124,7 @@ func (t *Table) register(id ServiceID, now *claim) {
 		}
 		delete(t.services, id)
 	}
-	if len(now.frontends) > 0 || len(now.local) > 0 {
+	if len(now.frontends) > 0 || len(now.local) > 0 || now.health != nil || now.stranded != (Stranded{}) {
 		t.sum += now.endpoints
 		t.names[name]++
 		t.services[id] = now
@@ -221,11 +232,13 @@ type Counts struct {
 	Frontends int
 	// Endpoints are the addresses and ports of each Service, in each family.
 	Endpoints int
+	// Stranded counts the ports in each family.
+	Stranded Stranded
 }
 
 // Counts counts the table.
 func (t *Table) Counts() Counts {
-	return Counts{Services: len(t.names), Frontends: len(t.byKey), Endpoints: t.sum}
+	return Counts{Services: len(t.names), Frontends: len(t.byKey), Endpoints: t.sum, Stranded: t.stranded}
 }
 
 // refCounts is a set of addresses of which each is in it as often as it was

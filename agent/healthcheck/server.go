@@ -1,0 +1,243 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package healthcheck answers load balancers that ask a node whether it has
+// endpoints of its own of a Service (the Service's healthCheckNodePort).
+//
+//	Update -> what to answer -> handler
+//	       -> which ports    -> Run, which opens and closes listeners
+//
+// What to answer changes at once. Listeners follow in Run's goroutine, so that
+// nobody who calls Update ever waits for the kernel or the apiserver.
+package healthcheck
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+const (
+	// Back-off of ports that could not be opened.
+	retryMin = time.Second
+	retryMax = time.Minute
+
+	// timeout bounds each part of a request: a balancer asks little.
+	timeout = 5 * time.Second
+
+	// maxHeader is the limit of a request's header in bytes.
+	maxHeader = 4 << 10
+
+	// maxNotes is how many notes may wait to be told. Others are told at the
+	// next try.
+	maxNotes = 32
+)
+
+// Tell tells about a Service whose health checks a node cannot answer.
+type Tell func(ctx context.Context, service rules.ServiceID, note string) error
+
+// Server answers on the ports of all Services of the node. One HTTP server does
+// it for all listeners: a Service costs a socket and the goroutine that accepts.
+type Server struct {
+	healthy func() bool
+	tell    Tell
+	log     logr.Logger
+	clock   clock.Clock
+	bind    map[corev1.IPFamily]string // the address of listeners
+
+	mu        sync.Mutex
+	node      rules.NodeSettings
+	claims    map[rules.HealthPort][]rules.HealthCheck // the first answers
+	listeners map[rules.HealthPort]net.Listener
+	dirty     map[rules.HealthPort]struct{} // to open, close or tell about
+	failing   map[rules.HealthPort]struct{} // not open, or claimed twice
+	wakeup    chan struct{}
+
+	// Of Run's goroutine only.
+	told    map[rules.HealthPort]map[rules.ServiceID]string
+	notes   chan note
+	retry   time.Duration
+	retryAt time.Time
+}
+
+type note struct {
+	service rules.ServiceID
+	text    string
+}
+
+// New returns a Server. healthy says whether the node's proxy works.
+func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Server {
+	return &Server{
+		healthy: healthy, tell: tell, log: log, clock: clk,
+		bind:      map[corev1.IPFamily]string{corev1.IPv4Protocol: "0.0.0.0", corev1.IPv6Protocol: "::"},
+		claims:    map[rules.HealthPort][]rules.HealthCheck{},
+		listeners: map[rules.HealthPort]net.Listener{},
+		dirty:     map[rules.HealthPort]struct{}{},
+		failing:   map[rules.HealthPort]struct{}{},
+		wakeup:    make(chan struct{}, 1),
+		told:      map[rules.HealthPort]map[rules.ServiceID]string{},
+		notes:     make(chan note, maxNotes),
+	}
+}
+
+// Update takes the node's settings, and what rules.Table.FlushHealthChecks
+// returned. It does not wait for anything.
+func (s *Server) Update(node rules.NodeSettings, changes map[rules.HealthPort][]rules.HealthCheck) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.node = node
+	for port, claims := range changes {
+		before := s.claims[port]
+		if len(claims) == 0 {
+			delete(s.claims, port)
+		} else {
+			s.claims[port] = claims
+		}
+		// A mere count, which is most changes, concerns no listener.
+		if len(before) != 1 || len(claims) != 1 || before[0].Service != claims[0].Service {
+			s.dirty[port] = struct{}{}
+		}
+	}
+	s.wake()
+}
+
+// wake wakes Run, if there is something to do. The caller holds mu.
+func (s *Server) wake() {
+	if len(s.dirty) == 0 {
+		return
+	}
+	select {
+	case s.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// Ports returns how many ports the server answers on, and at how many something
+// is wrong.
+func (s *Server) Ports() (open, failing int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.listeners), len(s.failing)
+}
+
+// Run opens and closes listeners until ctx ends, and then closes them all.
+func (s *Server) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	server := &http.Server{
+		Handler: s, ReadTimeout: timeout, WriteTimeout: timeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelInfo),
+	}
+	// A connection that stays open would get answers after its listener has
+	// closed, and balancers make a new one for each question anyway.
+	server.SetKeepAlivesEnabled(false)
+	defer func() {
+		if err := server.Close(); err != nil {
+			s.log.Error(err, "Failed to close the health check ports")
+		}
+	}()
+	group.Go(func() { s.tellNotes(ctx) })
+	for {
+		var retry <-chan time.Time
+		if wait := s.step(ctx, func(port rules.HealthPort, l net.Listener) {
+			group.Go(func() { s.serve(server, port, l) })
+		}); wait > 0 {
+			retry = s.clock.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wakeup:
+		case <-retry:
+		}
+	}
+}
+
+// serve accepts connections until the listener closes.
+func (s *Server) serve(server *http.Server, port rules.HealthPort, l net.Listener) {
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	s.log.Error(err, "Failed to accept health checks, will open the port again", "port", port.Number)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners[port] == l {
+		delete(s.listeners, port)
+		s.dirty[port] = struct{}{}
+		s.wake()
+	}
+}
+
+// step makes the listeners of the touched ports what they should be, and tries
+// failed ones again when it is time. It returns after which time to try again;
+// 0: nothing failed.
+func (s *Server) step(ctx context.Context, serve func(rules.HealthPort, net.Listener)) time.Duration {
+	s.mu.Lock()
+	ports := s.dirty
+	s.dirty = map[rules.HealthPort]struct{}{}
+	due := len(s.failing) > 0 && !s.clock.Now().Before(s.retryAt)
+	if due {
+		maps.Copy(ports, s.failing)
+	}
+	s.mu.Unlock()
+	for port := range ports {
+		if l := s.settle(ctx, port); l != nil {
+			serve(port, l)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.failing) == 0:
+		s.retry = 0
+		return 0
+	case due || s.retry == 0:
+		s.retry = min(max(2*s.retry, retryMin), retryMax)
+		s.retryAt = s.clock.Now().Add(s.retry)
+	}
+	return max(s.retryAt.Sub(s.clock.Now()), time.Millisecond)
+}
+
+// settle opens or closes a port, and notes what is to be told. It returns a
+// listener that it has opened.
+func (s *Server) settle(ctx context.Context, port rules.HealthPort) net.Listener {
+	s.mu.Lock()
+	claims, old := s.claims[port], s.listeners[port]
+	delete(s.failing, port)
+	s.mu.Unlock()
+	var opened net.Listener
+	var err error
+	switch {
+	case len(claims) == 0 && old != nil:
+		err = old.Close()
+		if err != nil {
+			s.log.Error(err, "Failed to close a health check port", "port", port.Number)
+		}
+	case len(claims) > 0 && old == nil:
+		opened, err = s.listen(ctx, port)
+	}
+	s.note(port, claims, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(claims) == 0 {
+		delete(s.listeners, port)
+	} else if err != nil || len(claims) > 1 {
+		s.failing[port] = struct{}{}
+	}
+	if opened != nil {
+		s.listeners[port] = opened
+	}
+	return opened
+}

@@ -72,6 +72,8 @@ type Dataplane struct {
 	last    *wanted              // what was programmed last; nil: unknown
 	content map[*table]*contents // the kernel's content, if last is known
 	gen     generation           // of the ruleset that holds the content
+
+	news news
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -211,7 +213,7 @@ func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (datapla
 	var stats dataplane.Stats
 	commits := 0
 	if b.ops > 0 {
-		if err := d.conn.commit(ctx, b); err != nil {
+		if err := d.send(ctx, b); err != nil {
 			return stats, fmt.Errorf("changing nftables: %w", err)
 		}
 		commits++
@@ -230,7 +232,21 @@ func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (datapla
 		return stats, err
 	}
 	d.last, d.gen = want, d.gen.after(commits, number)
+	if !d.gen.known && b.ops > loudOperations {
+		d.news.missed()
+	}
 	return stats, nil
+}
+
+// send sends a batch, without listening to it if it is large.
+func (d *Dataplane) send(ctx context.Context, b *batch) error {
+	if b.ops <= loudOperations {
+		return d.conn.commit(ctx, b)
+	}
+	if err := d.news.mute(); err != nil {
+		return err
+	}
+	return errors.Join(d.conn.commit(ctx, b), d.news.unmute())
 }
 
 // deleteUnused deletes the chains that have no users, and returns how many.

@@ -33,13 +33,13 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	errs := make(chan error, 2)
 	for _, s := range []struct {
 		protocol int
-		groups   []int
+		join     func(*socket.Conn) error
 		tells    func([]byte) bool
 	}{
-		{unix.NETLINK_NETFILTER, []int{unix.NFNLGRP_NFTABLES}, foreign},
-		{unix.NETLINK_ROUTE, []int{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR}, address},
+		{unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.listen(sock, changed) }, foreign},
+		{unix.NETLINK_ROUTE, joinAddresses, address},
 	} {
-		sock, err := subscribe(d.netns, s.protocol, s.groups)
+		sock, err := subscribe(d.netns, s.protocol, s.join)
 		if err != nil {
 			cancel()
 			group.Wait()
@@ -47,7 +47,9 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 		}
 		group.Go(func() {
 			defer cancel()
-			errs <- errors.Join(listen(ctx, sock, s.tells, changed), sock.Close())
+			err := listen(ctx, sock, s.tells, changed)
+			d.news.forget(sock)
+			errs <- errors.Join(err, sock.Close())
 		})
 	}
 	group.Wait()
@@ -68,7 +70,16 @@ func (c *conn) port() (uint32, error) {
 	return address.Pid, nil
 }
 
-func subscribe(netns, protocol int, groups []int) (*socket.Conn, error) {
+func joinAddresses(sock *socket.Conn) error {
+	for _, group := range []int{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR} {
+		if err := sock.SetsockoptInt(unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func subscribe(netns, protocol int, join func(*socket.Conn) error) (*socket.Conn, error) {
 	sock, err := socket.Socket(unix.AF_NETLINK, unix.SOCK_RAW, protocol, "netlink", &socket.Config{NetNS: netns})
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket to listen: %w", err)
@@ -77,17 +88,12 @@ func subscribe(netns, protocol int, groups []int) (*socket.Conn, error) {
 		if err := sock.Bind(&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return err
 		}
-		// Our own large batches make as much news; what does not fit is answered
-		// by a look at the generation, which costs nothing if it was ours.
+		// What does not fit is answered by a look at the generation, which costs
+		// nothing if the changes were ours.
 		if err := force(sock, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, bufferSize); err != nil {
 			return err
 		}
-		for _, g := range groups {
-			if err := sock.SetsockoptInt(unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g); err != nil {
-				return err
-			}
-		}
-		return nil
+		return join(sock)
 	}
 	if err := setup(); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting up a netlink socket to listen: %w", err), sock.Close())

@@ -118,7 +118,8 @@ type Node struct {
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
 
-// KubeProxy returns the case with what kube-proxy does instead, in one of its modes.
+// KubeProxy returns the case with what kube-proxy does instead, in one of its
+// modes, and without what is undefined there.
 func (c Case) KubeProxy(mode Runner) Case {
 	c.Step = c.Step.kubeProxy(mode)
 	c.Steps = slices.Clone(c.Steps)
@@ -129,15 +130,18 @@ func (c Case) KubeProxy(mode Runner) Case {
 }
 
 func (s Step) kubeProxy(mode Runner) Step {
-	s.Flows = slices.Clone(s.Flows)
-	for i := range s.Flows {
-		f := &s.Flows[i]
+	flows := s.Flows
+	s.Flows = nil
+	for _, f := range flows {
 		switch {
 		case f.KubeProxy == nil:
 		case mode == KubeProxyNFTables && f.KubeProxy.NFTables != nil:
 			f.Expect = *f.KubeProxy.NFTables
 		case mode == KubeProxyIPTables && f.KubeProxy.IPTables != nil:
 			f.Expect = *f.KubeProxy.IPTables
+		}
+		if f.Expect.Verdict != Undefined {
+			s.Flows = append(s.Flows, f)
 		}
 	}
 	return s

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -39,7 +40,8 @@ type Flow struct {
 	KubeProxy *Deviation `json:"kubeProxy,omitempty"`
 }
 
-// Deviation is what kube-proxy does in its modes, where it differs from us.
+// Deviation is what kube-proxy does in its modes, where it differs from us. What
+// is undefined there is not asked.
 type Deviation struct {
 	NFTables *Expect `json:"nftables,omitempty"`
 	IPTables *Expect `json:"iptables,omitempty"`
@@ -80,7 +82,7 @@ func (e *Expect) UnmarshalJSON(text []byte) error {
 		if err := json.Unmarshal(text, &e.Verdict); err != nil {
 			return err
 		}
-		if !slices.Contains([]Verdict{Refused, Dropped, Untouched}, e.Verdict) {
+		if !slices.Contains([]Verdict{Refused, Dropped, Untouched, Undefined}, e.Verdict) {
 			return fmt.Errorf("expect: %q must be refused, dropped, untouched, or {endpoints: [...], source: ...}", e.Verdict)
 		}
 		return nil
@@ -108,6 +110,14 @@ func (e *Expect) UnmarshalJSON(text []byte) error {
 }
 
 func (f Flow) check() error {
+	if f.Expect.Verdict == Undefined {
+		return fmt.Errorf("expect: %q is for kubeProxy only", Undefined)
+	}
+	if f.KubeProxy != nil {
+		if err := f.KubeProxy.check(f.Expect); err != nil {
+			return err
+		}
+	}
 	if f.Again != "" {
 		if len(f.From)+len(f.To) > 0 || f.Open != "" {
 			return fmt.Errorf("again is a flow that is open already: it has no from, to and open")
@@ -120,15 +130,24 @@ func (f Flow) check() error {
 	if f.Open != "" && len(f.From)*len(f.To) > 1 {
 		return fmt.Errorf("open is a single connection")
 	}
-	if f.KubeProxy != nil && (f.KubeProxy.Reason == "" || f.KubeProxy.NFTables == nil && f.KubeProxy.IPTables == nil) {
-		return fmt.Errorf("kubeProxy must have a reason, and nftables or iptables")
-	}
 	for _, packet := range f.Packets() {
 		if packet.Protocol == 0 {
 			return fmt.Errorf("proto %q must be tcp, udp or sctp", f.Proto)
 		}
 		if !packet.Source.IsValid() || !packet.Destination.IsValid() {
 			return fmt.Errorf("from must be pod, host, outside or an address, to an address with port")
+		}
+	}
+	return nil
+}
+
+func (d Deviation) check(ours Expect) error {
+	if d.Reason == "" || d.NFTables == nil && d.IPTables == nil {
+		return fmt.Errorf("kubeProxy must have a reason, and nftables or iptables")
+	}
+	for _, theirs := range []*Expect{d.NFTables, d.IPTables} {
+		if theirs != nil && reflect.DeepEqual(*theirs, ours) {
+			return fmt.Errorf("kubeProxy must differ from expect")
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ func TestOracle(t *testing.T) {
 	}
 	for mode, runner := range map[string]cases.Runner{"nftables": cases.KubeProxyNFTables, "iptables": cases.KubeProxyIPTables} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel() // most of the time it waits
 			network, err := kernel.NewNetwork()
 			if err != nil {
 				t.Fatal(err)

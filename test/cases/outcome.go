@@ -20,6 +20,9 @@ const (
 	Refused   Verdict = "refused"
 	Dropped   Verdict = "dropped"
 	Untouched Verdict = "untouched"
+
+	// Undefined is what is not the same each time, of kube-proxy.
+	Undefined Verdict = "undefined"
 )
 
 // Source is what an endpoint sees as the source of a packet.

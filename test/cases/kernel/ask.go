@@ -19,10 +19,11 @@ import (
 )
 
 // patience is how long a client waits for an answer that should come, impatience
-// for one that should not.
+// for one that should not; rest is how long it sends nothing over a connection.
 const (
 	patience   = 3 * time.Second
 	impatience = 250 * time.Millisecond
+	rest       = 100 * time.Millisecond
 )
 
 // client sends the packets of a flow from a machine.

@@ -6,15 +6,12 @@ package kernel
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/netip"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -30,7 +27,9 @@ type KubeProxy struct {
 	api                   *api
 	process               *process
 	config, cidrs         string // that it was started with
-	round                 int    // of programming
+
+	round        int // of programming
+	roundServers []io.Closer
 }
 
 // NewKubeProxy prepares to run the program of kube-proxy in a mode.
@@ -40,7 +39,7 @@ func (n *Network) NewKubeProxy(program, folder, mode string) (*KubeProxy, error)
 	if k.api, err = n.serveAPI(func(string, []byte) {}); err != nil {
 		return nil, err
 	}
-	if err := k.api.writeKubeconfig(k.file("kubeconfig")); err != nil {
+	if err := errors.Join(k.api.writeKubeconfig(k.file("kubeconfig")), k.serveRounds()); err != nil {
 		return nil, errors.Join(err, k.api.listener.Close())
 	}
 	return k, nil
@@ -69,6 +68,9 @@ func (k *KubeProxy) Restart() error {
 // Stop ends the process and what serves it.
 func (k *KubeProxy) Stop() error {
 	err := k.api.listener.Close()
+	for _, server := range k.roundServers {
+		err = errors.Join(err, server.Close())
+	}
 	if k.process == nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (k *KubeProxy) Stop() error {
 // others.
 func (k *KubeProxy) Program(c *cases.Cluster) error {
 	k.round++
-	k.write(c)
+	k.writeServices(c)
 	config, err := k.configOf(c.Compile().Node.Spec)
 	if err != nil {
 		return err
@@ -89,14 +91,28 @@ func (k *KubeProxy) Program(c *cases.Cluster) error {
 	cidrs := strings.Join(c.ServiceCIDRs, ",")
 	if k.process == nil || config != k.config || cidrs != k.cidrs {
 		k.config, k.cidrs = config, cidrs
+		k.writeSlices(c)
 		if err := k.Restart(); err != nil {
 			return err
 		}
+		return k.settle(k.round)
 	}
-	return k.settle()
+	// A controller writes the slices when it has seen the Service, and kube-proxy
+	// cleans up conntrack after changes of slices: the order matters.
+	if err := k.settle(k.round - 1); err != nil {
+		return err
+	}
+	k.writeSlices(c)
+	if err := k.settle(k.round); err != nil {
+		return err
+	}
+	// The clean-up comes after the rules. Both are done when it makes rules again.
+	k.round += 2 // the slices stay the same
+	k.writeServices(c)
+	return k.settle(k.round)
 }
 
-func (k *KubeProxy) write(c *cases.Cluster) {
+func (k *KubeProxy) writeServices(c *cases.Cluster) {
 	replace(k.api, nodes, map[string]*corev1.Node{c.Node.Name: c.Node.DeepCopy()})
 	cidrs := map[string]*networkingv1.ServiceCIDR{}
 	if len(c.ServiceCIDRs) > 0 {
@@ -106,18 +122,22 @@ func (k *KubeProxy) write(c *cases.Cluster) {
 		}
 	}
 	replace(k.api, serviceCIDRs, cidrs)
-	allServices, allSlices := k.rounds()
+	all := map[string]*corev1.Service{roundName: k.roundService()}
 	for name, svc := range c.Services {
-		allServices[name] = svc.DeepCopy()
+		all[name] = svc.DeepCopy()
 	}
+	replace(k.api, services, all)
+}
+
+func (k *KubeProxy) writeSlices(c *cases.Cluster) {
+	all := k.roundSlices()
 	for name, slice := range c.EndpointSlices {
 		// The address type of a slice never changes: the twin's is another slice.
 		name += "-" + strings.ToLower(string(slice.AddressType))
-		allSlices[name] = slice.DeepCopy()
-		allSlices[name].Name = name
+		all[name] = slice.DeepCopy()
+		all[name].Name = name
 	}
-	replace(k.api, services, allServices) // a controller writes the slices after them
-	replace(k.api, endpointSlices, allSlices)
+	replace(k.api, endpointSlices, all)
 }
 
 // configOf says in kube-proxy's words what a node's policy says.
@@ -162,72 +182,4 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 	}
 	text, err := json.Marshal(config)
 	return string(text), err
-}
-
-// A Service of its own, on another port and with another endpoint in each round,
-// tells when kube-proxy has programmed all that was written before: it is the last
-// in each of the two watches.
-var (
-	roundVIP      = netip.MustParseAddr("172.30.255.254")
-	roundEndpoint = netip.MustParseAddr("10.255.255.2")
-)
-
-func (k *KubeProxy) roundPort() uint16 { return uint16(10000 + k.round%50000) }
-
-func (k *KubeProxy) rounds() (map[string]*corev1.Service, map[string]*discoveryv1.EndpointSlice) {
-	const name = "zz-round"
-	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
-	svc.Spec.Type, svc.Spec.SessionAffinity = corev1.ServiceTypeClusterIP, corev1.ServiceAffinityNone
-	svc.Spec.Ports = []corev1.ServicePort{{Port: int32(k.roundPort()), Protocol: corev1.ProtocolTCP}}
-	slicesOf := map[string]*discoveryv1.EndpointSlice{}
-	portName, protocol, port := "", corev1.ProtocolTCP, int32(k.roundPort())
-	for i, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-		svc.Spec.ClusterIPs = append(svc.Spec.ClusterIPs, bothFamilies(roundVIP)[i].String())
-		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, family)
-		sliceName := fmt.Sprintf("%s-%d", name, i)
-		slicesOf[sliceName] = &discoveryv1.EndpointSlice{
-			ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: sliceName, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-			AddressType: discoveryv1.AddressType(family),
-			Ports:       []discoveryv1.EndpointPort{{Name: &portName, Protocol: &protocol, Port: &port}},
-			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{bothFamilies(roundEndpoint)[i].String()}}},
-		}
-	}
-	svc.Spec.ClusterIP = svc.Spec.ClusterIPs[0]
-	return map[string]*corev1.Service{name: svc}, slicesOf
-}
-
-// settle waits until the Service of this round answers in both families.
-func (k *KubeProxy) settle() error {
-	m, err := k.network.at(roundEndpoint)
-	if err != nil {
-		return err
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for i, vip := range bothFamilies(roundVIP) {
-		server, err := m.listen(rules.TCP, netip.AddrPortFrom(bothFamilies(roundEndpoint)[i], k.roundPort()))
-		if err != nil {
-			return err
-		}
-		defer server.Close()
-		c := &client{machine: k.network.node, timeout: 50 * time.Millisecond, packet: cases.Packet{
-			Client: cases.FromHost, Source: bothFamilies(cases.NodeAddress)[i],
-			Destination: netip.AddrPortFrom(vip, k.roundPort()), Protocol: rules.TCP,
-		}}
-		for {
-			r, err := c.ask()
-			if err == nil && r.verdict == cases.Forwarded {
-				break
-			}
-			select {
-			case ended := <-k.process.ended:
-				k.process = nil
-				return fmt.Errorf("kube-proxy has ended in round %d: %w", k.round, ended)
-			case <-time.After(2 * time.Millisecond):
-			}
-			if time.Now().After(deadline) {
-				return errors.Join(fmt.Errorf("kube-proxy has not programmed round %d: %s", k.round, r.verdict), err)
-			}
-		}
-	}
-	return nil
 }

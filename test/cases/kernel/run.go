@@ -242,19 +242,22 @@ func (r *run) keep(c *client, f cases.Flow) error {
 }
 
 // again sends over a connection that is open, until what is expected happens:
-// what concerns it is done beside the programming of rules, and soon.
+// what concerns it is done beside the programming of rules, and soon. It sends
+// only now and then: if the kernel forgets a connection while an answer is under
+// way, it takes that answer for a new connection, in which the rules have no say.
 func (r *run) again(f cases.Flow) error {
 	c := r.open[f.Again]
 	if c == nil {
 		return fmt.Errorf("no flow has opened %q", f.Again)
 	}
 	for deadline := time.Now().Add(patience); ; {
+		time.Sleep(rest)
 		err := r.once(c, f.Expect)
-		if err == nil || time.Now().After(deadline) {
-			if err != nil {
-				err = fmt.Errorf("connection %q: %w", f.Again, err)
-			}
-			return err
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("connection %q: %w", f.Again, err)
 		}
 	}
 }

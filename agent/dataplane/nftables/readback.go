@@ -29,6 +29,11 @@ type snapshot struct {
 	junk      []junk // elements that we would never make
 }
 
+// dumper lists the objects of a kind in the kernel, see conn.dump.
+type dumper interface {
+	dump(ctx context.Context, msgType int, family byte, filter []byte, restart func(), each func(attrs []byte) error) error
+}
+
 // heldRule is a rule as the kernel sends it.
 type heldRule struct{ exprs, userdata []byte }
 
@@ -63,9 +68,9 @@ func count(b []byte) int {
 
 // read takes the snapshot. The kernel is asked object by object, so that no more
 // than a message of raw elements is in memory.
-func (t *table) read(ctx context.Context, c *conn) (*snapshot, error) {
+func (t *table) read(ctx context.Context, c dumper) (*snapshot, error) {
 	s := &snapshot{addrs: map[*set]map[netip.Addr]struct{}{}}
-	for _, step := range []func(context.Context, *conn, *snapshot) error{
+	for _, step := range []func(context.Context, dumper, *snapshot) error{
 		t.readTable, t.readSets, t.readChains, t.readRules, t.readElements,
 	} {
 		if err := step(ctx, c, s); err != nil {
@@ -79,7 +84,7 @@ func (t *table) read(ctx context.Context, c *conn) (*snapshot, error) {
 }
 
 // readTable finds out whether our table exists and is of this layout.
-func (t *table) readTable(ctx context.Context, c *conn, s *snapshot) error {
+func (t *table) readTable(ctx context.Context, c dumper, s *snapshot) error {
 	return c.dump(ctx, unix.NFT_MSG_GETTABLE, t.family, nil,
 		func() { s.exists, s.broken = false, "" },
 		func(got []byte) error {
@@ -105,7 +110,7 @@ func (t *table) named() []byte {
 
 // readSets checks that the sets are exactly ours. A set cannot be changed once it
 // exists, so anything else means a new table.
-func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
+func (t *table) readSets(ctx context.Context, c dumper, s *snapshot) error {
 	want := map[string]*set{}
 	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.named(),
 		func() {
@@ -140,7 +145,7 @@ func (t *table) readSets(ctx context.Context, c *conn, s *snapshot) error {
 
 // readChains collects the names of the chains. A missing one can be added, but a
 // foreign one may see packets at any hook, so it means a new table.
-func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
+func (t *table) readChains(ctx context.Context, c dumper, s *snapshot) error {
 	want := map[string]*chain{}
 	for _, chain := range append(append(t.settingsChains(&rules.NodeSettings{}), t.sourcesChain(nil)), t.chains...) {
 		want[chain.name] = chain
@@ -166,7 +171,7 @@ func (t *table) readChains(ctx context.Context, c *conn, s *snapshot) error {
 }
 
 // readRules collects the rules of each chain in their order.
-func (t *table) readRules(ctx context.Context, c *conn, s *snapshot) error {
+func (t *table) readRules(ctx context.Context, c dumper, s *snapshot) error {
 	return c.dump(ctx, unix.NFT_MSG_GETRULE, t.family, t.named(),
 		func() {
 			for name := range s.chains {
@@ -187,7 +192,7 @@ func (t *table) readRules(ctx context.Context, c *conn, s *snapshot) error {
 }
 
 // readElements reads the content of all sets.
-func (t *table) readElements(ctx context.Context, c *conn, s *snapshot) error {
+func (t *table) readElements(ctx context.Context, c dumper, s *snapshot) error {
 	r := elementReader{table: t, conn: c, snapshot: s}
 	r.known = map[string]serviceChain{}
 	for name := range s.chains {

@@ -22,7 +22,7 @@ import (
 type elementReader struct {
 	*snapshot
 	table *table
-	conn  *conn
+	conn  dumper
 	known map[string]serviceChain
 }
 

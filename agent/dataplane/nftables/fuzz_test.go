@@ -1,0 +1,214 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// recorder answers dumps with what was sent to it, as the kernel does. What is
+// deleted it keeps.
+type recorder struct{ sent []byte }
+
+// dump hands over the attributes of the sent messages that would have made what
+// is asked for; elements those of one set.
+func (r recorder) dump(_ context.Context, msgType int, family byte, filter []byte, restart func(), each func([]byte) error) error {
+	restart()
+	made := map[int]int{
+		unix.NFT_MSG_GETTABLE: unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_GETSET: unix.NFT_MSG_NEWSET,
+		unix.NFT_MSG_GETCHAIN: unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_GETRULE: unix.NFT_MSG_NEWRULE,
+		unix.NFT_MSG_GETSETELEM: unix.NFT_MSG_NEWSETELEM,
+	}[msgType]
+	for m := range messages(r.sent) {
+		if int(m.typ) != unix.NFNL_SUBSYS_NFTABLES<<8|made || len(m.data) < nfgenmsgLen || m.data[0] != family {
+			continue
+		}
+		attrs := m.data[nfgenmsgLen:]
+		if msgType == unix.NFT_MSG_GETSETELEM && textOf(find(attrs, unix.NFTA_SET_ELEM_LIST_SET)) != textOf(find(filter, unix.NFTA_SET_ELEM_LIST_SET)) {
+			continue
+		}
+		if err := each(attrs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bytesSource takes numbers and addresses out of the fuzzer's bytes; when these
+// are used up, everything is 0.
+type bytesSource []byte
+
+func (b *bytesSource) next() byte {
+	if len(*b) == 0 {
+		return 0
+	}
+	first := (*b)[0]
+	*b = (*b)[1:]
+	return first
+}
+
+func (b *bytesSource) below(n int) int { return int(b.next()) % n }
+
+func (b *bytesSource) uint16() uint16 { return uint16(b.next())<<8 | uint16(b.next()) }
+
+func (b *bytesSource) addr(t *table) netip.Addr {
+	raw := make([]byte, t.addrLen())
+	for i := range raw {
+		raw[i] = b.next()
+	}
+	a, _ := netip.AddrFromSlice(raw)
+	if !t.ours(a) {
+		return netip.IPv6Loopback() // instead of an IPv4 address in IPv6's form
+	}
+	return a
+}
+
+func (b *bytesSource) backend(t *table) rules.Backend {
+	switch b.below(8) {
+	case 0:
+		return rejected
+	case 1:
+		return dropped
+	}
+	kinds := []rules.Masquerade{rules.MasqueradeNever, rules.MasqueradeUnlessPod, rules.MasqueradeAlways}
+	out := rules.Backend{Verdict: rules.Forward, Masquerade: kinds[b.below(3)]}
+	for range 1 + b.below(4) {
+		out.Endpoints = append(out.Endpoints, netip.AddrPortFrom(b.addr(t), b.uint16()))
+	}
+	slices.SortFunc(out.Endpoints, rules.Endpoint.Compare)
+	out.Endpoints = slices.Compact(out.Endpoints)
+	return out
+}
+
+func (b *bytesSource) frontend(t *table) *rules.Frontend {
+	f := &rules.Frontend{Key: rules.FrontendKey{Address: b.addr(t), Protocol: rules.Protocol(b.next()), Port: b.uint16()}}
+	f.Internal = b.backend(t)
+	f.External = f.Internal
+	if b.below(2) == 1 {
+		f.External = b.backend(t)
+	}
+	if b.below(2) == 1 {
+		f.AffinityTimeoutSeconds = int32(b.uint16())
+		if b.below(2) == 1 {
+			f.AffinityKey = rules.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
+		}
+	}
+	if !f.Key.IsNodePort() && b.below(2) == 1 {
+		f.Restricted = true
+		for range b.below(4) {
+			a := b.addr(t)
+			f.Sources = append(f.Sources, netip.PrefixFrom(a, b.below(a.BitLen()+1)).Masked())
+		}
+	}
+	return f
+}
+
+func (b *bytesSource) wanted(t *table) *wanted {
+	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{}}
+	for _, set := range []map[netip.Addr]struct{}{w.ClusterIPs, w.LocalEndpoints, w.nodePorts} {
+		for range b.below(3) {
+			set[b.addr(t)] = struct{}{}
+		}
+	}
+	for range b.below(5) {
+		f := b.frontend(t)
+		w.Frontends[f.Key] = f
+	}
+	return w
+}
+
+var fuzzedTables = map[bool]*table{
+	false: newTable(unix.NFPROTO_IPV4, tableName, false),
+	true:  newTable(unix.NFPROTO_IPV6, tableName, false),
+}
+
+// encoded are the messages that make what is wanted.
+func encoded(t testing.TB, table *table, want *wanted) ([]byte, *contents) {
+	b := newBatch()
+	content, err := table.plan(b, &snapshot{}, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := b.encode()
+	return out, content
+}
+
+// FuzzEncoding encodes odd frontends as the kernel takes them, and reads them
+// back as the kernel would send them: both are the same, and nothing is left to do.
+func FuzzEncoding(f *testing.F) {
+	for _, seed := range []string{"", "\x01\x00\x00\x00\x01", "0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+		"\x00\x00\x00\x04\x0a\x60\x00\x0a\x11\x00\x35\x02\x01\x01\x0a\xf4\x01\x02\x00\x35\x0a\xf4\x02\x02\x00\x35\x00\x01\x2a\x30\x00\x01\x03\x0a\x00\x00\x00\x08\xcb\x00\x71\x00\x19"} {
+		f.Add(false, []byte(seed))
+		f.Add(true, []byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, v6 bool, data []byte) {
+		table, source := fuzzedTables[v6], bytesSource(data)
+		want := source.wanted(table)
+		sent, content := encoded(t, table, want)
+		s, err := table.read(t.Context(), recorder{sent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.exists || s.broken != "" || len(s.junk) > 0 {
+			t.Fatalf("exists %v, broken %q, junk %v", s.exists, s.broken, s.junk)
+		}
+		if diff := cmp.Diff(content.frontends, s.frontends, cmp.AllowUnexported(held{}, heldView{}, target{}, serviceChain{}),
+			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b rules.Endpoint) bool { return a == b }),
+			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]rules.Endpoint])); diff != "" {
+			t.Error("read (+) is not what was sent (-):", diff)
+		}
+		again := newBatch()
+		if _, err := table.plan(again, s, want); err != nil || again.ops != 0 {
+			t.Errorf("%d operations are left, %v", again.ops, err)
+		}
+	})
+}
+
+// FuzzReadBack reads what no kernel would send, and plans from there: no panic.
+func FuzzReadBack(f *testing.F) {
+	for _, v6 := range []bool{false, true} {
+		want := &wanted{Desired: mixed(), nodePorts: map[netip.Addr]struct{}{netip.MustParseAddr("192.0.2.1"): {}}}
+		sent, _ := encoded(f, fuzzedTables[v6], want)
+		f.Add(v6, sent)
+		f.Add(v6, sent[:len(sent)/2])
+	}
+	f.Add(false, []byte{})
+	f.Fuzz(func(t *testing.T, v6 bool, data []byte) {
+		for m := range messages(data) {
+			_ = replyError(m) // no panic
+		}
+		touchesOurs(data, 1)
+		// The layout must be right for the elements to be looked at.
+		table := fuzzedTables[v6]
+		layout, _ := encoded(t, table, &wanted{Desired: rules.NewDesired()})
+		s, err := table.read(t.Context(), recorder{append(layout, data...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBatch()
+		want := &wanted{Desired: mixed()}
+		if _, err := table.plan(b, s, want); err != nil {
+			t.Fatal(err)
+		}
+		out, labels := b.encode()
+		n := 0
+		for m := range messages(out) {
+			if n++; len(m.data) < nfgenmsgLen {
+				t.Errorf("message %d is too short", n)
+			}
+		}
+		if n != len(labels) || len(out) > 0 && int(binary.NativeEndian.Uint32(out)) > len(out) {
+			t.Errorf("%d messages, %d labels", n, len(labels))
+		}
+	})
+}

@@ -1,0 +1,315 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+const (
+	vip      = "10.96.0.10:53"
+	nodePort = "0.0.0.0:30053"
+	nodeIP   = "192.168.0.2:30053"
+	podA     = "10.244.0.1:53"
+	podB     = "10.244.0.2:53"
+)
+
+func endpoints(texts ...string) (out []rules.Endpoint) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddrPort(t))
+	}
+	return out
+}
+
+func frontend(protocol rules.Protocol, at string, to ...string) *rules.Frontend {
+	a := netip.MustParseAddrPort(at)
+	f := &rules.Frontend{Key: rules.FrontendKey{Address: a.Addr(), Protocol: protocol, Port: a.Port()}}
+	f.Internal = rules.Backend{Verdict: rules.Forward, Endpoints: endpoints(to...)}
+	if len(to) == 0 {
+		f.Internal.Verdict = rules.Reject
+	}
+	f.External = f.Internal
+	if protocol == rules.UDP {
+		f.Serving = endpoints(to...)
+	}
+	return f
+}
+
+// flow is an entry; name is what the tests call it.
+func flow(name string, protocol rules.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
+	e := Entry{Protocol: protocol, Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
+	e.name.id = []byte(name)
+	for _, c := range change {
+		c(&e)
+	}
+	return e
+}
+
+func unanswered(e *Entry) { e.Unanswered = true }
+func otherZone(e *Entry)  { e.OtherZone = true }
+
+func newCleaner(m *memory, told func()) *Cleaner {
+	return New(m, logr.Discard(), clock.RealClock{}, told)
+}
+
+// desired is the delta from nothing.
+func desired(frontends ...*rules.Frontend) rules.Desired {
+	d := rules.NewDesired()
+	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.0.2")}
+	for _, f := range frontends {
+		d.Frontends[f.Key] = f
+	}
+	return d
+}
+
+// settle looks at what is due, without the goroutine.
+func (c *Cleaner) settle(t *testing.T, everything bool) {
+	t.Helper()
+	c.Programmed(everything)
+	if err := c.look(t.Context(), c.take()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	const vip6, pod6 = "[fd00::10]:53", "[fd00:1::1]:53"
+	udp, tcp := rules.UDP, rules.TCP
+	local := frontend(tcp, "203.0.113.1:80", podA, podB)
+	local.External = rules.Backend{Verdict: rules.Forward, Endpoints: endpoints(podB)}
+	drops := frontend(udp, vip)
+	drops.Serving = endpoints(podA)
+	drops.External.Verdict = rules.Drop
+	cases := map[string]struct {
+		before, after []*rules.Frontend
+		entries       []Entry
+		want          []string // what is left
+	}{
+		"an endpoint goes": {
+			[]*rules.Frontend{frontend(udp, vip, podA, podB)}, []*rules.Frontend{frontend(udp, vip, podB)},
+			[]Entry{flow("gone", udp, vip, podA), flow("kept", udp, vip, podB), flow("other port", udp, "10.96.0.10:54", podA), flow("not a Service's", udp, podA, podA)},
+			[]string{"kept", "not a Service's", "other port"},
+		},
+		"an endpoint goes, IPv6": {
+			[]*rules.Frontend{frontend(udp, vip6, pod6)}, []*rules.Frontend{frontend(udp, vip6)},
+			[]Entry{flow("gone", udp, vip6, pod6)},
+			[]string{},
+		},
+		"the target port changes": {
+			[]*rules.Frontend{frontend(udp, vip, "10.244.0.1:53")}, []*rules.Frontend{frontend(udp, vip, "10.244.0.1:54")},
+			[]Entry{flow("gone", udp, vip, "10.244.0.1:53"), flow("kept", udp, vip, "10.244.0.1:54")},
+			[]string{"kept"},
+		},
+		"an endpoint takes no new flows, but serves": {
+			[]*rules.Frontend{frontend(udp, vip, podA)}, []*rules.Frontend{drops},
+			[]Entry{flow("kept", udp, vip, podA)},
+			[]string{"kept"},
+		},
+		"the last endpoint goes": {
+			[]*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA)}, []*rules.Frontend{frontend(udp, vip), frontend(udp, nodePort)},
+			[]Entry{flow("gone", udp, vip, podA), flow("node port", udp, nodeIP, podA), flow("another machine's port", udp, "192.0.2.1:30053", "192.0.2.1:30053")},
+			[]string{"another machine's port"},
+		},
+		"a frontend is new": {
+			nil, []*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
+			[]Entry{
+				flow("older", udp, vip, vip), flow("older node port", udp, nodeIP, nodeIP), flow("tcp", tcp, vip, vip, unanswered),
+				flow("another zone's view", udp, vip, vip, otherZone), flow("kept", udp, vip, podA),
+			},
+			[]string{"another zone's view", "kept", "tcp"},
+		},
+		"a frontend is removed": {
+			[]*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)}, nil,
+			[]Entry{
+				flow("gone", udp, vip, podA), flow("gone, node port", udp, nodeIP, podA), flow("tcp", tcp, vip, podA),
+				flow("gone, no answer", tcp, vip, podA, unanswered), flow("untranslated", udp, vip, vip),
+			},
+			[]string{"tcp", "untranslated"},
+		},
+		"an address goes, the node port stays": {
+			[]*rules.Frontend{frontend(udp, nodeIP, podB), frontend(udp, nodePort, podA)}, []*rules.Frontend{frontend(udp, nodePort, podA)},
+			[]Entry{flow("of the address", udp, nodeIP, podB), flow("of the node port", udp, nodeIP, podA)},
+			[]string{"of the node port"},
+		},
+		"an endpoint of TCP goes": {
+			[]*rules.Frontend{frontend(tcp, vip, podA, podB)}, []*rules.Frontend{frontend(tcp, vip, podB)},
+			[]Entry{flow("no answer", tcp, vip, podA, unanswered), flow("established", tcp, vip, podA), flow("no answer yet", tcp, vip, podB, unanswered)},
+			[]string{"established", "no answer yet"},
+		},
+		"policies differ": {
+			[]*rules.Frontend{frontend(tcp, "203.0.113.1:80", "10.244.0.9:80")}, []*rules.Frontend{local},
+			[]Entry{flow("a", tcp, "203.0.113.1:80", podA, unanswered), flow("b", tcp, "203.0.113.1:80", podB, unanswered), flow("gone", tcp, "203.0.113.1:80", "10.244.0.9:80", unanswered)},
+			[]string{"a", "b"},
+		},
+		"SCTP is left alone": {
+			[]*rules.Frontend{frontend(rules.SCTP, vip, podA)}, nil,
+			[]Entry{flow("sctp", rules.SCTP, vip, podA, unanswered)},
+			[]string{"sctp"},
+		},
+	}
+	for name, tc := range cases {
+		for how, everything := range map[string]bool{"": false, ", everything": true} {
+			t.Run(name+how, func(t *testing.T) {
+				m := &memory{coarse: everything}
+				c := newCleaner(m, nil)
+				before, after := desired(tc.before...), desired(tc.after...)
+				c.Change(rules.Diff(rules.NewDesired(), before))
+				c.settle(t, true)
+				m.entries = slices.Clone(tc.entries)
+				c.Change(rules.Diff(before, after))
+				c.settle(t, everything)
+				if diff := cmp.Diff(tc.want, m.left()); diff != "" {
+					t.Errorf("left in the kernel:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestNothingRightIsDeletedAtTheStart(t *testing.T) {
+	m := &memory{entries: []Entry{
+		flow("vip", rules.UDP, vip, podA), flow("node port", rules.UDP, nodeIP, podA), flow("connecting", rules.TCP, vip, podA, unanswered),
+		flow("of a Service that nobody knows any more", rules.UDP, "10.96.0.11:53", podB),
+	}}
+	want := m.left()
+	c := newCleaner(m, nil)
+	c.Change(rules.Diff(rules.NewDesired(), desired(frontend(rules.UDP, vip, podA), frontend(rules.UDP, nodePort, podA), frontend(rules.TCP, vip, podA))))
+	c.settle(t, true)
+	if diff := cmp.Diff(want, m.left()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNodePortRanges(t *testing.T) {
+	m := &memory{
+		addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.168.7.7")},
+		entries: []Entry{
+			flow("node", rules.UDP, "192.168.7.7:30053", podB), flow("loopback", rules.UDP, "127.0.0.1:30053", "127.0.0.1:30053"),
+			flow("another machine", rules.UDP, "192.0.2.1:30053", "192.0.2.1:30053"),
+		},
+	}
+	c := newCleaner(m, nil)
+	d := desired(frontend(rules.UDP, nodePort, podA))
+	d.Node = rules.NodeSettings{NodePortCIDRs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	c.Change(rules.Diff(rules.NewDesired(), d))
+	c.settle(t, true)
+	if diff := cmp.Diff([]string{"another machine", "loopback"}, m.left()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What costs nothing must not make the kernel walk through its table.
+func TestDumps(t *testing.T) {
+	address := netip.MustParseAddr("10.96.0.10")
+	var many []*rules.Frontend
+	for port := range maxFilters + 1 {
+		many = append(many, frontend(rules.UDP, netip.AddrPortFrom(address, uint16(port+1)).String(), podA))
+	}
+	base := []*rules.Frontend{frontend(rules.UDP, vip, podA, podB), frontend(rules.TCP, vip, podA), frontend(rules.UDP, nodePort, podA)}
+	affinity := frontend(rules.UDP, vip, podA, podB)
+	affinity.AffinityTimeoutSeconds = 10
+	with := func(f ...*rules.Frontend) []*rules.Frontend { return append(f, base...) }
+	cases := map[string]struct {
+		before, after []*rules.Frontend
+		want          []Filter
+	}{
+		"nothing changes":             {base, base, nil},
+		"endpoints are added":         {base, []*rules.Frontend{base[0], frontend(rules.TCP, vip, podA, podB), base[2]}, nil},
+		"what does not concern flows": {base, []*rules.Frontend{affinity, base[1], base[2]}, nil},
+		"a Service of TCP is new":     {base, with(frontend(rules.TCP, "10.96.0.11:80", podA)), nil},
+		"an address": {base, []*rules.Frontend{frontend(rules.UDP, vip, podA), base[1], base[2]},
+			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 53}}},
+		"a node port": {base, []*rules.Frontend{base[0], base[1], frontend(rules.UDP, nodePort)},
+			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Port: 30053}}},
+		"TCP": {base, []*rules.Frontend{base[0], frontend(rules.TCP, vip), base[2]},
+			[]Filter{{Family: "IPv4", Protocol: rules.TCP, Address: address, Port: 53, Unanswered: true}}},
+		"many": {base, with(many...), []Filter{{Family: "IPv4", Protocol: rules.UDP}}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			m := &memory{}
+			c := newCleaner(m, nil)
+			before, after := desired(tc.before...), desired(tc.after...)
+			c.Change(rules.Diff(rules.NewDesired(), before))
+			c.settle(t, true)
+			m.dumps = nil
+			c.Change(rules.Diff(before, after))
+			c.settle(t, false)
+			if diff := cmp.Diff(tc.want, m.filters(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A change that is not in the kernel yet must wait: until then flows go to the
+// old endpoints, and would come back.
+func TestChangesWaitForTheProgramming(t *testing.T) {
+	m := &memory{entries: []Entry{flow("gone", rules.UDP, vip, podA)}}
+	c := newCleaner(m, nil)
+	before, after := desired(frontend(rules.UDP, vip, podA)), desired()
+	c.Change(rules.Diff(rules.NewDesired(), before))
+	c.settle(t, true)
+	c.Change(rules.Diff(before, after))
+	if w := c.take(); !w.empty() {
+		t.Fatalf("due before it was programmed: %v", w)
+	}
+	c.settle(t, false)
+	if left := m.left(); len(left) > 0 {
+		t.Errorf("left: %s", left)
+	}
+}
+
+func TestRunRetriesAndTells(t *testing.T) {
+	m := &memory{entries: []Entry{flow("gone", rules.UDP, vip, podA)}}
+	m.fail(errBroken)
+	told := make(chan struct{}, 100)
+	c := newCleaner(m, func() { told <- struct{}{} })
+	before := desired(frontend(rules.UDP, vip, podA))
+	c.Change(rules.Diff(rules.NewDesired(), before))
+	c.Change(rules.Diff(before, desired(frontend(rules.UDP, vip, podB))))
+	c.Programmed(false)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); c.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+
+	await(t, told)
+	if err := c.Failure(); !errors.Is(err, errBroken) {
+		t.Fatalf("the failure is %v", err)
+	}
+	if n := len(m.filters()); n < failuresToTell {
+		t.Errorf("told after %d tries", n)
+	}
+	m.fail(nil)
+	await(t, told)
+	if err := c.Failure(); err != nil {
+		t.Errorf("the failure is over, but %v", err)
+	}
+	if left := m.left(); len(left) > 0 {
+		t.Errorf("left: %s", left)
+	}
+	if len(told) > 0 {
+		t.Error("told without news")
+	}
+}
+
+func await(t *testing.T, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing happened")
+	}
+}

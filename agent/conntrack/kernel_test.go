@@ -1,0 +1,82 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// memory is a kernel that a test pretends.
+type memory struct {
+	mu        sync.Mutex
+	entries   []Entry
+	addresses []netip.Addr
+	coarse    bool // it cannot filter
+	failing   error
+	dumps     []Filter
+}
+
+var errBroken = errors.New("broken")
+
+func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dumps = append(m.dumps, f)
+	if m.failing != nil {
+		return m.failing
+	}
+	for _, e := range slices.Clone(m.entries) {
+		if m.coarse || f.selects(e) {
+			each(e)
+		}
+	}
+	return nil
+}
+
+func (f Filter) selects(e Entry) bool {
+	key := rules.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol}
+	return kindOf(key) == kind{f.Family, f.Protocol} &&
+		(!f.Address.IsValid() || f.Address == e.Destination.Addr()) &&
+		(f.Port == 0 || f.Port == e.Destination.Port()) &&
+		(!f.Unanswered || e.Unanswered)
+}
+
+// Delete is called by Dump's each only, which holds mu.
+func (m *memory) Delete(e Entry) (bool, error) {
+	before := len(m.entries)
+	m.entries = slices.DeleteFunc(m.entries, func(o Entry) bool { return string(o.name.id) == string(e.name.id) })
+	return len(m.entries) < before, nil
+}
+
+func (m *memory) Addresses() ([]netip.Addr, error) { return m.addresses, nil }
+
+// left names what is in the kernel.
+func (m *memory) left() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := []string{}
+	for _, e := range m.entries {
+		names = append(names, string(e.name.id))
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failing = err
+}
+
+func (m *memory) filters() []Filter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.dumps)
+}

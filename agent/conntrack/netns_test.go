@@ -1,0 +1,157 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"net"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// space is a network namespace of a test.
+type space struct {
+	t      *testing.T
+	handle netns.NsHandle
+}
+
+// newSpace makes a network namespace in which everything is reached through the
+// loopback; it ends with the test.
+func newSpace(t *testing.T) *space {
+	t.Helper()
+	if unix.Geteuid() != 0 {
+		t.Skip("needs root/CAP_NET_ADMIN")
+	}
+	s := &space{t: t}
+	s.onThread(func() (err error) {
+		s.handle, err = netns.New()
+		return err
+	})
+	t.Cleanup(func() { s.handle.Close() })
+	s.run("ip", "link", "set", "lo", "up")
+	s.run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
+	s.run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
+	for _, address := range []string{"fd00::1", "fd00::2"} { // to listen on; IPv4 needs no such thing
+		s.run("ip", "address", "add", address+"/128", "dev", "lo", "nodad")
+	}
+	return s
+}
+
+// onThread runs f on a thread of its own, which ends if it cannot come back.
+func (s *space) onThread(f func() error) {
+	s.t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		before, err := netns.Get()
+		if err != nil {
+			done <- err
+			return
+		}
+		defer before.Close()
+		err = f()
+		if netns.Set(before) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// do runs f inside the namespace.
+func (s *space) do(f func() error) {
+	s.t.Helper()
+	s.onThread(func() error {
+		if err := netns.Set(s.handle); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+func (s *space) run(args ...string) { s.t.Helper(); s.input("", args...) }
+
+func (s *space) input(stdin string, args ...string) {
+	s.t.Helper()
+	s.do(func() error {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Stdin = strings.NewReader(stdin)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			s.t.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	})
+}
+
+// translate makes the namespace send what goes to an address elsewhere.
+func (s *space) translate(rules ...string) {
+	s.t.Helper()
+	s.input("flush ruleset\ntable inet t {\nchain c { type nat hook output priority -100;\n"+strings.Join(rules, "\n")+"\n}\n}", "nft", "-f", "-")
+}
+
+// dial opens a flow that is closed with the test.
+func (s *space) dial(network, to string) (conn net.Conn) {
+	s.t.Helper()
+	s.do(func() (err error) {
+		conn, err = net.Dial(network, to)
+		return err
+	})
+	s.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// try opens a connection to where nobody answers.
+func (s *space) try(to string) {
+	s.do(func() error {
+		dialer := net.Dialer{Timeout: 50 * time.Millisecond}
+		if conn, err := dialer.Dial("tcp", to); err == nil {
+			s.t.Errorf("%s has answered", to)
+			return conn.Close()
+		}
+		return nil
+	})
+}
+
+// serve answers every packet with the server's own address.
+func (s *space) serve(at string) {
+	s.t.Helper()
+	s.do(func() error {
+		server, err := net.ListenPacket("udp", at)
+		if err != nil {
+			return err
+		}
+		s.t.Cleanup(func() { server.Close() })
+		go func() {
+			b := make([]byte, 64)
+			for {
+				_, from, err := server.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				if _, err := server.WriteTo([]byte(at), from); err != nil {
+					return
+				}
+			}
+		}()
+		return nil
+	})
+}
+
+func (s *space) accept(at string) {
+	s.t.Helper()
+	s.do(func() error {
+		server, err := net.Listen("tcp", at)
+		if err == nil {
+			s.t.Cleanup(func() { server.Close() })
+		}
+		return err
+	})
+}

@@ -1,0 +1,120 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// maxScaled is the limit that the number of cores leads to at most: a machine
+// with very many does not need a table that takes gigabytes.
+const maxScaled = 1 << 20
+
+const (
+	maxName     = "net/netfilter/nf_conntrack_max"
+	bucketsName = "net/netfilter/nf_conntrack_buckets"
+)
+
+// Tune gives the kernel the parameters that a policy sets, on a machine with a
+// number of CPUs. What is right already is not written, and what the policy does
+// not set stays. The error names each parameter that cannot be set; the others
+// are.
+func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
+	if o == nil {
+		return nil
+	}
+	errs := []error{raise(tree, limit(o, cpus))}
+	for name, seconds := range map[string]*int32{
+		"tcp_timeout_established": o.TCPEstablishedTimeoutSeconds,
+		"tcp_timeout_close_wait":  o.TCPCloseWaitTimeoutSeconds,
+		"udp_timeout":             o.UDPTimeoutSeconds,
+		"udp_timeout_stream":      o.UDPStreamTimeoutSeconds,
+	} {
+		if seconds != nil && *seconds > 0 { // 0 is none, as in kube-proxy's configuration
+			errs = append(errs, set(tree, "net/netfilter/nf_conntrack_"+name, int(*seconds)))
+		}
+	}
+	if o.TCPBeLiberal != nil {
+		liberal := 0
+		if *o.TCPBeLiberal {
+			liberal = 1
+		}
+		errs = append(errs, set(tree, "net/netfilter/nf_conntrack_tcp_be_liberal", liberal))
+	}
+	return errors.Join(errs...)
+}
+
+// limit is the number of entries that there must be room for; 0: the policy does
+// not say.
+func limit(o *v1alpha1.ConntrackOptions, cpus int) int {
+	if o.MaxPerCore == nil || *o.MaxPerCore == 0 {
+		return 0
+	}
+	scaled := min(int(*o.MaxPerCore)*cpus, maxScaled)
+	if o.Min != nil {
+		scaled = max(scaled, int(*o.Min))
+	}
+	return scaled
+}
+
+// raise raises the limit, and the size of the hash table with it. Neither is
+// lowered: somebody has raised it for a reason, or the entries are there.
+func raise(tree sysctl.Tree, limit int) error {
+	if limit == 0 {
+		return nil
+	}
+	if err := atLeast(tree, maxName, limit); err != nil {
+		return err
+	}
+	// A small hash table is slow and works. In a container or a virtual node that
+	// may not change it, nobody can do anything about it.
+	err := atLeast(tree, bucketsName, limit/4)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return err
+}
+
+func atLeast(tree sysctl.Tree, name string, value int) error {
+	now, err := get(tree, name)
+	if err != nil || now >= value {
+		return err
+	}
+	return put(tree, name, value, now)
+}
+
+func set(tree sysctl.Tree, name string, value int) error {
+	now, err := get(tree, name)
+	if err != nil || now == value {
+		return err
+	}
+	return put(tree, name, value, now)
+}
+
+func get(tree sysctl.Tree, name string) (int, error) {
+	text, err := tree.Get(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("sysctl %s: %w", name, err)
+	}
+	return n, nil
+}
+
+func put(tree sysctl.Tree, name string, value, now int) error {
+	if err := tree.Set(name, strconv.Itoa(value)); err != nil {
+		return fmt.Errorf("%s is %d and should be %d: %w", name, now, value, err)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// stale says whether an entry must go. f is the frontend that the client sends
+// to; nil: it was removed.
+//
+// UDP has no end: a client that goes on sending keeps its entry, whatever became
+// of the endpoint. So every entry goes whose endpoint serves no longer, and one
+// that is older than the frontend and was let through untranslated.
+//
+// TCP ends by itself, and a connection that is established ends with its endpoint.
+// Only a client whose first SYN went to an endpoint that is gone would go on
+// sending it there.
+func stale(e Entry, f *rules.Frontend) bool {
+	if e.Protocol == rules.TCP && !(e.Unanswered && e.translated()) {
+		return false
+	}
+	if !e.translated() && (f == nil || e.OtherZone) {
+		return false
+	}
+	return f == nil || !slices.Contains(keeps(f), e.Endpoint)
+}
+
+// keeps are the endpoints that may keep the flows they have.
+func keeps(f *rules.Frontend) []rules.Endpoint {
+	switch {
+	case f == nil:
+		return nil
+	case f.Key.Protocol == rules.UDP:
+		return f.Serving
+	case slices.Equal(f.Internal.Endpoints, f.External.Endpoints):
+		return f.Internal.Endpoints
+	}
+	return slices.Concat(f.Internal.Endpoints, f.External.Endpoints)
+}
+
+// affects says whether a change can make entries stale.
+func affects(c rules.Change) bool {
+	switch c.Key.Protocol {
+	case rules.UDP:
+		return c.Old == nil || c.New == nil || lost(c)
+	case rules.TCP:
+		return c.Old != nil && lost(c)
+	}
+	return false
+}
+
+// lost says whether some endpoint may keep its flows no longer.
+func lost(c rules.Change) bool {
+	now := keeps(c.New)
+	return c.New == nil || slices.ContainsFunc(keeps(c.Old), func(e rules.Endpoint) bool { return !slices.Contains(now, e) })
+}
+
+// nodePortKey is the key of the node port that an address stands for.
+func nodePortKey(key rules.FrontendKey) rules.FrontendKey {
+	if key.Address.Is4() {
+		key.Address = netip.IPv4Unspecified()
+	} else {
+		key.Address = netip.IPv6Unspecified()
+	}
+	return key
+}

@@ -5,7 +5,7 @@
 // NodeRuleSet and the ServiceRuleSlices say, keeps it so, and reports back.
 //
 //	watch -> inputs -> loop (Resolve, Table, Dataplane) -> status, health, metrics
-//	                    |
+//	                    |                                  health check node ports
 //	                    +-- checkpoint: what to program at boot
 package agent
 
@@ -19,6 +19,10 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/healthcheck"
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 )
 
 // Options are what an agent needs to run.
@@ -35,6 +39,10 @@ type Options struct {
 	// HealthAddress serves /healthz and /livez, MetricsAddress /metrics and
 	// /proxyMode; empty: not served.
 	HealthAddress, MetricsAddress string
+
+	// Sysctls are the kernel's parameters; they must be writable for a policy that
+	// sets some.
+	Sysctls sysctl.Tree
 
 	// Dataplanes are the modes that the agent can run.
 	Dataplanes Dataplanes
@@ -84,6 +92,16 @@ func Run(ctx context.Context, o Options) (err error) {
 		h.set(out)
 		r.set(out)
 	})
+	checks := healthcheck.New(h.proxyHealthy, serviceEventWriter(client, o.NodeName), log.WithName("healthcheck"), clk)
+	l.answer = checks.Update
+	m.watchHealthChecks(checks.Ports)
+	group.Go(func() { checks.Run(ctx) })
+	kernel := conntrack.NewNetlink(0)
+	defer kernel.Close()
+	cleaner := conntrack.New(kernel, log.WithName("conntrack"), clk, in.wake)
+	l.flows, l.tune = cleaner, tuner(o.Sysctls)
+	m.registry.MustRegister(cleaner.Collectors()...)
+	group.Go(func() { cleaner.Run(ctx) })
 	group.Go(func() { r.run(ctx) })
 	group.Go(func() { l.run(ctx) })
 	watch(ctx, client, o.NodeName, in, r.show, watchLogger(log, m))

@@ -71,16 +71,32 @@ func (h *health) alive() healthStatus {
 	return healthStatus{LastUpdated: h.last.programmed, CurrentTime: now, Healthy: !late(now, h.waiting())}
 }
 
-// healthy is what /healthz says: the node may get traffic. Before the first
-// programming it must not, and not when it is about to go.
+// healthy is what /healthz says: the node may get traffic, because it programs
+// what it should and is not about to go.
 func (h *health) healthy() healthStatus {
 	s := h.alive()
+	s.Healthy = s.Healthy && h.programs(s.CurrentTime)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	eligible := h.last.node == nil || !h.last.node.Spec.Node.Departing
 	s.NodeEligible = &eligible
-	s.Healthy = s.Healthy && eligible && h.last.running != nil && !late(s.CurrentTime, h.failing)
+	s.Healthy = s.Healthy && eligible
 	return s
+}
+
+// proxyHealthy is what the answers of health check node ports say. A node that is
+// about to go still serves the endpoints that it has; these ports tell when they
+// are gone (KEP-3836).
+func (h *health) proxyHealthy() bool {
+	s := h.alive()
+	return s.Healthy && h.programs(s.CurrentTime)
+}
+
+// programs says whether the kernel was programmed and has not refused for long.
+func (h *health) programs(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last.running != nil && !late(now, h.failing)
 }
 
 func late(now, since time.Time) bool { return !since.IsZero() && now.Sub(since) > healthyFor }

@@ -41,8 +41,12 @@ type loop struct {
 	dataplanes Dataplanes
 	checkpoint *checkpoint
 	report     func(outcome)
-	log        logr.Logger
-	clock      clock.Clock
+	// answer takes what load balancers are told, once it is programmed.
+	answer func(rules.NodeSettings, rules.HealthChecks)
+	flows  flows
+	tune   func(*v1alpha1.ConntrackOptions) error
+	log    logr.Logger
+	clock  clock.Clock
 
 	dp       dataplane.Dataplane
 	table    *rules.Table
@@ -75,6 +79,8 @@ type outcome struct {
 	malformed   []error
 	programming error     // the last programming failed
 	storing     error     // the checkpoint cannot be written
+	forgetting  error     // stale entries of connection tracking cannot be deleted
+	tuning      error     // nor can its parameters be set
 	queued      time.Time // when the oldest change of this step came
 	programmed  time.Time
 	duration    time.Duration
@@ -90,6 +96,8 @@ func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint,
 		nodeName: nodeName, in: in, dataplanes: dataplanes, checkpoint: cp, report: report, log: log, clock: clk,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
 		disturbed: make(chan struct{}, 1),
+		answer:    func(rules.NodeSettings, rules.HealthChecks) {},
+		flows:     noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },
 	}
 }
 
@@ -157,6 +165,11 @@ func (l *loop) step(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}
+	if ch.node != nil || l.outcome.synced {
+		// Not before the programming, which loads the kernel's module.
+		l.outcome.tuning = l.tune(l.node.Spec.Conntrack)
+	}
+	l.outcome.forgetting = l.flows.Failure()
 	l.report(l.outcome)
 }
 
@@ -244,6 +257,7 @@ func (l *loop) startWatcher(ctx context.Context, dp dataplane.Dataplane) (stop f
 // again; 0: all is done.
 func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	delta := l.table.Flush()
+	l.flows.Change(delta)
 	l.outcome.node = l.node
 	l.outcome.malformed = l.malformed()
 	l.outcome.stats, l.outcome.synced = dataplane.Stats{}, l.needSync
@@ -270,6 +284,8 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	}
 	l.outcome.running, l.outcome.mode, l.outcome.programmed = l.node, l.dp.Mode(), l.clock.Now()
 	l.outcome.digest, l.outcome.slices, l.outcome.counts = ch.digest, ch.count, l.table.Counts()
+	l.flows.Programmed(l.outcome.synced)
+	l.answer(l.table.Node(), l.table.FlushHealthChecks())
 	if l.outcome.storing != nil || l.outcome.unsupported != nil {
 		return retryMax
 	}

@@ -166,6 +166,40 @@ func TestLoopRetriesWithSync(t *testing.T) {
 	}
 }
 
+// TestLoopTellsBalancers tells load balancers of endpoints when these are
+// programmed, and nothing that the kernel has refused.
+func TestLoopTellsBalancers(t *testing.T) {
+	h := newHarness(t)
+	var told []rules.HealthChecks
+	h.answer = func(_ rules.NodeSettings, c rules.HealthChecks) { told = append(told, c) }
+	checked := func(endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
+		spec := web("10.96.0.1", endpoints...)
+		spec.HealthCheckNodePort = 32100
+		for i := range spec.Endpoints {
+			spec.Endpoints[i].NodeName = testNode
+		}
+		return spec
+	}
+	h.fromAPI(checked("10.244.1.2"))
+	h.step(t.Context())
+	h.in.setSlice(webName, checked("10.244.1.2", "10.244.1.3"))
+	h.kernel.Fail(fake.Apply, errors.New("no buffer space available"))
+	h.step(t.Context())
+	if len(told) != 1 {
+		t.Fatalf("told what the kernel has refused: %v", told)
+	}
+	h.step(t.Context())
+	var got []int
+	for _, c := range told {
+		for _, claims := range c {
+			got = append(got, claims[0].LocalReady)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 2}, got); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 // TestLoopStopped interrupts a programming by the end of the agent: that is
 // nothing to tell as the kernel's refusal.
 func TestLoopStopped(t *testing.T) {

@@ -66,6 +66,19 @@ func newMetrics() *metrics {
 	return m
 }
 
+// watchHealthChecks registers the number of health check node ports, asked for
+// when somebody reads the metrics.
+func (m *metrics) watchHealthChecks(ports func() (open, failing int)) {
+	gauge := func(state string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "fairlead_agent", Name: "health_check_ports", ConstLabels: prometheus.Labels{"state": state},
+			Help: "Health check node ports, by state (open, failing)."}, func() float64 { return float64(value()) })
+	}
+	m.registry.MustRegister(
+		gauge("open", func() int { n, _ := ports(); return n }),
+		gauge("failing", func() int { _, n := ports(); return n }))
+}
+
 // observe counts a step of the loop.
 func (m *metrics) observe(o outcome) {
 	if !o.queued.IsZero() {

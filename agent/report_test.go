@@ -297,15 +297,16 @@ func TestHealth(t *testing.T) {
 		waitingSince   time.Time
 		after          time.Duration
 		healthz, livez int
+		proxy          bool
 	}{
-		"before the first programming":    {nil, time.Time{}, time.Hour, 503, 200},
-		"programmed":                      {[]outcome{good()}, time.Time{}, time.Hour, 200, 200},
-		"H4: the node is about to go":     {[]outcome{good(), departing}, time.Time{}, time.Second, 503, 200},
-		"a change waits for a moment":     {[]outcome{good()}, now, 59 * time.Second, 200, 200},
-		"a change waits for too long":     {[]outcome{good()}, now, 61 * time.Second, 503, 503},
-		"the kernel refuses for a moment": {[]outcome{good(), failing}, time.Time{}, 59 * time.Second, 200, 200},
-		"the kernel refuses for too long": {[]outcome{good(), failing}, time.Time{}, 61 * time.Second, 503, 200},
-		"the kernel accepts again":        {[]outcome{good(), failing, good()}, time.Time{}, time.Hour, 200, 200},
+		"before the first programming":    {nil, time.Time{}, time.Hour, 503, 200, false},
+		"programmed":                      {[]outcome{good()}, time.Time{}, time.Hour, 200, 200, true},
+		"H4: the node is about to go":     {[]outcome{good(), departing}, time.Time{}, time.Second, 503, 200, true},
+		"a change waits for a moment":     {[]outcome{good()}, now, 59 * time.Second, 200, 200, true},
+		"a change waits for too long":     {[]outcome{good()}, now, 61 * time.Second, 503, 503, false},
+		"the kernel refuses for a moment": {[]outcome{good(), failing}, time.Time{}, 59 * time.Second, 200, 200, true},
+		"the kernel refuses for too long": {[]outcome{good(), failing}, time.Time{}, 61 * time.Second, 503, 200, false},
+		"the kernel accepts again":        {[]outcome{good(), failing, good()}, time.Time{}, time.Hour, 200, 200, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -321,6 +322,9 @@ func TestHealth(t *testing.T) {
 				if w.Code != want {
 					t.Errorf("%s: got %d, want %d: %s", path, w.Code, want, w.Body)
 				}
+			}
+			if got := h.proxyHealthy(); got != tc.proxy {
+				t.Errorf("health check node ports say %v, want %v", got, tc.proxy)
 			}
 		})
 	}

@@ -57,6 +57,9 @@ type HealthPort struct {
 	Number uint16
 }
 
+// HealthChecks are claims by port; the first claim has the port, none: nobody has.
+type HealthChecks map[HealthPort][]HealthCheck
+
 // healthChecks are the HealthChecks of a table by port, and the ports whose
 // claims changed since the last flush.
 type healthChecks struct {
@@ -90,10 +93,10 @@ func (h *healthChecks) touch(c *HealthCheck) HealthPort {
 }
 
 // FlushHealthChecks returns who claims the ports for health checks that were
-// touched since the last time. The first claim of a port has it; the apiserver
-// gives no port away twice, but a restored etcd may. None: nobody has the port.
-func (t *Table) FlushHealthChecks() map[HealthPort][]HealthCheck {
-	out := make(map[HealthPort][]HealthCheck, len(t.health.touched))
+// touched since the last time. The apiserver gives no port away twice, but a
+// restored etcd may: then the first Service by namespace and name has it.
+func (t *Table) FlushHealthChecks() HealthChecks {
+	out := make(HealthChecks, len(t.health.touched))
 	for port := range t.health.touched {
 		out[port] = nil
 		for _, c := range t.health.claims[port] {

@@ -69,6 +69,9 @@ func (t *Table) SetNode(s NodeSettings) {
 	t.settings = s
 }
 
+// Node returns the node's settings.
+func (t *Table) Node() NodeSettings { return t.settings }
+
 // Set replaces what a Service brings; nothing removes the Service.
 func (t *Table) Set(id ServiceID, r Resolved) {
 	old := t.services[id]

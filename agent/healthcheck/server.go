@@ -58,7 +58,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	node      rules.NodeSettings
-	claims    map[rules.HealthPort][]rules.HealthCheck // the first answers
+	claims    rules.HealthChecks // the first answers
 	listeners map[rules.HealthPort]net.Listener
 	dirty     map[rules.HealthPort]struct{} // to open, close or tell about
 	failing   map[rules.HealthPort]struct{} // not open, or claimed twice
@@ -81,7 +81,7 @@ func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Serv
 	return &Server{
 		healthy: healthy, tell: tell, log: log, clock: clk,
 		bind:      map[corev1.IPFamily]string{corev1.IPv4Protocol: "0.0.0.0", corev1.IPv6Protocol: "::"},
-		claims:    map[rules.HealthPort][]rules.HealthCheck{},
+		claims:    rules.HealthChecks{},
 		listeners: map[rules.HealthPort]net.Listener{},
 		dirty:     map[rules.HealthPort]struct{}{},
 		failing:   map[rules.HealthPort]struct{}{},
@@ -93,7 +93,7 @@ func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Serv
 
 // Update takes the node's settings, and what rules.Table.FlushHealthChecks
 // returned. It does not wait for anything.
-func (s *Server) Update(node rules.NodeSettings, changes map[rules.HealthPort][]rules.HealthCheck) {
+func (s *Server) Update(node rules.NodeSettings, changes rules.HealthChecks) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.node = node

@@ -63,7 +63,7 @@ func (f *fixture) set(port rules.HealthPort, claims ...rules.HealthCheck) {
 	for i := range claims {
 		claims[i].Service.Namespace, claims[i].Service.Family, claims[i].Port = "default", port.Family, port.Number
 	}
-	f.Update(rules.NodeSettings{}, map[rules.HealthPort][]rules.HealthCheck{port: claims})
+	f.Update(rules.NodeSettings{}, rules.HealthChecks{port: claims})
 }
 
 func claim(name string, ready int) rules.HealthCheck {
@@ -275,7 +275,7 @@ func TestManyServices(t *testing.T) {
 	ports := freePorts(t, n)
 	before := runtime.NumGoroutine()
 	f, stop := start(t)
-	all := map[rules.HealthPort][]rules.HealthCheck{}
+	all := rules.HealthChecks{}
 	for i, number := range ports {
 		c := claim(fmt.Sprint("web-", i), 1)
 		all[rules.HealthPort{Family: corev1.IPv4Protocol, Number: number}] = []rules.HealthCheck{c}

@@ -8,6 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// LabelServiceName is on every ServiceRuleSlice and names its Service.
+const LabelServiceName = "fairlead.dev/service-name"
+
 // ServiceRuleSlice holds the compiled rules of one Service for one address
 // family: where it answers (frontends) and who answers (endpoints). It is the
 // same for every node. Readiness, the fallback to terminating endpoints and the

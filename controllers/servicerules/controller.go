@@ -25,9 +25,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// LabelServiceName is on every ServiceRuleSlice and names its Service.
-const LabelServiceName = "fairlead.dev/service-name"
-
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=serviceruleslices,verbs=get;list;watch;create;patch;delete
@@ -160,7 +157,7 @@ func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w rules.Com
 		return err
 	}
 	intent := apiac.ServiceRuleSlice(w.Name, svc.Namespace).
-		WithLabels(map[string]string{LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
+		WithLabels(map[string]string{v1alpha1.LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
 		WithOwnerReferences(ssa.Owner("v1", "Service", svc)).
 		WithSpec(spec)
 	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)

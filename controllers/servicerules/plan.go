@@ -57,7 +57,7 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 
 func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted rules.CompiledSlice) bool {
 	return ssa.IsOurs(current, svc) &&
-		current.Labels[LabelServiceName] == svc.Name &&
+		current.Labels[v1alpha1.LabelServiceName] == svc.Name &&
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
 }
 

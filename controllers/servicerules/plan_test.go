@@ -26,7 +26,7 @@ func inAPI(compiled ...rules.CompiledSlice) []*v1alpha1.ServiceRuleSlice {
 	for _, c := range compiled {
 		out = append(out, &v1alpha1.ServiceRuleSlice{
 			ObjectMeta: metav1.ObjectMeta{Name: c.Name,
-				Labels:          map[string]string{LabelServiceName: "web", ssa.LabelManagedBy: ssa.ManagedBy},
+				Labels:          map[string]string{v1alpha1.LabelServiceName: "web", ssa.LabelManagedBy: ssa.ManagedBy},
 				OwnerReferences: []metav1.OwnerReference{{UID: "u", Controller: &yes}}},
 			Spec: c.Spec,
 		})

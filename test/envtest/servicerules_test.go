@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
 func TestServiceLifecycle(t *testing.T) {
@@ -39,7 +38,7 @@ func TestServiceLifecycle(t *testing.T) {
 	if owner := metav1.GetControllerOf(&got); owner == nil || owner.UID != svc.UID || owner.Kind != "Service" || owner.APIVersion != "v1" {
 		t.Errorf("owner: %v", owner)
 	}
-	wantLabels := map[string]string{servicerules.LabelServiceName: "web", "app.kubernetes.io/managed-by": "fairlead-controller"}
+	wantLabels := map[string]string{v1alpha1.LabelServiceName: "web", "app.kubernetes.io/managed-by": "fairlead-controller"}
 	if diff := cmp.Diff(wantLabels, got.Labels); diff != "" {
 		t.Error(diff)
 	}

@@ -79,6 +79,11 @@ func (in *inputs) notify() {
 	if in.since.IsZero() {
 		in.since = in.now()
 	}
+	in.wake()
+}
+
+// wake lets the loop report, though no input has changed.
+func (in *inputs) wake() {
 	select {
 	case in.wakeup <- struct{}{}:
 	default:

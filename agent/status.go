@@ -98,6 +98,12 @@ func degraded(o outcome) metav1.Condition {
 	case o.storing != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCheckpointFailed,
 			o.storing.Error()+". The node would boot with older rules. Free space on, or repair, the state folder.")
+	case o.forgetting != nil:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: "+
+			o.forgetting.Error()+". It is tried again. The agent needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink.")
+	case o.tuning != nil:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not in force: "+
+			o.tuning.Error()+". Set it on the machine (sysctl), take it out of the ProxyConfig, or let the agent write the machine's /proc/sys/net.")
 	case o.running != nil && o.node.Spec.Mode != v1alpha1.ModeAuto && o.mode != o.node.Spec.Mode:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFallbackMode,
 			fmt.Sprintf("The node cannot run mode %s and runs %s, as the policy's fallbackModes allow.", o.node.Spec.Mode, o.mode))

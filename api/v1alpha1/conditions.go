@@ -77,6 +77,14 @@ const (
 	// on the node.
 	ReasonCheckpointFailed = "CheckpointFailed"
 
+	// ReasonConntrackFailed is set when flows to endpoints that are gone cannot be
+	// ended.
+	ReasonConntrackFailed = "ConntrackFailed"
+
+	// ReasonConntrackSysctl is set when a parameter of connection tracking cannot
+	// be given the value that the policy asks for. Traffic is forwarded all the same.
+	ReasonConntrackSysctl = "ConntrackSysctl"
+
 	// ReasonHealthy is the reason of Degraded=False.
 	ReasonHealthy = "Healthy"
 

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/apiserver"
 	"github.com/fairlead-proxy/fairlead/version"
@@ -52,6 +53,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.agent.StateDir, "state-dir", "/var/lib/fairlead", "folder for the state that is programmed at boot; each agent needs its own")
 	f.StringVar(&o.agent.HealthAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez; empty: not served")
 	f.StringVar(&o.agent.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics and /proxyMode; empty: not served")
+	f.StringVar(&o.agent.Sysctls.Root, "sysctl-root", sysctl.DefaultRoot, "folder of the machine's kernel parameters; in a container, whose own is read-only, where the machine's is mounted")
 	f.BoolVar(&o.cleanup, "cleanup", false, "remove everything that Fairlead has programmed on this machine, and exit")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	o.zap.BindFlags(f)

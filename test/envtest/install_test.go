@@ -46,7 +46,7 @@ func TestInstall(t *testing.T) {
 	first := get()
 	cleanUp(t, first)
 	container := first.Spec.Template.Spec.Containers[0]
-	wantArgs := []string{"--node-name=$(NODE_NAME)", "--apiserver=https://192.0.2.1:6443", "--apiserver=https://192.0.2.2:6443"}
+	wantArgs := []string{"--node-name=$(NODE_NAME)", "--sysctl-root=/host/proc/sys", "--apiserver=https://192.0.2.1:6443", "--apiserver=https://192.0.2.2:6443"}
 	if diff := cmp.Diff(wantArgs, container.Args); diff != "" || container.Image != "fairlead-agent:v1" {
 		t.Errorf("image %s, args (-want +got):\n%s", container.Image, diff)
 	}

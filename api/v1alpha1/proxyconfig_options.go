@@ -72,6 +72,22 @@ type IPVSOptions struct {
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional
 	UDPTimeoutSeconds int32 `json:"udpTimeoutSeconds,omitempty"`
+
+	// drainTimeoutSeconds is how long an endpoint that gets no new connections may
+	// keep those it has. It goes earlier when it has none left; 0: it goes at once.
+	// +kubebuilder:default=900
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=604800
+	// +optional
+	DrainTimeoutSeconds *int32 `json:"drainTimeoutSeconds,omitempty"`
+
+	// readBackSeconds is how often the virtual servers in the kernel are compared
+	// with what they should be: the kernel tells nobody when they are changed.
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	ReadBackSeconds int32 `json:"readBackSeconds,omitempty"`
 }
 
 // AffinityPolicy says whose session affinity counts.

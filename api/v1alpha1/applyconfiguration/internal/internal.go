@@ -69,12 +69,20 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.IPVSOptions
   map:
     fields:
+    - name: drainTimeoutSeconds
+      type:
+        scalar: numeric
+      default: 900
     - name: excludeCIDRs
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: readBackSeconds
+      type:
+        scalar: numeric
+      default: 10
     - name: scheduler
       type:
         scalar: string

@@ -32,6 +32,12 @@ type IPVSOptionsApplyConfiguration struct {
 	TCPFinTimeoutSeconds *int32 `json:"tcpFinTimeoutSeconds,omitempty"`
 	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's.
 	UDPTimeoutSeconds *int32 `json:"udpTimeoutSeconds,omitempty"`
+	// drainTimeoutSeconds is how long an endpoint that gets no new connections may
+	// keep those it has. It goes earlier when it has none left; 0: it goes at once.
+	DrainTimeoutSeconds *int32 `json:"drainTimeoutSeconds,omitempty"`
+	// readBackSeconds is how often the virtual servers in the kernel are compared
+	// with what they should be: the kernel tells nobody when they are changed.
+	ReadBackSeconds *int32 `json:"readBackSeconds,omitempty"`
 }
 
 // IPVSOptionsApplyConfiguration constructs a declarative configuration of the IPVSOptions type for use with
@@ -97,5 +103,21 @@ func (b *IPVSOptionsApplyConfiguration) WithTCPFinTimeoutSeconds(value int32) *I
 // If called multiple times, the UDPTimeoutSeconds field is set to the value of the last call.
 func (b *IPVSOptionsApplyConfiguration) WithUDPTimeoutSeconds(value int32) *IPVSOptionsApplyConfiguration {
 	b.UDPTimeoutSeconds = &value
+	return b
+}
+
+// WithDrainTimeoutSeconds sets the DrainTimeoutSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DrainTimeoutSeconds field is set to the value of the last call.
+func (b *IPVSOptionsApplyConfiguration) WithDrainTimeoutSeconds(value int32) *IPVSOptionsApplyConfiguration {
+	b.DrainTimeoutSeconds = &value
+	return b
+}
+
+// WithReadBackSeconds sets the ReadBackSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReadBackSeconds field is set to the value of the last call.
+func (b *IPVSOptionsApplyConfiguration) WithReadBackSeconds(value int32) *IPVSOptionsApplyConfiguration {
+	b.ReadBackSeconds = &value
 	return b
 }

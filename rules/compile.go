@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -40,6 +41,9 @@ type Compiled struct {
 
 	// Problems are oddities that were left out.
 	Problems []Problem
+
+	// Trigger is when the newest change of the EndpointSlices began.
+	Trigger time.Time
 }
 
 // CompiledSlice is a ServiceRuleSlice in the Service's namespace.
@@ -87,7 +91,7 @@ func Compile(in CompileInput) Compiled {
 		endpoints := compileEndpoints(in, &header, problems)
 		out.Slices = append(out.Slices, split(in.Service, header, endpoints, in.Parts[family])...)
 	}
-	out.Problems = problems.sorted()
+	out.Problems, out.Trigger = problems.sorted(), NewestTrigger(in.EndpointSlices)
 	return out
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -44,13 +45,14 @@ type Reconciler struct {
 
 	pacer    *pacer
 	reporter *reporter
+	triggers *triggers
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
 // New returns a Reconciler.
 func New(c client.Client, live client.Reader, recorder events.EventRecorder, now clock.PassiveClock) *Reconciler {
-	return &Reconciler{Client: c, Live: live, Recorder: recorder, pacer: newPacer(now), reporter: newReporter(recorder)}
+	return &Reconciler{Client: c, Live: live, Recorder: recorder, pacer: newPacer(now), reporter: newReporter(recorder), triggers: newTriggers()}
 }
 
 // Reconcile makes the slices of one Service what they should be.
@@ -73,7 +75,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	r.reporter.report(svc, wanted.Problems)
 	p := makePlan(svc, current, wanted.Slices)
+	fresh := r.triggers.fresh(req.NamespacedName, wanted.Trigger, current)
 	if p.empty() {
+		r.triggers.handled(req.NamespacedName, wanted.Trigger)
 		return ctrl.Result{}, nil
 	}
 	if !p.urgent {
@@ -81,6 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{RequeueAfter: wait}, nil
 		}
 	}
+	p.annotate(fresh, current)
 	if err := r.execute(ctx, svc, p); err != nil {
 		if ctx.Err() == nil {
 			r.reporter.failed(svc, err)
@@ -88,6 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	r.pacer.wrote(req.NamespacedName)
+	r.triggers.handled(req.NamespacedName, wanted.Trigger)
 	return ctrl.Result{}, nil
 }
 
@@ -133,12 +139,13 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 	}
 	r.pacer.forget(service)
 	r.reporter.forget(service)
+	r.triggers.forget(service)
 	return nil
 }
 
 func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) error {
 	for _, w := range p.writes {
-		if err := r.apply(ctx, svc, w); err != nil {
+		if err := r.apply(ctx, svc, w, p.triggers[w.Name]); err != nil {
 			return fmt.Errorf("apply ServiceRuleSlice %s: %w", w.Name, err)
 		}
 	}
@@ -151,13 +158,14 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 	return nil
 }
 
-func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w rules.CompiledSlice) error {
+func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w rules.CompiledSlice, trigger time.Time) error {
 	spec, err := ssa.Convert[apiac.ServiceRuleSliceSpecApplyConfiguration](w.Spec)
 	if err != nil {
 		return err
 	}
 	intent := apiac.ServiceRuleSlice(w.Name, svc.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
+		WithAnnotations(rules.TriggerAnnotation(trigger)).
 		WithOwnerReferences(ssa.Owner("v1", "Service", svc)).
 		WithSpec(spec)
 	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)

@@ -6,6 +6,7 @@ package servicerules
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -21,6 +22,9 @@ type plan struct {
 	// writes are applied in this order, then deletes are deleted.
 	writes  []rules.CompiledSlice
 	deletes []*v1alpha1.ServiceRuleSlice
+
+	// triggers are when the change began that a slice is written for, by name.
+	triggers map[string]time.Time
 
 	// urgent is false only if nothing but new endpoints has to be written.
 	urgent bool

@@ -6,6 +6,7 @@ package envtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -346,4 +347,53 @@ func TestOddEndpoints(t *testing.T) {
 	s.update(slice)
 	s.wantWrites("apply web-v4-0")
 	wantNoEvent(t, s.recorder)
+}
+
+// TestTriggers follows the moments at which changes of endpoints began into the
+// annotation of the slices that show them, and into no others.
+func TestTriggers(t *testing.T) {
+	s := newServices(t)
+	svc, slice := s.service(), s.endpointSlice(2)
+	began := func(second int) {
+		slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: fmt.Sprintf("2026-01-02T03:04:%02dZ", second)}
+	}
+	want := func(want string) {
+		t.Helper()
+		if got := s.slices()["web-v4-0"].Annotations[corev1.EndpointsLastChangeTriggerTime]; got != want {
+			t.Errorf("got the annotation %q, want %q", got, want)
+		}
+	}
+	began(1)
+	create(t, svc, slice)
+	s.wantWrites("apply web-v4-0")
+	want("2026-01-02T03:04:01Z")
+
+	began(2) // and nothing else
+	s.update(slice)
+	s.wantWrites()
+	want("2026-01-02T03:04:01Z")
+
+	svc.Spec.Ports[0].Port = 81 // long after the endpoints
+	s.update(svc)
+	s.wantWrites("apply web-v4-0")
+	want("2026-01-02T03:04:01Z")
+
+	began(3)
+	setEndpoints(slice, 3)
+	s.update(slice)
+	s.wantWrites("apply web-v4-0")
+	want("2026-01-02T03:04:03Z")
+
+	s.restart()
+	svc.Spec.Ports[0].Port = 82
+	s.update(svc)
+	s.wantWrites("apply web-v4-0")
+	want("2026-01-02T03:04:03Z")
+
+	began(5)
+	setEndpoints(slice, 4)
+	s.update(slice)
+	s.restart() // while it was away the endpoints changed
+	s.wantWrites("apply web-v4-0")
+	want("2026-01-02T03:04:05Z")
 }

@@ -27,6 +27,12 @@ type NodeSettings struct {
 	PodCIDRs           []netip.Prefix
 	PodInterface       string
 	PodInterfacePrefix bool
+
+	// ServiceCIDRs are the ranges of cluster IPs. Traffic to an address in them
+	// that is no cluster IP, that no frontend takes, and that the node does not
+	// have is dropped.
+	ServiceCIDRs []netip.Prefix
+
 }
 
 // Desired is everything that a node shall program.

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -68,6 +69,9 @@ func selectsNode(config *v1alpha1.ProxyConfig, node *corev1.Node) (bool, error) 
 type NodeInput struct {
 	Node   *corev1.Node
 	Config *v1alpha1.ProxyConfig
+
+	// ServiceCIDRs are all of the cluster, in any order.
+	ServiceCIDRs []networkingv1.ServiceCIDR
 }
 
 // CompileNode makes the NodeRuleSet of a node under a policy.
@@ -90,6 +94,7 @@ func CompileNode(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 			Addresses: nodeIPs(in.Node, problems),
 			PodCIDRs:  podCIDRs(in.Node, problems),
 		},
+		ServiceCIDRs: serviceCIDRs(in.ServiceCIDRs, problems),
 	}
 	return spec, problems.sorted()
 }
@@ -145,7 +150,8 @@ func podCIDRs(node *corev1.Node, problems *problemList) []string {
 }
 
 // Settings returns the parameters of a node that do not belong to a frontend.
-// The error names malformed entries, which are left out.
+// The error names malformed entries, and ranges that overlap what they must not;
+// these are left out.
 func Settings(spec v1alpha1.NodeRuleSetSpec) (NodeSettings, error) {
 	var s NodeSettings
 	var errs []error
@@ -187,6 +193,13 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (NodeSettings, error) {
 		s.PodInterface, s.PodInterfacePrefix = spec.LocalTraffic.Interface, true
 	default:
 		s.PodCIDRs = prefixes("node.podCIDRs", spec.Node.PodCIDRs)
+	}
+	for _, p := range prefixes("serviceCIDRs", spec.ServiceCIDRs) {
+		if err := checkServiceCIDR(p, spec.Node); err != nil {
+			errs = append(errs, fmt.Errorf("serviceCIDRs: %w", err))
+			continue
+		}
+		s.ServiceCIDRs = append(s.ServiceCIDRs, p)
 	}
 	return s, errors.Join(errs...)
 }

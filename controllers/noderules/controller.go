@@ -24,7 +24,7 @@ import (
 )
 
 // ReasonNodeFactSkipped is the reason of events on Nodes when an address or Pod
-// range of the Node was left out of its NodeRuleSet.
+// range of the Node, or a range of cluster IPs, was left out of its NodeRuleSet.
 const ReasonNodeFactSkipped = "NodeFactSkipped"
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
@@ -68,7 +68,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if config == nil {
 		return ctrl.Result{}, r.remove(ctx, req.Name, current)
 	}
-	spec, problems := rules.CompileNode(rules.NodeInput{Node: node, Config: config})
+	cidrs, err := serviceCIDRs(ctx, r.Client)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	spec, problems := rules.CompileNode(rules.NodeInput{Node: node, Config: config, ServiceCIDRs: cidrs})
 	if current != nil && ssa.IsOurs(current, node) && apiequality.Semantic.DeepEqual(current.Spec, spec) {
 		return ctrl.Result{}, nil
 	}

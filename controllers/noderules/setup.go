@@ -32,6 +32,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(factsChanged())).
 		Watches(&v1alpha1.NodeRuleSet{}, &handler.EnqueueRequestForObject{}, specChanged).
 		Watches(&v1alpha1.ProxyConfig{}, handler.EnqueueRequestsFromMapFunc(r.allNodes), specChanged).
+		WatchesRawSource(r.watchServiceCIDRs(mgr)).
 		WithOptions(opts).
 		Complete(r)
 }

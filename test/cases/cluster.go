@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -113,7 +114,8 @@ type Compiled struct {
 
 // Compile does the work of the controller.
 func (c *Cluster) Compile() Compiled {
-	spec, _ := rules.CompileNode(rules.NodeInput{Node: c.Node, Config: c.Config})
+	cidrs := networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: c.ServiceCIDRs}}
+	spec, _ := rules.CompileNode(rules.NodeInput{Node: c.Node, Config: c.Config, ServiceCIDRs: []networkingv1.ServiceCIDR{cidrs}})
 	out := Compiled{
 		Node:   rules.Node{Name: c.Node.Name, Spec: spec},
 		Slices: map[string]v1alpha1.ServiceRuleSliceSpec{},

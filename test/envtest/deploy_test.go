@@ -226,7 +226,7 @@ func TestPermissions(t *testing.T) {
 			serviceAccount("fairlead-controller-manager"),
 			[]access{
 				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
-				{"patch", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
+				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
 				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", ours, "proxyconfigs", "status", ""},
 				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
 			},

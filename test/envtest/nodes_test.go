@@ -117,6 +117,7 @@ func TestNodeLifecycle(t *testing.T) {
 		NodePort:        silver.Spec.NodePort,
 		Masquerade:      silver.Spec.Masquerade,
 		LocalTraffic:    silver.Spec.LocalTraffic,
+		ServiceCIDRs:    []string{serviceRange},
 	}
 	if diff := cmp.Diff(want, set.Spec); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

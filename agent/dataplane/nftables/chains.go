@@ -27,6 +27,7 @@ const (
 	chainMasquerade  = "masquerade-marked"
 	chainRefuse      = "refuse"
 	chainSources     = "check-sources"
+	chainUnused      = "unused-cluster-ips"
 )
 
 // chain is a chain with its rules.
@@ -75,7 +76,8 @@ func (t *table) constantChains() []*chain {
 	const dstnat, srcnat = -100, 100
 	const translated = 0x20 // IPS_DST_NAT
 	frontends := append(t.lookups(internal), t.rule("a ClusterIP's port that no Service has",
-		t.addr(dst, 0), t.in(t.clusterIPs), gotoChain(chainRefuse)))
+		t.addr(dst, 0), t.in(t.clusterIPs), gotoChain(chainRefuse)),
+		t.rule("", jump(chainUnused)))
 
 	return []*chain{
 		t.chain(chainPrerouting, &hook{unix.NF_INET_PRE_ROUTING, dstnat},
@@ -106,8 +108,8 @@ func (t *table) lookups(v view) []rule {
 	}
 }
 
-// settingsChains returns the two chains that depend on how this node's Pods are
-// known. They are constant otherwise.
+// settingsChains returns the chains that depend on how this node's Pods are known,
+// and on the ranges of cluster IPs. They are constant otherwise.
 func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
 	pods := t.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], t.lookups(external)...)
@@ -115,7 +117,23 @@ func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
 	if len(pods) > 0 {
 		mark = append(pods[:len(pods):len(pods)], t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
 	}
-	return []*chain{t.chain(chainOutside, nil, outside...), t.chain(chainMark, nil, mark...)}
+	return []*chain{t.chain(chainOutside, nil, outside...), t.chain(chainMark, nil, mark...), t.unusedChain(s)}
+}
+
+// unusedChain drops what no Service takes, though its address is one for Services:
+// it must not leave the node, for who sends it back would do so again and again.
+// An address that the node has itself is used, whatever the ranges say.
+func (t *table) unusedChain(s *rules.NodeSettings) *chain {
+	var out []rule
+	for _, cidr := range s.ServiceCIDRs {
+		if cidr.Addr().Is6() == t.v6() {
+			out = append(out, t.rule("a ClusterIP that no Service has",
+				t.addr(dst, 0), mask(cidrMask(cidr)), equals(cidr.Masked().Addr().AsSlice()),
+				&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true}, differs(native(unix.RTN_LOCAL)),
+				&expr.Verdict{Kind: expr.VerdictDrop}))
+		}
+	}
+	return t.chain(chainUnused, nil, out...)
 }
 
 // fromPods returns the rules that leave a chain when the packet comes from one of

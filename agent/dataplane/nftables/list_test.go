@@ -34,6 +34,8 @@ func TestList(t *testing.T) {
 		`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints`,
 		`ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random`,
 		`ip saddr 10.244.1.0/24 return`,
+		`ip daddr 10.96.0.0/20 fib daddr type != local drop comment "a ClusterIP that no Service has"`,
+		`ip6 daddr fd00:96::/108 fib daddr type != local drop`,
 		`ip daddr . meta l4proto . th dport @restricted jump check-sources`,
 		`. ip saddr & 255.255.255.128 @sources-25 return`,
 		`192.0.2.7 . tcp . 443 . 203.0.113.0`,

@@ -69,6 +69,7 @@ func probeRules(t *table) *wanted {
 	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
 	w.ClusterIPs[addr], w.LocalEndpoints[addr] = struct{}{}, struct{}{}
 	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
+	w.Node.ServiceCIDRs = w.Node.PodCIDRs
 	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
 	forward := func(m rules.Masquerade) rules.Backend {
 		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{

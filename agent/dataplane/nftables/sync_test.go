@@ -140,6 +140,8 @@ func TestRepair(t *testing.T) {
 		"rule inserted":           "insert rule ip fairlead prerouting accept",
 		"rule added":              "add rule ip6 fairlead cluster-3-affinity-10800 drop",
 		"base chain deleted":      "flush chain ip fairlead output; delete chain ip fairlead output",
+		"range of Services open":  "flush chain ip fairlead unused-cluster-ips",
+		"without a guard":         "flush chain ip fairlead frontends; delete chain ip fairlead unused-cluster-ips",
 		"foreign chain":           "add chain ip fairlead mine; add rule ip fairlead output jump mine",
 		"foreign service chain":   "add chain ip fairlead cluster-77",
 		"foreign set":             "add set ip fairlead mine { type ipv4_addr; }",

@@ -21,6 +21,9 @@ func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
 		if _, ours := desired.ClusterIPs[p.Destination.Addr()]; ours {
 			return cases.Outcome{Verdict: cases.Refused}
 		}
+		if within(desired.Node.ServiceCIDRs, p.Destination.Addr()) && !isLocal(p.Destination.Addr()) {
+			return cases.Outcome{Verdict: cases.Dropped}
+		}
 		return cases.Outcome{Verdict: cases.Untouched}
 	}
 	if f.Restricted && !within(f.Sources, p.Source) {
@@ -71,8 +74,7 @@ func lookup(desired rules.Desired, p cases.Packet) *rules.Frontend {
 	if f := desired.Frontends[key]; f != nil {
 		return f
 	}
-	local := slices.Contains(cases.NodeAddresses, cases.Original(to))
-	answers := slices.Contains(s.NodePortAddresses, to) || local && within(s.NodePortCIDRs, to) ||
+	answers := slices.Contains(s.NodePortAddresses, to) || isLocal(to) && within(s.NodePortCIDRs, to) ||
 		s.NodePortLocalhost && p.Protocol == rules.TCP && to == netip.MustParseAddr("127.0.0.1")
 	if !answers {
 		return nil
@@ -81,6 +83,9 @@ func lookup(desired rules.Desired, p cases.Packet) *rules.Frontend {
 	if to.Is6() {
 		key.Address = netip.IPv6Unspecified()
 	}
+// isLocal says whether the node has an address, on another link than the loopback.
+func isLocal(a netip.Addr) bool { return slices.Contains(cases.NodeAddresses, cases.Original(a)) }
+
 	return desired.Frontends[key]
 }
 

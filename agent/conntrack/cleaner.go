@@ -26,6 +26,11 @@ const (
 	retryMin = 100 * time.Millisecond
 	retryMax = 30 * time.Second
 
+	// A look that finds something may have to be repeated, see look; what is left
+	// even then is found by the regular looks.
+	repeatAfter = 50 * time.Millisecond
+	maxRepeats  = 20
+
 	// failuresToTell is how many looks in a row fail before Failure tells.
 	failuresToTell = 3
 
@@ -78,7 +83,7 @@ func (c *Cleaner) Change(d rules.Delta) {
 			c.frontends[change.Key] = change.New
 		}
 		if affects(change) {
-			c.waiting.frontends[change.Key] = struct{}{}
+			c.waiting.frontends[change.Key] = c.waiting.frontends[change.Key] || older(change)
 		}
 	}
 }
@@ -109,7 +114,7 @@ func (c *Cleaner) Failure() error {
 
 // Run cleans up until ctx ends.
 func (c *Cleaner) Run(ctx context.Context) {
-	failures, retry := 0, time.Duration(0)
+	failures, repeats, retry := 0, 0, time.Duration(0)
 	for ctx.Err() == nil {
 		w := c.take()
 		if w.empty() {
@@ -120,16 +125,20 @@ func (c *Cleaner) Run(ctx context.Context) {
 			continue
 		}
 		start := c.clock.Now()
-		err := c.look(ctx, w)
+		again, err := c.look(ctx, w)
 		pause := min(restFactor*c.clock.Since(start), restMax)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
-			failures, retry = 0, 0
-		} else {
+		switch {
+		case err != nil:
 			c.putBack(w)
 			failures, retry = failures+1, min(max(2*retry, retryMin), retryMax)
+		case !again.empty() && repeats < maxRepeats:
+			c.putBack(again)
+			failures, repeats, retry = 0, repeats+1, repeatAfter
+		default:
+			failures, repeats, retry = 0, 0, 0
 		}
 		if failures == 0 || failures >= failuresToTell {
 			c.tell(err)

@@ -49,7 +49,7 @@ func frontend(protocol rules.Protocol, at string, to ...string) *rules.Frontend 
 
 // flow is an entry; name is what the tests call it.
 func flow(name string, protocol rules.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
-	e := Entry{Protocol: protocol, Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
+	e := Entry{Protocol: protocol, Source: netip.MustParseAddrPort("10.244.0.200:40000"), Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
 	e.name.id = []byte(name)
 	for _, c := range change {
 		c(&e)
@@ -58,7 +58,10 @@ func flow(name string, protocol rules.Protocol, to, endpoint string, change ...f
 }
 
 func unanswered(e *Entry) { e.Unanswered = true }
-func otherZone(e *Entry)  { e.OtherZone = true }
+func from(source string) func(*Entry) {
+	return func(e *Entry) { e.Source = netip.MustParseAddrPort(source) }
+}
+func otherZone(e *Entry) { e.OtherZone = true }
 
 func newCleaner(m *memory, told func()) *Cleaner {
 	return New(m, logr.Discard(), clock.RealClock{}, told)
@@ -78,7 +81,7 @@ func desired(frontends ...*rules.Frontend) rules.Desired {
 func (c *Cleaner) settle(t *testing.T, everything bool) {
 	t.Helper()
 	c.Programmed(everything)
-	if err := c.look(t.Context(), c.take()); err != nil {
+	if _, err := c.look(t.Context(), c.take()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -128,6 +131,14 @@ func TestChanges(t *testing.T) {
 				flow("another zone's view", udp, vip, vip, otherZone), flow("kept", udp, vip, podA),
 			},
 			[]string{"another zone's view", "kept", "tcp"},
+		},
+		"an answer of what is older was under way": {
+			nil, []*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
+			[]Entry{
+				flow("answer", udp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip)), flow("of the node", udp, "192.0.2.1:53", "192.0.2.1:53", from(nodeIP)),
+				flow("tcp", tcp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip), unanswered), flow("in another zone", udp, podB, podB, from(vip), otherZone),
+			},
+			[]string{"in another zone", "of the node", "tcp"},
 		},
 		"a frontend is removed": {
 			[]*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)}, nil,
@@ -230,6 +241,10 @@ func TestDumps(t *testing.T) {
 		"a Service of TCP is new":     {base, with(frontend(rules.TCP, "10.96.0.11:80", podA)), nil},
 		"an address": {base, []*rules.Frontend{frontend(rules.UDP, vip, podA), base[1], base[2]},
 			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 53}}},
+		"an address is new": {base, with(frontend(rules.UDP, "10.96.0.10:54", podA)), []Filter{
+			{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 54},
+			{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 54, Reverse: true},
+		}},
 		"a node port": {base, []*rules.Frontend{base[0], base[1], frontend(rules.UDP, nodePort)},
 			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Port: 30053}}},
 		"TCP": {base, []*rules.Frontend{base[0], frontend(rules.TCP, vip), base[2]},
@@ -268,6 +283,33 @@ func TestChangesWaitForTheProgramming(t *testing.T) {
 	c.settle(t, false)
 	if left := m.left(); len(left) > 0 {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// The kernel forgets a flow that is older than its frontend, and an answer begins
+// it anew, the other way round.
+func TestRunLooksAgain(t *testing.T) {
+	const client = "10.244.0.9:40000"
+	m := &memory{entries: []Entry{flow("older", rules.UDP, vip, vip, from(client))}}
+	m.deleted = func(e Entry) {
+		if string(e.name.id) == "older" {
+			m.entries = append(m.entries, flow("answer", rules.UDP, client, client, from(vip)))
+		}
+	}
+	c := newCleaner(m, nil)
+	c.Change(rules.Diff(rules.NewDesired(), desired()))
+	c.Programmed(true)
+	c.take()
+	c.Change(rules.Diff(desired(), desired(frontend(rules.UDP, vip, podA))))
+	c.Programmed(false)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); c.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for deadline := time.Now().Add(20 * time.Second); len(m.left()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left: %s", m.left())
+		}
 	}
 }
 

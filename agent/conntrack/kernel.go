@@ -37,8 +37,10 @@ type Filter struct {
 	Protocol rules.Protocol
 
 	// Address and Port are where the packets went to; the zero values: anywhere.
+	// With Reverse they are where the packets came from.
 	Address netip.Addr
 	Port    uint16
+	Reverse bool
 
 	// Unanswered selects only entries that have seen no packet of the other side.
 	Unanswered bool
@@ -48,10 +50,10 @@ type Filter struct {
 type Entry struct {
 	Protocol rules.Protocol
 
-	// Destination is where the client sends its packets, Endpoint is where the
-	// kernel brings them: the source of what is expected to come back. They differ
-	// if the destination was translated.
-	Destination, Endpoint netip.AddrPort
+	// Destination is where the client, Source, sends its packets. Endpoint is where
+	// the kernel brings them: the source of what is expected to come back. They
+	// differ if the destination was translated.
+	Source, Destination, Endpoint netip.AddrPort
 
 	// Unanswered says that nothing has come back yet; with TCP, that the client
 	// has sent its SYN and no more.

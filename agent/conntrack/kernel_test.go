@@ -21,6 +21,7 @@ type memory struct {
 	coarse    bool // it cannot filter
 	failing   error
 	dumps     []Filter
+	deleted   func(Entry) // what happens then
 }
 
 var errBroken = errors.New("broken")
@@ -41,10 +42,14 @@ func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
 }
 
 func (f Filter) selects(e Entry) bool {
-	key := rules.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol}
+	side := e.Destination
+	if f.Reverse {
+		side = e.Source
+	}
+	key := rules.FrontendKey{Address: side.Addr(), Protocol: e.Protocol}
 	return kindOf(key) == kind{f.Family, f.Protocol} &&
-		(!f.Address.IsValid() || f.Address == e.Destination.Addr()) &&
-		(f.Port == 0 || f.Port == e.Destination.Port()) &&
+		(!f.Address.IsValid() || f.Address == side.Addr()) &&
+		(f.Port == 0 || f.Port == side.Port()) &&
 		(!f.Unanswered || e.Unanswered)
 }
 
@@ -52,7 +57,11 @@ func (f Filter) selects(e Entry) bool {
 func (m *memory) Delete(e Entry) (bool, error) {
 	before := len(m.entries)
 	m.entries = slices.DeleteFunc(m.entries, func(o Entry) bool { return string(o.name.id) == string(e.name.id) })
-	return len(m.entries) < before, nil
+	gone := len(m.entries) < before
+	if m.deleted != nil {
+		m.deleted(e)
+	}
+	return gone, nil
 }
 
 func (m *memory) Addresses() ([]netip.Addr, error) { return m.addresses, nil }

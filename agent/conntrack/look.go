@@ -21,17 +21,20 @@ import (
 // handing over entries that nobody has asked for.
 const maxFilters = 8
 
-// work is what has to be looked at.
+// work is what has to be looked at: frontends, and whether there may be flows that
+// are older than the frontend.
 type work struct {
 	everything bool
-	frontends  map[rules.FrontendKey]struct{}
+	frontends  map[rules.FrontendKey]bool
 }
 
-func newWork() work { return work{frontends: map[rules.FrontendKey]struct{}{}} }
+func newWork() work { return work{frontends: map[rules.FrontendKey]bool{}} }
 
 func (w *work) add(o work) {
 	w.everything = w.everything || o.everything
-	maps.Copy(w.frontends, o.frontends)
+	for key, older := range o.frontends {
+		w.frontends[key] = w.frontends[key] || older
+	}
 }
 
 func (w *work) empty() bool { return !w.everything && len(w.frontends) == 0 }
@@ -49,12 +52,9 @@ func kindOf(key rules.FrontendKey) kind {
 	return kind{corev1.IPv6Protocol, key.Protocol}
 }
 
-// filters are the dumps of one kind that find what keys are about.
-func (k kind) filters(keys []rules.FrontendKey, everything bool) []Filter {
+// filters are the dumps of one kind that find what is to be looked at.
+func (w *work) filters(k kind, keys []rules.FrontendKey) []Filter {
 	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: k.protocol == rules.TCP}
-	if everything || len(keys) > maxFilters {
-		return []Filter{whole}
-	}
 	var out []Filter
 	for _, key := range keys {
 		f := whole
@@ -63,12 +63,21 @@ func (k kind) filters(keys []rules.FrontendKey, everything bool) []Filter {
 			f.Address = key.Address
 		}
 		out = append(out, f)
+		if w.frontends[key] && !key.IsNodePort() {
+			f.Reverse = true
+			out = append(out, f)
+		}
+	}
+	if w.everything || len(out) > maxFilters {
+		return []Filter{whole}
 	}
 	return out
 }
 
-// look looks at what is due, once.
-func (c *Cleaner) look(ctx context.Context, w work) error {
+// look looks at what is due, once. It returns what to look at once more: frontends
+// that had flows that were older. An answer to them that is under way while they
+// are forgotten begins a flow anew, the other way round.
+func (c *Cleaner) look(ctx context.Context, w work) (again work, err error) {
 	kinds := map[kind][]rules.FrontendKey{}
 	for key := range w.frontends {
 		kinds[kindOf(key)] = append(kinds[kindOf(key)], key)
@@ -80,24 +89,25 @@ func (c *Cleaner) look(ctx context.Context, w work) error {
 			}
 		}
 	}
+	again = newWork()
 	if len(kinds) == 0 {
-		return nil
+		return again, nil
 	}
-	addresses, err := c.nodePortAddresses()
-	if err != nil {
-		return err
+	s := &sweep{Cleaner: c, work: w, again: again}
+	if s.nodePorts, err = c.nodePortAddresses(); err != nil {
+		return again, err
 	}
 	order := slices.SortedFunc(maps.Keys(kinds), func(a, b kind) int {
 		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.protocol, b.protocol))
 	})
 	for _, k := range order {
 		start := c.clock.Now()
-		for _, f := range k.filters(kinds[k], w.everything) {
-			err = first(err, c.sweep(ctx, f, w, addresses))
+		for _, f := range w.filters(k, kinds[k]) {
+			err = first(err, s.filtered(ctx, f))
 		}
 		c.metrics.duration.WithLabelValues(string(k.family)).Observe(c.clock.Since(start).Seconds())
 	}
-	return err
+	return again, err
 }
 
 // first returns the first of two errors: they are likely to say the same, and one
@@ -109,49 +119,61 @@ func first(a, b error) error {
 	return b
 }
 
-// sweep deletes what is stale among the entries that a filter selects.
-func (c *Cleaner) sweep(ctx context.Context, f Filter, w work, addresses map[netip.Addr]struct{}) error {
+// sweep is a look that is under way.
+type sweep struct {
+	*Cleaner
+	work, again work
+	nodePorts   map[netip.Addr]struct{} // the addresses that they answer on
+}
+
+// filtered deletes what is stale among the entries that a filter selects.
+func (s *sweep) filtered(ctx context.Context, f Filter) error {
 	n := 0
 	var failed error
-	err := c.kernel.Dump(ctx, f, func(e Entry) {
-		frontend, ours := c.find(e, w, addresses)
-		if !ours || !stale(e, frontend) {
+	err := s.kernel.Dump(ctx, f, func(e Entry) {
+		key, stale := s.stale(e)
+		if !stale {
 			return
 		}
-		deleted, err := c.kernel.Delete(e)
+		deleted, err := s.kernel.Delete(e)
 		failed = first(failed, err)
 		if deleted {
 			n++
 		}
+		if !e.translated() {
+			s.again.frontends[key] = true
+		}
 	})
-	c.metrics.deleted.WithLabelValues(string(f.Family)).Add(float64(n))
+	s.metrics.deleted.WithLabelValues(string(f.Family)).Add(float64(n))
 	if n > 0 {
-		c.log.V(1).Info("Forgot flows to endpoints that are gone", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)
+		s.log.V(1).Info("Forgot flows to endpoints that are gone", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)
 	}
 	return first(err, failed)
 }
 
-// find returns the frontend that an entry's client sends to. One that was removed
-// is ours as long as its removal is looked at, and nil.
-func (c *Cleaner) find(e Entry, w work, addresses map[netip.Addr]struct{}) (f *rules.Frontend, ours bool) {
+// stale says whether an entry must go, and which frontend it is about.
+func (s *sweep) stale(e Entry) (rules.FrontendKey, bool) {
 	key := rules.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol, Port: e.Destination.Port()}
 	keys := [...]rules.FrontendKey{key, key}
-	if _, local := addresses[key.Address]; local {
+	if _, local := s.nodePorts[key.Address]; local {
 		keys[1] = nodePortKey(key)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, key := range keys {
-		if f := c.frontends[key]; f != nil {
-			return f, true
+		if f := s.frontends[key]; f != nil {
+			return key, stale(e, f)
 		}
 	}
 	for _, key := range keys {
-		if _, removed := w.frontends[key]; removed {
-			return nil, true
+		if _, removed := s.work.frontends[key]; removed && stale(e, nil) {
+			return key, true
 		}
 	}
-	return nil, false
+	// Somebody who answers in the place of a Service: a flow that is older, see
+	// look. Of node ports this says nothing: the node sends from any port.
+	key = rules.FrontendKey{Address: e.Source.Addr(), Protocol: e.Protocol, Port: e.Source.Port()}
+	return key, s.frontends[key] != nil && e.Protocol == rules.UDP && !e.translated() && !e.OtherZone
 }
 
 // kinds are the kinds of all frontends.

@@ -23,9 +23,11 @@ const (
 	ctaTupleZone       = 3
 
 	// What of the tuple counts in a filter.
-	filterAddress  = 1 << 1
-	filterProtocol = 1 << 3
-	filterPort     = 1 << 5
+	filterSource          = 1 << 0
+	filterDestination     = 1 << 1
+	filterProtocol        = 1 << 3
+	filterSourcePort      = 1 << 4
+	filterDestinationPort = 1 << 5
 )
 
 const (
@@ -48,17 +50,23 @@ func dumpRequest(f Filter) *nl.NetlinkRequest {
 	}
 	r := request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family)
 	flags := uint32(filterProtocol)
+	addressFlag, addressAttr := uint32(filterDestination), nl.CTA_IP_V4_DST
+	portFlag, portAttr := uint32(filterDestinationPort), nl.CTA_PROTO_DST_PORT
+	if f.Reverse {
+		addressFlag, addressAttr = filterSource, nl.CTA_IP_V4_SRC
+		portFlag, portAttr = filterSourcePort, nl.CTA_PROTO_SRC_PORT
+	}
 	tuple := nest(nl.CTA_TUPLE_ORIG)
 	// Of IPv6 only the port: up to Linux 6.18 at least the kernel compares the
 	// address the wrong way round, and selects all entries but those of it.
 	if f.Address.Is4() {
-		flags |= filterAddress
-		tuple.AddChild(nest(nl.CTA_TUPLE_IP, nl.NewRtAttr(nl.CTA_IP_V4_DST, f.Address.AsSlice())))
+		flags |= addressFlag
+		tuple.AddChild(nest(nl.CTA_TUPLE_IP, nl.NewRtAttr(addressAttr, f.Address.AsSlice())))
 	}
 	proto := nest(nl.CTA_TUPLE_PROTO, nl.NewRtAttr(nl.CTA_PROTO_NUM, []byte{byte(f.Protocol)}))
 	if f.Port != 0 {
-		flags |= filterPort
-		proto.AddChild(nl.NewRtAttr(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(f.Port)))
+		flags |= portFlag
+		proto.AddChild(nl.NewRtAttr(portAttr, nl.BEUint16Attr(f.Port)))
 	}
 	tuple.AddChild(proto)
 	r.AddData(tuple)
@@ -106,7 +114,7 @@ func parse(b []byte) (e Entry, ok bool) {
 		switch kind {
 		case nl.CTA_TUPLE_ORIG:
 			original := parseTuple(v)
-			e.Protocol, e.Destination, e.name.tuple = original.protocol, original.destination(), v
+			e.Protocol, e.Source, e.Destination, e.name.tuple = original.protocol, original.source(), original.destination(), v
 			e.OtherZone = e.OtherZone || original.zoned
 		case nl.CTA_TUPLE_REPLY:
 			reply = parseTuple(v)

@@ -60,11 +60,14 @@ func TestTheKernelFilters(t *testing.T) {
 	s.input("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.2 tcp dport 8080 drop", "nft", "-f", "-")
 	s.accept("10.1.0.1:8080")
 	const few, many = 3, 100
+	one := s.dial("udp", "10.96.0.11:54")
+	say(t, one)
+	source := one.LocalAddr().(*net.UDPAddr).AddrPort()
 	for range few {
 		say(t, s.dial("udp", "10.96.0.10:53"))
 		say(t, s.dial("udp", vip6))
 	}
-	for range many {
+	for range many - 1 {
 		say(t, s.dial("udp", "10.96.0.11:54"))
 	}
 	s.dial("tcp", "10.96.0.10:80")
@@ -83,6 +86,8 @@ func TestTheKernelFilters(t *testing.T) {
 			&Entry{Protocol: rules.UDP, Destination: netip.MustParseAddrPort(vip6), Endpoint: netip.MustParseAddrPort(pod6), Unanswered: true}},
 		"another address, IPv6": {Filter{Family: v6, Protocol: rules.UDP, Address: netip.MustParseAddr("fd00::11"), Port: 53}, few, nil}, // see dumpRequest
 		"another port of it":    {Filter{Family: v4, Protocol: rules.UDP, Address: address, Port: 54}, 0, nil},
+		"the other way round":   {Filter{Family: v4, Protocol: rules.UDP, Address: address, Port: 53, Reverse: true}, 0, nil},
+		"a source":              {Filter{Family: v4, Protocol: rules.UDP, Address: source.Addr(), Port: source.Port(), Reverse: true}, 1, nil},
 		"a port":                {Filter{Family: v4, Protocol: rules.UDP, Port: 54}, many, nil},
 		"a protocol":            {Filter{Family: v4, Protocol: rules.UDP}, few + many, nil},
 		"a protocol, IPv6":      {Filter{Family: v6, Protocol: rules.UDP}, few, nil},
@@ -104,7 +109,7 @@ func TestTheKernelFilters(t *testing.T) {
 					break
 				}
 				want := *tc.all
-				want.name = e.name
+				want.name, want.Source = e.name, e.Source
 				if diff := cmp.Diff(want, e, cmp.Comparer(func(a, b Entry) bool { return fmt.Sprint(a) == fmt.Sprint(b) })); diff != "" {
 					t.Error(diff)
 				}
@@ -199,6 +204,49 @@ func TestPackets(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A client whose SYN went to an endpoint that is gone reaches a live one with the
+// next, which the kernel sends by itself.
+func TestConnecting(t *testing.T) {
+	const vip, a, b = "10.96.0.10:80", "10.1.0.1:8080", "10.1.0.2:8080"
+	s := newSpace(t)
+	s.accept(b)
+	s.translate("ip daddr 10.96.0.10 tcp dport 80 dnat ip to " + a)
+	s.input("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.1 drop", "nft", "-f", "-")
+	n := s.netlink()
+	c := New(n, logr.Discard(), clock.RealClock{}, func() {})
+	before, after := desired(frontend(rules.TCP, vip, a, b)), desired(frontend(rules.TCP, vip, b))
+	c.Change(rules.Diff(rules.NewDesired(), before))
+	c.settle(t, true)
+
+	done := make(chan struct{})
+	var connected error
+	go func() {
+		defer close(done)
+		s.do(func() error {
+			conn, err := (&net.Dialer{Timeout: 20 * time.Second}).Dial("tcp", vip)
+			if connected = err; err == nil {
+				return conn.Close()
+			}
+			return nil
+		})
+	}()
+	unanswered := Filter{Family: corev1.IPv4Protocol, Protocol: rules.TCP, Unanswered: true}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if tried, _ := dump(t, n, unanswered); len(tried) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no SYN was sent")
+		}
+	}
+	s.translate("ip daddr 10.96.0.10 tcp dport 80 dnat ip to " + b)
+	c.Change(rules.Diff(before, after))
+	c.settle(t, false)
+	if <-done; connected != nil {
+		t.Error(connected)
 	}
 }
 

@@ -60,6 +60,10 @@ func lost(c rules.Change) bool {
 	return c.New == nil || slices.ContainsFunc(keeps(c.Old), func(e rules.Endpoint) bool { return !slices.Contains(now, e) })
 }
 
+// older says whether a change can have left entries that are older than the
+// frontend.
+func older(c rules.Change) bool { return c.Key.Protocol == rules.UDP && c.Old == nil }
+
 // nodePortKey is the key of the node port that an address stands for.
 func nodePortKey(key rules.FrontendKey) rules.FrontendKey {
 	if key.Address.Is4() {

@@ -175,6 +175,10 @@ const (
 // PodNetwork is the network of all Pods of the cases.
 var PodNetwork = netip.MustParsePrefix("10.0.0.0/8")
 
+// PodLink is the name of the node's link to a Pod, by any of the Pod's addresses.
+// The links to others have other names.
+func PodLink(a netip.Addr) string { return "pod" + Original(a).String() }
+
 // The addresses of those who have a name. See README.md.
 var (
 	podAddress     = netip.MustParseAddr("10.0.0.2")

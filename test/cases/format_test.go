@@ -4,9 +4,14 @@
 package cases_test
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -70,17 +75,22 @@ func TestPackets(t *testing.T) {
 // A case that is written wrongly must not pass for one that tests nothing.
 func TestWrongCases(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"unknown field":         {"proto:", "protocol:", `unknown field "protocol"`},
-		"no name":               {"name: X1", "description: X1", "has no name"},
-		"unknown client":        {"[pod,", "[pots,", "from must be pod"},
-		"no port":               {"127.0.0.1:80", "127.0.0.1", "to an address with port"},
-		"unknown protocol":      {"udp", "icmp", `proto "icmp"`},
-		"unknown verdict":       {`{endpoints: ["10.180.0.1:80"], source: kept}`, "lost", `"lost" must be refused`},
-		"no endpoints":          {`endpoints: ["10.180.0.1:80"], `, "", "either endpoints or oneOf"},
-		"no source":             {", source: kept", "", "source must be kept or masqueraded"},
-		"skipped for no reason": {"  flows:", "  notYet: {nftables: \"\"}\n  flows:", "with a reason"},
-		"skipped for nobody":    {"  flows:", "  notYet: {ipvs: soon}\n  flows:", "must be a runner"},
-		"twice":                 {flow, flow + flow[1:], "two cases"},
+		"unknown field":           {"proto:", "protocol:", `unknown field "protocol"`},
+		"no name":                 {"name: X1", "description: X1", "has no name"},
+		"unknown client":          {"[pod,", "[pots,", "from must be pod"},
+		"no port":                 {"127.0.0.1:80", "127.0.0.1", "to an address with port"},
+		"unknown protocol":        {"udp", "icmp", `proto "icmp"`},
+		"unknown verdict":         {`{endpoints: ["10.180.0.1:80"], source: kept}`, "lost", `"lost" must be refused`},
+		"no endpoints":            {`endpoints: ["10.180.0.1:80"], `, "", "either endpoints or oneOf"},
+		"no source":               {", source: kept", "", "source must be kept or masqueraded"},
+		"skipped for no reason":   {"  flows:", "  notYet: {nftables: \"\"}\n  flows:", "with a reason"},
+		"skipped for nobody":      {"  flows:", "  notYet: {ipvs: soon}\n  flows:", "must be a runner"},
+		"twice":                   {flow, flow + flow[1:], "two cases"},
+		"nobody to deviate":       {"source: kept}}", "source: kept}, kubeProxy: {reason: x}}", "a reason, and nftables or iptables"},
+		"deviation for no reason": {"source: kept}}", "source: kept}, kubeProxy: {nftables: dropped}}", "must have a reason"},
+		"no deviation": {"source: kept}}",
+			`source: kept}, kubeProxy: {iptables: {endpoints: ["10.180.0.1:80"], source: kept}, reason: x}}`, "must differ"},
+		"we are not undefined": {`{endpoints: ["10.180.0.1:80"], source: kept}`, "undefined", "for kubeProxy only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(flow, c.old, c.new, 1)
@@ -116,5 +126,97 @@ func TestCheck(t *testing.T) {
 		if err := want.Check(p, c.got); (err == nil) != c.fits {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// groups are the labels of the cases: how many there are of each letter, and the
+// file that holds them.
+var groups = map[string]struct {
+	file string
+	n    int
+}{
+	"T": {"topology", 22}, "C": {"clusterip", 11}, "I": {"internal-policy", 6}, "E": {"external-policy", 11},
+	"K": {"external-policy", 3}, "D": {"terminating", 6}, "B": {"loadbalancer", 12}, "N": {"nodeport", 7},
+	"A": {"affinity", 7}, "F": {"conntrack", 9}, "H": {"health", 4}, "S": {"skips", 6},
+}
+
+// labels finds a label, or the first and the last of several, that a name starts with.
+var labels = regexp.MustCompile(`^([A-Z])(\d+)(?:-[A-Z](\d+))? `)
+
+// Every label has a case in the file of its letter, also of IPv6 unless all of
+// its cases say why not.
+func TestLabels(t *testing.T) {
+	families := map[string]string{}
+	for _, c := range all {
+		m := labels.FindStringSubmatch(c.Name)
+		if m == nil {
+			continue // of none of the labels
+		}
+		first, _ := strconv.Atoi(m[2])
+		last, _ := strconv.Atoi(cmp.Or(m[3], m[2]))
+		if g := groups[m[1]]; c.Group != g.file || first < 1 || last > g.n {
+			t.Errorf("%s: the labels of %s.yaml are %s1 to %s%d", c.Title(), g.file, m[1], m[1], g.n)
+		}
+		for i := first; i <= last; i++ {
+			label := fmt.Sprint(m[1], i)
+			families[label] += c.Family
+			if c.V4Only != "" {
+				families[label] += "IPv6" // its twin is the reason
+			}
+		}
+	}
+	for letter, g := range groups {
+		for i := 1; i <= g.n; i++ {
+			label := fmt.Sprint(letter, i)
+			for _, family := range []string{"IPv4", "IPv6"} {
+				if !strings.Contains(families[label], family) {
+					t.Errorf("%s.yaml: no case has the label %s, with %s", g.file, label, family)
+				}
+			}
+		}
+	}
+}
+
+// Where kube-proxy's modes disagree, or we do better, a case shows what we do.
+func TestDecisions(t *testing.T) {
+	for decision, shownBy := range map[string][]string{
+		"no usable endpoint anywhere: refused":                            {"clusterip/C9 no endpoints", "clusterip/C9 no endpoints of UDP", "terminating/D4 none is ready or serves"},
+		"policy Local, endpoints only elsewhere: dropped":                 {"internal-policy/I4 Local, endpoints only elsewhere", "external-policy/E10 Local, endpoints only elsewhere"},
+		"a ClusterIP's port that no Service has: refused":                 {"clusterip/C6 UDP to a port that is TCP only", "clusterip/C7 the port of another Service"},
+		"an unused address of a ServiceCIDR: dropped":                     {"clusterip/C8 an address of the ServiceCIDR that no Service has"},
+		"source ranges of the other family, or invalid: nobody":           {"loadbalancer/B11 source ranges of the other family only", "loadbalancer/B11 invalid source ranges only"},
+		"source ranges and no endpoints: first the source counts":         {"loadbalancer/B9 source ranges without endpoints"},
+		"source ranges do not concern node ports":                         {"loadbalancer/B1-B6 source ranges"},
+		"node ports answer on primary addresses":                          {"nodeport/N2 Primary"},
+		"node ports on localhost: TCP of IPv4 where the policy says so":   {"nodeport/N4 Localhost", "nodeport/N4 Localhost never means ::1", "nodeport/N4 Localhost is for TCP only"},
+		"the timeout of affinity is honoured":                             {"affinity/A2 a client that was away for the timeout may meet another", "affinity/A7 the timeout is changed"},
+		"flows of UDP are forgotten with the endpoint":                    {"conntrack/F1 the endpoint is replaced", "conntrack/F9 a balancer's address is new", "conntrack/the Service is deleted"},
+		"connections of TCP stay":                                         {"conntrack/F4 TCP connections stay"},
+		"zeros and spaces in old objects do not reach the kernel as such": {"clusterip/C11 addresses with leading zeros", "loadbalancer/B1-B6 source ranges"},
+	} {
+		for _, title := range shownBy {
+			if !slices.ContainsFunc(all, func(c cases.Case) bool { return c.Group+"/"+c.Name == title }) {
+				t.Errorf("%s: no case %s", decision, title)
+			}
+		}
+	}
+}
+
+// kube-proxy is held to what the case declares of its mode, and else to what it
+// expects of us.
+func TestKubeProxy(t *testing.T) {
+	loaded, err := load(t, strings.Replace(flow, "source: kept}}",
+		"source: kept}, kubeProxy: {nftables: dropped, iptables: undefined, reason: x}}", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := loaded[0].KubeProxy(cases.KubeProxyNFTables).Flows; len(f) != 1 || f[0].Expect.Verdict != cases.Dropped {
+		t.Errorf("nftables: got %v", f)
+	}
+	if f := loaded[0].KubeProxy(cases.KubeProxyIPTables).Flows; len(f) != 0 {
+		t.Errorf("iptables: got %v", f)
+	}
+	if f := loaded[0].Flows; len(f) != 1 || f[0].Expect.Verdict != cases.Forwarded {
+		t.Errorf("ours: got %v", f)
 	}
 }

@@ -54,16 +54,13 @@ func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
 	return cases.Outcome{Verdict: cases.Forwarded, Seen: seen, Sticky: f.AffinityTimeoutSeconds > 0}
 }
 
-// podLink is what the names of the links to Pods start with. Links to all others
-// have other names.
-const podLink = "pod"
-
 // fromPod says whether the node takes a packet for one of its own Pods'.
 func fromPod(s rules.NodeSettings, p cases.Packet) bool {
 	if p.Client == cases.FromHost {
 		return false
 	}
-	byLink := s.PodInterface != "" && s.PodInterfacePrefix && strings.HasPrefix(podLink, s.PodInterface)
+	link := cases.PodLink(p.Source)
+	byLink := s.PodInterface == link || s.PodInterface != "" && s.PodInterfacePrefix && strings.HasPrefix(link, s.PodInterface)
 	return byLink && p.Client == cases.FromPod || within(s.PodCIDRs, p.Source)
 }
 
@@ -83,11 +80,11 @@ func lookup(desired rules.Desired, p cases.Packet) *rules.Frontend {
 	if to.Is6() {
 		key.Address = netip.IPv6Unspecified()
 	}
-// isLocal says whether the node has an address, on another link than the loopback.
-func isLocal(a netip.Addr) bool { return slices.Contains(cases.NodeAddresses, cases.Original(a)) }
-
 	return desired.Frontends[key]
 }
+
+// isLocal says whether the node has an address, on another link than the loopback.
+func isLocal(a netip.Addr) bool { return slices.Contains(cases.NodeAddresses, cases.Original(a)) }
 
 func within(ranges []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })

@@ -159,9 +159,12 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 		podCIDRs = append(podCIDRs, p.String())
 	}
 	detect := map[string]any{"detectLocalMode": "ClusterCIDR", "clusterCIDR": strings.Join(podCIDRs, ",")}
-	if settings.PodInterfacePrefix {
-		detect["detectLocalMode"] = "InterfaceNamePrefix"
-		detect["detectLocal"] = map[string]any{"interfaceNamePrefix": settings.PodInterface}
+	switch {
+	case settings.PodInterface == "":
+	case settings.PodInterfacePrefix:
+		detect = map[string]any{"detectLocalMode": "InterfaceNamePrefix", "detectLocal": map[string]any{"interfaceNamePrefix": settings.PodInterface}}
+	default:
+		detect = map[string]any{"detectLocalMode": "BridgeInterface", "detectLocal": map[string]any{"bridgeInterface": settings.PodInterface}}
 	}
 	all := spec.Masquerade.All != nil && *spec.Masquerade.All
 	// The names of the fields are kube-proxy's. Nothing of conntrack is set: a

@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -148,7 +149,21 @@ func (m *machine) address(name string, a netip.Addr) error {
 	if err := m.links.AddrReplace(link, address); err != nil {
 		return fmt.Errorf("address %s: %w", a, err)
 	}
-	return nil
+	return m.receives(a)
+}
+
+// receives waits until the machine takes an address for its own. The kernel binds
+// sockets to a new IPv6 address before it has a route for it.
+func (m *machine) receives(a netip.Addr) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		routes, err := m.links.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("address %s: no local route", a), err)
+		}
+	}
 }
 
 func (m *machine) removeAddress(name string, a netip.Addr) error {
@@ -269,11 +284,11 @@ func (n *Network) at(a netip.Addr) (*machine, error) {
 	if m := n.others[v4]; m != nil {
 		return m, nil
 	}
-	kind := "outside"
+	name := "o" + v4.String()
 	if cases.PodNetwork.Contains(v4) {
-		kind = "pod"
+		name = cases.PodLink(v4)
 	}
-	return n.attach(fmt.Sprintf("%s%d", kind, len(n.others)), v4)
+	return n.attach(name, v4)
 }
 
 // owner returns the machine that an untouched packet to an address reaches.

@@ -37,8 +37,9 @@ type inputs struct {
 	dirty       map[rules.ServiceID]struct{}
 	since       time.Time // of the oldest change that was not taken
 
-	now    func() time.Time
-	wakeup chan struct{}
+	now      func() time.Time
+	wakeup   chan struct{}
+	triggers *triggers
 }
 
 // nodeRules is what the agent needs of its NodeRuleSet.
@@ -71,6 +72,8 @@ func newInputs(now func() time.Time) *inputs {
 		dirty:   map[rules.ServiceID]struct{}{},
 		now:     now,
 		wakeup:  make(chan struct{}, 1),
+
+		triggers: newTriggers(now),
 	}
 }
 

@@ -53,6 +53,7 @@ type loop struct {
 	node     *nodeRules
 	malform  map[rules.ServiceID]error
 	outcome  outcome
+	measured []time.Time // when the changes began that wait to be programmed
 	needSync bool
 	retry    time.Duration
 
@@ -77,15 +78,17 @@ type outcome struct {
 	unsupported error // no dataplane can run what the policy asks for
 	settings    error // malformed parameters in the NodeRuleSet
 	malformed   []error
-	programming error     // the last programming failed
-	storing     error     // the checkpoint cannot be written
-	forgetting  error     // stale entries of connection tracking cannot be deleted
-	tuning      error     // nor can its parameters be set
-	queued      time.Time // when the oldest change of this step came
+	programming error              // the last programming failed
+	attempted   v1alpha1.ProxyMode // by the last programming
+	storing     error              // the checkpoint cannot be written
+	forgetting  error              // stale entries of connection tracking cannot be deleted
+	tuning      error              // nor can its parameters be set
+	queued      time.Time          // when the oldest change of this step came
 	programmed  time.Time
 	duration    time.Duration
 	stats       dataplane.Stats
-	synced      bool // by Sync rather than Apply
+	synced      bool        // by Sync rather than Apply
+	measured    []time.Time // when the changes began that this step programmed
 
 	repairs    int64 // steps that found others' changes
 	lastRepair time.Time
@@ -260,7 +263,8 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	l.flows.Change(delta)
 	l.outcome.node = l.node
 	l.outcome.malformed = l.malformed()
-	l.outcome.stats, l.outcome.synced = dataplane.Stats{}, l.needSync
+	l.outcome.stats, l.outcome.synced, l.outcome.measured = dataplane.Stats{}, l.needSync, nil
+	l.measured = l.in.triggers.take(ch, l.measured)
 	if l.dp == nil {
 		return retryAfter(l.retry)
 	}
@@ -274,7 +278,7 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	}
 	l.outcome.duration = l.clock.Since(start)
 	l.needSync = err != nil
-	l.outcome.programming = err
+	l.outcome.programming, l.outcome.attempted = err, l.dp.Mode()
 	if err != nil {
 		return retryAfter(l.retry)
 	}
@@ -284,6 +288,7 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	}
 	l.outcome.running, l.outcome.mode, l.outcome.programmed = l.node, l.dp.Mode(), l.clock.Now()
 	l.outcome.digest, l.outcome.slices, l.outcome.counts = ch.digest, ch.count, l.table.Counts()
+	l.outcome.measured, l.measured = l.measured, nil
 	l.flows.Programmed(l.outcome.synced)
 	l.answer(l.table.Node(), l.table.FlushHealthChecks())
 	if l.outcome.storing != nil || l.outcome.unsupported != nil {

@@ -4,66 +4,86 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// metrics are the agent's metrics. Those that mean what kube-proxy's mean have
-// its names, so that dashboards go on working.
+// metrics are the agent's metrics, see docs/metrics.md. Those that mean what
+// kube-proxy's mean have its names, so that dashboards go on working.
 type metrics struct {
 	registry *prometheus.Registry
 
-	syncDuration  prometheus.Histogram
-	lastSync      prometheus.Gauge
-	lastQueued    prometheus.Gauge
-	failures      prometheus.Counter
-	operations    prometheus.Counter
-	repairs       prometheus.Counter
-	size          *prometheus.GaugeVec
-	watchFailures *prometheus.CounterVec
-	healthz       *prometheus.CounterVec
-	livez         *prometheus.CounterVec
+	latency                             prometheus.Histogram
+	syncDuration, fullSync, partialSync prometheus.Histogram
+	lastSync, lastQueued                prometheus.Gauge
+	stranded, size                      *prometheus.GaugeVec
+	failures, nftablesFailures          prometheus.Counter
+	operations, repairs                 prometheus.Counter
+	watchFailures, healthz, livez       *prometheus.CounterVec
 }
 
+// latencyBuckets are kube-proxy's from 0.25 s on, and finer ones below.
+var latencyBuckets = slices.Concat(
+	[]float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5},
+	prometheus.LinearBuckets(1, 1, 59),
+	prometheus.LinearBuckets(60, 5, 12),
+	prometheus.LinearBuckets(120, 30, 7))
+
+// syncBuckets are kube-proxy's from 1 ms on, and finer ones below.
+var syncBuckets = prometheus.ExponentialBuckets(0.000125, 2, 18)
+
 func newMetrics() *metrics {
-	const kubeproxy, fairlead = "kubeproxy", "fairlead_agent"
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		syncDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: kubeproxy, Name: "sync_proxy_rules_duration_seconds",
-			Help: "Time to program the kernel once.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18)}),
-		lastSync: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: kubeproxy, Name: "sync_proxy_rules_last_timestamp_seconds",
-			Help: "When the kernel was last programmed."}),
-		lastQueued: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: kubeproxy, Name: "sync_proxy_rules_last_queued_timestamp_seconds",
-			Help: "When a change last began to wait for programming."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: fairlead, Name: "programming_failures_total",
-			Help: "Programmings that the kernel refused; each was tried again."}),
-		operations: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: fairlead, Name: "kernel_operations_total",
-			Help: "Objects added to or deleted from the kernel."}),
-		repairs: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: fairlead, Name: "repairs_total",
-			Help: "Kernel operations that undid what somebody else had changed."}),
-		size: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: fairlead, Name: "programmed",
-			Help: "What is in the kernel, by kind (services, frontends, endpoints, slices)."}, []string{"kind"}),
-		watchFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: fairlead, Name: "watch_failures_total",
-			Help: "Failed lists and watches, by resource."}, []string{"resource"}),
-		healthz: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: kubeproxy, Name: "proxy_healthz_total",
-			Help: "Answers of /healthz, by status code."}, []string{"code"}),
-		livez: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: kubeproxy, Name: "proxy_livez_total",
-			Help: "Answers of /livez, by status code."}, []string{"code"}),
+	const kubeproxy, fairlead = "kubeproxy_", "fairlead_agent_"
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	with := promauto.With(registry)
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return with.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
-	m.registry.MustRegister(m.syncDuration, m.lastSync, m.lastQueued, m.failures, m.operations, m.repairs,
-		m.size, m.watchFailures, m.healthz, m.livez,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	return &metrics{
+		registry: registry,
+		latency: histogram(kubeproxy+"network_programming_duration_seconds",
+			"Time from a change of a Pod or a Service to the kernel.", latencyBuckets),
+		syncDuration: histogram(kubeproxy+"sync_proxy_rules_duration_seconds",
+			"Time to program the kernel once.", syncBuckets),
+		fullSync: histogram(kubeproxy+"sync_full_proxy_rules_duration_seconds",
+			"Time to compare all rules with the kernel and to program what differs.", syncBuckets),
+		partialSync: histogram(kubeproxy+"sync_partial_proxy_rules_duration_seconds",
+			"Time to program what changed.", syncBuckets),
+		lastSync: gauge(kubeproxy+"sync_proxy_rules_last_timestamp_seconds",
+			"When the kernel was last programmed.").WithLabelValues(),
+		lastQueued: gauge(kubeproxy+"sync_proxy_rules_last_queued_timestamp_seconds",
+			"When a change last began to wait for programming.").WithLabelValues(),
+		stranded: gauge(kubeproxy+"sync_proxy_rules_no_local_endpoints_total",
+			"Service ports that a Local policy leaves without endpoints on this node, while there are some elsewhere.", "traffic_policy"),
+		failures: counter(fairlead+"programming_failures_total",
+			"Programmings that the kernel refused; each was tried again.").WithLabelValues(),
+		nftablesFailures: counter(kubeproxy+"sync_proxy_rules_nftables_sync_failures_total",
+			"Programmings in mode NFTables that the kernel refused; each was tried again.").WithLabelValues(),
+		operations: counter(fairlead+"kernel_operations_total",
+			"Objects added to or deleted from the kernel.").WithLabelValues(),
+		repairs: counter(fairlead+"repairs_total",
+			"Kernel operations that undid what somebody else had changed.").WithLabelValues(),
+		size: gauge(fairlead+"programmed",
+			"What is in the kernel, by kind (services, frontends, endpoints, slices).", "kind"),
+		watchFailures: counter(fairlead+"watch_failures_total",
+			"Failed lists and watches, by resource.", "resource"),
+		healthz: counter(kubeproxy+"proxy_healthz_total",
+			"Answers of /healthz, by status code.", "code"),
+		livez: counter(kubeproxy+"proxy_livez_total",
+			"Answers of /livez, by status code.", "code"),
+	}
 }
 
 // watchHealthChecks registers the number of health check node ports, asked for
@@ -71,7 +91,7 @@ func newMetrics() *metrics {
 func (m *metrics) watchHealthChecks(ports func() (open, failing int)) {
 	gauge := func(state string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "fairlead_agent", Name: "health_check_ports", ConstLabels: prometheus.Labels{"state": state},
+			Name: "fairlead_agent_health_check_ports", ConstLabels: prometheus.Labels{"state": state},
 			Help: "Health check node ports, by state (open, failing)."}, func() float64 { return float64(value()) })
 	}
 	m.registry.MustRegister(
@@ -86,6 +106,9 @@ func (m *metrics) observe(o outcome) {
 	}
 	if o.programming != nil {
 		m.failures.Inc()
+		if o.attempted == v1alpha1.ModeNFTables {
+			m.nftablesFailures.Inc()
+		}
 		return
 	}
 	if o.running == nil {
@@ -93,7 +116,17 @@ func (m *metrics) observe(o outcome) {
 	}
 	if o.stats.Operations > 0 || o.synced {
 		m.syncDuration.Observe(o.duration.Seconds())
+		kind := m.partialSync
+		if o.synced {
+			kind = m.fullSync
+		}
+		kind.Observe(o.duration.Seconds())
 	}
+	for _, began := range o.measured {
+		m.latency.Observe(max(0, o.programmed.Sub(began)).Seconds()) // clocks differ
+	}
+	m.stranded.WithLabelValues("internal").Set(float64(o.counts.Stranded.Internal))
+	m.stranded.WithLabelValues("external").Set(float64(o.counts.Stranded.External))
 	m.lastSync.Set(float64(o.programmed.UnixMilli()) / 1000)
 	m.operations.Add(float64(o.stats.Operations))
 	m.repairs.Add(float64(o.stats.Repaired))

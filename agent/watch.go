@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
 )
 
 // apiClient is a client of our API group, and nothing more: a full client set
@@ -110,11 +111,14 @@ func (s *sliceStore) put(obj any, gone bool) error {
 	if !ok {
 		return fmt.Errorf("unexpected %T among the ServiceRuleSlices", obj)
 	}
-	spec := &slice.Spec
+	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
 	if gone {
-		spec = nil
+		s.in.triggers.forget(name)
+		s.in.setSlice(name, nil)
+		return nil
 	}
-	s.in.setSlice(types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}, spec)
+	s.in.triggers.note(name, rules.Trigger(slice))
+	s.in.setSlice(name, &slice.Spec)
 	return nil
 }
 
@@ -131,6 +135,7 @@ func (s *sliceStore) Replace(list []any, _ string) error {
 		s.failed("serviceruleslices", err)
 		return err
 	}
+	s.in.triggers.reset()
 	s.in.replaceSlices(all, true)
 	return nil
 }

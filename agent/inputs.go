@@ -6,6 +6,7 @@ package agent
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,8 +27,8 @@ type inputs struct {
 	node     *nodeRules
 	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
 	slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
-	parts    map[rules.ServiceID]map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
-	digest   uint64 // XOR of the slices' digests
+	parts    map[rules.ServiceID][]types.NamespacedName // in slices
+	digest   uint64                                     // XOR of the slices' digests
 
 	restored                 bool // filled from the checkpoint
 	nodeListed, slicesListed bool // the API has answered completely
@@ -67,7 +68,7 @@ type changes struct {
 func newInputs(now func() time.Time) *inputs {
 	return &inputs{
 		slices:  map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{},
-		parts:   map[rules.ServiceID]map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{},
+		parts:   map[rules.ServiceID][]types.NamespacedName{},
 		changed: map[types.NamespacedName]struct{}{},
 		dirty:   map[rules.ServiceID]struct{}{},
 		now:     now,
@@ -135,7 +136,7 @@ func (in *inputs) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSlice
 	}
 	if old != nil {
 		id := serviceOf(name, old)
-		delete(in.parts[id], name)
+		in.parts[id] = slices.DeleteFunc(in.parts[id], func(part types.NamespacedName) bool { return part == name })
 		if len(in.parts[id]) == 0 {
 			delete(in.parts, id)
 		}
@@ -144,11 +145,9 @@ func (in *inputs) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSlice
 		in.dirty[id] = struct{}{}
 	}
 	if spec != nil {
+		spec = compact(spec)
 		id := serviceOf(name, spec)
-		if in.parts[id] == nil {
-			in.parts[id] = map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}
-		}
-		in.parts[id][name] = spec
+		in.parts[id] = append(in.parts[id], name)
 		in.slices[name] = spec
 		in.digest ^= digestOf(spec)
 		in.dirty[id] = struct{}{}
@@ -214,8 +213,8 @@ func (in *inputs) take() (changes, bool) {
 	}
 	for id := range in.dirty {
 		var parts []*v1alpha1.ServiceRuleSliceSpec
-		for _, spec := range in.parts[id] {
-			parts = append(parts, spec)
+		for _, name := range in.parts[id] {
+			parts = append(parts, in.slices[name])
 		}
 		c.services[id] = parts
 	}

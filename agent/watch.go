@@ -106,6 +106,9 @@ func (s *sliceStore) Update(obj any) error { return s.put(obj, false) }
 func (s *sliceStore) Delete(obj any) error { return s.put(obj, true) }
 func (s *sliceStore) Resync() error        { return nil }
 
+// Transformer is applied to what the reflector collects before Replace.
+func (s *sliceStore) Transformer() cache.TransformFunc { return dropMetadata }
+
 func (s *sliceStore) put(obj any, gone bool) error {
 	slice, ok := obj.(*v1alpha1.ServiceRuleSlice)
 	if !ok {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -38,6 +39,11 @@ type options struct {
 }
 
 func main() {
+	// After the start an agent's heap hardly changes: room for as much garbage
+	// again would be taken once and never be used.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
 		os.Exit(1)

@@ -13,6 +13,9 @@ import (
 // length of the attribute that holds the elements has 16 bits.
 const messageLimit = 60 << 10
 
+// messageSlack is more than the last element of a message is long.
+const messageSlack = 1 << 10
+
 // batch collects changes that take effect together. They are sent in an order
 // that suits the kernel, not in the order of the calls: deleted elements go
 // before added ones, so that a key can change its value.
@@ -28,9 +31,12 @@ type batch struct {
 
 func newBatch() *batch { return &batch{streams: map[streamKey]*stream{}} }
 
-// messageList is messages one after the other, each with what it is about.
+// messageList is messages one after the other, each with what it is about. What is
+// in full comes first: a buffer that grew with all of them would be copied as it
+// grows, and take twice the memory.
 type messageList struct {
 	buffer
+	full   [][]byte
 	labels []string
 }
 
@@ -76,6 +82,8 @@ func (b *batch) stream(key streamKey) *stream {
 func (s *stream) element(key []byte) (start int) {
 	if s.open && len(s.b)-s.start > messageLimit {
 		s.close()
+		s.full = append(s.full, s.b)
+		s.b = make([]byte, 0, messageLimit+messageSlack)
 	}
 	if !s.open {
 		s.openMessage()
@@ -144,7 +152,8 @@ func (s *stream) close() {
 	s.open = false
 }
 
-// encode returns the messages in one buffer, and a label for each.
+// encode returns the messages in one buffer, and a label for each. It takes them
+// out of the batch.
 func (b *batch) encode() ([]byte, []string) {
 	lists := []*messageList{&b.objects, &b.rules}
 	for _, del := range []bool{true, false} {
@@ -161,17 +170,22 @@ func (b *batch) encode() ([]byte, []string) {
 
 	size := 2 * (nlmsgHeaderLen + nfgenmsgLen)
 	for _, l := range lists {
-		size += len(l.b)
+		l.full, l.b = append(l.full, l.b), nil
+		for _, part := range l.full {
+			size += len(part)
+		}
 	}
 	out, labels := buffer{b: make([]byte, 0, size)}, []string{"committing the batch"}
 	out.end(out.beginRaw(unix.NFNL_MSG_BATCH_BEGIN, unix.AF_UNSPEC, 0, unix.NFNL_SUBSYS_NFTABLES))
 	final := 0 // offset of the last message before the end: the one to acknowledge
 	for _, l := range lists {
-		base := len(out.b)
-		for off := 0; off < len(l.b); off += int(binary.NativeEndian.Uint32(l.b[off:])) {
-			final = base + off
+		for _, part := range l.full {
+			for off := 0; off < len(part); off += int(binary.NativeEndian.Uint32(part[off:])) {
+				final = len(out.b) + off
+			}
+			out.b = append(out.b, part...)
 		}
-		out.b = append(out.b, l.b...)
+		l.full = nil // while the kernel works on its copy
 		labels = append(labels, l.labels...)
 	}
 	flags := binary.NativeEndian.Uint16(out.b[final+6:])

@@ -203,8 +203,8 @@ func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []r
 // the number of one that is gone goes to the last or to a new one. So a changed
 // endpoint costs a few elements, however many there are.
 func assign(old, want []rules.Endpoint) []rules.Endpoint {
-	if slices.Equal(old, want) {
-		return want // shared, so that the usual case takes no memory
+	if len(old) == 0 || slices.Equal(old, want) {
+		return want // shared, so that the usual cases take no memory
 	}
 	missing := make(map[rules.Endpoint]struct{}, len(want))
 	for _, e := range want {

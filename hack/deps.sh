@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs the Debian packages that tests and the lab's nodes and Pods use. Quick
-# when they are there. Says what is missing when it cannot install.
+# when they are there. Says what is missing when it cannot install. Arguments name
+# more of them, in the form of the list below.
 set -euo pipefail
 
 # command=package, or file=package. The race detector needs a C compiler; nft
@@ -11,7 +12,7 @@ set -euo pipefail
 readonly needs=(
   gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
   /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
-  iptables=iptables curl=curl nslookup=bind9-dnsutils nginx=nginx
+  iptables=iptables curl=curl nslookup=bind9-dnsutils nginx=nginx "$@"
 )
 
 say() { echo "deps: $*" >&2; }

@@ -1,0 +1,75 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Accelerator is what runs the guest's instructions.
+type Accelerator string
+
+// The accelerators of QEMU that are used.
+const (
+	KVM Accelerator = "kvm" // the processor
+	TCG Accelerator = "tcg" // QEMU itself, about three times slower
+)
+
+func (a Accelerator) args() []string {
+	if a == KVM {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+}
+
+// bootTime is how long the kernel may take to boot: with TCG 6 s on a machine that
+// does nothing else.
+func (a Accelerator) bootTime() time.Duration {
+	if a == KVM {
+		return 15 * time.Second
+	}
+	return 2 * time.Minute
+}
+
+// FindAccelerator returns KVM if it works on this machine. There may be a /dev/kvm
+// that does not, for example in a VM: so it is tried once, and remembered beside the
+// kernel.
+func FindAccelerator(ctx context.Context, k Kernel) (Accelerator, error) {
+	device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return TCG, nil
+	}
+	device.Close()
+	var host unix.Utsname
+	if err := unix.Uname(&host); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	known := filepath.Join(k.folder, "accelerator-"+unix.ByteSliceToString(host.Release[:]))
+	if text, err := os.ReadFile(known); err == nil {
+		return Accelerator(text), nil
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer null.Close()
+	found := KVM
+	status, err := Run(ctx, k, KVM, Command{Args: []string{"true"}, Env: os.Environ(), Dir: "/", Stdout: null, Stderr: null})
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil || status != 0:
+		found = TCG
+	}
+	// Whole or not at all: others may be looking.
+	temporary := fmt.Sprintf("%s.%d", known, os.Getpid())
+	return found, errors.Join(os.WriteFile(temporary, []byte(found), 0o644), os.Rename(temporary, known))
+}

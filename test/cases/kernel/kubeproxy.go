@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,7 +29,8 @@ type KubeProxy struct {
 	process               *process
 	config, cidrs         string // that it was started with
 
-	round        int // of programming
+	hasUDP       bool // in the last step
+	round        int  // of programming
 	roundServers []io.Closer
 }
 
@@ -87,6 +89,8 @@ func (k *KubeProxy) Program(c *cases.Cluster) error {
 	if err != nil {
 		return err
 	}
+	hadUDP := k.hasUDP
+	k.hasUDP = hasUDP(c)
 	// It looks at ServiceCIDRs when it starts, and then once an hour.
 	cidrs := strings.Join(c.ServiceCIDRs, ",")
 	if k.process == nil || config != k.config || cidrs != k.cidrs {
@@ -97,8 +101,12 @@ func (k *KubeProxy) Program(c *cases.Cluster) error {
 		}
 		return k.settle(k.round)
 	}
-	// A controller writes the slices when it has seen the Service, and kube-proxy
-	// cleans up conntrack after changes of slices: the order matters.
+	if !hadUDP && !k.hasUDP {
+		k.writeSlices(c)
+		return k.settle(k.round)
+	}
+	// kube-proxy cleans up flows of UDP after a change of slices, which a controller
+	// writes when it has seen the Service: the order matters.
 	if err := k.settle(k.round - 1); err != nil {
 		return err
 	}
@@ -110,6 +118,15 @@ func (k *KubeProxy) Program(c *cases.Cluster) error {
 	k.round += 2 // the slices stay the same
 	k.writeServices(c)
 	return k.settle(k.round)
+}
+
+func hasUDP(c *cases.Cluster) bool {
+	for _, svc := range c.Services {
+		if slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolUDP }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *KubeProxy) writeServices(c *cases.Cluster) {

@@ -27,7 +27,7 @@ func (d *Dataplane) nodePortAddresses(s *rules.NodeSettings) (map[netip.Addr]str
 	if len(s.NodePortCIDRs) == 0 {
 		return out, nil
 	}
-	local, err := d.localAddresses()
+	local, err := d.addresses()
 	if err != nil {
 		return nil, fmt.Errorf("listing this node's addresses: %w", err)
 	}

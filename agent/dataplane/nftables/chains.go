@@ -74,7 +74,6 @@ func (t *table) chain(name string, at *hook, rules ...rule) *chain {
 // leaves no connection behind, so the next one is asked anew.
 func (t *table) constantChains() []*chain {
 	const dstnat, srcnat = -100, 100
-	const translated = 0x20 // IPS_DST_NAT
 	frontends := append(t.lookups(internal), t.rule("a ClusterIP's port that no Service has",
 		t.addr(dst, 0), t.in(t.clusterIPs), gotoChain(chainRefuse)),
 		t.rule("", jump(chainUnused)))
@@ -84,17 +83,31 @@ func (t *table) constantChains() []*chain {
 			t.restrict(), t.rule("", jump(chainOutside)), t.rule("", jump(chainFrontends))),
 		t.chain(chainOutput, &hook{unix.NF_INET_LOCAL_OUT, dstnat},
 			t.restrict(), t.rule("", jump(chainFrontends))),
-		t.chain(chainPostrouting, &hook{unix.NF_INET_POST_ROUTING, srcnat},
-			t.rule("", loadMark(), mask(native(masqueradeMark)), differs(native(0)), gotoChain(chainMasquerade)),
-			t.rule("an endpoint that reaches itself",
-				&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}, mask(native(translated)), differs(native(0)),
-				t.addr(src, 0), t.addr(dst, t.words()), t.in(t.hairpin), &expr.Masq{FullyRandom: true})),
+		t.chain(chainPostrouting, &hook{unix.NF_INET_POST_ROUTING, srcnat}, t.postrouting()...),
 		t.chain(chainFrontends, nil, frontends...),
 		t.chain(chainMasquerade, nil,
 			t.rule("", loadMark(), setBits(0), storeMark()),
 			t.rule("", &expr.Masq{FullyRandom: true})),
 		t.chain(chainRefuse, nil, t.refuse()...),
 	}
+}
+
+// postrouting masquerades what is marked for it, and what an endpoint sends to
+// itself.
+func (t *table) postrouting() []rule {
+	const translated = 0x20 // IPS_DST_NAT
+	hairpin := []any{t.addr(src, 0), t.addr(dst, t.words()), t.in(t.hairpin), &expr.Masq{FullyRandom: true}}
+	if t.layout == balancing {
+		hairpin = append([]any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}, mask(native(translated)), differs(native(0))}, hairpin...)
+	}
+	out := []rule{
+		t.rule("", loadMark(), mask(native(masqueradeMark)), differs(native(0)), gotoChain(chainMasquerade)),
+		t.rule("an endpoint that reaches itself", hairpin...),
+	}
+	if t.layout == classifying {
+		return append(t.afterIPVS(), out...)
+	}
+	return out
 }
 
 // lookups sends a packet to the frontend that it is for, if there is one.
@@ -179,6 +192,7 @@ type serviceChain struct {
 	masquerade rules.Masquerade
 	n          uint32
 	timeout    int32 // of the clients' affinity in seconds; 0: none
+	marked     bool  // only when classifying, when there is no number
 }
 
 // chainKinds name the chains after the traffic that is masqueraded so.
@@ -190,7 +204,14 @@ var chainKinds = map[rules.Masquerade]string{
 
 func (c serviceChain) name() string {
 	prefix := [wheres][views]string{{"", "outside-"}, {"nodeport-", "outside-nodeport-"}}[c.at][c.view]
-	name := fmt.Sprintf("%s%s-%d", prefix, chainKinds[c.masquerade], c.n)
+	name := prefix + chainKinds[c.masquerade] + "-"
+	switch {
+	case c.marked:
+		return name + suffixMark
+	case c.n == 0:
+		return name + suffixIPVS
+	}
+	name += fmt.Sprint(c.n)
 	if c.timeout > 0 {
 		name += fmt.Sprintf("-affinity-%d", c.timeout)
 	}
@@ -210,6 +231,9 @@ func (c serviceChain) build(t *table) *chain {
 		out = append(out, t.rule("", jump(chainMark)))
 	case rules.MasqueradeAlways:
 		out = append(out, t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
+	}
+	if t.layout == classifying {
+		return t.chain(c.name(), nil, append(out, t.toIPVS(c)...)...)
 	}
 	if c.timeout > 0 {
 		out = append(out, t.sticky(c)...)

@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
@@ -67,6 +68,10 @@ type Dataplane struct {
 	netns int
 	conn  *conn
 
+	layout layout // of the tables
+	// addresses returns the node's addresses.
+	addresses func() ([]netip.Addr, error)
+
 	tables  []*table // of the families that this kernel has; nil until probed
 	noIPv6  error
 	last    *wanted              // what was programmed last; nil: unknown
@@ -84,7 +89,9 @@ func New(o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dataplane{log: o.Log, netns: o.NetNS, conn: c}, nil
+	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c}
+	d.addresses = d.localAddresses
+	return d, nil
 }
 
 // Mode returns NFTables.
@@ -96,50 +103,80 @@ func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes the kernel's tables equal to desired.
 func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
-	var stats dataplane.Stats
+	p, err := d.plan(ctx, desired)
+	if err != nil {
+		return dataplane.Stats{}, err
+	}
+	return d.carryOut(ctx, p)
+}
+
+// plan plans to make the kernel's tables equal to desired. It reads them, unless
+// nobody has changed anything since we did.
+func (d *Dataplane) plan(ctx context.Context, desired rules.Desired) (plan, error) {
 	if err := d.prepare(ctx); err != nil {
-		return stats, err
+		return plan{}, err
 	}
 	want, err := d.want(desired)
 	if err != nil {
-		return stats, err
+		return plan{}, err
 	}
 	number, err := d.conn.generation(ctx)
 	if err != nil {
-		return stats, err
+		return plan{}, err
 	}
 	if d.last != nil && d.gen == (generation{number, true}) {
 		delta := rules.Diff(d.last.Desired, want.Desired)
-		return d.change(ctx, &delta, want)
+		return d.planChange(&delta, want)
 	}
-	return d.syncWithKernel(ctx, want, generation{number, true})
+	return d.planWithKernel(ctx, want, generation{number, true})
 }
 
-// syncWithKernel reads the kernel's tables and changes what differs.
-func (d *Dataplane) syncWithKernel(ctx context.Context, want *wanted, gen generation) (dataplane.Stats, error) {
-	var stats dataplane.Stats
-	batch, content, repairs := newBatch(), map[*table]*contents{}, 0
+// carryOut makes a planned change.
+func (d *Dataplane) carryOut(ctx context.Context, p plan) (dataplane.Stats, error) {
+	stats, err := d.commit(ctx, p.batch, p.after)
+	stats.Repaired = min(p.repairs, stats.Operations)
+	return stats, err
+}
+
+// plan is a change that is not made yet.
+type plan struct {
+	batch   *batch
+	after   *wanted
+	repairs int // operations that undo what others have done
+
+	// removed are the frontends that go though the kernel held them before we
+	// knew, with their marks.
+	removed map[rules.FrontendKey]uint32
+}
+
+// planWithKernel reads the kernel's tables and plans to change what differs.
+func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen generation) (plan, error) {
+	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}}
+	content := map[*table]*contents{}
 	for _, t := range d.tables {
 		s, err := t.read(ctx, d.conn)
 		if err != nil {
-			return stats, err
+			return p, err
 		}
 		if s.broken != "" {
 			d.log.Info("replacing the table", "table", t.String(), "reason", s.broken)
 		}
-		if content[t], err = t.plan(batch, s, want); err != nil {
-			return stats, err
+		if content[t], err = t.plan(p.batch, s, want); err != nil {
+			return p, err
 		}
 		n, err := d.repairs(t, s)
 		if err != nil {
-			return stats, err
+			return p, err
 		}
-		repairs += n
+		p.repairs += n
+		for key, h := range s.frontends {
+			if want.Frontends[key] == nil {
+				p.removed[key] = h.mark
+			}
+		}
 	}
 	d.content, d.gen = content, gen
-	stats, err := d.commit(ctx, batch, want)
-	stats.Repaired = min(repairs, stats.Operations)
-	return stats, err
+	return p, nil
 }
 
 // repairs returns what it takes to get from the snapshot back to what we had
@@ -148,8 +185,10 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 	if d.last == nil {
 		return 0, nil
 	}
-	b := newBatch()
+	b, assigned := newBatch(), t.assigned
+	t.assigned = maps.Clone(assigned)
 	after, err := t.plan(b, s, d.last)
+	t.assigned = assigned
 	if err != nil {
 		return 0, err
 	}
@@ -163,19 +202,28 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 
 // Apply changes the tables by a delta.
 func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+	p, err := d.planDelta(delta)
+	if err != nil {
+		return dataplane.Stats{}, err
+	}
+	return d.carryOut(ctx, p)
+}
+
+// planDelta plans to change the tables by a delta.
+func (d *Dataplane) planDelta(delta rules.Delta) (plan, error) {
 	if d.last == nil {
-		return dataplane.Stats{}, ErrNotSynced
+		return plan{}, ErrNotSynced
 	}
 	after := *d.last
 	if delta.Node != nil {
 		var err error
 		if after.nodePorts, err = d.nodePortAddresses(delta.Node); err != nil {
 			d.last = nil
-			return dataplane.Stats{}, err
+			return plan{}, err
 		}
 	}
 	delta.Apply(&after.Desired) // the maps are d.last's too, its settings are not
-	return d.change(ctx, &delta, &after)
+	return d.planChange(&delta, &after)
 }
 
 // RefreshAddresses reads the node's addresses again, after some have changed.
@@ -188,20 +236,24 @@ func (d *Dataplane) RefreshAddresses(ctx context.Context) (dataplane.Stats, erro
 	if after.nodePorts, err = d.nodePortAddresses(&after.Node); err != nil {
 		return dataplane.Stats{}, err
 	}
-	return d.change(ctx, &rules.Delta{}, &after)
+	p, err := d.planChange(&rules.Delta{}, &after)
+	if err != nil {
+		return dataplane.Stats{}, err
+	}
+	return d.carryOut(ctx, p)
 }
 
-// change makes a change on top of what was programmed last.
-func (d *Dataplane) change(ctx context.Context, delta *rules.Delta, after *wanted) (dataplane.Stats, error) {
+// planChange plans a change on top of what was programmed last.
+func (d *Dataplane) planChange(delta *rules.Delta, after *wanted) (plan, error) {
 	before := d.last
 	d.last = nil // until it has succeeded
-	batch := newBatch()
+	p := plan{batch: newBatch(), after: after}
 	for _, t := range d.tables {
-		if err := t.planDelta(batch, d.content[t], delta, before, after); err != nil {
-			return dataplane.Stats{}, err
+		if err := t.planDelta(p.batch, d.content[t], delta, before, after); err != nil {
+			return p, err
 		}
 	}
-	return d.commit(ctx, batch, after)
+	return p, nil
 }
 
 // commit sends a batch, after which the kernel holds what is wanted. Chains that
@@ -294,7 +346,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	d.last = nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		for _, name := range []string{tableName, probeName} {
-			if err := d.deleteTable(ctx, newTable(family, name, false)); err != nil {
+			if err := d.deleteTable(ctx, newTable(family, name, balancing, false)); err != nil {
 				return err
 			}
 		}

@@ -19,6 +19,9 @@ type held struct {
 	// affinity is the address and port under which clients are remembered.
 	affinity rules.Endpoint
 
+	// mark is the firewall mark of packets from outside; 0: they get none.
+	mark uint32
+
 	restricted bool
 	sources    []netip.Prefix // sorted
 }
@@ -87,22 +90,28 @@ func whereOf(k rules.FrontendKey) where {
 
 // wantedTargets returns what the maps shall say about a frontend; nil: nothing.
 // The external view is only there where it differs.
-func wantedTargets(f *rules.Frontend) [views]target {
+func (t *table) wantedTargets(f *rules.Frontend) [views]target {
 	if f == nil {
 		return [views]target{}
 	}
-	out := [views]target{internal: targetOf(f, internal, f.Internal)}
+	out := [views]target{internal: t.targetOf(f, internal, f.Internal)}
 	if !f.External.Equal(f.Internal) {
-		out[external] = targetOf(f, external, f.External)
+		out[external] = t.targetOf(f, external, f.External)
 	}
 	return out
 }
 
 // targetOf returns the element of one view. An unknown verdict refuses.
-func targetOf(f *rules.Frontend, v view, b rules.Backend) target {
+func (t *table) targetOf(f *rules.Frontend, v view, b rules.Backend) target {
 	switch b.Verdict {
 	case rules.Forward:
-		return target{forward, serviceChain{whereOf(f.Key), v, b.Masquerade, uint32(len(b.Endpoints)), max(f.AffinityTimeoutSeconds, 0)}}
+		c := serviceChain{at: whereOf(f.Key), view: v, masquerade: b.Masquerade}
+		if t.layout == classifying {
+			c.marked = v == external && isSplit(f)
+		} else {
+			c.n, c.timeout = uint32(len(b.Endpoints)), max(f.AffinityTimeoutSeconds, 0)
+		}
+		return target{forward, c}
 	case rules.Drop:
 		return target{kind: drop}
 	}
@@ -115,20 +124,21 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 	if err := t.check(f); err != nil {
 		return held{}, err
 	}
-	at, targets := whereOf(key), wantedTargets(f)
+	at, targets := whereOf(key), t.wantedTargets(f)
 	var buf [64]byte
 	element := appendKey(buf[:0], key)
 	var out held
 	out.restricted, out.sources = t.updateSources(b, element, old, f)
-	out.affinity = t.updateAffinityPort(b, key, old.affinity, f)
+	if t.layout == classifying {
+		out.mark = t.updateMark(b, key, old.mark, f)
+	} else {
+		out.affinity = t.updateAffinityPort(b, key, old.affinity, f)
+	}
 	for v := range views {
-		var want []rules.Endpoint
-		if targets[v].kind == forward {
-			want = backend(f, v).Endpoints
+		out.views[v].target = targets[v]
+		if t.layout == balancing {
+			t.updateEndpoints(b, key, v, old.views[v], &out.views[v], f)
 		}
-		out.views[v] = heldView{target: targets[v], endpoints: assign(old.views[v].endpoints, want)}
-		t.moveEndpoints(b, t.endpoints[at][v], element, nil, old.views[v].endpoints, out.views[v].endpoints)
-		t.updateAffinity(b, key, v, old.views[v], &out.views[v], want)
 		if old.views[v].target == targets[v] {
 			continue
 		}
@@ -140,6 +150,18 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 		}
 	}
 	return out, nil
+}
+
+// updateEndpoints changes the endpoints of a view into those of f.
+func (t *table) updateEndpoints(b *batch, key rules.FrontendKey, v view, old heldView, now *heldView, f *rules.Frontend) {
+	var want []rules.Endpoint
+	if now.target.kind == forward {
+		want = backend(f, v).Endpoints
+	}
+	var buf [64]byte
+	now.endpoints = assign(old.endpoints, want)
+	t.moveEndpoints(b, t.endpoints[whereOf(key)][v], appendKey(buf[:0], key), nil, old.endpoints, now.endpoints)
+	t.updateAffinity(b, key, v, old, now, want)
 }
 
 // backend returns what a view of the frontend leads to.

@@ -132,8 +132,8 @@ func (b *bytesSource) wanted(t *table) *wanted {
 }
 
 var fuzzedTables = map[bool]*table{
-	false: newTable(unix.NFPROTO_IPV4, tableName, false),
-	true:  newTable(unix.NFPROTO_IPV6, tableName, false),
+	false: newTable(unix.NFPROTO_IPV4, tableName, balancing, false),
+	true:  newTable(unix.NFPROTO_IPV6, tableName, balancing, false),
 }
 
 // encoded are the messages that make what is wanted.

@@ -15,7 +15,18 @@ const tableName = "fairlead"
 
 // tableComment is printed by `nft list ruleset`. It carries the version of the
 // layout: a table with another comment is replaced as a whole.
-const tableComment = "managed by fairlead-agent, manual edits are reverted (layout 3)"
+var tableComment = [...]string{
+	balancing:   "managed by fairlead-agent, manual edits are reverted (layout 3)",
+	classifying: "managed by fairlead-agent, manual edits are reverted (layout 3 for IPVS)",
+}
+
+// layout is what a table is for.
+type layout int
+
+const (
+	balancing   layout = iota // it leads packets to endpoints itself
+	classifying               // it prepares them for IPVS, see Classifier
+)
 
 // The numbers that nft has for the types of keys and values, in 6 bits each.
 const (
@@ -23,6 +34,7 @@ const (
 	typeIPv6    = 8
 	typeProto   = 12
 	typeService = 13
+	typeMark    = 19
 	typeInteger = 4
 	typeVerdict = 0xffffff00
 )
@@ -60,13 +72,18 @@ func (s *set) String() string { return s.table.String() + " set " + s.name }
 type table struct {
 	family  byte // unix.NFPROTO_IPV4 or NFPROTO_IPV6
 	name    string
+	layout  layout
 	attrs   []byte
 	dormant bool
 
 	// verdicts says for each frontend which chain takes its packets; endpoints
 	// says for each frontend and number which endpoint that is.
 	verdicts  [wheres][views]*set
-	endpoints [wheres][views]*set
+	endpoints [wheres][views]*set // when balancing
+
+	// marks says for each frontend which firewall mark packets from outside get.
+	marks    [wheres]*set // when classifying
+	assigned assignedMarks
 
 	clusterIPs *set
 	nodePorts  *set // the addresses that node ports answer on
@@ -115,8 +132,8 @@ func (t *table) addrType() uint32 {
 }
 
 // newTable lays out the table of a family. A dormant table never sees a packet.
-func newTable(family byte, name string, dormant bool) *table {
-	t := &table{family: family, name: name, dormant: dormant}
+func newTable(family byte, name string, layout layout, dormant bool) *table {
+	t := &table{family: family, name: name, layout: layout, dormant: dormant, assigned: assignedMarks{}}
 	var w buffer
 	w.text(unix.NFTA_TABLE_NAME, name)
 	flags := uint32(0)
@@ -124,7 +141,7 @@ func newTable(family byte, name string, dormant bool) *table {
 		flags = unix.NFT_TABLE_F_DORMANT
 	}
 	w.number(unix.NFTA_TABLE_FLAGS, flags)
-	w.attr(tableUserdata, udata(0, append([]byte(tableComment), 0)))
+	w.attr(tableUserdata, udata(0, append([]byte(tableComment[layout]), 0)))
 	t.attrs = w.b
 
 	for v, suffix := range []string{internal: "", external: "-external"} {
@@ -132,8 +149,10 @@ func newTable(family byte, name string, dormant bool) *table {
 			withAddr := where(at) == onAddress
 			t.verdicts[at][v] = t.addSet(setSpec{
 				name: names[0] + suffix, key: t.keyFields(withAddr, false), verdicts: true})
-			t.endpoints[at][v] = t.addSet(setSpec{
-				name: names[1] + suffix, key: t.keyFields(withAddr, true), data: t.endpointFields()})
+			if layout == balancing {
+				t.endpoints[at][v] = t.addSet(setSpec{
+					name: names[1] + suffix, key: t.keyFields(withAddr, true), data: t.endpointFields()})
+			}
 		}
 	}
 	t.clusterIPs = t.addSet(setSpec{name: "cluster-ips", key: []field{t.daddr()}})
@@ -141,7 +160,11 @@ func newTable(family byte, name string, dormant bool) *table {
 	t.hairpin = t.addSet(setSpec{name: "hairpin", key: []field{t.daddr(), t.daddr()}})
 	t.restricted = t.addSet(setSpec{name: "restricted", key: t.keyFields(true, false)})
 	t.sources = map[int]*set{}
-	t.addAffinitySets()
+	if layout == balancing {
+		t.addAffinitySets()
+	} else {
+		t.addMarkSets()
+	}
 	t.chains = t.constantChains()
 	return t
 }

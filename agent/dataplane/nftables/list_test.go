@@ -19,7 +19,7 @@ func TestList(t *testing.T) {
 	// nft has the names of protocols from /etc/protocols, if that is installed.
 	numbers := strings.NewReplacer("udp", "17", "tcp", "6")
 	for _, line := range []string{
-		`comment "` + tableComment + `"`,
+		`comment "` + tableComment[balancing] + `"`,
 		`10.96.0.10 . tcp . 53 : goto cluster-2`,
 		`10.96.0.10 . udp . 53 : goto cluster-2-affinity-10800`,
 		`udp . 10.96.0.10 . 53 : udp . 10.96.0.10 . 53`,

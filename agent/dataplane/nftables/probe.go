@@ -31,11 +31,11 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	if err := d.probe(ctx, unix.NFPROTO_IPV4); err != nil {
 		return fmt.Errorf("this kernel cannot run nftables mode: %w", err)
 	}
-	tables := []*table{newTable(unix.NFPROTO_IPV4, tableName, false)}
+	tables := []*table{newTable(unix.NFPROTO_IPV4, tableName, d.layout, false)}
 	err := d.probe(ctx, unix.NFPROTO_IPV6)
 	switch {
 	case err == nil:
-		tables = append(tables, newTable(unix.NFPROTO_IPV6, tableName, false))
+		tables = append(tables, newTable(unix.NFPROTO_IPV6, tableName, d.layout, false))
 	case ctx.Err() != nil:
 		return err
 	default:
@@ -46,7 +46,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 }
 
 func (d *Dataplane) probe(ctx context.Context, family byte) error {
-	t := newTable(family, probeName, true)
+	t := newTable(family, probeName, d.layout, true)
 	if err := d.deleteTable(ctx, t); err != nil { // left over from a crash
 		return err
 	}

@@ -206,19 +206,16 @@ func (t *table) readElements(ctx context.Context, c dumper, s *snapshot) error {
 			if err := r.readVerdicts(ctx, at, v); err != nil {
 				return err
 			}
-			if err := r.readEndpoints(ctx, at, v); err != nil {
-				return err
-			}
-			if err := r.readChoices(ctx, at, v); err != nil {
-				return err
-			}
 		}
 	}
-	if err := r.readSources(ctx); err != nil {
-		return err
+	steps := []func(context.Context) error{r.readSources, r.readAllEndpoints, r.readAffinity}
+	if t.layout == classifying {
+		steps = []func(context.Context) error{r.readSources, r.readMarks}
 	}
-	if err := r.readAffinity(ctx); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	for _, set := range []*set{t.clusterIPs, t.nodePorts, t.hairpin} {
 		if err := r.readAddrs(ctx, set); err != nil {

@@ -95,7 +95,22 @@ type numbered struct {
 	endpoint rules.Endpoint
 }
 
-// readEndpoints reads the endpoints of all frontends. They come in no order, so
+// readAllEndpoints reads the endpoints of all frontends.
+func (r *elementReader) readAllEndpoints(ctx context.Context) error {
+	for at := range wheres {
+		for v := range views {
+			if err := r.readEndpoints(ctx, at, v); err != nil {
+				return err
+			}
+			if err := r.readChoices(ctx, at, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readEndpoints reads the endpoints of a view. They come in no order, so
 // they are collected first.
 func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) error {
 	return r.readNumbered(ctx, r.table.endpoints[at][v], at,
@@ -184,11 +199,15 @@ func parseServiceChain(name string) (serviceChain, bool) {
 		c.timeout = int32(timeout)
 	}
 	rest, n, _ := cutLast(rest, "-")
-	number, err := strconv.ParseUint(n, 10, 32)
-	if err != nil || number == 0 {
+	switch number, err := strconv.ParseUint(n, 10, 32); {
+	case n == suffixIPVS:
+	case n == suffixMark:
+		c.marked = true
+	case err != nil || number == 0:
 		return c, false
+	default:
+		c.n = uint32(number)
 	}
-	c.n = uint32(number)
 	if after, ok := strings.CutPrefix(rest, "outside-"); ok {
 		rest, c.view = after, external
 	}

@@ -105,9 +105,7 @@ func TestChanges(t *testing.T) {
 			[]string{"kept", "not a Service's", "other port"},
 		},
 		"an endpoint goes, IPv6": {
-			[]*rules.Frontend{frontend(udp, vip6, pod6)}, []*rules.Frontend{frontend(udp, vip6)},
-			[]Entry{flow("gone", udp, vip6, pod6)},
-			[]string{},
+			[]*rules.Frontend{frontend(udp, vip6, pod6)}, []*rules.Frontend{frontend(udp, vip6)}, []Entry{flow("gone", udp, vip6, pod6)}, []string{},
 		},
 		"the target port changes": {
 			[]*rules.Frontend{frontend(udp, vip, "10.244.0.1:53")}, []*rules.Frontend{frontend(udp, vip, "10.244.0.1:54")},

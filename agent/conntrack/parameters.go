@@ -54,16 +54,18 @@ func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
 }
 
 // limit is the number of entries that there must be room for; 0: the policy does
-// not say.
-func limit(o *v1alpha1.ConntrackOptions, cpus int) int {
-	if o.MaxPerCore == nil || *o.MaxPerCore == 0 {
-		return 0
+// not say. As in kube-proxy's configuration, 0 per core means to leave the limit
+// alone, whatever the minimum.
+func limit(o *v1alpha1.ConntrackOptions, cpus int) (n int) {
+	if o.MaxPerCore != nil {
+		if n = min(int(*o.MaxPerCore)*cpus, maxScaled); n == 0 {
+			return 0
+		}
 	}
-	scaled := min(int(*o.MaxPerCore)*cpus, maxScaled)
 	if o.Min != nil {
-		scaled = max(scaled, int(*o.Min))
+		n = max(n, int(*o.Min))
 	}
-	return scaled
+	return n
 }
 
 // raise raises the limit, and the size of the hash table with it. Neither is

@@ -68,7 +68,7 @@ func TestTune(t *testing.T) {
 		"never lowered":                     {&v1alpha1.ConntrackOptions{MaxPerCore: n(10)}, 4, nil},
 		"the hash table alone is too small": {&v1alpha1.ConntrackOptions{MaxPerCore: n(50001)}, 4, map[string]string{"max": "200004", "buckets": "50001"}},
 		"at least min":                      {&v1alpha1.ConntrackOptions{MaxPerCore: n(1), Min: n(300000)}, 4, map[string]string{"max": "300000", "buckets": "75000"}},
-		"min alone says nothing":            {&v1alpha1.ConntrackOptions{Min: n(300000)}, 4, nil},
+		"min alone":                         {&v1alpha1.ConntrackOptions{Min: n(300000)}, 4, map[string]string{"max": "300000", "buckets": "75000"}},
 		"0 says nothing":                    {&v1alpha1.ConntrackOptions{MaxPerCore: n(0), Min: n(300000), UDPTimeoutSeconds: n(0), TCPEstablishedTimeoutSeconds: n(0)}, 4, nil},
 		"very many cores":                   {&v1alpha1.ConntrackOptions{MaxPerCore: n(32768)}, 1024, map[string]string{"max": "1048576", "buckets": "262144"}},
 		"very many cores, min is more":      {&v1alpha1.ConntrackOptions{MaxPerCore: n(32768), Min: n(2000000)}, 1024, map[string]string{"max": "2000000", "buckets": "500000"}},

@@ -21,7 +21,7 @@ import (
 // Only a client whose first SYN went to an endpoint that is gone would go on
 // sending it there.
 func stale(e Entry, f *rules.Frontend) bool {
-	if e.Protocol == rules.TCP && !(e.Unanswered && e.translated()) {
+	if e.Protocol == rules.TCP && (!e.Unanswered || !e.translated()) {
 		return false
 	}
 	if !e.translated() && (f == nil || e.OtherZone) {

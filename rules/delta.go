@@ -33,6 +33,8 @@ type NodeSettings struct {
 	// have is dropped.
 	ServiceCIDRs []netip.Prefix
 
+	// IPVS are the parameters of the IPVS mode.
+	IPVS IPVSSettings
 }
 
 // Desired is everything that a node shall program.

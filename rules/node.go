@@ -201,6 +201,7 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (NodeSettings, error) {
 		}
 		s.ServiceCIDRs = append(s.ServiceCIDRs, p)
 	}
+	s.IPVS = ipvsSettings(spec.IPVS, prefixes)
 	return s, errors.Join(errs...)
 }
 

@@ -13,6 +13,22 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
 )
 
+// agentProgram builds the agent, unless $FAIRLEAD_AGENT names it: in an emulator,
+// building takes minutes.
+func agentProgram(t *testing.T) string {
+	t.Helper()
+	if program := os.Getenv("FAIRLEAD_AGENT"); program != "" {
+		return program
+	}
+	program := filepath.Join(t.TempDir(), "fairlead-agent")
+	build := exec.Command("go", "build", "-o", program, "./cmd/fairlead-agent")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	return program
+}
+
 // TestNFTables runs the cases on the real kernel: the real agent programs a node,
 // and real packets show what happens.
 func TestNFTables(t *testing.T) {
@@ -20,12 +36,7 @@ func TestNFTables(t *testing.T) {
 		t.Skip("needs root to make network namespaces")
 	}
 	folder := t.TempDir()
-	program := filepath.Join(folder, "fairlead-agent")
-	build := exec.Command("go", "build", "-o", program, "./cmd/fairlead-agent")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the agent: %v\n%s", err, out)
-	}
+	program := agentProgram(t)
 	network, err := kernel.NewNetwork()
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,14 @@ func (a Accelerator) args() []string {
 	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
 }
 
+// Slowness is an environment variable that asks tests for patience.
+func (a Accelerator) Slowness() string {
+	if a == KVM {
+		return "FAIRLEAD_SLOWNESS=1"
+	}
+	return "FAIRLEAD_SLOWNESS=4"
+}
+
 // bootTime is how long the kernel may take to boot: with TCG 6 s on a machine that
 // does nothing else.
 func (a Accelerator) bootTime() time.Duration {

@@ -113,9 +113,9 @@ func (a *Agent) Program(cluster *cases.Cluster) error {
 	want := fmt.Sprintf("%016x", digest)
 	// Slices and node come by two watches. The agent reports a generation at once,
 	// but a late slice only with the next generation.
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * longest); ; {
 		a.write(c)
-		status, err := a.programmed(10 * time.Second)
+		status, err := a.programmed()
 		if err != nil {
 			return err
 		}
@@ -130,8 +130,8 @@ func (a *Agent) Program(cluster *cases.Cluster) error {
 
 // programmed waits until the agent has programmed the newest generation, and
 // returns its report.
-func (a *Agent) programmed(patience time.Duration) (v1alpha1.NodeRuleSetStatus, error) {
-	deadline := time.After(patience)
+func (a *Agent) programmed() (v1alpha1.NodeRuleSetStatus, error) {
+	deadline := time.After(longest)
 	for {
 		a.mu.Lock()
 		status, reported := a.status, a.reported

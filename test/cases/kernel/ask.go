@@ -18,13 +18,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
-// patience is how long a client waits for an answer that should come, impatience
-// for one that should not; rest is how long it sends nothing over a connection.
-const (
-	patience   = 3 * time.Second
-	impatience = 250 * time.Millisecond
-	rest       = 100 * time.Millisecond
-)
+// rest is how long a client sends nothing over a connection.
+const rest = 100 * time.Millisecond
 
 // client sends the packets of a flow from a machine.
 type client struct {

@@ -155,7 +155,7 @@ func (m *machine) address(name string, a netip.Addr) error {
 // receives waits until the machine takes an address for its own. The kernel binds
 // sockets to a new IPv6 address before it has a route for it.
 func (m *machine) receives(a netip.Addr) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(longest); ; time.Sleep(time.Millisecond) {
 		routes, err := m.links.RouteGet(a.AsSlice())
 		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
 			return nil

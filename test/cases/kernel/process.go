@@ -60,7 +60,7 @@ func (p *process) end() error {
 			return nil // it takes the signal as it comes
 		}
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(longest):
 		return errors.Join(fmt.Errorf("%s does not end", p.cmd.Path), p.cmd.Process.Kill())
 	}
 }

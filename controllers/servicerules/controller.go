@@ -78,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	fresh := r.triggers.fresh(req.NamespacedName, wanted.Trigger, current)
 	if p.empty() {
 		r.triggers.handled(req.NamespacedName, wanted.Trigger)
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.tellConflicts(ctx, svc, wanted.Slices)
 	}
 	if !p.urgent {
 		if wait := r.pacer.wait(req.NamespacedName); wait > 0 {
@@ -94,7 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	r.pacer.wrote(req.NamespacedName)
 	r.triggers.handled(req.NamespacedName, wanted.Trigger)
-	return ctrl.Result{}, nil
+	return ctrl.Result{}, r.tellConflicts(ctx, svc, wanted.Slices)
 }
 
 // compile compiles the Service from the cache, unless that would take away its

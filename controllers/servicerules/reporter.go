@@ -27,6 +27,10 @@ const (
 	// itself was left out.
 	ReasonFieldSkipped = "FieldSkipped"
 
+	// ReasonAddressConflict is used when another Service gets the traffic to an
+	// address and port of this one.
+	ReasonAddressConflict = "AddressConflict"
+
 	// ReasonRulesNotWritten is used when the apiserver did not take the rules.
 	// It is tried again, and the nodes keep the rules they have.
 	ReasonRulesNotWritten = "RulesNotWritten"
@@ -41,10 +45,13 @@ type reporter struct {
 
 	mu       sync.Mutex
 	reported map[types.NamespacedName]sets.Set[rules.Problem]
+	// conflicting are the conflicts that were found last at a Service.
+	conflicting map[types.NamespacedName]sets.Set[conflict]
 }
 
 func newReporter(recorder events.EventRecorder) *reporter {
-	return &reporter{recorder: recorder, reported: map[types.NamespacedName]sets.Set[rules.Problem]{}}
+	return &reporter{recorder: recorder, reported: map[types.NamespacedName]sets.Set[rules.Problem]{},
+		conflicting: map[types.NamespacedName]sets.Set[conflict]{}}
 }
 
 // report records the problems of a Service that were not there last time.
@@ -83,6 +90,24 @@ func (r *reporter) report(svc *corev1.Service, problems []rules.Problem) {
 	}
 }
 
+// conflicts records those conflicts of a Service that were not there last time.
+// Both Services find one; the events API takes it for a repetition.
+func (r *reporter) conflicts(service types.NamespacedName, found []conflict) {
+	r.mu.Lock()
+	before := r.conflicting[service]
+	if len(found) == 0 {
+		delete(r.conflicting, service)
+	} else {
+		r.conflicting[service] = sets.New(found...)
+	}
+	r.mu.Unlock()
+	for _, c := range found {
+		if !before.Has(c) {
+			r.recorder.Eventf(&c.loser, &c.winner, corev1.EventTypeWarning, ReasonAddressConflict, "CompileRules", "%s", truncate(c.note))
+		}
+	}
+}
+
 // endpointSliceRef refers to the EndpointSlice namespace/name.
 func endpointSliceRef(slice string) *corev1.ObjectReference {
 	namespace, name, _ := strings.Cut(slice, "/")
@@ -103,6 +128,7 @@ func (r *reporter) forget(service types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.reported, service)
+	delete(r.conflicting, service)
 }
 
 func truncate(note string) string {

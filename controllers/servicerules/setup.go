@@ -20,12 +20,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// Indexes by the name of the Service.
+// Indexes by the name of the Service, and by the addresses that it answers on.
 const (
 	indexEndpointSliceService = "serviceName"
 	indexSliceService         = "spec.serviceName"
+	indexSliceAddress         = "addresses"
 )
 
 // Indexes calls add for every index that the Reconciler reads by.
@@ -43,7 +45,17 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 		return []string{obj.(*v1alpha1.ServiceRuleSlice).Spec.ServiceName}
 	})
 	if err != nil {
-		return fmt.Errorf("index ServiceRuleSlices: %w", err)
+		return fmt.Errorf("index ServiceRuleSlices by Service: %w", err)
+	}
+	err = add(&v1alpha1.ServiceRuleSlice{}, indexSliceAddress, func(obj client.Object) []string {
+		spec := &obj.(*v1alpha1.ServiceRuleSlice).Spec
+		if spec.Part != 0 {
+			return nil // the first part's stand for all
+		}
+		return rules.ClaimedAddresses(spec)
+	})
+	if err != nil {
+		return fmt.Errorf("index ServiceRuleSlices by address: %w", err)
 	}
 	return nil
 }

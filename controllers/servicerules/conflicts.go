@@ -1,0 +1,106 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// conflict says that a Service does not get the traffic to an address, because
+// another one has it. The controller tells, not the agents: it is the same on all
+// nodes, and they may be thousands.
+type conflict struct {
+	loser, winner corev1.ObjectReference
+	note          string
+}
+
+// advice is what to do about the address of a loser.
+var advice = map[rules.Kind]string{
+	rules.KindClusterIP:    "Create one of the Services anew, so that it gets another cluster IP",
+	rules.KindLoadBalancer: "Have one of the Services get another address in status.loadBalancer",
+	rules.KindExternalIP:   "Take the address out of this Service's spec.externalIPs",
+}
+
+// tellConflicts records an event on each Service that shares an address and port
+// with the given one and does not get its traffic, or on the given one.
+func (r *Reconciler) tellConflicts(ctx context.Context, svc *corev1.Service, slices []rules.CompiledSlice) error {
+	var found []conflict
+	for i := range slices {
+		if slices[i].Spec.Part == 0 {
+			more, err := r.conflictsOf(ctx, svc, &slices[i].Spec)
+			if err != nil {
+				return err
+			}
+			found = append(found, more...)
+		}
+	}
+	r.reporter.conflicts(client.ObjectKeyFromObject(svc), found)
+	return nil
+}
+
+// conflictsOf returns the conflicts of a Service in one family, one for each other
+// Service.
+func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec *v1alpha1.ServiceRuleSliceSpec) ([]conflict, error) {
+	self := serviceRef(svc.Namespace, svc.Name, svc.UID)
+	known := map[types.NamespacedName]bool{client.ObjectKeyFromObject(svc): true}
+	var out []conflict
+	for _, address := range rules.ClaimedAddresses(spec) {
+		var list v1alpha1.ServiceRuleSliceList
+		if err := r.List(ctx, &list, client.MatchingFields{indexSliceAddress: address}, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list ServiceRuleSlices with the address %s: %w", address, err)
+		}
+		for i := range list.Items {
+			slice := &list.Items[i]
+			name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Spec.ServiceName}
+			if known[name] || slice.Spec.AddressFamily != spec.AddressFamily {
+				continue
+			}
+			known[name] = true
+			other := serviceRef(name.Namespace, name.Name, "")
+			if owner := metav1.GetControllerOf(slice); owner != nil {
+				other.UID = owner.UID
+			}
+			if c, ok := compare(self, other, spec, &slice.Spec); ok {
+				out = append(out, c)
+			}
+		}
+	}
+	return out, nil
+}
+
+// compare returns the conflict of two Services. Should each win something, the
+// first by address counts.
+func compare(a, b corev1.ObjectReference, specA, specB *v1alpha1.ServiceRuleSliceSpec) (conflict, bool) {
+	id := func(ref corev1.ObjectReference) rules.ServiceID {
+		return rules.ServiceID{Namespace: ref.Namespace, Name: ref.Name, Family: specA.AddressFamily}
+	}
+	all := rules.Conflicts(id(a), id(b), specA, specB)
+	if len(all) == 0 {
+		return conflict{}, false
+	}
+	c := conflict{loser: b, winner: a}
+	if all[0].Winner != id(a) {
+		c = conflict{loser: a, winner: b}
+	}
+	more := ""
+	if len(all) > 1 {
+		more = fmt.Sprintf(" (and %d more)", len(all)-1)
+	}
+	c.note = fmt.Sprintf("%s%s is also the %s of Service %s/%s, which gets its traffic on all nodes. %s",
+		all[0].Key, more, all[0].WinnerKind, c.winner.Namespace, c.winner.Name, advice[all[0].LoserKind])
+	return c, true
+}
+
+func serviceRef(namespace, name string, uid types.UID) corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: uid}
+}

@@ -89,3 +89,19 @@ func TestServiceEvent(t *testing.T) {
 		})
 	}
 }
+
+// TestNodeEvent writes an event about the NodeRuleSet, which has no namespace.
+func TestNodeEvent(t *testing.T) {
+	client, created := eventAPI(t)
+	if err := eventWriter(client, testNode)(t.Context(), "the-uid", ReasonRulesRepaired, "made right"); err != nil {
+		t.Fatal(err)
+	}
+	if len(*created) != 1 {
+		t.Fatalf("got %d events", len(*created))
+	}
+	got := (*created)[0]
+	want := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeRuleSet", Name: testNode, UID: "the-uid"}
+	if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "default" || got.Note != "made right" {
+		t.Errorf("in %s: %q (-want +got):\n%s", got.Namespace, got.Note, diff)
+	}
+}

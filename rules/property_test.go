@@ -5,6 +5,7 @@ package rules
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -153,7 +154,7 @@ func TestTableProperties(t *testing.T) {
 	everySeed(t, 100, func(t *testing.T, r *random) {
 		node := r.node()
 		table, flushed, before := NewTable(), NewDesired(), NewDesired()
-		last := map[ServiceID]Resolved{}
+		last, checks := map[ServiceID]Resolved{}, HealthChecks{}
 		for range 30 {
 			if r.chance(10) {
 				settings, err := Settings(r.node().Spec)
@@ -184,12 +185,13 @@ func TestTableProperties(t *testing.T) {
 			if diff := cmp.Diff(before, flushed, byValue); diff != "" {
 				t.Errorf("flushed (-table +flushed):\n%s", diff)
 			}
-			checkFresh(t, r, table, last)
+			maps.Copy(checks, table.FlushHealthChecks())
+			checkFresh(t, r, table, last, checks)
 		}
 	})
 }
 
-func checkFresh(t *testing.T, r *random, table *Table, last map[ServiceID]Resolved) {
+func checkFresh(t *testing.T, r *random, table *Table, last map[ServiceID]Resolved, checks HealthChecks) {
 	t.Helper()
 	var ids []ServiceID
 	for id := range last {
@@ -204,6 +206,10 @@ func checkFresh(t *testing.T, r *random, table *Table, last map[ServiceID]Resolv
 	}
 	if diff := cmp.Diff(fresh.Desired(), table.Desired(), byValue); diff != "" {
 		t.Errorf("table (-fresh +incremental):\n%s", diff)
+	}
+	maps.DeleteFunc(checks, func(_ HealthPort, claims []HealthCheck) bool { return len(claims) == 0 })
+	if diff := cmp.Diff(fresh.FlushHealthChecks(), checks, byValue); diff != "" {
+		t.Errorf("health checks (-fresh +incremental):\n%s", diff)
 	}
 	if fresh.Counts() != table.Counts() {
 		t.Errorf("counts %+v, fresh %+v", table.Counts(), fresh.Counts())

@@ -92,6 +92,7 @@ func (r *random) service(name string) *serviceBuilder {
 	b.sources(some(r, 3, sourceTexts...)...)
 	if r.chance(50) {
 		b.externalLocal()
+		b.Spec.HealthCheckNodePort = pick(r, int32(0), 32100, 32101)
 	}
 	if r.chance(50) {
 		b.internalLocal()

@@ -27,7 +27,7 @@ func (a Accelerator) args() []string {
 	if a == KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	return []string{"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"}
 }
 
 // Slowness is an environment variable that asks tests for patience.

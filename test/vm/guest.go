@@ -104,7 +104,7 @@ func run(r request, to *events) (int, error) {
 			return 0, err
 		}
 	}
-	process, err := os.StartProcess(program, r.Args, &os.ProcAttr{Dir: r.Dir, Env: r.Env, Files: []*os.File{null, stdout, stderr}})
+	process, err := os.StartProcess(program, r.Args, &os.ProcAttr{Dir: r.Dir, Env: os.Environ(), Files: []*os.File{null, stdout, stderr}})
 	if err != nil {
 		return 0, err
 	}

@@ -30,7 +30,8 @@ const (
 type machine struct {
 	control *os.File // the guest's init
 	console *tail    // what the kernel prints
-	errors  *tail    // what QEMU and virtiofsd print
+	qemu    *tail    // what QEMU prints
+	share   *tail    // what virtiofsd prints
 	ended   sync.WaitGroup
 	kill    context.CancelFunc
 }
@@ -38,7 +39,7 @@ type machine struct {
 // boot starts the processes of a VM.
 func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) {
 	ctx, kill := context.WithCancel(ctx)
-	m = &machine{console: &tail{}, errors: &tail{}, kill: kill}
+	m = &machine{console: &tail{}, qemu: &tail{}, share: &tail{}, kill: kill}
 	defer func() {
 		if err != nil {
 			m.end()
@@ -59,14 +60,13 @@ func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) 
 	m.control = files.keep(control[0])
 	fromConsole := files.keep(console[0])
 
-	share := exec.CommandContext(ctx, virtiofsd, "--fd=3", "-f", "-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always", "-o", "log_level=warn")
-	share.ExtraFiles = []*os.File{server}
-	if err := m.start(share, readOnlyRoot); err != nil {
+	// Without cache=always the guest would read programs anew whenever they start,
+	// which takes five times as long.
+	share := []string{"--fd=3", "-f", "-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always", "-o", "log_level=warn"}
+	if err := m.start(ctx, virtiofsd, share, []*os.File{server}, m.share, readOnlyRoot); err != nil {
 		return nil, err
 	}
-	vm := exec.CommandContext(ctx, qemu, qemuArgs(k, a)...)
-	vm.ExtraFiles = []*os.File{control[1], console[1], client, image}
-	if err := m.start(vm, nil); err != nil {
+	if err := m.start(ctx, qemu, qemuArgs(k, a), []*os.File{control[1], console[1], client, image}, m.qemu, nil); err != nil {
 		return nil, err
 	}
 	m.ended.Go(func() {
@@ -97,8 +97,10 @@ func qemuArgs(k Kernel, a Accelerator) []string {
 
 // start starts a process that dies with this one. Before that, prepare changes what
 // belongs to the thread that starts it.
-func (m *machine) start(cmd *exec.Cmd, prepare func() error) error {
-	cmd.Stdout, cmd.Stderr = m.errors, m.errors
+func (m *machine) start(ctx context.Context, program string, args []string, files []*os.File, output *tail, prepare func() error) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.ExtraFiles = files
+	cmd.Stdout, cmd.Stderr = output, output
 	// In a group of its own: it is for this process to say what Ctrl-C means.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)
@@ -113,11 +115,13 @@ func (m *machine) start(cmd *exec.Cmd, prepare func() error) error {
 		}
 		started <- err
 		if err == nil {
-			cmd.Wait() //nolint:errcheck // it is killed in the end; what it had to say is in m.errors
+			if err := cmd.Wait(); ctx.Err() == nil {
+				fmt.Fprintf(output, "%s has ended: %v\n", program, err)
+			}
 		}
 	})
 	if err := <-started; err != nil {
-		return fmt.Errorf("start %s: %w", cmd.Path, err)
+		return fmt.Errorf("start %s: %w", program, err)
 	}
 	return nil
 }
@@ -137,7 +141,7 @@ func (m *machine) story() error {
 	for _, part := range []struct {
 		name string
 		*tail
-	}{{"QEMU", m.errors}, {"the console", m.console}} {
+	}{{"virtiofsd", m.share}, {"QEMU", m.qemu}, {"the console", m.console}} {
 		if text := part.String(); text != "" {
 			fmt.Fprintf(&b, "--- last lines of %s:\n%s\n", part.name, text)
 		}

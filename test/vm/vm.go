@@ -8,7 +8,7 @@
 //	hack/vm ── this program ──┬── qemu ── kernel ── /init: this program ── command
 //	                          └── virtiofsd: / of this machine, read-only
 //
-// Nothing is kept in files: kernel and VM talk through sockets that have no names,
+// Nothing is kept in files: host and guest talk through sockets that have no names,
 // and all processes die with this one.
 package vm
 
@@ -41,8 +41,8 @@ type Command struct {
 
 // Run boots the kernel, runs the command and returns its exit status. The end of the
 // context ends the VM.
-func Run(ctx context.Context, k Kernel, a Accelerator, c Command) (int, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func Run(caller context.Context, k Kernel, a Accelerator, c Command) (int, error) {
+	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
 	m, err := boot(ctx, k, a)
 	if err != nil {
@@ -64,6 +64,9 @@ func Run(ctx context.Context, k Kernel, a Accelerator, c Command) (int, error) {
 	m.end()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if errors.Is(caller.Err(), context.Canceled) { // who interrupts it knows why
+		return 0, err
 	}
 	return 0, errors.Join(err, m.story())
 }

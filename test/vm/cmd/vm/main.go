@@ -61,6 +61,6 @@ func run(ctx context.Context, args []string) (int, error) {
 	}
 	fmt.Fprintf(os.Stderr, "vm: Linux %s in QEMU (%s)\n", kernel.Release(), accelerator)
 	return vm.Run(ctx, kernel, accelerator, vm.Command{
-		Args: args, Env: append(os.Environ(), accelerator.Slowness()), Dir: folder, Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: args, Env: append([]string{accelerator.Slowness()}, os.Environ()...), Dir: folder, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }

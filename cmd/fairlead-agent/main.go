@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -88,7 +89,7 @@ func run(args []string) error {
 	klog.SetLogger(log)
 	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	o.agent.Dataplanes = dataplanes(log)
+	o.agent.Dataplanes = dataplanes(log, o.agent.Sysctls)
 	if o.cleanup {
 		return cleanup(ctx, o.agent.Dataplanes)
 	}
@@ -99,10 +100,13 @@ func run(args []string) error {
 }
 
 // dataplanes are the modes of this build.
-func dataplanes(log logr.Logger) agent.Dataplanes {
+func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
 	return agent.Dataplanes{
 		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
 			return nftables.New(nftables.Options{Log: log.WithName("nftables")})
+		},
+		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
+			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})
 		},
 	}
 }
@@ -111,6 +115,9 @@ func cleanup(ctx context.Context, all agent.Dataplanes) error {
 	var errs []error
 	for mode, open := range all {
 		dp, err := open()
+		if errors.Is(err, ipvs.ErrNoIPVS) {
+			continue // then nothing of it is there
+		}
 		if err == nil {
 			err = errors.Join(dp.Cleanup(ctx), dp.Close())
 		}

@@ -29,6 +29,7 @@ type Runner string
 const (
 	Pure     Runner = "pure"
 	NFTables Runner = "nftables"
+	IPVS     Runner = "ipvs"
 
 	// With kube-proxy in the place of the agent.
 	KubeProxyNFTables Runner = "kube-proxy nftables"
@@ -36,7 +37,7 @@ const (
 )
 
 // Runners are all runners.
-var Runners = []Runner{Pure, NFTables, KubeProxyNFTables, KubeProxyIPTables}
+var Runners = []Runner{Pure, NFTables, IPVS, KubeProxyNFTables, KubeProxyIPTables}
 
 // File is one of the *.yaml files: a group of cases.
 type File struct {

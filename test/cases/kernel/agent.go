@@ -21,6 +21,7 @@ import (
 // Agent is the real agent, a process in the node's network namespace.
 type Agent struct {
 	network         *Network
+	mode            v1alpha1.ProxyMode
 	program, folder string
 	api             *api
 	process         *process
@@ -31,9 +32,10 @@ type Agent struct {
 	reported chan struct{}              // closed, and replaced, at a report
 }
 
-// StartAgent starts the program of the agent, with a folder for its state and log.
-func (n *Network) StartAgent(program, folder string) (*Agent, error) {
-	a := &Agent{network: n, program: program, folder: folder, reported: make(chan struct{})}
+// StartAgent starts the program of the agent in a mode, with a folder for its
+// state and log.
+func (n *Network) StartAgent(program, folder string, mode v1alpha1.ProxyMode) (*Agent, error) {
+	a := &Agent{network: n, mode: mode, program: program, folder: folder, reported: make(chan struct{})}
 	var err error
 	if a.api, err = n.serveAPI(a.report); err != nil {
 		return nil, err
@@ -92,6 +94,7 @@ func (a *Agent) write(c cases.Compiled) {
 	}
 	replace(a.api, ruleSlices, specs)
 	a.generation++
+	c.Node.Spec.Mode = a.mode
 	replace(a.api, nodeRuleSets, map[string]*v1alpha1.NodeRuleSet{c.Node.Name: {
 		ObjectMeta: metav1.ObjectMeta{Name: c.Node.Name, UID: "the-node", Generation: a.generation},
 		Spec:       c.Node.Spec,

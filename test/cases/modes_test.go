@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
 )
@@ -29,9 +32,18 @@ func agentProgram(t *testing.T) string {
 	return program
 }
 
-// TestNFTables runs the cases on the real kernel: the real agent programs a node,
-// and real packets show what happens.
-func TestNFTables(t *testing.T) {
+func TestNFTables(t *testing.T) { runMode(t, cases.NFTables, v1alpha1.ModeNFTables) }
+
+func TestIPVS(t *testing.T) {
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+		t.Skip("needs a kernel with ip_vs: `make test-vm` has one")
+	}
+	runMode(t, cases.IPVS, v1alpha1.ModeIPVS)
+}
+
+// runMode runs the cases on the real kernel: the real agent programs a node in a
+// mode, and real packets show what happens.
+func runMode(t *testing.T, runner cases.Runner, mode v1alpha1.ProxyMode) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to make network namespaces")
 	}
@@ -42,7 +54,7 @@ func TestNFTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer network.Close()
-	agent, err := network.StartAgent(program, folder)
+	agent, err := network.StartAgent(program, folder, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +66,7 @@ func TestNFTables(t *testing.T) {
 			t.Logf("the end of the agent's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	}()
-	runAll(t, cases.NFTables, func(t *testing.T, c cases.Case) string {
+	runAll(t, runner, func(t *testing.T, c cases.Case) string {
 		if err := network.Run(agent, c); err != nil {
 			t.Error(err)
 		}

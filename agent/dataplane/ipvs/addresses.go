@@ -1,0 +1,167 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// readAddresses looks which addresses the node has.
+func (d *Dataplane) readAddresses() error {
+	bound, elsewhere, err := d.device.addresses()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bound, d.elsewhere = bound, elsewhere
+	return nil
+}
+
+// ownAddresses are the node's addresses that are no virtual ones.
+func (d *Dataplane) ownAddresses() ([]netip.Addr, error) {
+	return slices.Collect(maps.Keys(d.elsewhere)), nil
+}
+
+// excluded says whether virtual servers on an address belong to somebody else by
+// the policy.
+func excluded(settings rules.IPVSSettings, a netip.Addr) bool {
+	return slices.ContainsFunc(settings.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func withoutExcluded(desired rules.Desired) rules.Desired {
+	if len(desired.Node.IPVS.ExcludeCIDRs) == 0 {
+		return desired
+	}
+	desired.Frontends = maps.Clone(desired.Frontends)
+	maps.DeleteFunc(desired.Frontends, func(k rules.FrontendKey, _ *rules.Frontend) bool {
+		return excluded(desired.Node.IPVS, k.Address)
+	})
+	return desired
+}
+
+// countVIPs counts the frontends on each virtual address.
+func (d *Dataplane) countVIPs(desired rules.Desired) {
+	d.vips = map[netip.Addr]int{}
+	for key := range desired.Frontends {
+		if !key.IsNodePort() {
+			d.vips[key.Address]++
+		}
+	}
+}
+
+// countChange counts a changed frontend and says whether its address is a new
+// virtual one.
+func (d *Dataplane) countChange(c rules.Change) bool {
+	a := c.Key.Address
+	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
+		return false
+	}
+	if c.New == nil {
+		if d.vips[a]--; d.vips[a] == 0 {
+			delete(d.vips, a)
+		}
+		return false
+	}
+	d.vips[a]++
+	_, foreign := d.elsewhere[a]
+	_, bound := d.bound[a]
+	return d.vips[a] == 1 && !foreign && !bound
+}
+
+// refused are the addresses that are there for Services only: what no Service
+// takes there is refused, lest it reach a process of the node.
+func (d *Dataplane) refused() map[netip.Addr]struct{} {
+	out := make(map[netip.Addr]struct{}, len(d.vips))
+	for a := range d.vips {
+		if _, foreign := d.elsewhere[a]; !foreign {
+			out[a] = struct{}{}
+		}
+	}
+	for key := range d.servers.draining {
+		if _, bound := d.bound[key.Address]; bound {
+			out[key.Address] = struct{}{}
+		}
+	}
+	return out
+}
+
+// drains says whether a virtual server on an address waits for its connections.
+func (d *Dataplane) drains(a netip.Addr) bool {
+	for key := range d.servers.draining {
+		if key.Address == a {
+			return true
+		}
+	}
+	return false
+}
+
+// bind puts those of the addresses on our device that are virtual ones and not
+// yet the node's.
+func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Stats) error {
+	var errs []error
+	for a := range addresses {
+		_, bound := d.bound[a]
+		if _, foreign := d.elsewhere[a]; d.vips[a] == 0 || bound || foreign {
+			continue
+		}
+		d.setBound(a, true) // before the news of it
+		if err := d.device.add(a); err != nil {
+			d.setBound(a, false)
+			errs = append(errs, err)
+			continue
+		}
+		stats.Operations++
+	}
+	return errors.Join(errs...)
+}
+
+// unbind takes those of the addresses from our device that nothing needs any
+// more. Only then the table stops to refuse what comes for them.
+func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Stats) error {
+	var errs []error
+	var delta rules.Delta
+	inTable := d.filter.Desired().ClusterIPs
+	for a := range addresses {
+		if _, bound := d.bound[a]; !bound || d.vips[a] > 0 || d.drains(a) {
+			continue
+		}
+		d.setBound(a, false)
+		if err := d.device.remove(a); err != nil {
+			d.setBound(a, true)
+			errs = append(errs, err)
+			continue
+		}
+		stats.Operations++
+		if _, ok := inTable[a]; ok {
+			delta.ClusterIPs.Removed = append(delta.ClusterIPs.Removed, a)
+		}
+	}
+	if delta.Empty() || len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if _, err := d.filter.PlanDelta(ctx, delta); err != nil {
+		return err
+	}
+	more, err := d.filter.Commit(ctx)
+	stats.Operations += more.Operations
+	return err
+}
+
+func (d *Dataplane) setBound(a netip.Addr, bound bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if bound {
+		d.bound[a] = struct{}{}
+	} else {
+		delete(d.bound, a)
+	}
+}

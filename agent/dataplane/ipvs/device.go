@@ -1,0 +1,159 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// DeviceName is the device that holds the virtual addresses: IPVS sees only what
+// the node takes for its own. The name is kube-proxy's: network plugins and load
+// balancers know it and leave its addresses alone.
+const DeviceName = "kube-ipvs0"
+
+// device is where the virtual addresses are.
+type device interface {
+	// ensure makes the device be there.
+	ensure() error
+	// addresses returns the addresses on the device, and all others of the node.
+	addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error)
+	add(netip.Addr) error
+	remove(netip.Addr) error
+	// destroy removes the device and all its addresses.
+	destroy() error
+	close() error
+}
+
+// dummyDevice is the device in the running kernel.
+type dummyDevice struct {
+	handle *netlink.Handle
+	index  int // 0: not known yet
+}
+
+var _ device = (*dummyDevice)(nil)
+
+// openDevice opens the device of a network namespace; 0 is that of the calling
+// thread.
+func openDevice(namespace int) (*dummyDevice, error) {
+	at := netns.None()
+	if namespace != 0 {
+		at = netns.NsHandle(namespace)
+	}
+	handle, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
+	}
+	return &dummyDevice{handle: handle}, nil
+}
+
+func (d *dummyDevice) close() error {
+	d.handle.Close()
+	return nil
+}
+
+// link returns the device, nil if there is none.
+func (d *dummyDevice) link() (netlink.Link, error) {
+	link, err := d.handle.LinkByName(DeviceName)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		d.index = 0
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for device %s: %w", DeviceName, err)
+	}
+	if link.Type() != "dummy" {
+		return nil, fmt.Errorf("device %s is not of type dummy but %s: remove it, so that it can be made anew", DeviceName, link.Type())
+	}
+	d.index = link.Attrs().Index
+	return link, nil
+}
+
+// ensure makes the device. It stays down, as kube-proxy's: its addresses are the
+// node's all the same, and nothing is ever sent through it.
+func (d *dummyDevice) ensure() error {
+	link, err := d.link()
+	if err != nil || link != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = DeviceName
+	if err := d.handle.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
+		return fmt.Errorf("adding device %s (module dummy): %w", DeviceName, err)
+	}
+	_, err = d.link()
+	return err
+}
+
+func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error) {
+	const tries = 10
+	var list []netlink.Addr
+	for range tries {
+		if list, err = d.handle.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing this node's addresses: %w", err)
+	}
+	onDevice, elsewhere = map[netip.Addr]struct{}{}, map[netip.Addr]struct{}{}
+	for _, a := range list {
+		addr, ok := netip.AddrFromSlice(a.IP)
+		switch {
+		case !ok:
+		case a.LinkIndex == d.index:
+			if !addr.IsLinkLocalUnicast() {
+				onDevice[addr.Unmap()] = struct{}{}
+			}
+		default:
+			elsewhere[addr.Unmap()] = struct{}{}
+		}
+	}
+	return onDevice, elsewhere, nil
+}
+
+func (d *dummyDevice) add(a netip.Addr) error {
+	err := d.handle.AddrAdd(d.asLink(), asAddr(a))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("adding %s to device %s: %w", a, DeviceName, err)
+	}
+	return nil
+}
+
+func (d *dummyDevice) remove(a netip.Addr) error {
+	err := d.handle.AddrDel(d.asLink(), asAddr(a))
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("removing %s from device %s: %w", a, DeviceName, err)
+	}
+	return nil
+}
+
+func (d *dummyDevice) asLink() netlink.Link {
+	return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: DeviceName, Index: d.index}}
+}
+
+func asAddr(a netip.Addr) *netlink.Addr {
+	out := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
+	if a.Is6() {
+		out.Flags = unix.IFA_F_NODAD // nobody else has it, and it must work at once
+	}
+	return out
+}
+
+func (d *dummyDevice) destroy() error {
+	link, err := d.link()
+	if err != nil || link == nil {
+		return err
+	}
+	if err := d.handle.LinkDel(link); err != nil {
+		return fmt.Errorf("removing device %s: %w", DeviceName, err)
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/moby/ipvs"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// ErrNoIPVS says that the kernel does not have IPVS and cannot load it.
+var ErrNoIPVS = errors.New("this kernel has no IPVS (module ip_vs)")
+
+// netlinkKernel is the running kernel.
+type netlinkKernel struct{ handle *ipvs.Handle }
+
+var _ kernel = (*netlinkKernel)(nil)
+
+// openKernel opens the IPVS of a network namespace; 0 is that of the calling
+// thread. It fails if the kernel has no IPVS; asking for it makes the kernel load
+// the module ip_vs where there is one.
+func openKernel(netns int) (*netlinkKernel, error) {
+	// The library remembers for good that it has found none: ask before it does.
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoIPVS, err)
+	}
+	path := ""
+	if netns != 0 {
+		path = fmt.Sprintf("/proc/self/fd/%d", netns)
+	}
+	handle, err := ipvs.New(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening IPVS: %w", err)
+	}
+	return &netlinkKernel{handle: handle}, nil
+}
+
+func (k *netlinkKernel) close() error {
+	k.handle.Close()
+	return nil
+}
+
+func (k *netlinkKernel) servers() ([]virtualServer, error) {
+	list, err := k.handle.GetServices()
+	if err != nil {
+		return nil, fmt.Errorf("listing virtual servers: %w", err)
+	}
+	var out []virtualServer
+	for _, s := range list {
+		v := virtualServer{key: keyOf(s), server: server{scheduler: s.SchedName, flags: s.Flags & schedulerFlags}}
+		if s.Flags&flagPersistent != 0 {
+			v.persistence = s.Timeout
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func keyOf(s *ipvs.Service) serverKey {
+	family := corev1.IPv4Protocol
+	if s.AddressFamily == unix.AF_INET6 {
+		family = corev1.IPv6Protocol
+	}
+	if s.FWMark != 0 {
+		return onMark(family, s.FWMark)
+	}
+	return serverKey{family: family, FrontendKey: rules.FrontendKey{
+		Address: address(s.Address, s.AddressFamily), Protocol: rules.Protocol(s.Protocol), Port: s.Port}}
+}
+
+// address converts an address; in the library's the family is not always clear.
+func address(ip net.IP, family uint16) netip.Addr {
+	if family == unix.AF_INET {
+		ip = ip.To4()
+	} else {
+		ip = ip.To16()
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr
+}
+
+func (k *netlinkKernel) realServers(key serverKey) ([]realServer, error) {
+	list, err := k.handle.GetDestinations(service(key, server{}))
+	if err != nil {
+		return nil, fmt.Errorf("listing the real servers of %s: %w", key, err)
+	}
+	var out []realServer
+	for _, d := range list {
+		out = append(out, realServer{
+			endpoint: netip.AddrPortFrom(address(d.Address, d.AddressFamily), d.Port),
+			weight:   d.Weight,
+			active:   d.ActiveConnections,
+			inactive: d.InactiveConnections,
+		})
+	}
+	return out, nil
+}
+
+func (k *netlinkKernel) addServer(key serverKey, s server) error {
+	return explain(k.handle.NewService(service(key, s)), "adding virtual server %s (%s)", key, s.scheduler)
+}
+
+func (k *netlinkKernel) setServer(key serverKey, s server) error {
+	return explain(k.handle.UpdateService(service(key, s)), "changing virtual server %s (%s)", key, s.scheduler)
+}
+
+func (k *netlinkKernel) deleteServer(key serverKey) error {
+	return explain(k.handle.DelService(service(key, server{})), "deleting virtual server %s", key)
+}
+
+func (k *netlinkKernel) addRealServer(key serverKey, r realServer) error {
+	return explain(k.handle.NewDestination(service(key, server{}), destination(r)), "adding real server %s to %s", r.endpoint, key)
+}
+
+func (k *netlinkKernel) setRealServer(key serverKey, r realServer) error {
+	return explain(k.handle.UpdateDestination(service(key, server{}), destination(r)), "changing real server %s of %s", r.endpoint, key)
+}
+
+func (k *netlinkKernel) deleteRealServer(key serverKey, e rules.Endpoint) error {
+	return explain(k.handle.DelDestination(service(key, server{}), destination(realServer{endpoint: e})), "deleting real server %s of %s", e, key)
+}
+
+// explain says what an error is about, and what its number means here.
+func explain(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.ENOENT) {
+		err = fmt.Errorf("%w (the kernel lacks the scheduler's module, or what should be changed)", err)
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+func (k *netlinkKernel) timeouts() (rules.IPVSTimeouts, error) {
+	c, err := k.handle.GetConfig()
+	if err != nil {
+		return rules.IPVSTimeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
+	}
+	seconds := func(d time.Duration) int32 { return int32(d / time.Second) }
+	return rules.IPVSTimeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
+}
+
+func (k *netlinkKernel) setTimeouts(t rules.IPVSTimeouts) error {
+	seconds := func(n int32) time.Duration { return time.Duration(n) * time.Second }
+	return explain(k.handle.SetConfig(&ipvs.Config{
+		TimeoutTCP: seconds(t.TCP), TimeoutTCPFin: seconds(t.TCPFin), TimeoutUDP: seconds(t.UDP),
+	}), "setting IPVS timeouts")
+}
+
+// service converts a virtual server. A netmask of one address keeps clients apart
+// from each other; in IPv6 it is the length of a prefix.
+func service(key serverKey, s server) *ipvs.Service {
+	out := &ipvs.Service{
+		SchedName: s.scheduler, Flags: s.flags, FWMark: key.mark,
+		AddressFamily: unix.AF_INET, Netmask: 0xffffffff,
+	}
+	if key.family == corev1.IPv6Protocol {
+		out.AddressFamily, out.Netmask = unix.AF_INET6, 128
+	}
+	if s.persistence > 0 {
+		out.Flags |= flagPersistent
+		out.Timeout = s.persistence
+	}
+	if key.mark == 0 {
+		out.Address, out.Protocol, out.Port = key.Address.AsSlice(), uint16(key.Protocol), key.Port
+	}
+	return out
+}
+
+func destination(r realServer) *ipvs.Destination {
+	family := uint16(unix.AF_INET)
+	if r.endpoint.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	return &ipvs.Destination{
+		Address: r.endpoint.Addr().AsSlice(), Port: r.endpoint.Port(), AddressFamily: family,
+		Weight: r.weight, ConnectionFlags: ipvs.ConnFwdMasq,
+	}
+}

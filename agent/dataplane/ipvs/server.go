@@ -1,0 +1,122 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// serverKey is the identity of a virtual server: either an address, protocol and
+// port, or a family and a firewall mark.
+type serverKey struct {
+	family corev1.IPFamily
+	rules.FrontendKey
+	mark uint32
+}
+
+// onAddress is the key of a virtual server with an address.
+func onAddress(k rules.FrontendKey) serverKey {
+	family := corev1.IPv4Protocol
+	if k.Address.Is6() {
+		family = corev1.IPv6Protocol
+	}
+	return serverKey{family: family, FrontendKey: k}
+}
+
+// onMark is the key of a virtual server with a firewall mark.
+func onMark(family corev1.IPFamily, mark uint32) serverKey {
+	return serverKey{family: family, mark: mark}
+}
+
+// String returns for example "10.96.0.10:53/udp" or "mark 0x1000001 (IPv4)".
+func (k serverKey) String() string {
+	if k.mark != 0 {
+		return fmt.Sprintf("mark %#x (%s)", k.mark, k.family)
+	}
+	return k.FrontendKey.String()
+}
+
+// server is what a virtual server does.
+type server struct {
+	scheduler string
+
+	// flags are the scheduler's, as the kernel has them.
+	flags uint32
+
+	// persistence is how long a client sticks to a real server, in seconds; 0: it
+	// does not.
+	persistence uint32
+}
+
+// virtualServer is a virtual server as the kernel holds it.
+type virtualServer struct {
+	key serverKey
+	server
+}
+
+// realServer is a real server as the kernel holds it. All masquerade.
+type realServer struct {
+	endpoint rules.Endpoint
+
+	// weight is 1, or 0 for one that gets no new connections.
+	weight int
+
+	// active and inactive are its connections, the latter those that are being
+	// closed, and all of UDP.
+	active, inactive int
+}
+
+func (r realServer) idle() bool { return r.active+r.inactive == 0 }
+
+// The flags of virtual servers, from linux/ip_vs.h.
+const (
+	flagPersistent = 0x0001
+	flagHashed     = 0x0002
+	flagScheduler1 = 0x0008
+	flagScheduler2 = 0x0010
+	schedulerFlags = flagScheduler1 | flagScheduler2
+)
+
+// flagsOf returns the bits of a scheduler's flags: each scheduler has two, of
+// which the first skips real servers that are not usable and the second counts
+// the port, see ipvsadm(8).
+func flagsOf(names []string) (bits uint32) {
+	for _, name := range names {
+		switch name {
+		case "sh-fallback", "mh-fallback":
+			bits |= flagScheduler1
+		case "sh-port", "mh-port":
+			bits |= flagScheduler2
+		}
+	}
+	return bits
+}
+
+// kernel is the part of the kernel that holds virtual servers. An error of a
+// single call changes nothing.
+type kernel interface {
+	// servers returns all virtual servers.
+	servers() ([]virtualServer, error)
+	// realServers returns the real servers of one of them.
+	realServers(serverKey) ([]realServer, error)
+
+	addServer(serverKey, server) error
+	setServer(serverKey, server) error
+	deleteServer(serverKey) error
+
+	addRealServer(serverKey, realServer) error
+	setRealServer(serverKey, realServer) error
+	deleteRealServer(serverKey, rules.Endpoint) error
+
+	// timeouts returns, and setTimeouts sets, the idle timeouts of connections in
+	// seconds; 0 leaves one as it is.
+	timeouts() (rules.IPVSTimeouts, error)
+	setTimeouts(rules.IPVSTimeouts) error
+
+	close() error
+}

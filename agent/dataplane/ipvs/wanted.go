@@ -1,0 +1,106 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// wantedServer is what a virtual server shall be.
+type wantedServer struct {
+	server
+
+	// endpoints get connections, sorted. serving are those that may keep the flows
+	// they have; it is known of UDP only. See rules.Frontend.
+	endpoints []rules.Endpoint
+	serving   []rules.Endpoint
+	udp       bool
+}
+
+// serverRules say which virtual servers a frontend has.
+type serverRules struct {
+	settings  rules.IPVSSettings
+	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
+}
+
+// servers returns the virtual servers of a frontend. mark is the firewall mark of
+// what comes from outside, if that has endpoints of its own.
+func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]wantedServer {
+	if f == nil {
+		return nil
+	}
+	out := map[serverKey]wantedServer{}
+	if f.Internal.Verdict == rules.Forward {
+		want := r.wanted(f, f.Internal)
+		want.persistence = uint32(max(f.AffinityTimeoutSeconds, 0))
+		for _, key := range r.addresses(f.Key) {
+			out[key] = want
+		}
+	}
+	if mark != 0 {
+		want := r.wanted(f, f.External)
+		if f.AffinityTimeoutSeconds > 0 {
+			// The kernel does not translate the port of persistent connections to a
+			// marked virtual server (ip_vs_sched_persist). Hashing of the source
+			// sticks as well, and for longer.
+			want.scheduler, want.flags = schedulerSH, flagScheduler1
+		}
+		out[onMark(familyOf(f.Key.Address), mark)] = want
+	}
+	return out
+}
+
+// wanted is the virtual server of one of a frontend's backends.
+func (r *serverRules) wanted(f *rules.Frontend, b rules.Backend) wantedServer {
+	return wantedServer{
+		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)},
+		endpoints: b.Endpoints, serving: f.Serving, udp: f.Key.Protocol == rules.UDP,
+	}
+}
+
+// addresses returns the keys of a frontend's virtual servers: a node port has
+// one on each of the node's addresses that it answers on.
+func (r *serverRules) addresses(k rules.FrontendKey) []serverKey {
+	if !k.IsNodePort() {
+		return []serverKey{onAddress(k)}
+	}
+	var out []serverKey
+	for a := range r.nodePorts {
+		if a.Is4() == k.Address.Is4() {
+			out = append(out, onAddress(rules.FrontendKey{Address: a, Protocol: k.Protocol, Port: k.Port}))
+		}
+	}
+	return out
+}
+
+func familyOf(a netip.Addr) corev1.IPFamily {
+	if a.Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
+// The schedulers that map clients to real servers by a table of hashes.
+const (
+	schedulerSH = "sh"
+	schedulerDH = "dh"
+)
+
+// whileDraining returns the virtual server as it has to be while some of its real
+// servers get no new connections. By their hashes, sh and dh would still choose
+// those, and refuse the connection: sh has a flag against that, and dh has to be
+// replaced for the time being.
+func (s server) whileDraining() server {
+	switch s.scheduler {
+	case schedulerSH:
+		s.flags |= flagScheduler1
+	case schedulerDH:
+		s.scheduler, s.flags = schedulerSH, flagScheduler1
+	}
+	return s
+}

@@ -80,6 +80,7 @@ type outcome struct {
 	malformed   []error
 	programming error              // the last programming failed
 	attempted   v1alpha1.ProxyMode // by the last programming
+	lacking     error              // what it left out, for the node cannot do it
 	storing     error              // the checkpoint cannot be written
 	forgetting  error              // stale entries of connection tracking cannot be deleted
 	tuning      error              // nor can its parameters be set
@@ -281,6 +282,9 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	l.outcome.programming, l.outcome.attempted = err, l.dp.Mode()
 	if err != nil {
 		return retryAfter(l.retry)
+	}
+	if l.outcome.synced || !delta.Empty() {
+		l.outcome.lacking = l.outcome.stats.Lacking
 	}
 	if l.outcome.stats.Repaired > 0 {
 		l.outcome.repairs++

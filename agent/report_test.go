@@ -56,6 +56,8 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
 		"malformed settings": {with(func(o *outcome) { o.settings = trouble }), map[string]string{
 			"Accepted": "False/Invalid", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		"something cannot be done here": {with(func(o *outcome) { o.lacking = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PartlyProgrammed"}},
 		"the disk is full": {with(func(o *outcome) { o.storing = trouble }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
 		"a fallback mode": {with(func(o *outcome) { o.node.Spec.Mode = v1alpha1.ModeIPVS }), map[string]string{

@@ -95,6 +95,8 @@ func degraded(o outcome) metav1.Condition {
 	case len(o.malformed) > 0:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonSkippedRules,
 			"Malformed entries of ServiceRuleSlices were left out: "+errors.Join(o.malformed...).Error())
+	case o.lacking != nil:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonPartlyProgrammed, "Not in force: "+o.lacking.Error()+".")
 	case o.storing != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCheckpointFailed,
 			o.storing.Error()+". The node would boot with older rules. Free space on, or repair, the state folder.")

@@ -55,4 +55,8 @@ type Stats struct {
 	// Repaired is the part of Operations that undid what somebody else had done
 	// since the last Sync or Apply; it counts only after the first Sync.
 	Repaired int
+
+	// Lacking says what of desired this node cannot do, and why; all else is
+	// programmed. It is tried again with the next Sync.
+	Lacking error
 }

@@ -73,6 +73,10 @@ const (
 	// ReasonSkippedRules is set when some slice was malformed and left out.
 	ReasonSkippedRules = "SkippedRules"
 
+	// ReasonPartlyProgrammed is set when the node cannot do some of what the policy
+	// asks for; the message says what, and what to change. All else is in force.
+	ReasonPartlyProgrammed = "PartlyProgrammed"
+
 	// ReasonCheckpointFailed is set when the agent cannot store the desired state
 	// on the node.
 	ReasonCheckpointFailed = "CheckpointFailed"

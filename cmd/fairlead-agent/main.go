@@ -103,7 +103,7 @@ func run(args []string) error {
 func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
 	return agent.Dataplanes{
 		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
-			return nftables.New(nftables.Options{Log: log.WithName("nftables")})
+			return nftables.New(nftables.Options{Log: log.WithName("nftables"), Sysctls: sysctls})
 		},
 		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
 			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})

@@ -22,7 +22,9 @@ func (d *Dataplane) nodePortAddresses(s *rules.NodeSettings) (map[netip.Addr]str
 	}
 	out := map[netip.Addr]struct{}{}
 	for _, a := range s.NodePortAddresses {
-		out[a] = struct{}{}
+		if !a.IsLoopback() { // that is NodePortLocalhost
+			out[a] = struct{}{}
+		}
 	}
 	if len(s.NodePortCIDRs) == 0 {
 		return out, nil

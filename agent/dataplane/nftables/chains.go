@@ -28,6 +28,7 @@ const (
 	chainRefuse      = "refuse"
 	chainSources     = "check-sources"
 	chainUnused      = "unused-cluster-ips"
+	chainLocalhost   = "nodeports-on-localhost"
 )
 
 // chain is a chain with its rules.
@@ -51,6 +52,7 @@ type rule struct {
 type hook struct {
 	number   uint32
 	priority int32
+	filters  bool // every packet, not only the first of a connection
 }
 
 // chain lays out a chain; at is nil unless it is a base chain.
@@ -64,7 +66,7 @@ func (t *table) chain(name string, at *hook, rules ...rule) *chain {
 		w.number(unix.NFTA_HOOK_PRIORITY, uint32(at.priority))
 		w.endNest(start)
 		w.number(unix.NFTA_CHAIN_POLICY, 1) // accept
-		w.text(unix.NFTA_CHAIN_TYPE, "nat")
+		w.text(unix.NFTA_CHAIN_TYPE, map[bool]string{false: "nat", true: "filter"}[at.filters])
 	}
 	return &chain{table: t, name: name, attrs: w.b, base: at != nil, rules: rules}
 }
@@ -79,11 +81,11 @@ func (t *table) constantChains() []*chain {
 		t.rule("", jump(chainUnused)))
 
 	return []*chain{
-		t.chain(chainPrerouting, &hook{unix.NF_INET_PRE_ROUTING, dstnat},
+		t.chain(chainPrerouting, &hook{number: unix.NF_INET_PRE_ROUTING, priority: dstnat},
 			t.restrict(), t.rule("", jump(chainOutside)), t.rule("", jump(chainFrontends))),
-		t.chain(chainOutput, &hook{unix.NF_INET_LOCAL_OUT, dstnat},
-			t.restrict(), t.rule("", jump(chainFrontends))),
-		t.chain(chainPostrouting, &hook{unix.NF_INET_POST_ROUTING, srcnat}, t.postrouting()...),
+		t.chain(chainOutput, &hook{number: unix.NF_INET_LOCAL_OUT, priority: dstnat},
+			t.restrict(), t.rule("", jump(chainLocalhost)), t.rule("", jump(chainFrontends))),
+		t.chain(chainPostrouting, &hook{number: unix.NF_INET_POST_ROUTING, priority: srcnat}, t.postrouting()...),
 		t.chain(chainFrontends, nil, frontends...),
 		t.chain(chainMasquerade, nil,
 			t.rule("", loadMark(), setBits(0), storeMark()),
@@ -95,10 +97,9 @@ func (t *table) constantChains() []*chain {
 // postrouting masquerades what is marked for it, and what an endpoint sends to
 // itself.
 func (t *table) postrouting() []rule {
-	const translated = 0x20 // IPS_DST_NAT
 	hairpin := []any{t.addr(src, 0), t.addr(dst, t.words()), t.in(t.hairpin), &expr.Masq{FullyRandom: true}}
 	if t.layout == balancing {
-		hairpin = append([]any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}, mask(native(translated)), differs(native(0))}, hairpin...)
+		hairpin = append(translated(), hairpin...)
 	}
 	out := []rule{
 		t.rule("", loadMark(), mask(native(masqueradeMark)), differs(native(0)), gotoChain(chainMasquerade)),
@@ -122,7 +123,7 @@ func (t *table) lookups(v view) []rule {
 }
 
 // settingsChains returns the chains that depend on how this node's Pods are known,
-// and on the ranges of cluster IPs. They are constant otherwise.
+// on the ranges of cluster IPs, and on localhost. They are constant otherwise.
 func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
 	pods := t.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], t.lookups(external)...)
@@ -130,7 +131,7 @@ func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
 	if len(pods) > 0 {
 		mark = append(pods[:len(pods):len(pods)], t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
 	}
-	return []*chain{t.chain(chainOutside, nil, outside...), t.chain(chainMark, nil, mark...), t.unusedChain(s)}
+	return []*chain{t.chain(chainOutside, nil, outside...), t.chain(chainMark, nil, mark...), t.unusedChain(s), t.localhostChain(s)}
 }
 
 // unusedChain drops what no Service takes, though its address is one for Services:

@@ -32,7 +32,7 @@
 // connection: other packets cost nothing, and a change never touches an
 // established connection.
 //
-// Not done yet, and ignored in the input: NodeSettings.NodePortLocalhost.
+// Node ports on localhost need a second, small table, see localhost.go.
 package nftables
 
 import (
@@ -46,6 +46,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -60,6 +61,16 @@ type Options struct {
 	NetNS int
 
 	Log logr.Logger
+
+	// Sysctls are the kernel's parameters of that namespace; nil: those that the
+	// calling thread sees.
+	Sysctls Sysctls
+}
+
+// Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
+type Sysctls interface {
+	Get(name string) (string, error)
+	Set(name, value string) error
 }
 
 // Dataplane implements dataplane.Dataplane.
@@ -78,6 +89,12 @@ type Dataplane struct {
 	content map[*table]*contents // the kernel's content, if last is known
 	gen     generation           // of the ruleset that holds the content
 
+	// Of node ports on localhost.
+	sysctls Sysctls
+	allowed bool  // they were in force after the last Sync or Apply
+	noGuard bool  // there is certainly no guard
+	lacking error // why they are not in force
+
 	news news
 }
 
@@ -89,7 +106,10 @@ func New(o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c}
+	if o.Sysctls == nil {
+		o.Sysctls = sysctl.Tree{}
+	}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c, sysctls: o.Sysctls}
 	d.addresses = d.localAddresses
 	return d, nil
 }
@@ -103,11 +123,13 @@ func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes the kernel's tables equal to desired.
 func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
-	p, err := d.plan(ctx, desired)
-	if err != nil {
-		return dataplane.Stats{}, err
-	}
-	return d.carryOut(ctx, p)
+	return d.withLocalhost(ctx, &desired.Node, func() (dataplane.Stats, error) {
+		p, err := d.plan(ctx, desired)
+		if err != nil {
+			return dataplane.Stats{}, err
+		}
+		return d.carryOut(ctx, p)
+	})
 }
 
 // plan plans to make the kernel's tables equal to desired. It reads them, unless
@@ -202,11 +224,21 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 
 // Apply changes the tables by a delta.
 func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
-	p, err := d.planDelta(delta)
-	if err != nil {
-		return dataplane.Stats{}, err
+	program := func() (dataplane.Stats, error) {
+		p, err := d.planDelta(delta)
+		if err != nil {
+			return dataplane.Stats{}, err
+		}
+		return d.carryOut(ctx, p)
 	}
-	return d.carryOut(ctx, p)
+	if delta.Node == nil || d.last == nil {
+		stats, err := program()
+		stats.Lacking = d.lacking
+		return stats, err
+	}
+	node := *delta.Node
+	delta.Node = &node
+	return d.withLocalhost(ctx, &node, program)
 }
 
 // planDelta plans to change the tables by a delta.
@@ -341,7 +373,7 @@ func (d *Dataplane) want(desired rules.Desired) (*wanted, error) {
 	return w, nil
 }
 
-// Cleanup deletes our tables.
+// Cleanup deletes our tables. It fails if it cannot set a sysctl back.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	d.last = nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -351,7 +383,12 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	if d.layout != balancing {
+		return nil
+	}
+	d.lacking, d.noGuard, d.allowed = nil, false, false
+	_, err := d.forbidLocalhost(ctx)
+	return errors.Join(err, d.lacking)
 }
 
 func (d *Dataplane) deleteTable(ctx context.Context, t *table) error {

@@ -129,6 +129,12 @@ func setBits(value uint32) expr.Any {
 	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^uint32(masqueradeMark)), Xor: native(value)}
 }
 
+// translated goes on with the rule if the connection has another destination.
+func translated() []any {
+	const dstNAT = 0x20 // IPS_DST_NAT
+	return []any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}, mask(native(dstNAT)), differs(native(0))}
+}
+
 func mask(m []byte) expr.Any { return maskAt(0, m) }
 
 // maskAt masks what the n-th register holds.

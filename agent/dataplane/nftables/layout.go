@@ -134,15 +134,11 @@ func (t *table) addrType() uint32 {
 // newTable lays out the table of a family. A dormant table never sees a packet.
 func newTable(family byte, name string, layout layout, dormant bool) *table {
 	t := &table{family: family, name: name, layout: layout, dormant: dormant, assigned: assignedMarks{}}
-	var w buffer
-	w.text(unix.NFTA_TABLE_NAME, name)
 	flags := uint32(0)
 	if dormant {
 		flags = unix.NFT_TABLE_F_DORMANT
 	}
-	w.number(unix.NFTA_TABLE_FLAGS, flags)
-	w.attr(tableUserdata, udata(0, append([]byte(tableComment[layout]), 0)))
-	t.attrs = w.b
+	t.describe(tableComment[layout], flags)
 
 	for v, suffix := range []string{internal: "", external: "-external"} {
 		for at, names := range [][2]string{onAddress: {"services", "endpoints"}, onNodePort: {"nodeports", "nodeport-endpoints"}} {
@@ -167,6 +163,15 @@ func newTable(family byte, name string, layout layout, dormant bool) *table {
 	}
 	t.chains = t.constantChains()
 	return t
+}
+
+// describe fills in what is said of the table in a message that creates it.
+func (t *table) describe(comment string, flags uint32) {
+	var w buffer
+	w.text(unix.NFTA_TABLE_NAME, t.name)
+	w.number(unix.NFTA_TABLE_FLAGS, flags)
+	w.attr(tableUserdata, udata(0, append([]byte(comment), 0)))
+	t.attrs = w.b
 }
 
 // setSpec is what a set is made of.

@@ -12,6 +12,8 @@ import (
 	"github.com/go-logr/logr/testr"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 )
 
 // space is a network namespace of a test.
@@ -98,10 +100,28 @@ func (s *space) run(args ...string) string {
 	return out
 }
 
+// Get returns a sysctl of the namespace.
+func (s *space) Get(name string) (value string, err error) {
+	s.do(func() error {
+		value, err = sysctl.Tree{}.Get(name)
+		return nil
+	})
+	return value, err
+}
+
+// Set sets a sysctl of the namespace.
+func (s *space) Set(name, value string) (err error) {
+	s.do(func() error {
+		err = sysctl.Tree{}.Set(name, value)
+		return nil
+	})
+	return err
+}
+
 // dataplane returns a Dataplane for the namespace.
 func (s *space) dataplane() *Dataplane {
 	s.t.Helper()
-	d, err := New(Options{NetNS: int(s.handle), Log: testr.NewWithInterface(s.t, testr.Options{})})
+	d, err := New(Options{NetNS: int(s.handle), Log: testr.NewWithInterface(s.t, testr.Options{}), Sysctls: s})
 	if err != nil {
 		s.t.Fatal(err)
 	}

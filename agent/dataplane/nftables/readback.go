@@ -71,7 +71,7 @@ func count(b []byte) int {
 func (t *table) read(ctx context.Context, c dumper) (*snapshot, error) {
 	s := &snapshot{addrs: map[*set]map[netip.Addr]struct{}{}}
 	for _, step := range []func(context.Context, dumper, *snapshot) error{
-		t.readTable, t.readSets, t.readChains, t.readRules, t.readElements,
+		t.readTable, t.readSets, t.readAllChains, t.readRules, t.readElements,
 	} {
 		if err := step(ctx, c, s); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", t, err)
@@ -143,11 +143,21 @@ func (t *table) readSets(ctx context.Context, c dumper, s *snapshot) error {
 	return err
 }
 
+// readAllChains collects the names of the chains.
+func (t *table) readAllChains(ctx context.Context, c dumper, s *snapshot) error {
+	ours := append(append(t.settingsChains(&rules.NodeSettings{}), t.sourcesChain(nil)), t.chains...)
+	return t.readChains(ctx, c, s, ours, func(name string) bool {
+		_, ok := parseServiceChain(name)
+		return ok
+	})
+}
+
 // readChains collects the names of the chains. A missing one can be added, but a
-// foreign one may see packets at any hook, so it means a new table.
-func (t *table) readChains(ctx context.Context, c dumper, s *snapshot) error {
+// foreign one may see packets at any hook, so it means a new table. Others than
+// ours that may be there have no hook.
+func (t *table) readChains(ctx context.Context, c dumper, s *snapshot, ours []*chain, mayBe func(name string) bool) error {
 	want := map[string]*chain{}
-	for _, chain := range append(append(t.settingsChains(&rules.NodeSettings{}), t.sourcesChain(nil)), t.chains...) {
+	for _, chain := range ours {
 		want[chain.name] = chain
 	}
 	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.named(),
@@ -163,7 +173,7 @@ func (t *table) readChains(ctx context.Context, c dumper, s *snapshot) error {
 				if !covers(got, chain.attrs) || chain.base != isBase {
 					s.broken = "chain " + name + " is of another kind"
 				}
-			} else if _, ok := parseServiceChain(name); !ok || isBase {
+			} else if mayBe == nil || !mayBe(name) || isBase {
 				s.broken = "foreign chain " + name
 			}
 			return nil

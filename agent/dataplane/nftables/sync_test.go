@@ -142,6 +142,12 @@ func TestRepair(t *testing.T) {
 		"base chain deleted":      "flush chain ip fairlead output; delete chain ip fairlead output",
 		"range of Services open":  "flush chain ip fairlead unused-cluster-ips",
 		"without a guard":         "flush chain ip fairlead frontends; delete chain ip fairlead unused-cluster-ips",
+		"localhost closed":        "flush chain ip fairlead nodeports-on-localhost",
+		"no guard of localhost":   "delete table ip fairlead-localhost",
+		"guard opened":            "flush chain ip fairlead-localhost prerouting",
+		"guard passed by":         "insert rule ip fairlead-localhost prerouting accept",
+		"chain in the guard":      "add chain ip fairlead-localhost mine",
+		"foreign guard":           `delete table ip fairlead-localhost; add table ip fairlead-localhost { comment "mine"; }`,
 		"foreign chain":           "add chain ip fairlead mine; add rule ip fairlead output jump mine",
 		"foreign service chain":   "add chain ip fairlead cluster-77",
 		"foreign set":             "add set ip fairlead mine { type ipv4_addr; }",
@@ -201,6 +207,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	d, now := s.dataplane(), mixed()
 	mustSync(t, d, now)
 	next := several(3, 3)
+	next.Node.NodePortLocalhost = true // its guard is another table
 	mustApply(t, d, rules.Diff(now, next))
 	if !d.gen.known {
 		t.Error("our own commits count as those of others")

@@ -4,6 +4,7 @@
 package nftables
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -133,8 +134,8 @@ func touchesOurs(b []byte, ours uint32) bool {
 		kind := binary.NativeEndian.Uint16(message[4:])
 		if port := binary.NativeEndian.Uint32(message[12:]); port != ours &&
 			kind != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN && length >= nameStart {
-			name := message[nameStart:min(length, nameStart+len(tableName)+1)]
-			if string(name) == tableName+"\x00" {
+			name, _, _ := bytes.Cut(message[nameStart:], []byte{0})
+			if string(name) == tableName || string(name) == guardName {
 				return true
 			}
 		}

@@ -29,6 +29,8 @@ LAB := $(BIN)/lab
 LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSION)
 # Programs of the lab run in Pods with a file system of their own: static.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+# What else to tell the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
+BENCHFLAGS ?=
 # How long a fuzz target runs, see `make fuzz`.
 FUZZTIME ?= 1m
 
@@ -87,8 +89,8 @@ test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
 
 .PHONY: bench
-bench: ## Run the benchmarks.
-	go test -run '^$$' -bench . -benchmem ./...
+bench: root deps build ## Measure what the size of a cluster costs a node (docs/benchmarks.md).
+	go run ./bench -agent $(BIN)/fairlead-agent $(BENCHFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME.

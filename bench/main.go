@@ -1,0 +1,150 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures what the size of a cluster costs a node: the time to
+// program everything, the time and the kernel operations of one changed endpoint,
+// and the memory of the agent. It prints a page of Markdown, see
+// docs/benchmarks.md.
+//
+// Each size is measured in a process of its own, in a network namespace of its
+// own that ends with it: sizes do not mix, and the machine's rules are not touched.
+//
+//	main ── a process for each size and shape, in a new network namespace:
+//	        kernel.go  Resolve, Table and Dataplane, called directly
+//	        agent.go   the agent program, with a pretended apiserver (apiserver.go)
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// measureCommand is the first argument of the process that measures one cluster.
+const measureCommand = "measure"
+
+type options struct {
+	agent    string
+	services string
+	changes  int
+	out      string
+}
+
+func main() {
+	// Children get a signal when the thread that started them ends.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var o options
+	flag.StringVar(&o.agent, "agent", "bin/fairlead-agent", "the agent program")
+	flag.StringVar(&o.services, "services", "1000,10000,50000", "numbers of Services to measure")
+	flag.IntVar(&o.changes, "changes", 100, "endpoints to replace, one after the other")
+	flag.StringVar(&o.out, "out", "", "file that the page is written to; empty: printed only")
+	flag.Parse()
+	run := o.run
+	if flag.Arg(0) == measureCommand {
+		run = func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) }
+	}
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures all sizes and prints the page.
+func (o options) run(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root, to make network namespaces")
+	}
+	var results []result
+	for text := range strings.SplitSeq(o.services, ",") {
+		services, err := strconv.Atoi(text)
+		if err != nil || services < 1 || services > maxServices {
+			return fmt.Errorf("-services: %q is not a number from 1 to %d", text, maxServices)
+		}
+		for _, full := range []bool{false, true} {
+			c := cluster{services: services, full: full}
+			fmt.Fprintln(os.Stderr, "measuring", c)
+			r, err := o.measureApart(ctx, c)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c, err)
+			}
+			results = append(results, r)
+		}
+	}
+	pure, err := measurePure(results[len(results)-1].Services)
+	if err != nil {
+		return err
+	}
+	var page strings.Builder
+	if err := writePage(&page, results, pure, o.changes); err != nil {
+		return err
+	}
+	if o.out != "" {
+		if err := os.WriteFile(o.out, []byte(page.String()), 0o644); err != nil {
+			return fmt.Errorf("write the page: %w", err)
+		}
+	}
+	_, err = io.WriteString(os.Stdout, page.String())
+	return err
+}
+
+// result is what was measured of a cluster.
+type result struct {
+	Services int
+	Shape    string
+	Kernel   kernelResult
+	Agent    agentResult
+}
+
+// measureApart runs measure in a new process in a new network namespace.
+func (o options) measureApart(ctx context.Context, c cluster) (result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return result{}, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-agent", o.agent, "-changes", strconv.Itoa(o.changes),
+		measureCommand, strconv.Itoa(c.services), c.shape())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return result{}, err
+	}
+	var r result
+	return r, json.Unmarshal(out, &r)
+}
+
+// measure measures one cluster and prints the result as JSON. This process is
+// alone in its network namespace.
+func (o options) measure(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return errors.New("want a number of Services and a shape")
+	}
+	services, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	c := cluster{services: services, full: args[1] == shapeFull}
+	r := result{Services: services, Shape: c.shape()}
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	if r.Kernel, err = measureKernel(ctx, c, o.changes); err != nil {
+		return err
+	}
+	if r.Agent, err = measureAgent(ctx, c, o.agent, o.changes); err != nil {
+		return fmt.Errorf("the agent: %w", err)
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}

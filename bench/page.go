@@ -1,0 +1,129 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const introduction = `# Benchmarks
+
+What the size of a cluster costs one node, measured by ` + "`make bench`" + ` on %s.
+%s
+Every Service has %d endpoints, spread over nodes of %d Pods each. *Plain* Services have a cluster IP. *Full* ones have a
+node port and a load balancer's address with three source ranges besides, and every %s has ClientIP affinity.
+`
+
+const kernelText = `
+## The kernel
+
+The agent's parts, called directly. From empty: Resolve and Table, then Sync; "kernel" is the system time of it. A change
+replaces one endpoint of one Service, %d times all over the cluster: Resolve, Table, Flush, Apply. Its operations (elements
+added or deleted) depend on the Service alone: 2 for each frontend, 6 with affinity, 1 more where an endpoint on this node
+comes or goes. Chains, sets and maps are those of both families.
+
+Adoption is the Sync after a restart: it reads everything, finds it right and changes nothing. It grows with the square of
+a map's size, because the kernel walks a map from its beginning for each 32 KiB of a dump. Traffic flows on meanwhile, but
+changes wait.
+
+| Services | shape | Resolve, Table | Sync from empty | of that kernel | operations | one change p50 | p99 | operations | chains | sets | maps | adoption |
+|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+`
+
+const agentText = `
+## The agent
+
+The agent program with an apiserver that streams the compiled rules as JSON, from the start of the process to the status
+"Programmed"; and again after a kill -9, when it starts from its checkpoint and adopts without an operation. Memory is that
+of the process %s after that, its peak, and the Go heap with its garbage. A change is timed from the watch event to the
+kernel's commit, one at a time.
+
+| Services | shape | start | CPU | RSS MiB | peak | heap | one change p50 | p99 | CPU of %d changes | restart | CPU | RSS MiB | peak |
+|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+`
+
+const pureText = `
+## The pure functions
+
+| what | time | memory allocated | allocations |
+|---|--:|--:|--:|
+`
+
+// writePage writes the results as Markdown.
+func writePage(w io.Writer, results []result, pure []pureResult, changes int) error {
+	var page strings.Builder
+	fmt.Fprintf(&page, introduction, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, podsEach, ordinal(affinityEach))
+	fmt.Fprintf(&page, kernelText, changes)
+	for _, r := range results {
+		k := r.Kernel
+		row(&page, r.Services, r.Shape, k.Resolve, k.Sync.Total, k.Sync.Kernel, k.Filled, k.Changes.P50, k.Changes.P99,
+			k.Operations, k.Chains, k.Sets, k.Maps, k.Adopt.Total)
+	}
+	fmt.Fprintf(&page, agentText, settling, changes)
+	for _, r := range results {
+		a := r.Agent
+		row(&page, r.Services, r.Shape, a.Start.Took, a.Start.CPU, a.Start.RSS, a.Start.Peak, a.Start.Heap, a.Changes.P50, a.Changes.P99,
+			a.CPU, a.Restart.Took, a.Restart.CPU, a.Restart.RSS, a.Restart.Peak)
+	}
+	page.WriteString(pureText)
+	for _, p := range pure {
+		row(&page, p.What, time.Duration(p.NsPerOp()), fmt.Sprintf("%.1f KiB", float64(p.AllocedBytesPerOp())/1024), p.AllocsPerOp())
+	}
+	_, err := io.WriteString(w, page.String())
+	return err
+}
+
+// row writes a row of a table.
+func row(w *strings.Builder, cells ...any) {
+	for _, c := range cells {
+		switch c := c.(type) {
+		case time.Duration:
+			fmt.Fprintf(w, "| %s ", short(c))
+		case []int:
+			fmt.Fprintf(w, "| %s ", strings.Trim(strings.ReplaceAll(fmt.Sprint(c), " ", ", "), "[]"))
+		default:
+			fmt.Fprintf(w, "| %v ", c)
+		}
+	}
+	w.WriteString("|\n")
+}
+
+// short is a duration with three digits.
+func short(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d >= time.Second:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	case d >= 100*time.Millisecond:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	}
+	return fmt.Sprintf("%.3g µs", float64(d.Nanoseconds())/1000)
+}
+
+func ordinal(n int) string { return fmt.Sprintf("%dth", n) }
+
+// machine says what the numbers were measured on.
+func machine() string {
+	kernel := "unknown"
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	nft := "no nft program"
+	if out, err := exec.Command("nft", "--version").Output(); err == nil {
+		nft = strings.TrimSpace(string(out))
+	}
+	return fmt.Sprintf("Machine: %d cores, Linux %s, %s (only to look at; the agent talks netlink), %s.\n",
+		runtime.NumCPU(), kernel, nft, runtime.Version())
+}

@@ -187,7 +187,9 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 		}
 		idle := map[rules.Endpoint]bool{}
 		for _, r := range list {
-			idle[r.endpoint] = r.idle()
+			// Of a Service that is gone, what is being closed need not be waited for:
+			// it would keep the address for minutes.
+			idle[r.endpoint] = r.idle() || want == nil && r.active == 0
 		}
 		h.reals = slices.DeleteFunc(h.reals, func(r heldReal) bool {
 			if r.weight > 0 || !idle[r.endpoint] && !h.over(r, want, s.now().Sub(r.since) >= limit) {

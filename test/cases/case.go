@@ -36,6 +36,9 @@ const (
 	KubeProxyIPTables Runner = "kube-proxy iptables"
 )
 
+// Modes are the runners with the agent, by its mode.
+var Modes = []Runner{NFTables, IPVS}
+
 // Runners are all runners.
 var Runners = []Runner{Pure, NFTables, IPVS, KubeProxyNFTables, KubeProxyIPTables}
 
@@ -58,6 +61,9 @@ type Case struct {
 
 	// NotYet is the reason why a runner skips the case.
 	NotYet map[Runner]string `json:"notYet,omitempty"`
+
+	// Without names the modes that cannot have what the case is about, and why.
+	Without map[Runner]string `json:"without,omitempty"`
 
 	// The case itself, and what follows it.
 	Step
@@ -118,6 +124,26 @@ type Node struct {
 
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
+
+// InMode returns the case with what one of our modes does instead.
+func (c Case) InMode(mode Runner) Case {
+	c.Step = c.Step.inMode(mode)
+	c.Steps = slices.Clone(c.Steps)
+	for i := range c.Steps {
+		c.Steps[i] = c.Steps[i].inMode(mode)
+	}
+	return c
+}
+
+func (s Step) inMode(mode Runner) Step {
+	s.Flows = slices.Clone(s.Flows)
+	for i := range s.Flows {
+		if d, ok := s.Flows[i].Modes[mode]; ok {
+			s.Flows[i].Expect = d.Expect
+		}
+	}
+	return s
+}
 
 // KubeProxy returns the case with what kube-proxy does instead, in one of its
 // modes, and without what is undefined there.
@@ -227,6 +253,11 @@ func decode(tree any) (File, error) {
 }
 
 func (c Case) check() error {
+	for mode, reason := range c.Without {
+		if !slices.Contains(Modes, mode) || reason == "" {
+			return fmt.Errorf("without: %q must be one of %q, with a reason", mode, Modes)
+		}
+	}
 	for runner, reason := range c.NotYet {
 		if !slices.Contains(Runners, runner) || reason == "" {
 			return fmt.Errorf("notYet: %q must be a runner, with a reason", runner)

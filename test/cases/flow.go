@@ -38,6 +38,15 @@ type Flow struct {
 
 	// KubeProxy is what kube-proxy does instead.
 	KubeProxy *Deviation `json:"kubeProxy,omitempty"`
+
+	// Modes is what we do instead in a mode of ours that cannot do better.
+	Modes map[Runner]ModeDeviation `json:"modes,omitempty"`
+}
+
+// ModeDeviation is what one of our modes does, and why it cannot do better.
+type ModeDeviation struct {
+	Expect Expect `json:"expect"`
+	Reason string `json:"reason"`
 }
 
 // Deviation is what kube-proxy does in its modes, where it differs from us. What
@@ -116,6 +125,11 @@ func (f Flow) check() error {
 	if f.KubeProxy != nil {
 		if err := f.KubeProxy.check(f.Expect); err != nil {
 			return err
+		}
+	}
+	for mode, d := range f.Modes {
+		if !slices.Contains(Modes, mode) || d.Reason == "" || reflect.DeepEqual(d.Expect, f.Expect) {
+			return fmt.Errorf("modes: %q must be one of %q, with a reason, and differ from expect", mode, Modes)
 		}
 	}
 	if f.Again != "" {

@@ -4,6 +4,7 @@
 package cases_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -55,7 +56,7 @@ func runAll(t *testing.T, runner cases.Runner, run func(t *testing.T, c cases.Ca
 		ran, skipped := false, ""
 		passed := t.Run(strings.ReplaceAll(c.Title(), " ", "_"), func(t *testing.T) {
 			ran = true
-			if skipped = c.NotYet[runner]; skipped == "" {
+			if skipped = cmp.Or(c.NotYet[runner], c.Without[runner]); skipped == "" {
 				skipped = run(t, c)
 			}
 			if skipped != "" {

@@ -67,7 +67,7 @@ func runMode(t *testing.T, runner cases.Runner, mode v1alpha1.ProxyMode) {
 		}
 	}()
 	runAll(t, runner, func(t *testing.T, c cases.Case) string {
-		if err := network.Run(agent, c); err != nil {
+		if err := network.Run(agent, c.InMode(runner)); err != nil {
 			t.Error(err)
 		}
 		return ""

@@ -4,9 +4,11 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -72,6 +74,34 @@ func (a *Agent) Restart() error {
 
 // Stop ends the process and what serves it.
 func (a *Agent) Stop() error { return errors.Join(a.process.end(), a.api.listener.Close()) }
+
+// Settle waits in the mode IPVS until the kernel has no virtual server any more:
+// those of deleted Services wait for their connections, and refuse new ones.
+func (a *Agent) Settle() error {
+	if a.mode != v1alpha1.ModeIPVS {
+		return nil
+	}
+	if err := a.Program(cases.NewCluster()); err != nil {
+		return err
+	}
+	const header = 3 // lines
+	for deadline := time.Now().Add(longest); ; time.Sleep(rest) {
+		var table []byte
+		err := a.network.node.do(func() (err error) {
+			table, err = os.ReadFile("/proc/net/ip_vs")
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if bytes.Count(table, []byte("\n")) <= header {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("virtual servers of deleted Services are left:\n%s", table)
+		}
+	}
+}
 
 // report takes the status that the agent writes. Events are of no interest.
 func (a *Agent) report(path string, body []byte) {

@@ -67,6 +67,9 @@ func (k *KubeProxy) Restart() error {
 	return err
 }
 
+// Settle has nothing to wait for.
+func (k *KubeProxy) Settle() error { return nil }
+
 // Stop ends the process and what serves it.
 func (k *KubeProxy) Stop() error {
 	err := k.api.listener.Close()

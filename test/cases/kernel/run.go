@@ -22,6 +22,8 @@ type Proxy interface {
 	Program(c *cases.Cluster) error
 	// Restart ends the proxy's process and starts another one.
 	Restart() error
+	// Settle returns when nothing of the last case is left that the next would meet.
+	Settle() error
 }
 
 // run is a case that is being run.
@@ -43,7 +45,7 @@ type connection struct {
 // Run runs a case; the error is what went wrong, and what differs from the case.
 func (n *Network) Run(proxy Proxy, c cases.Case) (err error) {
 	r := &run{Network: n, servers: map[string]io.Closer{}, open: map[string]*connection{}, pins: map[string]netip.AddrPort{}}
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() { err = errors.Join(err, r.close(), proxy.Settle()) }()
 	cluster := cases.NewCluster()
 	for i, step := range c.AllSteps() {
 		if err := cluster.Apply(step); err != nil {

@@ -46,6 +46,16 @@ type Dataplane interface {
 	Close() error
 }
 
+// SchedulerProber is a Dataplane whose kernel has several ways to choose an
+// endpoint, of which this one may lack some.
+type SchedulerProber interface {
+	Dataplane
+
+	// ProbeSchedulers returns the schedulers that this kernel has, by the names of
+	// the API. It leaves nothing behind.
+	ProbeSchedulers(ctx context.Context) ([]string, error)
+}
+
 // Stats is what a Sync or an Apply did.
 type Stats struct {
 	// Operations is the number of objects (elements, rules, chains, ...) that

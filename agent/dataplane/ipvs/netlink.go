@@ -4,6 +4,7 @@
 package ipvs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -31,8 +32,16 @@ var _ kernel = (*netlinkKernel)(nil)
 // the module ip_vs where there is one.
 func openKernel(netns int) (*netlinkKernel, error) {
 	// The library remembers for good that it has found none: ask before it does.
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoIPVS, err)
+	_, err := netlink.GenlFamilyGet("IPVS")
+	if errors.Is(err, unix.ENOENT) {
+		loadModule(context.Background(), "ip_vs")
+		_, err = netlink.GenlFamilyGet("IPVS")
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, ErrNoIPVS
+	case err != nil:
+		return nil, fmt.Errorf("looking for IPVS: %w", err)
 	}
 	path := ""
 	if netns != 0 {

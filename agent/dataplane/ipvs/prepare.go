@@ -60,32 +60,6 @@ func (d *Dataplane) setTimeouts(want rules.IPVSTimeouts) error {
 	return nil
 }
 
-// Probe says whether this kernel can run the mode: whether it has nftables, IPVS
-// and the dummy device. Whether it has a scheduler's module is seen when that is
-// asked for.
-func (d *Dataplane) Probe(ctx context.Context) error {
-	if err := d.filter.Probe(ctx); err != nil {
-		return err
-	}
-	if _, err := d.kernel.timeouts(); err != nil {
-		return fmt.Errorf("this kernel cannot run IPVS: %w", err)
-	}
-	return d.probeScheduler("rr")
-}
-
-// probeMark is the firewall mark of the virtual server that a probe makes for a
-// moment; no packet has it.
-const probeMark = 0xf1ffffff
-
-// probeScheduler finds out whether the kernel has a scheduler, or can load it.
-func (d *Dataplane) probeScheduler(name string) error {
-	key := onMark("IPv4", probeMark)
-	if err := d.kernel.addServer(key, server{scheduler: name}); err != nil {
-		return fmt.Errorf("scheduler %s (module ip_vs_%s): %w", name, name, err)
-	}
-	return d.kernel.deleteServer(key)
-}
-
 // Cleanup deletes our virtual servers, addresses and tables. Where something is
 // ours is known as in Sync; the order is the other way round.
 func (d *Dataplane) Cleanup(ctx context.Context) error {

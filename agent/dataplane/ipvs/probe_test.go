@@ -1,0 +1,88 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// sparseKernel has a few schedulers, and what a probe makes.
+type sparseKernel struct {
+	kernel
+	has     []string
+	refuses error
+	server  string // the scheduler of the one virtual server; empty: there is none
+}
+
+func (k *sparseKernel) addServer(_ serverKey, s server) error {
+	switch {
+	case k.refuses != nil:
+		return k.refuses
+	case k.server != "":
+		return unix.EEXIST
+	case !slices.Contains(k.has, s.scheduler):
+		return fmt.Errorf("adding: %w", unix.ENOENT)
+	}
+	k.server = s.scheduler
+	return nil
+}
+
+func (k *sparseKernel) deleteServer(serverKey) error {
+	if k.server == "" {
+		return fmt.Errorf("deleting: %w", unix.ESRCH)
+	}
+	k.server = ""
+	return nil
+}
+
+func TestProbeSchedulers(t *testing.T) {
+	t.Setenv("PATH", "") // no modprobe: it is not this machine's modules that are asked for
+	cases := map[string]struct {
+		kernel sparseKernel
+		want   []string
+		err    error
+	}{
+		"all":                     {sparseKernel{has: allSchedulers}, allSchedulers, nil},
+		"some":                    {sparseKernel{has: []string{"rr", "mh"}}, []string{"rr", "mh"}, nil},
+		"none":                    {sparseKernel{}, nil, nil},
+		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, []string{"rr"}, nil},
+		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, nil, unix.EPERM},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			d := &Dataplane{kernel: &tc.kernel}
+			got, err := d.ProbeSchedulers(t.Context())
+			if diff := cmp.Diff(tc.want, got); diff != "" || !errors.Is(err, tc.err) {
+				t.Errorf("error %v, want %v; schedulers (-want +got):\n%s", err, tc.err, diff)
+			}
+			if tc.kernel.server != "" {
+				t.Error("the probe has left its virtual server behind")
+			}
+		})
+	}
+}
+
+// TestProbeLoadsModules asks a real kernel, which loads the modules for it.
+func TestProbeLoadsModules(t *testing.T) {
+	enterSpace(t)
+	d := newDataplane(t)
+	if err := d.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.ProbeSchedulers(t.Context())
+	if err != nil || !slices.Contains(got, "rr") {
+		t.Errorf("schedulers %v, error %v", got, err)
+	}
+	t.Logf("schedulers: %v", got)
+	if left := run(t, "ipvsadm", "-Sn"); strings.TrimSpace(left) != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}

@@ -90,7 +90,7 @@ func createEvent(ctx context.Context, client *apiClient, nodeName, reason, actio
 		Action:              action,
 		Reason:              reason,
 		Type:                corev1.EventTypeWarning,
-		Note:                truncate(note),
+		Note:                truncate(note, maxMessage),
 		Regarding:           regarding,
 	})
 	if err != nil {

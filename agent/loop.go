@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,7 +41,7 @@ const (
 type loop struct {
 	nodeName   string
 	in         *inputs
-	dataplanes Dataplanes
+	modes      *modes
 	checkpoint *checkpoint
 	report     func(outcome)
 	// answer takes what load balancers are told, once it is programmed.
@@ -55,6 +54,10 @@ type loop struct {
 	dp       dataplane.Dataplane
 	table    *rules.Table
 	node     *nodeRules
+	settings rules.NodeSettings // that the node asks for
+	demand   demand             // that the choice of the mode was made for, when:
+	chosen   time.Time
+	ipvs     rules.IPVSSettings // that the kernel can have
 	malform  map[rules.ServiceID]error
 	outcome  outcome
 	measured []time.Time // when the changes began that wait to be programmed
@@ -81,6 +84,7 @@ type outcome struct {
 	counts  rules.Counts
 
 	unsupported error // no dataplane can run what the policy asks for
+	skipped     error // what the modes lack that come before the one in force
 	settings    error // malformed parameters in the NodeRuleSet
 	malformed   []error
 	programming error              // the last programming failed
@@ -96,13 +100,15 @@ type outcome struct {
 	synced      bool        // by Sync rather than Apply
 	measured    []time.Time // when the changes began that this step programmed
 
+	capabilities []v1alpha1.ModeCapability
+
 	repairs    int64 // steps that found others' changes
 	lastRepair time.Time
 }
 
 func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint, log logr.Logger, clk clock.Clock, report func(outcome)) *loop {
 	return &loop{
-		nodeName: nodeName, in: in, dataplanes: dataplanes, checkpoint: cp, report: report, log: log, clock: clk,
+		nodeName: nodeName, in: in, modes: newModes(dataplanes), checkpoint: cp, report: report, log: log, clock: clk,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
 		disturbed: make(chan struct{}, 1),
 		answer:    func(rules.NodeSettings, rules.HealthChecks) {},
@@ -171,8 +177,10 @@ func (l *loop) step(ctx context.Context) {
 	l.outcome.nodeGone, l.outcome.fromAPI, l.outcome.queued = ch.nodeGone, ch.fromAPI, ch.since
 	l.store(ch)
 	l.resolve(ch)
-	if ch.node != nil || l.outcome.unsupported != nil {
+	choosing := ch.node != nil || l.outcome.unsupported != nil && l.clock.Since(l.chosen) >= l.retry
+	if choosing {
 		l.outcome.unsupported = l.choose(ctx)
+		l.applySettings()
 	}
 	l.retry = l.program(ctx, ch)
 	if ctx.Err() != nil {
@@ -183,6 +191,9 @@ func (l *loop) step(ctx context.Context) {
 		l.outcome.tuning = l.tune(l.node.Spec.Conntrack)
 	}
 	l.outcome.forgetting = l.flows.Failure()
+	if choosing {
+		l.survey(ctx)
+	}
 	l.report(l.outcome)
 }
 
@@ -200,9 +211,7 @@ func (l *loop) store(ch changes) {
 func (l *loop) resolve(ch changes) {
 	if ch.node != nil {
 		l.node = ch.node
-		var settings rules.NodeSettings
-		settings, l.outcome.settings = rules.Settings(ch.node.Spec)
-		l.table.SetNode(settings)
+		l.settings, l.outcome.settings = rules.Settings(ch.node.Spec)
 	}
 	node := rules.Node{Name: l.nodeName, Spec: l.node.Spec}
 	for id, parts := range ch.services {
@@ -214,27 +223,6 @@ func (l *loop) resolve(ch changes) {
 		}
 		l.table.Set(id, resolved)
 	}
-}
-
-// choose opens the dataplane that the policy asks for, unless it is in use. A
-// node that can run none of the modes keeps the one that it has.
-func (l *loop) choose(ctx context.Context) error {
-	dp, err := l.dataplanes.choose(ctx, l.node.Spec)
-	if err != nil {
-		return err
-	}
-	if l.dp != nil && l.dp.Mode() == dp.Mode() {
-		return dp.Close()
-	}
-	if l.dp != nil {
-		// Staged changes of the mode are not built yet; two dataplanes at once
-		// would fight for the packets.
-		return errors.Join(fmt.Errorf("this version cannot change the mode of a running node from %s to %s: drain and restart it",
-			l.dp.Mode(), dp.Mode()), dp.Close())
-	}
-	l.dp, l.needSync = dp, true
-	l.stopWatcher = l.startWatcher(ctx, dp)
-	return nil
 }
 
 // startWatcher wakes the loop when somebody else changes the kernel, until the

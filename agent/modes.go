@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -18,38 +20,186 @@ var autoModes = []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPVS, v
 // Dataplanes makes the dataplane of each mode that this build has.
 type Dataplanes map[v1alpha1.ProxyMode]func() (dataplane.Dataplane, error)
 
-// errUnsupported says that this node cannot run any of the modes asked for.
-var errUnsupported = errors.New("this node can run none of the modes asked for")
+// Errors of choosing a mode.
+var (
+	errUnsupported    = errors.New("this node can run none of the modes asked for")
+	errNotImplemented = errors.New("not implemented in this version of the agent")
+)
 
-// choose opens the first dataplane, in the policy's order, that this kernel can
-// run. The error names what each of them lacks.
-func (d Dataplanes) choose(ctx context.Context, spec v1alpha1.NodeRuleSetSpec) (dataplane.Dataplane, error) {
-	modes := append([]v1alpha1.ProxyMode{spec.Mode}, spec.FallbackModes...)
-	if spec.Mode == v1alpha1.ModeAuto || spec.Mode == "" {
-		modes = autoModes
+// demand is what a policy asks of a node's kernel.
+type demand struct {
+	modes     []v1alpha1.ProxyMode // in the policy's order
+	scheduler string               // of modes that have schedulers
+}
+
+func demandOf(spec v1alpha1.NodeRuleSetSpec, scheduler string) demand {
+	d := demand{modes: autoModes, scheduler: scheduler}
+	if spec.Mode != v1alpha1.ModeAuto && spec.Mode != "" {
+		d.modes = append([]v1alpha1.ProxyMode{spec.Mode}, spec.FallbackModes...)
 	}
-	errs := []error{errUnsupported}
-	for _, mode := range modes {
-		dp, err := d.open(ctx, mode)
+	return d
+}
+
+func (d demand) equal(other demand) bool {
+	return d.scheduler == other.scheduler && slices.Equal(d.modes, other.modes)
+}
+
+// capability is what was found out about a mode on this node.
+type capability struct {
+	err        error // why it cannot run
+	scheduling bool  // it has schedulers, namely:
+	schedulers []string
+}
+
+// lacks says what is missing for the mode with a scheduler.
+func (c capability) lacks(scheduler string) error {
+	if c.err == nil && c.scheduling && !slices.Contains(c.schedulers, scheduler) {
+		return fmt.Errorf("this kernel has no scheduler %s (module ip_vs_%s)", scheduler, scheduler)
+	}
+	return c.err
+}
+
+// modes is what this node can run.
+type modes struct {
+	dataplanes Dataplanes
+	known      map[v1alpha1.ProxyMode]capability
+}
+
+func newModes(d Dataplanes) *modes {
+	return &modes{dataplanes: d, known: map[v1alpha1.ProxyMode]capability{}}
+}
+
+// choose returns the first dataplane, in the policy's order, that this kernel can
+// run as the policy wants it: the running one (nil: none is), or a new one. skipped
+// says what those before it lack, err what each of them lacks.
+func (m *modes) choose(ctx context.Context, want demand, running dataplane.Dataplane) (dp dataplane.Dataplane, skipped, err error) {
+	var errs []error
+	for _, mode := range want.modes {
+		dp, err := m.try(ctx, mode, want.scheduler, running)
 		if err == nil {
-			return dp, nil
+			return dp, errors.Join(errs...), nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", mode, err))
 	}
-	return nil, errors.Join(errs...)
+	return nil, nil, errors.Join(append([]error{errUnsupported}, errs...)...)
 }
 
-func (d Dataplanes) open(ctx context.Context, mode v1alpha1.ProxyMode) (dataplane.Dataplane, error) {
-	open := d[mode]
-	if open == nil {
-		return nil, errors.New("not implemented in this version of the agent")
+// try opens the dataplane of a mode, unless it is running and known to have what
+// is asked for: then that is what it returns.
+func (m *modes) try(ctx context.Context, mode v1alpha1.ProxyMode, scheduler string, running dataplane.Dataplane) (dataplane.Dataplane, error) {
+	inUse := running != nil && running.Mode() == mode
+	if c, known := m.known[mode]; known && inUse && c.lacks(scheduler) == nil {
+		return running, nil
 	}
-	dp, err := open()
+	dp, err := m.probe(ctx, mode)
 	if err != nil {
 		return nil, err
 	}
-	if err := dp.Probe(ctx); err != nil {
-		return nil, errors.Join(err, dp.Close())
+	if lack := m.known[mode].lacks(scheduler); lack != nil {
+		return nil, errors.Join(lack, dp.Close())
+	}
+	if inUse {
+		return running, dp.Close()
 	}
 	return dp, nil
+}
+
+// probe opens the dataplane of a mode and finds out what the kernel can do of it.
+func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode) (dataplane.Dataplane, error) {
+	open := m.dataplanes[mode]
+	if open == nil {
+		return nil, errNotImplemented
+	}
+	dp, err := open()
+	if err != nil {
+		m.known[mode] = capability{err: err}
+		return nil, err
+	}
+	var c capability
+	c.err = dp.Probe(ctx)
+	if s, ok := dp.(dataplane.SchedulerProber); ok && c.err == nil {
+		c.scheduling = true
+		c.schedulers, c.err = s.ProbeSchedulers(ctx)
+	}
+	m.known[mode] = c
+	if c.err != nil {
+		return nil, errors.Join(c.err, dp.Close())
+	}
+	return dp, nil
+}
+
+// survey finds out about the modes that nobody has asked for yet.
+func (m *modes) survey(ctx context.Context) error {
+	var errs []error
+	for mode := range m.dataplanes {
+		if _, known := m.known[mode]; known {
+			continue
+		}
+		// What is missing is no failure, but what is to be known.
+		if dp, err := m.probe(ctx, mode); err == nil {
+			errs = append(errs, dp.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// capabilities returns what is known, for the status.
+func (m *modes) capabilities() []v1alpha1.ModeCapability {
+	var out []v1alpha1.ModeCapability
+	for _, mode := range slices.Sorted(maps.Keys(m.known)) {
+		c := m.known[mode]
+		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Schedulers: c.schedulers}
+		if c.err != nil {
+			reported.Message = truncate(oneLine(c.err.Error()), maxCapabilityMessage)
+		}
+		out = append(out, reported)
+	}
+	return out
+}
+
+// choose opens the dataplane that the policy asks for, unless it is in use. A
+// node that can run none of the modes keeps the one that it has.
+func (l *loop) choose(ctx context.Context) error {
+	want := demandOf(l.node.Spec, l.settings.IPVS.Scheduler)
+	if l.dp != nil && l.outcome.unsupported == nil && want.equal(l.demand) {
+		return nil
+	}
+	l.chosen = l.clock.Now()
+	dp, skipped, err := l.modes.choose(ctx, want, l.dp)
+	if err != nil {
+		return err
+	}
+	if l.dp != nil && l.dp != dp {
+		// Staged changes of the mode are not built yet; two dataplanes at once
+		// would fight for the packets.
+		return errors.Join(fmt.Errorf("this version cannot change the mode of a running node from %s to %s: drain and restart it",
+			l.dp.Mode(), dp.Mode()), skipped, dp.Close())
+	}
+	l.demand, l.outcome.skipped = want, skipped
+	if l.dp == nil {
+		l.dp, l.needSync = dp, true
+		l.stopWatcher = l.startWatcher(ctx, dp)
+	}
+	return nil
+}
+
+// applySettings brings the node's settings into the table. Where the kernel cannot
+// have what they ask for, the parameters of IPVS stay as they are: with a scheduler
+// that it lacks, no changed Service could be programmed any more.
+func (l *loop) applySettings() {
+	settings := l.settings
+	if l.outcome.unsupported == nil {
+		l.ipvs = settings.IPVS
+	} else {
+		settings.IPVS = l.ipvs
+	}
+	l.table.SetNode(settings)
+}
+
+// survey completes what is known of the kernel, when traffic does not wait for it.
+func (l *loop) survey(ctx context.Context) {
+	if err := l.modes.survey(ctx); err != nil {
+		l.log.Error(err, "Failed to find out what this kernel can do")
+	}
+	l.outcome.capabilities = l.modes.capabilities()
 }

@@ -60,7 +60,7 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PartlyProgrammed"}},
 		"the disk is full": {with(func(o *outcome) { o.storing = trouble }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
-		"a fallback mode": {with(func(o *outcome) { o.node.Spec.Mode = v1alpha1.ModeIPVS }), map[string]string{
+		"a fallback mode": {with(func(o *outcome) { o.node.Spec.Mode, o.skipped = v1alpha1.ModeIPVS, trouble }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
 	}
 	for name, tc := range cases {

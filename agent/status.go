@@ -18,10 +18,13 @@ import (
 // errors of thousands of Services must not make the object large.
 const maxMessage = 1024
 
+// maxCapabilityMessage bounds what is said of a mode, in bytes.
+const maxCapabilityMessage = 256
+
 // statusOf makes the NodeRuleSet's status of an outcome. Messages hold no
 // counts: they would make every change of a Service a write to the API.
 func statusOf(o outcome, previous []metav1.Condition, now metav1.Time) v1alpha1.NodeRuleSetStatus {
-	status := v1alpha1.NodeRuleSetStatus{Mode: o.mode}
+	status := v1alpha1.NodeRuleSetStatus{Mode: o.mode, Capabilities: o.capabilities}
 	if o.running != nil {
 		status.ObservedGeneration = o.running.Generation
 		policy := o.running.Spec.Policy
@@ -38,7 +41,7 @@ func statusOf(o outcome, previous []metav1.Condition, now metav1.Time) v1alpha1.
 		status.Repairs = &v1alpha1.RepairCounts{Count: o.repairs, LastTime: metav1.NewTime(o.lastRepair.Truncate(time.Second))}
 	}
 	for _, c := range []metav1.Condition{accepted(o), programmed(o), degraded(o)} {
-		c.Message = truncate(strings.ReplaceAll(c.Message, "\n", "; ")) // joined errors, on one line
+		c.Message = truncate(oneLine(c.Message), maxMessage)
 		c.ObservedGeneration = o.node.Generation
 		c.LastTransitionTime = now
 		for _, p := range previous {
@@ -106,17 +109,20 @@ func degraded(o outcome) metav1.Condition {
 	case o.tuning != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not in force: "+
 			o.tuning.Error()+". Set it on the machine (sysctl), take it out of the ProxyConfig, or let the agent write the machine's /proc/sys/net.")
-	case o.running != nil && o.node.Spec.Mode != v1alpha1.ModeAuto && o.mode != o.node.Spec.Mode:
+	case o.running != nil && o.skipped != nil && o.node.Spec.Mode != v1alpha1.ModeAuto:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFallbackMode,
-			fmt.Sprintf("The node cannot run mode %s and runs %s, as the policy's fallbackModes allow.", o.node.Spec.Mode, o.mode))
+			fmt.Sprintf("Runs %s, as the policy's fallbackModes allow, and not %v.", o.mode, o.skipped))
 	}
 	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonHealthy, "Nothing is wrong.")
 }
 
-func truncate(s string) string {
-	if len(s) <= maxMessage {
+// oneLine joins the lines of joined errors.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
+func truncate(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
 	const more = " ..."
-	return s[:maxMessage-len(more)] + more
+	return s[:limit-len(more)] + more
 }

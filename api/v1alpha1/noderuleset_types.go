@@ -21,6 +21,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Endpoints",type=integer,JSONPath=`.status.programmed.endpoints`
 // +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.rulesDigest`,priority=1
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Health",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodeRuleSet struct {
 	metav1.TypeMeta `json:",inline"`
@@ -173,6 +174,15 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Mode ProxyMode `json:"mode,omitempty"`
 
+	// capabilities are what this node can run, of the modes that its agent has.
+	// They are found out once the agent has started, and anew when a policy asks
+	// for what was missing.
+	// +listType=map
+	// +listMapKey=mode
+	// +kubebuilder:validation:MaxItems=4
+	// +optional
+	Capabilities []ModeCapability `json:"capabilities,omitempty"`
+
 	// programmed counts what is in the kernel.
 	// +optional
 	Programmed *ProgrammedCounts `json:"programmed,omitempty"`
@@ -188,6 +198,29 @@ type NodeRuleSetStatus struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	RulesDigest string `json:"rulesDigest,omitempty"`
+}
+
+// ModeCapability is what a node's kernel can do of a mode.
+type ModeCapability struct {
+	// mode is the mode.
+	// +required
+	Mode ProxyMode `json:"mode"`
+
+	// supported says whether the node can run the mode.
+	// +required
+	Supported bool `json:"supported"`
+
+	// message says what is missing for the mode.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// schedulers are those of the IPVS mode that the kernel has or can load.
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=16
+	// +listType=set
+	// +optional
+	Schedulers []string `json:"schedulers,omitempty"`
 }
 
 // RepairCounts counts what the agent had to repair.

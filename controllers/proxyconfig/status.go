@@ -244,11 +244,14 @@ func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condit
 
 func degraded(states []nodeState) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionTrue}
-	var failing, other []nodeState
+	var failing, other, fallback []nodeState
 	for _, n := range states {
-		if n.failed != nil {
+		switch {
+		case n.failed != nil:
 			failing = append(failing, n)
-		} else if n.degraded != nil {
+		case n.degraded != nil && n.degraded.Reason == v1alpha1.ReasonFallbackMode:
+			fallback = append(fallback, n)
+		case n.degraded != nil:
 			other = append(other, n)
 		}
 	}
@@ -259,10 +262,21 @@ func degraded(states []nodeState) metav1.Condition {
 	case len(other) > 0:
 		c.Reason = other[0].degraded.Reason
 		c.Message = fmt.Sprintf("%s degraded; %s: %s", nodes(len(other)), other[0].name, other[0].degraded.Message)
+	case len(fallback) > 0:
+		c.Reason = v1alpha1.ReasonFallbackMode
+		c.Message = fmt.Sprintf("In a fallback mode: %s; %s: %s", some(names(fallback)), fallback[0].name, fallback[0].degraded.Message)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonHealthy, "No node reports a failure"
 	}
 	return c
+}
+
+func names(states []nodeState) []string {
+	out := make([]string, 0, len(states))
+	for _, n := range states {
+		out = append(out, n.name)
+	}
+	return out
 }
 
 func nodes(n int) string {

@@ -175,6 +175,20 @@ var statusCases = map[string]statusCase{
 		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
 		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AllNodesProgrammed", "Degraded=True/FallbackMode"},
 	},
+	"fallback mode on some": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).
+			node("b", true).set("b", 7, good, "Degraded=True/FallbackMode").node("c", true).set("c", 7, good, "Degraded=True/FallbackMode"),
+		nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 3},
+		want:    []string{"Degraded=True/FallbackMode"},
+		message: "In a fallback mode: b, c; b: says b",
+	},
+	"fallback mode is the least trouble": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good, "Degraded=True/FallbackMode").
+			node("b", true).set("b", 7, good, "Degraded=True/SkippedRules"),
+		nodes:   v1alpha1.NodeCounts{Selected: 2, Programmed: 2},
+		want:    []string{"Degraded=True/SkippedRules"},
+		message: "1 node degraded; b: says b",
+	},
 	"node not ready": {
 		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", false).set("b", 6, "Programmed=False/KernelError").node("c", false),
 		nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 1},

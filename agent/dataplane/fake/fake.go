@@ -60,6 +60,19 @@ type Dataplane struct {
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
 
+// Scheduling is a Dataplane of a mode that has schedulers.
+type Scheduling struct {
+	*Dataplane
+
+	// Schedulers are those that the pretended kernel has.
+	Schedulers []string
+}
+
+var _ dataplane.SchedulerProber = (*Scheduling)(nil)
+
+// ProbeSchedulers returns Schedulers.
+func (d *Scheduling) ProbeSchedulers(context.Context) ([]string, error) { return d.Schedulers, nil }
+
 // New returns a Dataplane of the mode with an empty kernel.
 func New(mode v1alpha1.ProxyMode) *Dataplane {
 	return &Dataplane{

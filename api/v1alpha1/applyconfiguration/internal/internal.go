@@ -131,6 +131,24 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: boolean
       default: false
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ModeCapability
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode
+    - name: schedulers
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: supported
+      type:
+        scalar: boolean
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeCounts
   map:
     fields:
@@ -256,6 +274,14 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetStatus
   map:
     fields:
+    - name: capabilities
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ModeCapability
+          elementRelationship: associative
+          keys:
+          - mode
     - name: conditions
       type:
         list:

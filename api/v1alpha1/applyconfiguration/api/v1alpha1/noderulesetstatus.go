@@ -23,6 +23,10 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	Policy *PolicyReferenceApplyConfiguration `json:"policy,omitempty"`
 	// mode is the mode in force: never Auto; empty before the first programming.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
+	// capabilities are what this node can run, of the modes that its agent has.
+	// They are found out once the agent has started, and anew when a policy asks
+	// for what was missing.
+	Capabilities []ModeCapabilityApplyConfiguration `json:"capabilities,omitempty"`
 	// programmed counts what is in the kernel.
 	Programmed *ProgrammedCountsApplyConfiguration `json:"programmed,omitempty"`
 	// repairs counts what somebody else changed in the kernel and the agent made
@@ -74,6 +78,19 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithPolicy(value *PolicyReferenceA
 // If called multiple times, the Mode field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithMode(value apiv1alpha1.ProxyMode) *NodeRuleSetStatusApplyConfiguration {
 	b.Mode = &value
+	return b
+}
+
+// WithCapabilities adds the given value to the Capabilities field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Capabilities field.
+func (b *NodeRuleSetStatusApplyConfiguration) WithCapabilities(values ...*ModeCapabilityApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithCapabilities")
+		}
+		b.Capabilities = append(b.Capabilities, *values[i])
+	}
 	return b
 }
 

@@ -18,6 +18,7 @@ story() {
   agent_killed
   no_endpoints
   bad_input
+  ipvs
   what_is_programmed
 }
 
@@ -200,6 +201,36 @@ bad_input() {
   # shellcheck disable=SC2001
   sed 's/^/   /' <<<"$out"
   check "the message names the fix" grep -q 'mode: IPVS' <<<"$out"
+}
+
+ipvs() {
+  title "A policy that asks for IPVS"
+  if [[ $(capability node-1 .supported) == true ]]; then
+    echo "The kernels here have it, with these schedulers: $(capability node-1 .schedulers)"
+    check "every node tells so" everywhere supported true
+    return
+  fi
+  show kubectl apply -f config/samples/proxyconfig-ipvs.yaml
+  check "its status says that nodes run a fallback mode" show kubectl wait proxyconfig/ipvs --timeout=15s \
+    --for=jsonpath='{.status.conditions[?(@.type=="Degraded")].reason}'=FallbackMode
+  show kubectl get proxyconfig ipvs -o jsonpath='{.status.conditions[?(@.type=="Degraded")].message}{"\n"}'
+  check "every node tells what its kernel lacks" everywhere message "this kernel has no IPVS (module ip_vs)"
+  show kubectl get noderulesets -o wide
+  check "and forwards all the same" answers_from pod "http://$(vip mynginx-service)/" 60 3
+  show kubectl delete -f config/samples/proxyconfig-ipvs.yaml
+  check "the policy before it is in force again" kubectl wait proxyconfig/default --timeout=15s \
+    --for=jsonpath='{.status.nodes.programmed}'=${#nodes[@]}
+}
+
+# capability NODE FIELD prints what a node says of IPVS.
+capability() { kubectl get noderuleset "$1" -o jsonpath="{.status.capabilities[?(@.mode==\"IPVS\")]$2}"; }
+
+# everywhere FIELD VALUE: all nodes say this of IPVS.
+everywhere() {
+  local node
+  for node in "${nodes[@]}"; do
+    [[ $(capability "$node" ".$1") == "$2" ]] || return 1
+  done
 }
 
 what_is_programmed() {

@@ -212,14 +212,22 @@ func wantPending(t *testing.T, conditions []metav1.Condition, types ...string) {
 	}
 }
 
-func TestSampleIsValid(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "config", "samples", "proxyconfig.yaml"))
-	if err != nil {
-		t.Fatal(err)
+func TestSamplesAreValid(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "samples", "proxyconfig*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("samples: %v, error %v", files, err)
 	}
-	obj := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(text, &obj.Object); err != nil {
-		t.Fatal(err)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			obj := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal(text, &obj.Object); err != nil {
+				t.Fatal(err)
+			}
+			create(t, obj)
+		})
 	}
-	create(t, obj)
 }

@@ -14,16 +14,32 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// readAddresses looks which addresses the node has.
-func (d *Dataplane) readAddresses() error {
+// readAddresses looks which addresses the node has. It returns on how many others
+// have put on our device, or taken from it.
+func (d *Dataplane) readAddresses() (int, error) {
 	bound, elsewhere, err := d.device.addresses()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	found := 0
+	if d.adopted {
+		found = missing(bound, d.bound) + missing(d.bound, bound)
+	}
 	d.bound, d.elsewhere = bound, elsewhere
-	return nil
+	return found, nil
+}
+
+// missing counts the addresses of a that b does not have.
+func missing(a, b map[netip.Addr]struct{}) int {
+	n := 0
+	for addr := range a {
+		if _, ok := b[addr]; !ok {
+			n++
+		}
+	}
+	return n
 }
 
 // ownAddresses are the node's addresses that are no virtual ones.
@@ -37,30 +53,40 @@ func excluded(settings rules.IPVSSettings, a netip.Addr) bool {
 	return slices.ContainsFunc(settings.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-func withoutExcluded(desired rules.Desired) rules.Desired {
-	if len(desired.Node.IPVS.ExcludeCIDRs) == 0 {
+// leftOut says whether frontends on an address are not programmed: they are
+// somebody else's, or of a family that this node does not have.
+func (d *Dataplane) leftOut(settings rules.IPVSSettings, a netip.Addr) bool {
+	return a.Is6() && d.noIPv6 != nil || excluded(settings, a)
+}
+
+// leaveOut returns desired without the frontends that are left out.
+func (d *Dataplane) leaveOut(desired rules.Desired) rules.Desired {
+	if len(desired.Node.IPVS.ExcludeCIDRs) == 0 && d.noIPv6 == nil {
 		return desired
 	}
 	desired.Frontends = maps.Clone(desired.Frontends)
 	maps.DeleteFunc(desired.Frontends, func(k rules.FrontendKey, _ *rules.Frontend) bool {
-		return excluded(desired.Node.IPVS, k.Address)
+		return d.leftOut(desired.Node.IPVS, k.Address)
 	})
 	return desired
 }
 
-// countVIPs counts the frontends on each virtual address.
-func (d *Dataplane) countVIPs(desired rules.Desired) {
-	d.vips = map[netip.Addr]int{}
-	for key := range desired.Frontends {
+// count counts the frontends on each virtual address, and notes those whose
+// affinity the kernel does not keep to the second.
+func (d *Dataplane) count(desired rules.Desired) {
+	d.vips, d.clamped = make(map[netip.Addr]int, len(d.vips)), map[rules.FrontendKey]int32{}
+	for key, f := range desired.Frontends {
 		if !key.IsNodePort() {
 			d.vips[key.Address]++
 		}
+		d.noteClamped(key, f)
 	}
 }
 
 // countChange counts a changed frontend and says whether its address is a new
 // virtual one.
 func (d *Dataplane) countChange(c rules.Change) bool {
+	d.noteClamped(c.Key, c.New)
 	a := c.Key.Address
 	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
 		return false
@@ -77,19 +103,18 @@ func (d *Dataplane) countChange(c rules.Change) bool {
 	return d.vips[a] == 1 && !foreign && !bound
 }
 
-// refused are the addresses that are there for Services only: what no Service
-// takes there is refused, lest it reach a process of the node.
+// refused are the addresses that are there for Services only, or still are: what
+// no Service takes there is refused, lest it reach a process of the node.
 func (d *Dataplane) refused() map[netip.Addr]struct{} {
 	out := make(map[netip.Addr]struct{}, len(d.vips))
 	for a := range d.vips {
-		if _, foreign := d.elsewhere[a]; !foreign {
-			out[a] = struct{}{}
-		}
+		out[a] = struct{}{}
 	}
-	for key := range d.servers.draining {
-		if _, bound := d.bound[key.Address]; bound {
-			out[key.Address] = struct{}{}
-		}
+	for a := range d.bound {
+		out[a] = struct{}{}
+	}
+	for a := range d.elsewhere {
+		delete(out, a)
 	}
 	return out
 }

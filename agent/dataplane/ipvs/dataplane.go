@@ -65,6 +65,7 @@ type filter interface {
 	Commit(context.Context) (dataplane.Stats, error)
 	Mark(rules.FrontendKey) uint32
 	Desired() rules.Desired
+	IPv6Error() error
 	NodePorts() map[netip.Addr]struct{}
 	Watch(ctx context.Context, changed func()) error
 	Cleanup(context.Context) error
@@ -81,17 +82,21 @@ type Dataplane struct {
 	filter  filter
 	netns   int
 
-	known   bool      // servers and bound are what the kernel holds
-	lastAll time.Time // when the kernel was last read back
+	known   bool // the last Sync or Apply has succeeded
+	adopted bool // what the kernel held at the start is known
 	servers *servers
 	vips    map[netip.Addr]int // the frontends on each virtual address
+	clamped map[rules.FrontendKey]int32
+	noIPv6  error
+	retired time.Time // since when another mode is in force; zero: this one is
 
 	// mu guards what Watch looks at.
 	mu        sync.Mutex
 	bound     map[netip.Addr]struct{} // the addresses on our device
 	elsewhere map[netip.Addr]struct{} // the node's other addresses
 	draining  bool
-	readBack  time.Duration
+	lastRead  time.Time     // when IPVS was last read back
+	interval  time.Duration // until it is to be read again
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -116,24 +121,32 @@ func New(o Options) (*Dataplane, error) {
 }
 
 func (d *Dataplane) reset() {
-	d.known = false
+	d.known, d.adopted, d.retired = false, false, time.Time{}
 	d.servers = newServers(d.kernel, d.clock.Now)
 }
+
+// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
+// first Sync.
+func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Mode returns IPVS.
 func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
 
-// Sync makes the kernel equal to desired. It reads the kernel back if that is
-// due, or its state is not known; else it takes it for what it was.
+// Sync makes the kernel equal to desired. It reads IPVS back if that is due or
+// something has failed, else it takes it for what it was. All else is read always.
 func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
 	settings := desired.Node.IPVS
-	if err := errors.Join(d.prepare(settings), d.readAddresses()); err != nil {
-		return dataplane.Stats{}, err
-	}
 	wasKnown := d.known
 	d.known = false // until it has succeeded
-	desired = withoutExcluded(desired)
-	d.countVIPs(desired)
+	if err := d.prepare(settings); err != nil {
+		return dataplane.Stats{}, err
+	}
+	repairs, err := d.readAddresses()
+	if err != nil {
+		return dataplane.Stats{}, err
+	}
+	desired = d.leaveOut(desired)
+	d.count(desired)
 	desired.ClusterIPs = d.refused()
 	planned, err := d.filter.Plan(ctx, desired)
 	if err != nil {
@@ -145,11 +158,9 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		c.want(r.servers(f, d.filter.Mark(key)))
 		c.touch(key)
 	}
-	repairs := 0
-	if !wasKnown || d.clock.Since(d.lastAll) >= settings.ReadBack {
-		if repairs, err = d.readServers(&r, c, planned); err != nil {
-			return dataplane.Stats{}, err
-		}
+	found, err := d.readBack(&r, c, planned, !wasKnown)
+	if err != nil {
+		return dataplane.Stats{}, err
 	}
 	for key := range d.servers.byKey {
 		c.unwant(key)
@@ -157,10 +168,8 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 	for a := range d.bound {
 		c.addresses[a] = struct{}{}
 	}
-	stats, err := d.carryOut(ctx, c, settings)
-	if wasKnown {
-		stats.Repaired = min(stats.Repaired+repairs, stats.Operations)
-	}
+	stats, err := d.carryOut(ctx, c, desired.Node)
+	stats.Repaired = min(stats.Repaired+repairs+found, stats.Operations)
 	d.known = err == nil
 	return stats, err
 }
@@ -178,7 +187,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	d.known = false // until it has succeeded
 	settings := desired.Node.IPVS
 	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c rules.Change) bool {
-		return excluded(settings, c.Key.Address)
+		return d.leftOut(settings, c.Key.Address)
 	})
 	delta.ClusterIPs = rules.AddrChanges{}
 	r := serverRules{settings: settings, nodePorts: d.filter.NodePorts()}
@@ -202,115 +211,9 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 			c.unwant(key)
 		}
 	}
-	stats, err := d.carryOut(ctx, c, settings)
+	stats, err := d.carryOut(ctx, c, desired.Node)
 	d.known = err == nil
 	return stats, err
-}
-
-// change is what to make of some virtual servers, nil for one that shall go, and
-// which addresses to look at because of it.
-type change struct {
-	wanted    map[serverKey]*wantedServer
-	addresses map[netip.Addr]struct{}
-}
-
-func newChange(size int) change {
-	return change{wanted: make(map[serverKey]*wantedServer, size), addresses: map[netip.Addr]struct{}{}}
-}
-
-func (c *change) want(servers map[serverKey]wantedServer) {
-	for key, w := range servers {
-		c.wanted[key] = &w
-	}
-}
-
-// unwant lets a virtual server go, unless it is wanted.
-func (c *change) unwant(key serverKey) {
-	if _, ok := c.wanted[key]; !ok {
-		c.wanted[key] = nil
-	}
-}
-
-// touch has the address of a frontend looked at.
-func (c *change) touch(key rules.FrontendKey) {
-	if !key.IsNodePort() {
-		c.addresses[key.Address] = struct{}{}
-	}
-}
-
-// carryOut makes a change: first what is new, then the table that leads to it,
-// then what is to go.
-func (d *Dataplane) carryOut(ctx context.Context, c change, settings rules.IPVSSettings) (stats dataplane.Stats, err error) {
-	before := d.servers.ops
-	defer func() { stats.Operations += d.servers.ops - before }()
-	var errs []error
-	for key, want := range c.wanted {
-		if want != nil {
-			errs = append(errs, d.servers.grow(key, *want))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return stats, err
-	}
-	if stats, err = d.filter.Commit(ctx); err != nil {
-		return stats, err
-	}
-	if err := d.bind(c.addresses, &stats); err != nil {
-		return stats, err
-	}
-	for key, want := range c.wanted {
-		errs = append(errs, d.servers.shrink(key, want, settings.Drain))
-	}
-	d.mu.Lock()
-	d.draining, d.readBack = len(d.servers.draining) > 0, settings.ReadBack
-	d.mu.Unlock()
-	return stats, errors.Join(append(errs, d.unbind(ctx, c.addresses, &stats))...)
-}
-
-// readServers reads the virtual servers that are ours, and returns how much in
-// them has changed since we saw them last.
-func (d *Dataplane) readServers(r *serverRules, c change, planned nftables.Planned) (int, error) {
-	recorded := map[serverKey]bool{}
-	for key, mark := range planned.Removed {
-		for _, k := range r.addresses(key) {
-			recorded[k] = true
-		}
-		if mark != 0 {
-			recorded[onMark(familyOf(key.Address), mark)] = true
-		}
-	}
-	before := d.servers.byKey
-	err := d.servers.read(func(k serverKey) bool {
-		_, bound := d.bound[k.Address]
-		wanted := c.wanted[k] != nil
-		return wanted || recorded[k] || before[k] != nil || k.mark == 0 && bound && !excluded(r.settings, k.Address)
-	})
-	if err != nil {
-		return 0, err
-	}
-	d.lastAll = d.clock.Now()
-	return differences(before, d.servers.byKey), nil
-}
-
-// differences counts what was taken away from the virtual servers, or changed.
-func differences(before, after map[serverKey]*held) int {
-	n := 0
-	for key, was := range before {
-		is := after[key]
-		if is == nil {
-			n += 1 + len(was.reals)
-			continue
-		}
-		if is.server != was.server {
-			n++
-		}
-		for _, r := range was.reals {
-			if i, there := is.find(r.endpoint); !there || is.reals[i].weight != r.weight {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // Close frees the handles.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -25,6 +26,8 @@ type device interface {
 	ensure() error
 	// addresses returns the addresses on the device, and all others of the node.
 	addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error)
+	// is says whether the device has an index. It may be called at any time.
+	is(index int) bool
 	add(netip.Addr) error
 	remove(netip.Addr) error
 	// destroy removes the device and all its addresses.
@@ -35,7 +38,7 @@ type device interface {
 // dummyDevice is the device in the running kernel.
 type dummyDevice struct {
 	handle *netlink.Handle
-	index  int // 0: not known yet
+	index  atomic.Int64 // 0: there is none
 }
 
 var _ device = (*dummyDevice)(nil)
@@ -63,7 +66,7 @@ func (d *dummyDevice) close() error {
 func (d *dummyDevice) link() (netlink.Link, error) {
 	link, err := d.handle.LinkByName(DeviceName)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		d.index = 0
+		d.index.Store(0)
 		return nil, nil
 	}
 	if err != nil {
@@ -72,7 +75,7 @@ func (d *dummyDevice) link() (netlink.Link, error) {
 	if link.Type() != "dummy" {
 		return nil, fmt.Errorf("device %s is not of type dummy but %s: remove it, so that it can be made anew", DeviceName, link.Type())
 	}
-	d.index = link.Attrs().Index
+	d.index.Store(int64(link.Attrs().Index))
 	return link, nil
 }
 
@@ -92,7 +95,12 @@ func (d *dummyDevice) ensure() error {
 	return err
 }
 
+func (d *dummyDevice) is(index int) bool { return int64(index) == d.index.Load() }
+
 func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error) {
+	if _, err := d.link(); err != nil {
+		return nil, nil, err
+	}
 	const tries = 10
 	var list []netlink.Addr
 	for range tries {
@@ -108,7 +116,7 @@ func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, 
 		addr, ok := netip.AddrFromSlice(a.IP)
 		switch {
 		case !ok:
-		case a.LinkIndex == d.index:
+		case d.is(a.LinkIndex):
 			if !addr.IsLinkLocalUnicast() {
 				onDevice[addr.Unmap()] = struct{}{}
 			}
@@ -136,7 +144,7 @@ func (d *dummyDevice) remove(a netip.Addr) error {
 }
 
 func (d *dummyDevice) asLink() netlink.Link {
-	return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: DeviceName, Index: d.index}}
+	return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: DeviceName, Index: int(d.index.Load())}}
 }
 
 func asAddr(a netip.Addr) *netlink.Addr {

@@ -34,15 +34,39 @@ func (d *Dataplane) prepare(settings rules.IPVSSettings) error {
 		wanted = append(wanted[:len(wanted):len(wanted)], strictARP...)
 	}
 	for _, p := range wanted {
-		value, err := d.sysctls.Get(p.name)
-		if err == nil && value != p.value {
-			err = d.sysctls.Set(p.name, p.value)
-		}
-		if err != nil {
+		if err := d.set(p.name, p.value); err != nil {
 			errs = append(errs, fmt.Errorf("set %s to %s on this node, %s: %w", p.name, p.value, p.why, err))
 		}
 	}
+	had := d.noIPv6 == nil
+	if d.noIPv6 = d.prepareIPv6(); had && d.noIPv6 != nil {
+		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
+	}
 	return errors.Join(append(errs, d.setTimeouts(settings.Timeouts))...)
+}
+
+func (d *Dataplane) set(name, value string) error {
+	have, err := d.sysctls.Get(name)
+	if err != nil || have == value {
+		return err
+	}
+	return d.sysctls.Set(name, value)
+}
+
+// prepareIPv6 says why this node cannot have virtual addresses of IPv6.
+func (d *Dataplane) prepareIPv6() error {
+	if err := d.filter.IPv6Error(); err != nil {
+		return err
+	}
+	const all = "net/ipv6/conf/all/disable_ipv6"
+	switch disabled, err := d.sysctls.Get(all); {
+	case err != nil:
+		return fmt.Errorf("this kernel has no IPv6: %w", err)
+	case disabled != "0":
+		return fmt.Errorf("%s is %s", all, disabled)
+	}
+	// The default for new devices may be another.
+	return d.set("net/ipv6/conf/"+DeviceName+"/disable_ipv6", "0")
 }
 
 func (d *Dataplane) setTimeouts(want rules.IPVSTimeouts) error {
@@ -63,16 +87,15 @@ func (d *Dataplane) setTimeouts(want rules.IPVSTimeouts) error {
 // Cleanup deletes our virtual servers, addresses and tables. Where something is
 // ours is known as in Sync; the order is the other way round.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
-	if err := errors.Join(d.device.ensure(), d.readAddresses()); err != nil {
+	if _, err := d.readAddresses(); err != nil {
 		return err
 	}
 	planned, err := d.filter.Plan(ctx, rules.NewDesired())
 	if err != nil {
 		return err
 	}
-	d.servers.byKey = map[serverKey]*held{}
 	r := serverRules{nodePorts: d.elsewhere}
-	if _, err := d.readServers(&r, change{}, planned); err != nil {
+	if _, err := d.readBack(&r, change{}, planned, true); err != nil {
 		return err
 	}
 	var errs []error

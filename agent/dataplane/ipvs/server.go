@@ -4,7 +4,9 @@
 package ipvs
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -21,16 +23,28 @@ type serverKey struct {
 
 // onAddress is the key of a virtual server with an address.
 func onAddress(k rules.FrontendKey) serverKey {
-	family := corev1.IPv4Protocol
+	return serverKey{family: familyOf(k.Address), FrontendKey: k}
+}
+
+// nodePortKey is the key of the frontend that has a virtual server, if it is a
+// node port.
+func nodePortKey(k rules.FrontendKey) rules.FrontendKey {
 	if k.Address.Is6() {
-		family = corev1.IPv6Protocol
+		k.Address = netip.IPv6Unspecified()
+	} else {
+		k.Address = netip.IPv4Unspecified()
 	}
-	return serverKey{family: family, FrontendKey: k}
+	return k
 }
 
 // onMark is the key of a virtual server with a firewall mark.
 func onMark(family corev1.IPFamily, mark uint32) serverKey {
 	return serverKey{family: family, mark: mark}
+}
+
+// compare orders keys.
+func (k serverKey) compare(o serverKey) int {
+	return cmp.Or(k.FrontendKey.Compare(o.FrontendKey), cmp.Compare(k.family, o.family), cmp.Compare(k.mark, o.mark))
 }
 
 // String returns for example "10.96.0.10:53/udp" or "mark 0x1000001 (IPv4)".

@@ -48,7 +48,7 @@ func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]want
 			// The kernel does not translate the port of persistent connections to a
 			// marked virtual server (ip_vs_sched_persist). Hashing of the source
 			// sticks as well, and for longer.
-			want.scheduler, want.flags = schedulerSH, flagScheduler1
+			want.server = server{scheduler: schedulerSH}.usable()
 		}
 		out[onMark(familyOf(f.Key.Address), mark)] = want
 	}
@@ -58,7 +58,7 @@ func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]want
 // wanted is the virtual server of one of a frontend's backends.
 func (r *serverRules) wanted(f *rules.Frontend, b rules.Backend) wantedServer {
 	return wantedServer{
-		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)},
+		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)}.usable(),
 		endpoints: b.Endpoints, serving: f.Serving, udp: f.Key.Protocol == rules.UDP,
 	}
 }
@@ -89,18 +89,25 @@ func familyOf(a netip.Addr) corev1.IPFamily {
 const (
 	schedulerSH = "sh"
 	schedulerDH = "dh"
+	schedulerMH = "mh"
 )
 
-// whileDraining returns the virtual server as it has to be while some of its real
-// servers get no new connections. By their hashes, sh and dh would still choose
-// those, and refuse the connection: sh has a flag against that, and dh has to be
-// replaced for the time being.
-func (s server) whileDraining() server {
-	switch s.scheduler {
-	case schedulerSH:
+// usable returns the virtual server with the flag that sh and mh always need: by
+// their hashes they would still choose real servers of weight 0, and refuse the
+// connection. Where there are none, the flag changes nothing.
+func (s server) usable() server {
+	if s.scheduler == schedulerSH || s.scheduler == schedulerMH {
 		s.flags |= flagScheduler1
-	case schedulerDH:
-		s.scheduler, s.flags = schedulerSH, flagScheduler1
 	}
 	return s
+}
+
+// whileDraining returns the virtual server as it has to be while some of its real
+// servers get no new connections: dh has no such flag, and is replaced for the
+// time being.
+func (s server) whileDraining() server {
+	if s.scheduler == schedulerDH {
+		s.scheduler = schedulerSH
+	}
+	return s.usable()
 }

@@ -18,6 +18,10 @@ import (
 // drainInterval is how often draining real servers are looked at.
 const drainInterval = 2 * time.Second
 
+// newsBuffer is how much news of addresses the kernel keeps for us, in bytes; of
+// one it takes about 1 KiB.
+const newsBuffer = 32 << 20
+
 // Watch calls changed when the table or the node's addresses were changed by
 // others, and, because the kernel tells nobody of changes in IPVS, when it is time
 // to read that back or to look at what drains.
@@ -39,21 +43,37 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 
 // tick calls changed at the times that Watch names.
 func (d *Dataplane) tick(ctx context.Context, changed func()) {
-	last := d.clock.Now()
+	called := d.clock.Now()
 	for {
+		wait := d.untilDue(called)
+		if wait <= 0 {
+			called = d.clock.Now()
+			changed()
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.clock.After(drainInterval):
-		}
-		d.mu.Lock()
-		due := d.draining || d.readBack > 0 && d.clock.Since(last) >= d.readBack
-		d.mu.Unlock()
-		if due {
-			last = d.clock.Now()
-			changed()
+		case <-d.clock.After(min(wait, drainInterval)): // what is due may change
 		}
 	}
+}
+
+// untilDue is how long not to call changed again, after it was called.
+func (d *Dataplane) untilDue(called time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait := drainInterval
+	if !d.draining {
+		if d.interval <= 0 {
+			return drainInterval // nothing is programmed yet
+		}
+		wait = d.interval
+		if d.lastRead.After(called) {
+			called = d.lastRead
+		}
+	}
+	return wait - d.clock.Since(called)
 }
 
 // watchAddresses calls changed for news of addresses that are not our own doing.
@@ -61,7 +81,8 @@ func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 	updates := make(chan netlink.AddrUpdate, 64)
 	failed := make(chan error, 1)
 	options := netlink.AddrSubscribeOptions{
-		// What does not fit is lost, and found by the next read-back.
+		// Of our own changes there may be thousands at once.
+		ReceiveBufferSize: newsBuffer, ReceiveBufferForceSize: true,
 		ErrorCallback: func(err error) {
 			select {
 			case failed <- err:
@@ -90,7 +111,7 @@ func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 			if !ok {
 				return nil
 			}
-			if addr, valid := netip.AddrFromSlice(u.LinkAddress.IP); valid && d.isNews(addr.Unmap(), u.NewAddr) {
+			if addr, valid := netip.AddrFromSlice(u.LinkAddress.IP); valid && d.isNews(addr.Unmap(), u.LinkIndex, u.NewAddr) {
 				changed()
 			}
 		}
@@ -98,10 +119,13 @@ func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 }
 
 // isNews says whether an address that came or went is not where we know it to be.
-func (d *Dataplane) isNews(a netip.Addr, came bool) bool {
+func (d *Dataplane) isNews(a netip.Addr, link int, came bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, bound := d.bound[a]
-	_, elsewhere := d.elsewhere[a]
-	return came != (bound || elsewhere)
+	where := d.elsewhere
+	if d.device.is(link) {
+		where = d.bound
+	}
+	_, known := where[a]
+	return came != known
 }

@@ -27,6 +27,10 @@ type Planned struct {
 	// with their firewall marks (0: none). It is known only when the table was
 	// read.
 	Removed map[rules.FrontendKey]uint32
+
+	// NodePorts are the addresses that node ports answered on by the table. It is
+	// known in the same case.
+	NodePorts map[netip.Addr]struct{}
 }
 
 // NewClassifier returns a Classifier for a network namespace. addresses returns
@@ -44,7 +48,7 @@ func NewClassifier(o Options, addresses func() ([]netip.Addr, error)) (*Classifi
 func (c *Classifier) Plan(ctx context.Context, desired rules.Desired) (Planned, error) {
 	p, err := c.dataplane.plan(ctx, desired)
 	c.next = &p
-	return Planned{Removed: p.removed}, err
+	return Planned{Removed: p.removed, NodePorts: p.nodePorts}, err
 }
 
 // PlanDelta plans a change on top of what was committed last.
@@ -84,6 +88,9 @@ func (c *Classifier) Desired() rules.Desired {
 	}
 	return rules.NewDesired()
 }
+
+// IPv6Error says why IPv6 is not programmed; nil if it is, or not known yet.
+func (c *Classifier) IPv6Error() error { return c.dataplane.IPv6Error() }
 
 // NodePorts returns the addresses that node ports answer on, after the planned
 // change.

@@ -167,13 +167,14 @@ type plan struct {
 	repairs int // operations that undo what others have done
 
 	// removed are the frontends that go though the kernel held them before we
-	// knew, with their marks.
-	removed map[rules.FrontendKey]uint32
+	// knew, with their marks, and nodePorts where node ports answered.
+	removed   map[rules.FrontendKey]uint32
+	nodePorts map[netip.Addr]struct{}
 }
 
 // planWithKernel reads the kernel's tables and plans to change what differs.
 func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen generation) (plan, error) {
-	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}}
+	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
 	content := map[*table]*contents{}
 	for _, t := range d.tables {
 		s, err := t.read(ctx, d.conn)
@@ -196,6 +197,7 @@ func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen genera
 				p.removed[key] = h.mark
 			}
 		}
+		maps.Copy(p.nodePorts, s.addrs[t.nodePorts])
 	}
 	d.content, d.gen = content, gen
 	return p, nil

@@ -33,10 +33,13 @@ const (
 	suffixMark = "mark"
 )
 
+// IsOurMark says whether a firewall mark is one of ours.
+func IsOurMark(mark uint32) bool { return mark&markMask == markBase }
+
 // isSplit says whether what comes from outside has endpoints of its own.
 func isSplit(f *rules.Frontend) bool {
 	return f != nil && f.External.Verdict == rules.Forward &&
-		!(f.Internal.Verdict == rules.Forward && slices.Equal(f.Internal.Endpoints, f.External.Endpoints))
+		(f.Internal.Verdict != rules.Forward || !slices.Equal(f.Internal.Endpoints, f.External.Endpoints))
 }
 
 // addMarkSets adds the maps above to the layout.

@@ -31,15 +31,17 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
-	errs := make(chan error, 2)
-	for _, s := range []struct {
+	type source struct {
 		protocol int
 		join     func(*socket.Conn) error
 		tells    func([]byte) bool
-	}{
-		{unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.listen(sock, changed) }, foreign},
-		{unix.NETLINK_ROUTE, joinAddresses, address},
-	} {
+	}
+	sources := []source{{unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.listen(sock, changed) }, foreign}}
+	if d.layout == balancing { // else the addresses are the caller's affair
+		sources = append(sources, source{unix.NETLINK_ROUTE, joinAddresses, address})
+	}
+	errs := make(chan error, len(sources))
+	for _, s := range sources {
 		sock, err := subscribe(d.netns, s.protocol, s.join)
 		if err != nil {
 			cancel()
@@ -54,7 +56,11 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 		})
 	}
 	group.Wait()
-	return errors.Join(<-errs, <-errs)
+	close(errs)
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 // port is the number of our socket, which the kernel puts into the news of what

@@ -1,0 +1,143 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// An endpoint goes, or all its Service, and after a while everything is looked at
+// again.
+func TestDrain(t *testing.T) {
+	const (
+		web, dns = "10.96.0.1:80/tcp", "10.96.0.1:80/udp"
+		one, two = "10.244.0.1:80", "10.244.0.2:80"
+	)
+	cases := map[string]struct {
+		protocol         rules.Protocol
+		active, inactive int
+		serving          []string // UDP endpoints that may keep their flows
+		deleted          bool     // the whole Service
+		after            time.Duration
+		then             int // active connections by then
+		want             []string
+		bound            bool
+	}{
+		"idle: at once":                      {protocol: rules.TCP, want: []string{web + " rr " + two}, bound: true},
+		"open: weight 0":                     {protocol: rules.TCP, active: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"being closed: weight 0":             {protocol: rules.TCP, inactive: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"open just before the deadline":      {protocol: rules.TCP, active: 1, after: 899 * time.Second, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"open at the deadline":               {protocol: rules.TCP, active: 1, after: 900 * time.Second, then: 1, want: []string{web + " rr " + two}, bound: true},
+		"closed":                             {protocol: rules.TCP, active: 1, after: time.Second, want: []string{web + " rr " + two}, bound: true},
+		"SCTP like TCP":                      {protocol: rules.SCTP, active: 1, then: 1, want: []string{"10.96.0.1:80/sctp rr " + one + "*0 " + two}, bound: true},
+		"UDP: at once":                       {protocol: rules.UDP, inactive: 1, then: 1, want: []string{dns + " rr " + two}, bound: true},
+		"UDP that serves: weight 0":          {protocol: rules.UDP, inactive: 1, then: 1, serving: []string{one}, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
+		"UDP that serves has no deadline":    {protocol: rules.UDP, inactive: 1, then: 1, serving: []string{one}, after: time.Hour, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
+		"Service idle":                       {protocol: rules.TCP, deleted: true},
+		"Service with open connection":       {protocol: rules.TCP, deleted: true, active: 1, then: 1, want: []string{web + " rr " + one + "*0"}, bound: true},
+		"Service with closed connection":     {protocol: rules.TCP, deleted: true, active: 1, after: time.Second},
+		"Service with one that closes":       {protocol: rules.TCP, deleted: true, inactive: 1, then: 0},
+		"Service with open one, at deadline": {protocol: rules.TCP, deleted: true, active: 1, after: 900 * time.Second, then: 1},
+		"Service of UDP":                     {protocol: rules.UDP, deleted: true, inactive: 1, then: 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			before := clusterIP("10.96.0.1:80", tc.protocol, one, two)
+			n.sync(desiredOf(before))
+			n.connections(before.Key.String(), one, tc.active, tc.inactive)
+			desired := desiredOf()
+			if !tc.deleted {
+				now := clusterIP("10.96.0.1:80", tc.protocol, two)
+				now.Serving = endpoints(tc.serving...)
+				desired = desiredOf(now)
+			}
+			n.apply(desired)
+			if tc.after > 0 {
+				n.connections(before.Key.String(), one, tc.then, 0)
+				n.clock.Step(tc.after)
+			}
+			n.sync(desired)
+			n.expect(tc.want...)
+			if tc.bound {
+				n.expectBound("10.96.0.1")
+			} else {
+				n.expectBound()
+			}
+			if tc.deleted && len(n.table) > 0 {
+				t.Errorf("the table still has %v", n.table)
+			}
+		})
+	}
+}
+
+// UDP flows that were allowed to stay leave when their endpoint serves no longer.
+func TestServesNoLonger(t *testing.T) {
+	n := newNode(t)
+	n.sync(desiredOf(clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.1:53", "10.244.0.2:53")))
+	n.connections("10.96.0.1:53/udp", "10.244.0.1:53", 0, 1)
+	leaving := clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.2:53")
+	leaving.Serving = endpoints("10.244.0.1:53", "10.244.0.2:53")
+	n.apply(desiredOf(leaving))
+	n.expect("10.96.0.1:53/udp rr 10.244.0.1:53*0 10.244.0.2:53")
+	n.apply(desiredOf(clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.2:53")))
+	n.expect("10.96.0.1:53/udp rr 10.244.0.2:53")
+}
+
+// An endpoint that comes back gets connections again, and a new deadline when it
+// leaves again.
+func TestComesBack(t *testing.T) {
+	n := newNode(t)
+	both := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.0.2:80"))
+	second := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80"))
+	n.sync(both)
+	n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
+	n.apply(second)
+	n.clock.Step(899 * time.Second)
+	n.apply(both)
+	n.expectSteps("weight 10.96.0.1:80/tcp -> 10.244.0.1:80 1")
+	n.clock.Step(time.Hour)
+	n.unchanged(both)
+	n.apply(second)
+	n.clock.Step(899 * time.Second)
+	n.unchanged(second)
+	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80*0 10.244.0.2:80")
+}
+
+// Who draws a real server of weight 0 must not be refused: sh and mh get the flag
+// that goes on to the next, dh is replaced until it is over.
+func TestSchedulerWhileDraining(t *testing.T) {
+	cases := map[string]struct {
+		flags          []string
+		before, during string
+	}{
+		"rr": {nil, "rr", "rr"},
+		"sh": {nil, "sh flags 0x8", "sh flags 0x8"},
+		"mh": {[]string{"mh-port"}, "mh flags 0x18", "mh flags 0x18"},
+		"dh": {nil, "dh", "sh flags 0x8"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			with := func(list ...string) rules.Desired {
+				d := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, list...))
+				d.Node.IPVS.Scheduler, d.Node.IPVS.SchedulerFlags = name, tc.flags
+				return d
+			}
+			n.sync(with("10.244.0.1:80", "10.244.0.2:80"))
+			n.expect("10.96.0.1:80/tcp " + tc.before + " 10.244.0.1:80 10.244.0.2:80")
+			n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
+			n.apply(with("10.244.0.2:80"))
+			n.expect("10.96.0.1:80/tcp " + tc.during + " 10.244.0.1:80*0 10.244.0.2:80")
+			n.restart()
+			n.unchanged(with("10.244.0.2:80"))
+			n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 0, 0)
+			n.sync(with("10.244.0.2:80"))
+			n.expect("10.96.0.1:80/tcp " + tc.before + " 10.244.0.2:80")
+		})
+	}
+}

@@ -1,0 +1,104 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Each call fails once. The error is told, and the next Sync makes everything right.
+func TestErrors(t *testing.T) {
+	before := mixed()
+	after := mixed()
+	delete(after.Frontends, clusterIP("10.96.0.2:80", rules.TCP).Key)
+	changed := clusterIP("10.96.0.1:53", rules.TCP, "10.244.0.1:53", "10.244.0.9:53")
+	after.Frontends[changed.Key] = changed
+	added := clusterIP("10.96.0.9:80", rules.TCP, "10.244.0.1:80")
+	after.Frontends[added.Key] = added
+	after.Node.IPVS.Scheduler = "lc"
+
+	probe := newNode(t)
+	probe.sync(before)
+	steps := probe.steps
+	probe.restart()
+	probe.sync(after)
+	steps = append(steps, probe.steps...)
+	steps = append(steps, "list", "list 10.96.0.1:53/tcp", "plan")
+	for _, step := range steps {
+		t.Run(strings.ReplaceAll(step, "/", " "), func(t *testing.T) {
+			n := newNode(t)
+			failed := false
+			fail := errors.New("not this time")
+			for _, d := range []rules.Desired{before, after} {
+				n.fail[step] = fail
+				_, err := n.d.Sync(context.Background(), d)
+				failed = failed || errors.Is(err, fail)
+				if err != nil && !errors.Is(err, fail) {
+					t.Error(err)
+				}
+				if _, e := n.d.Apply(context.Background(), rules.Delta{}); err != nil && !errors.Is(e, ErrNotSynced) {
+					t.Errorf("Apply after an error: %v", e)
+				}
+				delete(n.fail, step)
+				n.sync(d)
+				n.unchanged(d)
+			}
+			if !failed && step != "add device" {
+				t.Error("the error was not told")
+			}
+			n.restart()
+			n.unchanged(after)
+			n.expectBound("10.96.0.1", "10.96.0.3", "10.96.0.9", "192.0.2.7", "fd00:96::1")
+		})
+	}
+}
+
+// An endpoint that the kernel does not take for one stops nothing else.
+func TestRefusedEndpoint(t *testing.T) {
+	n := newNode(t)
+	bad := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.0.255:80")
+	good := clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.1:80")
+	n.fail["add 10.96.0.1:80/tcp -> 10.244.0.255:80"] = unix.EINVAL
+	const says = "10.96.0.1:80/tcp -> 10.244.0.255:80"
+	for range 2 {
+		if stats := n.sync(desiredOf(bad)); stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), says) {
+			t.Errorf("Sync lacks %v", stats.Lacking)
+		}
+	}
+	if stats := n.apply(desiredOf(bad, good)); stats.Lacking == nil {
+		t.Error("the next Apply lacks nothing")
+	}
+	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80", "10.96.0.2:80/tcp rr 10.244.0.1:80")
+	n.expectBound("10.96.0.1", "10.96.0.2")
+	if stats := n.apply(desiredOf(good)); stats.Lacking != nil {
+		t.Errorf("Apply lacks %v, which nobody wants any more", stats.Lacking)
+	}
+	n.apply(desiredOf(bad, good))
+	clear(n.fail)
+	if stats := n.sync(desiredOf(bad, good)); stats.Lacking != nil {
+		t.Errorf("Sync lacks %v, which is there now", stats.Lacking)
+	}
+	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80 10.244.0.255:80", "10.96.0.2:80/tcp rr 10.244.0.1:80")
+}
+
+// A virtual server that cannot be made gets no packets: they would reach a process
+// of the node.
+func TestNoServerNoPackets(t *testing.T) {
+	n := newNode(t)
+	n.fail["add 10.96.0.1:80/tcp"] = unix.ENOENT
+	if _, err := n.d.Sync(context.Background(), desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"))); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("Sync: %v", err)
+	}
+	n.expectBound()
+	if len(n.table) > 0 {
+		t.Errorf("the table has %v", n.table)
+	}
+}

@@ -1,0 +1,324 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// world is a kernel in memory. It outlives the dataplanes that program it.
+type world struct {
+	virtual map[serverKey]*fakeServer
+	times   rules.IPVSTimeouts
+
+	device              bool
+	onDevice, elsewhere map[netip.Addr]struct{}
+
+	table     map[rules.FrontendKey]uint32 // the frontends in our table, with their marks
+	refuse    map[netip.Addr]struct{}
+	nodePorts map[netip.Addr]struct{}
+	noIPv6    error
+
+	calls int              // of everything
+	steps []string         // changes, in their order
+	fail  map[string]error // what the change of that name returns
+}
+
+type fakeServer struct {
+	server
+	reals map[rules.Endpoint]*realServer
+}
+
+func newWorld() *world {
+	return &world{
+		virtual: map[serverKey]*fakeServer{}, onDevice: map[netip.Addr]struct{}{}, elsewhere: map[netip.Addr]struct{}{},
+		table: map[rules.FrontendKey]uint32{}, fail: map[string]error{},
+		refuse: map[netip.Addr]struct{}{}, nodePorts: map[netip.Addr]struct{}{},
+	}
+}
+
+// step notes a change, or says that it fails.
+func (w *world) step(format string, args ...any) error {
+	w.calls++
+	name := fmt.Sprintf(format, args...)
+	if err := w.fail[name]; err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	w.steps = append(w.steps, name)
+	return nil
+}
+
+// fakeKernel is the IPVS of a world.
+type fakeKernel struct{ *world }
+
+var _ kernel = fakeKernel{}
+
+func (k fakeKernel) servers() (out []virtualServer, err error) {
+	k.calls++
+	for key, s := range k.virtual {
+		out = append(out, virtualServer{key, s.server})
+	}
+	return out, k.fail["list"]
+}
+
+// realServers returns none for a virtual server that is not there, like the kernel.
+func (k fakeKernel) realServers(key serverKey) (out []realServer, err error) {
+	k.calls++
+	if s := k.virtual[key]; s != nil {
+		for _, r := range s.reals {
+			out = append(out, *r)
+		}
+	}
+	return out, k.fail["list "+key.String()]
+}
+
+func (k fakeKernel) addServer(key serverKey, s server) error {
+	if k.virtual[key] != nil {
+		return unix.EEXIST
+	}
+	err := k.step("add %s", key)
+	if err == nil {
+		k.virtual[key] = &fakeServer{s, map[rules.Endpoint]*realServer{}}
+	}
+	return err
+}
+
+func (k fakeKernel) setServer(key serverKey, s server) error {
+	if k.virtual[key] == nil {
+		return unix.ESRCH
+	}
+	err := k.step("set %s %s", key, s.scheduler)
+	if err == nil {
+		k.virtual[key].server = s
+	}
+	return err
+}
+
+func (k fakeKernel) deleteServer(key serverKey) error {
+	if k.virtual[key] == nil {
+		return unix.ESRCH
+	}
+	err := k.step("delete %s", key)
+	if err == nil {
+		delete(k.virtual, key)
+	}
+	return err
+}
+
+func (k fakeKernel) addRealServer(key serverKey, r realServer) error {
+	switch s := k.virtual[key]; {
+	case s == nil:
+		return unix.ESRCH
+	case s.reals[r.endpoint] != nil:
+		return unix.EEXIST
+	}
+	err := k.step("add %s -> %s", key, r.endpoint)
+	if err == nil {
+		k.virtual[key].reals[r.endpoint] = &r
+	}
+	return err
+}
+
+func (k fakeKernel) setRealServer(key serverKey, r realServer) error {
+	switch s := k.virtual[key]; {
+	case s == nil:
+		return unix.ESRCH
+	case s.reals[r.endpoint] == nil:
+		return unix.ENOENT
+	}
+	err := k.step("weight %s -> %s %d", key, r.endpoint, r.weight)
+	if err == nil {
+		k.virtual[key].reals[r.endpoint].weight = r.weight
+	}
+	return err
+}
+
+func (k fakeKernel) deleteRealServer(key serverKey, e rules.Endpoint) error {
+	switch s := k.virtual[key]; {
+	case s == nil:
+		return unix.ESRCH
+	case s.reals[e] == nil:
+		return unix.ENOENT
+	}
+	err := k.step("delete %s -> %s", key, e)
+	if err == nil {
+		delete(k.virtual[key].reals, e)
+	}
+	return err
+}
+
+func (k fakeKernel) timeouts() (rules.IPVSTimeouts, error) { return k.times, nil }
+
+func (k fakeKernel) setTimeouts(t rules.IPVSTimeouts) error {
+	err := k.step("timeouts %+v", t)
+	if err == nil {
+		k.times = t
+	}
+	return err
+}
+
+func (k fakeKernel) close() error { return nil }
+
+// fakeDevice is kube-ipvs0 in a world.
+type fakeDevice struct{ *world }
+
+var _ device = fakeDevice{}
+
+func (d fakeDevice) ensure() error {
+	if d.device {
+		return nil
+	}
+	d.world.device = true
+	return d.step("add device")
+}
+
+func (d fakeDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error) {
+	d.calls++
+	return maps.Clone(d.onDevice), maps.Clone(d.elsewhere), nil
+}
+
+const fakeIndex = 7
+
+func (d fakeDevice) is(index int) bool { return index == fakeIndex }
+
+func (d fakeDevice) add(a netip.Addr) error {
+	err := d.step("bind %s", a)
+	if err == nil {
+		d.onDevice[a] = struct{}{}
+	}
+	return err
+}
+
+func (d fakeDevice) remove(a netip.Addr) error {
+	err := d.step("unbind %s", a)
+	if err == nil {
+		delete(d.onDevice, a)
+	}
+	return err
+}
+
+func (d fakeDevice) destroy() error {
+	d.world.device = false
+	clear(d.onDevice)
+	return d.step("delete device")
+}
+
+func (d fakeDevice) close() error { return nil }
+
+// fakeFilter is our table in a world. Like the real one it reads the table only if
+// it does not know it.
+type fakeFilter struct {
+	*world
+	known     bool
+	last      rules.Desired
+	next      *rules.Desired
+	addresses func() ([]netip.Addr, error)
+}
+
+var _ filter = (*fakeFilter)(nil)
+
+func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Planned, error) {
+	f.calls++
+	p := nftables.Planned{}
+	if !f.known {
+		p.Removed, p.NodePorts = map[rules.FrontendKey]uint32{}, maps.Clone(f.world.nodePorts)
+		for key, mark := range f.table {
+			if desired.Frontends[key] == nil {
+				p.Removed[key] = mark
+			}
+		}
+	}
+	f.known = false
+	f.next = &rules.Desired{Node: desired.Node, Frontends: maps.Clone(desired.Frontends), ClusterIPs: maps.Clone(desired.ClusterIPs)}
+	return p, f.fail["plan"]
+}
+
+func (f *fakeFilter) PlanDelta(_ context.Context, delta rules.Delta) (nftables.Planned, error) {
+	f.calls++
+	f.known = false
+	f.next = &f.last
+	delta.Apply(f.next)
+	return nftables.Planned{}, f.fail["plan"]
+}
+
+func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
+	if f.next == nil {
+		return dataplane.Stats{}, errors.New("nothing is planned")
+	}
+	f.last, f.next = *f.next, nil
+	table := map[rules.FrontendKey]uint32{}
+	for key := range f.last.Frontends {
+		table[key] = f.markOf(key)
+	}
+	ops := 0
+	if !maps.Equal(table, f.table) || !maps.Equal(f.refuse, f.last.ClusterIPs) || !maps.Equal(f.world.nodePorts, f.NodePorts()) {
+		ops = 1
+		if err := f.step("table"); err != nil {
+			return dataplane.Stats{}, err
+		}
+	}
+	f.table, f.refuse, f.world.nodePorts, f.known = table, maps.Clone(f.last.ClusterIPs), f.NodePorts(), true
+	return dataplane.Stats{Operations: ops}, nil
+}
+
+func (f *fakeFilter) Desired() rules.Desired {
+	if f.next != nil {
+		return *f.next
+	}
+	if f.last.Frontends == nil {
+		return rules.NewDesired()
+	}
+	return f.last
+}
+
+// Mark depends on the key alone.
+func (f *fakeFilter) Mark(key rules.FrontendKey) uint32 { return f.markOf(key) }
+
+func (f *fakeFilter) markOf(key rules.FrontendKey) uint32 {
+	fr := f.Desired().Frontends[key]
+	if fr == nil || fr.External.Verdict != rules.Forward || slices.Equal(fr.Internal.Endpoints, fr.External.Endpoints) {
+		return 0
+	}
+	return 0xf1000000 | uint32(key.Port)
+}
+
+func (f *fakeFilter) IPv6Error() error { return f.noIPv6 }
+
+func (f *fakeFilter) NodePorts() map[netip.Addr]struct{} {
+	out := map[netip.Addr]struct{}{}
+	for _, a := range f.Desired().Node.NodePortAddresses {
+		out[a] = struct{}{}
+	}
+	own, _ := f.addresses()
+	for _, a := range own {
+		for _, p := range f.Desired().Node.NodePortCIDRs {
+			if p.Contains(a) {
+				out[a] = struct{}{}
+			}
+		}
+	}
+	return out
+}
+
+func (f *fakeFilter) Probe(context.Context) error { return nil }
+
+func (f *fakeFilter) Watch(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
+
+func (f *fakeFilter) Cleanup(context.Context) error {
+	f.table, f.refuse, f.world.nodePorts, f.known = nil, nil, nil, false
+	return f.step("delete table")
+}
+
+func (f *fakeFilter) Close() error { return nil }

@@ -1,0 +1,165 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// A read-back asks for all virtual servers at once, and for the real servers of
+// each: IPVS has no other way. With many virtual servers that takes a second, so
+// they are read in parts, spread over the period.
+const (
+	partSize = 1000
+	maxParts = 5
+)
+
+// parts is into how many parts a round of reading back is divided.
+func (s *servers) parts() int { return min(maxParts, 1+len(s.byKey)/partSize) }
+
+// interval is the time between two of them.
+func (s *servers) interval(period time.Duration) time.Duration {
+	return period / time.Duration(s.parts())
+}
+
+// look begins a round if none is under way, and reads the real servers of its
+// next keys, at most size. It returns how much it found that we did not know.
+func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
+	found := 0
+	if len(s.unread) == 0 {
+		n, err := s.readServers(ours)
+		if err != nil {
+			return 0, err
+		}
+		found += n
+	}
+	for ; size > 0 && len(s.unread) > 0; size-- {
+		n, err := s.readReals(s.unread[0])
+		if err != nil {
+			return 0, err
+		}
+		s.unread = s.unread[1:]
+		found += n
+	}
+	return found, nil
+}
+
+// readServers reads all virtual servers, and the real ones of those that are new.
+func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) {
+	list, err := s.kernel.servers()
+	if err != nil {
+		return 0, err
+	}
+	there := make(map[serverKey]struct{}, len(list))
+	for _, v := range list {
+		if !ours(v.key) {
+			continue
+		}
+		there[v.key] = struct{}{}
+		if h := s.byKey[v.key]; h != nil {
+			if h.server != v.server {
+				h.server = v.server
+				found++
+			}
+			s.unread = append(s.unread, v.key)
+			continue
+		}
+		s.byKey[v.key] = &held{server: v.server, udp: v.key.Protocol == rules.UDP}
+		n, err := s.readReals(v.key)
+		if err != nil {
+			delete(s.byKey, v.key)
+			return 0, err
+		}
+		found += 1 + n
+	}
+	for key, h := range s.byKey {
+		if _, ok := there[key]; !ok {
+			found += 1 + len(h.reals)
+			delete(s.byKey, key)
+			s.note(key)
+		}
+	}
+	return found, nil
+}
+
+// readReals reads the real servers of a virtual one that we know.
+func (s *servers) readReals(key serverKey) (found int, err error) {
+	h := s.byKey[key]
+	if h == nil {
+		return 0, nil // deleted meanwhile
+	}
+	list, err := s.kernel.realServers(key)
+	if err != nil {
+		return 0, err
+	}
+	now := make([]heldReal, 0, len(list))
+	for _, r := range list {
+		is := heldReal{endpoint: r.endpoint, weight: r.weight, since: s.now()}
+		i, known := h.find(r.endpoint)
+		if !known || h.reals[i].weight != r.weight {
+			found++
+		} else {
+			is.since = h.reals[i].since
+		}
+		now = append(now, is)
+	}
+	slices.SortFunc(now, func(a, b heldReal) int { return a.endpoint.Compare(b.endpoint) })
+	h.reals, now = now, h.reals
+	for _, was := range now {
+		if _, ok := h.find(was.endpoint); !ok {
+			found++
+		}
+	}
+	s.note(key)
+	return found, nil
+}
+
+// readBack reads a part of what the kernel holds, or all of it, if that is due. It
+// returns how much of it others have changed.
+func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned, all bool) (int, error) {
+	size := (len(d.servers.byKey) + d.servers.parts() - 1) / d.servers.parts()
+	switch {
+	case all:
+		d.servers.unread, size = nil, math.MaxInt
+	case d.clock.Since(d.lastRead) < d.servers.interval(r.settings.ReadBack):
+		return 0, nil
+	}
+	found, err := d.servers.look(d.owned(r, c, planned), size)
+	if err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	d.lastRead = d.clock.Now()
+	d.mu.Unlock()
+	if !d.adopted {
+		found, d.adopted = 0, true
+	}
+	return found, nil
+}
+
+// owned returns which virtual servers are ours: what we know or want, what is on
+// our device, and what was in our table, perhaps for addresses that the node had
+// when another agent wrote it.
+func (d *Dataplane) owned(r *serverRules, c change, planned nftables.Planned) func(serverKey) bool {
+	known, frontends := d.servers.byKey, d.filter.Desired().Frontends
+	return func(k serverKey) bool {
+		if k.mark != 0 {
+			return nftables.IsOurMark(k.mark)
+		}
+		_, bound := d.bound[k.Address]
+		_, removed := planned.Removed[k.FrontendKey]
+		if c.wanted[k] != nil || known[k] != nil || removed || bound && !excluded(r.settings, k.Address) {
+			return true
+		}
+		nodePort := nodePortKey(k.FrontendKey)
+		_, removed = planned.Removed[nodePort]
+		_, had := planned.NodePorts[k.Address]
+		return had && (removed || frontends[nodePort] != nil)
+	}
+}

@@ -1,0 +1,230 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// What others do is made right: at once where the kernel tells of it, else with
+// the next read-back.
+func TestRepairs(t *testing.T) {
+	const web = "10.96.0.2:80/tcp"
+	find := func(n *node, key string) *fakeServer {
+		for k, s := range n.virtual {
+			if k.String() == key {
+				return s
+			}
+		}
+		return nil
+	}
+	e := endpoints("10.244.0.2:80")[0]
+	cases := map[string]struct {
+		change   func(*node)
+		repaired int
+		told     bool
+	}{
+		"ipvsadm -C": {change: func(n *node) { clear(n.virtual) }, repaired: 29},
+		"a virtual server": {change: func(n *node) {
+			maps.DeleteFunc(n.virtual, func(k serverKey, _ *fakeServer) bool { return k.String() == web })
+		}, repaired: 2},
+		"a real server":       {change: func(n *node) { clear(find(n, web).reals) }, repaired: 1},
+		"a weight":            {change: func(n *node) { find(n, web).reals[e].weight = 0 }, repaired: 1},
+		"another weight":      {change: func(n *node) { find(n, web).reals[e].weight = 7 }, repaired: 1},
+		"a scheduler":         {change: func(n *node) { find(n, web).scheduler = "fo" }, repaired: 1},
+		"a persistence":       {change: func(n *node) { find(n, web).persistence = 1 }, repaired: 1},
+		"one too many":        {change: func(n *node) { o := endpoints("10.0.0.1:1")[0]; find(n, web).reals[o] = &realServer{o, 1, 0, 0} }, repaired: 1},
+		"one on our address":  {change: func(n *node) { n.virtual[onAddress(clusterIP("10.96.0.2:81", rules.TCP).Key)] = &fakeServer{} }, repaired: 1},
+		"an address":          {change: func(n *node) { delete(n.onDevice, addr("10.96.0.1")) }, repaired: 1, told: true},
+		"an address too many": {change: func(n *node) { n.onDevice[addr("10.96.7.7")] = struct{}{} }, repaired: 1, told: true},
+		"the device":          {change: func(n *node) { n.world.device = false; clear(n.onDevice) }, repaired: 5, told: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.sync(mixed())
+			tc.change(n)
+			if !tc.told {
+				n.unchanged(mixed())
+				n.clock.Step(10 * time.Second)
+			}
+			stats := n.sync(mixed())
+			if stats.Repaired != tc.repaired {
+				t.Errorf("repaired %d of %d operations, want %d: %q", stats.Repaired, stats.Operations, tc.repaired, n.steps)
+			}
+			n.expect(mixedServers...)
+			n.expectBound("10.96.0.1", "10.96.0.2", "10.96.0.3", "192.0.2.7", "fd00:96::1")
+			n.clock.Step(10 * time.Second)
+			n.unchanged(mixed())
+		})
+	}
+}
+
+// A change that meets a kernel that others have changed fails; it is repaired by
+// the Sync that follows, and counted.
+func TestApplyAfterOthers(t *testing.T) {
+	n := newNode(t)
+	n.sync(mixed())
+	clear(n.virtual)
+	after := mixed()
+	changed := clusterIP("10.96.0.1:53", rules.TCP, "10.244.0.1:53", "10.244.0.9:53")
+	after.Frontends[changed.Key] = changed
+	if _, err := n.d.Apply(context.Background(), rules.Diff(n.have, after)); err == nil {
+		t.Fatal("Apply changes what is not there")
+	}
+	if stats := n.sync(after); stats.Repaired == 0 {
+		t.Errorf("Sync has done %+v", stats)
+	}
+	n.clock.Step(10 * time.Second)
+	n.unchanged(after)
+}
+
+// several returns Services with two endpoints each.
+func several(n int) rules.Desired {
+	frontends := make([]*rules.Frontend, n)
+	for i := range frontends {
+		frontends[i] = clusterIP(fmt.Sprintf("10.96.%d.%d:80", i/250, i%250+1), rules.TCP,
+			fmt.Sprintf("10.244.%d.%d:80", i/250, i%250+1), fmt.Sprintf("10.245.%d.%d:80", i/250, i%250+1))
+	}
+	return desiredOf(frontends...)
+}
+
+// With many virtual servers each part of a read-back is bounded, and all of them
+// together take one period.
+func TestReadBackInParts(t *testing.T) {
+	n := newNode(t)
+	d := several(4000)
+	n.sync(d)
+	for _, s := range n.virtual {
+		clear(s.reals)
+	}
+	repaired := 0
+	for range 5 {
+		n.clock.Step(2 * time.Second)
+		stats := n.sync(d)
+		repaired += stats.Repaired
+		if stats.Repaired > 2*800 {
+			t.Errorf("%d at once", stats.Repaired)
+		}
+	}
+	if repaired != 8000 {
+		t.Errorf("repaired %d, want 8000", repaired)
+	}
+	clear(n.virtual) // all is seen at once
+	n.clock.Step(2 * time.Second)
+	if stats := n.sync(d); stats.Repaired != 12000 {
+		t.Errorf("repaired %d, want 12000", stats.Repaired)
+	}
+	n.unchanged(d)
+}
+
+// One changed endpoint costs the same, however many Services there are; a Sync
+// costs the same unless it reads back.
+func TestCost(t *testing.T) {
+	for _, size := range []int{10, 2000} {
+		n := newNode(t)
+		d := several(size)
+		n.sync(d)
+		changed := several(size)
+		f := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.99.1:80")
+		changed.Frontends[f.Key] = f
+		n.apply(changed)
+		if n.calls != 5 { // the table's plan, and of the real servers: add, weight, list, delete
+			t.Errorf("%d Services: %d calls: %q", size, n.calls, n.steps)
+		}
+		n.sync(changed)
+		if n.calls != 2 { // the addresses, and the table's plan
+			t.Errorf("%d Services: Sync takes %d calls", size, n.calls)
+		}
+	}
+}
+
+// When Watch is to call: after the parts of a period, counted from the last look,
+// and every two seconds while something drains.
+func TestUntilDue(t *testing.T) {
+	n := newNode(t)
+	expect := func(want time.Duration, called time.Time) {
+		t.Helper()
+		if got := n.d.untilDue(called); got != want {
+			t.Errorf("%v left, want %v", got, want)
+		}
+	}
+	start := n.clock.Now()
+	expect(2*time.Second, start)
+	web := func(list ...string) rules.Desired { return desiredOf(clusterIP("10.96.0.1:80", rules.TCP, list...)) }
+	n.sync(web("10.244.0.1:80", "10.244.0.2:80"))
+	n.clock.Step(4 * time.Second)
+	expect(6*time.Second, start)
+	n.clock.Step(6 * time.Second)
+	expect(0, start)
+	expect(10*time.Second, n.clock.Now()) // it has called, but nobody has looked yet
+	n.clock.Step(time.Second)
+	n.sync(n.have)
+	expect(10*time.Second, n.clock.Now().Add(-time.Second))
+	n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
+	n.apply(web("10.244.0.2:80"))
+	expect(2*time.Second, n.clock.Now())
+	n.sync(several(4000))
+	n.clock.Step(time.Hour)
+	n.sync(n.have)
+	expect(2*time.Second, n.clock.Now())
+}
+
+func TestWatchTicks(t *testing.T) {
+	n := newNode(t)
+	n.sync(desiredOf())
+	ctx, cancel := context.WithCancel(t.Context())
+	calls, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		n.d.tick(ctx, func() {
+			select {
+			case calls <- struct{}{}:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	for range 2 {
+		for stepped := time.Duration(0); ; stepped += time.Second {
+			if stepped > 12*time.Second {
+				t.Fatal("no call within the period")
+			}
+			for deadline := time.Now().Add(10 * time.Second); !n.clock.HasWaiters() && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+			}
+			n.clock.Step(time.Second)
+			select {
+			case <-calls:
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+			break
+		}
+	}
+	cancel()
+	<-done
+}
+
+func BenchmarkSync(b *testing.B) {
+	for _, size := range []int{1000, 10000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			n := newNode(b)
+			d := several(size)
+			d.Node.IPVS.ReadBack = time.Hour
+			d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
+			n.sync(d)
+			b.ReportAllocs()
+			for b.Loop() {
+				n.sync(d)
+			}
+		})
+	}
+}

@@ -47,8 +47,9 @@ func (d demand) equal(other demand) bool {
 // capability is what was found out about a mode on this node.
 type capability struct {
 	err        error // why it cannot run
-	scheduling bool  // it has schedulers, namely:
+	scheduling bool  // it has schedulers, namely these and maybe more:
 	schedulers []string
+	complete   bool // no more
 }
 
 // lacks says what is missing for the mode with a scheduler.
@@ -91,7 +92,7 @@ func (m *modes) try(ctx context.Context, mode v1alpha1.ProxyMode, scheduler stri
 	if c, known := m.known[mode]; known && inUse && c.lacks(scheduler) == nil {
 		return running, nil
 	}
-	dp, err := m.probe(ctx, mode)
+	dp, err := m.probe(ctx, mode, scheduler)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +105,9 @@ func (m *modes) try(ctx context.Context, mode v1alpha1.ProxyMode, scheduler stri
 	return dp, nil
 }
 
-// probe opens the dataplane of a mode and finds out what the kernel can do of it.
-func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode) (dataplane.Dataplane, error) {
+// probe opens the dataplane of a mode and finds out what the kernel can do of it,
+// with some schedulers or with all: each may be a module that has to be loaded.
+func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode, schedulers ...string) (dataplane.Dataplane, error) {
 	open := m.dataplanes[mode]
 	if open == nil {
 		return nil, errNotImplemented
@@ -115,11 +117,9 @@ func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode) (dataplane.D
 		m.known[mode] = capability{err: err}
 		return nil, err
 	}
-	var c capability
-	c.err = dp.Probe(ctx)
-	if s, ok := dp.(dataplane.SchedulerProber); ok && c.err == nil {
-		c.scheduling = true
-		c.schedulers, c.err = s.ProbeSchedulers(ctx)
+	c := capability{err: dp.Probe(ctx)}
+	if c.err == nil {
+		c.schedule(ctx, dp, schedulers)
 	}
 	m.known[mode] = c
 	if c.err != nil {
@@ -128,11 +128,27 @@ func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode) (dataplane.D
 	return dp, nil
 }
 
-// survey finds out about the modes that nobody has asked for yet.
-func (m *modes) survey(ctx context.Context) error {
+// schedule finds out which schedulers there are, if the dataplane has any.
+func (c *capability) schedule(ctx context.Context, dp dataplane.Dataplane, names []string) {
+	prober, ok := dp.(dataplane.SchedulerProber)
+	if !ok {
+		return
+	}
+	c.scheduling, c.complete = true, len(names) == 0
+	c.schedulers, c.err = prober.ProbeSchedulers(ctx, names...)
+}
+
+// survey finds out what nobody has asked for yet.
+func (m *modes) survey(ctx context.Context, running dataplane.Dataplane) error {
 	var errs []error
 	for mode := range m.dataplanes {
-		if _, known := m.known[mode]; known {
+		c, known := m.known[mode]
+		if known && (c.err != nil || !c.scheduling || c.complete) {
+			continue
+		}
+		if known && running != nil && running.Mode() == mode {
+			c.schedule(ctx, running, nil)
+			m.known[mode] = c
 			continue
 		}
 		// What is missing is no failure, but what is to be known.
@@ -198,7 +214,7 @@ func (l *loop) applySettings() {
 
 // survey completes what is known of the kernel, when traffic does not wait for it.
 func (l *loop) survey(ctx context.Context) {
-	if err := l.modes.survey(ctx); err != nil {
+	if err := l.modes.survey(ctx, l.dp); err != nil {
 		l.log.Error(err, "Failed to find out what this kernel can do")
 	}
 	l.outcome.capabilities = l.modes.capabilities()

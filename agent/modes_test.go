@@ -105,7 +105,7 @@ func TestCapabilities(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			m := newModes(tc.kernel)
-			if err := m.survey(t.Context()); err != nil {
+			if err := m.survey(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, m.capabilities()); diff != "" {
@@ -157,11 +157,14 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 // lacks: it says so, and goes on with the one that it has.
 func TestLoopKeepsItsScheduler(t *testing.T) {
 	h := newHarness(t)
-	kernel := &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: []string{"rr"}}
+	kernel := &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: []string{"rr", "sh"}}
 	h.modes.dataplanes[ipvsMode] = func() (dataplane.Dataplane, error) { return kernel, nil }
 	h.fromAPI(web("10.96.0.1", "10.244.1.2"))
 	h.in.setNode(asking(2, "rr", ipvsMode))
 	h.step(t.Context())
+	if got := h.last.capabilities[0].Schedulers; len(got) != 2 {
+		t.Errorf("schedulers %v, want all, not just what was asked for", got)
+	}
 	h.in.setNode(asking(3, "fo", ipvsMode, nftablesMode))
 	h.step(t.Context())
 	if h.last.unsupported == nil || !strings.Contains(h.last.unsupported.Error(), "ip_vs_fo") {
@@ -171,7 +174,7 @@ func TestLoopKeepsItsScheduler(t *testing.T) {
 		t.Errorf("scheduler %s, error %v; want rr to stay", got, h.last.programming)
 	}
 	// The module is installed: it is found when it is tried again.
-	kernel.Schedulers = []string{"rr", "fo"}
+	kernel.Schedulers = append(kernel.Schedulers, "fo")
 	h.chosen = h.chosen.Add(-time.Hour)
 	h.step(t.Context())
 	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "fo" || h.last.unsupported != nil {

@@ -51,9 +51,9 @@ type Dataplane interface {
 type SchedulerProber interface {
 	Dataplane
 
-	// ProbeSchedulers returns the schedulers that this kernel has, by the names of
-	// the API. It leaves nothing behind.
-	ProbeSchedulers(ctx context.Context) ([]string, error)
+	// ProbeSchedulers returns which of some schedulers this kernel has; with no
+	// names, which of all that the API knows. It leaves nothing behind.
+	ProbeSchedulers(ctx context.Context, names ...string) ([]string, error)
 }
 
 // Stats is what a Sync or an Apply did.

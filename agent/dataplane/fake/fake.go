@@ -70,8 +70,12 @@ type Scheduling struct {
 
 var _ dataplane.SchedulerProber = (*Scheduling)(nil)
 
-// ProbeSchedulers returns Schedulers.
-func (d *Scheduling) ProbeSchedulers(context.Context) ([]string, error) { return d.Schedulers, nil }
+// ProbeSchedulers returns those of Schedulers that are asked for.
+func (d *Scheduling) ProbeSchedulers(_ context.Context, names ...string) ([]string, error) {
+	return slices.DeleteFunc(slices.Clone(d.Schedulers), func(s string) bool {
+		return len(names) > 0 && !slices.Contains(names, s)
+	}), nil
+}
 
 // New returns a Dataplane of the mode with an empty kernel.
 func New(mode v1alpha1.ProxyMode) *Dataplane {

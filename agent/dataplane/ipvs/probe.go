@@ -33,16 +33,19 @@ var allSchedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "d
 // moment; no packet has it.
 const probeMark = 0xf1ffffff
 
-// ProbeSchedulers returns the schedulers that the kernel has or can load: it has
-// one with which a virtual server can be made.
-func (d *Dataplane) ProbeSchedulers(ctx context.Context) ([]string, error) {
+// ProbeSchedulers returns which of some schedulers (none named: of all) the kernel
+// has or can load: it has one with which a virtual server can be made.
+func (d *Dataplane) ProbeSchedulers(ctx context.Context, names ...string) ([]string, error) {
+	if len(names) == 0 {
+		names = allSchedulers
+	}
 	key := onMark(corev1.IPv4Protocol, probeMark)
 	// Left over from a crash, it would look like an error.
 	if err := d.kernel.deleteServer(key); err != nil && !errors.Is(err, unix.ESRCH) {
 		return nil, err
 	}
 	var found []string
-	for _, name := range allSchedulers {
+	for _, name := range names {
 		err := d.kernel.addServer(key, server{scheduler: name})
 		if errors.Is(err, unix.ENOENT) {
 			loadModule(ctx, "ip_vs_"+name)

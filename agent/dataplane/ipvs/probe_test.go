@@ -47,19 +47,22 @@ func TestProbeSchedulers(t *testing.T) {
 	t.Setenv("PATH", "") // no modprobe: it is not this machine's modules that are asked for
 	cases := map[string]struct {
 		kernel sparseKernel
+		names  []string
 		want   []string
 		err    error
 	}{
-		"all":                     {sparseKernel{has: allSchedulers}, allSchedulers, nil},
-		"some":                    {sparseKernel{has: []string{"rr", "mh"}}, []string{"rr", "mh"}, nil},
-		"none":                    {sparseKernel{}, nil, nil},
-		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, []string{"rr"}, nil},
-		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, nil, unix.EPERM},
+		"all":                     {sparseKernel{has: allSchedulers}, nil, allSchedulers, nil},
+		"some":                    {sparseKernel{has: []string{"rr", "mh"}}, nil, []string{"rr", "mh"}, nil},
+		"one":                     {sparseKernel{has: []string{"rr", "mh"}}, []string{"mh"}, []string{"mh"}, nil},
+		"not that one":            {sparseKernel{has: []string{"rr", "mh"}}, []string{"fo"}, nil, nil},
+		"none":                    {sparseKernel{}, nil, nil, nil},
+		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, nil, []string{"rr"}, nil},
+		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, nil, nil, unix.EPERM},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			d := &Dataplane{kernel: &tc.kernel}
-			got, err := d.ProbeSchedulers(t.Context())
+			got, err := d.ProbeSchedulers(t.Context(), tc.names...)
 			if diff := cmp.Diff(tc.want, got); diff != "" || !errors.Is(err, tc.err) {
 				t.Errorf("error %v, want %v; schedulers (-want +got):\n%s", err, tc.err, diff)
 			}

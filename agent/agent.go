@@ -92,6 +92,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		h.set(out)
 		r.set(out)
 	})
+	if l.footprint, err = openFootprint(o.StateDir); err != nil {
+		log.Error(err, "Failed to read which modes have left traces")
+	}
 	checks := healthcheck.New(h.proxyHealthy, serviceEventWriter(client, o.NodeName), log.WithName("healthcheck"), clk)
 	l.answer = checks.Update
 	m.watchHealthChecks(checks.Ports)

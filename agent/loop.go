@@ -64,6 +64,9 @@ type loop struct {
 	needSync bool
 	retry    time.Duration
 
+	footprint *footprint
+	retiring  map[v1alpha1.ProxyMode]dataplane.Dataplane // that were in force before
+
 	disturbed   chan struct{}
 	looked      time.Time     // when a disturbance was last looked at
 	longestSync time.Duration // among the last ones
@@ -91,6 +94,7 @@ type outcome struct {
 	attempted   v1alpha1.ProxyMode // by the last programming
 	lacking     error              // what it left out, for the node cannot do it
 	storing     error              // the checkpoint cannot be written
+	retiring    error              // what another mode has left cannot be removed
 	forgetting  error              // stale entries of connection tracking cannot be deleted
 	tuning      error              // nor can its parameters be set
 	queued      time.Time          // when the oldest change of this step came
@@ -110,6 +114,7 @@ func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint,
 	return &loop{
 		nodeName: nodeName, in: in, modes: newModes(dataplanes), checkpoint: cp, report: report, log: log, clock: clk,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
+		footprint: &footprint{}, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
 		disturbed: make(chan struct{}, 1),
 		answer:    func(rules.NodeSettings, rules.HealthChecks) {},
 		flows:     noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },
@@ -166,6 +171,11 @@ func (l *loop) close() {
 			l.log.Error(err, "Failed to close the dataplane")
 		}
 	}
+	for mode, dp := range l.retiring {
+		if err := dp.Close(); err != nil {
+			l.log.Error(err, "Failed to close the dataplane", "mode", mode)
+		}
+	}
 }
 
 // step takes the changes, stores them, and programs them.
@@ -191,6 +201,7 @@ func (l *loop) step(ctx context.Context) {
 		l.outcome.tuning = l.tune(l.node.Spec.Conntrack)
 	}
 	l.outcome.forgetting = l.flows.Failure()
+	l.retire(ctx)
 	if choosing {
 		l.survey(ctx)
 	}

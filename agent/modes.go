@@ -185,18 +185,14 @@ func (l *loop) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.dp != nil && l.dp != dp {
-		// Staged changes of the mode are not built yet; two dataplanes at once
-		// would fight for the packets.
-		return errors.Join(fmt.Errorf("this version cannot change the mode of a running node from %s to %s: drain and restart it",
-			l.dp.Mode(), dp.Mode()), skipped, dp.Close())
-	}
 	l.demand, l.outcome.skipped = want, skipped
-	if l.dp == nil {
-		l.dp, l.needSync = dp, true
-		l.stopWatcher = l.startWatcher(ctx, dp)
+	if l.dp == dp {
+		return nil
 	}
-	return nil
+	if l.dp != nil {
+		l.log.Info("Changing the mode", "from", l.dp.Mode(), "to", dp.Mode())
+	}
+	return l.change(ctx, dp)
 }
 
 // applySettings brings the node's settings into the table. Where the kernel cannot

@@ -165,7 +165,7 @@ func TestLoopKeepsItsScheduler(t *testing.T) {
 	if got := h.last.capabilities[0].Schedulers; len(got) != 2 {
 		t.Errorf("schedulers %v, want all, not just what was asked for", got)
 	}
-	h.in.setNode(asking(3, "fo", ipvsMode, nftablesMode))
+	h.in.setNode(asking(3, "fo", ipvsMode))
 	h.step(t.Context())
 	if h.last.unsupported == nil || !strings.Contains(h.last.unsupported.Error(), "ip_vs_fo") {
 		t.Errorf("got %v, want the missing module", h.last.unsupported)
@@ -179,5 +179,10 @@ func TestLoopKeepsItsScheduler(t *testing.T) {
 	h.step(t.Context())
 	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "fo" || h.last.unsupported != nil {
 		t.Errorf("scheduler %s, error %v; want fo", got, h.last.unsupported)
+	}
+	h.in.setNode(asking(4, "sed", ipvsMode, nftablesMode))
+	h.step(t.Context())
+	if h.last.mode != nftablesMode || h.last.unsupported != nil {
+		t.Errorf("runs %s, error %v; want the fallback mode", h.last.mode, h.last.unsupported)
 	}
 }

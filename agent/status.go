@@ -100,6 +100,9 @@ func degraded(o outcome) metav1.Condition {
 			"Malformed entries of ServiceRuleSlices were left out: "+errors.Join(o.malformed...).Error())
 	case o.lacking != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonPartlyProgrammed, "Not in force: "+o.lacking.Error()+".")
+	case o.retiring != nil:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonRetiringFailed,
+			"Rules of a mode that was in force before are left: "+o.retiring.Error()+". It is tried again.")
 	case o.storing != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCheckpointFailed,
 			o.storing.Error()+". The node would boot with older rules. Free space on, or repair, the state folder.")

@@ -39,7 +39,8 @@ type Dataplane interface {
 	// other methods it may run beside them.
 	Watch(ctx context.Context, changed func()) error
 
-	// Cleanup removes everything the dataplane ever made in this kernel.
+	// Cleanup removes everything the dataplane ever made in this kernel, and leaves
+	// what another mode has put in the place of it.
 	Cleanup(ctx context.Context) error
 
 	// Close frees the handle and leaves the kernel as it is.
@@ -54,6 +55,17 @@ type SchedulerProber interface {
 	// ProbeSchedulers returns which of some schedulers this kernel has; with no
 	// names, which of all that the API knows. It leaves nothing behind.
 	ProbeSchedulers(ctx context.Context, names ...string) ([]string, error)
+}
+
+// Retirer is a Dataplane whose connections would end with its rules. Others leave
+// theirs to the kernel's connection tracking.
+type Retirer interface {
+	Dataplane
+
+	// Retire is called now and then after another mode has taken over the new
+	// connections, with what that one is programmed with, and says whether nothing
+	// is left that Cleanup would cut.
+	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
 }
 
 // Stats is what a Sync or an Apply did.

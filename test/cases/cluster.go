@@ -42,7 +42,7 @@ func NewCluster() *Cluster {
 		{Type: corev1.NodeInternalIP, Address: Twin(NodeAddress).String()},
 	}
 	c.Config.Spec = v1alpha1.ProxyConfigSpec{
-		Mode: v1alpha1.ModeNFTables,
+		Mode: v1alpha1.ModeAuto, // the runner's
 		LocalTraffic: v1alpha1.LocalTrafficOptions{
 			Detect:       v1alpha1.DetectClusterCIDR,
 			ClusterCIDRs: []string{PodNetwork.String(), TwinPrefix(PodNetwork).String()},

@@ -77,6 +77,19 @@ func (d *Scheduling) ProbeSchedulers(_ context.Context, names ...string) ([]stri
 	}), nil
 }
 
+// Retiring is a Dataplane whose connections end with it.
+type Retiring struct {
+	*Dataplane
+
+	// Idle says that none is left.
+	Idle bool
+}
+
+var _ dataplane.Retirer = (*Retiring)(nil)
+
+// Retire returns Idle.
+func (d *Retiring) Retire(context.Context, rules.Desired) (bool, error) { return d.Idle, nil }
+
 // New returns a Dataplane of the mode with an empty kernel.
 func New(mode v1alpha1.ProxyMode) *Dataplane {
 	return &Dataplane{

@@ -375,33 +375,5 @@ func (d *Dataplane) want(desired rules.Desired) (*wanted, error) {
 	return w, nil
 }
 
-// Cleanup deletes our tables. It fails if it cannot set a sysctl back.
-func (d *Dataplane) Cleanup(ctx context.Context) error {
-	d.last = nil
-	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		for _, name := range []string{tableName, probeName} {
-			if err := d.deleteTable(ctx, newTable(family, name, balancing, false)); err != nil {
-				return err
-			}
-		}
-	}
-	if d.layout != balancing {
-		return nil
-	}
-	d.lacking, d.noGuard, d.allowed = nil, false, false
-	_, err := d.forbidLocalhost(ctx)
-	return errors.Join(err, d.lacking)
-}
-
-func (d *Dataplane) deleteTable(ctx context.Context, t *table) error {
-	b := newBatch()
-	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
-	err := d.conn.commit(ctx, b)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-		return nil // not there, or no such family in this kernel
-	}
-	return err
-}
-
 // Close closes the netlink socket.
 func (d *Dataplane) Close() error { return d.conn.close() }

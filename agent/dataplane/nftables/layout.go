@@ -26,6 +26,7 @@ type layout int
 const (
 	balancing   layout = iota // it leads packets to endpoints itself
 	classifying               // it prepares them for IPVS, see Classifier
+	layouts
 )
 
 // The numbers that nft has for the types of keys and values, in 6 bits each.

@@ -8,17 +8,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
+
+// virtualDevice holds the addresses of Services in the mode IPVS.
+const virtualDevice = "kube-ipvs0"
 
 // Agent is the real agent, a process in the node's network namespace.
 type Agent struct {
@@ -75,32 +80,37 @@ func (a *Agent) Restart() error {
 // Stop ends the process and what serves it.
 func (a *Agent) Stop() error { return errors.Join(a.process.end(), a.api.listener.Close()) }
 
-// Settle waits in the mode IPVS until the kernel has no virtual server any more:
-// those of deleted Services wait for their connections, and refuse new ones.
+// Settle waits until IPVS has no virtual server any more: those of deleted Services,
+// and of a mode that is not in force any more, wait for their connections, and
+// refuse new ones. In other modes nothing of it may be left.
 func (a *Agent) Settle() error {
-	if a.mode != v1alpha1.ModeIPVS {
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
 		return nil
 	}
 	if err := a.Program(cases.NewCluster()); err != nil {
 		return err
 	}
-	const header = 3 // lines
 	for deadline := time.Now().Add(longest); ; time.Sleep(rest) {
-		var table []byte
-		err := a.network.node.do(func() (err error) {
-			table, err = os.ReadFile("/proc/net/ip_vs")
+		err := a.network.node.do(a.wantNoServers)
+		if err == nil || time.Now().After(deadline) {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if bytes.Count(table, []byte("\n")) <= header {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("virtual servers of deleted Services are left:\n%s", table)
 		}
 	}
+}
+
+func (a *Agent) wantNoServers() error {
+	const header = 3 // lines
+	table, err := os.ReadFile("/proc/net/ip_vs")
+	if err != nil {
+		return err
+	}
+	if bytes.Count(table, []byte("\n")) > header {
+		return fmt.Errorf("virtual servers are left:\n%s", table)
+	}
+	if _, err := net.InterfaceByName(virtualDevice); err == nil && a.mode != v1alpha1.ModeIPVS {
+		return fmt.Errorf("device %s is left", virtualDevice)
+	}
+	return nil
 }
 
 // report takes the status that the agent writes. Events are of no interest.
@@ -124,7 +134,9 @@ func (a *Agent) write(c cases.Compiled) {
 	}
 	replace(a.api, ruleSlices, specs)
 	a.generation++
-	c.Node.Spec.Mode = a.mode
+	if c.Node.Spec.Mode == v1alpha1.ModeAuto {
+		c.Node.Spec.Mode = a.mode
+	}
 	replace(a.api, nodeRuleSets, map[string]*v1alpha1.NodeRuleSet{c.Node.Name: {
 		ObjectMeta: metav1.ObjectMeta{Name: c.Node.Name, UID: "the-node", Generation: a.generation},
 		Spec:       c.Node.Spec,

@@ -1,0 +1,92 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// retireInterval is how often a mode is asked whether its connections are over.
+const retireInterval = 2 * time.Second
+
+// change takes another dataplane into use. It is programmed before the rules of
+// the old one go, and where both would hold the same table, one replaces the
+// other in one transaction: there is no moment without rules. The old one stays
+// for its connections, see retire.
+func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
+	// A disk that is full must not keep the node from being programmed.
+	l.outcome.retiring = l.footprint.add(dp.Mode())
+	if again := l.retiring[dp.Mode()]; again != nil {
+		// The new one adopts what it has left.
+		delete(l.retiring, dp.Mode())
+		if err := again.Close(); err != nil {
+			return err
+		}
+	}
+	if l.dp != nil {
+		l.stopWatcher()
+		l.retiring[l.dp.Mode()] = l.dp
+	}
+	l.dp, l.needSync = dp, true
+	l.stopWatcher = l.startWatcher(ctx, dp)
+	return nil
+}
+
+// retire removes what the modes have left that are not in force any more, once
+// the one in force is programmed. Those whose connections would end with them are
+// asked again later.
+func (l *loop) retire(ctx context.Context) {
+	if l.dp == nil || l.outcome.programming != nil {
+		return
+	}
+	others := l.footprint.others(l.dp.Mode())
+	if len(others) == 0 {
+		return
+	}
+	var errs []error
+	for _, mode := range others {
+		done, err := l.retireMode(ctx, mode)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove the rules of the mode %s: %w", mode, err))
+		}
+		if !done && l.retry == 0 {
+			l.retry = retireInterval
+		}
+	}
+	l.outcome.retiring = errors.Join(errs...)
+}
+
+func (l *loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bool, err error) {
+	dp := l.retiring[mode]
+	if dp == nil { // left by an agent before this one
+		open := l.modes.dataplanes[mode]
+		if open == nil {
+			return true, l.footprint.remove(mode) // of a newer version: nothing that we could do
+		}
+		if dp, err = open(); err != nil {
+			return false, err
+		}
+		l.retiring[mode] = dp
+	}
+	if r, ok := dp.(dataplane.Retirer); ok {
+		if idle, err := r.Retire(ctx, l.table.Desired()); err != nil || !idle {
+			return false, err
+		}
+	}
+	if err := dp.Cleanup(ctx); err != nil {
+		return false, err
+	}
+	delete(l.retiring, mode)
+	if err := dp.Close(); err != nil {
+		return false, err
+	}
+	l.log.Info("Removed the rules of the mode that was in force before", "mode", mode)
+	return true, l.footprint.remove(mode)
+}

@@ -1,0 +1,129 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// twoModes is a loop that has also a mode whose connections end with it.
+type twoModes struct {
+	*harness
+	other      *fake.Retiring
+	generation int64
+}
+
+func newTwoModes(t *testing.T) *twoModes {
+	m := &twoModes{harness: newHarness(t), other: &fake.Retiring{Dataplane: fake.New(v1alpha1.ModeIPVS)}, generation: 1}
+	m.modes.dataplanes[v1alpha1.ModeIPVS] = func() (dataplane.Dataplane, error) { return m.other, nil }
+	return m
+}
+
+func (m *twoModes) want(t *testing.T, mode v1alpha1.ProxyMode) {
+	t.Helper()
+	m.generation++
+	node := testNodeRules(m.generation)
+	node.Spec.Mode = mode
+	m.in.setNode(node)
+	m.step(t.Context())
+}
+
+func (m *twoModes) wantTraces(t *testing.T, want ...v1alpha1.ProxyMode) {
+	t.Helper()
+	if diff := cmp.Diff(want, m.footprint.modes, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("modes that have left traces (-want +got):\n%s", diff)
+	}
+}
+
+func cleanups(d *fake.Dataplane) int { return d.Count(fake.Cleanup) }
+
+func TestModeChanges(t *testing.T) {
+	m := newTwoModes(t)
+	a := web("10.96.0.1", "10.244.1.2")
+	m.fromAPI(a)
+	m.step(t.Context())
+	m.wantTraces(t, v1alpha1.ModeNFTables)
+
+	m.other.Fail(fake.Sync, errors.New("the kernel says no"))
+	m.want(t, v1alpha1.ModeIPVS)
+	m.wantKernel(t, a)
+	if cleanups(m.kernel) > 0 {
+		t.Fatal("the old rules went before the new ones were there")
+	}
+	m.step(t.Context())
+	m.wantTraces(t, v1alpha1.ModeIPVS)
+	if m.last.mode != v1alpha1.ModeIPVS || cleanups(m.kernel) != 1 || len(m.kernel.Kernel().Frontends) > 0 || len(m.other.Kernel().Frontends) != 1 {
+		t.Errorf("in mode %s, %d clean-ups, kernels %v and %v", m.last.mode, cleanups(m.kernel), m.kernel.Kernel(), m.other.Kernel())
+	}
+
+	m.want(t, v1alpha1.ModeNFTables)
+	m.wantTraces(t, v1alpha1.ModeIPVS, v1alpha1.ModeNFTables)
+	m.wantKernel(t, a)
+	if cleanups(m.other.Dataplane) > 0 || m.retry != retireInterval {
+		t.Errorf("%d clean-ups while there are connections, next look after %v", cleanups(m.other.Dataplane), m.retry)
+	}
+	m.other.Idle = true
+	m.step(t.Context())
+	m.wantTraces(t, v1alpha1.ModeNFTables)
+	if cleanups(m.other.Dataplane) != 1 || m.retry != 0 || m.last.retiring != nil {
+		t.Errorf("%d clean-ups without connections, next look after %v, error %v", cleanups(m.other.Dataplane), m.retry, m.last.retiring)
+	}
+}
+
+// A mode that comes back while its connections are not over adopts what is there.
+func TestModeComesBack(t *testing.T) {
+	m := newTwoModes(t)
+	m.fromAPI(web("10.96.0.1", "10.244.1.2"))
+	m.want(t, v1alpha1.ModeIPVS)
+	m.want(t, v1alpha1.ModeNFTables)
+	m.want(t, v1alpha1.ModeIPVS)
+	m.wantTraces(t, v1alpha1.ModeIPVS)
+	if cleanups(m.other.Dataplane) > 0 || cleanups(m.kernel) != 1 || len(m.retiring) > 0 {
+		t.Errorf("%d and %d clean-ups, %d modes wait", cleanups(m.other.Dataplane), cleanups(m.kernel), len(m.retiring))
+	}
+}
+
+// What an agent has begun to leave, the next one removes.
+func TestTracesOfAnAgentBefore(t *testing.T) {
+	dir := t.TempDir()
+	before, err := openFootprint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []v1alpha1.ProxyMode{v1alpha1.ModeIPVS, v1alpha1.ModeNFTables} {
+		if err := before.add(mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newTwoModes(t)
+	m.other.Idle = true
+	if m.footprint, err = openFootprint(dir); err != nil {
+		t.Fatal(err)
+	}
+	m.fromAPI(web("10.96.0.1", "10.244.1.2"))
+	m.other.Fail(fake.Cleanup, errors.New("the kernel says no"))
+	m.step(t.Context())
+	if m.last.retiring == nil || m.retry != retireInterval {
+		t.Errorf("error %v, next try after %v", m.last.retiring, m.retry)
+	}
+	m.step(t.Context())
+	if m.last.retiring != nil {
+		t.Error(m.last.retiring)
+	}
+	after, err := openFootprint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]v1alpha1.ProxyMode{v1alpha1.ModeNFTables}, after.modes); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}

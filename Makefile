@@ -84,6 +84,11 @@ test-cases: deps ## Run the table of cases against the pure functions and on the
 test-oracle: root deps ## Run the table of cases with kube-proxy, which must not differ but where the cases say so.
 	export KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; cd test/cases && go test -run TestOracle -count=1 -timeout 20m
 
+.PHONY: test-vm
+test-vm: root deps build ## Run the tests that want a kernel with ip_vs: here if it has it, else in QEMU.
+	cd test && FAIRLEAD_VM_KERNEL="$$(../hack/vm-kernel.sh)" go test -count=1 ./vm/
+	FAIRLEAD_AGENT=$(BIN)/fairlead-agent hack/test-vm.sh
+
 .PHONY: test-e2e
 test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
@@ -98,8 +103,8 @@ fuzz: ## Fuzz every target for FUZZTIME.
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, which also guard the import directions.
-	$(GOLANGCI_LINT) run
-	cd test && $(GOLANGCI_LINT) run --config ../.golangci.yml
+	$(GOLANGCI_LINT) run --allow-parallel-runners
+	cd test && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../.golangci.yml
 
 .PHONY: lint-fix
 lint-fix: $(GOLANGCI_LINT) ## Run the linters and let them fix what they can.

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Copyright 2026 The Fairlead Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs the tests that want a kernel with ip_vs, each in a VM of its own unless this
+# machine has such a kernel (see hack/vm). Two at once: a VM idles half of its time.
+# $FAIRLEAD_AGENT names the agent, if it is built.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The folder of a package, and arguments of go test. The longest first.
+readonly tests=(
+  "agent/dataplane/nftables"
+  "test/cases -run=^TestIPVS$"
+  "test/cases -run=^TestNFTables$"
+  "agent/dataplane/ipvs"
+)
+readonly at_once=2
+
+logs=$(mktemp -d)
+running=()
+set -m # a process group for each of them
+finish() {
+  local job
+  for job in "${running[@]}"; do kill -- "-$job" 2>/dev/null || true; done
+  wait
+  rm -rf "$logs"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# run NUMBER: its output, and how it ended, go to files.
+run() {
+  local words began=$SECONDS status=0 vm=$PWD/hack/vm
+  read -ra words <<<"${tests[$1]}"
+  cd "${words[0]}"
+  "$vm" -timeout 30m go test -count=1 -timeout 25m "${words[@]:1}" || status=$?
+  echo "==== ${tests[$1]}: exit status $status after $((SECONDS - began)) s"
+  echo "$status" >"$logs/$1.status"
+}
+
+hack/vm true # what is missing is installed before two need it
+for i in "${!tests[@]}"; do
+  ((i < at_once)) || wait -n || true
+  run "$i" >"$logs/$i" 2>&1 &
+  running+=($!)
+done
+failed=0
+for i in "${!tests[@]}"; do
+  wait "${running[i]}" || true
+  cat "$logs/$i"
+  [[ $(cat "$logs/$i.status") == 0 ]] || failed=1
+done
+exit $failed

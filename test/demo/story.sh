@@ -205,21 +205,37 @@ bad_input() {
 
 ipvs() {
   title "A policy that asks for IPVS"
-  if [[ $(capability node-1 .supported) == true ]]; then
-    echo "The kernels here have it, with these schedulers: $(capability node-1 .schedulers)"
-    check "every node tells so" everywhere supported true
-    return
-  fi
   show kubectl apply -f config/samples/proxyconfig-ipvs.yaml
+  if [[ $(capability node-1 .supported) == true ]]; then
+    with_ipvs
+  else
+    without_ipvs
+  fi
+  check "and every Pod answers" answers_from pod "http://$(vip mynginx-service)/" 60 3
+  show kubectl delete -f config/samples/proxyconfig-ipvs.yaml
+  check "the policy before it is in force again" nodes_run default NFTables
+}
+
+with_ipvs() {
+  hack/deps.sh ipvsadm=ipvsadm
+  check "every node runs it" nodes_run ipvs IPVS
+  show kubectl get noderulesets
+  show "$LAB" exec node-1 -- ipvsadm -Ln
+}
+
+without_ipvs() {
   check "its status says that nodes run a fallback mode" show kubectl wait proxyconfig/ipvs --timeout=15s \
     --for=jsonpath='{.status.conditions[?(@.type=="Degraded")].reason}'=FallbackMode
   show kubectl get proxyconfig ipvs -o jsonpath='{.status.conditions[?(@.type=="Degraded")].message}{"\n"}'
   check "every node tells what its kernel lacks" everywhere message "this kernel has no IPVS (module ip_vs)"
   show kubectl get noderulesets -o wide
-  check "and forwards all the same" answers_from pod "http://$(vip mynginx-service)/" 60 3
-  show kubectl delete -f config/samples/proxyconfig-ipvs.yaml
-  check "the policy before it is in force again" kubectl wait proxyconfig/default --timeout=15s \
-    --for=jsonpath='{.status.nodes.programmed}'=${#nodes[@]}
+}
+
+# nodes_run POLICY MODE: all nodes have programmed the policy, in this mode.
+nodes_run() {
+  kubectl wait noderulesets --all --timeout=30s --for=jsonpath='{.status.policy.name}'="$1" >/dev/null &&
+    kubectl wait noderulesets --all --timeout=30s --for=jsonpath='{.status.mode}'="$2" >/dev/null &&
+    kubectl wait noderulesets --all --timeout=30s --for=condition=Programmed >/dev/null
 }
 
 # capability NODE FIELD prints what a node says of IPVS.

@@ -95,13 +95,7 @@ type process struct {
 
 func start(ctx context.Context, program, dir string, api *apiserver) (*process, error) {
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters: [{name: bench, cluster: {server: %q}}]
-contexts: [{name: bench, context: {cluster: bench}}]
-current-context: bench
-`, api.url()), 0o600)
-	if err != nil {
+	if err := writeKubeconfig(kubeconfig, api.url()); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, program, "--node-name", nodeName, "--kubeconfig", kubeconfig,
@@ -110,6 +104,15 @@ current-context: bench
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return &process{cmd, api, time.Now()}, cmd.Start()
+}
+
+func writeKubeconfig(file, url string) error {
+	return os.WriteFile(file, fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters: [{name: bench, cluster: {server: %q}}]
+contexts: [{name: bench, context: {cluster: bench}}]
+current-context: bench
+`, url), 0o600)
 }
 
 // kill ends the agent without giving it time to tidy up.
@@ -238,7 +241,7 @@ func (p *process) memory() (rss, peak int, err error) {
 
 func mebibytes(n int) int { return (n + 1<<19) >> 20 }
 
-// metrics reads those of the agent's metrics that have no labels.
+// metrics reads the agent's metrics, by their names with labels.
 func metrics(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
 	if err != nil {

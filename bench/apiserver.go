@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,9 +42,11 @@ type apiserver struct {
 
 func startAPIServer(ctx context.Context, c cluster) (*apiserver, error) {
 	a := &apiserver{slices: map[string][]byte{}, closing: ctx, changed: make(chan []byte), statuses: make(chan v1alpha1.NodeRuleSetStatus, 100)}
+	spec := node()
+	spec.Mode = cmp.Or(c.mode, spec.Mode)
 	var err error
 	if a.node, err = event("ADDED", &v1alpha1.NodeRuleSet{TypeMeta: typeMeta("NodeRuleSet"),
-		ObjectMeta: metav1.ObjectMeta{Name: nodeName, UID: "node", Generation: 1, ResourceVersion: "1"}, Spec: node()}); err != nil {
+		ObjectMeta: metav1.ObjectMeta{Name: nodeName, UID: "node", Generation: 1, ResourceVersion: "1"}, Spec: spec}); err != nil {
 		return nil, err
 	}
 	for i := range c.services {
@@ -129,27 +133,27 @@ func (a *apiserver) watchSlices(w http.ResponseWriter, r *http.Request) {
 		all.Write(bytes.Replace(e, []byte("MODIFIED"), []byte("ADDED"), 1))
 	}
 	a.mu.Unlock()
-	a.stream(w, r, "ServiceRuleSlice", all.Bytes(), a.changed)
+	stream(a.closing, w, r, typeMeta("ServiceRuleSlice"), all.Bytes(), a.changed)
 }
 
 func (a *apiserver) watchNode(w http.ResponseWriter, r *http.Request) {
-	a.stream(w, r, "NodeRuleSet", a.node, nil)
+	stream(a.closing, w, r, typeMeta("NodeRuleSet"), a.node, nil)
 }
 
-// stream answers a watch that begins with all objects (KEP-3157).
-func (a *apiserver) stream(w http.ResponseWriter, r *http.Request, kind string, all []byte, changed <-chan []byte) {
+// stream answers a watch that begins with all objects (KEP-3157), until closing ends.
+func stream(closing context.Context, w http.ResponseWriter, r *http.Request, kind metav1.TypeMeta, all []byte, changed <-chan []byte) {
 	if r.FormValue("sendInitialEvents") != "true" {
 		http.Error(w, "lists are not served: watch with sendInitialEvents", http.StatusNotImplemented)
 		return
 	}
-	mark, err := event("BOOKMARK", map[string]any{"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind,
+	mark, err := event("BOOKMARK", map[string]any{"apiVersion": kind.APIVersion, "kind": kind.Kind,
 		"metadata": metav1.ObjectMeta{ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	for next := append(all, mark...); ; {
+	for next := slices.Concat(all, mark); ; {
 		// An error is the watcher's end, which it knows better.
 		if _, err := w.Write(next); err != nil || http.NewResponseController(w).Flush() != nil {
 			return
@@ -158,7 +162,7 @@ func (a *apiserver) stream(w http.ResponseWriter, r *http.Request, kind string, 
 		case next = <-changed:
 		case <-r.Context().Done():
 			return
-		case <-a.closing.Done():
+		case <-closing.Done():
 			return
 		}
 	}

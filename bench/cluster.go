@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	namespace = "default"
-	nodeName  = "node-0"
+	namespace   = "default"
+	nodeName    = "node-0"
+	nodeAddress = "192.0.2.10"
 
 	shapePlain, shapeFull = "plain", "full"
 
@@ -43,6 +44,7 @@ const (
 type cluster struct {
 	services int
 	full     bool
+	mode     v1alpha1.ProxyMode // of the node; empty: NFTables
 }
 
 func (c cluster) shape() string {
@@ -138,6 +140,6 @@ func node() v1alpha1.NodeRuleSetSpec {
 	return v1alpha1.NodeRuleSetSpec{
 		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 1},
 		Mode:   v1alpha1.ModeNFTables,
-		Node:   v1alpha1.NodeFacts{Addresses: []string{"192.0.2.10"}, PodCIDRs: []string{"10.128.0.0/24"}},
+		Node:   v1alpha1.NodeFacts{Addresses: []string{nodeAddress}, PodCIDRs: []string{"10.128.0.0/24"}},
 	}
 }

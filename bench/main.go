@@ -12,6 +12,7 @@
 //	main ── a process for each size and shape, in a new network namespace:
 //	        kernel.go  Resolve, Table and Dataplane, called directly
 //	        agent.go   the agent program, with a pretended apiserver (apiserver.go)
+//	        ipvs.go    the agent and kube-proxy in the mode IPVS (contenders.go)
 package main
 
 import (
@@ -34,10 +35,11 @@ import (
 const measureCommand = "measure"
 
 type options struct {
-	agent    string
-	services string
-	changes  int
-	out      string
+	agent     string
+	services  string
+	changes   int
+	out       string
+	kubeProxy string
 }
 
 func main() {
@@ -50,10 +52,16 @@ func main() {
 	flag.StringVar(&o.services, "services", "1000,10000,50000", "numbers of Services to measure")
 	flag.IntVar(&o.changes, "changes", 100, "endpoints to replace, one after the other")
 	flag.StringVar(&o.out, "out", "", "file that the page is written to; empty: printed only")
+	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "the program of kube-proxy, to be compared with in the mode IPVS")
 	flag.Parse()
 	run := o.run
-	if flag.Arg(0) == measureCommand {
+	switch flag.Arg(0) {
+	case measureCommand:
 		run = func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) }
+	case ipvsCommand:
+		run = o.compareIPVS
+	case measureIPVSCommand:
+		run = func(ctx context.Context) error { return o.measureIPVS(ctx, flag.Args()[1:]) }
 	}
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -75,8 +83,8 @@ func (o options) run(ctx context.Context) error {
 		for _, full := range []bool{false, true} {
 			c := cluster{services: services, full: full}
 			fmt.Fprintln(os.Stderr, "measuring", c)
-			r, err := o.measureApart(ctx, c)
-			if err != nil {
+			var r result
+			if err := o.apart(ctx, &r, measureCommand, strconv.Itoa(c.services), c.shape()); err != nil {
 				return fmt.Errorf("%s: %w", c, err)
 			}
 			results = append(results, r)
@@ -90,12 +98,16 @@ func (o options) run(ctx context.Context) error {
 	if err := writePage(&page, results, pure, o.changes); err != nil {
 		return err
 	}
+	return o.print(page.String())
+}
+
+func (o options) print(page string) error {
 	if o.out != "" {
-		if err := os.WriteFile(o.out, []byte(page.String()), 0o644); err != nil {
+		if err := os.WriteFile(o.out, []byte(page), 0o644); err != nil {
 			return fmt.Errorf("write the page: %w", err)
 		}
 	}
-	_, err = io.WriteString(os.Stdout, page.String())
+	_, err := io.WriteString(os.Stdout, page)
 	return err
 }
 
@@ -107,22 +119,21 @@ type result struct {
 	Agent    agentResult
 }
 
-// measureApart runs measure in a new process in a new network namespace.
-func (o options) measureApart(ctx context.Context, c cluster) (result, error) {
+// apart runs a command of this program in a new process in a new network namespace.
+func (o options) apart(ctx context.Context, result any, command ...string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return result{}, err
+		return err
 	}
-	cmd := exec.CommandContext(ctx, self, "-agent", o.agent, "-changes", strconv.Itoa(o.changes),
-		measureCommand, strconv.Itoa(c.services), c.shape())
+	cmd := exec.CommandContext(ctx, self, append([]string{"-agent", o.agent, "-kube-proxy", o.kubeProxy,
+		"-changes", strconv.Itoa(o.changes)}, command...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return result{}, err
+		return err
 	}
-	var r result
-	return r, json.Unmarshal(out, &r)
+	return json.Unmarshal(out, result)
 }
 
 // measure measures one cluster and prints the result as JSON. This process is

@@ -1,0 +1,259 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/ipvs"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// The first arguments of the comparison in the mode IPVS, and of the process that
+// measures one contender of it.
+const (
+	ipvsCommand        = "ipvs"
+	measureIPVSCommand = "measure-ipvs"
+)
+
+// warmUp is a number of Services that is measured and not told.
+const warmUp = "1"
+
+const ipvsText = `# Benchmarks: IPVS
+
+The agent in the mode IPVS beside kube-proxy v1.37.2 with --proxy-mode=ipvs, one after the other in the same run, measured by
+` + "`make bench-ipvs`" + ` on %s. On a machine without ip_vs that is in QEMU, which is many times slower
+than a processor: compare the lines with each other, and the numbers with nothing else.
+%s
+Every Service has a cluster IP, one port and %d endpoints. Start is from that of the process to everything being in the
+kernel, as the proxy says (the status "Programmed"; the end of the first sync), which is checked. Memory is that of the
+process %s after that, and its peak with the changes; programs that it starts (ipset, iptables) are not counted, nor is
+their processor time. A change replaces one endpoint of one Service, and is timed from the watch event to the kernel having
+the new one and giving the old one no more connections; each of %d changes meets an idle proxy. Before, both have run with
+one Service: the first start reads the programs and loads the kernel's modules.
+
+| Services | proxy | start | CPU | RSS MiB | peak | one change p50 | slowest | CPU of a change |
+|--:|---|--:|--:|--:|--:|--:|--:|--:|
+`
+
+// ipvsResult is what a contender does.
+type ipvsResult struct {
+	Start     agentStart
+	Change    distribution
+	Slowest   time.Duration
+	ChangeCPU time.Duration // of one
+	Peak      int           // MiB
+}
+
+// contender is a service proxy that is measured.
+type contender interface {
+	start(ctx context.Context) (*process, error)
+	// started waits until the proxy says that all is programmed.
+	started(ctx context.Context) (agentStart, error)
+	// change gives a Service other endpoints.
+	change(ctx context.Context, service, version int) error
+	// rest waits until the proxy has done with a change that came at a time.
+	rest(ctx context.Context, since time.Time) error
+	close() error
+}
+
+// compareIPVS measures the agent and kube-proxy, and prints the page.
+func (o options) compareIPVS(ctx context.Context) error {
+	var page strings.Builder
+	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes)
+	// The first start of all reads the programs and loads the kernel's modules.
+	for _, services := range append([]string{warmUp}, strings.Split(o.services, ",")...) {
+		for _, name := range []string{agentName, kubeProxyName} {
+			fmt.Fprintln(os.Stderr, "measuring", services, "Services,", name)
+			var r ipvsResult
+			if err := o.apart(ctx, &r, measureIPVSCommand, services, name); err != nil {
+				return fmt.Errorf("%s with %s Services: %w", name, services, err)
+			}
+			if services == warmUp {
+				continue
+			}
+			row(&page, services, name, r.Start.Took, r.Start.CPU, r.Start.RSS, r.Peak, r.Change.P50, r.Slowest, r.ChangeCPU)
+		}
+	}
+	return o.print(page.String())
+}
+
+// measureIPVS measures one contender and prints the result as JSON. This process is
+// alone in its network namespace.
+func (o options) measureIPVS(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return errors.New("want a number of Services and a proxy")
+	}
+	services, err := strconv.Atoi(args[0])
+	if err != nil || services < 1 || services > maxServices {
+		return fmt.Errorf("-services: %q is not a number from 1 to %d", args[0], maxServices)
+	}
+	if err := makeNode(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // nothing is wrong with the numbers
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := cluster{services: services, mode: v1alpha1.ModeIPVS}
+	var p contender
+	if args[1] == kubeProxyName {
+		p, err = newKubeProxy(ctx, c, o.kubeProxy, dir)
+	} else {
+		p, err = newIPVSAgent(ctx, c, o.agent, dir)
+	}
+	if err != nil {
+		return err
+	}
+	r, err := measureContender(ctx, c, p, o.changes)
+	if err := errors.Join(err, p.close()); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// makeNode gives this network namespace what a node has: without routes the kernel
+// refuses real servers.
+func makeNode() error {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	eth := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}}
+	address, err := netlink.ParseAddr(nodeAddress + "/24")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkAdd(eth); err != nil {
+		return fmt.Errorf("add a dummy device: %w", err)
+	}
+	gateway := net.ParseIP("192.0.2.1")
+	return errors.Join(netlink.AddrAdd(eth, address), netlink.LinkSetUp(eth),
+		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Index, Gw: gateway}))
+}
+
+func measureContender(ctx context.Context, c cluster, p contender, changes int) (r ipvsResult, err error) {
+	handle, err := ipvs.New("")
+	if err != nil {
+		return r, err
+	}
+	defer handle.Close()
+	// Else the kernel would do it while the next contender is measured.
+	defer func() { err = errors.Join(err, handle.Flush()) }()
+	process, err := p.start(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer process.kill()
+	if r.Start, err = p.started(ctx); err != nil {
+		return r, err
+	}
+	if err := complete(c); err != nil {
+		return r, err
+	}
+	before, err := process.cpu()
+	if err != nil {
+		return r, err
+	}
+	var all []time.Duration
+	for version := 1; version <= changes; version++ {
+		service := version * 7919 % c.services
+		begun := time.Now()
+		if err := p.change(ctx, service, version); err != nil {
+			return r, err
+		}
+		if err := awaitEndpoints(ctx, handle, c, service, version); err != nil {
+			return r, err
+		}
+		all = append(all, time.Since(begun))
+		if err := p.rest(ctx, begun); err != nil {
+			return r, err
+		}
+	}
+	after, err := process.cpu()
+	if err != nil {
+		return r, err
+	}
+	r.Change, r.ChangeCPU = distributionOf(all), (after-before)/time.Duration(changes)
+	for _, d := range all {
+		r.Slowest = max(r.Slowest, d)
+	}
+	_, r.Peak, err = process.memory()
+	return r, err
+}
+
+// complete checks that the kernel has everything.
+func complete(c cluster) error {
+	f, err := os.Open("/proc/net/ip_vs")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	// Three lines are the header's, of which one looks like that of a real server.
+	if got, want := strings.Count(string(text), "\n  -> ")-1, c.services*endpointsEach; got != want {
+		return fmt.Errorf("the kernel has %d real servers, want %d", got, want)
+	}
+	return nil
+}
+
+// awaitEndpoints waits until the kernel sends new connections to exactly the
+// endpoints of a version of a Service.
+func awaitEndpoints(ctx context.Context, handle *ipvs.Handle, c cluster, service, version int) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	want := addressesOf(c.endpoints(service, version, endpointsEach))
+	server := &ipvs.Service{AddressFamily: unix.AF_INET, Protocol: unix.IPPROTO_TCP, Port: 80,
+		Address: net.ParseIP(c.service(service).Spec.ClusterIP).To4()}
+	for {
+		list, err := handle.GetDestinations(server)
+		if err != nil {
+			return err
+		}
+		found, others := 0, 0
+		for _, d := range list {
+			switch {
+			case d.Weight == 0:
+			case want[d.Address.String()]:
+				found++
+			default:
+				others++
+			}
+		}
+		if found == len(want) && others == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the change of Service %d is not in the kernel: %w", service, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func addressesOf(s *discoveryv1.EndpointSlice) map[string]bool {
+	out := map[string]bool{}
+	for _, e := range s.Endpoints {
+		out[e.Addresses[0]] = true
+	}
+	return out
+}

@@ -79,14 +79,14 @@ func (d *Dataplane) count(desired rules.Desired) {
 		if !key.IsNodePort() {
 			d.vips[key.Address]++
 		}
-		d.noteClamped(key, f)
+		d.noteClamped(key, f, desired.Node.IPVS)
 	}
 }
 
 // countChange counts a changed frontend and says whether its address is a new
 // virtual one.
-func (d *Dataplane) countChange(c rules.Change) bool {
-	d.noteClamped(c.Key, c.New)
+func (d *Dataplane) countChange(c rules.Change, settings rules.IPVSSettings) bool {
+	d.noteClamped(c.Key, c.New, settings)
 	a := c.Key.Address
 	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
 		return false

@@ -196,7 +196,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	for _, f := range delta.Frontends {
 		old = append(old, r.servers(f.Old, d.filter.Mark(f.Key)))
 		c.touch(f.Key)
-		if d.countChange(f) {
+		if d.countChange(f, settings) {
 			delta.ClusterIPs.Added = append(delta.ClusterIPs.Added, f.Key.Address)
 		}
 	}

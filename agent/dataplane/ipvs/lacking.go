@@ -4,6 +4,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,14 +13,25 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// minAffinity is the shortest affinity in seconds that the kernel keeps: it does
-// not forget a client while one of its connections is in the state TIME_WAIT,
-// which lasts as long, see ip_vs_proto_tcp.c.
-const minAffinity = 120
+// The kernel does not forget a client while it knows a connection of his: TCP
+// connections for 120 seconds after their end (TIME_WAIT in ip_vs_proto_tcp.c),
+// UDP flows until they have been idle for a time that can be set.
+const (
+	tcpRemembered = 120
+	udpRemembered = 300 // by default
+)
+
+// minAffinity is the shortest affinity in seconds that a client can have.
+func minAffinity(p rules.Protocol, timeouts rules.IPVSTimeouts) int32 {
+	if p == rules.UDP {
+		return cmp.Or(timeouts.UDP, udpRemembered)
+	}
+	return tcpRemembered
+}
 
 // noteClamped notes the affinity of a frontend (nil: gone) if it is shorter.
-func (d *Dataplane) noteClamped(key rules.FrontendKey, f *rules.Frontend) {
-	if f != nil && f.AffinityTimeoutSeconds > 0 && f.AffinityTimeoutSeconds < minAffinity {
+func (d *Dataplane) noteClamped(key rules.FrontendKey, f *rules.Frontend, settings rules.IPVSSettings) {
+	if f != nil && f.AffinityTimeoutSeconds > 0 && f.AffinityTimeoutSeconds < minAffinity(key.Protocol, settings.Timeouts) {
 		d.clamped[key] = f.AffinityTimeoutSeconds
 	} else {
 		delete(d.clamped, key)
@@ -35,8 +47,8 @@ func (d *Dataplane) lacking(node rules.NodeSettings) error {
 	}
 	if n := len(d.clamped); n > 0 {
 		key := slices.MinFunc(slices.Collect(maps.Keys(d.clamped)), rules.FrontendKey.Compare)
-		errs = append(errs, fmt.Errorf("session affinity of %s (%d such frontends): %d seconds are clamped to %d, which is the least that IPVS can keep",
-			key, n, d.clamped[key], minAffinity))
+		errs = append(errs, fmt.Errorf("session affinity of %s (%d such frontends): %d seconds are clamped to %d, the least that IPVS can keep",
+			key, n, d.clamped[key], minAffinity(key.Protocol, node.IPVS.Timeouts)))
 	}
 	if n := len(d.servers.refused); n > 0 {
 		key := slices.MinFunc(slices.Collect(maps.Keys(d.servers.refused)), serverKey.compare)

@@ -77,7 +77,9 @@ func TestAdopt(t *testing.T) {
 	n.restart()
 	moved := desiredOf(nodePort("30080", "10.244.0.2:80"))
 	moved.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.3")}
-	n.sync(moved)
+	if stats := n.sync(moved); stats.Repaired > 0 || stats.Operations == 0 {
+		t.Errorf("what the last agent left is taken for others' doing: %+v", stats)
+	}
 	rest := []string{
 		"192.168.0.3:30080/tcp rr 10.244.0.2:80",
 		"192.0.2.7:443/tcp rr 10.244.0.1:443*0",
@@ -121,6 +123,7 @@ func TestForeign(t *testing.T) {
 	d := desiredOf(nodePort("30080", "10.244.0.1:80"), clusterIP("10.96.5.2:80", rules.TCP, "10.244.0.1:80"))
 	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
 	d.Node.IPVS.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
+	n.onDevice[addr("10.96.5.1")] = struct{}{}
 	n.onDevice[addr("10.96.6.1")] = struct{}{} // the device is ours, and so what answers on it
 	n.virtual[onAddress(clusterIP("10.96.6.1:80", rules.TCP).Key)] = &fakeServer{}
 	n.sync(d)
@@ -220,6 +223,9 @@ func TestOwnAddress(t *testing.T) {
 	n.sync(d)
 	n.expectBound("192.0.2.7")
 	n.elsewhere[addr("192.0.2.7")] = struct{}{}
+	if n.d.isNews(addr("192.0.2.7"), fakeIndex, true) || !n.d.isNews(addr("192.0.2.7"), fakeIndex, false) {
+		t.Error("that we have bound an address is news, or that others have removed it is none")
+	}
 	if !n.d.isNews(addr("192.0.2.7"), 2, true) {
 		t.Error("that an address of ours came to another device is no news")
 	}
@@ -312,6 +318,11 @@ func TestLacking(t *testing.T) {
 		}
 	}
 	n.expect("10.96.0.1:80/tcp rr persistent 60 10.244.0.1:80", "10.96.0.2:80/tcp rr persistent 120 10.244.0.1:80")
+	udp := clusterIP("10.96.0.3:80", rules.UDP, "10.244.0.1:80")
+	udp.AffinityTimeoutSeconds = 120
+	if stats := n.apply(desiredOf(long, udp)); stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "clamped to 300") {
+		t.Errorf("Apply lacks %v", stats.Lacking)
+	}
 	d = desiredOf(long)
 	if stats := n.apply(d); stats.Lacking != nil {
 		t.Errorf("Apply lacks %v", stats.Lacking)

@@ -1,0 +1,212 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// kernelFamilies are where Services are in the network of the tests.
+var kernelFamilies = map[string]struct{ host, endpoint string }{
+	"IPv4": {"10.96.0.1", "10.244.0.%d:8080"},
+	"IPv6": {"fd00:96::1", "[fd00:244::%d]:8080"},
+}
+
+// Streams live while their endpoint drains, and while the agent restarts; they end
+// at the deadline. A Service that is deleted waits for them, too.
+func TestStreams(t *testing.T) {
+	n := newNetwork(t)
+	for name, family := range kernelFamilies {
+		t.Run(name, func(t *testing.T) {
+			vip := net.JoinHostPort(family.host, "80")
+			with := func(drain time.Duration, numbers ...int) rules.Desired {
+				var list []string
+				for _, i := range numbers {
+					list = append(list, fmt.Sprintf(family.endpoint, i))
+				}
+				d := desiredOf(clusterIP(vip, rules.TCP, list...))
+				d.Node.IPVS.Drain = drain
+				return d
+			}
+			live := func(s *stream) {
+				t.Helper()
+				if err := s.works(); err != nil {
+					t.Errorf("a stream that should live: %v", err)
+				}
+			}
+			gone := func(what string, d rules.Desired, is func() bool) {
+				t.Helper()
+				poll(t, what, func() bool { n.sync(d); return is() })
+			}
+			first := fmt.Sprintf(family.endpoint, 1)
+			addr := func(i int) string {
+				host, _, _ := net.SplitHostPort(fmt.Sprintf(family.endpoint, i))
+				return host
+			}
+			table := func(text string) bool { return strings.Contains(n.run("ipvsadm", "-Ln"), text) }
+
+			n.sync(with(time.Hour, 1))
+			s := n.dial(vip)
+			second := with(time.Hour, 2)
+			n.sync(second)
+			live(s)
+			if got := n.tally(vip, 20, nil); got[addr(2)] != 20 {
+				t.Errorf("new connections came to %v", got)
+			}
+			n.restart()
+			if stats := n.sync(second); stats.Operations != 0 {
+				t.Errorf("after a restart: %+v", stats)
+			}
+			live(s)
+			if got := n.tally(vip, 20, nil); got[addr(2)] != 20 {
+				t.Errorf("after a restart new connections came to %v", got)
+			}
+			s.cut()
+			gone("the first endpoint's end", second, func() bool { return !table(first) })
+
+			s = n.dial(vip)
+			gone("the deadline", with(time.Second, 3), func() bool { return !table(addr(2)) })
+			if err := s.works(); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+				t.Errorf("after the deadline: %v", err)
+			}
+
+			s = n.dial(vip)
+			empty := desiredOf()
+			n.sync(empty)
+			live(s)
+			for _, port := range []string{"80", "81"} {
+				thread(t, n.clients, func() error {
+					if _, err := dial("", net.JoinHostPort(family.host, port), patience); !errors.Is(err, unix.ECONNREFUSED) {
+						t.Errorf("port %s of a Service that waits for its last connection: %v", port, err)
+					}
+					return nil
+				})
+			}
+			s.cut()
+			gone("the Service's end", empty, func() bool {
+				return !table(family.host) && !strings.Contains(n.run("ip", "addr"), family.host)
+			})
+		})
+	}
+}
+
+// UDP flows stay with an endpoint that serves, and move when it does not.
+func TestUDPFlow(t *testing.T) {
+	n := newNetwork(t)
+	for name, family := range kernelFamilies {
+		t.Run(name, func(t *testing.T) {
+			vip := net.JoinHostPort(family.host, "53")
+			one, two := fmt.Sprintf(family.endpoint, 1), fmt.Sprintf(family.endpoint, 2)
+			n.sync(desiredOf(clusterIP(vip, rules.UDP, one)))
+			var c net.Conn
+			thread(t, n.clients, func() (err error) { c, err = net.Dial("udp", vip); return err })
+			defer c.Close()
+			ask := func() string {
+				b := make([]byte, 64)
+				if _, err := c.Write([]byte("who?")); err != nil {
+					return err.Error()
+				}
+				if err := c.SetReadDeadline(time.Now().Add(impatience)); err != nil {
+					return err.Error()
+				}
+				k, err := c.Read(b)
+				if err != nil {
+					return err.Error()
+				}
+				return string(b[:k])
+			}
+			is := func(e string) func() bool {
+				host, _, _ := net.SplitHostPort(e)
+				return func() bool { return ask() == host }
+			}
+			poll(t, "an answer", is(one))
+			leaving := clusterIP(vip, rules.UDP, two)
+			leaving.Serving = endpoints(one, two)
+			n.sync(desiredOf(leaving))
+			for range 3 {
+				if !is(one)() {
+					t.Error("the flow has left an endpoint that serves")
+				}
+			}
+			n.sync(desiredOf(clusterIP(vip, rules.UDP, two)))
+			poll(t, "the flow to move", is(two))
+			n.sync(desiredOf())
+		})
+	}
+}
+
+// All endpoints are replaced, one after another, under new connections and open
+// streams.
+func TestRollingReplacement(t *testing.T) {
+	n := newNetwork(t)
+	const vip, half = "10.96.0.1:80", endpointCount / 2
+	var list []string
+	for i := range endpointCount {
+		list = append(list, fmt.Sprintf("10.244.0.%d:8080", i+1))
+	}
+	n.sync(desiredOf(clusterIP(vip, rules.TCP, list[:half]...)))
+	var streams []*stream
+	for range 50 {
+		streams = append(streams, n.dial(vip))
+	}
+	var stop atomic.Bool
+	var connected atomic.Int64
+	defer stop.Store(true)
+	var clients []<-chan error
+	for range 2 {
+		clients = append(clients, start(n.clients, func() error {
+			for !stop.Load() {
+				s, err := dial("", vip, patience)
+				if err != nil {
+					return err
+				}
+				s.cut()
+				connected.Add(1)
+			}
+			return nil
+		}))
+	}
+	in := slices.Clone(list[:half])
+	have := desiredOf(clusterIP(vip, rules.TCP, in...))
+	for step := range 3 * half {
+		i := step % half
+		from, to := i, half+i
+		if step/half == 1 { // and back
+			from, to = to, from
+		}
+		in = append(slices.DeleteFunc(in, func(e string) bool { return e == list[from] }), list[to])
+		slices.Sort(in)
+		now := desiredOf(clusterIP(vip, rules.TCP, in...))
+		before := connected.Load()
+		thread(t, n.node, func() error {
+			_, err := n.d.Apply(t.Context(), rules.Diff(have, now))
+			return err
+		})
+		have = now
+		poll(t, "connections", func() bool { return connected.Load() >= before+40 })
+	}
+	stop.Store(true)
+	for _, failed := range clients {
+		if err := <-failed; err != nil {
+			t.Errorf("after %d connections: %v", connected.Load(), err)
+		}
+	}
+	for _, s := range streams {
+		if err := s.works(); err != nil {
+			t.Errorf("a stream to %s: %v", s.endpoint, err)
+		}
+	}
+	t.Logf("%d connections during %d replacements, %d streams", connected.Load(), 3*half, len(streams))
+}

@@ -79,5 +79,5 @@ func (d *Dataplane) schedule(settings rules.IPVSSettings) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.draining = len(d.servers.draining) > 0
-	d.interval = d.servers.interval(settings.ReadBack)
+	d.interval = d.servers.interval(settings.ReadBack, d.readTime)
 }

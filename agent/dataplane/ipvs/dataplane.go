@@ -91,7 +91,9 @@ type Dataplane struct {
 	vips    map[netip.Addr]int // the frontends on each virtual address
 	clamped map[rules.FrontendKey]int32
 	noIPv6  error
-	retired time.Time // since when another mode is in force; zero: this one is
+
+	readTime time.Duration // that the last part of reading IPVS back took
+	retired  time.Time     // since when another mode is in force; zero: this one is
 
 	// mu guards what Watch looks at.
 	mu        sync.Mutex

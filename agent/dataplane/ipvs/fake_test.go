@@ -34,6 +34,8 @@ type world struct {
 	calls int              // of everything
 	steps []string         // changes, in their order
 	fail  map[string]error // what the change of that name returns
+
+	listing func() // happens when all virtual servers are read
 }
 
 type fakeServer struct {
@@ -67,6 +69,9 @@ var _ kernel = fakeKernel{}
 
 func (k fakeKernel) servers() (out []virtualServer, err error) {
 	k.calls++
+	if k.listing != nil {
+		k.listing()
+	}
 	for key, s := range k.virtual {
 		out = append(out, virtualServer{key, s.server})
 	}

@@ -14,18 +14,20 @@ import (
 
 // A read-back asks for all virtual servers at once, and for the real servers of
 // each: IPVS has no other way. With many virtual servers that takes a second, so
-// they are read in parts, spread over the period.
+// they are read in parts, spread over the period; over a longer time, if else more
+// than one part in readShare of it were spent so.
 const (
-	partSize = 1000
-	maxParts = 5
+	partSize  = 1000
+	maxParts  = 5
+	readShare = 20
 )
 
 // parts is into how many parts a round of reading back is divided.
 func (s *servers) parts() int { return min(maxParts, 1+len(s.byKey)/partSize) }
 
-// interval is the time between two of them.
-func (s *servers) interval(period time.Duration) time.Duration {
-	return period / time.Duration(s.parts())
+// interval is the time from one of them, which took that long, to the next.
+func (s *servers) interval(period, took time.Duration) time.Duration {
+	return max(period/time.Duration(s.parts()), readShare*took)
 }
 
 // look begins a round if none is under way, and reads the real servers of its
@@ -127,9 +129,10 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned,
 	switch {
 	case all:
 		d.servers.unread, size = nil, math.MaxInt
-	case d.clock.Since(d.lastRead) < d.servers.interval(r.settings.ReadBack):
+	case d.clock.Since(d.lastRead) < d.servers.interval(r.settings.ReadBack, d.readTime):
 		return 0, nil
 	}
+	began := d.clock.Now()
 	found, err := d.servers.look(d.owned(r, c, planned), size)
 	if err != nil {
 		return 0, err
@@ -137,6 +140,9 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned,
 	d.mu.Lock()
 	d.lastRead = d.clock.Now()
 	d.mu.Unlock()
+	if !all { // which is no measure of a part
+		d.readTime = d.clock.Since(began)
+	}
 	if !d.adopted {
 		found, d.adopted = 0, true
 	}

@@ -126,6 +126,22 @@ func TestReadBackInParts(t *testing.T) {
 	n.unchanged(d)
 }
 
+// A kernel that is slow to read is read less often.
+func TestReadBackSlowly(t *testing.T) {
+	n := newNode(t)
+	d := several(10)
+	n.sync(d)
+	reads := 0
+	n.listing = func() { reads++; n.clock.Step(3 * time.Second) }
+	for range 100 {
+		n.clock.Step(time.Second)
+		n.sync(d)
+	}
+	if reads != 2 { // after 10 seconds, and after 60 more
+		t.Errorf("read %d times", reads)
+	}
+}
+
 // One changed endpoint costs the same, however many Services there are; a Sync
 // costs the same unless it reads back.
 func TestCost(t *testing.T) {

@@ -72,7 +72,7 @@ func (w *worker) sandboxFailed(reason string, err error) {
 	defer w.mu.Unlock()
 	for _, c := range w.containers {
 		if c.starts == 0 {
-			c.state.Waiting.Message = err.Error()
+			c.setWaiting(c.state.Waiting.Reason, err.Error())
 		}
 	}
 }

@@ -82,6 +82,7 @@ func (c *containerState) Sidecar() bool {
 	return (&podstatus.Container{Spec: c.spec, Init: c.init}).Sidecar()
 }
 
+// setWaiting makes a new state: the one before is in the hands of the publisher.
 func (c *containerState) setWaiting(reason, message string) {
 	c.state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 }

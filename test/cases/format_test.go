@@ -84,7 +84,7 @@ func TestWrongCases(t *testing.T) {
 		"no endpoints":            {`endpoints: ["10.180.0.1:80"], `, "", "either endpoints or oneOf"},
 		"no source":               {", source: kept", "", "source must be kept or masqueraded"},
 		"skipped for no reason":   {"  flows:", "  notYet: {nftables: \"\"}\n  flows:", "with a reason"},
-		"skipped for nobody":      {"  flows:", "  notYet: {ipvs: soon}\n  flows:", "must be a runner"},
+		"skipped for nobody":      {"  flows:", "  notYet: {bpf: soon}\n  flows:", "must be a runner"},
 		"twice":                   {flow, flow + flow[1:], "two cases"},
 		"nobody to deviate":       {"source: kept}}", "source: kept}, kubeProxy: {reason: x}}", "a reason, and nftables or iptables"},
 		"deviation for no reason": {"source: kept}}", "source: kept}, kubeProxy: {nftables: dropped}}", "must have a reason"},

@@ -30,6 +30,7 @@ package ipvs
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -88,6 +89,7 @@ type Dataplane struct {
 	known   bool // the last Sync or Apply has succeeded
 	adopted bool // what the kernel held at the start is known
 	servers *servers
+	desired rules.Desired      // as Sync and Apply have it, with maps of our own
 	vips    map[netip.Addr]int // the frontends on each virtual address
 	clamped map[rules.FrontendKey]int32
 	noIPv6  error
@@ -140,6 +142,7 @@ func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
 // Sync makes the kernel equal to desired. It reads IPVS back if that is due or
 // something has failed, else it takes it for what it was. All else is read always.
 func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+	d.desired = clone(desired)
 	settings := desired.Node.IPVS
 	wasKnown := d.known
 	d.known = false // until it has succeeded
@@ -184,13 +187,12 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	if !d.known {
 		return dataplane.Stats{}, ErrNotSynced
 	}
-	desired := d.filter.Desired()
+	delta.Apply(&d.desired)
 	if delta.Node != nil {
-		delta.Apply(&desired)
-		return d.Sync(ctx, desired)
+		return d.Sync(ctx, d.desired)
 	}
 	d.known = false // until it has succeeded
-	settings := desired.Node.IPVS
+	settings := d.desired.Node.IPVS
 	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c rules.Change) bool {
 		return d.leftOut(settings, c.Key.Address)
 	})
@@ -216,9 +218,16 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 			c.unwant(key)
 		}
 	}
-	stats, err := d.carryOut(ctx, c, desired.Node)
+	stats, err := d.carryOut(ctx, c, d.desired.Node)
 	d.known = err == nil
 	return stats, err
+}
+
+// clone copies the maps, which their owners go on changing: the caller of Sync, the
+// filter, and we.
+func clone(d rules.Desired) rules.Desired {
+	d.Frontends, d.ClusterIPs, d.LocalEndpoints = maps.Clone(d.Frontends), maps.Clone(d.ClusterIPs), maps.Clone(d.LocalEndpoints)
+	return d
 }
 
 // Close frees the handles.

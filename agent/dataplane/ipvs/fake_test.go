@@ -230,6 +230,9 @@ type fakeFilter struct {
 	last      rules.Desired
 	next      *rules.Desired
 	addresses func() ([]netip.Addr, error)
+
+	changes    []rules.Change // planned
+	programmed map[rules.FrontendKey]*rules.Frontend
 }
 
 var _ filter = (*fakeFilter)(nil)
@@ -246,6 +249,8 @@ func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Pl
 		}
 	}
 	f.known = false
+	// As the real one: only what differs from what was planned last is changed.
+	f.changes = rules.Diff(f.last, desired).Frontends
 	f.next = &rules.Desired{Node: desired.Node, Frontends: maps.Clone(desired.Frontends), ClusterIPs: maps.Clone(desired.ClusterIPs)}
 	return p, f.fail["plan"]
 }
@@ -253,6 +258,7 @@ func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Pl
 func (f *fakeFilter) PlanDelta(_ context.Context, delta rules.Delta) (nftables.Planned, error) {
 	f.calls++
 	f.known = false
+	f.changes = delta.Frontends
 	f.next = &f.last
 	delta.Apply(f.next)
 	return nftables.Planned{}, f.fail["plan"]
@@ -263,6 +269,13 @@ func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
 		return dataplane.Stats{}, errors.New("nothing is planned")
 	}
 	f.last, f.next = *f.next, nil
+	for _, c := range f.changes {
+		if c.New == nil {
+			delete(f.programmed, c.Key)
+		} else {
+			f.programmed[c.Key] = c.New
+		}
+	}
 	table := map[rules.FrontendKey]uint32{}
 	for key := range f.last.Frontends {
 		table[key] = f.markOf(key)

@@ -65,7 +65,7 @@ func (n *node) setSysctl(name, value string) {
 func (n *node) restart() {
 	w := n.world
 	n.d = &Dataplane{log: testr.NewWithInterface(n.t, testr.Options{}), clock: n.clock, sysctls: n.tree, kernel: fakeKernel{w}, device: fakeDevice{w}}
-	n.d.filter = &fakeFilter{world: w, addresses: n.d.ownAddresses}
+	n.d.filter = &fakeFilter{world: w, addresses: n.d.ownAddresses, programmed: map[rules.FrontendKey]*rules.Frontend{}}
 	n.d.reset()
 }
 

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -327,4 +330,19 @@ func TestLacking(t *testing.T) {
 	if stats := n.apply(d); stats.Lacking != nil {
 		t.Errorf("Apply lacks %v", stats.Lacking)
 	}
+}
+
+// A node's settings and its Services may change in one delta.
+func TestSettingsAndServicesAtOnce(t *testing.T) {
+	n := newNode(t)
+	n.sync(desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80")))
+	changed := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80")
+	changed.Internal.Masquerade, changed.External.Masquerade = rules.MasqueradeAlways, rules.MasqueradeAlways
+	desired := desiredOf(changed, clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.3:80"))
+	desired.Node.IPVS.Scheduler = "lc"
+	n.apply(desired)
+	if diff := cmp.Diff(desired.Frontends, n.d.filter.(*fakeFilter).programmed, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
+		t.Errorf("the table differs (-want +got):\n%s", diff)
+	}
+	n.unchanged(desired)
 }

@@ -71,13 +71,18 @@ type contender interface {
 	close() error
 }
 
-// compareIPVS measures the agent and kube-proxy, and prints the page.
+// compareIPVS measures the agent and, if its program is named, kube-proxy, and
+// prints the page.
 func (o options) compareIPVS(ctx context.Context) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes)
+	contenders := []string{agentName}
+	if o.kubeProxy != "" {
+		contenders = append(contenders, kubeProxyName)
+	}
 	// The first start of all reads the programs and loads the kernel's modules.
 	for _, services := range append([]string{warmUp}, strings.Split(o.services, ",")...) {
-		for _, name := range []string{agentName, kubeProxyName} {
+		for _, name := range contenders {
 			fmt.Fprintln(os.Stderr, "measuring", services, "Services,", name)
 			var r ipvsResult
 			if err := o.apart(ctx, &r, measureIPVSCommand, services, name); err != nil {

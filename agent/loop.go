@@ -202,10 +202,12 @@ func (l *loop) step(ctx context.Context) {
 	}
 	l.outcome.forgetting = l.flows.Failure()
 	l.retire(ctx)
-	if choosing {
-		l.survey(ctx)
-	}
 	l.report(l.outcome)
+	// To load modules may take long: nobody has to wait for it.
+	if choosing && l.survey(ctx) && l.outcome.programming == nil {
+		l.outcome.stats, l.outcome.synced, l.outcome.measured = dataplane.Stats{}, false, nil // told already
+		l.report(l.outcome)
+	}
 }
 
 // store notes the changes in the checkpoint, before they are programmed: a

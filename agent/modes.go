@@ -10,6 +10,8 @@ import (
 	"maps"
 	"slices"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -209,9 +211,12 @@ func (l *loop) applySettings() {
 }
 
 // survey completes what is known of the kernel, when traffic does not wait for it.
-func (l *loop) survey(ctx context.Context) {
+// It says whether there is news.
+func (l *loop) survey(ctx context.Context) bool {
 	if err := l.modes.survey(ctx, l.dp); err != nil {
 		l.log.Error(err, "Failed to find out what this kernel can do")
 	}
+	before := l.outcome.capabilities
 	l.outcome.capabilities = l.modes.capabilities()
+	return !apiequality.Semantic.DeepEqual(before, l.outcome.capabilities)
 }

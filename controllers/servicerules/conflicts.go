@@ -66,6 +66,12 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 				continue
 			}
 			known[name] = true
+			if there, err := r.isThere(ctx, name); err != nil || !there {
+				if err != nil {
+					return nil, err
+				}
+				continue // its slices go as well, and its address may be another's already
+			}
 			other := serviceRef(name.Namespace, name.Name, "")
 			if owner := metav1.GetControllerOf(slice); owner != nil {
 				other.UID = owner.UID
@@ -76,6 +82,15 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 		}
 	}
 	return out, nil
+}
+
+// isThere says whether a Service exists, by the cache.
+func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bool, error) {
+	err := r.Get(ctx, name, &corev1.Service{})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Service: %w", err)
+	}
+	return err == nil, nil
 }
 
 // compare returns the conflict of two Services. Should each win something, the

@@ -259,10 +259,31 @@ func desired(ctx context.Context, node string) (rules.Desired, string, error) {
 // would have nothing to do.
 func wantKernel(t *testing.T, node string) {
 	t.Helper()
-	var want rules.Desired
-	eventually(t, 20*time.Second, func() error {
-		d, digest, err := desired(t.Context(), node)
+	// A Pod may become ready, or cease to be, at any moment: then what was wanted
+	// is not wanted any more.
+	for tries := 1; ; tries++ {
+		want, digest := programmed(t, node)
+		operations := differences(t, node, want)
+		if operations == 0 {
+			return
+		}
+		_, now, err := desired(t.Context(), node)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if now == digest || tries == 5 {
+			t.Errorf("the kernel of %s differed from the desired rules by %d operations", node, operations)
+			return
+		}
+	}
+}
+
+// programmed waits until an agent has programmed what the API holds, and returns
+// that.
+func programmed(t *testing.T, node string) (want rules.Desired, digest string) {
+	t.Helper()
+	eventually(t, 20*time.Second, func() (err error) {
+		if want, digest, err = desired(t.Context(), node); err != nil {
 			return err
 		}
 		status, err := agentStatus(node)
@@ -272,9 +293,15 @@ func wantKernel(t *testing.T, node string) {
 		if status.RulesDigest != digest {
 			return fmt.Errorf("the agent has programmed %s, the API holds %s", status.RulesDigest, digest)
 		}
-		want = d
 		return nil
 	})
+	return want, digest
+}
+
+// differences makes a node's kernel equal to what is wanted, and returns how many
+// operations that took.
+func differences(t *testing.T, node string, want rules.Desired) int {
+	t.Helper()
 	ns, err := os.Open(nsPath(node))
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +316,5 @@ func wantKernel(t *testing.T, node string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats.Operations != 0 {
-		t.Errorf("the kernel of %s differed from the desired rules by %d operations", node, stats.Operations)
-	}
+	return stats.Operations
 }

@@ -4,18 +4,23 @@
 #
 # Runs the tests that want a kernel with ip_vs, each in a VM of its own unless this
 # machine has such a kernel (see hack/vm). Two at once: a VM idles half of its time.
-# $FAIRLEAD_AGENT names the agent, if it is built.
+# $FAIRLEAD_AGENT names the agent, if it is built. With an argument only those tests
+# run whose line below has that text.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The folder of a package, and arguments of go test. The longest first.
-readonly tests=(
+tests=(
   "agent/dataplane/nftables"
   "test/cases -run=^TestIPVS$"
   "test/cases -run=^TestNFTables$"
   "agent/dataplane/ipvs"
 )
 readonly at_once=2
+if (($#)); then
+  mapfile -t tests < <(printf '%s\n' "${tests[@]}" | grep -iF -- "$1")
+  ((${#tests[@]})) || { echo "test-vm: no tests have \"$1\"" >&2; exit 2; }
+fi
 
 logs=$(mktemp -d)
 running=()

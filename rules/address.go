@@ -74,8 +74,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// familyOf returns the address family of an address.
-func familyOf(a netip.Addr) corev1.IPFamily {
+// FamilyOf returns the address family of an address.
+func FamilyOf(a netip.Addr) corev1.IPFamily {
 	if a.Is4() {
 		return corev1.IPv4Protocol
 	}

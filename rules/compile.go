@@ -112,8 +112,8 @@ func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]
 			problems.add("Service", svc.Namespace, svc.Name, "cluster IP skipped: %v", err)
 			continue
 		}
-		if _, taken := vips[familyOf(addr)]; !taken {
-			vips[familyOf(addr)] = addr
+		if _, taken := vips[FamilyOf(addr)]; !taken {
+			vips[FamilyOf(addr)] = addr
 		}
 	}
 	return vips
@@ -188,7 +188,7 @@ func frontendAddresses(svc *corev1.Service, texts []string, family corev1.IPFami
 			problems.add("Service", svc.Namespace, svc.Name, "entry of %s skipped: %v", field, err)
 			continue
 		}
-		if familyOf(addr) == family {
+		if FamilyOf(addr) == family {
 			addrs = append(addrs, addr)
 		}
 	}
@@ -211,7 +211,7 @@ func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problem
 				"entry of spec.loadBalancerSourceRanges skipped: %v; write for example 192.0.2.0/24", err)
 			continue
 		}
-		if familyOf(p.Addr()) != family {
+		if FamilyOf(p.Addr()) != family {
 			continue
 		}
 		open = open || p.Bits() == 0

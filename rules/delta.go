@@ -4,6 +4,7 @@
 package rules
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -37,6 +38,33 @@ type NodeSettings struct {
 	IPVS IPVSSettings
 }
 
+// AnswersNodePorts says whether node ports answer on one of the node's addresses.
+// No range means the loopback: that is NodePortLocalhost.
+func (s *NodeSettings) AnswersNodePorts(local netip.Addr) bool {
+	return !local.IsLoopback() && (slices.Contains(s.NodePortAddresses, local) ||
+		slices.ContainsFunc(s.NodePortCIDRs, func(p netip.Prefix) bool { return p.Contains(local) }))
+}
+
+// NodePortsOn returns the addresses that node ports answer on. local lists the
+// node's addresses, and is not called where no range has to be compared with them.
+func (s *NodeSettings) NodePortsOn(local func() ([]netip.Addr, error)) (map[netip.Addr]struct{}, error) {
+	candidates := s.NodePortAddresses
+	if len(s.NodePortCIDRs) > 0 {
+		more, err := local()
+		if err != nil {
+			return nil, fmt.Errorf("node ports: %w", err)
+		}
+		candidates = append(slices.Clone(candidates), more...)
+	}
+	out := map[netip.Addr]struct{}{}
+	for _, a := range candidates {
+		if s.AnswersNodePorts(a) {
+			out[a] = struct{}{}
+		}
+	}
+	return out, nil
+}
+
 // Desired is everything that a node shall program.
 type Desired struct {
 	Node NodeSettings
@@ -60,6 +88,16 @@ func NewDesired() Desired {
 		ClusterIPs:     map[netip.Addr]struct{}{},
 		LocalEndpoints: map[netip.Addr]struct{}{},
 	}
+}
+
+// Clone returns a Desired with maps of its own. Frontends are shared, not copied.
+func (d Desired) Clone() Desired {
+	out := NewDesired()
+	out.Node = d.Node
+	maps.Copy(out.Frontends, d.Frontends)
+	maps.Copy(out.ClusterIPs, d.ClusterIPs)
+	maps.Copy(out.LocalEndpoints, d.LocalEndpoints)
+	return out
 }
 
 // Delta is the difference between two Desired.

@@ -122,7 +122,7 @@ func newCandidate(slice *discoveryv1.EndpointSlice, e *discoveryv1.Endpoint, fam
 		problems.add("EndpointSlice", slice.Namespace, slice.Name, "endpoint skipped: %v", err)
 		return candidate{}, false
 	}
-	if familyOf(addr) != family {
+	if FamilyOf(addr) != family {
 		problems.add("EndpointSlice", slice.Namespace, slice.Name,
 			"endpoint skipped: %s is no %s address; put it into a slice of its own addressType", addr, family)
 		return candidate{}, false

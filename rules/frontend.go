@@ -69,6 +69,12 @@ type FrontendKey struct {
 // IsNodePort says whether the key stands for a node port.
 func (k FrontendKey) IsNodePort() bool { return k.Address.IsUnspecified() }
 
+// NodePort returns the key of the node port that an address and port may stand for.
+func (k FrontendKey) NodePort() FrontendKey {
+	k.Address = unspecified(FamilyOf(k.Address))
+	return k
+}
+
 // String returns for example "10.96.0.10:53/udp".
 func (k FrontendKey) String() string {
 	return netip.AddrPortFrom(k.Address, k.Port).String() + "/" + k.Protocol.String()

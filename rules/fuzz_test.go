@@ -87,7 +87,7 @@ func checkCanonical(t *testing.T, spec *v1alpha1.ServiceRuleSliceSpec) {
 	}
 	for _, text := range addresses {
 		a, err := netip.ParseAddr(text)
-		if err != nil || a.String() != text || a.Zone() != "" || a.Is4In6() || familyOf(a) != spec.AddressFamily {
+		if err != nil || a.String() != text || a.Zone() != "" || a.Is4In6() || FamilyOf(a) != spec.AddressFamily {
 			t.Errorf("%q is not canonical %s: %v", text, spec.AddressFamily, err)
 		}
 	}
@@ -96,7 +96,7 @@ func checkCanonical(t *testing.T, spec *v1alpha1.ServiceRuleSliceSpec) {
 	}
 	for _, text := range spec.LoadBalancerSources.Allowed {
 		p, err := netip.ParsePrefix(text)
-		if err != nil || p.Masked().String() != text || familyOf(p.Addr()) != spec.AddressFamily {
+		if err != nil || p.Masked().String() != text || FamilyOf(p.Addr()) != spec.AddressFamily {
 			t.Errorf("source %q is not canonical %s: %v", text, spec.AddressFamily, err)
 		}
 	}

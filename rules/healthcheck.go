@@ -47,8 +47,7 @@ func (r *resolver) healthCheck() {
 // ports do, on the Service's own addresses, and to processes of the node.
 func (c *HealthCheck) AnswersAt(local netip.Addr, node NodeSettings) bool {
 	local = local.Unmap().WithZone("")
-	return local.IsLoopback() || slices.Contains(c.LoadBalancerIPs, local) || slices.Contains(node.NodePortAddresses, local) ||
-		slices.ContainsFunc(node.NodePortCIDRs, func(p netip.Prefix) bool { return p.Contains(local) })
+	return local.IsLoopback() || slices.Contains(c.LoadBalancerIPs, local) || node.AnswersNodePorts(local)
 }
 
 // HealthPort is a port for HealthChecks.

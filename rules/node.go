@@ -239,6 +239,6 @@ func knowsPods(spec v1alpha1.NodeRuleSetSpec, family corev1.IPFamily) bool {
 	}
 	return slices.ContainsFunc(cidrs, func(text string) bool {
 		p, err := parsePrefix(text)
-		return err == nil && familyOf(p.Addr()) == family
+		return err == nil && FamilyOf(p.Addr()) == family
 	})
 }

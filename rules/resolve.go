@@ -151,7 +151,7 @@ func (r *resolver) frontend(address string, port int32, kind Kind) (Frontend, bo
 	if err == nil && kind != KindNodePort {
 		err = checkFrontend(addr)
 	}
-	if err == nil && (familyOf(addr) != r.header.AddressFamily || !validPort(port)) {
+	if err == nil && (FamilyOf(addr) != r.header.AddressFamily || !validPort(port)) {
 		err = errors.New("wrong family or port")
 	}
 	if err != nil {
@@ -182,7 +182,7 @@ func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
 	nodeAllowed := false
 	for _, text := range r.header.LoadBalancerSources.Allowed {
 		p, err := parsePrefix(text)
-		if err == nil && familyOf(p.Addr()) != familyOf(vip) {
+		if err == nil && FamilyOf(p.Addr()) != FamilyOf(vip) {
 			err = errors.New("wrong family")
 		}
 		if err != nil {
@@ -316,7 +316,7 @@ func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, 
 	if err == nil {
 		err = checkEndpoint(addr)
 	}
-	if err == nil && (familyOf(addr) != r.header.AddressFamily || !validPort(e.TargetPorts[index])) {
+	if err == nil && (FamilyOf(addr) != r.header.AddressFamily || !validPort(e.TargetPorts[index])) {
 		err = errors.New("wrong family or port")
 	}
 	if err != nil {

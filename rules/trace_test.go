@@ -95,5 +95,5 @@ func lookup(node Node, desired Desired, to netip.AddrPort, protocol Protocol) *F
 	if !answers {
 		return nil
 	}
-	return desired.Frontends[FrontendKey{unspecified(familyOf(to.Addr())), protocol, to.Port()}]
+	return desired.Frontends[FrontendKey{unspecified(FamilyOf(to.Addr())), protocol, to.Port()}]
 }

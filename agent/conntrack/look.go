@@ -6,7 +6,6 @@ package conntrack
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -156,7 +155,7 @@ func (s *sweep) stale(e Entry) (rules.FrontendKey, bool) {
 	key := rules.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol, Port: e.Destination.Port()}
 	keys := [...]rules.FrontendKey{key, key}
 	if _, local := s.nodePorts[key.Address]; local {
-		keys[1] = nodePortKey(key)
+		keys[1] = key.NodePort()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,21 +192,5 @@ func (c *Cleaner) nodePortAddresses() (map[netip.Addr]struct{}, error) {
 	c.mu.Lock()
 	node := c.node
 	c.mu.Unlock()
-	out := map[netip.Addr]struct{}{}
-	for _, a := range node.NodePortAddresses {
-		out[a] = struct{}{}
-	}
-	if len(node.NodePortCIDRs) == 0 {
-		return out, nil
-	}
-	local, err := c.kernel.Addresses()
-	if err != nil {
-		return nil, fmt.Errorf("node ports: %w", err)
-	}
-	for _, a := range local {
-		if slices.ContainsFunc(node.NodePortCIDRs, func(p netip.Prefix) bool { return p.Contains(a) && !a.IsLoopback() }) {
-			out[a] = struct{}{}
-		}
-	}
-	return out, nil
+	return node.NodePortsOn(c.kernel.Addresses)
 }

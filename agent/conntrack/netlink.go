@@ -10,10 +10,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 )
 
 const (
@@ -39,11 +40,7 @@ type Netlink struct {
 // NewNetlink returns the connection tracking of a network namespace, given by a
 // file descriptor; 0 is the namespace of the calling thread.
 func NewNetlink(space int) *Netlink {
-	n := &Netlink{space: netns.None()}
-	if space != 0 {
-		n.space = netns.NsHandle(space)
-	}
-	return n
+	return &Netlink{space: nodenet.Namespace(space)}
 }
 
 // Close frees the sockets.
@@ -127,25 +124,4 @@ func (n *Netlink) execute(s **nl.SocketHandle, r *nl.NetlinkRequest, each func([
 }
 
 // Addresses implements Kernel.
-func (n *Netlink) Addresses() (out []netip.Addr, err error) {
-	handle, err := netlink.NewHandleAt(n.space, unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	defer handle.Close()
-	var list []netlink.Addr
-	for range dumpTries {
-		if list, err = handle.AddrList(nil, netlink.FAMILY_ALL); !interrupted(err) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	for _, a := range list {
-		if addr, ok := netip.AddrFromSlice(a.IP); ok {
-			out = append(out, addr.Unmap())
-		}
-	}
-	return out, nil
-}
+func (n *Netlink) Addresses() ([]netip.Addr, error) { return nodenet.AddressesOf(n.space) }

@@ -6,13 +6,13 @@ package conntrack
 import (
 	"net"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
 // space is a network namespace of a test.
@@ -25,15 +25,7 @@ type space struct {
 // loopback; it ends with the test.
 func newSpace(t *testing.T) *space {
 	t.Helper()
-	if unix.Geteuid() != 0 {
-		t.Skip("needs root/CAP_NET_ADMIN")
-	}
-	s := &space{t: t}
-	s.onThread(func() (err error) {
-		s.handle, err = netns.New()
-		return err
-	})
-	t.Cleanup(func() { s.handle.Close() })
+	s := &space{t: t, handle: netnstest.New(t)}
 	s.run("ip", "link", "set", "lo", "up")
 	s.run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
 	s.run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
@@ -43,38 +35,10 @@ func newSpace(t *testing.T) *space {
 	return s
 }
 
-// onThread runs f on a thread of its own, which ends if it cannot come back.
-func (s *space) onThread(f func() error) {
-	s.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		before, err := netns.Get()
-		if err != nil {
-			done <- err
-			return
-		}
-		defer before.Close()
-		err = f()
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		s.t.Fatal(err)
-	}
-}
-
 // do runs f inside the namespace.
 func (s *space) do(f func() error) {
 	s.t.Helper()
-	s.onThread(func() error {
-		if err := netns.Set(s.handle); err != nil {
-			return err
-		}
-		return f()
-	})
+	netnstest.Do(s.t, s.handle, f)
 }
 
 func (s *space) run(args ...string) { s.t.Helper(); s.input("", args...) }

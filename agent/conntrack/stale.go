@@ -4,7 +4,6 @@
 package conntrack
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/rules"
@@ -63,13 +62,3 @@ func lost(c rules.Change) bool {
 // older says whether a change can have left entries that are older than the
 // frontend.
 func older(c rules.Change) bool { return c.Key.Protocol == rules.UDP && c.Old == nil }
-
-// nodePortKey is the key of the node port that an address stands for.
-func nodePortKey(key rules.FrontendKey) rules.FrontendKey {
-	if key.Address.Is4() {
-		key.Address = netip.IPv4Unspecified()
-	} else {
-		key.Address = netip.IPv6Unspecified()
-	}
-	return key
-}

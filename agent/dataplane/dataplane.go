@@ -8,10 +8,14 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
+
+// ErrNotSynced is what Apply returns before the first Sync and after an error.
+var ErrNotSynced = errors.New("the kernel's state is unknown: Sync is needed first")
 
 // Dataplane programs a node's kernel. It owns what it makes by name and never
 // touches anything else. It is used by one goroutine at a time.

@@ -125,49 +125,22 @@ type Node struct {
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
 
-// InMode returns the case with what one of our modes does instead.
-func (c Case) InMode(mode Runner) Case {
-	c.Step = c.Step.inMode(mode)
+// For returns the case as a runner has to see it: with what our mode, or kube-proxy,
+// does instead, and without what is undefined there.
+func (c Case) For(runner Runner) Case {
+	c.Step = c.Step.forRunner(runner)
 	c.Steps = slices.Clone(c.Steps)
 	for i := range c.Steps {
-		c.Steps[i] = c.Steps[i].inMode(mode)
+		c.Steps[i] = c.Steps[i].forRunner(runner)
 	}
 	return c
 }
 
-func (s Step) inMode(mode Runner) Step {
-	s.Flows = slices.Clone(s.Flows)
-	for i := range s.Flows {
-		if d, ok := s.Flows[i].Modes[mode]; ok {
-			s.Flows[i].Expect = d.Expect
-		}
-	}
-	return s
-}
-
-// KubeProxy returns the case with what kube-proxy does instead, in one of its
-// modes, and without what is undefined there.
-func (c Case) KubeProxy(mode Runner) Case {
-	c.Step = c.Step.kubeProxy(mode)
-	c.Steps = slices.Clone(c.Steps)
-	for i := range c.Steps {
-		c.Steps[i] = c.Steps[i].kubeProxy(mode)
-	}
-	return c
-}
-
-func (s Step) kubeProxy(mode Runner) Step {
+func (s Step) forRunner(runner Runner) Step {
 	flows := s.Flows
 	s.Flows = nil
 	for _, f := range flows {
-		switch {
-		case f.KubeProxy == nil:
-		case mode == KubeProxyNFTables && f.KubeProxy.NFTables != nil:
-			f.Expect = *f.KubeProxy.NFTables
-		case mode == KubeProxyIPTables && f.KubeProxy.IPTables != nil:
-			f.Expect = *f.KubeProxy.IPTables
-		}
-		if f.Expect.Verdict != Undefined {
+		if f.Expect = f.expectOf(runner); f.Expect.Verdict != Undefined {
 			s.Flows = append(s.Flows, f)
 		}
 	}

@@ -155,6 +155,20 @@ func (f Flow) check() error {
 	return nil
 }
 
+// expectOf is what is expected of a runner.
+func (f Flow) expectOf(runner Runner) Expect {
+	if d, ok := f.Modes[runner]; ok {
+		return d.Expect
+	}
+	if f.KubeProxy != nil {
+		theirs := map[Runner]*Expect{KubeProxyNFTables: f.KubeProxy.NFTables, KubeProxyIPTables: f.KubeProxy.IPTables}[runner]
+		if theirs != nil {
+			return *theirs
+		}
+	}
+	return f.Expect
+}
+
 func (d Deviation) check(ours Expect) error {
 	if d.Reason == "" || d.NFTables == nil && d.IPTables == nil {
 		return fmt.Errorf("kubeProxy must have a reason, and nftables or iptables")

@@ -210,10 +210,10 @@ func TestKubeProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := loaded[0].KubeProxy(cases.KubeProxyNFTables).Flows; len(f) != 1 || f[0].Expect.Verdict != cases.Dropped {
+	if f := loaded[0].For(cases.KubeProxyNFTables).Flows; len(f) != 1 || f[0].Expect.Verdict != cases.Dropped {
 		t.Errorf("nftables: got %v", f)
 	}
-	if f := loaded[0].KubeProxy(cases.KubeProxyIPTables).Flows; len(f) != 0 {
+	if f := loaded[0].For(cases.KubeProxyIPTables).Flows; len(f) != 0 {
 		t.Errorf("iptables: got %v", f)
 	}
 	if f := loaded[0].Flows; len(f) != 1 || f[0].Expect.Verdict != cases.Forwarded {

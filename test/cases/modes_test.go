@@ -58,16 +58,28 @@ func runMode(t *testing.T, runner cases.Runner, mode v1alpha1.ProxyMode) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runOn(t, network, agent, runner)
+}
+
+// proxy is what programs the node, with a log.
+type proxy interface {
+	kernel.Proxy
+	Stop() error
+	LogFile() string
+}
+
+// runOn runs the cases on a node, and ends what programs it.
+func runOn(t *testing.T, network *kernel.Network, p proxy, runner cases.Runner) {
 	defer func() {
-		if err := agent.Stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}
-		if log, err := os.ReadFile(agent.LogFile()); t.Failed() && err == nil {
-			t.Logf("the end of the agent's log:\n%s", log[max(0, len(log)-4000):])
+		if log, err := os.ReadFile(p.LogFile()); t.Failed() && err == nil {
+			t.Logf("the end of the proxy's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	}()
 	runAll(t, runner, func(t *testing.T, c cases.Case) string {
-		if err := network.Run(agent, c.InMode(runner)); err != nil {
+		if err := network.Run(p, c.For(runner)); err != nil {
 			t.Error(err)
 		}
 		return ""

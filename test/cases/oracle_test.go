@@ -30,20 +30,7 @@ func TestOracle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() {
-				if err := proxy.Stop(); err != nil {
-					t.Error(err)
-				}
-				if log, err := os.ReadFile(proxy.LogFile()); t.Failed() && err == nil {
-					t.Logf("the end of kube-proxy's log:\n%s", log[max(0, len(log)-4000):])
-				}
-			}()
-			runAll(t, runner, func(t *testing.T, c cases.Case) string {
-				if err := network.Run(proxy, c.KubeProxy(runner)); err != nil {
-					t.Error(err)
-				}
-				return ""
-			})
+			runOn(t, network, proxy, runner)
 		})
 	}
 }

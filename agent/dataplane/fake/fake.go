@@ -8,8 +8,6 @@ package fake
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"slices"
 	"sync"
 
@@ -29,10 +27,6 @@ const (
 	Cleanup Method = "Cleanup"
 	Close   Method = "Close"
 )
-
-// ErrNotSynced is what Apply returns when no Sync has succeeded since New or
-// since the last error: a caller that gets it broke the interface's contract.
-var ErrNotSynced = errors.New("fake: Apply without a successful Sync before")
 
 // Call is a call that the Dataplane has answered.
 type Call struct {
@@ -121,7 +115,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		}
 		delta := rules.Diff(d.kernel, desired)
 		stats.Operations = max(size(&delta), stats.Repaired)
-		d.kernel, d.last = clone(desired), clone(desired)
+		d.kernel, d.last = desired.Clone(), desired.Clone()
 		d.synced, d.ever = true, true
 		return stats, nil
 	})
@@ -131,7 +125,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
 	return d.call(ctx, Apply, func() (dataplane.Stats, error) {
 		if !d.synced {
-			return dataplane.Stats{}, ErrNotSynced
+			return dataplane.Stats{}, dataplane.ErrNotSynced
 		}
 		delta.Apply(&d.kernel)
 		delta.Apply(&d.last)
@@ -198,7 +192,7 @@ func (d *Dataplane) Watchers() int {
 func (d *Dataplane) Kernel() rules.Desired {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return clone(d.kernel)
+	return d.kernel.Clone()
 }
 
 // Calls returns the calls so far, the oldest first.
@@ -239,16 +233,6 @@ func (d *Dataplane) call(ctx context.Context, m Method, do func() (dataplane.Sta
 	}
 	d.calls = append(d.calls, Call{Method: m, Stats: stats, Err: err})
 	return stats, err
-}
-
-// clone copies the maps, which the caller of Sync goes on changing.
-func clone(d rules.Desired) rules.Desired {
-	empty := rules.NewDesired()
-	maps.Copy(empty.Frontends, d.Frontends)
-	maps.Copy(empty.ClusterIPs, d.ClusterIPs)
-	maps.Copy(empty.LocalEndpoints, d.LocalEndpoints)
-	empty.Node = d.Node
-	return empty
 }
 
 // size counts the changed objects of a delta.

@@ -40,7 +40,7 @@ func addresses(d rules.Desired) []string {
 
 func TestSyncAndApply(t *testing.T) {
 	ctx, d := context.Background(), New("NFTables")
-	if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, ErrNotSynced) {
+	if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("Apply before Sync: %v, want ErrNotSynced", err)
 	}
 	stats, err := d.Sync(ctx, desired(one))
@@ -81,7 +81,7 @@ func TestFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Fail(Apply, nil, broken)
-	for i, want := range []error{nil, broken, ErrNotSynced} {
+	for i, want := range []error{nil, broken, dataplane.ErrNotSynced} {
 		if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, want) {
 			t.Errorf("call %d: %v, want %v", i, err, want)
 		}

@@ -30,7 +30,6 @@ package ipvs
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -45,9 +44,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
-
-// ErrNotSynced is returned by Apply before the first Sync and after an error.
-var ErrNotSynced = errors.New("the kernel's state is unknown: Sync is needed first")
 
 // Options are the parameters of New.
 type Options struct {
@@ -65,7 +61,7 @@ type Options struct {
 type filter interface {
 	Probe(context.Context) error
 	Plan(context.Context, rules.Desired) (nftables.Planned, error)
-	PlanDelta(context.Context, rules.Delta) (nftables.Planned, error)
+	PlanDelta(context.Context, rules.Delta) error
 	Commit(context.Context) (dataplane.Stats, error)
 	Mark(rules.FrontendKey) uint32
 	Desired() rules.Desired
@@ -142,7 +138,7 @@ func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
 // Sync makes the kernel equal to desired. It reads IPVS back if that is due or
 // something has failed, else it takes it for what it was. All else is read always.
 func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
-	d.desired = clone(desired)
+	d.desired = desired.Clone()
 	settings := desired.Node.IPVS
 	wasKnown := d.known
 	d.known = false // until it has succeeded
@@ -185,7 +181,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 // Apply changes the kernel by a delta.
 func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
 	if !d.known {
-		return dataplane.Stats{}, ErrNotSynced
+		return dataplane.Stats{}, dataplane.ErrNotSynced
 	}
 	delta.Apply(&d.desired)
 	if delta.Node != nil {
@@ -207,7 +203,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 			delta.ClusterIPs.Added = append(delta.ClusterIPs.Added, f.Key.Address)
 		}
 	}
-	if _, err := d.filter.PlanDelta(ctx, delta); err != nil {
+	if err := d.filter.PlanDelta(ctx, delta); err != nil {
 		return dataplane.Stats{}, err
 	}
 	for _, f := range delta.Frontends {
@@ -221,13 +217,6 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	stats, err := d.carryOut(ctx, c, d.desired.Node)
 	d.known = err == nil
 	return stats, err
-}
-
-// clone copies the maps, which their owners go on changing: the caller of Sync, the
-// filter, and we.
-func clone(d rules.Desired) rules.Desired {
-	d.Frontends, d.ClusterIPs, d.LocalEndpoints = maps.Clone(d.Frontends), maps.Clone(d.ClusterIPs), maps.Clone(d.LocalEndpoints)
-	return d
 }
 
 // Close frees the handles.

@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 )
 
 // DeviceName is the device that holds the virtual addresses: IPVS sees only what
@@ -46,11 +47,7 @@ var _ device = (*dummyDevice)(nil)
 // openDevice opens the device of a network namespace; 0 is that of the calling
 // thread.
 func openDevice(namespace int) (*dummyDevice, error) {
-	at := netns.None()
-	if namespace != 0 {
-		at = netns.NsHandle(namespace)
-	}
-	handle, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
+	handle, err := netlink.NewHandleAt(nodenet.Namespace(namespace), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
 	}
@@ -101,27 +98,17 @@ func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, 
 	if _, err := d.link(); err != nil {
 		return nil, nil, err
 	}
-	const tries = 10
-	var list []netlink.Addr
-	for range tries {
-		if list, err = d.handle.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	list, err := nodenet.Addresses(d.handle)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing this node's addresses: %w", err)
+		return nil, nil, err
 	}
 	onDevice, elsewhere = map[netip.Addr]struct{}{}, map[netip.Addr]struct{}{}
 	for _, a := range list {
-		addr, ok := netip.AddrFromSlice(a.IP)
 		switch {
-		case !ok:
-		case d.is(a.LinkIndex):
-			if !addr.IsLinkLocalUnicast() {
-				onDevice[addr.Unmap()] = struct{}{}
-			}
-		default:
-			elsewhere[addr.Unmap()] = struct{}{}
+		case !d.is(a.LinkIndex):
+			elsewhere[a.Addr] = struct{}{}
+		case !a.IsLinkLocalUnicast():
+			onDevice[a.Addr] = struct{}{}
 		}
 	}
 	return onDevice, elsewhere, nil

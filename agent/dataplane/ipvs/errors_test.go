@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -44,7 +45,7 @@ func TestErrors(t *testing.T) {
 				if err != nil && !errors.Is(err, fail) {
 					t.Error(err)
 				}
-				if _, e := n.d.Apply(context.Background(), rules.Delta{}); err != nil && !errors.Is(e, ErrNotSynced) {
+				if _, e := n.d.Apply(context.Background(), rules.Delta{}); err != nil && !errors.Is(e, dataplane.ErrNotSynced) {
 					t.Errorf("Apply after an error: %v", e)
 				}
 				delete(n.fail, step)

@@ -255,13 +255,13 @@ func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Pl
 	return p, f.fail["plan"]
 }
 
-func (f *fakeFilter) PlanDelta(_ context.Context, delta rules.Delta) (nftables.Planned, error) {
+func (f *fakeFilter) PlanDelta(_ context.Context, delta rules.Delta) error {
 	f.calls++
 	f.known = false
 	f.changes = delta.Frontends
 	f.next = &f.last
 	delta.Apply(f.next)
-	return nftables.Planned{}, f.fail["plan"]
+	return f.fail["plan"]
 }
 
 func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {

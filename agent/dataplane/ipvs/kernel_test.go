@@ -76,7 +76,7 @@ func clusterIP(address string, protocol rules.Protocol, endpoints ...string) *ru
 	at := netip.MustParseAddrPort(address)
 	return &rules.Frontend{
 		Key: rules.FrontendKey{Address: at.Addr(), Protocol: protocol, Port: at.Port()}, Kind: rules.KindClusterIP,
-		Service:  rules.ServiceID{Namespace: "default", Name: "web", Family: familyOf(at.Addr())},
+		Service:  rules.ServiceID{Namespace: "default", Name: "web", Family: rules.FamilyOf(at.Addr())},
 		Internal: b, External: b,
 	}
 }

@@ -163,7 +163,7 @@ func (d *Dataplane) owned(r *serverRules, c change, planned nftables.Planned) fu
 		if c.wanted[k] != nil || known[k] != nil || removed || bound && !excluded(r.settings, k.Address) {
 			return true
 		}
-		nodePort := nodePortKey(k.FrontendKey)
+		nodePort := k.FrontendKey.NodePort()
 		_, removed = planned.Removed[nodePort]
 		_, had := planned.NodePorts[k.Address]
 		return had && (removed || frontends[nodePort] != nil)

@@ -6,7 +6,6 @@ package ipvs
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -23,18 +22,7 @@ type serverKey struct {
 
 // onAddress is the key of a virtual server with an address.
 func onAddress(k rules.FrontendKey) serverKey {
-	return serverKey{family: familyOf(k.Address), FrontendKey: k}
-}
-
-// nodePortKey is the key of the frontend that has a virtual server, if it is a
-// node port.
-func nodePortKey(k rules.FrontendKey) rules.FrontendKey {
-	if k.Address.Is6() {
-		k.Address = netip.IPv6Unspecified()
-	} else {
-		k.Address = netip.IPv4Unspecified()
-	}
-	return k
+	return serverKey{family: rules.FamilyOf(k.Address), FrontendKey: k}
 }
 
 // onMark is the key of a virtual server with a firewall mark.
@@ -90,7 +78,6 @@ func (r realServer) idle() bool { return r.active+r.inactive == 0 }
 // The flags of virtual servers, from linux/ip_vs.h.
 const (
 	flagPersistent = 0x0001
-	flagHashed     = 0x0002
 	flagScheduler1 = 0x0008
 	flagScheduler2 = 0x0010
 	schedulerFlags = flagScheduler1 | flagScheduler2

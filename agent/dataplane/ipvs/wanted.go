@@ -6,8 +6,6 @@ package ipvs
 import (
 	"net/netip"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -50,7 +48,7 @@ func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]want
 			// sticks as well, and for longer.
 			want.server = server{scheduler: schedulerSH}.usable()
 		}
-		out[onMark(familyOf(f.Key.Address), mark)] = want
+		out[onMark(rules.FamilyOf(f.Key.Address), mark)] = want
 	}
 	return out
 }
@@ -76,13 +74,6 @@ func (r *serverRules) addresses(k rules.FrontendKey) []serverKey {
 		}
 	}
 	return out
-}
-
-func familyOf(a netip.Addr) corev1.IPFamily {
-	if a.Is6() {
-		return corev1.IPv6Protocol
-	}
-	return corev1.IPv4Protocol
 }
 
 // The schedulers that map clients to real servers by a table of hashes.

@@ -52,10 +52,10 @@ func (c *Classifier) Plan(ctx context.Context, desired rules.Desired) (Planned, 
 }
 
 // PlanDelta plans a change on top of what was committed last.
-func (c *Classifier) PlanDelta(_ context.Context, delta rules.Delta) (Planned, error) {
+func (c *Classifier) PlanDelta(_ context.Context, delta rules.Delta) error {
 	p, err := c.dataplane.planDelta(delta)
 	c.next = &p
-	return Planned{}, err
+	return err
 }
 
 // Commit makes the planned change.
@@ -80,13 +80,18 @@ func (c *Classifier) Mark(key rules.FrontendKey) uint32 {
 
 // Desired returns what was planned or committed last, for reading only.
 func (c *Classifier) Desired() rules.Desired {
-	switch {
-	case c.next != nil && c.next.after != nil:
-		return c.next.after.Desired
-	case c.dataplane.last != nil:
-		return c.dataplane.last.Desired
+	if w := c.wanted(); w != nil {
+		return w.Desired
 	}
 	return rules.NewDesired()
+}
+
+// wanted is what was planned or committed last, nil if nothing was.
+func (c *Classifier) wanted() *wanted {
+	if c.next != nil && c.next.after != nil {
+		return c.next.after
+	}
+	return c.dataplane.last
 }
 
 // IPv6Error says why IPv6 is not programmed; nil if it is, or not known yet.
@@ -95,11 +100,8 @@ func (c *Classifier) IPv6Error() error { return c.dataplane.IPv6Error() }
 // NodePorts returns the addresses that node ports answer on, after the planned
 // change.
 func (c *Classifier) NodePorts() map[netip.Addr]struct{} {
-	switch {
-	case c.next != nil && c.next.after != nil:
-		return c.next.after.nodePorts
-	case c.dataplane.last != nil:
-		return c.dataplane.last.nodePorts
+	if w := c.wanted(); w != nil {
+		return w.nodePorts
 	}
 	return nil
 }

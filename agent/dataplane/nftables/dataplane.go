@@ -46,13 +46,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
-
-// ErrNotSynced is returned by Apply before the first Sync and after an error.
-var ErrNotSynced = errors.New("the kernel's state is unknown: Sync is needed first")
 
 // Options are the parameters of New.
 type Options struct {
@@ -110,7 +108,7 @@ func New(o Options) (*Dataplane, error) {
 		o.Sysctls = sysctl.Tree{}
 	}
 	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c, sysctls: o.Sysctls}
-	d.addresses = d.localAddresses
+	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
 }
 
@@ -246,7 +244,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 // planDelta plans to change the tables by a delta.
 func (d *Dataplane) planDelta(delta rules.Delta) (plan, error) {
 	if d.last == nil {
-		return plan{}, ErrNotSynced
+		return plan{}, dataplane.ErrNotSynced
 	}
 	after := *d.last
 	if delta.Node != nil {
@@ -258,23 +256,6 @@ func (d *Dataplane) planDelta(delta rules.Delta) (plan, error) {
 	}
 	delta.Apply(&after.Desired) // the maps are d.last's too, its settings are not
 	return d.planChange(&delta, &after)
-}
-
-// RefreshAddresses reads the node's addresses again, after some have changed.
-func (d *Dataplane) RefreshAddresses(ctx context.Context) (dataplane.Stats, error) {
-	if d.last == nil {
-		return dataplane.Stats{}, ErrNotSynced
-	}
-	after := *d.last
-	var err error
-	if after.nodePorts, err = d.nodePortAddresses(&after.Node); err != nil {
-		return dataplane.Stats{}, err
-	}
-	p, err := d.planChange(&rules.Delta{}, &after)
-	if err != nil {
-		return dataplane.Stats{}, err
-	}
-	return d.carryOut(ctx, p)
 }
 
 // planChange plans a change on top of what was programmed last.
@@ -367,12 +348,7 @@ func (d *Dataplane) want(desired rules.Desired) (*wanted, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &wanted{Desired: rules.NewDesired(), nodePorts: nodePorts}
-	w.Node = desired.Node
-	maps.Copy(w.Frontends, desired.Frontends)
-	maps.Copy(w.ClusterIPs, desired.ClusterIPs)
-	maps.Copy(w.LocalEndpoints, desired.LocalEndpoints)
-	return w, nil
+	return &wanted{Desired: desired.Clone(), nodePorts: nodePorts}, nil
 }
 
 // Close closes the netlink socket.

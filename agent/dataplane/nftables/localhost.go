@@ -23,9 +23,10 @@ import (
 //	guard first, then the sysctl, then the rules; and back the other way.
 //
 // The sysctl is that of all links. Each link that leads to an endpoint would need
-// its own, and those to Pods come and go. The comment of the table says what the sysctl was before. So it is set back by whoever removes the
-// table, also an agent that was started later; unless somebody else has removed
-// the table while no agent ran.
+// its own, and those to Pods come and go. The comment of the table says what the
+// sysctl was before. So it is set back by whoever removes the table, also an agent
+// that was started later; unless somebody else has removed the table while no agent
+// ran.
 
 const (
 	guardName     = "fairlead-localhost"

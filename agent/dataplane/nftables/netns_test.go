@@ -5,13 +5,13 @@ package nftables
 
 import (
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 )
@@ -26,55 +26,15 @@ type space struct {
 // the test.
 func newSpace(t testing.TB) *space {
 	t.Helper()
-	if unix.Geteuid() != 0 {
-		t.Skip("needs root/CAP_NET_ADMIN")
-	}
-	s := &space{t: t}
-	onThread(t, func() error {
-		var err error
-		s.handle, err = netns.New()
-		return err
-	})
-	t.Cleanup(func() { s.handle.Close() })
+	s := &space{t: t, handle: netnstest.New(t)}
 	s.run("ip", "link", "set", "lo", "up")
 	return s
-}
-
-// onThread runs f on a thread of its own, which is back in the test's namespace
-// afterwards.
-func onThread(t testing.TB, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		before, err := netns.Get()
-		if err != nil {
-			done <- err
-			return
-		}
-		defer before.Close()
-		err = f()
-		if back := netns.Set(before); back != nil {
-			runtime.LockOSThread() // never unlocked: the thread ends here
-			err = back
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
 }
 
 // do runs f inside the namespace.
 func (s *space) do(f func() error) {
 	s.t.Helper()
-	onThread(s.t, func() error {
-		if err := netns.Set(s.handle); err != nil {
-			return err
-		}
-		return f()
-	})
+	netnstest.Do(s.t, s.handle, f)
 }
 
 // try runs a command inside the namespace.

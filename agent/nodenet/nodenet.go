@@ -1,0 +1,74 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nodenet asks the kernel about a node's network.
+package nodenet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// dumpTries is how often a dump is repeated that was interrupted.
+const dumpTries = 10
+
+// Namespace returns the network namespace of a file descriptor; 0 is that of the
+// calling thread.
+func Namespace(fd int) netns.NsHandle {
+	if fd == 0 {
+		return netns.None()
+	}
+	return netns.NsHandle(fd)
+}
+
+// Address is an address of the node, and the link that has it.
+type Address struct {
+	netip.Addr
+	LinkIndex int
+}
+
+// Addresses lists the addresses of both families.
+func Addresses(handle *netlink.Handle) (out []Address, err error) {
+	var list []netlink.Addr
+	for range dumpTries {
+		if list, err = handle.AddrList(nil, netlink.FAMILY_ALL); !interrupted(err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			out = append(out, Address{addr.Unmap(), a.LinkIndex})
+		}
+	}
+	return out, nil
+}
+
+func interrupted(err error) bool {
+	return errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS)
+}
+
+// AddressesOf lists the addresses of a network namespace.
+func AddressesOf(space netns.NsHandle) ([]netip.Addr, error) {
+	handle, err := netlink.NewHandleAt(space, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	defer handle.Close()
+	list, err := Addresses(handle)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]netip.Addr, len(list))
+	for i, a := range list {
+		out[i] = a.Addr
+	}
+	return out, nil
+}

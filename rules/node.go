@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -55,10 +54,7 @@ func priority(c *v1alpha1.ProxyConfig) int32 {
 }
 
 func selectsNode(config *v1alpha1.ProxyConfig, node *corev1.Node) (bool, error) {
-	if config.Spec.NodeSelector == nil {
-		return true, nil
-	}
-	selector, err := metav1.LabelSelectorAsSelector(config.Spec.NodeSelector)
+	selector, err := config.Spec.NodeSelector.Selector()
 	if err != nil {
 		return false, err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // config returns a ProxyConfig that was made so many hours after the first.
-func config(name string, priority *int32, hours int, selector *metav1.LabelSelector) v1alpha1.ProxyConfig {
+func config(name string, priority *int32, hours int, selector *v1alpha1.NodeSelector) v1alpha1.ProxyConfig {
 	created := time.Date(2026, 1, 1, hours, 0, 0, 0, time.UTC)
 	return v1alpha1.ProxyConfig{
 		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(created)},
@@ -28,9 +28,9 @@ func config(name string, priority *int32, hours int, selector *metav1.LabelSelec
 
 func TestSelectConfig(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: here, Labels: map[string]string{"pool": "gpu"}}}
-	gpu := &metav1.LabelSelector{MatchLabels: map[string]string{"pool": "gpu"}}
-	cpu := &metav1.LabelSelector{MatchLabels: map[string]string{"pool": "cpu"}}
-	odd := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "pool", Operator: "Like"}}}
+	gpu := &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": "gpu"}}
+	cpu := &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": "cpu"}}
+	odd := &v1alpha1.NodeSelector{MatchExpressions: []v1alpha1.NodeSelectorRequirement{{Key: "pool", Operator: "Like"}}}
 	num := func(n int32) *int32 { return &n }
 	for name, c := range map[string]struct {
 		configs []v1alpha1.ProxyConfig
@@ -39,7 +39,7 @@ func TestSelectConfig(t *testing.T) {
 	}{
 		"none":                      {nil, "", ""},
 		"one for all nodes":         {[]v1alpha1.ProxyConfig{config("a", nil, 0, nil)}, "a", ""},
-		"empty selector":            {[]v1alpha1.ProxyConfig{config("a", nil, 0, &metav1.LabelSelector{})}, "a", ""},
+		"empty selector":            {[]v1alpha1.ProxyConfig{config("a", nil, 0, &v1alpha1.NodeSelector{})}, "a", ""},
 		"not selected":              {[]v1alpha1.ProxyConfig{config("a", nil, 0, cpu)}, "", ""},
 		"highest priority":          {[]v1alpha1.ProxyConfig{config("a", num(1), 0, nil), config("b", num(2), 1, gpu)}, "b a", ""},
 		"priority of others":        {[]v1alpha1.ProxyConfig{config("a", num(1), 0, nil), config("b", num(2), 1, cpu)}, "a", ""},

@@ -60,7 +60,7 @@ type ProxyConfigSpec struct {
 	// selects every node. Where several ProxyConfigs select a node, the highest
 	// `priority` wins, then the oldest object.
 	// +optional
-	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+	NodeSelector *NodeSelector `json:"nodeSelector,omitempty"`
 
 	// priority decides between several ProxyConfigs that select the same node:
 	// the highest wins.

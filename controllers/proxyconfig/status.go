@@ -163,7 +163,7 @@ func accepted(config *v1alpha1.ProxyConfig, won int, lostTo map[string]int) meta
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	_, err := metav1.LabelSelectorAsSelector(config.Spec.NodeSelector)
+	_, err := config.Spec.NodeSelector.Selector()
 	switch {
 	case err != nil:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonInvalid

@@ -24,13 +24,13 @@ const generation = 3
 // fixture is a cluster: the policy under test is "default", generation 3.
 type fixture struct{ in input }
 
-func newFixture(selector *metav1.LabelSelector) *fixture {
+func newFixture(selector *v1alpha1.NodeSelector) *fixture {
 	f := &fixture{input{sets: map[string]*v1alpha1.NodeRuleSet{}}}
 	f.config("default", 0, selector)
 	return f
 }
 
-func (f *fixture) config(name string, priority int32, selector *metav1.LabelSelector) *fixture {
+func (f *fixture) config(name string, priority int32, selector *v1alpha1.NodeSelector) *fixture {
 	f.in.configs = append(f.in.configs, v1alpha1.ProxyConfig{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Generation: generation},
 		Spec:       v1alpha1.ProxyConfigSpec{Priority: &priority, NodeSelector: selector},
@@ -78,10 +78,10 @@ func (f *fixture) status() v1alpha1.ProxyConfigStatus {
 // Parts of the cases.
 const good = "Programmed=True/Programmed"
 
-var everywhere = &metav1.LabelSelector{}
+var everywhere = &v1alpha1.NodeSelector{}
 
-func only(name string) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchLabels: map[string]string{"name": name}}
+func only(name string) *v1alpha1.NodeSelector {
+	return &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"name": v1alpha1.LabelValue(name)}}
 }
 
 // statusCase is what is known about the nodes, and the status that it makes.
@@ -108,7 +108,7 @@ var statusCases = map[string]statusCase{
 		message: "spec.nodeSelector matches no node",
 	},
 	"selector invalid": {
-		fixture: newFixture(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}).node("a", true),
+		fixture: newFixture(&v1alpha1.NodeSelector{MatchExpressions: []v1alpha1.NodeSelectorRequirement{{Key: "a", Operator: "Near"}}}).node("a", true),
 		want:    []string{"Accepted=False/Invalid", "Available=Unknown/NoNodesSelected"},
 		message: `"Near" is not a valid label selector operator`,
 	},

@@ -39,7 +39,7 @@ func policy(name, node string, priority int32) *v1alpha1.ProxyConfig {
 	return &v1alpha1.ProxyConfig{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.ProxyConfigSpec{
-			NodeSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"pool": node}},
+			NodeSelector: &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": v1alpha1.LabelValue(node)}},
 			Priority:     &priority,
 			Mode:         v1alpha1.ModeNFTables,
 		},

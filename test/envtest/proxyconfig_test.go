@@ -145,6 +145,31 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {conntrack: {min: -1}}`,
 		"should be greater than or equal to 0",
 	},
+	"operator of the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: NotIn, values: [gpu]}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: Near, values: [gpu]}]}}`,
+		`supported values: "In", "NotIn", "Exists", "DoesNotExist"`,
+	},
+	"values of the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: Exists}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: In}]}}`,
+		"`values` must be set with `operator` In or NotIn, and left out with Exists and DoesNotExist",
+	},
+	"no values in the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: DoesNotExist, values: []}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: DoesNotExist, values: [gpu]}]}}`,
+		"`values` must be set with `operator` In or NotIn, and left out with Exists and DoesNotExist",
+	},
+	"key in the nodeSelector": {
+		`spec: {nodeSelector: {matchLabels: {topology.kubernetes.io/zone: a}}}`,
+		`spec: {nodeSelector: {matchLabels: {"the zone": a}}}`,
+		"each of `matchLabels` must have the key of a label, such as topology.kubernetes.io/zone",
+	},
+	"value in the nodeSelector": {
+		`spec: {nodeSelector: {matchLabels: {zone: ""}}}`,
+		`spec: {nodeSelector: {matchLabels: {zone: "a b"}}}`,
+		"spec.nodeSelector.matchLabels.zone: Invalid value",
+	},
 	"unknown fields": {
 		`spec: {nodeSelector: {matchLabels: {zone: a}}}`,
 		`spec: {scheduler: rr}`,

@@ -30,9 +30,6 @@ func TestSchemas(t *testing.T) {
 }
 
 func checkSchema(t *testing.T, path string, s apiextensionsv1.JSONSchemaProps) {
-	if path == "ProxyConfig.spec.nodeSelector" {
-		return // the type of Kubernetes, which has no bounds
-	}
 	switch s.Type {
 	case "string":
 		if s.MaxLength == nil && len(s.Enum) == 0 && s.Format == "" {
@@ -46,6 +43,13 @@ func checkSchema(t *testing.T, path string, s apiextensionsv1.JSONSchemaProps) {
 			t.Errorf("%s: no list type", path)
 		}
 		checkSchema(t, path+"[]", *s.Items.Schema)
+	case "object":
+		if s.AdditionalProperties != nil {
+			if s.MaxProperties == nil {
+				t.Errorf("%s: no maximum of properties", path)
+			}
+			checkSchema(t, path+"{}", *s.AdditionalProperties.Schema)
+		}
 	}
 	for name, p := range s.Properties {
 		if p.Description == "" {

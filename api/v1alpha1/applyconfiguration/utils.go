@@ -43,6 +43,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NodeRuleSetSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeRuleSetStatus"):
 		return &apiv1alpha1.NodeRuleSetStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelector"):
+		return &apiv1alpha1.NodeSelectorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelectorRequirement"):
+		return &apiv1alpha1.NodeSelectorRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyReference"):
 		return &apiv1alpha1.PolicyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProgrammedCounts"):

@@ -106,6 +106,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: udpTimeoutSeconds
       type:
         scalar: numeric
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficDetection
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficOptions
@@ -308,6 +310,35 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rulesDigest
       type:
         scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeSelectorRequirement
+          elementRelationship: atomic
+    - name: matchLabels
+      type:
+        map:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
+          elementRelationship: associative
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.PolicyReference
   map:
     fields:
@@ -406,7 +437,7 @@ var schemaYAML = typed.YAMLObject(`types:
       default: {}
     - name: nodeSelector
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeSelector
     - name: priority
       type:
         scalar: numeric
@@ -635,38 +666,8 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
-- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
-  map:
-    fields:
-    - name: matchExpressions
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
-          elementRelationship: atomic
-    - name: matchLabels
-      type:
-        map:
-          elementType:
-            scalar: string
-    elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
   scalar: string
-- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
-  map:
-    fields:
-    - name: key
-      type:
-        scalar: string
-    - name: operator
-      type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
-    - name: values
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
   map:
     fields:

@@ -7,7 +7,6 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
 // ProxyConfigSpecApplyConfiguration represents a declarative configuration of the ProxyConfigSpec type for use
@@ -18,7 +17,7 @@ type ProxyConfigSpecApplyConfiguration struct {
 	// nodeSelector selects the nodes of this policy by their labels. Empty
 	// selects every node. Where several ProxyConfigs select a node, the highest
 	// `priority` wins, then the oldest object.
-	NodeSelector *v1.LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
+	NodeSelector *NodeSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
 	// priority decides between several ProxyConfigs that select the same node:
 	// the highest wins.
 	Priority *int32 `json:"priority,omitempty"`
@@ -51,7 +50,7 @@ func ProxyConfigSpec() *ProxyConfigSpecApplyConfiguration {
 // WithNodeSelector sets the NodeSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the NodeSelector field is set to the value of the last call.
-func (b *ProxyConfigSpecApplyConfiguration) WithNodeSelector(value *v1.LabelSelectorApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
+func (b *ProxyConfigSpecApplyConfiguration) WithNodeSelector(value *NodeSelectorApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
 	b.NodeSelector = value
 	return b
 }

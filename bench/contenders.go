@@ -180,8 +180,6 @@ const lastSync = `kubeproxy_sync_proxy_rules_last_timestamp_seconds`
 
 // synced waits until a sync has ended since a moment.
 func (k *kubeProxy) synced(ctx context.Context, since time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
-	defer cancel()
 	for {
 		values, err := metrics(ctx) // an error: it does not listen yet
 		for name, value := range values {
@@ -215,6 +213,8 @@ func (k *kubeProxy) change(ctx context.Context, service, version int) error {
 const minSyncPeriod = time.Second
 
 func (k *kubeProxy) rest(ctx context.Context, since time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
 	err := k.synced(ctx, since)
 	time.Sleep(minSyncPeriod + quiet)
 	return err

@@ -44,7 +44,8 @@ kernel, as the proxy says (the status "Programmed"; the end of the first sync), 
 process %s after that, and its peak with the changes; programs that it starts (ipset, iptables) are not counted, nor is
 their processor time. A change replaces one endpoint of one Service, and is timed from the watch event to the kernel having
 the new one and giving the old one no more connections; each of %d changes meets an idle proxy. Before, both have run with
-one Service: the first start reads the programs and loads the kernel's modules.
+one Service: the first start reads the programs and loads the kernel's modules. A proxy that has not started after %s
+is stopped, and its line says what it had taken until then.
 
 | Services | proxy | start | CPU | RSS MiB | peak | one change p50 | slowest | CPU of a change |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|
@@ -57,6 +58,8 @@ type ipvsResult struct {
 	Slowest   time.Duration
 	ChangeCPU time.Duration // of one
 	Peak      int           // MiB
+
+	Unfinished bool // it had not started when the patience was over
 }
 
 // contender is a service proxy that is measured.
@@ -75,7 +78,7 @@ type contender interface {
 // prints the page.
 func (o options) compareIPVS(ctx context.Context) error {
 	var page strings.Builder
-	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes)
+	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes, o.patience)
 	contenders := []string{agentName}
 	if o.kubeProxy != "" {
 		contenders = append(contenders, kubeProxyName)
@@ -89,6 +92,10 @@ func (o options) compareIPVS(ctx context.Context) error {
 				return fmt.Errorf("%s with %s Services: %w", name, services, err)
 			}
 			if services == warmUp {
+				continue
+			}
+			if r.Unfinished {
+				row(&page, services, name, "> "+o.patience.String(), r.Start.CPU, r.Start.RSS, r.Start.Peak, "", "", "")
 				continue
 			}
 			row(&page, services, name, r.Start.Took, r.Start.CPU, r.Start.RSS, r.Peak, r.Change.P50, r.Slowest, r.ChangeCPU)
@@ -127,7 +134,7 @@ func (o options) measureIPVS(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := measureContender(ctx, c, p, o.changes)
+	r, err := measureContender(ctx, c, p, o.changes, o.patience)
 	if err := errors.Join(err, p.close()); err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func makeNode() error {
 		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Index, Gw: gateway}))
 }
 
-func measureContender(ctx context.Context, c cluster, p contender, changes int) (r ipvsResult, err error) {
+func measureContender(ctx context.Context, c cluster, p contender, changes int, patience time.Duration) (r ipvsResult, err error) {
 	handle, err := ipvs.New("")
 	if err != nil {
 		return r, err
@@ -166,7 +173,13 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int) 
 		return r, err
 	}
 	defer process.kill()
-	if r.Start, err = p.started(ctx); err != nil {
+	if r.Start, err = startedWithin(ctx, p, patience); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.Unfinished = true
+		r.Start.CPU, err = process.cpu()
+		var memoryErr error
+		r.Start.RSS, r.Start.Peak, memoryErr = process.memory()
+		return r, errors.Join(err, memoryErr)
+	} else if err != nil {
 		return r, err
 	}
 	if err := complete(c); err != nil {
@@ -201,6 +214,12 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int) 
 	}
 	_, r.Peak, err = process.memory()
 	return r, err
+}
+
+func startedWithin(ctx context.Context, p contender, patience time.Duration) (agentStart, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.started(ctx)
 }
 
 // complete checks that the kernel has everything.

@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // measureCommand is the first argument of the process that measures one cluster.
@@ -40,6 +41,7 @@ type options struct {
 	changes   int
 	out       string
 	kubeProxy string
+	patience  time.Duration
 }
 
 func main() {
@@ -53,6 +55,7 @@ func main() {
 	flag.IntVar(&o.changes, "changes", 100, "endpoints to replace, one after the other")
 	flag.StringVar(&o.out, "out", "", "file that the page is written to; empty: printed only")
 	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "the program of kube-proxy, to be compared with in the mode IPVS")
+	flag.DurationVar(&o.patience, "patience", 15*time.Minute, "how long a proxy that is compared may take to start")
 	flag.Parse()
 	run := o.run
 	switch flag.Arg(0) {
@@ -126,7 +129,7 @@ func (o options) apart(ctx context.Context, result any, command ...string) error
 		return err
 	}
 	cmd := exec.CommandContext(ctx, self, append([]string{"-agent", o.agent, "-kube-proxy", o.kubeProxy,
-		"-changes", strconv.Itoa(o.changes)}, command...)...)
+		"-changes", strconv.Itoa(o.changes), "-patience", o.patience.String()}, command...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

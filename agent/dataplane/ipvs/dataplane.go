@@ -92,6 +92,7 @@ type Dataplane struct {
 
 	readTime time.Duration // that the last part of reading IPVS back took
 	retired  time.Time     // since when another mode is in force; zero: this one is
+	busiest  serverKey     // was busy when it was last asked since then
 
 	// mu guards what Watch looks at.
 	mu        sync.Mutex

@@ -23,6 +23,9 @@ const DeviceName = "kube-ipvs0"
 
 // device is where the virtual addresses are.
 type device interface {
+	// possible says why the device can not be made, if it is not there already. It
+	// leaves nothing behind.
+	possible() error
 	// ensure makes the device be there.
 	ensure() error
 	// addresses returns the addresses on the device, and all others of the node.
@@ -74,6 +77,27 @@ func (d *dummyDevice) link() (netlink.Link, error) {
 	}
 	d.index.Store(int64(link.Attrs().Index))
 	return link, nil
+}
+
+// probeName is the link that a probe makes for a moment.
+const probeName = "fairlead-probe"
+
+func (d *dummyDevice) possible() error {
+	link, err := d.link()
+	if err != nil || link != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = probeName
+	probe := &netlink.Dummy{LinkAttrs: attrs}
+	// Left over from a crash, it would look like an error.
+	if err := d.handle.LinkAdd(probe); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("adding a dummy link (module dummy): %w", err)
+	}
+	if err := d.handle.LinkDel(probe); err != nil {
+		return fmt.Errorf("removing the dummy link %s: %w", probeName, err)
+	}
+	return nil
 }
 
 // ensure makes the device. It stays down, as kube-proxy's: its addresses are the

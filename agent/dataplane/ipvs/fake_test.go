@@ -181,6 +181,8 @@ type fakeDevice struct{ *world }
 
 var _ device = fakeDevice{}
 
+func (d fakeDevice) possible() error { return d.fail["possible"] }
+
 func (d fakeDevice) ensure() error {
 	if d.device {
 		return nil

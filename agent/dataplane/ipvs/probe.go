@@ -14,13 +14,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Probe says whether this kernel can run the mode: whether it has nftables and
-// IPVS. What it can do with IPVS is for ProbeSchedulers to say.
+// Probe says whether this kernel can run the mode: whether it has nftables, IPVS and
+// dummy links. What it can do with IPVS is for ProbeSchedulers to say.
 func (d *Dataplane) Probe(ctx context.Context) error {
 	if err := d.filter.Probe(ctx); err != nil {
 		return err
 	}
 	if _, err := d.kernel.timeouts(); err != nil {
+		return fmt.Errorf("this kernel cannot run IPVS: %w", err)
+	}
+	if err := d.device.possible(); err != nil {
 		return fmt.Errorf("this kernel cannot run IPVS: %w", err)
 	}
 	return nil

@@ -73,6 +73,18 @@ func TestProbeSchedulers(t *testing.T) {
 	}
 }
 
+// A kernel without dummy links has no place for the addresses.
+func TestProbeWithoutDummy(t *testing.T) {
+	n := newNode(t)
+	if err := n.d.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.fail["possible"] = unix.EOPNOTSUPP
+	if err := n.d.Probe(t.Context()); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("got %v, want that dummy links are not supported", err)
+	}
+}
+
 // TestProbeLoadsModules asks a real kernel, which loads the modules for it.
 func TestProbeLoadsModules(t *testing.T) {
 	enterSpace(t)
@@ -85,6 +97,9 @@ func TestProbeLoadsModules(t *testing.T) {
 		t.Errorf("schedulers %v, error %v", got, err)
 	}
 	t.Logf("schedulers: %v", got)
+	if left := run(t, "ip", "link"); strings.Contains(left, probeName) || strings.Contains(left, DeviceName) {
+		t.Errorf("left behind: %s", left)
+	}
 	if left := run(t, "ipvsadm", "-Sn"); strings.TrimSpace(left) != "" {
 		t.Errorf("left behind: %s", left)
 	}

@@ -26,16 +26,26 @@ func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool,
 	if d.clock.Since(d.retired) >= desired.Node.IPVS.Drain {
 		return true, nil
 	}
+	// A server that was busy a moment ago most often is.
+	if busy, err := d.busy(d.busiest); busy || err != nil {
+		return false, err
+	}
 	for key := range d.servers.byKey {
-		reals, err := d.kernel.realServers(key)
-		if err != nil {
+		if busy, err := d.busy(key); busy || err != nil {
+			d.busiest = key
 			return false, err
-		}
-		if slices.ContainsFunc(reals, func(r realServer) bool { return r.active > 0 }) {
-			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// busy says whether one of our virtual servers has open connections.
+func (d *Dataplane) busy(key serverKey) (bool, error) {
+	if d.servers.byKey[key] == nil {
+		return false, nil
+	}
+	reals, err := d.kernel.realServers(key)
+	return slices.ContainsFunc(reals, func(r realServer) bool { return r.active > 0 }), err
 }
 
 // recognise finds what another Dataplane has left. The table that told what is

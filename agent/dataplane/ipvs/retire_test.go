@@ -1,0 +1,50 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Another mode is in force. One connection of 50 servers is left, then none, or its
+// time is over. As long as it lives, to ask again asks its server alone.
+func TestRetire(t *testing.T) {
+	const servers = 50
+	for name, end := range map[string]func(*node, *realServer){
+		"closed":      func(_ *node, r *realServer) { r.active = 0 },
+		"at deadline": func(n *node, _ *realServer) { n.clock.Step(900 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			var list []*rules.Frontend
+			for i := range servers {
+				list = append(list, clusterIP(fmt.Sprintf("10.96.0.%d:80", i+1), rules.TCP, "10.244.0.1:80"))
+			}
+			d := desiredOf(list...)
+			n.sync(d)
+			key := onAddress(list[servers/2].Key)
+			left := n.virtual[key].reals[endpoints("10.244.0.1:80")[0]]
+			left.active = 1
+			for i := range 3 {
+				n.calls = 0
+				idle, err := n.d.Retire(context.Background(), d)
+				if err != nil || idle {
+					t.Fatalf("idle %v, error %v; want a busy one", idle, err)
+				}
+				if i > 0 && n.calls != 1 {
+					t.Errorf("%d calls, want 1", n.calls)
+				}
+			}
+			end(n, left)
+			if idle, err := n.d.Retire(context.Background(), d); err != nil || !idle {
+				t.Errorf("idle %v, error %v; want idle", idle, err)
+			}
+		})
+	}
+}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -107,6 +108,9 @@ func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
 		},
 		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
 			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})
+		},
+		v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
+			return iptables.New(iptables.Options{Sysctls: sysctls, Log: log.WithName("iptables")})
 		},
 	}
 }

@@ -9,6 +9,7 @@
 package cases
 
 import (
+	"cmp"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -31,16 +32,29 @@ const (
 	NFTables Runner = "nftables"
 	IPVS     Runner = "ipvs"
 
+	// IPTables is a mode with two runners, one for each variant of iptables.
+	IPTables       Runner = "iptables"
+	IPTablesLegacy Runner = "iptables legacy"
+	IPTablesNFT    Runner = "iptables nft"
+
 	// With kube-proxy in the place of the agent.
 	KubeProxyNFTables Runner = "kube-proxy nftables"
 	KubeProxyIPTables Runner = "kube-proxy iptables"
 )
 
 // Modes are the runners with the agent, by its mode.
-var Modes = []Runner{NFTables, IPVS}
+var Modes = []Runner{NFTables, IPVS, IPTables}
 
 // Runners are all runners.
-var Runners = []Runner{Pure, NFTables, IPVS, KubeProxyNFTables, KubeProxyIPTables}
+var Runners = []Runner{Pure, NFTables, IPVS, IPTablesLegacy, IPTablesNFT, KubeProxyNFTables, KubeProxyIPTables}
+
+// mode is the mode of a runner with the agent; others are their own.
+func (r Runner) mode() Runner {
+	if r == IPTablesLegacy || r == IPTablesNFT {
+		return IPTables
+	}
+	return r
+}
 
 // File is one of the *.yaml files: a group of cases.
 type File struct {
@@ -124,6 +138,11 @@ type Node struct {
 
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
+
+// Skip returns why a runner skips the case; empty: it does not.
+func (c Case) Skip(runner Runner) string {
+	return cmp.Or(c.NotYet[runner], c.NotYet[runner.mode()], c.Without[runner.mode()])
+}
 
 // For returns the case as a runner has to see it: with what our mode, or kube-proxy,
 // does instead, and without what is undefined there.

@@ -157,7 +157,7 @@ func (f Flow) check() error {
 
 // expectOf is what is expected of a runner.
 func (f Flow) expectOf(runner Runner) Expect {
-	if d, ok := f.Modes[runner]; ok {
+	if d, ok := f.Modes[runner.mode()]; ok {
 		return d.Expect
 	}
 	if f.KubeProxy != nil {

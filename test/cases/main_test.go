@@ -4,7 +4,6 @@
 package cases_test
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -56,7 +55,7 @@ func runAll(t *testing.T, runner cases.Runner, run func(t *testing.T, c cases.Ca
 		ran, skipped := false, ""
 		passed := t.Run(strings.ReplaceAll(c.Title(), " ", "_"), func(t *testing.T) {
 			ran = true
-			if skipped = cmp.Or(c.NotYet[runner], c.Without[runner]); skipped == "" {
+			if skipped = c.Skip(runner); skipped == "" {
 				skipped = run(t, c)
 			}
 			if skipped != "" {

@@ -1,0 +1,187 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package iptables programs Services into the kernel by the programs of iptables, of
+// either variant: legacy, or the one on top of nftables.
+package iptables
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Options are the parameters of New.
+type Options struct {
+	// NetNS is a file descriptor of the network namespace to program, which the
+	// caller keeps open; 0 is the one of all threads.
+	NetNS int
+
+	Log logr.Logger
+
+	// Sysctls are the kernel's parameters of that namespace; nil: those that the
+	// calling thread sees.
+	Sysctls Sysctls
+}
+
+// Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
+type Sysctls interface {
+	Get(name string) (string, error)
+	Set(name, value string) error
+}
+
+// Dataplane implements dataplane.Dataplane.
+type Dataplane struct {
+	log     logr.Logger
+	netns   int
+	sysctls Sysctls
+	// addresses returns the node's addresses.
+	addresses func() ([]netip.Addr, error)
+
+	kernel   kernel    // nil until probed
+	variant  string    // and its version
+	families []*family // that this kernel has
+	noIPv6   error
+
+	known   bool // the last Sync or Apply has succeeded
+	desired rules.Desired
+}
+
+// family is what we know of an address family.
+type family struct {
+	v6   bool
+	want *wanted
+	held *held // nil: not known
+}
+
+func (f *family) String() string {
+	if f.v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// New returns a Dataplane for a network namespace.
+func New(o Options) (*Dataplane, error) {
+	if o.Sysctls == nil {
+		o.Sysctls = sysctl.Tree{}
+	}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, desired: rules.NewDesired()}
+	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
+	return d, nil
+}
+
+// Mode returns IPTables.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPTables }
+
+// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
+// first Probe or Sync.
+func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
+
+// Sync makes the kernel's tables equal to desired.
+func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+	if err := d.prepare(ctx); err != nil {
+		return dataplane.Stats{}, err
+	}
+	delta := rules.Diff(d.desired, desired)
+	return d.program(ctx, &delta, desired.Node, true)
+}
+
+// Apply changes the tables by a delta.
+func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+	if !d.known {
+		return dataplane.Stats{}, dataplane.ErrNotSynced
+	}
+	node := d.desired.Node
+	if delta.Node != nil {
+		node = *delta.Node
+	}
+	delta = d.relative(delta)
+	return d.program(ctx, &delta, node, false)
+}
+
+// relative returns a delta on top of what we know to be desired.
+func (d *Dataplane) relative(delta rules.Delta) rules.Delta {
+	delta.Frontends = slices.Clone(delta.Frontends)
+	for i := range delta.Frontends {
+		delta.Frontends[i].Old = d.desired.Frontends[delta.Frontends[i].Key]
+	}
+	for set, changes := range map[*rules.AddrChanges]map[netip.Addr]struct{}{
+		&delta.ClusterIPs: d.desired.ClusterIPs, &delta.LocalEndpoints: d.desired.LocalEndpoints,
+	} {
+		known := func(a netip.Addr) bool { _, ok := changes[a]; return ok }
+		set.Added = slices.DeleteFunc(slices.Clone(set.Added), known)
+		set.Removed = slices.DeleteFunc(slices.Clone(set.Removed), func(a netip.Addr) bool { return !known(a) })
+	}
+	return delta
+}
+
+// program makes the kernel follow a delta of what is desired. It reads the kernel
+// before, if it shall look for what others have done.
+func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.NodeSettings, look bool) (dataplane.Stats, error) {
+	wasKnown := d.known
+	d.known = false // until it has succeeded
+	var stats dataplane.Stats
+	changes := map[*family]change{}
+	for _, f := range d.families {
+		settings, err := d.settings(node, f.v6)
+		if err != nil {
+			return stats, err
+		}
+		if err := f.want.check(delta); err != nil {
+			return stats, err
+		}
+		changes[f] = f.want.apply(delta, settings)
+	}
+	delta.Node = &node
+	delta.Apply(&d.desired)
+	for _, f := range d.families {
+		if look {
+			repaired, err := f.readBack(ctx, d.kernel, wasKnown)
+			if err != nil {
+				return stats, err
+			}
+			stats.Repaired += repaired
+			changes[f] = f.all()
+		}
+		ops, err := f.write(ctx, d.kernel, changes[f])
+		if err != nil {
+			return stats, err
+		}
+		stats.Operations += ops
+	}
+	stats.Repaired = min(stats.Repaired, stats.Operations)
+	d.known = true
+	return stats, nil
+}
+
+// settings returns what of the node's settings concerns a family.
+func (d *Dataplane) settings(s rules.NodeSettings, v6 bool) (*settings, error) {
+	if err := checkSettings(&s); err != nil {
+		return nil, err
+	}
+	out := &settings{NodeSettings: s, v6: v6}
+	if out.onAll() {
+		return out, nil
+	}
+	answering, err := s.NodePortsOn(d.addresses)
+	if err != nil {
+		return nil, err
+	}
+	out.nodePorts = slices.SortedFunc(maps.Keys(answering), netip.Addr.Compare)
+	return out, nil
+}
+
+// Close frees nothing: there is nothing open between two programs.
+func (d *Dataplane) Close() error { return nil }

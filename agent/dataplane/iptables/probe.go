@@ -1,0 +1,113 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// errNoTools is returned where there are no programs of iptables.
+var errNoTools = errors.New("there are no programs iptables-restore and iptables-save on this node")
+
+// Probe lets the programs of the node's variant check one rule of every form, without
+// changing anything. That IPv6 is missing is no error.
+func (d *Dataplane) Probe(ctx context.Context) error {
+	d.kernel = nil
+	return d.prepare(ctx)
+}
+
+// prepare finds out which variant the node uses, and which families it has.
+func (d *Dataplane) prepare(ctx context.Context) error {
+	if d.kernel != nil {
+		return nil
+	}
+	all := findTools(ctx, d.netns)
+	if len(all) == 0 {
+		return errNoTools
+	}
+	all, err := choose(ctx, all)
+	if err != nil {
+		return fmt.Errorf("this node cannot run iptables mode: %w", err)
+	}
+	var errs []error
+	for _, t := range all {
+		if err := try(ctx, t, false); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t, err))
+			continue
+		}
+		d.use(ctx, t)
+		return nil
+	}
+	return fmt.Errorf("this node cannot run iptables mode: %w", errors.Join(errs...))
+}
+
+// use takes a variant into use.
+func (d *Dataplane) use(ctx context.Context, t *tools) {
+	d.families = []*family{newFamily(false)}
+	if d.noIPv6 = try(ctx, t, true); d.noIPv6 == nil {
+		d.families = append(d.families, newFamily(true))
+	} else {
+		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
+	}
+	d.desired, d.known = rules.NewDesired(), false
+	d.kernel, d.variant = t, t.String()
+}
+
+func newFamily(v6 bool) *family { return &family{v6: v6, want: newWanted(v6), held: newHeld()} }
+
+// try lets a variant check a rule of every form.
+func try(ctx context.Context, k kernel, v6 bool) error {
+	w := newWanted(v6)
+	delta := probeRules(v6)
+	w.apply(&delta, &settings{NodeSettings: *delta.Node, v6: v6})
+	s := newScript()
+	for id := range w.sums {
+		s.write(id, w.rules(id))
+	}
+	return k.try(ctx, v6, s.text())
+}
+
+// probeRules has one of everything that the tables can hold.
+func probeRules(v6 bool) rules.Delta {
+	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
+	if v6 {
+		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
+	}
+	d := rules.NewDesired()
+	d.ClusterIPs[addr], d.LocalEndpoints[addr] = struct{}{}, struct{}{}
+	d.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
+	d.Node.ServiceCIDRs = d.Node.PodCIDRs
+	d.Node.PodInterface, d.Node.PodInterfacePrefix = "pod", true
+	d.Node.NodePortAddresses = []netip.Addr{addr}
+	d.Node.NodePortLocalhost = true
+	forward := func(m rules.Masquerade) rules.Backend {
+		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{
+			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
+	}
+	for _, a := range []netip.Addr{addr, unspecified} {
+		for i, f := range []rules.Frontend{
+			{Internal: forward(rules.MasqueradeUnlessPod), External: forward(rules.MasqueradeNever)},
+			{Internal: forward(rules.MasqueradeAlways), AffinityTimeoutSeconds: 60},
+			{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Drop}},
+		} {
+			for _, p := range []rules.Protocol{rules.TCP, rules.UDP, rules.SCTP} {
+				f.Key = rules.FrontendKey{Address: a, Protocol: p, Port: uint16(1 + i)}
+				if f.External.Verdict == "" {
+					f.External = f.Internal
+				}
+				if f.Restricted = a == addr; f.Restricted {
+					f.Sources = d.Node.PodCIDRs
+				}
+				f.Service = rules.ServiceID{Namespace: "default", Name: fmt.Sprint(i, a, p), Family: rules.FamilyOf(a)}
+				d.Frontends[f.Key] = &f
+			}
+		}
+	}
+	return rules.Diff(rules.NewDesired(), d)
+}

@@ -1,0 +1,142 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+)
+
+// held is what the kernel holds of ours in a family.
+type held struct {
+	sums  map[chainID]sum
+	jumps map[jump]int // how often each is there
+}
+
+func newHeld() *held { return &held{sums: map[chainID]sum{}, jumps: map[jump]int{}} }
+
+// read reads our chains in a table. Rules of others are not looked at, except to
+// find our jumps among them.
+func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error {
+	r := reader{held: h, table: table}
+	if err := k.save(ctx, v6, table, r.line); err != nil {
+		return fmt.Errorf("reading the table %s: %w", table, err)
+	}
+	r.end()
+	return nil
+}
+
+// readBack reads what the kernel holds, and returns how many chains and jumps of
+// it differ from what we have left there.
+func (f *family) readBack(ctx context.Context, k kernel, wasKnown bool) (int, error) {
+	now := newHeld()
+	for _, table := range []string{tableFilter, tableNAT} {
+		if err := now.read(ctx, k, f.v6, table); err != nil {
+			return 0, fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	found := 0
+	if wasKnown {
+		found = now.differences(f.held)
+	}
+	f.held = now
+	return found, nil
+}
+
+// differences returns in how many chains and jumps this differs from another.
+func (h *held) differences(o *held) int {
+	n := 0
+	for id, s := range o.sums {
+		if now, ok := h.sums[id]; !ok || now != s {
+			n++
+		}
+	}
+	for id := range h.sums {
+		if _, ok := o.sums[id]; !ok {
+			n++
+		}
+	}
+	for _, j := range jumps {
+		if h.jumps[j] != o.jumps[j] {
+			n++
+		}
+	}
+	return n
+}
+
+// reader reads what iptables-save prints of a table.
+type reader struct {
+	*held
+	table string
+	chain []byte // the one whose rules are being read
+	sum   sum
+}
+
+func (r *reader) line(line []byte) {
+	ours := []byte(prefix)
+	if rest, ok := bytes.CutPrefix(line, []byte(":")); ok {
+		if bytes.HasPrefix(rest, ours) {
+			name, _, _ := bytes.Cut(rest, []byte(" "))
+			r.sums[chainID{r.table, string(name)}] = sum{}
+		}
+		return
+	}
+	rest, ok := bytes.CutPrefix(line, []byte("-A "))
+	if !ok {
+		return
+	}
+	if !bytes.HasPrefix(rest, ours) {
+		if bytes.Contains(rest, ours) {
+			r.builtIn(string(rest))
+		}
+		return
+	}
+	name, rule, _ := bytes.Cut(rest, []byte(" "))
+	if !bytes.Equal(name, r.chain) {
+		r.end()
+		r.chain = append(r.chain[:0], name...)
+		r.sum = r.sums[chainID{r.table, string(name)}]
+	}
+	r.sum = r.sum.add(canonical(rule))
+}
+
+func (r *reader) end() {
+	if len(r.chain) > 0 {
+		r.sums[chainID{r.table, string(r.chain)}] = r.sum
+	}
+}
+
+func (r *reader) builtIn(rule string) {
+	for _, j := range jumps {
+		if j.table == r.table && j.rule() == rule {
+			r.jumps[j]++
+		}
+	}
+}
+
+// canonical returns a rule with its addresses as we write them: some C libraries
+// print the last 32 bits of an IPv6 address in decimal where all others are 0.
+func canonical(rule []byte) string {
+	if !bytes.Contains(rule, []byte("::")) || !bytes.Contains(rule, []byte(".")) {
+		return string(rule)
+	}
+	words := bytes.Split(rule, []byte(" "))
+	for i, word := range words {
+		address, mask, hasMask := bytes.Cut(word, []byte("/"))
+		words[i] = canonicalAddress(address)
+		if hasMask {
+			words[i] = append(append(words[i], '/'), canonicalAddress(mask)...)
+		}
+	}
+	return string(bytes.Join(words, []byte(" ")))
+}
+
+func canonicalAddress(text []byte) []byte {
+	if a, err := netip.ParseAddr(string(text)); err == nil && a.Is6() {
+		return []byte(a.String())
+	}
+	return append([]byte(nil), text...)
+}

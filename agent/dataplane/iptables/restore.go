@@ -1,0 +1,141 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+)
+
+// script is the input of iptables-restore --noflush. A chain that it declares is
+// made, or emptied, and then filled; chains that it does not name stay as they are.
+type script struct {
+	chains map[string]map[string][]string // by table and name
+	gone   map[string][]string            // chains to delete, by table
+	lines  map[string][]string            // of built-in chains, by table
+	ops    int                            // rules and chains
+}
+
+func newScript() *script {
+	return &script{chains: map[string]map[string][]string{}, gone: map[string][]string{}, lines: map[string][]string{}}
+}
+
+// write makes a chain have some rules.
+func (s *script) write(id chainID, rules []string) {
+	if s.chains[id.table] == nil {
+		s.chains[id.table] = map[string][]string{}
+	}
+	s.chains[id.table][id.name] = rules
+	s.ops += 1 + len(rules)
+}
+
+// remove deletes a chain, which no other chain may lead to after the script.
+func (s *script) remove(id chainID) {
+	s.gone[id.table] = append(s.gone[id.table], id.name)
+	s.ops++
+}
+
+// insert puts a jump before the rules of a built-in chain.
+func (s *script) insert(j jump) {
+	s.lines[j.table] = append(s.lines[j.table], "-I "+j.rule())
+	s.ops++
+}
+
+// delete takes a jump out again.
+func (s *script) delete(j jump) {
+	s.lines[j.table] = append(s.lines[j.table], "-D "+j.rule())
+	s.ops++
+}
+
+// text returns the input. Chains have to be declared before a rule leads to them.
+// They come in descending order: iptables-nft keeps the chains of its input in a
+// list that is sorted and searched from the front, so that each of them is found
+// to be the first at once.
+func (s *script) text() []byte {
+	var b bytes.Buffer
+	for _, table := range tables {
+		chains, gone, lines := s.chains[table], s.gone[table], s.lines[table]
+		if len(chains)+len(gone)+len(lines) == 0 {
+			continue
+		}
+		b.WriteString("*" + table + "\n")
+		names := slices.Clone(gone)
+		for name := range chains {
+			names = append(names, name)
+		}
+		slices.SortFunc(names, func(x, y string) int { return cmp.Compare(y, x) })
+		for _, name := range names {
+			b.WriteString(":" + name + " - [0:0]\n")
+		}
+		for _, name := range names {
+			for _, rule := range chains[name] {
+				b.WriteString("-A " + name + " " + rule + "\n")
+			}
+		}
+		for _, line := range lines {
+			b.WriteString(line + "\n")
+		}
+		for _, name := range gone {
+			b.WriteString("-X " + name + "\n")
+		}
+		b.WriteString("COMMIT\n")
+	}
+	return b.Bytes()
+}
+
+// all returns everything that there is or shall be.
+func (f *family) all() change {
+	out := change{}
+	for id := range f.want.sums {
+		out[id] = struct{}{}
+	}
+	for id := range f.held.sums {
+		out[id] = struct{}{}
+	}
+	return out
+}
+
+// write makes the kernel hold of some chains what is wanted, and of the jumps. It
+// returns the number of operations.
+func (f *family) write(ctx context.Context, k kernel, changed change) (int, error) {
+	s := newScript()
+	for id := range changed {
+		want, wanted := f.want.sums[id]
+		have, exists := f.held.sums[id]
+		switch {
+		case wanted && (!exists || have != want):
+			s.write(id, f.want.rules(id))
+		case !wanted && exists:
+			s.remove(id)
+		}
+	}
+	for _, j := range jumps {
+		if f.held.jumps[j] == 0 {
+			s.insert(j)
+		}
+		for range f.held.jumps[j] - 1 {
+			s.delete(j)
+		}
+	}
+	if s.ops == 0 {
+		return 0, nil
+	}
+	if err := k.restore(ctx, f.v6, s.text()); err != nil {
+		return 0, fmt.Errorf("changing the rules of %s: %w", f, err)
+	}
+	for id := range changed {
+		if want, wanted := f.want.sums[id]; wanted {
+			f.held.sums[id] = want
+		} else {
+			delete(f.held.sums, id)
+		}
+	}
+	for _, j := range jumps {
+		f.held.jumps[j] = 1
+	}
+	return s.ops, nil
+}

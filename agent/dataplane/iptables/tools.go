@@ -1,0 +1,152 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netns"
+)
+
+// kernel is what a variant of iptables does for us, in either family.
+type kernel interface {
+	// restore carries out the input of iptables-restore --noflush: each table of it
+	// as a whole or not at all.
+	restore(ctx context.Context, v6 bool, input []byte) error
+
+	// try does the same without changing anything.
+	try(ctx context.Context, v6 bool, input []byte) error
+
+	// save calls line for each line of what iptables-save prints of a table, or of
+	// all that are in use.
+	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
+}
+
+// lockWait is how many seconds iptables-legacy waits for whoever else changes its
+// tables (/run/xtables.lock), before it is an error and the agent's loop tries again:
+// meanwhile that can do other things. The nft variant has no lock.
+const lockWait = "1"
+
+// tools are the programs of a variant.
+type tools struct {
+	variant string // nft or legacy
+	version string // as they say, e.g. "iptables v1.8.9"
+	programs
+	netns int
+	began func(pid int) // a program that changes rules was started; nil: nobody asks
+}
+
+// errNoIPv6Tools is returned of a family without programs.
+var errNoIPv6Tools = errors.New("there is no program of iptables for IPv6")
+
+// String returns for example "nft, iptables v1.8.9".
+func (t *tools) String() string { return t.variant + ", " + t.version }
+
+// programs are paths, by family.
+type programs struct {
+	restorers, savers [2]string
+}
+
+func index(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+func (t *tools) restore(ctx context.Context, v6 bool, input []byte) error {
+	return t.run(ctx, input, nil, t.restorers[index(v6)], "-w", lockWait, "--noflush")
+}
+
+func (t *tools) try(ctx context.Context, v6 bool, input []byte) error {
+	return t.run(ctx, input, nil, t.restorers[index(v6)], "-w", lockWait, "--noflush", "--test")
+}
+
+func (t *tools) save(ctx context.Context, v6 bool, table string, line func([]byte)) error {
+	var args []string
+	if table != "" {
+		args = []string{"-t", table}
+	}
+	return t.run(ctx, nil, line, t.savers[index(v6)], args...)
+}
+
+// run runs a program in our network namespace, and waits for its end.
+func (t *tools) run(ctx context.Context, input []byte, line func([]byte), program string, args ...string) error {
+	if program == "" {
+		return errNoIPv6Tools
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
+	var stdout io.ReadCloser
+	if line != nil {
+		var err error
+		if stdout, err = cmd.StdoutPipe(); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(program), err)
+		}
+	}
+	err := inNamespace(t.netns, func() error {
+		err := cmd.Start()
+		if err == nil && input != nil && t.began != nil {
+			t.began(cmd.Process.Pid)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(program), err)
+	}
+	var reading error
+	if line != nil {
+		reading = eachLine(stdout, line)
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, oneLine(stderr.String()))
+	}
+	if reading != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(program), reading)
+	}
+	return nil
+}
+
+func eachLine(r io.Reader, line func([]byte)) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		line(lines.Bytes())
+	}
+	return lines.Err()
+}
+
+// oneLine shortens what a program says: the rest is advice on its options.
+func oneLine(text string) string {
+	text, _, _ = strings.Cut(text, "Try `")
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// inNamespace calls f on a thread of a network namespace; 0 is the one that all
+// threads are in.
+func inNamespace(fd int, f func() error) error {
+	if fd == 0 {
+		return f()
+	}
+	result := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread ends with its goroutine, and is not used again.
+		runtime.LockOSThread()
+		if err := netns.Set(netns.NsHandle(fd)); err != nil {
+			result <- fmt.Errorf("entering the network namespace: %w", err)
+			return
+		}
+		result <- f()
+	}()
+	return <-result
+}

@@ -1,0 +1,133 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// findTools finds the programs of the variants, those of the nft variant first. The
+// plain names are those of the variant that they say they are.
+func findTools(ctx context.Context, netns int) []*tools {
+	var out []*tools
+	for _, variant := range []string{variantNFT, variantLegacy} {
+		if t := namedTools(ctx, variant, "-"+variant, netns); t != nil {
+			out = append(out, t)
+		} else if t := namedTools(ctx, variant, "", netns); t != nil {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// The variants: both have the same rules, in other places of the kernel.
+const (
+	variantNFT    = "nft"
+	variantLegacy = "legacy"
+)
+
+// namedTools finds programs by their names; nil: they are not there, or of another
+// variant.
+func namedTools(ctx context.Context, variant, infix string, netns int) *tools {
+	t := &tools{variant: variant, netns: netns}
+	for i, family := range []string{"iptables", "ip6tables"} {
+		t.restorers[i], t.savers[i] = lookUp(family+infix+"-restore"), lookUp(family+infix+"-save")
+	}
+	if t.restorers[0] == "" || t.savers[0] == "" {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, t.restorers[0], "--version").Output()
+	if err != nil {
+		return nil
+	}
+	said := strings.Fields(string(out)) // iptables-restore v1.8.9 (nf_tables)
+	if len(said) < 2 || (variant == variantNFT) != strings.Contains(string(out), "(nf_tables)") {
+		return nil
+	}
+	t.version = "iptables " + said[1]
+	return t
+}
+
+// lookUp returns the path of a program. Where it is, is not in everybody's PATH.
+func lookUp(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, folder := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+		path := filepath.Join(folder, name)
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// hints are chains of the table mangle by which kubelet, or what watches over the
+// node in its place, says which variant the node uses.
+var hints = [][]byte{[]byte(":KUBE-IPTABLES-HINT "), []byte(":KUBE-KUBELET-CANARY ")}
+
+// use is how much a variant is used on this node.
+type use struct {
+	hinted bool
+	rules  int
+}
+
+// usage finds out how much the node uses a variant. It loads nothing into the kernel:
+// without the name of a table, only those are printed that are in use.
+func usage(ctx context.Context, k kernel) (use, error) {
+	var u use
+	count := func(line []byte) {
+		if bytes.HasPrefix(line, []byte("-A ")) {
+			u.rules++
+		}
+		u.hinted = u.hinted || slices.ContainsFunc(hints, func(h []byte) bool { return bytes.HasPrefix(line, h) })
+	}
+	err := k.save(ctx, false, "", count)
+	return u, errors.Join(err, ignoreMissing(k.save(ctx, true, "", count)))
+}
+
+// ignoreMissing forgets that there is no IPv6.
+func ignoreMissing(err error) error {
+	if errors.Is(err, errNoIPv6Tools) {
+		return nil
+	}
+	return err
+}
+
+// choose returns the variants that this node can have, the one first that it uses:
+// the one that is hinted at, or the one that has more rules, or nft.
+func choose(ctx context.Context, all []*tools) ([]*tools, error) {
+	uses := map[*tools]use{}
+	var errs []error
+	for _, t := range all {
+		u, err := usage(ctx, t)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t, err))
+			continue
+		}
+		uses[t] = u
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(t *tools) bool { _, ok := uses[t]; return !ok })
+	slices.SortStableFunc(all, func(a, b *tools) int {
+		if x, y := uses[a], uses[b]; x.hinted != y.hinted {
+			if x.hinted {
+				return -1
+			}
+			return 1
+		}
+		return uses[b].rules - uses[a].rules
+	})
+	if len(all) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return all, nil
+}

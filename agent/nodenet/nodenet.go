@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 )
 
 // dumpTries is how often a dump is repeated that was interrupted.
@@ -24,6 +27,34 @@ func Namespace(fd int) netns.NsHandle {
 		return netns.None()
 	}
 	return netns.NsHandle(fd)
+}
+
+// Do runs f on a thread in the network namespace of a file descriptor; 0 is that
+// of the calling thread. What f opens stays there.
+func Do(fd int, f func() error) (err error) {
+	if fd == 0 {
+		return f()
+	}
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("own network namespace: %w", err)
+	}
+	defer home.Close()
+	if err := netns.Set(netns.NsHandle(fd)); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	defer func() {
+		if back := netns.Set(home); back != nil {
+			// The thread stays locked, and ends with its goroutine.
+			err = errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
+			return
+		}
+		runtime.UnlockOSThread()
+	}()
+	return f()
 }
 
 // Address is an address of the node, and the link that has it.
@@ -71,4 +102,16 @@ func AddressesOf(space netns.NsHandle) ([]netip.Addr, error) {
 		out[i] = a.Addr
 	}
 	return out, nil
+}
+
+// IPv6Error says why a node has no IPv6; nil if it has.
+func IPv6Error(sysctls sysctl.Tree) error {
+	const all = "net/ipv6/conf/all/disable_ipv6"
+	switch disabled, err := sysctls.Get(all); {
+	case err != nil:
+		return fmt.Errorf("this kernel has no IPv6: %w", err)
+	case disabled != "0":
+		return fmt.Errorf("%s is %s", all, disabled)
+	}
+	return nil
 }

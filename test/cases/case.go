@@ -9,7 +9,6 @@
 package cases
 
 import (
-	"cmp"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -31,11 +30,8 @@ const (
 	Pure     Runner = "pure"
 	NFTables Runner = "nftables"
 	IPVS     Runner = "ipvs"
-
-	// IPTables is a mode with two runners, one for each variant of iptables.
-	IPTables       Runner = "iptables"
-	IPTablesLegacy Runner = "iptables legacy"
-	IPTablesNFT    Runner = "iptables nft"
+	// Userspace expects of all connections that endpoints see the node's address.
+	Userspace Runner = "userspace"
 
 	// With kube-proxy in the place of the agent.
 	KubeProxyNFTables Runner = "kube-proxy nftables"
@@ -43,18 +39,10 @@ const (
 )
 
 // Modes are the runners with the agent, by its mode.
-var Modes = []Runner{NFTables, IPVS, IPTables}
+var Modes = []Runner{NFTables, IPVS, Userspace}
 
 // Runners are all runners.
-var Runners = []Runner{Pure, NFTables, IPVS, IPTablesLegacy, IPTablesNFT, KubeProxyNFTables, KubeProxyIPTables}
-
-// mode is the mode of a runner with the agent; others are their own.
-func (r Runner) mode() Runner {
-	if r == IPTablesLegacy || r == IPTablesNFT {
-		return IPTables
-	}
-	return r
-}
+var Runners = []Runner{Pure, NFTables, IPVS, Userspace, KubeProxyNFTables, KubeProxyIPTables}
 
 // File is one of the *.yaml files: a group of cases.
 type File struct {
@@ -139,11 +127,6 @@ type Node struct {
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
 
-// Skip returns why a runner skips the case; empty: it does not.
-func (c Case) Skip(runner Runner) string {
-	return cmp.Or(c.NotYet[runner], c.NotYet[runner.mode()], c.Without[runner.mode()])
-}
-
 // For returns the case as a runner has to see it: with what our mode, or kube-proxy,
 // does instead, and without what is undefined there.
 func (c Case) For(runner Runner) Case {
@@ -159,7 +142,10 @@ func (s Step) forRunner(runner Runner) Step {
 	flows := s.Flows
 	s.Flows = nil
 	for _, f := range flows {
-		if f.Expect = f.expectOf(runner); f.Expect.Verdict != Undefined {
+		if f.Expect = f.expectOf(runner); runner == Userspace && f.Expect.Source == Kept {
+			f.Expect.Source = Masqueraded // see README.md
+		}
+		if f.Expect.Verdict != Undefined {
 			s.Flows = append(s.Flows, f)
 		}
 	}

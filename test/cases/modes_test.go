@@ -41,6 +41,8 @@ func TestIPVS(t *testing.T) {
 	runMode(t, cases.IPVS, v1alpha1.ModeIPVS)
 }
 
+func TestUserspace(t *testing.T) { runMode(t, cases.Userspace, v1alpha1.ModeUserspace) }
+
 // runMode runs the cases on the real kernel: the real agent programs a node in a
 // mode, and real packets show what happens.
 func runMode(t *testing.T, runner cases.Runner, mode v1alpha1.ProxyMode) {

@@ -42,6 +42,7 @@ type Agent struct {
 // StartAgent starts the program of the agent in a mode, with a folder for its
 // state and log.
 func (n *Network) StartAgent(program, folder string, mode v1alpha1.ProxyMode) (*Agent, error) {
+	n.proxied = mode == v1alpha1.ModeUserspace
 	a := &Agent{network: n, mode: mode, program: program, folder: folder, reported: make(chan struct{})}
 	var err error
 	if a.api, err = n.serveAPI(a.report); err != nil {

@@ -24,12 +24,13 @@ const rest = 100 * time.Millisecond
 // client sends the packets of a flow from a machine.
 type client struct {
 	*machine
+	proxied bool
 	packet  cases.Packet
 	timeout time.Duration
 }
 
 func (n *Network) client(p cases.Packet, want cases.Verdict) (*client, error) {
-	c := &client{machine: n.node, packet: p, timeout: patience}
+	c := &client{machine: n.node, proxied: n.proxied, packet: p, timeout: patience}
 	if want == cases.Dropped {
 		c.timeout = impatience
 	}
@@ -103,8 +104,10 @@ func exchange(conn net.Conn, timeout time.Duration) (reply, error) {
 func silence(err error) (reply, error) {
 	var timeout net.Error
 	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOPROTOOPT), errors.Is(err, unix.EPROTO): // of ICMP
 		return reply{verdict: cases.Refused}, nil
+	case errors.Is(err, unix.EINVAL): // a process of the node sends into a blackhole
+		return reply{verdict: cases.Dropped}, nil
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return reply{verdict: cases.Dropped}, nil
 	}
@@ -124,13 +127,7 @@ func (c *client) add(o *cases.Outcome, r reply) error {
 	if verdict != cases.Forwarded {
 		return nil
 	}
-	source := cases.Source("from " + r.client.Addr().String())
-	switch r.client.Addr() {
-	case c.packet.Source:
-		source = cases.Kept
-	case linkAddress, cases.Twin(linkAddress):
-		source = cases.Masqueraded
-	}
+	source := c.source(r.client.Addr())
 	if before, known := o.Seen[r.endpoint]; known && before != source {
 		return fmt.Errorf("%s: %s first saw the source %s, then %s", c.packet, r.endpoint, before, source)
 	}
@@ -139,6 +136,21 @@ func (c *client) add(o *cases.Outcome, r reply) error {
 	}
 	o.Seen[r.endpoint] = source
 	return nil
+}
+
+// source says whose address it is that an endpoint has seen.
+func (c *client) source(seen netip.Addr) cases.Source {
+	node := linkAddress
+	if c.proxied {
+		node = cases.NodeAddress
+	}
+	switch {
+	case cases.Original(seen) == node:
+		return cases.Masqueraded
+	case seen == c.packet.Source:
+		return cases.Kept
+	}
+	return cases.Source("from " + seen.String())
 }
 
 const (

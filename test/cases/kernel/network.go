@@ -206,6 +206,11 @@ func bothFamilies(a netip.Addr) []netip.Addr { return []netip.Addr{a, cases.Twin
 type Network struct {
 	node, beyond *machine
 
+	// proxied says that what makes Services work is a process that opens connections
+	// itself: they come from the node's own address, and its sockets have ports
+	// of the node.
+	proxied bool
+
 	mu     sync.Mutex
 	others map[netip.Addr]*machine // by IPv4 address
 }

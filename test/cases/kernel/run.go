@@ -30,10 +30,16 @@ type Proxy interface {
 type run struct {
 	*Network
 
-	servers map[string]io.Closer   // what answers, by protocol and address
+	servers map[string]server      // what answers, by protocol and address
 	open    map[string]*connection // by the name in the case
 	pins    map[string]netip.AddrPort
 	sources []netip.Addr // that the node has for this case only
+}
+
+// server is what answers on a machine.
+type server struct {
+	io.Closer
+	*machine
 }
 
 // connection is kept open over several steps.
@@ -44,14 +50,20 @@ type connection struct {
 
 // Run runs a case; the error is what went wrong, and what differs from the case.
 func (n *Network) Run(proxy Proxy, c cases.Case) (err error) {
-	r := &run{Network: n, servers: map[string]io.Closer{}, open: map[string]*connection{}, pins: map[string]netip.AddrPort{}}
+	r := &run{Network: n, servers: map[string]server{}, open: map[string]*connection{}, pins: map[string]netip.AddrPort{}}
 	defer func() { err = errors.Join(err, r.close(), proxy.Settle()) }()
 	cluster := cases.NewCluster()
 	for i, step := range c.AllSteps() {
 		if err := cluster.Apply(step); err != nil {
 			return err
 		}
+		if err := r.vacate(); err != nil {
+			return err
+		}
 		if err := proxy.Program(cluster); err != nil {
+			return err
+		}
+		if err := r.fade(cluster); err != nil {
 			return err
 		}
 		if step.Restart {
@@ -112,6 +124,9 @@ func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 			if err != nil {
 				return err
 			}
+			if m == r.node && r.proxied && f.Expect.Verdict != cases.Untouched {
+				continue // the proxy has the port, or nobody shall have it
+			}
 			if err := r.listen(m, p.Protocol, p.Destination); err != nil {
 				return err
 			}
@@ -125,12 +140,12 @@ func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 
 func (r *run) listen(m *machine, protocol rules.Protocol, at netip.AddrPort) error {
 	key := protocol.String() + at.String()
-	if r.servers[key] != nil {
+	if _, there := r.servers[key]; there {
 		return nil
 	}
-	server, err := m.listen(protocol, at)
+	closer, err := m.listen(protocol, at)
 	if err == nil {
-		r.servers[key] = server
+		r.servers[key] = server{closer, m}
 	}
 	return err
 }

@@ -1,0 +1,102 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// maxClients is how many clients are remembered at most. Further ones are balanced
+// as without affinity.
+const maxClients = 262144
+
+// affinities remember which endpoint a client has met. Frontends with the same
+// rules.Frontend.AffinityKey have their clients in common.
+type affinities struct {
+	mu      sync.Mutex
+	size    int
+	clients map[rules.FrontendKey]map[netip.Addr]met
+	swept   time.Time
+}
+
+// met is the endpoint that a client has met, when it last opened a connection,
+// and how long this counted then.
+type met struct {
+	endpoint rules.Endpoint
+	at       time.Time
+	timeout  time.Duration
+}
+
+func newAffinities() *affinities {
+	return &affinities{clients: map[rules.FrontendKey]map[netip.Addr]met{}}
+}
+
+// of returns the endpoint that a client sticks to, if it does. What counts is the
+// timeout that the frontend has now.
+func (a *affinities) of(key rules.FrontendKey, client netip.Addr, timeout time.Duration, now time.Time) (rules.Endpoint, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m, known := a.clients[key][client]
+	return m.endpoint, known && now.Sub(m.at) < timeout
+}
+
+// note remembers that a client has opened a connection to an endpoint.
+func (a *affinities) note(key rules.FrontendKey, client netip.Addr, e rules.Endpoint, timeout time.Duration, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, known := a.clients[key][client]; !known {
+		if a.size >= maxClients {
+			a.sweep(now)
+		}
+		if a.size >= maxClients {
+			return
+		}
+		a.size++
+	}
+	if a.clients[key] == nil {
+		a.clients[key] = map[netip.Addr]met{}
+	}
+	a.clients[key][client] = met{endpoint: e, at: now, timeout: timeout}
+}
+
+// sweepInterval is how often clients are looked at whose time is over: a full
+// table must not be searched for each new client.
+const sweepInterval = time.Minute
+
+// sweep forgets clients whose time is over.
+func (a *affinities) sweep(now time.Time) {
+	if now.Sub(a.swept) < sweepInterval {
+		return
+	}
+	a.swept = now
+	for key, clients := range a.clients {
+		for client, m := range clients {
+			if now.Sub(m.at) >= m.timeout {
+				delete(clients, client)
+				a.size--
+			}
+		}
+		if len(clients) == 0 {
+			delete(a.clients, key)
+		}
+	}
+}
+
+// tidy forgets clients whose time is over, and those of frontends that have no
+// affinity any more.
+func (a *affinities) tidy(used map[rules.FrontendKey]struct{}, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, clients := range a.clients {
+		if _, ok := used[key]; !ok {
+			a.size -= len(clients)
+			delete(a.clients, key)
+		}
+	}
+	a.sweep(now)
+}

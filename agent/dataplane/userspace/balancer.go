@@ -1,0 +1,92 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// balancer chooses the endpoints of a frontend: round robin, unless the client
+// sticks to one. It may be used from all goroutines.
+type balancer struct {
+	clock      clock.PassiveClock
+	affinities *affinities
+	inside     *atomic.Pointer[inside]
+
+	mu       sync.Mutex
+	frontend *rules.Frontend
+
+	// internal and external are whose turn it is. They begin anywhere: else all
+	// nodes, after a restart of all, would begin with the same endpoint.
+	internal, external uint32
+}
+
+func newBalancer(clk clock.PassiveClock, a *affinities, in *atomic.Pointer[inside]) *balancer {
+	return &balancer{clock: clk, affinities: a, inside: in, internal: rand.Uint32(), external: rand.Uint32()}
+}
+
+// set replaces what the frontend is.
+func (b *balancer) set(f *rules.Frontend) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.frontend = f
+}
+
+// client is who wants to reach an endpoint.
+type client struct {
+	address netip.Addr
+	link    int // that it came by
+}
+
+// choose returns the endpoint for a new connection of a client, none of those that
+// have been tried. None: the client is to be turned away.
+func (b *balancer) choose(c client, tried []rules.Endpoint) (rules.Endpoint, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.frontend
+	if f.Restricted && !slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(c.address) }) {
+		return rules.Endpoint{}, false
+	}
+	backend, turn := f.External, &b.external
+	if b.inside.Load().has(c.address, c.link) {
+		backend, turn = f.Internal, &b.internal
+	}
+	if backend.Verdict != rules.Forward || len(backend.Endpoints) == 0 {
+		return rules.Endpoint{}, false
+	}
+	if f.AffinityTimeoutSeconds == 0 {
+		return next(backend.Endpoints, turn, tried)
+	}
+	now, timeout := b.clock.Now(), time.Duration(f.AffinityTimeoutSeconds)*time.Second
+	e, sticks := b.affinities.of(f.AffinityKey, c.address, timeout, now)
+	if _, still := slices.BinarySearchFunc(backend.Endpoints, e, rules.Endpoint.Compare); !sticks || !still || slices.Contains(tried, e) {
+		var ok bool
+		if e, ok = next(backend.Endpoints, turn, tried); !ok {
+			return e, false
+		}
+	}
+	b.affinities.note(f.AffinityKey, c.address, e, timeout, now)
+	return e, true
+}
+
+// next returns the endpoint whose turn it is.
+func next(endpoints []rules.Endpoint, turn *uint32, tried []rules.Endpoint) (rules.Endpoint, bool) {
+	for range endpoints {
+		e := endpoints[int(*turn%uint32(len(endpoints)))]
+		*turn++
+		if !slices.Contains(tried, e) {
+			return e, true
+		}
+	}
+	return rules.Endpoint{}, false
+}

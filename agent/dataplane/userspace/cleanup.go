@@ -1,0 +1,24 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"context"
+	"errors"
+)
+
+// Cleanup ends all sockets and removes all routes that are ours.
+func (d *Dataplane) Cleanup(context.Context) error {
+	d.hangUp()
+	routes, err := d.table.routes()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for r := range routes {
+		errs = append(errs, d.table.remove(r))
+	}
+	d.reset()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,250 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package userspace proxies the connections to Services in the agent itself, on
+// kernels without nftables and iptables.
+//
+// An address of a Service becomes the node's own by a route,
+//
+//	local 10.96.0.10 dev lo table local proto 173
+//
+// and a socket listens on each of its ports. A TCP connection is accepted, one to
+// an endpoint is opened, and data is moved between the two, as a rule inside the
+// kernel (splice). A client of UDP has a session, which is a socket to an endpoint,
+// until it has been silent for a time. The kernel itself refuses what comes for
+// other ports. What no Service has of a ServiceCIDR is dropped by a route as well
+// (blackhole).
+//
+// Who may not use a frontend is dropped by a filter of its socket (classic BPF)
+// before anything answers. Whether a client is inside, a Pod or a process of the
+// node, is told by its address and by the link that it came by.
+//
+// Routes are ours by their protocol number. They stay when the agent ends; its
+// sockets and connections cannot. Where connections outlive their Service, so does
+// the route to its address, until the last of them has ended.
+//
+// One changed endpoint changes a list in memory and nothing in the kernel.
+package userspace
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Options are the parameters of New.
+type Options struct {
+	// NetNS is a file descriptor of the network namespace to program, which the
+	// caller keeps open; 0 is the namespace of the calling thread.
+	NetNS int
+
+	// Sysctls are the kernel's parameters.
+	Sysctls sysctl.Tree
+
+	// Connections are those of the process; nil: of this Dataplane alone.
+	Connections *Connections
+
+	Log logr.Logger
+}
+
+// Dataplane implements dataplane.Dataplane.
+type Dataplane struct {
+	log     logr.Logger
+	sysctls sysctl.Tree
+	table   table
+	netns   int
+	clock   clock.PassiveClock
+	proxy   *proxy
+
+	known   bool // the last Sync or Apply has succeeded
+	adopted bool // what the kernel held at the start is known
+	retired bool // another mode is in force
+	desired rules.Desired
+	noIPv6  error
+
+	frontends  map[rules.FrontendKey]*frontend
+	affinities *affinities
+	inside     atomic.Pointer[inside]
+	nodePorts  map[netip.Addr]struct{} // the addresses that node ports answer on
+	vips       map[netip.Addr]int      // the frontends on each virtual address
+	lacks      lacks
+
+	// places are where our sockets are; proxies ask for them all the time.
+	places sync.Map // of place to struct{}
+
+	// mu guards what Watch looks at.
+	mu       sync.Mutex
+	routes   map[route]struct{}      // ours, as we know the kernel to hold them
+	own      map[netip.Addr]struct{} // the node's addresses
+	settings rules.NodeSettings
+	changed  func() // of Watch
+	unbound  bool   // some socket could not be opened
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// New returns a Dataplane for a network namespace.
+func New(o Options) (*Dataplane, error) {
+	t, err := openTable(o.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	if o.Connections == nil {
+		o.Connections = NewConnections()
+	}
+	return newDataplane(o, t, clock.RealClock{}), nil
+}
+
+func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
+	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, table: t, netns: o.NetNS, clock: clk, affinities: newAffinities(),
+		changed: func() {}}
+	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.wake, isOurs: d.isOurs}
+	d.reset()
+	return d
+}
+
+func (d *Dataplane) reset() {
+	d.known, d.adopted = false, false
+	d.frontends, d.vips, d.lacks = map[rules.FrontendKey]*frontend{}, map[netip.Addr]int{}, newLacks()
+	d.inside.Store(&inside{})
+}
+
+// isOurs says whether a socket of ours is at a place.
+func (d *Dataplane) isOurs(p place) bool {
+	_, ok := d.places.Load(p)
+	return ok
+}
+
+// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
+// first Sync.
+func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
+
+// Mode returns Userspace.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
+
+// Sync makes routes and sockets equal to desired.
+func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {
+	d.desired = desired.Clone()
+	d.known, d.retired = false, false // known: when it has succeeded
+	d.prepareIPv6()
+	found, err := d.readBack()
+	if err != nil {
+		return dataplane.Stats{}, err
+	}
+	d.lacks.broken = 0
+	defer func() { stats.Repaired = min(found+d.lacks.broken, stats.Operations) }()
+	for key := range d.frontends {
+		if f := desired.Frontends[key]; f == nil || d.leftOut(key) {
+			stats.Operations += d.takeDown(key)
+		}
+	}
+	wanted := make(map[route]struct{}, len(desired.Frontends))
+	affine := map[rules.FrontendKey]struct{}{}
+	for key, f := range desired.Frontends {
+		if d.leftOut(key) {
+			continue
+		}
+		n, err := d.putUp(f)
+		stats.Operations += n
+		if err != nil {
+			return stats, err
+		}
+		if f.AffinityTimeoutSeconds > 0 {
+			affine[f.AffinityKey] = struct{}{}
+		}
+	}
+	d.affinities.tidy(affine, d.clock.Now())
+	for a := range d.vips {
+		if !d.isOwn(a) {
+			wanted[routeTo(a)] = struct{}{}
+		}
+	}
+	for _, cidr := range desired.Node.ServiceCIDRs {
+		if r := (route{cidr.Masked()}); r.isGuard() && (r.Addr().Is4() || d.noIPv6 == nil) {
+			wanted[r] = struct{}{}
+		}
+	}
+	n, err := d.setRoutes(wanted)
+	stats.Operations += n
+	stats.Lacking = d.lacking()
+	d.adopted, d.known = d.adopted || err == nil, err == nil
+	return stats, err
+}
+
+// Apply changes routes and sockets by a delta.
+func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (stats dataplane.Stats, err error) {
+	if !d.known {
+		return dataplane.Stats{}, dataplane.ErrNotSynced
+	}
+	delta.Apply(&d.desired)
+	if delta.Node != nil {
+		return d.Sync(ctx, d.desired)
+	}
+	d.known = false // until it has succeeded
+	touched := map[netip.Addr]struct{}{}
+	for _, c := range delta.Frontends {
+		if d.leftOut(c.Key) {
+			continue
+		}
+		n := 0
+		if c.New == nil {
+			n = d.takeDown(c.Key)
+		} else if n, err = d.putUp(c.New); err != nil {
+			return stats, err
+		}
+		stats.Operations += n
+		if !c.Key.IsNodePort() {
+			touched[c.Key.Address] = struct{}{}
+		}
+	}
+	var errs []error
+	for a := range touched {
+		n, err := d.followRoute(a)
+		stats.Operations += n
+		errs = append(errs, err)
+	}
+	stats.Lacking = d.lacking()
+	err = errors.Join(errs...)
+	d.known = err == nil
+	return stats, err
+}
+
+// Close ends the sockets, frees the handle and leaves the routes as they are.
+// Connections that are open go on for as long as the process does.
+func (d *Dataplane) Close() error {
+	d.hangUp()
+	return d.table.close()
+}
+
+// hangUp ends all sockets.
+func (d *Dataplane) hangUp() {
+	for key := range d.frontends {
+		d.takeDown(key)
+	}
+}
+
+// leftOut says whether a frontend is of a family that this node does not have.
+func (d *Dataplane) leftOut(key rules.FrontendKey) bool { return key.Address.Is6() && d.noIPv6 != nil }
+
+// prepareIPv6 finds out whether the node has IPv6.
+func (d *Dataplane) prepareIPv6() {
+	had := d.noIPv6 == nil
+	_ = nodenet.Do(d.netns, func() error {
+		d.noIPv6 = nodenet.IPv6Error(d.sysctls)
+		return nil
+	})
+	if had && d.noIPv6 != nil {
+		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
+	}
+}

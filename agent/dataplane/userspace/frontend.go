@@ -1,0 +1,151 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// frontend is what the process has of a rules.Frontend.
+type frontend struct {
+	*balancer
+	rules   *rules.Frontend
+	inside  *inside // that code was made with
+	code    []bpf.RawInstruction
+	sockets map[place]listener
+}
+
+// putUp makes a frontend be as its rules say. It returns how much was changed: a
+// frontend that gets other endpoints counts for one, each socket for another.
+func (d *Dataplane) putUp(f *rules.Frontend) (ops int, err error) {
+	have := d.frontends[f.Key]
+	if have == nil {
+		have = &frontend{balancer: newBalancer(d.clock, d.affinities, &d.inside), sockets: map[place]listener{}}
+		d.frontends[f.Key] = have
+		if !f.Key.IsNodePort() {
+			d.vips[f.Key.Address]++
+		}
+	}
+	changed := have.rules == nil || have.rules != f && !have.rules.Equal(f)
+	in := d.inside.Load()
+	if changed || !in.equal(have.inside) {
+		code, err := assemble(f, in)
+		if err != nil {
+			return 0, err
+		}
+		if !slices.Equal(code, have.code) {
+			have.code = code
+			if err := have.refilter(); err != nil {
+				return 0, err
+			}
+		}
+		have.inside = in
+	}
+	have.set(f)
+	have.rules = f
+	if changed {
+		ops++
+		d.lacks.note(f)
+		for _, l := range have.sockets {
+			l.keep(f.Serving)
+		}
+	}
+	return ops + d.placeSockets(have), nil
+}
+
+// refilter gives the sockets the filter that they should have.
+func (f *frontend) refilter() error {
+	var errs []error
+	for _, l := range f.sockets {
+		errs = append(errs, setFilter(l, f.code))
+	}
+	return errors.Join(errs...)
+}
+
+// takeDown ends a frontend.
+func (d *Dataplane) takeDown(key rules.FrontendKey) (ops int) {
+	have := d.frontends[key]
+	if have == nil {
+		return 0
+	}
+	for at, l := range have.sockets {
+		ops += d.close(have, at, l)
+	}
+	delete(d.frontends, key)
+	d.lacks.forget(key)
+	if !key.IsNodePort() {
+		if d.vips[key.Address]--; d.vips[key.Address] == 0 {
+			delete(d.vips, key.Address)
+		}
+	}
+	return ops + 1
+}
+
+// placeSockets opens the sockets that a frontend lacks and closes those that it
+// should not have. A port that cannot be had is noted, and stops nothing else.
+func (d *Dataplane) placeSockets(f *frontend) (ops int) {
+	wanted := d.socketsOf(f.rules)
+	for at, l := range f.sockets {
+		if l.broken() {
+			d.lacks.broken++
+		} else if slices.Contains(wanted, at) {
+			continue
+		}
+		ops += d.close(f, at, l)
+	}
+	delete(d.lacks.unbound, f.rules.Key)
+	for _, at := range wanted {
+		if f.sockets[at] != nil {
+			continue
+		}
+		d.places.Store(at, struct{}{}) // before anybody can be led to it
+		l, err := d.proxy.listen(at, f.balancer, f.code)
+		if err != nil {
+			d.places.Delete(at)
+			d.lacks.unbound[f.rules.Key] = err
+			continue
+		}
+		f.sockets[at] = l
+		ops++
+	}
+	return ops
+}
+
+func (d *Dataplane) close(f *frontend, at place, l listener) (ops int) {
+	_ = l.Close() // whatever it says, the descriptor is gone
+	d.places.Delete(at)
+	delete(f.sockets, at)
+	return 1
+}
+
+// socketsOf returns where a frontend listens. One that refuses everybody has no
+// socket: then the kernel refuses. One that drops everybody has, with a filter.
+func (d *Dataplane) socketsOf(f *rules.Frontend) (out []place) {
+	if f.Key.Protocol == rules.SCTP || f.Internal.Verdict == rules.Reject && f.External.Verdict == rules.Reject {
+		return nil
+	}
+	at := f.Key
+	if !f.Key.IsNodePort() {
+		return []place{at}
+	}
+	for a := range d.nodePorts {
+		if a.Is4() == f.Key.Address.Is4() && !a.IsLinkLocalUnicast() {
+			at.Address = a
+			out = append(out, at)
+		}
+	}
+	if d.desired.Node.NodePortLocalhost && f.Key.Protocol == rules.TCP && f.Key.Address.Is4() {
+		at.Address = localhost
+		out = append(out, at)
+	}
+	return out
+}
+
+var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})

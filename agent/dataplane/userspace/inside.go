@@ -1,0 +1,67 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// inside tells clients on this node, its Pods and its own processes, from all
+// others. It is not changed once it is in use.
+type inside struct {
+	podCIDRs []netip.Prefix
+
+	// loopback is the index of the node's device lo: only what its own processes
+	// send comes through it. podLinks are the links that Pods are told by, sorted.
+	loopback int
+	podLinks []int
+}
+
+// link is a link of the node.
+type link struct {
+	name  string
+	index int
+}
+
+// newInside returns who is inside on a node with some links.
+func newInside(s rules.NodeSettings, links []link) *inside {
+	in := &inside{podCIDRs: s.PodCIDRs}
+	for _, l := range links {
+		switch {
+		case l.name == loopbackName:
+			in.loopback = l.index
+		case leadsToPods(s, l.name):
+			in.podLinks = append(in.podLinks, l.index)
+		}
+	}
+	slices.Sort(in.podLinks)
+	return in
+}
+
+// leadsToPods says whether Pods are told by a link of this name.
+func leadsToPods(s rules.NodeSettings, name string) bool {
+	if s.PodInterface == "" {
+		return false
+	}
+	return name == s.PodInterface || s.PodInterfacePrefix && strings.HasPrefix(name, s.PodInterface)
+}
+
+// has says whether a client is inside, by its address and the link that it came by.
+func (in *inside) has(client netip.Addr, link int) bool {
+	if link == in.loopback {
+		return true
+	}
+	if _, pod := slices.BinarySearch(in.podLinks, link); pod {
+		return true
+	}
+	return slices.ContainsFunc(in.podCIDRs, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+func (in *inside) equal(o *inside) bool {
+	return o != nil && in.loopback == o.loopback && slices.Equal(in.podLinks, o.podLinks) && slices.Equal(in.podCIDRs, o.podCIDRs)
+}

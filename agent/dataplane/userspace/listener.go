@@ -1,0 +1,159 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// place is an address, protocol and port that a socket is bound to.
+type place = rules.FrontendKey
+
+// listener is a socket that waits for the clients of a frontend.
+type listener interface {
+	io.Closer
+	syscall.Conn
+
+	// keep ends what is under way to other endpoints than these.
+	keep(serving []rules.Endpoint)
+	// broken says that the socket takes no clients any more.
+	broken() bool
+}
+
+// pause is how long to wait after an error before clients are taken again.
+const (
+	pauseMin = 5 * time.Millisecond
+	pauseMax = time.Second
+)
+
+// network is the name of a protocol in package net. It is of one family, so that
+// a socket of IPv6 leaves IPv4 alone.
+func network(at place) string {
+	name := at.Protocol.String()
+	if at.Address.Is4() {
+		return name + "4"
+	}
+	return name + "6"
+}
+
+// prepare sets the options of a socket before it is bound: it may be before the
+// address is the node's, and tells by which link a client came.
+func prepare(at place, code []bpf.RawInstruction) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var errs []error
+		err := c.Control(func(fd uintptr) {
+			level, free, info := unix.SOL_IP, unix.IP_FREEBIND, unix.IP_PKTINFO
+			if at.Address.Is6() {
+				level, free, info = unix.SOL_IPV6, unix.IPV6_FREEBIND, unix.IPV6_RECVPKTINFO
+			}
+			errs = append(errs, unix.SetsockoptInt(int(fd), level, free, 1), unix.SetsockoptInt(int(fd), level, info, 1))
+			if len(code) > 0 {
+				errs = append(errs, attach(int(fd), code))
+			}
+		})
+		return errors.Join(append(errs, err)...)
+	}
+}
+
+// listen opens a socket for a frontend and serves its clients.
+func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l listener, err error) {
+	if err := p.open.admitSocket(); err != nil {
+		return nil, err
+	}
+	err = nodenet.Do(p.netns, func() (err error) {
+		config := net.ListenConfig{Control: prepare(at, code), KeepAliveConfig: keepAlive}
+		address := netip.AddrPortFrom(at.Address, at.Port).String()
+		if at.Protocol == rules.UDP {
+			conn, err := config.ListenPacket(context.Background(), network(at), address)
+			if err == nil {
+				l, err = p.serveUDP(conn.(*net.UDPConn), at, b)
+			}
+			return err
+		}
+		conn, err := config.Listen(context.Background(), network(at), address)
+		if err == nil {
+			l = p.serveTCP(conn.(*net.TCPListener), at, b)
+		}
+		return err
+	})
+	if err != nil {
+		p.open.releaseSocket()
+		return nil, hint(err)
+	}
+	return l, nil
+}
+
+// hint says what to do about an error.
+func hint(err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%w: a process of the node has the port, at this address or at all: let it listen at addresses of the node only, or at another port", err)
+	}
+	return err
+}
+
+// setFilter replaces the filter of a socket.
+func setFilter(l listener, code []bpf.RawInstruction) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = attach(int(fd), code) })
+	return errors.Join(err, failed)
+}
+
+// arrival returns the link by which a TCP client's connection came, 0 if it is
+// not known. Each accepted socket is as the listening one, so it tells.
+func arrival(conn *net.TCPConn) int {
+	level, option := unix.SOL_IP, unix.IP_PKTOPTIONS
+	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok && local.IP.To4() == nil {
+		level, option = unix.SOL_IPV6, unix.IPV6_2292PKTOPTIONS
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var control [64]byte
+	size := uint32(len(control))
+	var failed unix.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, failed = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, uintptr(level), uintptr(option),
+			uintptr(unsafe.Pointer(&control[0])), uintptr(unsafe.Pointer(&size)), 0)
+	})
+	if err != nil || failed != 0 {
+		return 0
+	}
+	return linkOf(control[:size])
+}
+
+// linkOf returns the link in a socket's control messages (IP_PKTINFO, IPV6_PKTINFO).
+func linkOf(control []byte) int {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return 0
+	}
+	for _, m := range messages {
+		switch {
+		case m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
+			return int((*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0])).Ifindex)
+		case m.Header.Level == unix.SOL_IPV6 && len(m.Data) >= unix.SizeofInet6Pktinfo:
+			return int((*unix.Inet6Pktinfo)(unsafe.Pointer(&m.Data[0])).Ifindex)
+		}
+	}
+	return 0
+}

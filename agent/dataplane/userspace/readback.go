@@ -1,0 +1,127 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"errors"
+	"maps"
+	"net/netip"
+)
+
+// readBack looks which routes of ours the kernel has, and which addresses and
+// links the node. It returns how many routes others have added or removed.
+func (d *Dataplane) readBack() (found int, err error) {
+	routes, err := d.table.routes()
+	if err != nil {
+		return 0, err
+	}
+	list, err := d.table.addresses()
+	if err != nil {
+		return 0, err
+	}
+	links, err := d.table.links()
+	if err != nil {
+		return 0, err
+	}
+	own := make(map[netip.Addr]struct{}, len(list))
+	for _, a := range list {
+		own[a.Addr] = struct{}{}
+	}
+	d.nodePorts, err = d.desired.Node.NodePortsOn(func() ([]netip.Addr, error) {
+		return sorted(maps.Keys(own)), nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	if in := newInside(d.desired.Node, links); !in.equal(d.inside.Load()) {
+		d.inside.Store(in)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.adopted {
+		found = missing(routes, d.routes) + missing(d.routes, routes)
+	}
+	d.routes, d.own, d.settings = routes, own, d.desired.Node
+	return found, nil
+}
+
+// missing counts the routes of a that b does not have.
+func missing(a, b map[route]struct{}) (n int) {
+	for r := range a {
+		if _, ok := b[r]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// isOwn says whether the node has an address itself: then it needs no route.
+func (d *Dataplane) isOwn(a netip.Addr) bool {
+	_, own := d.own[a]
+	return own
+}
+
+// setRoutes adds the routes that are missing and removes those that are too many,
+// but for addresses that have open connections.
+func (d *Dataplane) setRoutes(wanted map[route]struct{}) (ops int, err error) {
+	var errs []error
+	for r := range wanted {
+		if _, have := d.routes[r]; !have {
+			n, err := d.setRoute(r, true)
+			ops, errs = ops+n, append(errs, err)
+		}
+	}
+	open, awaited := d.proxy.open.open(), map[netip.Addr]struct{}{}
+	for r := range maps.Clone(d.routes) {
+		if _, ok := wanted[r]; ok {
+			continue
+		}
+		if !r.isGuard() && open[r.Addr()] > 0 && !d.isOwn(r.Addr()) {
+			awaited[r.Addr()] = struct{}{}
+			continue
+		}
+		n, err := d.setRoute(r, false)
+		ops, errs = ops+n, append(errs, err)
+	}
+	d.proxy.open.await(awaited)
+	return ops, errors.Join(errs...)
+}
+
+// followRoute makes the route to a virtual address be there as long as a frontend
+// needs it, or connections.
+func (d *Dataplane) followRoute(a netip.Addr) (ops int, err error) {
+	r, want := routeTo(a), d.vips[a] > 0 && !d.isOwn(a)
+	if _, have := d.routes[r]; have == want {
+		return 0, nil
+	}
+	if !want && !d.isOwn(a) && d.proxy.open.open()[a] > 0 {
+		d.proxy.open.awaitMore(a)
+		return 0, nil
+	}
+	return d.setRoute(r, want)
+}
+
+// setRoute adds or removes a route.
+func (d *Dataplane) setRoute(r route, add bool) (ops int, err error) {
+	do := d.table.remove
+	if add {
+		do = d.table.add
+	}
+	d.noteRoute(r, add) // before the news of it
+	if err := do(r); err != nil {
+		d.noteRoute(r, !add)
+		return 0, err
+	}
+	return 1, nil
+}
+
+func (d *Dataplane) noteRoute(r route, there bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if there {
+		d.routes[r] = struct{}{}
+	} else {
+		delete(d.routes, r)
+	}
+}

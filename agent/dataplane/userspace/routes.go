@@ -1,0 +1,151 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+)
+
+// Protocol is the number by which our routes are told from others' (`ip route show
+// table all proto 173`). It is in no list of such numbers (rtnetlink.h, rt_protos).
+const Protocol = 173
+
+const loopbackName = "lo"
+
+// guardMetric makes anybody's route to a ServiceCIDR go before ours.
+const guardMetric = 1 << 30
+
+// route is a route of ours. To a single address it makes the address the node's
+// own, without being on any of its links; to a range it drops what is sent there.
+type route struct{ netip.Prefix }
+
+func routeTo(a netip.Addr) route { return route{netip.PrefixFrom(a, a.BitLen())} }
+
+func (r route) isGuard() bool { return !r.IsSingleIP() }
+
+func (r route) String() string {
+	if r.isGuard() {
+		return "blackhole route " + r.Prefix.String()
+	}
+	return "local route " + r.Addr().String()
+}
+
+// table holds routes. An error of a single call changes nothing.
+type table interface {
+	// routes returns all routes of ours.
+	routes() (map[route]struct{}, error)
+	add(route) error
+	remove(route) error
+
+	addresses() ([]nodenet.Address, error)
+	links() ([]link, error)
+	close() error
+}
+
+// kernelTable is the running kernel's.
+type kernelTable struct {
+	handle   *netlink.Handle
+	loopback int
+}
+
+var _ table = (*kernelTable)(nil)
+
+func openTable(namespace int) (*kernelTable, error) {
+	handle, err := netlink.NewHandleAt(nodenet.Namespace(namespace), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
+	}
+	lo, err := handle.LinkByName(loopbackName)
+	if err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("looking for device %s: %w", loopbackName, err)
+	}
+	return &kernelTable{handle: handle, loopback: lo.Attrs().Index}, nil
+}
+
+func (t *kernelTable) close() error {
+	t.handle.Close()
+	return nil
+}
+
+func (t *kernelTable) routes() (map[route]struct{}, error) {
+	out := map[route]struct{}{}
+	for _, id := range []int{unix.RT_TABLE_LOCAL, unix.RT_TABLE_MAIN} {
+		filter := &netlink.Route{Table: id, Protocol: Protocol}
+		list, err := t.handle.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, found := range list {
+			if r, ok := routeOf(found); ok {
+				out[r] = struct{}{}
+			}
+		}
+	}
+	return out, nil
+}
+
+// routeOf says what a route of the kernel is to us, if it is ours.
+func routeOf(found netlink.Route) (route, bool) {
+	if found.Protocol != Protocol || found.Dst == nil {
+		return route{}, false
+	}
+	a, ok := netip.AddrFromSlice(found.Dst.IP)
+	if !ok {
+		return route{}, false
+	}
+	bits, _ := found.Dst.Mask.Size()
+	r := route{netip.PrefixFrom(a, bits)}
+	local := found.Table == unix.RT_TABLE_LOCAL && found.Type == unix.RTN_LOCAL
+	return r, local != r.isGuard()
+}
+
+func (t *kernelTable) asRoute(r route) *netlink.Route {
+	out := &netlink.Route{
+		Dst:      &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())},
+		Protocol: Protocol,
+	}
+	if r.isGuard() {
+		out.Type, out.Table, out.Priority = unix.RTN_BLACKHOLE, unix.RT_TABLE_MAIN, guardMetric
+	} else {
+		out.Type, out.Table, out.Scope, out.LinkIndex = unix.RTN_LOCAL, unix.RT_TABLE_LOCAL, unix.RT_SCOPE_HOST, t.loopback
+	}
+	return out
+}
+
+func (t *kernelTable) add(r route) error {
+	if err := t.handle.RouteAdd(t.asRoute(r)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("adding the %s: %w", r, err)
+	}
+	return nil
+}
+
+func (t *kernelTable) remove(r route) error {
+	if err := t.handle.RouteDel(t.asRoute(r)); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("removing the %s: %w", r, err)
+	}
+	return nil
+}
+
+func (t *kernelTable) addresses() ([]nodenet.Address, error) { return nodenet.Addresses(t.handle) }
+
+func (t *kernelTable) links() ([]link, error) {
+	list, err := t.handle.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list the node's links: %w", err)
+	}
+	out := make([]link, len(list))
+	for i, l := range list {
+		out[i] = link{name: l.Attrs().Name, index: l.Attrs().Index}
+	}
+	return out, nil
+}

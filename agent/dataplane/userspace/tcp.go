@@ -1,0 +1,150 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+const (
+	// dialTries is how many endpoints are tried for a client, each for dialTimeout,
+	// in which the kernel sends its first packet twice.
+	dialTries   = 4
+	dialTimeout = 2500 * time.Millisecond
+)
+
+// keepAlive finds out, within four minutes, that a peer is gone without a word:
+// else its connection would be open for ever.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4}
+
+// proxy is what serves the clients of all sockets.
+type proxy struct {
+	netns   int
+	open    *Connections
+	changed func() // some socket is broken
+	udp     udpTimeouts
+
+	// isOurs says whether a socket of ours is at an endpoint's address: to proxy to
+	// it could go round in circles.
+	isOurs func(place) bool
+}
+
+// tcpListener accepts the connections to a place.
+type tcpListener struct {
+	*net.TCPListener
+	*proxy
+	*balancer
+	at     place
+	failed atomic.Bool
+}
+
+func (p *proxy) serveTCP(conn *net.TCPListener, at place, b *balancer) *tcpListener {
+	l := &tcpListener{TCPListener: conn, proxy: p, balancer: b, at: at}
+	go l.serve()
+	return l
+}
+
+// keep does nothing: connections that are open go on.
+func (l *tcpListener) keep([]rules.Endpoint) {}
+
+func (l *tcpListener) broken() bool { return l.failed.Load() }
+
+func (l *tcpListener) serve() {
+	defer l.open.releaseSocket()
+	pause := pauseMin
+	for {
+		conn, err := l.AcceptTCP()
+		switch {
+		case err == nil:
+			pause = pauseMin
+			go l.handle(conn)
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, unix.EINVAL): // somebody has ended the socket
+			l.failed.Store(true)
+			l.changed()
+			return
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			l.open.exhausted()
+		}
+		// The client waits in the kernel's queue meanwhile.
+		time.Sleep(pause)
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// handle brings a client to an endpoint, and stays until both have ended.
+func (l *tcpListener) handle(conn *net.TCPConn) {
+	if !l.open.admit(l.at.Address) {
+		reset(conn)
+		return
+	}
+	defer l.open.release(l.at.Address)
+	// The filter of the listening socket has let the client in.
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = attach(int(fd), nil) })
+	}
+	from, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		reset(conn)
+		return
+	}
+	endpoint, err := l.dial(client{address: from.AddrPort().Addr().Unmap(), link: arrival(conn)})
+	if err != nil {
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			l.open.exhausted()
+		}
+		reset(conn)
+		return
+	}
+	relay(conn, endpoint)
+}
+
+// errNoEndpoint is that there is none, for this client, that has not been tried.
+var errNoEndpoint = errors.New("no endpoint")
+
+// dial connects to an endpoint for a client. One that does not answer is passed
+// over: the client has been told that the connection is open, and would see it end.
+func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
+	var tried []rules.Endpoint
+	last := errNoEndpoint
+	for range dialTries {
+		endpoint, ok := l.choose(c, tried)
+		if !ok {
+			return nil, last
+		}
+		tried = append(tried, endpoint)
+		if l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: rules.TCP}) {
+			continue
+		}
+		conn, err := l.connect(endpoint)
+		if err == nil {
+			return conn, nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
+func (p *proxy) connect(to netip.AddrPort) (out *net.TCPConn, err error) {
+	err = nodenet.Do(p.netns, func() error {
+		dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
+		conn, err := dialer.Dial("tcp", to.String())
+		if err == nil {
+			out = conn.(*net.TCPConn)
+		}
+		return err
+	})
+	return out, err
+}

@@ -1,0 +1,271 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// udpTimeouts are after which silence a session ends, the kernel's own ones of
+// connection tracking: a flow in both directions that is older than streamAge is
+// a stream.
+type udpTimeouts struct{ single, stream, streamAge time.Duration }
+
+var defaultUDPTimeouts = udpTimeouts{single: 30 * time.Second, stream: 120 * time.Second, streamAge: 2 * time.Second}
+
+// maxDatagram is the largest datagram.
+const maxDatagram = 65535
+
+// datagrams are buffers. They are taken when there is something to be read, so a
+// session that waits has none.
+var datagrams = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
+
+// udpListener brings datagrams for a place to endpoints. Each client has a session,
+// which is a socket of its own to an endpoint.
+type udpListener struct {
+	*net.UDPConn
+	*proxy
+	*balancer
+	at  place
+	raw syscall.RawConn
+
+	mu       sync.Mutex
+	sessions map[netip.AddrPort]*session
+	recent   *list.List // of them, the one used last in front
+	closed   bool
+}
+
+// session is the way of a client to an endpoint, and back.
+type session struct {
+	client   netip.AddrPort
+	endpoint rules.Endpoint
+	conn     *net.UDPConn
+	element  *list.Element
+
+	began, used time.Time
+	answered    bool
+	ended       bool
+}
+
+func (p *proxy) serveUDP(conn *net.UDPConn, at place, b *balancer) (*udpListener, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	l := &udpListener{UDPConn: conn, proxy: p, balancer: b, at: at, raw: raw,
+		sessions: map[netip.AddrPort]*session{}, recent: list.New()}
+	go l.serve()
+	return l, nil
+}
+
+func (l *udpListener) broken() bool { return false }
+
+// Close ends all sessions, too.
+func (l *udpListener) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.keep(nil)
+	return l.UDPConn.Close()
+}
+
+// keep ends the sessions to other endpoints than these: UDP has no end that the
+// client would notice, so its next datagram has to go to another.
+func (l *udpListener) keep(serving []rules.Endpoint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sessions {
+		if _, serves := slices.BinarySearchFunc(serving, s.endpoint, rules.Endpoint.Compare); !serves {
+			l.end(s)
+		}
+	}
+}
+
+// end ends a session. mu is held.
+func (l *udpListener) end(s *session) {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	delete(l.sessions, s.client)
+	l.recent.Remove(s.element)
+	_ = s.conn.Close() // its goroutine ends
+	l.open.releaseSession()
+}
+
+// serve takes the datagrams of all clients.
+func (l *udpListener) serve() {
+	defer l.open.releaseSocket()
+	control := make([]byte, 128)
+	for pause := pauseMin; ; {
+		err := readable(l.raw)
+		if err == nil {
+			err = l.take(control)
+		}
+		switch {
+		case err == nil:
+			pause = pauseMin
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // as a rule that somebody has refused an answer
+			time.Sleep(pause)
+			pause = min(2*pause, pauseMax)
+		}
+	}
+}
+
+// take brings one datagram to its endpoint. What cannot be brought is lost, as
+// datagrams may be.
+func (l *udpListener) take(control []byte) error {
+	buffer := datagrams.Get().(*[maxDatagram]byte)
+	defer datagrams.Put(buffer)
+	n, m, _, from, err := l.ReadMsgUDPAddrPort(buffer[:], control)
+	if err != nil {
+		return err
+	}
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	s := l.session(from, linkOf(control[:m]))
+	if s == nil {
+		return nil
+	}
+	if _, err := s.conn.Write(buffer[:n]); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.end(s) // the endpoint has refused an earlier one, or the way is gone
+	}
+	return nil
+}
+
+// session returns a client's session, which may be a new one; nil: it gets none.
+func (l *udpListener) session(from netip.AddrPort, link int) *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.clock.Now()
+	if s := l.sessions[from]; s != nil {
+		s.used = now
+		l.recent.MoveToFront(s.element)
+		return s
+	}
+	if l.closed {
+		return nil
+	}
+	endpoint, ok := l.choose(client{address: from.Addr(), link: link}, nil)
+	if !ok || l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: rules.UDP}) || !l.admit() {
+		return nil
+	}
+	s := &session{client: from, endpoint: endpoint, began: now, used: now}
+	err := nodenet.Do(l.netns, func() error {
+		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(endpoint))
+		s.conn = conn
+		return err
+	})
+	if err != nil {
+		l.open.releaseSession()
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			l.open.exhausted()
+		}
+		return nil
+	}
+	s.element = l.recent.PushFront(s)
+	l.sessions[from] = s
+	go l.answer(s)
+	return s
+}
+
+// admit makes room for a session, if need be that of the one that has been silent
+// for the longest time. mu is held.
+func (l *udpListener) admit() bool {
+	full := len(l.sessions) >= l.open.maxSessions()
+	if !full && l.open.admitSession() {
+		return true
+	}
+	oldest := l.recent.Back()
+	if oldest == nil {
+		return false
+	}
+	l.end(oldest.Value.(*session))
+	return l.open.admitSession()
+}
+
+// answer brings the answers of an endpoint back to the client, from the address
+// that the client has sent to, until the session ends.
+func (l *udpListener) answer(s *session) {
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.end(s)
+	}()
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		wait := l.left(s)
+		if wait <= 0 || s.conn.SetReadDeadline(time.Now().Add(wait)) != nil {
+			return
+		}
+		err := readable(raw)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			continue
+		}
+		if err != nil || l.bring(s) != nil {
+			return
+		}
+	}
+}
+
+// left is how long a session may go on in silence.
+func (l *udpListener) left(s *session) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, timeout := l.clock.Now(), l.udp.single
+	if s.answered && now.Sub(s.began) > l.udp.streamAge {
+		timeout = l.udp.stream
+	}
+	return timeout - now.Sub(s.used)
+}
+
+func (l *udpListener) bring(s *session) error {
+	buffer := datagrams.Get().(*[maxDatagram]byte)
+	defer datagrams.Put(buffer)
+	n, err := s.conn.Read(buffer[:])
+	if err != nil {
+		return fmt.Errorf("the endpoint refuses: %w", err)
+	}
+	l.mu.Lock()
+	s.used, s.answered = l.clock.Now(), true
+	if !s.ended {
+		l.recent.MoveToFront(s.element)
+	}
+	l.mu.Unlock()
+	_, _ = l.WriteToUDPAddrPort(buffer[:n], s.client) // whether it arrives nobody knows
+	return nil
+}
+
+// readable waits until a socket has a datagram, or an error.
+func readable(raw syscall.RawConn) (err error) {
+	waiting := raw.Read(func(fd uintptr) (done bool) {
+		var next [1]byte
+		_, _, err = unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if waiting != nil {
+		return waiting
+	}
+	return err
+}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
@@ -109,6 +110,9 @@ func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
 		},
 		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
 			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})
+		},
+		v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
+			return iptables.New(iptables.Options{Sysctls: sysctls, Log: log.WithName("iptables")})
 		},
 		v1alpha1.ModeUserspace: func() (dataplane.Dataplane, error) {
 			return userspace.New(userspace.Options{Sysctls: sysctls, Connections: connections, Log: log.WithName("userspace")})

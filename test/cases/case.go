@@ -10,6 +10,7 @@ package cases
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -30,6 +31,10 @@ const (
 	Pure     Runner = "pure"
 	NFTables Runner = "nftables"
 	IPVS     Runner = "ipvs"
+	// IPTables is a mode with two runners, one for each variant of iptables.
+	IPTables       Runner = "iptables"
+	IPTablesLegacy Runner = "iptables legacy"
+	IPTablesNFT    Runner = "iptables nft"
 	// Userspace expects of all connections that endpoints see the node's address.
 	Userspace Runner = "userspace"
 
@@ -39,10 +44,18 @@ const (
 )
 
 // Modes are the runners with the agent, by its mode.
-var Modes = []Runner{NFTables, IPVS, Userspace}
+var Modes = []Runner{NFTables, IPVS, IPTables, Userspace}
 
 // Runners are all runners.
-var Runners = []Runner{Pure, NFTables, IPVS, Userspace, KubeProxyNFTables, KubeProxyIPTables}
+var Runners = []Runner{Pure, NFTables, IPVS, IPTablesLegacy, IPTablesNFT, Userspace, KubeProxyNFTables, KubeProxyIPTables}
+
+// mode is the mode of a runner with the agent; others are their own.
+func (r Runner) mode() Runner {
+	if r == IPTablesLegacy || r == IPTablesNFT {
+		return IPTables
+	}
+	return r
+}
 
 // File is one of the *.yaml files: a group of cases.
 type File struct {
@@ -126,6 +139,11 @@ type Node struct {
 
 // Title names a case and its family.
 func (c Case) Title() string { return c.Group + "/" + c.Name + "/" + c.Family }
+
+// Skip returns why a runner skips the case; empty: it does not.
+func (c Case) Skip(runner Runner) string {
+	return cmp.Or(c.NotYet[runner], c.NotYet[runner.mode()], c.Without[runner.mode()])
+}
 
 // For returns the case as a runner has to see it: with what our mode, or kube-proxy,
 // does instead, and without what is undefined there.

@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -104,15 +105,16 @@ func run(args []string) error {
 // dataplanes are the modes of this build.
 func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
 	connections := userspace.NewConnections()
+	var onLocalhost localhost.Users
 	return agent.Dataplanes{
 		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
-			return nftables.New(nftables.Options{Log: log.WithName("nftables"), Sysctls: sysctls})
+			return nftables.New(nftables.Options{Log: log.WithName("nftables"), Sysctls: sysctls, Localhost: &onLocalhost})
 		},
 		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
 			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})
 		},
 		v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
-			return iptables.New(iptables.Options{Sysctls: sysctls, Log: log.WithName("iptables")})
+			return iptables.New(iptables.Options{Sysctls: sysctls, Log: log.WithName("iptables"), Localhost: &onLocalhost})
 		},
 		v1alpha1.ModeUserspace: func() (dataplane.Dataplane, error) {
 			return userspace.New(userspace.Options{Sysctls: sysctls, Connections: connections, Log: log.WithName("userspace")})

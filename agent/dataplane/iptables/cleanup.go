@@ -15,7 +15,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, t := range findTools(ctx, d.netns) {
 		for _, v6 := range []bool{false, true} {
-			if err := deleteAll(ctx, t, v6); err != nil {
+			if err := deleteAll(ctx, t, v6, tables...); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", t, err))
 			}
 		}
@@ -23,18 +23,19 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func deleteAll(ctx context.Context, k kernel, v6 bool) error {
-	f := newFamily(v6)
+// deleteAll deletes our chains in some tables, and the jumps to them.
+func deleteAll(ctx context.Context, k kernel, v6 bool, tables ...string) error {
+	h := newHeld()
 	for _, table := range tables {
-		if err := f.held.read(ctx, k, v6, table); err != nil {
+		if err := h.read(ctx, k, v6, table); err != nil {
 			return err
 		}
 	}
 	s := newScript()
-	for id := range f.held.sums {
+	for id := range h.sums {
 		s.remove(id)
 	}
-	for j, n := range f.held.jumps {
+	for j, n := range h.jumps {
 		for range n {
 			s.delete(j)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -30,20 +31,18 @@ type Options struct {
 
 	// Sysctls are the kernel's parameters of that namespace; nil: those that the
 	// calling thread sees.
-	Sysctls Sysctls
-}
+	Sysctls localhost.Sysctls
 
-// Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
-type Sysctls interface {
-	Get(name string) (string, error)
-	Set(name, value string) error
+	// Localhost are the modes of this node with node ports on localhost; nil: it is
+	// the only one.
+	Localhost *localhost.Users
 }
 
 // Dataplane implements dataplane.Dataplane.
 type Dataplane struct {
-	log     logr.Logger
-	netns   int
-	sysctls Sysctls
+	log       logr.Logger
+	netns     int
+	localhost *localhost.Ports
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
 
@@ -77,7 +76,8 @@ func New(o Options) (*Dataplane, error) {
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, desired: rules.NewDesired()}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, desired: rules.NewDesired()}
+	d.localhost = localhost.New(loopback{d}, o.Sysctls, o.Localhost)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
 }
@@ -95,7 +95,9 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		return dataplane.Stats{}, err
 	}
 	delta := rules.Diff(d.desired, desired)
-	return d.program(ctx, &delta, desired.Node, true)
+	return d.withLocalhost(ctx, desired.Node, func(node rules.NodeSettings) (dataplane.Stats, error) {
+		return d.program(ctx, &delta, node, true)
+	})
 }
 
 // Apply changes the tables by a delta.
@@ -103,12 +105,26 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	if !d.known {
 		return dataplane.Stats{}, dataplane.ErrNotSynced
 	}
-	node := d.desired.Node
-	if delta.Node != nil {
-		node = *delta.Node
-	}
 	delta = d.relative(delta)
-	return d.program(ctx, &delta, node, false)
+	if delta.Node == nil {
+		stats, err := d.program(ctx, &delta, d.desired.Node, false)
+		stats.Lacking = d.lacking()
+		return stats, err
+	}
+	return d.withLocalhost(ctx, *delta.Node, func(node rules.NodeSettings) (dataplane.Stats, error) {
+		return d.program(ctx, &delta, node, false)
+	})
+}
+
+// withLocalhost calls program between what node ports on localhost need before it
+// and after it, with the settings that can be had.
+func (d *Dataplane) withLocalhost(ctx context.Context, s rules.NodeSettings, program func(rules.NodeSettings) (dataplane.Stats, error)) (dataplane.Stats, error) {
+	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Stats, error) { return program(s) })
+	if err != nil {
+		d.known = false
+	}
+	stats.Lacking = d.lacking()
+	return stats, err
 }
 
 // relative returns a delta on top of what we know to be desired.

@@ -26,7 +26,6 @@ const (
 	chainDrop        = prefix + "DROP"
 	chainMasquerade  = prefix + "MASQUERADE"
 	chainFilter      = prefix + "FILTER"
-	chainGuard       = prefix + "LOCALHOST"
 )
 
 // The first chains of the trees, and how the names of the others begin. An address

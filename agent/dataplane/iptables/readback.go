@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // held is what the kernel holds of ours in a family.
@@ -110,7 +111,7 @@ func (r *reader) end() {
 }
 
 func (r *reader) builtIn(rule string) {
-	for _, j := range jumps {
+	for _, j := range slices.Concat(jumps, guardJumps) {
 		if j.table == r.table && j.rule() == rule {
 			r.jumps[j]++
 		}

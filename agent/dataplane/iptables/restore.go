@@ -51,6 +51,18 @@ func (s *script) delete(j jump) {
 	s.ops++
 }
 
+// fixJumps makes jumps be there once.
+func (s *script) fixJumps(jumps []jump, have *held) {
+	for _, j := range jumps {
+		if have.jumps[j] == 0 {
+			s.insert(j)
+		}
+		for range have.jumps[j] - 1 {
+			s.delete(j)
+		}
+	}
+}
+
 // text returns the input. Chains have to be declared before a rule leads to them.
 // They come in descending order: iptables-nft keeps the chains of its input in a
 // list that is sorted and searched from the front, so that each of them is found
@@ -113,14 +125,7 @@ func (f *family) write(ctx context.Context, k kernel, changed change) (int, erro
 			s.remove(id)
 		}
 	}
-	for _, j := range jumps {
-		if f.held.jumps[j] == 0 {
-			s.insert(j)
-		}
-		for range f.held.jumps[j] - 1 {
-			s.delete(j)
-		}
-	}
+	s.fixJumps(jumps, f.held)
 	if s.ops == 0 {
 		return 0, nil
 	}

@@ -23,7 +23,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 			if others {
 				continue
 			}
-			if err := d.deleteTable(ctx, newTable(family, name, d.layout, false)); err != nil {
+			if err := d.conn.deleteTable(ctx, newTable(family, name, d.layout, false)); err != nil {
 				return err
 			}
 		}
@@ -31,9 +31,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	if d.layout != balancing {
 		return nil
 	}
-	d.lacking, d.noGuard, d.allowed = nil, false, false
-	_, err := d.forbidLocalhost(ctx)
-	return errors.Join(err, d.lacking)
+	return d.localhost.Cleanup(ctx)
 }
 
 // isOthers says whether a table has the layout of another mode.
@@ -54,10 +52,10 @@ func (d *Dataplane) isOthers(ctx context.Context, family byte, name string) (boo
 	return false, nil
 }
 
-func (d *Dataplane) deleteTable(ctx context.Context, t *table) error {
+func (c *conn) deleteTable(ctx context.Context, t *table) error {
 	b := newBatch()
 	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
-	err := d.conn.commit(ctx, b)
+	err := c.commit(ctx, b)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil // not there, or no such family in this kernel
 	}

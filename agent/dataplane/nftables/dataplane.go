@@ -46,6 +46,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -62,13 +63,11 @@ type Options struct {
 
 	// Sysctls are the kernel's parameters of that namespace; nil: those that the
 	// calling thread sees.
-	Sysctls Sysctls
-}
+	Sysctls localhost.Sysctls
 
-// Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
-type Sysctls interface {
-	Get(name string) (string, error)
-	Set(name, value string) error
+	// Localhost are the modes of this node with node ports on localhost; nil: it is
+	// the only one.
+	Localhost *localhost.Users
 }
 
 // Dataplane implements dataplane.Dataplane.
@@ -87,11 +86,7 @@ type Dataplane struct {
 	content map[*table]*contents // the kernel's content, if last is known
 	gen     generation           // of the ruleset that holds the content
 
-	// Of node ports on localhost.
-	sysctls Sysctls
-	allowed bool  // they were in force after the last Sync or Apply
-	noGuard bool  // there is certainly no guard
-	lacking error // why they are not in force
+	localhost *localhost.Ports
 
 	news news
 }
@@ -107,7 +102,7 @@ func New(o Options) (*Dataplane, error) {
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c, sysctls: o.Sysctls}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
 }
@@ -128,6 +123,17 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		}
 		return d.carryOut(ctx, p)
 	})
+}
+
+// withLocalhost calls program between what node ports on localhost need before it
+// and after it.
+func (d *Dataplane) withLocalhost(ctx context.Context, s *rules.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+	stats, err := d.localhost.With(ctx, s, program)
+	if err != nil {
+		d.last = nil
+	}
+	stats.Lacking = d.localhost.Lacking()
+	return stats, err
 }
 
 // plan plans to make the kernel's tables equal to desired. It reads them, unless
@@ -233,7 +239,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	}
 	if delta.Node == nil || d.last == nil {
 		stats, err := program()
-		stats.Lacking = d.lacking
+		stats.Lacking = d.localhost.Lacking()
 		return stats, err
 	}
 	node := *delta.Node

@@ -10,28 +10,13 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// Node ports on localhost need packets that come from 127.0.0.1 to leave the node,
-// until they are masqueraded, and the answers to come in for it. The kernel does
-// neither unless route_localnet is 1, which also lets everybody else talk to what
-// listens on the loopback (CVE-2020-8558). So there is a table of its own that
-// takes care of that, IPv4 only, and it is there whenever we have set the sysctl:
-//
-//	guard first, then the sysctl, then the rules; and back the other way.
-//
-// The sysctl is that of all links. Each link that leads to an endpoint would need
-// its own, and those to Pods come and go. The comment of the table says what the
-// sysctl was before. So it is set back by whoever removes the table, also an agent
-// that was started later; unless somebody else has removed the table while no agent
-// ran.
-
-const (
-	guardName     = "fairlead-localhost"
-	routeLocalnet = "net/ipv4/conf/all/route_localnet"
-)
+// guardName is the name of the table that guards the loopback, see package localhost.
+// The comment of the table says what the sysctl was before.
+const guardName = "fairlead-localhost"
 
 // guard is the table. Ours are the two variants in guards.
 type guard struct {
@@ -88,150 +73,53 @@ func (t *table) localhostChain(s *rules.NodeSettings) *chain {
 			append(t.transportKey(0), t.verdict(t.verdicts[onNodePort][internal]))...)...))
 }
 
-// heldGuard is what the kernel holds of the table.
-type heldGuard struct {
-	exists, intact, resets bool
-}
+// loopback implements localhost.Guard.
+type loopback struct{ conn *conn }
 
-// readGuard reads the table. One whose comment is not ours counts as one that
-// resets nothing.
-func (d *Dataplane) readGuard(ctx context.Context) (heldGuard, error) {
-	var held heldGuard
+// Read reads the table. One whose comment is not ours counts as one that resets
+// nothing.
+func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
+	var held localhost.Held
 	for resets, g := range guards() {
 		s := &snapshot{chains: map[string][]heldRule{}}
-		if err := g.readTable(ctx, d.conn, s); err != nil {
+		if err := g.readTable(ctx, l.conn, s); err != nil {
 			return held, fmt.Errorf("reading %s: %w", g, err)
 		}
-		held.exists = s.exists
+		held.Exists = s.exists
 		if !s.exists {
 			return held, nil
 		}
 		if s.broken != "" {
 			continue
 		}
-		held.resets = resets
-		err := g.readChains(ctx, d.conn, s, g.chains, nil)
+		held.Resets = resets
+		err := g.readChains(ctx, l.conn, s, g.chains, nil)
 		if err == nil {
-			err = g.readRules(ctx, d.conn, s)
+			err = g.readRules(ctx, l.conn, s)
 		}
 		if err != nil {
 			return held, fmt.Errorf("reading %s: %w", g, err)
 		}
-		held.intact = s.broken == "" && len(s.chains) == len(g.chains)
+		held.Intact = s.broken == "" && len(s.chains) == len(g.chains)
 		for _, c := range g.chains {
-			held.intact = held.intact && rulesEqual(s.chains[c.name], c.rules)
+			held.Intact = held.Intact && rulesEqual(s.chains[c.name], c.rules)
 		}
 		return held, nil
 	}
 	return held, nil
 }
 
-// withLocalhost calls program when node ports can answer on localhost, if they
-// shall, and cleans up after it if they shall not. If they cannot, it takes that
-// out of the settings.
-func (d *Dataplane) withLocalhost(ctx context.Context, s *rules.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
-	d.lacking = nil
-	before, err := d.allowLocalhost(ctx, s)
-	if err != nil {
-		d.last = nil
-		return dataplane.Stats{}, err
+// Make makes the table.
+func (l loopback) Make(ctx context.Context, held localhost.Held, resets bool) (int, error) {
+	g, b := guards()[resets], newBatch()
+	g.replace(b, held.Exists)
+	for _, c := range g.chains {
+		b.addChain(c)
 	}
-	stats, err := program()
-	if err != nil {
-		return stats, err
-	}
-	stats.Operations += before
-	if d.allowed && s.NodePortLocalhost {
-		stats.Repaired += before // it was in force before
-	}
-	d.allowed = s.NodePortLocalhost
-	if !s.NodePortLocalhost {
-		after, err := d.forbidLocalhost(ctx)
-		if err != nil {
-			d.last = nil
-			return stats, err
-		}
-		stats.Operations += after
-	}
-	stats.Lacking = d.lacking
-	return stats, nil
+	return b.ops, l.conn.commit(ctx, b)
 }
 
-// allowLocalhost sets up the guard and the sysctl, and returns the number of
-// operations. It is no error if the sysctl cannot be set.
-func (d *Dataplane) allowLocalhost(ctx context.Context, s *rules.NodeSettings) (int, error) {
-	if !s.NodePortLocalhost {
-		return 0, nil
-	}
-	value, err := d.sysctls.Get(routeLocalnet)
-	if err == nil && value != "1" {
-		err = d.sysctls.Set(routeLocalnet, value) // is it writable?
-	}
-	if err != nil {
-		s.NodePortLocalhost = false
-		d.lack(err)
-		return 0, nil
-	}
-	held, err := d.readGuard(ctx)
-	if err != nil {
-		return 0, err
-	}
-	want, ops := guards()[held.resets || value != "1"], 0
-	if !held.intact || held.resets != want.resets {
-		b := newBatch()
-		want.replace(b, held.exists)
-		for _, c := range want.chains {
-			b.addChain(c)
-		}
-		if err := d.conn.commit(ctx, b); err != nil {
-			return 0, fmt.Errorf("guarding the loopback: %w", err)
-		}
-		d.noGuard, ops = false, b.ops
-	}
-	if value == "1" {
-		return ops, nil
-	}
-	if err := d.sysctls.Set(routeLocalnet, "1"); err != nil {
-		s.NodePortLocalhost = false
-		d.lack(err)
-		return ops, nil
-	}
-	return ops + 1, nil
-}
-
-// forbidLocalhost undoes what allowLocalhost has done, once no rule needs it any
-// more. If the sysctl cannot be set back, the guard stays.
-func (d *Dataplane) forbidLocalhost(ctx context.Context) (int, error) {
-	if d.noGuard {
-		return 0, nil
-	}
-	held, err := d.readGuard(ctx)
-	if err != nil {
-		return 0, err
-	}
-	ops := 0
-	if held.resets {
-		value, err := d.sysctls.Get(routeLocalnet)
-		if err == nil && value != "0" {
-			err = d.sysctls.Set(routeLocalnet, "0")
-			ops++
-		}
-		if err != nil {
-			d.lack(err)
-			return 0, nil
-		}
-	}
-	if held.exists {
-		if err := d.deleteTable(ctx, guards()[held.resets].table); err != nil {
-			return ops, err
-		}
-		ops++
-	}
-	d.noGuard = true
-	return ops, nil
-}
-
-func (d *Dataplane) lack(err error) {
-	d.lacking = fmt.Errorf("node ports on localhost: %w: let the agent write the machine's /proc/sys/net (--sysctl-root), "+
-		"or take Localhost out of nodePort.addresses", err)
+// Remove deletes the table.
+func (l loopback) Remove(ctx context.Context, held localhost.Held) error {
+	return l.conn.deleteTable(ctx, guards()[held.Resets].table)
 }

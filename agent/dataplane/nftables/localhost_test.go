@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -237,7 +238,7 @@ func TestRouteLocalnet(t *testing.T) {
 			s := newSpace(t)
 			s.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet="+tc.before)
 			tc.do(s, s.dataplane())
-			if got, err := s.Get(routeLocalnet); got != tc.want || err != nil {
+			if got, err := s.Get("net/ipv4/conf/all/route_localnet"); got != tc.want || err != nil {
 				t.Errorf("route_localnet is %q, want %q (%v)", got, tc.want, err)
 			}
 			if got := s.hasGuard(); got != tc.guard {
@@ -277,7 +278,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 	s, on, off := newSpace(t), onLocalhost(), onLocalhost()
 	off.Node.NodePortLocalhost = false
 	d, changes := s.dataplane(), 0
-	d.sysctls = &watchedSysctl{value: "0", changed: func(to string) {
+	d.localhost = localhost.New(loopback{d.conn}, &watchedSysctl{value: "0", changed: func(to string) {
 		changes++
 		if !s.hasGuard() {
 			t.Errorf("set to %s without a guard", to)
@@ -285,7 +286,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 		if out, err := s.try("", "nft", "list", "chain", "ip", "fairlead", chainLocalhost); err == nil && strings.Contains(out, "vmap") {
 			t.Errorf("set to %s while there are rules: %s", to, out)
 		}
-	}}
+	}}, nil)
 	mustSync(t, d, on)
 	mustApply(t, d, rules.Diff(on, off))
 	if changes != 2 {
@@ -297,7 +298,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 func TestReadOnlySysctl(t *testing.T) {
 	s, on := newSpace(t), onLocalhost()
 	d, w := s.dataplane(), &watchedSysctl{value: "0", readOnly: true, changed: func(string) {}}
-	d.sysctls = w
+	d.localhost = localhost.New(loopback{d.conn}, w, nil)
 	stats, err := d.Sync(t.Context(), on)
 	if err != nil || stats.Operations == 0 {
 		t.Fatalf("%+v %v", stats, err)

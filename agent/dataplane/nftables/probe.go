@@ -47,7 +47,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 
 func (d *Dataplane) probe(ctx context.Context, family byte) error {
 	t := newTable(family, probeName, d.layout, true)
-	if err := d.deleteTable(ctx, t); err != nil { // left over from a crash
+	if err := d.conn.deleteTable(ctx, t); err != nil { // left over from a crash
 		return err
 	}
 	b := newBatch()
@@ -57,7 +57,7 @@ func (d *Dataplane) probe(ctx context.Context, family byte) error {
 	if err := d.conn.commit(ctx, b); err != nil {
 		return err
 	}
-	return d.deleteTable(ctx, t)
+	return d.conn.deleteTable(ctx, t)
 }
 
 // probeRules has one of everything that the tables can hold.

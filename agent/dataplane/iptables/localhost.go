@@ -1,0 +1,89 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+)
+
+// loopback implements localhost.Guard in the table mangle of IPv4. Packets of other
+// machines and of Pods that are for our loopback, or pretend to be from it, are
+// dropped. What leaves from the loopback and is not translated, so that it will not
+// be masqueraded, is dropped too, as without the sysctl.
+type loopback struct{ d *Dataplane }
+
+const (
+	chainGuardIn  = prefix + "LOCALHOST-IN"
+	chainGuardOut = prefix + "LOCALHOST-OUT"
+
+	wasOff = `-m comment --comment "route_localnet was 0"` // it goes back with the guard
+)
+
+var guardJumps = []jump{
+	{tableMangle, "PREROUTING", chainGuardIn},
+	{tableMangle, "POSTROUTING", chainGuardOut},
+}
+
+func guardChains(resets bool) map[chainID][]string {
+	in := "-j DROP"
+	if resets {
+		in = wasOff + " " + in
+	}
+	return map[chainID][]string{
+		{tableMangle, chainGuardIn}:  {"-d 127.0.0.0/8 ! -i lo " + in, "-s 127.0.0.0/8 ! -i lo " + in},
+		{tableMangle, chainGuardOut}: {"-s 127.0.0.0/8 ! -o lo -m conntrack ! --ctstate DNAT -j DROP"},
+	}
+}
+
+// Read reads the chains. Those that are not intact reset nothing, unless the first
+// one says so.
+func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
+	var held localhost.Held
+	have, err := l.read(ctx)
+	if err != nil {
+		return held, err
+	}
+	held.Exists = len(have.sums)+len(have.jumps) > 0
+	for _, resets := range []bool{false, true} {
+		chains := guardChains(resets)
+		in := chainID{tableMangle, chainGuardIn}
+		if have.sums[in] != sumOf(chains[in]) {
+			continue
+		}
+		held.Resets, held.Intact = resets, len(have.sums) == len(chains)
+		for id, rules := range chains {
+			held.Intact = held.Intact && have.sums[id] == sumOf(rules)
+		}
+		for _, j := range guardJumps {
+			held.Intact = held.Intact && have.jumps[j] == 1
+		}
+	}
+	return held, nil
+}
+
+func (l loopback) read(ctx context.Context) (*held, error) {
+	h := newHeld()
+	return h, h.read(ctx, l.d.kernel, false, tableMangle)
+}
+
+// Make writes the chains and the jumps to them.
+func (l loopback) Make(ctx context.Context, _ localhost.Held, resets bool) (int, error) {
+	have, err := l.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s := newScript()
+	for id, rules := range guardChains(resets) {
+		s.write(id, rules)
+	}
+	s.fixJumps(guardJumps, have)
+	return s.ops, l.d.kernel.restore(ctx, false, s.text())
+}
+
+// Remove deletes the chains and the jumps.
+func (l loopback) Remove(ctx context.Context, _ localhost.Held) error {
+	return deleteAll(ctx, l.d.kernel, false, tableMangle)
+}

@@ -4,8 +4,8 @@
 package agent
 
 // The agent reads its own NodeRuleSet and the ServiceRuleSlices and writes its
-// own status. RBAC cannot limit reads and writes to one node's object; the name
-// in the request is all it sees.
+// own status. RBAC cannot limit reads and writes to one node's object; that the
+// status is its own node's is for config/admission to say.
 //
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets;serviceruleslices,verbs=get;list;watch
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=patch

@@ -46,6 +46,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -88,7 +89,7 @@ type Dataplane struct {
 
 	localhost *localhost.Ports
 
-	news news
+	news kernelnews.Rules
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -306,7 +307,7 @@ func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (datapla
 	}
 	d.last, d.gen = want, d.gen.after(commits, number)
 	if !d.gen.known && b.ops > loudOperations {
-		d.news.missed()
+		d.news.Missed()
 	}
 	return stats, nil
 }
@@ -316,10 +317,10 @@ func (d *Dataplane) send(ctx context.Context, b *batch) error {
 	if b.ops <= loudOperations {
 		return d.conn.commit(ctx, b)
 	}
-	if err := d.news.mute(); err != nil {
+	if err := d.news.Mute(); err != nil {
 		return err
 	}
-	return errors.Join(d.conn.commit(ctx, b), d.news.unmute())
+	return errors.Join(d.conn.commit(ctx, b), d.news.Unmute())
 }
 
 // deleteUnused deletes the chains that have no users, and returns how many.

@@ -14,6 +14,7 @@ import (
 	"github.com/mdlayher/socket"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -28,7 +29,7 @@ func watch(t *testing.T, s *space, d *Dataplane) <-chan struct{} {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if d.news.sock != nil {
+		if d.news.Watched() {
 			t.Error("Watch has ended, and its socket is still used")
 		}
 	})
@@ -53,7 +54,7 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 		t.Errorf("generation %d, was %d", got, before)
 	}
 
-	if err := d.news.mute(); err != nil {
+	if err := d.news.Mute(); err != nil {
 		t.Fatal(err)
 	}
 	s.run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
@@ -74,11 +75,11 @@ func TestNewsOfLargeCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sock, err := subscribe(int(s.handle), unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.listen(sock, func() {}) })
+	sock, err := kernelnews.Subscribe(int(s.handle), unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.Listen(sock, func() {}) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.news.forget(sock); sock.Close() })
+	t.Cleanup(func() { d.news.Forget(sock); sock.Close() })
 	mustSync(t, d, several(200, 10))
 	mustSync(t, d, several(199, 10))
 	if err := sock.SetReadDeadline(time.Now().Add(quietWait)); err != nil {

@@ -200,7 +200,10 @@ func (l *loop) step(ctx context.Context) {
 		// Not before the programming, which loads the kernel's module.
 		l.outcome.tuning = l.tune(l.node.Spec.Conntrack)
 	}
-	l.outcome.forgetting = l.flows.Failure()
+	l.outcome.forgetting = nil
+	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+		l.outcome.forgetting = l.flows.Failure()
+	}
 	l.retire(ctx)
 	l.report(l.outcome)
 	// To load modules may take long: nobody has to wait for it.
@@ -307,7 +310,9 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	l.outcome.running, l.outcome.mode, l.outcome.programmed = l.node, l.dp.Mode(), l.clock.Now()
 	l.outcome.digest, l.outcome.slices, l.outcome.counts = ch.digest, ch.count, l.table.Counts()
 	l.outcome.measured, l.measured = l.measured, nil
-	l.flows.Programmed(l.outcome.synced)
+	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+		l.flows.Programmed(l.outcome.synced)
+	}
 	l.answer(l.table.Node(), l.table.FlushHealthChecks())
 	if l.outcome.storing != nil || l.outcome.unsupported != nil {
 		return retryMax

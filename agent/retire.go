@@ -32,6 +32,11 @@ func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 	}
 	if l.dp != nil {
 		l.stopWatcher()
+		if y, ok := l.dp.(dataplane.Yielder); ok {
+			if err := y.Yield(ctx); err != nil {
+				l.log.Error(err, "Some open connections will end with the change of the mode", "from", l.dp.Mode(), "to", dp.Mode())
+			}
+		}
 		l.retiring[l.dp.Mode()] = l.dp
 	}
 	l.dp, l.needSync = dp, true
@@ -75,7 +80,8 @@ func (l *loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bo
 		}
 		l.retiring[mode] = dp
 	}
-	if r, ok := dp.(dataplane.Retirer); ok {
+	_, last := l.dp.(dataplane.Yielder)
+	if r, ok := dp.(dataplane.Retirer); ok && !last {
 		if idle, err := r.Retire(ctx, l.table.Desired()); err != nil || !idle {
 			return false, err
 		}

@@ -72,6 +72,17 @@ type Retirer interface {
 	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
 }
 
+// Yielder is a Dataplane that opens connections itself. It meets only what the rules
+// of no other mode take first: so those go as soon as it is programmed, with the
+// connections that need them, and connection tracking has nothing of its own.
+type Yielder interface {
+	Dataplane
+
+	// Yield is called before another mode is programmed, whose rules must leave the
+	// open connections alone.
+	Yield(ctx context.Context) error
+}
+
 // Stats is what a Sync or an Apply did.
 type Stats struct {
 	// Operations is the number of objects (elements, rules, chains, ...) that

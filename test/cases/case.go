@@ -21,6 +21,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // Runner is the name of a runner, as in the field notYet of a case.
@@ -148,19 +150,26 @@ func (c Case) Skip(runner Runner) string {
 // For returns the case as a runner has to see it: with what our mode, or kube-proxy,
 // does instead, and without what is undefined there.
 func (c Case) For(runner Runner) Case {
-	c.Step = c.Step.forRunner(runner)
+	proxied := runner == Userspace
+	c.Step = c.Step.forRunner(runner, &proxied)
 	c.Steps = slices.Clone(c.Steps)
 	for i := range c.Steps {
-		c.Steps[i] = c.Steps[i].forRunner(runner)
+		c.Steps[i] = c.Steps[i].forRunner(runner, &proxied)
 	}
 	return c
 }
 
-func (s Step) forRunner(runner Runner) Step {
+// forRunner returns the step as a runner has to see it. proxied says whether the
+// agent itself proxies, until the policy says another mode.
+func (s Step) forRunner(runner Runner, proxied *bool) Step {
+	var config v1alpha1.ProxyConfigSpec
+	if json.Unmarshal(s.Config, &config) == nil && config.Mode != "" {
+		*proxied = config.Mode == v1alpha1.ModeUserspace
+	}
 	flows := s.Flows
 	s.Flows = nil
 	for _, f := range flows {
-		if f.Expect = f.expectOf(runner); runner == Userspace && f.Expect.Source == Kept {
+		if f.Expect = f.expectOf(runner); *proxied && f.Expect.Source == Kept && !f.exact(runner) {
 			f.Expect.Source = Masqueraded // see README.md
 		}
 		if f.Expect.Verdict != Undefined {

@@ -155,6 +155,12 @@ func (f Flow) check() error {
 	return nil
 }
 
+// exact says whether the flow says itself what it expects of a runner.
+func (f Flow) exact(runner Runner) bool {
+	_, ok := f.Modes[runner.mode()]
+	return ok
+}
+
 // expectOf is what is expected of a runner.
 func (f Flow) expectOf(runner Runner) Expect {
 	if d, ok := f.Modes[runner.mode()]; ok {

@@ -41,8 +41,8 @@ type Connections struct {
 	files func() uint64 // how many files the process may have open
 
 	mu        sync.Mutex
-	tcp       int
-	byAddress map[netip.Addr]int // TCP, by the address that the client knows
+	tcp       map[*connection]struct{}
+	byAddress map[netip.Addr]int // of them, by the address that the client knows
 	sessions  int
 	sockets   int // that wait for clients
 	refused   uint64
@@ -50,11 +50,17 @@ type Connections struct {
 	awaited   map[netip.Addr]struct{}
 	watchers  map[int]func()
 	lastID    int
+
+	// announce tells others of each new connection; nil: they need not know.
+	announce func(*connection) error
 }
+
+// connection is one of a client to us.
+type connection struct{ client, local netip.AddrPort }
 
 // NewConnections returns that there are none.
 func NewConnections() *Connections {
-	return &Connections{clock: clock.RealClock{}, files: fileLimit, byAddress: map[netip.Addr]int{}, watchers: map[int]func(){}}
+	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]struct{}{}, byAddress: map[netip.Addr]int{}, watchers: map[int]func(){}}
 }
 
 // fileLimit is the soft limit of open files. Go raises it to the hard one when a
@@ -70,27 +76,53 @@ func fileLimit() uint64 {
 // room is how many descriptors connections and sessions may still take.
 func (c *Connections) room() int {
 	all := int(c.files())
-	return all - min(all/reserveShare, maxReserve) - c.sockets - c.sessions*perSession - c.tcp*perConnection
+	return all - min(all/reserveShare, maxReserve) - c.sockets - c.sessions*perSession - len(c.tcp)*perConnection
 }
 
-// admit counts a new connection to an address, unless there is no room for it.
-func (c *Connections) admit(a netip.Addr) bool {
+// admit counts a new connection, unless there is no room for it.
+func (c *Connections) admit(n *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.room() < perConnection {
 		c.refuse()
 		return false
 	}
-	c.tcp++
-	c.byAddress[a]++
+	c.tcp[n] = struct{}{}
+	c.byAddress[n.local.Addr()]++
+	if c.announce != nil {
+		_ = c.announce(n) // as announceAll has told
+	}
 	return true
 }
 
-// release counts that a connection has ended.
-func (c *Connections) release(a netip.Addr) {
+// maxAnnounceErrors bounds how many errors are told: there may be one for each
+// connection.
+const maxAnnounceErrors = 3
+
+// announceAll has others told of all connections, now and as they come; nil: no
+// longer.
+func (c *Connections) announceAll(announce func(*connection) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tcp--
+	c.announce = announce
+	if announce == nil {
+		return nil
+	}
+	var errs []error
+	for n := range c.tcp {
+		if err := announce(n); err != nil && len(errs) < maxAnnounceErrors {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release counts that a connection has ended.
+func (c *Connections) release(n *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := n.local.Addr()
+	delete(c.tcp, n)
 	if c.byAddress[a]--; c.byAddress[a] > 0 {
 		return
 	}

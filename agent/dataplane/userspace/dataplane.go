@@ -36,6 +36,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -67,9 +68,10 @@ type Dataplane struct {
 	clock   clock.PassiveClock
 	proxy   *proxy
 
-	known   bool // the last Sync or Apply has succeeded
-	adopted bool // what the kernel held at the start is known
-	retired bool // another mode is in force
+	known   bool               // the last Sync or Apply has succeeded
+	adopted bool               // what the kernel held at the start is known
+	retired bool               // another mode is in force
+	tracked *conntrack.Netlink // since Yield
 	desired rules.Desired
 	noIPv6  error
 
@@ -136,6 +138,7 @@ func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
 // Sync makes routes and sockets equal to desired.
 func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {
 	d.desired = desired.Clone()
+	d.stopYielding()
 	d.known, d.retired = false, false // known: when it has succeeded
 	d.prepareIPv6()
 	found, err := d.readBack()
@@ -224,6 +227,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (stats datapla
 // Connections that are open go on for as long as the process does.
 func (d *Dataplane) Close() error {
 	d.hangUp()
+	d.stopYielding()
 	return d.table.close()
 }
 

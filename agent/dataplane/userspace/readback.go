@@ -26,7 +26,9 @@ func (d *Dataplane) readBack() (found int, err error) {
 	}
 	own := make(map[netip.Addr]struct{}, len(list))
 	for _, a := range list {
-		own[a.Addr] = struct{}{}
+		if a.LinkIndex != virtualDevice(links) {
+			own[a.Addr] = struct{}{}
+		}
 	}
 	d.nodePorts, err = d.desired.Node.NodePortsOn(func() ([]netip.Addr, error) {
 		return sorted(maps.Keys(own)), nil
@@ -44,6 +46,18 @@ func (d *Dataplane) readBack() (found int, err error) {
 	}
 	d.routes, d.own, d.settings = routes, own, d.desired.Node
 	return found, nil
+}
+
+// virtualDevice returns the index of the device that holds Services' addresses in
+// the mode IPVS, ours and kube-proxy's: these are no addresses of the node, and are
+// about to go. 0: there is none.
+func virtualDevice(links []link) int {
+	for _, l := range links {
+		if l.name == "kube-ipvs0" {
+			return l.index
+		}
+	}
+	return 0
 }
 
 // missing counts the routes of a that b does not have.

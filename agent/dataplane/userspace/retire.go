@@ -6,11 +6,32 @@ package userspace
 import (
 	"context"
 
+	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
 var _ dataplane.Retirer = (*Dataplane)(nil)
+
+var _ dataplane.Yielder = (*Dataplane)(nil)
+
+// Yield tells the kernel's connection tracking of the open connections, and of new
+// ones from now on. The rules of NAT of another mode are asked about connections
+// that are new to the kernel, and these would be.
+func (d *Dataplane) Yield(context.Context) error {
+	d.tracked = conntrack.NewNetlink(d.netns)
+	establish := d.tracked.Establish
+	return d.proxy.open.announceAll(func(c *connection) error { return establish(c.client, c.local) })
+}
+
+// stopYielding is for when this mode is in force again, or all is over.
+func (d *Dataplane) stopYielding() {
+	if d.tracked != nil {
+		_ = d.proxy.open.announceAll(nil)
+		d.tracked.Close()
+		d.tracked = nil
+	}
+}
 
 // Retire ends the sockets, so that no new connections come, and says whether the
 // last one that is open has ended. Until then its address stays the node's.

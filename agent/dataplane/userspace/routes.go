@@ -21,8 +21,8 @@ const Protocol = 173
 
 const loopbackName = "lo"
 
-// guardMetric makes anybody's route to a ServiceCIDR go before ours.
-const guardMetric = 1 << 30
+// metric makes anybody's route to the same address or range go before ours.
+const metric = 1 << 30
 
 // route is a route of ours. To a single address it makes the address the node's
 // own, without being on any of its links; to a range it drops what is sent there.
@@ -112,10 +112,10 @@ func routeOf(found netlink.Route) (route, bool) {
 func (t *kernelTable) asRoute(r route) *netlink.Route {
 	out := &netlink.Route{
 		Dst:      &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())},
-		Protocol: Protocol,
+		Protocol: Protocol, Priority: metric,
 	}
 	if r.isGuard() {
-		out.Type, out.Table, out.Priority = unix.RTN_BLACKHOLE, unix.RT_TABLE_MAIN, guardMetric
+		out.Type, out.Table = unix.RTN_BLACKHOLE, unix.RT_TABLE_MAIN
 	} else {
 		out.Type, out.Table, out.Scope, out.LinkIndex = unix.RTN_LOCAL, unix.RT_TABLE_LOCAL, unix.RT_SCOPE_HOST, t.loopback
 	}

@@ -86,21 +86,23 @@ func (l *tcpListener) serve() {
 
 // handle brings a client to an endpoint, and stays until both have ended.
 func (l *tcpListener) handle(conn *net.TCPConn) {
-	if !l.open.admit(l.at.Address) {
+	from, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok { // it has ended already
 		reset(conn)
 		return
 	}
-	defer l.open.release(l.at.Address)
+	client := client{address: from.AddrPort().Addr().Unmap(), link: arrival(conn)}
+	c := &connection{netip.AddrPortFrom(client.address, uint16(from.Port)), netip.AddrPortFrom(l.at.Address, l.at.Port)}
+	if !l.open.admit(c) {
+		reset(conn)
+		return
+	}
+	defer l.open.release(c)
 	// The filter of the listening socket has let the client in.
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = attach(int(fd), nil) })
 	}
-	from, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		reset(conn)
-		return
-	}
-	endpoint, err := l.dial(client{address: from.AddrPort().Addr().Unmap(), link: arrival(conn)})
+	endpoint, err := l.dial(client)
 	if err != nil {
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 			l.open.exhausted()

@@ -42,7 +42,6 @@ type Agent struct {
 // StartAgent starts the program of the agent in a mode, with a folder for its
 // state and log.
 func (n *Network) StartAgent(program, folder string, mode v1alpha1.ProxyMode) (*Agent, error) {
-	n.proxied = mode == v1alpha1.ModeUserspace
 	a := &Agent{network: n, mode: mode, program: program, folder: folder, reported: make(chan struct{})}
 	var err error
 	if a.api, err = n.serveAPI(a.report); err != nil {
@@ -81,22 +80,49 @@ func (a *Agent) Restart() error {
 // Stop ends the process and what serves it.
 func (a *Agent) Stop() error { return errors.Join(a.process.end(), a.api.listener.Close()) }
 
-// Settle waits until IPVS has no virtual server any more: those of deleted Services,
-// and of a mode that is not in force any more, wait for their connections, and
-// refuse new ones. In other modes nothing of it may be left.
+// Settle waits until nothing is left that waits for connections, and refuses new
+// ones: virtual servers of IPVS, and addresses of the mode Userspace, whose Service
+// is deleted or whose mode is not in force any more.
 func (a *Agent) Settle() error {
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+	if a.wantNothing() == nil {
 		return nil
 	}
 	if err := a.Program(cases.NewCluster()); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(longest); ; time.Sleep(rest) {
-		err := a.network.node.do(a.wantNoServers)
+		err := a.wantNothing()
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
+}
+
+func (a *Agent) wantNothing() error {
+	left, err := a.network.proxiedAddresses(nil)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%s are the node's still", left)
+	}
+	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+		return nil
+	}
+	return a.network.node.do(a.wantNoServers)
+}
+
+// Proxies says whether the agent proxies by itself.
+func (a *Agent) Proxies(c *cases.Cluster) bool {
+	return a.modeOf(c.Config.Spec.Mode) == v1alpha1.ModeUserspace
+}
+
+// modeOf is the mode that a policy asks for: Auto stands for the runner's.
+func (a *Agent) modeOf(policy v1alpha1.ProxyMode) v1alpha1.ProxyMode {
+	if policy == v1alpha1.ModeAuto {
+		return a.mode
+	}
+	return policy
 }
 
 func (a *Agent) wantNoServers() error {
@@ -135,9 +161,7 @@ func (a *Agent) write(c cases.Compiled) {
 	}
 	replace(a.api, ruleSlices, specs)
 	a.generation++
-	if c.Node.Spec.Mode == v1alpha1.ModeAuto {
-		c.Node.Spec.Mode = a.mode
-	}
+	c.Node.Spec.Mode = a.modeOf(c.Node.Spec.Mode)
 	replace(a.api, nodeRuleSets, map[string]*v1alpha1.NodeRuleSet{c.Node.Name: {
 		ObjectMeta: metav1.ObjectMeta{Name: c.Node.Name, UID: "the-node", Generation: a.generation},
 		Spec:       c.Node.Spec,

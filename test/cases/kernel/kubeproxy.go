@@ -70,6 +70,9 @@ func (k *KubeProxy) Restart() error {
 // Settle has nothing to wait for.
 func (k *KubeProxy) Settle() error { return nil }
 
+// Proxies says that kube-proxy leaves connections to the kernel.
+func (k *KubeProxy) Proxies(*cases.Cluster) bool { return false }
+
 // Stop ends the process and what serves it.
 func (k *KubeProxy) Stop() error {
 	err := k.api.listener.Close()

@@ -46,28 +46,28 @@ func (r *run) fade(cluster *cases.Cluster) error {
 		used[key.Address] = true
 	}
 	for deadline := time.Now().Add(longest); ; time.Sleep(10 * time.Millisecond) {
-		left, err := r.virtual(used)
-		if err != nil || !left.IsValid() {
+		left, err := r.proxiedAddresses(used)
+		if err != nil || len(left) == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is still the node's", left)
+			return fmt.Errorf("%s are the node's still", left)
 		}
 	}
 }
 
-// virtual returns an address that is the node's by a route of the agent, and not
-// one of some addresses.
-func (r *run) virtual(but map[netip.Addr]bool) (netip.Addr, error) {
-	routes, err := r.node.links.RouteListFiltered(netlink.FAMILY_ALL,
+// proxiedAddresses returns the addresses that are the node's by a route of the
+// agent, but for some.
+func (n *Network) proxiedAddresses(but map[netip.Addr]bool) (out []netip.Addr, err error) {
+	routes, err := n.node.links.RouteListFiltered(netlink.FAMILY_ALL,
 		&netlink.Route{Table: unix.RT_TABLE_LOCAL, Protocol: userspace.Protocol}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list routes: %w", err)
+		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	for _, route := range routes {
 		if a, ok := netip.AddrFromSlice(route.Dst.IP); ok && !but[a] {
-			return a, nil
+			out = append(out, a)
 		}
 	}
-	return netip.Addr{}, nil
+	return out, nil
 }

@@ -22,6 +22,9 @@ type Proxy interface {
 	Program(c *cases.Cluster) error
 	// Restart ends the proxy's process and starts another one.
 	Restart() error
+	// Proxies says whether, under a cluster's policy, connections are proxied by a
+	// process of the node.
+	Proxies(c *cases.Cluster) bool
 	// Settle returns when nothing of the last case is left that the next would meet.
 	Settle() error
 }
@@ -57,6 +60,7 @@ func (n *Network) Run(proxy Proxy, c cases.Case) (err error) {
 		if err := cluster.Apply(step); err != nil {
 			return err
 		}
+		r.proxied = proxy.Proxies(cluster)
 		if err := r.vacate(); err != nil {
 			return err
 		}

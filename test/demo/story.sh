@@ -19,6 +19,7 @@ story() {
   no_endpoints
   bad_input
   ipvs
+  modes
   what_is_programmed
 }
 
@@ -249,6 +250,40 @@ everywhere() {
   done
 }
 
+modes() {
+  title "The mode of a running cluster is a field"
+  local ip mode pid
+  ip=$(vip mynginx-service)
+  # Requests from outside by node port, all the while.
+  "$LAB" exec client -- bash -c 'until [[ -e $1 ]]; do curl --silent --fail --max-time 2 --output /dev/null --write-out "%{exitcode}\n" "$2"; done' \
+    - "$scratch/enough" "http://${node_ip[2]}:30086/" >"$scratch/requests" &
+  pid=$!
+  background+=("$pid")
+  for mode in IPTables Userspace NFTables; do
+    show kubectl patch proxyconfig default --type=merge --patch "{\"spec\": {\"mode\": \"$mode\"}}"
+    check "every node runs it" nodes_run default "$mode"
+    echo "On node-1:"
+    look_at "$mode" "$ip" | sed 's/^[[:space:]]*/   /'
+    echo "30 requests to $ip from node-1:"
+    check "all Pods answer" answers_from node-1 "http://$ip/" 30 3
+  done
+  touch "$scratch/enough"
+  wait "$pid"
+  check "none of $(wc -l <"$scratch/requests") requests failed meanwhile" none_failed "$scratch/requests"
+}
+
+# look_at MODE VIP prints what node-1 has programmed for an address in a mode.
+look_at() {
+  local address=${2//./\\.}
+  case $1 in
+    IPTables) in_place node-1 iptables-save -t nat | grep -e "-d $address/32" ;;
+    Userspace) in_place node-1 ss -Hlnt src "$2" ;;
+    NFTables) in_place node-1 nft list map ip fairlead endpoints | grep "$address " ;;
+  esac
+}
+
+none_failed() { [[ $(sort -u "$1") == 0 ]]; }
+
 what_is_programmed() {
   title "What is programmed"
   echo "(Nodes report new counts at most once a minute: this waits until all have.)"
@@ -256,7 +291,7 @@ what_is_programmed() {
   check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules -A
   check "the API explains itself" show kubectl explain proxyconfig.spec.ipvs
   echo "On node-1, the kernel sends port 80 of mynginx-service to:"
-  "$LAB" exec node-1 -- nft list map ip fairlead endpoints | grep "$(vip mynginx-service | sed 's/\./\\./g') " | sed 's/^[[:space:]]*/   /'
+  look_at NFTables "$(vip mynginx-service)" | sed 's/^[[:space:]]*/   /'
 }
 
 # one_digest: all nodes report the digest of exactly the slices in the API.

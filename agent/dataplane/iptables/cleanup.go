@@ -7,30 +7,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 )
 
-// Cleanup deletes our chains and the jumps to them, in both variants and families.
+// Cleanup deletes our chains and the jumps to them, in both variants and families, and
+// sets the sysctl back. Where there are no programs of a variant there is nothing
+// that we could have made with them.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
-	d.known = false
 	var errs []error
-	for _, t := range findTools(ctx, d.netns) {
-		for _, v6 := range []bool{false, true} {
-			if err := deleteAll(ctx, t, v6, tables...); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", t, err))
-			}
+	for _, t := range findTools(ctx, d.netns, &d.children) {
+		d.kernel = t
+		if err := cleanUp(ctx, t, d.localhost); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 		}
 	}
+	d.kernel, d.known = nil, false
 	return errors.Join(errs...)
 }
 
-// deleteAll deletes our chains in some tables, and the jumps to them.
-func deleteAll(ctx context.Context, k kernel, v6 bool, tables ...string) error {
-	h := newHeld()
-	for _, table := range tables {
-		if err := h.read(ctx, k, v6, table); err != nil {
+// cleanUp deletes what is ours of a variant: first the rules, then the guard with the
+// sysctl.
+func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
+	for _, v6 := range []bool{false, true} {
+		h := newHeld()
+		if err := ignoreMissing(h.read(ctx, k, v6, allTables)); err != nil {
+			return err
+		}
+		h.leaveOut(tableMangle)
+		if err := deleteAll(ctx, k, v6, h); err != nil {
 			return err
 		}
 	}
+	return ports.Cleanup(ctx)
+}
+
+// deleteAll deletes chains and jumps.
+func deleteAll(ctx context.Context, k kernel, v6 bool, h *held) error {
 	s := newScript()
 	for id := range h.sums {
 		s.remove(id)

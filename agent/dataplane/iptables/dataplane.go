@@ -7,6 +7,8 @@ package iptables
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -42,17 +45,24 @@ type Options struct {
 type Dataplane struct {
 	log       logr.Logger
 	netns     int
+	sysctls   localhost.Sysctls
+	users     *localhost.Users
 	localhost *localhost.Ports
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
 
 	kernel   kernel    // nil until probed
 	variant  string    // and its version
+	others   []*tools  // of which something of ours may be left
 	families []*family // that this kernel has
 	noIPv6   error
 
 	known   bool // the last Sync or Apply has succeeded
 	desired rules.Desired
+	gen     generation // of the ruleset that is known
+
+	children children
+	news     kernelnews.Rules
 }
 
 // family is what we know of an address family.
@@ -76,8 +86,11 @@ func New(o Options) (*Dataplane, error) {
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, desired: rules.NewDesired()}
-	d.localhost = localhost.New(loopback{d}, o.Sysctls, o.Localhost)
+	if o.Localhost == nil {
+		o.Localhost = &localhost.Users{}
+	}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, desired: rules.NewDesired()}
+	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
 }
@@ -120,6 +133,9 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 // and after it, with the settings that can be had.
 func (d *Dataplane) withLocalhost(ctx context.Context, s rules.NodeSettings, program func(rules.NodeSettings) (dataplane.Stats, error)) (dataplane.Stats, error) {
 	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Stats, error) { return program(s) })
+	if err == nil {
+		err = d.leaveOthers(ctx)
+	}
 	if err != nil {
 		d.known = false
 	}
@@ -162,24 +178,70 @@ func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.
 	}
 	delta.Node = &node
 	delta.Apply(&d.desired)
-	for _, f := range d.families {
-		if look {
-			repaired, err := f.readBack(ctx, d.kernel, wasKnown)
-			if err != nil {
-				return stats, err
-			}
-			stats.Repaired += repaired
-			changes[f] = f.all()
-		}
-		ops, err := f.write(ctx, d.kernel, changes[f])
+	if look {
+		repaired, err := d.readBack(ctx, wasKnown)
 		if err != nil {
 			return stats, err
 		}
-		stats.Operations += ops
+		stats.Repaired = repaired
+		for _, f := range d.families {
+			changes[f] = f.all()
+		}
+	}
+	commits := 0
+	for _, f := range d.families {
+		s := f.plan(changes[f])
+		if s.ops == 0 {
+			continue
+		}
+		if err := d.restore(ctx, f, s); err != nil {
+			return stats, err
+		}
+		f.done(changes[f])
+		commits += s.commits()
+		stats.Operations += s.ops
+	}
+	now, err := d.kernel.generation(ctx)
+	if err != nil {
+		return stats, err
+	}
+	d.gen = d.gen.after(commits, now)
+	if !d.gen.known && stats.Operations > loudOperations {
+		d.news.Missed()
 	}
 	stats.Repaired = min(stats.Repaired, stats.Operations)
 	d.known = true
 	return stats, nil
+}
+
+// leaveOthers removes what an agent has left in a variant that the node does not use
+// any more, once its own is programmed.
+func (d *Dataplane) leaveOthers(ctx context.Context) error {
+	for len(d.others) > 0 {
+		k := kernel(d.others[0])
+		if err := cleanUp(ctx, k, localhost.New(loopback{&k}, d.sysctls, d.users)); err != nil {
+			return fmt.Errorf("cleaning up %s: %w", d.others[0], err)
+		}
+		d.others = d.others[1:]
+	}
+	return nil
+}
+
+// restore carries out a script, without listening to it if it is long.
+func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
+	work := func() error {
+		if err := d.kernel.restore(ctx, f.v6, s.text()); err != nil {
+			return fmt.Errorf("changing the rules of %s: %w", f, err)
+		}
+		return nil
+	}
+	if s.ops <= loudOperations {
+		return work()
+	}
+	if err := d.news.Mute(); err != nil {
+		return err
+	}
+	return errors.Join(work(), d.news.Unmute())
 }
 
 // settings returns what of the node's settings concerns a family.

@@ -13,7 +13,7 @@ import (
 // machines and of Pods that are for our loopback, or pretend to be from it, are
 // dropped. What leaves from the loopback and is not translated, so that it will not
 // be masqueraded, is dropped too, as without the sysctl.
-type loopback struct{ d *Dataplane }
+type loopback struct{ kernel *kernel }
 
 const (
 	chainGuardIn  = prefix + "LOCALHOST-IN"
@@ -66,7 +66,7 @@ func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
 
 func (l loopback) read(ctx context.Context) (*held, error) {
 	h := newHeld()
-	return h, h.read(ctx, l.d.kernel, false, tableMangle)
+	return h, h.read(ctx, *l.kernel, false, tableMangle)
 }
 
 // Make writes the chains and the jumps to them.
@@ -80,10 +80,14 @@ func (l loopback) Make(ctx context.Context, _ localhost.Held, resets bool) (int,
 		s.write(id, rules)
 	}
 	s.fixJumps(guardJumps, have)
-	return s.ops, l.d.kernel.restore(ctx, false, s.text())
+	return s.ops, (*l.kernel).restore(ctx, false, s.text())
 }
 
 // Remove deletes the chains and the jumps.
 func (l loopback) Remove(ctx context.Context, _ localhost.Held) error {
-	return deleteAll(ctx, l.d.kernel, false, tableMangle)
+	have, err := l.read(ctx)
+	if err != nil {
+		return err
+	}
+	return deleteAll(ctx, *l.kernel, false, have)
 }

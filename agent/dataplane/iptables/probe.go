@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -27,11 +28,11 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	if d.kernel != nil {
 		return nil
 	}
-	all := findTools(ctx, d.netns)
-	if len(all) == 0 {
+	found := findTools(ctx, d.netns, &d.children)
+	if len(found) == 0 {
 		return errNoTools
 	}
-	all, err := choose(ctx, all)
+	all, err := choose(ctx, found)
 	if err != nil {
 		return fmt.Errorf("this node cannot run iptables mode: %w", err)
 	}
@@ -42,6 +43,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 			continue
 		}
 		d.use(ctx, t)
+		d.others = slices.DeleteFunc(slices.Clone(found), func(o *tools) bool { return o == t })
 		return nil
 	}
 	return fmt.Errorf("this node cannot run iptables mode: %w", errors.Join(errs...))

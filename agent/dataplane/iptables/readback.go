@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -19,31 +20,53 @@ type held struct {
 
 func newHeld() *held { return &held{sums: map[chainID]sum{}, jumps: map[jump]int{}} }
 
-// read reads our chains in a table. Rules of others are not looked at, except to
-// find our jumps among them.
+// allTables stands for all tables that are in use.
+const allTables = ""
+
+// read reads our chains in a table or in all. Rules of others are not looked at,
+// except to find our jumps among them.
 func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error {
 	r := reader{held: h, table: table}
 	if err := k.save(ctx, v6, table, r.line); err != nil {
-		return fmt.Errorf("reading the table %s: %w", table, err)
+		return fmt.Errorf("reading the rules: %w", err)
 	}
 	r.end()
 	return nil
 }
 
-// readBack reads what the kernel holds, and returns how many chains and jumps of
-// it differ from what we have left there.
-func (f *family) readBack(ctx context.Context, k kernel, wasKnown bool) (int, error) {
-	now := newHeld()
-	for _, table := range []string{tableFilter, tableNAT} {
-		if err := now.read(ctx, k, f.v6, table); err != nil {
-			return 0, fmt.Errorf("%s: %w", f, err)
-		}
+// leaveOut forgets what is held in a table.
+func (h *held) leaveOut(table string) {
+	maps.DeleteFunc(h.sums, func(id chainID, _ sum) bool { return id.table == table })
+	maps.DeleteFunc(h.jumps, func(j jump, _ int) bool { return j.table == table })
+}
+
+// readBack reads what the kernel holds, unless nobody has changed anything since we
+// did. It returns how many chains and jumps differ from what we had left there.
+func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
+	before, err := d.kernel.generation(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if wasKnown && before.known && d.gen == before {
+		return 0, nil
 	}
 	found := 0
-	if wasKnown {
-		found = now.differences(f.held)
+	for _, f := range d.families {
+		now := newHeld()
+		if err := now.read(ctx, d.kernel, f.v6, allTables); err != nil {
+			return 0, fmt.Errorf("%s: %w", f, err)
+		}
+		now.leaveOut(tableMangle) // see localhost.go
+		if wasKnown {
+			found += now.differences(f.held)
+		}
+		f.held = now
 	}
-	f.held = now
+	after, err := d.kernel.generation(ctx)
+	if err != nil {
+		return 0, err
+	}
+	d.gen = before.after(0, after)
 	return found, nil
 }
 
@@ -68,7 +91,7 @@ func (h *held) differences(o *held) int {
 	return n
 }
 
-// reader reads what iptables-save prints of a table.
+// reader reads what iptables-save prints.
 type reader struct {
 	*held
 	table string
@@ -77,6 +100,11 @@ type reader struct {
 }
 
 func (r *reader) line(line []byte) {
+	if table, ok := bytes.CutPrefix(line, []byte("*")); ok {
+		r.end()
+		r.table = string(table)
+		return
+	}
 	ours := []byte(prefix)
 	if rest, ok := bytes.CutPrefix(line, []byte(":")); ok {
 		if bytes.HasPrefix(rest, ours) {
@@ -108,6 +136,7 @@ func (r *reader) end() {
 	if len(r.chain) > 0 {
 		r.sums[chainID{r.table, string(r.chain)}] = r.sum
 	}
+	r.chain = nil
 }
 
 func (r *reader) builtIn(rule string) {

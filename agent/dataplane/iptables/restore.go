@@ -6,8 +6,6 @@ package iptables
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"fmt"
 	"slices"
 )
 
@@ -63,6 +61,21 @@ func (s *script) fixJumps(jumps []jump, have *held) {
 	}
 }
 
+// commits is how many tables the script changes.
+func (s *script) commits() int {
+	n := 0
+	for _, table := range tables {
+		if !s.spares(table) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *script) spares(table string) bool {
+	return len(s.chains[table])+len(s.gone[table])+len(s.lines[table]) == 0
+}
+
 // text returns the input. Chains have to be declared before a rule leads to them.
 // They come in descending order: iptables-nft keeps the chains of its input in a
 // list that is sorted and searched from the front, so that each of them is found
@@ -70,10 +83,10 @@ func (s *script) fixJumps(jumps []jump, have *held) {
 func (s *script) text() []byte {
 	var b bytes.Buffer
 	for _, table := range tables {
-		chains, gone, lines := s.chains[table], s.gone[table], s.lines[table]
-		if len(chains)+len(gone)+len(lines) == 0 {
+		if s.spares(table) {
 			continue
 		}
+		chains, gone, lines := s.chains[table], s.gone[table], s.lines[table]
 		b.WriteString("*" + table + "\n")
 		names := slices.Clone(gone)
 		for name := range chains {
@@ -111,9 +124,9 @@ func (f *family) all() change {
 	return out
 }
 
-// write makes the kernel hold of some chains what is wanted, and of the jumps. It
-// returns the number of operations.
-func (f *family) write(ctx context.Context, k kernel, changed change) (int, error) {
+// plan returns what makes the kernel hold of some chains what is wanted, and of the
+// jumps.
+func (f *family) plan(changed change) *script {
 	s := newScript()
 	for id := range changed {
 		want, wanted := f.want.sums[id]
@@ -126,12 +139,11 @@ func (f *family) write(ctx context.Context, k kernel, changed change) (int, erro
 		}
 	}
 	s.fixJumps(jumps, f.held)
-	if s.ops == 0 {
-		return 0, nil
-	}
-	if err := k.restore(ctx, f.v6, s.text()); err != nil {
-		return 0, fmt.Errorf("changing the rules of %s: %w", f, err)
-	}
+	return s
+}
+
+// done notes that the kernel holds what was planned.
+func (f *family) done(changed change) {
 	for id := range changed {
 		if want, wanted := f.want.sums[id]; wanted {
 			f.held.sums[id] = want
@@ -142,5 +154,4 @@ func (f *family) write(ctx context.Context, k kernel, changed change) (int, erro
 	for _, j := range jumps {
 		f.held.jumps[j] = 1
 	}
-	return s.ops, nil
 }

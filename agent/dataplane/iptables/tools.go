@@ -10,9 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netns"
@@ -30,6 +33,9 @@ type kernel interface {
 	// save calls line for each line of what iptables-save prints of a table, or of
 	// all that are in use.
 	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
+
+	// generation changes with everybody's changes, if the kernel counts them.
+	generation(ctx context.Context) (generation, error)
 }
 
 // lockWait is how many seconds iptables-legacy waits for whoever else changes its
@@ -42,8 +48,8 @@ type tools struct {
 	variant string // nft or legacy
 	version string // as they say, e.g. "iptables v1.8.9"
 	programs
-	netns int
-	began func(pid int) // a program that changes rules was started; nil: nobody asks
+	netns    int
+	children *children
 }
 
 // errNoIPv6Tools is returned of a family without programs.
@@ -74,10 +80,31 @@ func (t *tools) try(ctx context.Context, v6 bool, input []byte) error {
 
 func (t *tools) save(ctx context.Context, v6 bool, table string, line func([]byte)) error {
 	var args []string
-	if table != "" {
+	if table != allTables {
+		if used, err := t.uses(v6, table); err != nil || !used {
+			return err
+		}
 		args = []string{"-t", table}
 	}
 	return t.run(ctx, nil, line, t.savers[index(v6)], args...)
+}
+
+// uses says whether a table is in use. The kernel makes a legacy table for who asks
+// for its rules.
+func (t *tools) uses(v6 bool, table string) (used bool, err error) {
+	if t.variant != variantLegacy {
+		return true, nil
+	}
+	names := [2]string{"ip_tables_names", "ip6_tables_names"}[index(v6)]
+	err = inNamespace(t.netns, func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/" + names)
+		used = slices.Contains(strings.Fields(string(text)), table)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return err
+	})
+	return used, err
 }
 
 // run runs a program in our network namespace, and waits for its end.
@@ -95,14 +122,7 @@ func (t *tools) run(ctx context.Context, input []byte, line func([]byte), progra
 			return fmt.Errorf("%s: %w", filepath.Base(program), err)
 		}
 	}
-	err := inNamespace(t.netns, func() error {
-		err := cmd.Start()
-		if err == nil && input != nil && t.began != nil {
-			t.began(cmd.Process.Pid)
-		}
-		return err
-	})
-	if err != nil {
+	if err := inNamespace(t.netns, func() error { return t.children.start(cmd) }); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
 	var reading error

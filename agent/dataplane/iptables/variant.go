@@ -17,14 +17,17 @@ import (
 
 // findTools finds the programs of the variants, those of the nft variant first. The
 // plain names are those of the variant that they say they are.
-func findTools(ctx context.Context, netns int) []*tools {
+func findTools(ctx context.Context, netns int, c *children) []*tools {
 	var out []*tools
 	for _, variant := range []string{variantNFT, variantLegacy} {
-		if t := namedTools(ctx, variant, "-"+variant, netns); t != nil {
+		if t := namedTools(ctx, variant, "-"+variant); t != nil {
 			out = append(out, t)
-		} else if t := namedTools(ctx, variant, "", netns); t != nil {
+		} else if t := namedTools(ctx, variant, ""); t != nil {
 			out = append(out, t)
 		}
+	}
+	for _, t := range out {
+		t.netns, t.children = netns, c
 	}
 	return out
 }
@@ -37,8 +40,8 @@ const (
 
 // namedTools finds programs by their names; nil: they are not there, or of another
 // variant.
-func namedTools(ctx context.Context, variant, infix string, netns int) *tools {
-	t := &tools{variant: variant, netns: netns}
+func namedTools(ctx context.Context, variant, infix string) *tools {
+	t := &tools{variant: variant}
 	for i, family := range []string{"iptables", "ip6tables"} {
 		t.restorers[i], t.savers[i] = lookUp(family+infix+"-restore"), lookUp(family+infix+"-save")
 	}

@@ -1,0 +1,125 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// at parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
+// "nodeport6:30000/tcp".
+func at(s string) rules.FrontendKey {
+	addr, proto, _ := strings.Cut(s, "/")
+	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
+	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
+	ap := netip.MustParseAddrPort(addr)
+	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
+	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+}
+
+func forwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
+	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
+	for _, e := range endpoints {
+		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
+	}
+	slices.SortFunc(b.Endpoints, netip.AddrPort.Compare)
+	return b
+}
+
+var (
+	rejected = rules.Backend{Verdict: rules.Reject}
+	dropped  = rules.Backend{Verdict: rules.Drop}
+)
+
+// put adds a frontend of a Service's port whose views are the same, or the second
+// external.
+func put(d *rules.Desired, service, key string, b ...rules.Backend) *rules.Frontend {
+	f := &rules.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1], PortName: "http"}
+	f.Service = rules.ServiceID{Namespace: "default", Name: service, Family: rules.FamilyOf(f.Key.Address)}
+	d.Frontends[f.Key] = f
+	return f
+}
+
+// several returns n services with m endpoints each.
+func several(n, m int) rules.Desired {
+	d := rules.NewDesired()
+	for i := range n {
+		var endpoints []string
+		for j := range m {
+			endpoints = append(endpoints, fmt.Sprintf("10.%d.%d.%d:8080", 128+j, i/250, i%250+1))
+		}
+		vip := netip.AddrFrom4([4]byte{10, 96, byte(i / 250), byte(i%250 + 1)})
+		put(&d, fmt.Sprint("web-", i), vip.String()+":80/tcp", forwardTo(rules.MasqueradeUnlessPod, endpoints...))
+		d.ClusterIPs[vip] = struct{}{}
+	}
+	return d
+}
+
+// mixed has one of everything, in both families.
+func mixed() rules.Desired {
+	d := rules.NewDesired()
+	dns := forwardTo(rules.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53", "10.244.2.3:53")
+	put(&d, "dns", "10.96.0.10:53/udp", dns).AffinityTimeoutSeconds = 10800
+	put(&d, "dns-tcp", "10.96.0.10:53/tcp", dns)
+	put(&d, "none", "10.96.0.20:80/tcp", rejected)
+	put(&d, "sctp", "10.96.0.21:80/sctp", dropped)
+	put(&d, "sctp2", "10.96.0.22:80/sctp", dns)
+	all := forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443")
+	local := forwardTo(rules.MasqueradeNever, "10.244.1.3:8443")
+	f := put(&d, "lb", "192.0.2.7:443/tcp", all, local)
+	f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.0/25")}
+	put(&d, "lb2", "192.0.2.8:443/tcp", forwardTo(rules.MasqueradeAlways, "10.244.2.3:8443"), dropped).Restricted = true
+	put(&d, "dns", "nodeport:30053/udp", forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")).AffinityTimeoutSeconds = 10800
+	put(&d, "lb", "nodeport:30443/tcp", all, local)
+	put(&d, "none", "nodeport:30080/tcp", rejected)
+	put(&d, "dns", "[fd00:96::10]:53/udp", forwardTo(rules.MasqueradeUnlessPod, "[fd00:244::2]:53", "[fd00:244::3]:53")).AffinityTimeoutSeconds = 60
+	put(&d, "dns", "nodeport6:30053/udp", forwardTo(rules.MasqueradeAlways, "[fd00:244::2]:53"))
+	f = put(&d, "lb6", "[2001:db8:2::7]:443/tcp", rejected)
+	f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8::1/128")}
+	for i := range 40 { // more than a chain takes, of addresses and of ports
+		put(&d, fmt.Sprint("a", i), fmt.Sprintf("10.97.%d.%d:80/tcp", i%3, 16*i/3%256), dns)
+		put(&d, fmt.Sprint("b", i), fmt.Sprintf("10.98.0.1:%d/%s", 100+i*i, []string{"tcp", "udp"}[i%2]), dns)
+		put(&d, fmt.Sprint("c", i), fmt.Sprintf("[fd00:97::%x:%x]:80/tcp", i%7, 16*i), rejected)
+		put(&d, fmt.Sprint("d", i), fmt.Sprintf("nodeport:%d/tcp", 31000+37*i), dns)
+		d.LocalEndpoints[netip.AddrFrom4([4]byte{10, 244, 1, byte(i)})] = struct{}{}
+	}
+	d.LocalEndpoints[netip.MustParseAddr("fd00:244::2")] = struct{}{}
+	for _, f := range d.Frontends {
+		if !f.Key.IsNodePort() {
+			d.ClusterIPs[f.Key.Address] = struct{}{}
+		}
+	}
+	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.0.2"), netip.MustParseAddr("fd00::2")}
+	d.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244::/64")}
+	d.Node.PodInterface, d.Node.PodInterfacePrefix = "pod", true
+	d.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/20"), netip.MustParsePrefix("fd00:96::/108")}
+	d.Node.NodePortLocalhost = true
+	return d
+}
+
+func mustSync(t testing.TB, d *Dataplane, desired rules.Desired) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Sync(context.Background(), desired)
+	if err != nil {
+		t.Fatal("Sync:", err)
+	}
+	return stats
+}
+
+func mustApply(t testing.TB, d *Dataplane, delta rules.Delta) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Apply(context.Background(), delta)
+	if err != nil {
+		t.Fatal("Apply:", err)
+	}
+	return stats
+}

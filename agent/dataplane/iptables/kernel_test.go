@@ -1,0 +1,249 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// TestReadBack checks that every rule is printed by iptables-save exactly as we
+// write it: what is right is adopted and not touched, also by a new agent.
+func TestReadBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		d, want := s.dataplane(), mixed()
+		if stats := mustSync(t, d, want); stats.Operations == 0 || stats.Repaired != 0 {
+			t.Errorf("the first time: %+v", stats)
+		}
+		before := s.state()
+		for _, f := range d.families {
+			now := newHeld()
+			if err := now.read(t.Context(), d.kernel, f.v6, allTables); err != nil {
+				t.Fatal(err)
+			}
+			now.leaveOut(tableMangle)
+			for id, sum := range f.want.sums {
+				if now.sums[id] != sum {
+					t.Errorf("%s %s: want\n%s\nthe kernel has\n%s", f, id, strings.Join(f.want.rules(id), "\n"),
+						s.run("ip"+[]string{"", "6"}[index(f.v6)]+"tables-"+s.variant, "-t", id.table, "-S", id.name))
+				}
+			}
+		}
+		if stats := mustSync(t, d, want); stats.Operations != 0 {
+			t.Errorf("again: %+v", stats)
+		}
+		if stats := mustSync(t, s.dataplane(), want); stats.Operations != 0 {
+			t.Errorf("a new agent: %+v", stats)
+		}
+		if diff := cmp.Diff(before, s.state()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestDeltasAndSyncAgree checks that what comes by deltas is what a new agent would
+// have programmed, and that the way back leaves nothing.
+func TestDeltasAndSyncAgree(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		d, empty, want := s.dataplane(), rules.NewDesired(), mixed()
+		mustSync(t, d, empty)
+		before := s.state()
+		mustApply(t, d, rules.Diff(empty, want))
+		if stats := mustSync(t, s.dataplane(), want); stats.Operations != 0 {
+			t.Errorf("a new agent: %+v", stats)
+		}
+		mustApply(t, d, rules.Diff(want, empty))
+		if diff := cmp.Diff(before, s.state()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestDrift checks what others' changes are repaired, and told as such.
+func TestDrift(t *testing.T) {
+	web := chainFor(prefixTo, at("10.96.0.1:80/tcp"), internal)
+	for name, tc := range map[string]struct {
+		change   [][]string
+		repaired bool
+	}{
+		"a chain is emptied":             {[][]string{{"-t", "nat", "-F", web}}, true},
+		"a rule is added":                {[][]string{{"-t", "nat", "-A", web, "-j", "RETURN"}}, true},
+		"a rule is deleted":              {[][]string{{"-t", "nat", "-D", web, "1"}}, true},
+		"a jump is deleted":              {[][]string{{"-t", "nat", "-D", "PREROUTING", "-j", chainPrerouting}}, true},
+		"a jump is there twice":          {[][]string{{"-t", "nat", "-A", "PREROUTING", "-j", chainPrerouting}}, true},
+		"a table is flushed":             {[][]string{{"-t", "nat", "-F"}}, true},
+		"a table is flushed and emptied": {[][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-X"}}, true},
+		"the filter is flushed":          {[][]string{{"-F"}, {"-X"}}, true},
+		"a chain of ours is invented":    {[][]string{{"-t", "nat", "-N", prefix + "X"}}, true},
+		"others have rules":              {[][]string{{"-t", "nat", "-N", "OTHER"}, {"-t", "nat", "-A", "OTHER", "-j", "RETURN"}, {"-t", "nat", "-I", "PREROUTING", "-j", "OTHER"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *space) {
+				d, want := s.dataplane(), several(20, 3)
+				mustSync(t, d, want)
+				for _, args := range tc.change {
+					s.iptables(args...)
+				}
+				stats := mustSync(t, d, want)
+				if (stats.Repaired > 0) != tc.repaired || stats.Repaired > stats.Operations {
+					t.Errorf("%+v", stats)
+				}
+				if stats := mustSync(t, s.dataplane(), want); stats.Operations != 0 {
+					t.Errorf("a new agent: %+v", stats)
+				}
+			})
+		})
+	}
+}
+
+// TestOneChange checks that a changed endpoint costs the same whatever the size of the
+// table: one chain, that of its Service's port.
+func TestOneChange(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		var costs []int
+		for _, n := range []int{100, 2000} {
+			d, before, after := s.dataplane(), several(n, 10), several(n, 10)
+			f := put(&after, "web-42", "10.96.0.43:80/tcp", before.Frontends[at("10.96.0.43:80/tcp")].Internal)
+			f.Internal.Endpoints = append(f.Internal.Endpoints[:9:9], netip.MustParseAddrPort("10.200.0.1:8080"))
+			f.External = f.Internal
+			mustSync(t, d, before)
+			k := &scripts{kernel: d.kernel}
+			d.kernel = k
+			stats := mustApply(t, d, rules.Diff(before, after))
+			costs = append(costs, stats.Operations)
+			if want := 1; strings.Count(k.last, "\n:") != want || strings.Count(k.last, "COMMIT") != 1 {
+				t.Errorf("%d Services: the input is\n%s", n, k.last)
+			}
+			if stats := mustSync(t, s.dataplane(), after); stats.Operations != 0 {
+				t.Errorf("a new agent: %+v", stats)
+			}
+		}
+		if diff := cmp.Diff([]int{12, 12}, costs); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// scripts is a kernel that keeps the last input.
+type scripts struct {
+	kernel
+	last string
+}
+
+func (k *scripts) restore(ctx context.Context, v6 bool, input []byte) error {
+	k.last = string(input)
+	return k.kernel.restore(ctx, v6, input)
+}
+
+// TestNobodyReadsTwice checks that the nft variant is not read back where the kernel
+// says that nobody has changed anything.
+func TestNobodyReadsTwice(t *testing.T) {
+	s := newSpace(t, variantNFT)
+	d, want := s.dataplane(), mixed()
+	mustSync(t, d, want)
+	mustSync(t, d, want) // after the guard of the loopback has been made
+	k := &reads{kernel: d.kernel}
+	d.kernel = k
+	mustSync(t, d, want)
+	for i := range 3 {
+		less := mixed()
+		delete(less.Frontends, at(fmt.Sprintf("nodeport:%d/tcp", 31000+37*i)))
+		mustApply(t, d, rules.Diff(want, less))
+		mustApply(t, d, rules.Diff(less, want))
+	}
+	mustSync(t, d, want)
+	if k.all != 0 {
+		t.Errorf("read %d times", k.all)
+	}
+	s.iptables("-t", "nat", "-N", "OTHER")
+	if stats := mustSync(t, d, want); k.all != 2 || stats.Operations != 0 {
+		t.Errorf("read %d times after a change of others, want once for each family; %+v", k.all, stats)
+	}
+}
+
+// reads is a kernel that counts how often it is read.
+type reads struct {
+	kernel
+	all int
+}
+
+func (k *reads) save(ctx context.Context, v6 bool, table string, line func([]byte)) error {
+	if table == allTables {
+		k.all++
+	}
+	return k.kernel.save(ctx, v6, table, line)
+}
+
+// TestProbeAndCleanup checks that neither leaves anything behind.
+func TestProbeAndCleanup(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		before := s.state()
+		d := s.dataplane()
+		if err := d.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, s.state()); diff != "" {
+			t.Errorf("Probe: %s", diff)
+		}
+		if want := s.variant; !strings.HasPrefix(d.variant, want+", iptables v") {
+			t.Errorf("variant %q, want %s", d.variant, want)
+		}
+		if err := d.Cleanup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, s.state()); diff != "" {
+			t.Errorf("Cleanup where nothing is: %s", diff)
+		}
+		mustSync(t, d, mixed())
+		if err := s.dataplane().Cleanup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after := s.state(); strings.Contains(after, prefix) {
+			t.Errorf("left after Cleanup:\n%s", after)
+		}
+		if value, err := s.Get("net/ipv4/conf/all/route_localnet"); value != "0" || err != nil {
+			t.Errorf("route_localnet is %s, %v", value, err)
+		}
+	})
+}
+
+// TestVariantChanges checks that a new agent goes with the node to the other variant,
+// and takes what the one before it has left.
+func TestVariantChanges(t *testing.T) {
+	for from, to := range map[string]string{variantLegacy: variantNFT, variantNFT: variantLegacy} {
+		t.Run(from, func(t *testing.T) {
+			s := newSpace(t, from)
+			mustSync(t, s.dataplane(), mixed())
+			s.iptables("-t", "mangle", "-X", "KUBE-IPTABLES-HINT")
+			d := s.dataplane()
+			if stats := mustSync(t, d, mixed()); stats.Operations != 0 || !strings.HasPrefix(d.variant, from) {
+				t.Errorf("without a hint: %s, %+v", d.variant, stats)
+			}
+			s.run("iptables-"+to, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
+			d = s.dataplane()
+			if stats := mustSync(t, d, mixed()); stats.Operations == 0 || !strings.HasPrefix(d.variant, to) {
+				t.Errorf("with a hint: %s, %+v", d.variant, stats)
+			}
+			if left := s.iptables("-t", "nat", "-S"); strings.Contains(left, prefix) {
+				t.Errorf("left in the variant %s: %s", from, left)
+			}
+			if value, err := s.Get("net/ipv4/conf/all/route_localnet"); value != "1" || err != nil {
+				t.Errorf("route_localnet is %s, %v", value, err)
+			}
+			if err := d.Cleanup(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if value, err := s.Get("net/ipv4/conf/all/route_localnet"); value != "0" || err != nil {
+				t.Errorf("after Cleanup route_localnet is %s, %v", value, err)
+			}
+		})
+	}
+}

@@ -74,7 +74,7 @@ test-unit: deps ## Run unit tests and, as root, the tests on the real kernel.
 
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own.
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on $$(go list ./... | grep -v /cases$$)
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 $$(go list ./... | grep -v /cases$$)
 
 .PHONY: test-cases
 test-cases: deps ## Run the table of cases against the pure functions and on the real kernel.

@@ -52,6 +52,7 @@ type capability struct {
 	scheduling bool  // it has schedulers, namely these and maybe more:
 	schedulers []string
 	complete   bool // no more
+	variant    string
 }
 
 // lacks says what is missing for the mode with a scheduler.
@@ -122,6 +123,9 @@ func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode, schedulers .
 	c := capability{err: dp.Probe(ctx)}
 	if c.err == nil {
 		c.schedule(ctx, dp, schedulers)
+		if v, ok := dp.(dataplane.Variant); ok {
+			c.variant = v.Variant()
+		}
 	}
 	m.known[mode] = c
 	if c.err != nil {
@@ -166,7 +170,7 @@ func (m *modes) capabilities() []v1alpha1.ModeCapability {
 	var out []v1alpha1.ModeCapability
 	for _, mode := range slices.Sorted(maps.Keys(m.known)) {
 		c := m.known[mode]
-		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Schedulers: c.schedulers}
+		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Variant: c.variant, Schedulers: c.schedulers}
 		if c.err != nil {
 			reported.Message = truncate(oneLine(c.err.Error()), maxCapabilityMessage)
 		}

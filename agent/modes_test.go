@@ -42,6 +42,11 @@ func pretended(schedulers []string, nftables error) Dataplanes {
 	}
 }
 
+// varied has variants.
+type varied struct{ *fake.Dataplane }
+
+func (*varied) Variant() string { return "nft, iptables v1.8.9" }
+
 func TestChooseMode(t *testing.T) {
 	spec := func(modes ...v1alpha1.ProxyMode) v1alpha1.NodeRuleSetSpec {
 		return v1alpha1.NodeRuleSetSpec{Mode: modes[0], FallbackModes: modes[1:]}
@@ -98,6 +103,9 @@ func TestCapabilities(t *testing.T) {
 			{Mode: ipvsMode, Supported: true, Schedulers: []string{"rr", "mh"}}, {Mode: nftablesMode, Supported: true}}},
 		"no ip_vs": {pretended(nil, nil), []v1alpha1.ModeCapability{
 			{Mode: ipvsMode, Message: errNoModule.Error()}, {Mode: nftablesMode, Supported: true}}},
+		"with variants": {Dataplanes{v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
+			return &varied{fake.New(v1alpha1.ModeIPTables)}, nil
+		}}, []v1alpha1.ModeCapability{{Mode: v1alpha1.ModeIPTables, Supported: true, Variant: "nft, iptables v1.8.9"}}},
 		"old and talkative": {pretended(nil, errors.New("one\n"+strings.Repeat("x", 1000))), []v1alpha1.ModeCapability{
 			{Mode: ipvsMode, Message: errNoModule.Error()},
 			{Mode: nftablesMode, Message: "one; " + strings.Repeat("x", 247) + " ..."}}},

@@ -61,6 +61,15 @@ type SchedulerProber interface {
 	ProbeSchedulers(ctx context.Context, names ...string) ([]string, error)
 }
 
+// Variant is a Dataplane with several ways to program the same, of which a node uses
+// one.
+type Variant interface {
+	Dataplane
+
+	// Variant names the one that Probe has found, with its version.
+	Variant() string
+}
+
 // Retirer is a Dataplane whose connections would end with its rules. Others leave
 // theirs to the kernel's connection tracking.
 type Retirer interface {

@@ -215,6 +215,12 @@ type ModeCapability struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 
+	// variant is the one of iptables that the IPTables mode uses on this node, nft or
+	// legacy, and the version of its programs.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Variant string `json:"variant,omitempty"`
+
 	// schedulers are those of the IPVS mode that the kernel has or can load.
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=16

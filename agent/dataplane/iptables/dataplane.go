@@ -79,7 +79,7 @@ func (f *family) String() string {
 	return "IPv4"
 }
 
-var _ dataplane.Dataplane = (*Dataplane)(nil)
+var _ dataplane.Variant = (*Dataplane)(nil)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {
@@ -97,6 +97,9 @@ func New(o Options) (*Dataplane, error) {
 
 // Mode returns IPTables.
 func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPTables }
+
+// Variant returns for example "nft, iptables v1.8.9".
+func (d *Dataplane) Variant() string { return d.variant }
 
 // IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
 // first Probe or Sync.

@@ -193,7 +193,7 @@ func TestProbeAndCleanup(t *testing.T) {
 		if diff := cmp.Diff(before, s.state()); diff != "" {
 			t.Errorf("Probe: %s", diff)
 		}
-		if want := s.variant; !strings.HasPrefix(d.variant, want+", iptables v") {
+		if want := s.variant; !strings.HasPrefix(d.Variant(), want+", iptables v") {
 			t.Errorf("variant %q, want %s", d.variant, want)
 		}
 		if err := d.Cleanup(t.Context()); err != nil {

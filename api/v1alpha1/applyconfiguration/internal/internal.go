@@ -151,6 +151,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: supported
       type:
         scalar: boolean
+    - name: variant
+      type:
+        scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeCounts
   map:
     fields:

@@ -20,6 +20,9 @@ type ModeCapabilityApplyConfiguration struct {
 	Supported *bool `json:"supported,omitempty"`
 	// message says what is missing for the mode.
 	Message *string `json:"message,omitempty"`
+	// variant is the one of iptables that the IPTables mode uses on this node, nft or
+	// legacy, and the version of its programs.
+	Variant *string `json:"variant,omitempty"`
 	// schedulers are those of the IPVS mode that the kernel has or can load.
 	Schedulers []string `json:"schedulers,omitempty"`
 }
@@ -51,6 +54,14 @@ func (b *ModeCapabilityApplyConfiguration) WithSupported(value bool) *ModeCapabi
 // If called multiple times, the Message field is set to the value of the last call.
 func (b *ModeCapabilityApplyConfiguration) WithMessage(value string) *ModeCapabilityApplyConfiguration {
 	b.Message = &value
+	return b
+}
+
+// WithVariant sets the Variant field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Variant field is set to the value of the last call.
+func (b *ModeCapabilityApplyConfiguration) WithVariant(value string) *ModeCapabilityApplyConfiguration {
+	b.Variant = &value
 	return b
 }
 

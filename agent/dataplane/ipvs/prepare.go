@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -58,12 +59,8 @@ func (d *Dataplane) prepareIPv6() error {
 	if err := d.filter.IPv6Error(); err != nil {
 		return err
 	}
-	const all = "net/ipv6/conf/all/disable_ipv6"
-	switch disabled, err := d.sysctls.Get(all); {
-	case err != nil:
-		return fmt.Errorf("this kernel has no IPv6: %w", err)
-	case disabled != "0":
-		return fmt.Errorf("%s is %s", all, disabled)
+	if err := nodenet.IPv6Error(d.sysctls); err != nil {
+		return err
 	}
 	// The default for new devices may be another.
 	return d.set("net/ipv6/conf/"+DeviceName+"/disable_ipv6", "0")

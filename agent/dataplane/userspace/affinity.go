@@ -19,6 +19,7 @@ const maxClients = 262144
 // rules.Frontend.AffinityKey have their clients in common.
 type affinities struct {
 	mu      sync.Mutex
+	limit   int
 	size    int
 	clients map[rules.FrontendKey]map[netip.Addr]met
 	swept   time.Time
@@ -33,7 +34,7 @@ type met struct {
 }
 
 func newAffinities() *affinities {
-	return &affinities{clients: map[rules.FrontendKey]map[netip.Addr]met{}}
+	return &affinities{limit: maxClients, clients: map[rules.FrontendKey]map[netip.Addr]met{}}
 }
 
 // of returns the endpoint that a client sticks to, if it does. What counts is the
@@ -50,10 +51,10 @@ func (a *affinities) note(key rules.FrontendKey, client netip.Addr, e rules.Endp
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.clients[key][client]; !known {
-		if a.size >= maxClients {
+		if a.size >= a.limit {
 			a.sweep(now)
 		}
-		if a.size >= maxClients {
+		if a.size >= a.limit {
 			return
 		}
 		a.size++

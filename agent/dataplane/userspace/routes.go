@@ -130,7 +130,9 @@ func (t *kernelTable) add(r route) error {
 }
 
 func (t *kernelTable) remove(r route) error {
-	if err := t.handle.RouteDel(t.asRoute(r)); err != nil && !errors.Is(err, unix.ESRCH) {
+	found := t.asRoute(r)
+	found.Priority = 0 // any: others may have added one in our name
+	if err := t.handle.RouteDel(found); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("removing the %s: %w", r, err)
 	}
 	return nil

@@ -1,0 +1,233 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	testclock "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// The links of the node in tests without a kernel.
+const (
+	loopbackLink = 1
+	podLink      = 7
+	outsideLink  = 8
+)
+
+var (
+	pod     = client{netip.MustParseAddr("10.244.1.2"), podLink}
+	outside = client{netip.MustParseAddr("203.0.113.2"), outsideLink}
+	host    = client{netip.MustParseAddr("192.168.0.2"), loopbackLink}
+)
+
+func endpoints(texts ...string) (out []rules.Endpoint) {
+	for _, text := range texts {
+		out = append(out, netip.MustParseAddrPort(text))
+	}
+	return out
+}
+
+func forward(texts ...string) rules.Backend {
+	return rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeUnlessPod, Endpoints: endpoints(texts...)}
+}
+
+func key(address string, protocol rules.Protocol) rules.FrontendKey {
+	ap := netip.MustParseAddrPort(address)
+	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+}
+
+func newTestBalancer(f *rules.Frontend) (*balancer, *testclock.FakePassiveClock) {
+	clk := testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	var in atomic.Pointer[inside]
+	in.Store(&inside{podCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, loopback: loopbackLink})
+	b := newBalancer(clk, newAffinities(), &in)
+	b.set(f)
+	return b, clk
+}
+
+// answers asks a number of times, and counts who was chosen.
+func answers(b *balancer, c client, times int) map[string]int {
+	out := map[string]int{}
+	for range times {
+		if e, ok := b.choose(c, nil); ok {
+			out[e.String()]++
+		} else {
+			out["nobody"]++
+		}
+	}
+	return out
+}
+
+func TestChoose(t *testing.T) {
+	const one, two, three = "10.244.1.1:80", "10.244.1.2:80", "10.244.2.1:80"
+	all := map[string]int{one: 2, two: 2, three: 2}
+	nobody := map[string]int{"nobody": 6}
+	local := rules.Frontend{Internal: forward(one, two, three), External: forward(one)}
+	for name, c := range map[string]struct {
+		frontend rules.Frontend
+		client   client
+		want     map[string]int
+	}{
+		"round robin":                    {rules.Frontend{Internal: forward(one, two, three), External: forward(one, two, three)}, outside, all},
+		"policy Local, a Pod":            {local, pod, all},
+		"policy Local, the node":         {local, host, all},
+		"policy Local, outside":          {local, outside, map[string]int{one: 6}},
+		"a source that is allowed":       {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
+		"a source that is not":           {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
+		"nobody is":                      {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
+		"no endpoint here, from outside": {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, outside, nobody},
+		"no endpoint here, from a Pod":   {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, pod, map[string]int{one: 6}},
+		"none anywhere":                  {rules.Frontend{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}}, pod, nobody},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := newTestBalancer(&c.frontend)
+			if diff := cmp.Diff(c.want, answers(b, c.client, 6)); diff != "" {
+				t.Errorf("chosen (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Endpoints that do not answer are passed over, each once.
+func TestChooseAnother(t *testing.T) {
+	b, _ := newTestBalancer(&rules.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")})
+	var tried []rules.Endpoint
+	for range 2 {
+		e, ok := b.choose(pod, tried)
+		if !ok {
+			t.Fatalf("nobody after %v", tried)
+		}
+		for _, before := range tried {
+			if before == e {
+				t.Fatalf("%s again", e)
+			}
+		}
+		tried = append(tried, e)
+	}
+	if e, ok := b.choose(pod, tried); ok {
+		t.Errorf("got %s though all were tried", e)
+	}
+}
+
+// Nodes that start at the same time must not all begin with the first endpoint.
+func TestTurnsBeginAnywhere(t *testing.T) {
+	f := &rules.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")}
+	first := map[string]int{}
+	for range 100 {
+		b, _ := newTestBalancer(f)
+		for e := range answers(b, pod, 1) {
+			first[e]++
+		}
+	}
+	if len(first) != 2 {
+		t.Errorf("100 balancers have begun with %v", first)
+	}
+}
+
+func sticky(seconds int32, backend rules.Backend) *rules.Frontend {
+	return &rules.Frontend{Internal: backend, External: backend, AffinityTimeoutSeconds: seconds, AffinityKey: key("10.96.0.1:80", rules.TCP)}
+}
+
+func TestAffinity(t *testing.T) {
+	both := forward("10.244.1.1:80", "10.244.1.2:80")
+	b, clk := newTestBalancer(sticky(10, both))
+	now := func(after time.Duration) { clk.SetTime(clk.Now().Add(after)) }
+	first, _ := b.choose(pod, nil)
+	same := func(want rules.Endpoint, when string) {
+		t.Helper()
+		for range 3 {
+			if e, _ := b.choose(pod, nil); e != want {
+				t.Fatalf("%s: met %s, want %s", when, e, want)
+			}
+		}
+	}
+	same(first, "at once")
+	for range 5 {
+		now(9 * time.Second)
+		same(first, "each connection renews the time")
+	}
+	now(10 * time.Second)
+	second, _ := b.choose(pod, nil)
+	if second == first {
+		t.Errorf("still %s after the timeout", first)
+	}
+	b.set(sticky(100, both))
+	now(50 * time.Second)
+	same(second, "a longer timeout counts at once")
+	b.set(sticky(1, both))
+	now(2 * time.Second)
+	if e, _ := b.choose(pod, nil); e == second {
+		t.Errorf("a shorter timeout does not count")
+	}
+	b.set(sticky(1000, forward("10.244.2.1:80")))
+	same(endpoints("10.244.2.1:80")[0], "the endpoint is gone")
+	b.set(sticky(1000, forward("10.244.1.1:80", "10.244.1.2:80", "10.244.2.1:80")))
+	same(endpoints("10.244.2.1:80")[0], "others come")
+	// One that does not answer is left.
+	other, ok := b.choose(pod, endpoints("10.244.2.1:80"))
+	if !ok || other == endpoints("10.244.2.1:80")[0] {
+		t.Fatalf("got %s", other)
+	}
+	same(other, "after a change")
+}
+
+// The frontends of a Service's port have their clients in common.
+func TestSharedAffinity(t *testing.T) {
+	f := sticky(10, forward("10.244.1.1:80", "10.244.1.2:80", "10.244.1.3:80"))
+	b, clk := newTestBalancer(f)
+	other := newBalancer(clk, b.affinities, b.inside)
+	other.set(f)
+	want, _ := b.choose(outside, nil)
+	for range 6 {
+		if e, _ := other.choose(outside, nil); e != want {
+			t.Fatalf("by another address: %s, want %s", e, want)
+		}
+	}
+}
+
+func TestAffinitiesAreBounded(t *testing.T) {
+	a := newAffinities()
+	a.limit = 1000
+	now := time.Unix(1_800_000_000, 0)
+	k, e := key("10.96.0.1:80", rules.TCP), endpoints("10.244.1.1:80")[0]
+	address := netip.MustParseAddr("10.0.0.0")
+	for range a.limit + 10 {
+		a.note(k, address, e, time.Minute, now)
+		address = address.Next()
+	}
+	if a.size != a.limit || len(a.clients[k]) != a.limit {
+		t.Errorf("remembers %d (%d) clients, want %d", a.size, len(a.clients[k]), a.limit)
+	}
+	a.note(k, address, e, time.Minute, now.Add(2*time.Minute))
+	if a.size != 1 || len(a.clients[k]) != 1 {
+		t.Errorf("remembers %d (%d) clients after their time, want 1", a.size, len(a.clients[k]))
+	}
+	a.tidy(nil, now)
+	if a.size != 0 || len(a.clients) != 0 {
+		t.Errorf("remembers %d clients of a frontend that is gone", a.size)
+	}
+}
+
+func TestChooseInParallel(t *testing.T) {
+	f := sticky(10, forward("10.244.1.1:80", "10.244.1.2:80"))
+	b, _ := newTestBalancer(f)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 1000 {
+				b.choose(pod, nil)
+				b.set(f)
+			}
+		})
+	}
+	group.Wait()
+}

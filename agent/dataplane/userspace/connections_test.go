@@ -1,0 +1,108 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	testclock "k8s.io/utils/clock/testing"
+)
+
+func newTestConnections(files uint64) (*Connections, *testclock.FakePassiveClock) {
+	clk := testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	c := NewConnections()
+	c.clock, c.files = clk, func() uint64 { return files }
+	return c, clk
+}
+
+func to(address string) *connection { return &connection{local: netip.MustParseAddrPort(address)} }
+
+func TestRoom(t *testing.T) {
+	c, clk := newTestConnections(160) // of which an eighth is reserved: 140
+	told := 0
+	defer c.watch(func() { told++ })()
+	for range 40 {
+		if err := c.admitSocket(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var open []*connection
+	for {
+		n := to("10.96.0.1:80")
+		if !c.admit(n) {
+			break
+		}
+		open = append(open, n)
+	}
+	if len(open) != 50 {
+		t.Errorf("%d connections, want 50", len(open))
+	}
+	if c.admitSession() || !errors.Is(c.admitSocket(), unix.EMFILE) {
+		t.Error("there is room for sessions and sockets though there is none")
+	}
+	if told != 1 || c.full() == nil || c.refused != 2 {
+		t.Errorf("told %d times, full: %v, refused %d", told, c.full(), c.refused)
+	}
+	c.release(open[0])
+	if !c.admitSession() || !c.admitSession() || c.admitSession() {
+		t.Error("the room of a connection is that of two sessions")
+	}
+	clk.SetTime(clk.Now().Add(lastingRefusal))
+	if err := c.full(); err != nil {
+		t.Error(err)
+	}
+	c.admitSession()
+	if told != 2 {
+		t.Errorf("told %d times, want once more", told)
+	}
+}
+
+func TestAwait(t *testing.T) {
+	c, _ := newTestConnections(1000)
+	told := 0
+	defer c.watch(func() { told++ })()
+	a, b, other := to("10.96.0.1:80"), to("10.96.0.1:81"), to("10.96.0.2:80")
+	for _, n := range []*connection{a, b, other} {
+		c.admit(n)
+	}
+	c.await(map[netip.Addr]struct{}{a.local.Addr(): {}})
+	c.release(other)
+	c.release(a)
+	if told != 0 {
+		t.Error("told though one is open")
+	}
+	c.release(b)
+	if told != 1 || len(c.open()) != 0 {
+		t.Errorf("told %d times, open: %v", told, c.open())
+	}
+	c.awaitMore(other.local.Addr()) // too late
+	if told != 2 {
+		t.Error("not told of what has ended before")
+	}
+}
+
+func TestAnnounce(t *testing.T) {
+	c, _ := newTestConnections(1000)
+	before, after, late := to("10.96.0.1:80"), to("10.96.0.1:80"), to("10.96.0.1:80")
+	c.admit(before)
+	seen := map[*connection]bool{}
+	failed := errors.New("no")
+	err := c.announceAll(func(n *connection) error {
+		seen[n] = true
+		return failed
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("error %v", err)
+	}
+	c.admit(after)
+	_ = c.announceAll(nil)
+	c.admit(late)
+	if !seen[before] || !seen[after] || seen[late] {
+		t.Errorf("announced: %v", seen)
+	}
+}

@@ -1,0 +1,137 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// packet is an IP packet from an address, as far as filters look at it.
+func packet(from netip.Addr) []byte {
+	b := make([]byte, 40)
+	at := 12
+	if from.Is6() {
+		at = 8
+	}
+	copy(b[at:], from.AsSlice())
+	return b
+}
+
+// passes runs the filter of a frontend. The machine of package bpf has no links: a
+// program that asks for them is run by the kernel, see kernel_test.go.
+func passes(t *testing.T, f *rules.Frontend, from netip.Addr) bool {
+	t.Helper()
+	code := program(f, &inside{}, 0)
+	if code == nil {
+		return true
+	}
+	vm, err := bpf.NewVM(code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := vm.Run(packet(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n > 0
+}
+
+func restricted(address string, sources ...string) *rules.Frontend {
+	f := &rules.Frontend{Key: key(address, rules.TCP), Internal: forward("10.244.1.1:80"), External: forward("10.244.1.1:80"), Restricted: true}
+	for _, s := range sources {
+		f.Sources = append(f.Sources, netip.MustParsePrefix(s))
+	}
+	return f
+}
+
+func TestSources(t *testing.T) {
+	for name, c := range map[string]struct {
+		frontend *rules.Frontend
+		from     string
+		want     bool
+	}{
+		"no ranges":                 {&rules.Frontend{Key: key("1.2.3.4:80", rules.TCP)}, "203.0.113.2", true},
+		"nobody":                    {restricted("1.2.3.4:80"), "203.0.113.2", false},
+		"in it":                     {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.127", true},
+		"behind it":                 {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.128", false},
+		"in the second":             {restricted("1.2.3.4:80", "192.168.0.0/24", "203.0.113.128/25"), "203.0.113.128", true},
+		"an address":                {restricted("1.2.3.4:80", "203.0.113.2/32"), "203.0.113.2", true},
+		"the next address":          {restricted("1.2.3.4:80", "203.0.113.2/32"), "203.0.113.3", false},
+		"everybody":                 {restricted("1.2.3.4:80", "0.0.0.0/0"), "203.0.113.3", true},
+		"IPv6, in it":               {restricted("[fd00::1]:80", "2001:db8:1::/48"), "2001:db8:1:2::3", true},
+		"IPv6, beside it":           {restricted("[fd00::1]:80", "2001:db8:1::/48"), "2001:db8:2::3", false},
+		"IPv6, in a range of /65":   {restricted("[fd00::1]:80", "2001:db8::/65"), "2001:db8::7fff:0:0:1", true},
+		"IPv6, beside it of /65":    {restricted("[fd00::1]:80", "2001:db8::/65"), "2001:db8::8000:0:0:1", false},
+		"IPv6, an address":          {restricted("[fd00::1]:80", "2001:db8::1/128"), "2001:db8::1", true},
+		"IPv6, another address":     {restricted("[fd00::1]:80", "2001:db8::1/128"), "2001:db8::2", false},
+		"IPv6, the second of three": {restricted("[fd00::1]:80", "2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:3::/48"), "2001:db8:2::", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := passes(t, c.frontend, netip.MustParseAddr(c.from)); got != c.want {
+				t.Errorf("%s passes: %v, want %v", c.from, got, c.want)
+			}
+		})
+	}
+}
+
+// The program and the plain comparison say the same of all sources, also with more
+// ranges than a conditional jump can skip.
+func TestRandomSources(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		f := restricted("1.2.3.4:80")
+		for range r.IntN(500) {
+			a := netip.AddrFrom4([4]byte{10, byte(r.UintN(4)), byte(r.Uint32()), byte(r.Uint32())})
+			f.Sources = append(f.Sources, netip.PrefixFrom(a, 16+r.IntN(17)).Masked())
+		}
+		for range 200 {
+			from := netip.AddrFrom4([4]byte{10, byte(r.UintN(5)), byte(r.Uint32()), byte(r.Uint32())})
+			want := slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(from) })
+			if got := passes(t, f, from); got != want {
+				t.Fatalf("%s in %v: %v, want %v", from, f.Sources, got, want)
+			}
+		}
+	}
+}
+
+// A program that the kernel would not take is none: then the proxy itself turns
+// away who is not allowed.
+func TestTooManySources(t *testing.T) {
+	f := restricted("[fd00::1]:80")
+	for i := range 1000 {
+		f.Sources = append(f.Sources, netip.MustParsePrefix(fmt.Sprintf("2001:db8:0:%x::/64", i)))
+	}
+	if code := program(f, &inside{}, networkHeader); code != nil {
+		t.Errorf("%d instructions", len(code))
+	}
+	b, _ := newTestBalancer(f)
+	if _, ok := b.choose(client{address: netip.MustParseAddr("2001:db8:0:3e8::1")}, nil); ok {
+		t.Error("who is in no range is let in")
+	}
+	if _, ok := b.choose(client{address: netip.MustParseAddr("2001:db8:0:3e7::1")}, nil); !ok {
+		t.Error("who is in the last range is not let in")
+	}
+}
+
+// Of a frontend that drops on both sides nothing is asked, and one that forwards on
+// both needs no filter.
+func TestVerdicts(t *testing.T) {
+	drop := rules.Backend{Verdict: rules.Drop}
+	f := &rules.Frontend{Key: key("1.2.3.4:80", rules.TCP), Internal: drop, External: drop}
+	if passes(t, f, outside.address) {
+		t.Error("passes a frontend that drops")
+	}
+	f.Internal, f.External = forward("10.244.1.1:80"), forward("10.244.1.1:80")
+	if code := program(f, &inside{}, 0); code != nil {
+		t.Errorf("a frontend for everybody has a filter: %v", code)
+	}
+}

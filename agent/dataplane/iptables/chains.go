@@ -77,7 +77,7 @@ func hairpinRules(a netip.Addr) []string {
 // settings are what the chains of settingsChains depend on.
 type settings struct {
 	rules.NodeSettings
-	nodePorts []netip.Addr // that node ports answer on, sorted, unless on all
+	nodePorts []netip.Addr // that node ports answer on, sorted
 	v6        bool
 }
 

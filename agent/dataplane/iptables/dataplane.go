@@ -48,6 +48,8 @@ type Dataplane struct {
 	sysctls   localhost.Sysctls
 	users     *localhost.Users
 	localhost *localhost.Ports
+	// listLength is a file, see lacking.go.
+	listLength string
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
 
@@ -89,7 +91,7 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &localhost.Users{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, desired: rules.NewDesired()}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
@@ -169,15 +171,19 @@ func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.
 	d.known = false // until it has succeeded
 	var stats dataplane.Stats
 	changes := map[*family]change{}
+	settings, err := d.settings(node)
+	if err != nil {
+		return stats, err
+	}
 	for _, f := range d.families {
-		settings, err := d.settings(node, f.v6)
-		if err != nil {
-			return stats, err
-		}
 		if err := f.want.check(delta); err != nil {
 			return stats, err
 		}
-		changes[f] = f.want.apply(delta, settings)
+	}
+	for _, f := range d.families {
+		s := settings
+		s.v6 = f.v6
+		changes[f] = f.want.apply(delta, &s)
 	}
 	delta.Node = &node
 	delta.Apply(&d.desired)
@@ -247,21 +253,13 @@ func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
 	return errors.Join(work(), d.news.Unmute())
 }
 
-// settings returns what of the node's settings concerns a family.
-func (d *Dataplane) settings(s rules.NodeSettings, v6 bool) (*settings, error) {
+// settings returns the node's settings with the addresses that node ports answer on.
+func (d *Dataplane) settings(s rules.NodeSettings) (settings, error) {
 	if err := checkSettings(&s); err != nil {
-		return nil, err
-	}
-	out := &settings{NodeSettings: s, v6: v6}
-	if out.onAll() {
-		return out, nil
+		return settings{}, err
 	}
 	answering, err := s.NodePortsOn(d.addresses)
-	if err != nil {
-		return nil, err
-	}
-	out.nodePorts = slices.SortedFunc(maps.Keys(answering), netip.Addr.Compare)
-	return out, nil
+	return settings{NodeSettings: s, nodePorts: slices.SortedFunc(maps.Keys(answering), netip.Addr.Compare)}, err
 }
 
 // Close frees nothing: there is nothing open between two programs.

@@ -79,7 +79,8 @@ func renderPort(frontends []*rules.Frontend) rendered {
 }
 
 func sameAffinity(a, b *rules.Frontend) bool {
-	return a.AffinityTimeoutSeconds == b.AffinityTimeoutSeconds && affinityKey(a) == affinityKey(b)
+	return a.AffinityTimeoutSeconds == b.AffinityTimeoutSeconds &&
+		(a.AffinityTimeoutSeconds == 0 || affinityKey(a) == affinityKey(b))
 }
 
 // gateRules lets packets from some sources pass.

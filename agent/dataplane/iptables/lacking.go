@@ -3,5 +3,46 @@
 
 package iptables
 
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// listLength is the parameter of the kernel that says how many clients a list of
+// xt_recent takes, by default 100. It is that of the module, and cannot be changed
+// while it is loaded. Of more clients the one is forgotten that came longest ago.
+const listLength = "/sys/module/xt_recent/parameters/ip_list_tot"
+
+// enoughClients are so many clients of an endpoint that nobody has to be told of the
+// limit.
+const enoughClients = 10_000
+
 // lacking says what of desired this node cannot have.
-func (d *Dataplane) lacking() error { return d.localhost.Lacking() }
+func (d *Dataplane) lacking() error {
+	return errors.Join(d.localhost.Lacking(), d.lackingAffinity())
+}
+
+func (d *Dataplane) lackingAffinity() error {
+	sticky := false
+	for _, f := range d.families {
+		sticky = sticky || f.want.affine > 0
+	}
+	if !sticky {
+		return nil
+	}
+	text, err := os.ReadFile(d.listLength)
+	if err != nil {
+		return fmt.Errorf("session affinity beyond the limit of the module xt_recent, which is not known: %w", err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return fmt.Errorf("session affinity beyond the limit of the module xt_recent: reading %s: %w", d.listLength, err)
+	}
+	if n >= enoughClients {
+		return nil
+	}
+	return fmt.Errorf("session affinity of more than %d clients of each endpoint: load the module xt_recent with ip_list_tot=%d or more", n, enoughClients)
+}

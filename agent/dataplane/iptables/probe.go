@@ -42,7 +42,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 			continue
 		}
-		d.use(ctx, t)
+		d.use(ctx, t, t.String())
 		d.others = slices.DeleteFunc(slices.Clone(found), func(o *tools) bool { return o == t })
 		return nil
 	}
@@ -50,15 +50,15 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 }
 
 // use takes a variant into use.
-func (d *Dataplane) use(ctx context.Context, t *tools) {
+func (d *Dataplane) use(ctx context.Context, k kernel, variant string) {
 	d.families = []*family{newFamily(false)}
-	if d.noIPv6 = try(ctx, t, true); d.noIPv6 == nil {
+	if d.noIPv6 = try(ctx, k, true); d.noIPv6 == nil {
 		d.families = append(d.families, newFamily(true))
 	} else {
 		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
 	}
 	d.desired, d.known = rules.NewDesired(), false
-	d.kernel, d.variant = t, t.String()
+	d.kernel, d.variant = k, variant
 }
 
 func newFamily(v6 bool) *family { return &family{v6: v6, want: newWanted(v6), held: newHeld()} }

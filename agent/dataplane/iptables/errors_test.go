@@ -1,0 +1,197 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+var errLocked = errors.New("exit status 4: another app is currently holding the xtables lock")
+
+// TestErrors checks that after an error nothing is programmed by deltas, and that the
+// next Sync makes everything right.
+func TestErrors(t *testing.T) {
+	few, many := several(3, 2), several(30, 3)
+	for name, fail := range map[string]func(m *memory, err func(bool) error){
+		"writing": func(m *memory, err func(bool) error) { m.failRestore = err },
+		"reading": func(m *memory, err func(bool) error) { m.failSave = err },
+	} {
+		for moment, from := range map[string]*rules.Desired{"Sync": nil, "Apply": &few} {
+			t.Run(name+" in "+moment, func(t *testing.T) {
+				m := newMemory()
+				d := inMemory(t, m)
+				if _, err := step(d, &few, many); !errors.Is(err, dataplane.ErrNotSynced) {
+					t.Errorf("before the first Sync: %v", err)
+				}
+				mustSync(t, d, few)
+				fail(m, func(v6 bool) error { return errLocked })
+				if _, err := step(d, from, many); from != nil && name == "reading" {
+					if err != nil { // a delta needs no reading
+						t.Error(err)
+					}
+					return
+				} else if !errors.Is(err, errLocked) {
+					t.Errorf("got %v", err)
+				}
+				if _, err := step(d, &few, many); !errors.Is(err, dataplane.ErrNotSynced) {
+					t.Errorf("after the error: %v", err)
+				}
+				fail(m, func(bool) error { return nil })
+				if stats := mustSync(t, d, many); stats.Operations == 0 || stats.Repaired != 0 {
+					t.Errorf("%+v", stats)
+				}
+				if stats := mustSync(t, inMemory(t, m), many); stats.Operations != 0 {
+					t.Errorf("a new agent: %+v", stats)
+				}
+			})
+		}
+	}
+}
+
+// TestHalfAnError checks that IPv4 is known to be changed when IPv6 has failed.
+func TestHalfAnError(t *testing.T) {
+	m := newMemory()
+	d := inMemory(t, m)
+	mustSync(t, d, rules.NewDesired())
+	m.failRestore = func(v6 bool) error {
+		if v6 {
+			return errLocked
+		}
+		return nil
+	}
+	want := mixed()
+	if _, err := d.Sync(t.Context(), want); !errors.Is(err, errLocked) || !strings.Contains(err.Error(), "IPv6") {
+		t.Errorf("got %v", err)
+	}
+	m.failRestore = func(bool) error { return nil }
+	mustSync(t, d, want)
+	if stats := mustSync(t, inMemory(t, m), want); stats.Operations != 0 {
+		t.Errorf("a new agent: %+v", stats)
+	}
+}
+
+// TestWithoutIPv6 checks that IPv4 does not depend on IPv6.
+func TestWithoutIPv6(t *testing.T) {
+	m := newMemory()
+	m.failTry = func(v6 bool) error {
+		if v6 {
+			return errors.New("no IPv6")
+		}
+		return nil
+	}
+	d := inMemory(t, m)
+	mustSync(t, d, mixed())
+	if err := d.IPv6Error(); err == nil || err.Error() != "no IPv6" {
+		t.Errorf("got %v", err)
+	}
+	for id := range m.chains[true] {
+		if strings.HasPrefix(id.name, prefix) {
+			t.Errorf("IPv6 has %s", id.name)
+		}
+	}
+	if stats := mustSync(t, d, mixed()); stats.Operations != 0 {
+		t.Errorf("again: %+v", stats)
+	}
+}
+
+// TestRefused checks what is not handed to iptables-restore, and that the kernel keeps
+// what it has.
+func TestRefused(t *testing.T) {
+	one := forwardTo(rules.MasqueradeNever, "10.244.1.2:53")
+	for name, change := range map[string]func(d *rules.Desired){
+		"no endpoint": func(d *rules.Desired) {
+			put(d, "x", "10.96.0.1:80/tcp", rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeNever})
+		},
+		"endpoint of IPv6": func(d *rules.Desired) {
+			put(d, "x", "10.96.0.1:80/tcp", forwardTo(rules.MasqueradeNever, "[fd00::1]:80"))
+		},
+		"unknown masquerading":   func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", forwardTo("Perhaps", "10.0.0.1:80")) },
+		"node port with sources": func(d *rules.Desired) { put(d, "x", "nodeport:30000/tcp", one).Restricted = true },
+		"source of IPv6": func(d *rules.Desired) {
+			f := put(d, "x", "10.96.0.1:80/tcp", one)
+			f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
+		},
+		"of IPv6, with more of IPv4": func(d *rules.Desired) {
+			put(d, "x", "10.96.0.1:80/tcp", one)
+			put(d, "y", "[fd00::1]:80/tcp", one)
+		},
+		"clients of IPv6":     func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", one).AffinityKey = at("[fd00::1]:80/tcp") },
+		"interface too long":  func(d *rules.Desired) { d.Node.PodInterface = "0123456789abcdef" },
+		"interface with more": func(d *rules.Desired) { d.Node.PodInterface = "a -j DROP" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory()
+			d, want := inMemory(t, m), several(3, 2)
+			mustSync(t, d, want)
+			before := m.number
+			bad := want.Clone()
+			change(&bad)
+			if _, err := d.Sync(t.Context(), bad); err == nil {
+				t.Error("no error")
+			}
+			if m.number != before {
+				t.Error("something was changed")
+			}
+			if stats := mustSync(t, d, want); stats.Operations != 0 {
+				t.Errorf("after that: %+v", stats)
+			}
+		})
+	}
+}
+
+// TestOddNames checks that a name cannot end a line or a quotation.
+func TestOddNames(t *testing.T) {
+	d := rules.NewDesired()
+	f := put(&d, "x\"\n-A INPUT -j DROP\\", "10.96.0.1:80/tcp", rejected)
+	f.PortName = strings.Repeat("y", 500)
+	got := comment(f)
+	if diff := cmp.Diff("default/x??-A?INPUT?-j?DROP?:"+strings.Repeat("y", 171), got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSharedChains checks which frontends of a port lead to the same chain.
+func TestSharedChains(t *testing.T) {
+	all := forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")
+	d := rules.NewDesired()
+	put(&d, "dns", "10.96.0.10:53/udp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53"))
+	put(&d, "dns", "192.0.2.1:53/udp", all)
+	put(&d, "dns", "192.0.2.2:53/udp", all)
+	put(&d, "dns", "nodeport:30053/udp", all)
+	put(&d, "dns", "192.0.2.3:53/udp", all).AffinityTimeoutSeconds = 60
+	put(&d, "dns", "192.0.2.4:53/udp", all, forwardTo(rules.MasqueradeNever, "10.244.1.2:53"))
+	var frontends []*rules.Frontend
+	for _, f := range d.Frontends {
+		frontends = append(frontends, f)
+	}
+	r := renderPort(frontends)
+	users := map[string]int{}
+	for _, e := range r.entries {
+		for _, to := range e {
+			if to != nil {
+				users[to.chain]++
+			}
+		}
+	}
+	want := map[string]int{
+		chainFor(prefixTo, at("nodeport:30053/udp"), internal): 4,
+		chainFor(prefixTo, at("10.96.0.10:53/udp"), internal):  1,
+		chainFor(prefixTo, at("192.0.2.3:53/udp"), internal):   1,
+		chainFor(prefixTo, at("192.0.2.4:53/udp"), external):   1,
+	}
+	if diff := cmp.Diff(want, users); diff != "" {
+		t.Error(diff)
+	}
+	if len(r.chains) != len(want) {
+		t.Errorf("%d chains", len(r.chains))
+	}
+}

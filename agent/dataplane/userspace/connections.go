@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type Connections struct {
 	sockets   int // that wait for clients
 	refused   uint64
 	refusedAt time.Time // zero: never
+	collected time.Time // when garbage was last collected to have descriptors
 	awaited   map[netip.Addr]struct{}
 	watchers  map[int]func()
 	lastID    int
@@ -172,12 +174,23 @@ func (c *Connections) releaseSocket() {
 }
 
 // exhausted counts a connection that the kernel has no descriptor for, whatever
-// room we thought there was.
+// room we thought there was. Pipes that were used to splice are given back when
+// garbage is collected, in the second turn, and only then: so that is what to do.
 func (c *Connections) exhausted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refuse()
+	if now := c.clock.Now(); now.Sub(c.collected) >= collectInterval {
+		c.collected = now
+		go func() {
+			runtime.GC()
+			runtime.GC()
+		}()
+	}
 }
+
+// collectInterval is the least time between two such collections.
+const collectInterval = 5 * time.Second
 
 // refuse counts a refused connection, and tells of the first one.
 func (c *Connections) refuse() {

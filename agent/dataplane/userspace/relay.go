@@ -40,6 +40,12 @@ func reset(c *net.TCPConn) {
 	_ = c.Close()
 }
 
+// A little data is copied, for which the pipe to splice it costs more than it saves.
+// Whoever waits for a slow reader keeps his buffer, so it is small.
+const little = 4096
+
+var buffers = sync.Pool{New: func() any { return new([little]byte) }}
+
 // move copies until the end. io.Copy alone would splice, but keep a pipe, two
 // descriptors more, for as long as the connection is open, and without splice a
 // buffer. So it waits until there is something first: only data that is on its
@@ -55,10 +61,26 @@ func move(to, from *net.TCPConn) error {
 		if n == 0 || err != nil {
 			return err
 		}
-		if _, err := io.CopyN(to, from, int64(n)); err != nil {
+		if n <= little {
+			err = moveLittle(to, from)
+		} else {
+			_, err = io.CopyN(to, from, int64(n))
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+func moveLittle(to, from *net.TCPConn) error {
+	buffer := buffers.Get().(*[little]byte)
+	defer buffers.Put(buffer)
+	n, err := from.Read(buffer[:])
+	if err != nil {
+		return err
+	}
+	_, err = to.Write(buffer[:n])
+	return err
 }
 
 // await waits until a connection has something to be read, and returns how much;

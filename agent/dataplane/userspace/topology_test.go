@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -167,7 +166,13 @@ func serveTCP(l net.Listener) {
 		go func() {
 			defer c.Close()
 			fmt.Fprintf(c, "%s %s\n", c.LocalAddr(), c.RemoteAddr())
-			_, _ = io.Copy(c, c)
+			for b := make([]byte, 64); ; {
+				size, err := c.Read(b)
+				if err != nil {
+					return
+				}
+				_, _ = c.Write(b[:size])
+			}
 		}()
 	}
 }

@@ -21,8 +21,8 @@ import (
 )
 
 // udpTimeouts are after which silence a session ends, the kernel's own ones of
-// connection tracking: a flow in both directions that is older than streamAge is
-// a stream.
+// connection tracking: a flow in both directions becomes a
+// stream by a packet after streamAge.
 type udpTimeouts struct{ single, stream, streamAge time.Duration }
 
 var defaultUDPTimeouts = udpTimeouts{single: 30 * time.Second, stream: 120 * time.Second, streamAge: 2 * time.Second}
@@ -58,7 +58,17 @@ type session struct {
 
 	began, used time.Time
 	answered    bool
+	stream      bool
 	ended       bool
+}
+
+// use notes that a datagram has come. mu is held.
+func (l *udpListener) use(s *session) {
+	s.used = l.clock.Now()
+	s.stream = s.stream || s.answered && s.used.Sub(s.began) > l.udp.streamAge
+	if !s.ended {
+		l.recent.MoveToFront(s.element)
+	}
 }
 
 func (p *proxy) serveUDP(conn *net.UDPConn, at place, b *balancer) (*udpListener, error) {
@@ -154,12 +164,11 @@ func (l *udpListener) take(control []byte) error {
 func (l *udpListener) session(from netip.AddrPort, link int) *session {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.clock.Now()
 	if s := l.sessions[from]; s != nil {
-		s.used = now
-		l.recent.MoveToFront(s.element)
+		l.use(s)
 		return s
 	}
+	now := l.clock.Now()
 	if l.closed {
 		return nil
 	}
@@ -233,11 +242,11 @@ func (l *udpListener) answer(s *session) {
 func (l *udpListener) left(s *session) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, timeout := l.clock.Now(), l.udp.single
-	if s.answered && now.Sub(s.began) > l.udp.streamAge {
+	timeout := l.udp.single
+	if s.stream {
 		timeout = l.udp.stream
 	}
-	return timeout - now.Sub(s.used)
+	return timeout - l.clock.Since(s.used)
 }
 
 func (l *udpListener) bring(s *session) error {
@@ -248,10 +257,8 @@ func (l *udpListener) bring(s *session) error {
 		return fmt.Errorf("the endpoint refuses: %w", err)
 	}
 	l.mu.Lock()
-	s.used, s.answered = l.clock.Now(), true
-	if !s.ended {
-		l.recent.MoveToFront(s.element)
-	}
+	s.answered = true
+	l.use(s)
 	l.mu.Unlock()
 	_, _ = l.WriteToUDPAddrPort(buffer[:n], s.client) // whether it arrives nobody knows
 	return nil

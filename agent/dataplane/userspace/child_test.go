@@ -1,0 +1,172 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// childEnv makes the test's program a proxy of its own instead, with descriptors and
+// memory that are counted by themselves. Its value is how many files it may open.
+const childEnv = "FAIRLEAD_TEST_PROXY_FILES"
+
+const childVIP = "10.96.0.1:80"
+
+func TestMain(m *testing.M) {
+	if files := os.Getenv(childEnv); files != "" {
+		if err := runChild(files); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// reply is what a child says of itself.
+type reply struct {
+	Goroutines, Files int
+	Heap, Memory      uint64 // bytes in use, and taken from the system
+	Lacking           string
+	Error             string
+}
+
+// runChild proxies for childVIP in the network namespace that it is in. A line of
+// its input names endpoints, is empty, or is one of the words hoard and release: the
+// first takes all descriptors that there are.
+func runChild(files string) error {
+	n, err := strconv.ParseUint(files, 10, 64)
+	if err == nil {
+		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n})
+	}
+	if err != nil {
+		return err
+	}
+	d, err := New(Options{Log: logr.Discard()})
+	if err != nil {
+		return err
+	}
+	var hoarded []*os.File
+	have := leading(childVIP, rules.TCP)
+	if _, err := d.Sync(context.Background(), desired(have)); err != nil {
+		return err
+	}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var r reply
+		switch line := lines.Text(); line {
+		case "":
+		case "hoard":
+			for err := error(nil); err == nil; {
+				var f *os.File
+				if f, err = os.Open(os.DevNull); err == nil {
+					hoarded = append(hoarded, f)
+				}
+			}
+		case "release":
+			for _, f := range hoarded {
+				f.Close()
+			}
+			hoarded = nil
+		default:
+			next := leading(childVIP, rules.TCP, strings.Fields(line)...)
+			if _, err := d.Apply(context.Background(), rules.Delta{Frontends: []rules.Change{{Key: next.Key, Old: have, New: next}}}); err != nil {
+				r.Error = err.Error()
+			}
+			have = next
+		}
+		r.describe(d, have, len(hoarded) == 0)
+		if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe says how the child is. With no descriptor left it cannot count them.
+func (r *reply) describe(d *Dataplane, have *rules.Frontend, count bool) {
+	stats, err := d.Sync(context.Background(), desired(have))
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.Lacking = fmt.Sprint(stats.Lacking)
+	runtime.GC()
+	runtime.GC() // the first one only gives up the pools
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	r.Goroutines, r.Heap, r.Memory = runtime.NumGoroutine(), m.HeapInuse, m.Sys-m.HeapReleased
+	if !count {
+		return
+	}
+	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
+		r.Files = len(list)
+	}
+}
+
+// child is a proxy in a process of its own, on the node.
+type child struct {
+	t       *testing.T
+	in      io.Writer
+	answers *bufio.Scanner
+}
+
+func (n *topology) child(files int, env ...string) *child {
+	n.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), env...), fmt.Sprintf("%s=%d", childEnv, files))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	netnstest.Do(n.t, n.node, cmd.Start)
+	n.t.Cleanup(func() {
+		in.Close() // it ends
+		if err := cmd.Wait(); err != nil {
+			n.t.Errorf("the proxy: %v\n%s", err, log.String())
+		}
+	})
+	return &child{t: n.t, in: in, answers: bufio.NewScanner(out)}
+}
+
+// say tells the child something, and returns what it answers.
+func (c *child) say(line string) (r reply) {
+	c.t.Helper()
+	if _, err := fmt.Fprintln(c.in, line); err != nil {
+		c.t.Fatal(err)
+	}
+	if !c.answers.Scan() {
+		c.t.Fatal("the proxy has ended")
+	}
+	if err := json.Unmarshal(c.answers.Bytes(), &r); err != nil {
+		c.t.Fatal(err)
+	}
+	if r.Error != "" {
+		c.t.Fatal(r.Error)
+	}
+	return r
+}

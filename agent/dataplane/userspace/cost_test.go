@@ -1,0 +1,81 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// countedTable counts what is asked of a table.
+type countedTable struct {
+	table
+	reads, writes int
+}
+
+func (c *countedTable) routes() (map[route]struct{}, error) { c.reads++; return c.table.routes() }
+func (c *countedTable) addresses() ([]nodenet.Address, error) {
+	c.reads++
+	return c.table.addresses()
+}
+func (c *countedTable) links() ([]link, error) { c.reads++; return c.table.links() }
+func (c *countedTable) add(r route) error      { c.writes++; return c.table.add(r) }
+func (c *countedTable) remove(r route) error   { c.writes++; return c.table.remove(r) }
+
+// What a change costs does not depend on how many Services there are, and one
+// changed endpoint costs nothing in the kernel.
+func TestCost(t *testing.T) {
+	for _, size := range []int{100, 2000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			space := netnstest.New(t)
+			kernel, err := openTable(int(space))
+			if err != nil {
+				t.Fatal(err)
+			}
+			table := &countedTable{table: kernel}
+			d := newDataplane(Options{NetNS: int(space), Log: logr.Discard(), Connections: NewConnections()}, table, clock.RealClock{})
+			defer d.Close()
+			want := desired()
+			address := netip.MustParseAddr("10.96.0.1")
+			for range size {
+				f := leading(address.String()+":80", rules.TCP, "10.244.1.2:8080")
+				want.Frontends[f.Key] = f
+				address = address.Next()
+			}
+			if stats, err := d.Sync(t.Context(), want); err != nil || stats.Operations != 3*size || stats.Lacking != nil {
+				t.Fatalf("%+v, %v", stats, err)
+			}
+			if stats, err := d.Sync(t.Context(), want); err != nil || stats != (dataplane.Stats{}) {
+				t.Errorf("all was right: %+v, %v", stats, err)
+			}
+			socket := d.frontends[key("10.96.0.7:80", rules.TCP)].sockets[key("10.96.0.7:80", rules.TCP)]
+			f, other := leading("10.96.0.7:80", rules.TCP, "10.244.1.2:8080", "10.244.1.3:8080"), leading(address.String()+":80", rules.TCP, "10.244.1.2:8080")
+			for name, c := range map[string]struct {
+				change             rules.Change
+				operations, writes int
+			}{
+				"endpoint": {rules.Change{Key: f.Key, Old: want.Frontends[f.Key], New: f}, 1, 0},
+				"Service":  {rules.Change{Key: other.Key, New: other}, 3, 1},
+			} {
+				table.reads, table.writes = 0, 0
+				stats, err := d.Apply(t.Context(), rules.Delta{Frontends: []rules.Change{c.change}})
+				if err != nil || stats.Operations != c.operations || table.reads != 0 || table.writes != c.writes {
+					t.Errorf("%s: %+v, %v; %d reads and %d writes", name, stats, err, table.reads, table.writes)
+				}
+			}
+			if d.frontends[f.Key].sockets[f.Key] != socket {
+				t.Error("another endpoint has made another socket")
+			}
+		})
+	}
+}

@@ -1,0 +1,193 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// udp opens a socket of a client.
+func (n *topology) udp(to string) net.Conn {
+	n.t.Helper()
+	conn, err := n.dial(n.outside, "udp", to)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return conn
+}
+
+// question sends a datagram and returns who has answered. The socket is connected,
+// so it takes answers only from the address that it has sent to.
+func question(conn net.Conn, text string) (endpoint string, err error) {
+	if _, err := conn.Write([]byte(text)); err != nil {
+		return "", err
+	}
+	b := make([]byte, maxDatagram)
+	size, err := conn.Read(b)
+	if err != nil {
+		return "", err
+	}
+	endpoint, got, _ := strings.Cut(string(b[:size]), " ")
+	if got != text {
+		return "", fmt.Errorf("sent %d bytes, got %d", len(text), len(got))
+	}
+	return endpoint, nil
+}
+
+// sessions returns how many sessions a frontend has.
+func (n *topology) sessions(k rules.FrontendKey) int {
+	l := n.d.frontends[k].sockets[k].(*udpListener)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.sessions)
+}
+
+func (n *topology) counted() int {
+	n.d.proxy.open.mu.Lock()
+	defer n.d.proxy.open.mu.Unlock()
+	return n.d.proxy.open.sessions
+}
+
+func TestUDP(t *testing.T) {
+	for family, c := range map[string]struct{ vip, one, two string }{
+		"IPv4": {"10.96.0.10:53", "10.244.1.2:5353", "10.244.1.3:5353"},
+		"IPv6": {"[fd00:96::10]:53", "[fd00:244::2]:5353", "[fd00:244::3]:5353"},
+	} {
+		t.Run(family, func(t *testing.T) {
+			n := newTopology(t)
+			n.serve(c.one, c.two)
+			f := leading(c.vip, rules.UDP, c.one, c.two)
+			n.sync(desired(f))
+			met := map[string]int{}
+			for range 4 {
+				conn := n.udp(c.vip)
+				first, err := question(conn, "?")
+				if err != nil {
+					t.Fatal(err)
+				}
+				met[first]++
+				for _, text := range []string{"", "again", string(bytes.Repeat([]byte("x"), 60000))} {
+					if again, err := question(conn, text); err != nil || again != first {
+						t.Errorf("%d bytes: %s, %v, want %s", len(text), again, err, first)
+					}
+				}
+			}
+			if met[c.one] != 2 || met[c.two] != 2 {
+				t.Errorf("met %v", met)
+			}
+			if n.sessions(f.Key) != 4 || n.counted() != 4 {
+				t.Errorf("%d sessions, %d counted", n.sessions(f.Key), n.counted())
+			}
+			n.apply(rules.Change{Key: f.Key, Old: f})
+			eventually(t, "no session is left", func() bool { return n.counted() == 0 })
+		})
+	}
+}
+
+// A session stays with its endpoint as long as that serves, and ends with it.
+func TestServing(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:5353", "10.244.1.3:5353")
+	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	n.sync(desired(f))
+	conn := n.udp("10.96.0.10:53")
+	want := func(endpoint, when string) {
+		t.Helper()
+		if got, err := question(conn, "?"); got != endpoint || err != nil {
+			t.Errorf("%s: met %s, %v, want %s", when, got, err, endpoint)
+		}
+	}
+	want("10.244.1.2:5353", "first")
+	terminating := leading("10.96.0.10:53", rules.UDP, "10.244.1.3:5353")
+	terminating.Serving = endpoints("10.244.1.2:5353", "10.244.1.3:5353")
+	n.apply(rules.Change{Key: f.Key, Old: f, New: terminating})
+	want("10.244.1.2:5353", "while it terminates and serves")
+	gone := leading("10.96.0.10:53", rules.UDP, "10.244.1.3:5353")
+	n.apply(rules.Change{Key: f.Key, Old: terminating, New: gone})
+	want("10.244.1.3:5353", "when it serves no longer")
+	n.apply(rules.Change{Key: f.Key, Old: gone, New: leading("10.96.0.10:53", rules.UDP)})
+	if _, err := question(conn, "?"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("no endpoint: %v", err)
+	}
+}
+
+// Sessions end after a silence, later if they are streams.
+func TestSilence(t *testing.T) {
+	n := newTopology(t)
+	n.d.proxy.udp = udpTimeouts{single: 200 * time.Millisecond, stream: time.Hour, streamAge: 100 * time.Millisecond}
+	n.serve("10.244.1.2:5353")
+	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	n.sync(desired(f))
+	stream, single := n.udp("10.96.0.10:53"), n.udp("10.96.0.10:53")
+	began := time.Now()
+	for time.Since(began) < 2*n.d.proxy.udp.streamAge { // the age that is asked for, not a wait
+		if _, err := question(stream, "?"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := question(single, "?"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one of two sessions is left", func() bool { return n.sessions(f.Key) == 1 })
+	if _, err := question(stream, "?"); err != nil {
+		t.Fatal(err)
+	}
+	if n.sessions(f.Key) != 1 || n.counted() != 1 {
+		t.Errorf("%d sessions, %d counted", n.sessions(f.Key), n.counted())
+	}
+}
+
+// Where there is no room for a new session, the one that was silent for longest goes.
+func TestSessionsAreBounded(t *testing.T) {
+	n := newTopology(t)
+	n.d.proxy.open.files = func() uint64 { return 80 } // 20 for one frontend
+	n.serve("10.244.1.2:5353")
+	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	n.sync(desired(f))
+	first := n.udp("10.96.0.10:53")
+	for range 50 {
+		for _, conn := range []net.Conn{n.udp("10.96.0.10:53"), first} {
+			if _, err := question(conn, "?"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n.sessions(f.Key) != 20 || n.counted() != 20 {
+		t.Errorf("%d sessions, %d counted", n.sessions(f.Key), n.counted())
+	}
+	l := n.d.frontends[f.Key].sockets[f.Key].(*udpListener)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	local := netip.MustParseAddrPort(first.LocalAddr().String())
+	if s := l.sessions[local]; s == nil || time.Since(s.began) < time.Since(l.recent.Back().Value.(*session).began) {
+		t.Error("the session that was used all the time is gone")
+	}
+}
+
+// An endpoint that refuses loses the session.
+func TestRefusal(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:5353")
+	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353", "10.244.1.3:5353")
+	n.sync(desired(f))
+	conn := n.udp("10.96.0.10:53")
+	eventually(t, "the client meets the one that is there", func() bool {
+		if err := conn.SetDeadline(time.Now().Add(impatience)); err != nil {
+			t.Fatal(err)
+		}
+		endpoint, err := question(conn, "?")
+		return err == nil && endpoint == "10.244.1.2:5353"
+	})
+}

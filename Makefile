@@ -103,6 +103,11 @@ bench-ipvs: root deps build ## Compare the mode IPVS with kube-proxy's (docs/ben
 	hack/vm -timeout 2h $(BIN)/bench -agent $(BIN)/fairlead-agent \
 		-kube-proxy "$$(hack/controlplane.sh kube-proxy)/kube-proxy" -services 1000 -changes 5 $(BENCHFLAGS) ipvs
 
+.PHONY: bench-iptables
+bench-iptables: root deps build ## Compare the mode IPTables with kube-proxy's, with both variants (docs/benchmarks-iptables.md).
+	go run ./bench -agent $(BIN)/fairlead-agent -kube-proxy "$$(hack/controlplane.sh kube-proxy)/kube-proxy" \
+		-services 1000,5000,10000 -changes 20 -patience 3m $(BENCHFLAGS) iptables
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME.
 	hack/fuzz.sh $(FUZZTIME)

@@ -22,7 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The names of the contenders in the mode IPVS.
+// The names of the contenders.
 const (
 	agentName     = "fairlead-agent"
 	kubeProxyName = "kube-proxy"
@@ -69,6 +69,7 @@ func (a *ipvsAgent) close() error { return a.api.close() }
 type kubeProxy struct {
 	cluster
 	program, dir string
+	path         string // where it looks for programs; empty: as usual
 	server       http.Server
 	listener     net.Listener
 	changed      chan []byte // to the watch of EndpointSlices
@@ -137,7 +138,7 @@ func (k *kubeProxy) start(ctx context.Context) (*process, error) {
 	// As it comes, but for the limits of connection tracking: a namespace may not set them.
 	config, err := json.Marshal(map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-		"mode": "ipvs", "hostnameOverride": nodeName, "detectLocalMode": "ClusterCIDR", "clusterCIDR": "10.128.0.0/9",
+		"mode": strings.ToLower(string(k.mode)), "hostnameOverride": nodeName, "detectLocalMode": "ClusterCIDR", "clusterCIDR": "10.128.0.0/9",
 		"clientConnection": map[string]any{
 			"kubeconfig": file("kubeconfig"), "contentType": "application/json", "acceptContentTypes": "application/json",
 		},
@@ -157,6 +158,9 @@ func (k *kubeProxy) start(ctx context.Context) (*process, error) {
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, k.program, "--config", file("config.yaml"))
 	cmd.Stdout, cmd.Stderr = log, log
+	if k.path != "" {
+		cmd.Env = append(os.Environ(), "PATH="+k.path)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	k.process = &process{cmd: cmd, begun: time.Now()}
 	return k.process, cmd.Start()

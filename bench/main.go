@@ -13,6 +13,7 @@
 //	        kernel.go  Resolve, Table and Dataplane, called directly
 //	        agent.go   the agent program, with a pretended apiserver (apiserver.go)
 //	        ipvs.go    the agent and kube-proxy in the mode IPVS (contenders.go)
+//	        iptables.go the same in the mode IPTables, with both variants
 package main
 
 import (
@@ -54,7 +55,7 @@ func main() {
 	flag.StringVar(&o.services, "services", "1000,10000,50000", "numbers of Services to measure")
 	flag.IntVar(&o.changes, "changes", 100, "endpoints to replace, one after the other")
 	flag.StringVar(&o.out, "out", "", "file that the page is written to; empty: printed only")
-	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "the program of kube-proxy, to be compared with in the mode IPVS")
+	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "the program of kube-proxy, to be compared with in the modes IPVS and IPTables")
 	flag.DurationVar(&o.patience, "patience", 15*time.Minute, "how long a proxy that is compared may take to start")
 	flag.Parse()
 	run := o.run
@@ -63,6 +64,10 @@ func main() {
 		run = func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) }
 	case ipvsCommand:
 		run = o.compareIPVS
+	case iptablesCommand:
+		run = o.compareIPTables
+	case measureIPTablesCommand:
+		run = func(ctx context.Context) error { return o.measureIPTables(ctx, flag.Args()[1:]) }
 	case measureIPVSCommand:
 		run = func(ctx context.Context) error { return o.measureIPVS(ctx, flag.Args()[1:]) }
 	}

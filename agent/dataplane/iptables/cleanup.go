@@ -56,5 +56,5 @@ func deleteAll(ctx context.Context, k kernel, v6 bool, h *held) error {
 	if s.ops == 0 {
 		return nil
 	}
-	return k.restore(ctx, v6, s.text())
+	return k.restore(ctx, v6, s)
 }

@@ -239,7 +239,7 @@ func (d *Dataplane) leaveOthers(ctx context.Context) error {
 // restore carries out a script, without listening to it if it is long.
 func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
 	work := func() error {
-		if err := d.kernel.restore(ctx, f.v6, s.text()); err != nil {
+		if err := d.kernel.restore(ctx, f.v6, s); err != nil {
 			return fmt.Errorf("changing the rules of %s: %w", f, err)
 		}
 		return nil

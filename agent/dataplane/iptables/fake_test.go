@@ -4,9 +4,9 @@
 package iptables
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -41,7 +41,7 @@ func newMemory() *memory {
 	return m
 }
 
-func (m *memory) try(_ context.Context, v6 bool, _ []byte) error { return m.failTry(v6) }
+func (m *memory) try(_ context.Context, v6 bool, _ io.WriterTo) error { return m.failTry(v6) }
 
 func (m *memory) generation(context.Context) (generation, error) {
 	return generation{m.number, m.counts}, nil
@@ -72,13 +72,17 @@ func (m *memory) save(_ context.Context, v6 bool, table string, line func([]byte
 	return nil
 }
 
-func (m *memory) restore(_ context.Context, v6 bool, input []byte) error {
+func (m *memory) restore(_ context.Context, v6 bool, script io.WriterTo) error {
 	if err := m.failRestore(v6); err != nil {
 		return err
 	}
+	var input strings.Builder
+	if _, err := script.WriteTo(&input); err != nil {
+		return err
+	}
 	table, now := "", m.chains[v6]
-	for line := range bytes.Lines(input) {
-		command, rest, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
+	for line := range strings.Lines(input.String()) {
+		command, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		name, rule, _ := strings.Cut(rest, " ")
 		id := chainID{table, name}
 		switch {

@@ -6,6 +6,7 @@ package iptables
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -138,8 +139,12 @@ type scripts struct {
 	last string
 }
 
-func (k *scripts) restore(ctx context.Context, v6 bool, input []byte) error {
-	k.last = string(input)
+func (k *scripts) restore(ctx context.Context, v6 bool, input io.WriterTo) error {
+	var text strings.Builder
+	if _, err := input.WriteTo(&text); err != nil {
+		return err
+	}
+	k.last = text.String()
 	return k.kernel.restore(ctx, v6, input)
 }
 

@@ -77,10 +77,10 @@ func (l loopback) Make(ctx context.Context, _ localhost.Held, resets bool) (int,
 	}
 	s := newScript()
 	for id, rules := range guardChains(resets) {
-		s.write(id, rules)
+		s.write(id, len(rules), func() []string { return rules })
 	}
 	s.fixJumps(guardJumps, have)
-	return s.ops, (*l.kernel).restore(ctx, false, s.text())
+	return s.ops, (*l.kernel).restore(ctx, false, s)
 }
 
 // Remove deletes the chains and the jumps.

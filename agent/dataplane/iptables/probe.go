@@ -69,10 +69,10 @@ func try(ctx context.Context, k kernel, v6 bool) error {
 	delta := probeRules(v6)
 	w.apply(&delta, &settings{NodeSettings: *delta.Node, v6: v6})
 	s := newScript()
-	for id := range w.sums {
-		s.write(id, w.rules(id))
+	for id, sum := range w.sums {
+		s.write(id, sum.rules, func() []string { return w.rules(id) })
 	}
-	return k.try(ctx, v6, s.text())
+	return k.try(ctx, v6, s)
 }
 
 // probeRules has one of everything that the tables can hold.

@@ -4,31 +4,34 @@
 package iptables
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
+	"io"
+	"maps"
 	"slices"
 )
 
 // script is the input of iptables-restore --noflush. A chain that it declares is
 // made, or emptied, and then filled; chains that it does not name stay as they are.
 type script struct {
-	chains map[string]map[string][]string // by table and name
-	gone   map[string][]string            // chains to delete, by table
-	lines  map[string][]string            // of built-in chains, by table
-	ops    int                            // rules and chains
+	chains map[string]map[string]func() []string // their rules, by table and name
+	gone   map[string][]string                   // chains to delete, by table
+	lines  map[string][]string                   // of built-in chains, by table
+	ops    int                                   // rules and chains
 }
 
 func newScript() *script {
-	return &script{chains: map[string]map[string][]string{}, gone: map[string][]string{}, lines: map[string][]string{}}
+	return &script{chains: map[string]map[string]func() []string{}, gone: map[string][]string{}, lines: map[string][]string{}}
 }
 
-// write makes a chain have some rules.
-func (s *script) write(id chainID, rules []string) {
+// write makes a chain have n rules, which are made when they are written: as text
+// those of 10,000 Services are 20 MB.
+func (s *script) write(id chainID, n int, rules func() []string) {
 	if s.chains[id.table] == nil {
-		s.chains[id.table] = map[string][]string{}
+		s.chains[id.table] = map[string]func() []string{}
 	}
 	s.chains[id.table][id.name] = rules
-	s.ops += 1 + len(rules)
+	s.ops += 1 + n
 }
 
 // remove deletes a chain, which no other chain may lead to after the script.
@@ -76,40 +79,56 @@ func (s *script) spares(table string) bool {
 	return len(s.chains[table])+len(s.gone[table])+len(s.lines[table]) == 0
 }
 
-// text returns the input. Chains have to be declared before a rule leads to them.
+// WriteTo writes the input. Chains have to be declared before a rule leads to them.
 // They come in descending order: iptables-nft keeps the chains of its input in a
-// list that is sorted and searched from the front, so that each of them is found
-// to be the first at once.
-func (s *script) text() []byte {
-	var b bytes.Buffer
+// list that is sorted and searched from the front, so that the place of each of
+// them is the first.
+func (s *script) WriteTo(to io.Writer) (int64, error) {
+	w := &counter{Writer: bufio.NewWriter(to)}
 	for _, table := range tables {
-		if s.spares(table) {
-			continue
+		if !s.spares(table) {
+			w.line("*", table)
+			s.writeTable(w, table)
+			w.line("COMMIT")
 		}
-		chains, gone, lines := s.chains[table], s.gone[table], s.lines[table]
-		b.WriteString("*" + table + "\n")
-		names := slices.Clone(gone)
-		for name := range chains {
-			names = append(names, name)
-		}
-		slices.SortFunc(names, func(x, y string) int { return cmp.Compare(y, x) })
-		for _, name := range names {
-			b.WriteString(":" + name + " - [0:0]\n")
-		}
-		for _, name := range names {
-			for _, rule := range chains[name] {
-				b.WriteString("-A " + name + " " + rule + "\n")
-			}
-		}
-		for _, line := range lines {
-			b.WriteString(line + "\n")
-		}
-		for _, name := range gone {
-			b.WriteString("-X " + name + "\n")
-		}
-		b.WriteString("COMMIT\n")
 	}
-	return b.Bytes()
+	return w.n, w.Flush()
+}
+
+func (s *script) writeTable(w *counter, table string) {
+	chains, gone := s.chains[table], s.gone[table]
+	names := slices.AppendSeq(slices.Clone(gone), maps.Keys(chains))
+	slices.SortFunc(names, func(x, y string) int { return cmp.Compare(y, x) })
+	for _, name := range names {
+		w.line(":", name, " - [0:0]")
+	}
+	for _, name := range names {
+		if chains[name] == nil {
+			continue // it goes
+		}
+		for _, rule := range chains[name]() {
+			w.line("-A ", name, " ", rule)
+		}
+	}
+	for _, line := range s.lines[table] {
+		w.line(line)
+	}
+	for _, name := range gone {
+		w.line("-X ", name)
+	}
+}
+
+// counter counts what is written. Flush returns the first error.
+type counter struct {
+	*bufio.Writer
+	n int64
+}
+
+func (c *counter) line(words ...string) {
+	for _, word := range append(words, "\n") {
+		n, _ := c.WriteString(word)
+		c.n += int64(n)
+	}
 }
 
 // all returns everything that there is or shall be.
@@ -133,7 +152,7 @@ func (f *family) plan(changed change) *script {
 		have, exists := f.held.sums[id]
 		switch {
 		case wanted && (!exists || have != want):
-			s.write(id, f.want.rules(id))
+			s.write(id, want.rules, func() []string { return f.want.rules(id) })
 		case !wanted && exists:
 			s.remove(id)
 		}

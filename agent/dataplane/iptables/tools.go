@@ -25,10 +25,10 @@ import (
 type kernel interface {
 	// restore carries out the input of iptables-restore --noflush: each table of it
 	// as a whole or not at all.
-	restore(ctx context.Context, v6 bool, input []byte) error
+	restore(ctx context.Context, v6 bool, input io.WriterTo) error
 
 	// try does the same without changing anything.
-	try(ctx context.Context, v6 bool, input []byte) error
+	try(ctx context.Context, v6 bool, input io.WriterTo) error
 
 	// save calls line for each line of what iptables-save prints of a table, or of
 	// all that are in use.
@@ -70,11 +70,11 @@ func index(v6 bool) int {
 	return 0
 }
 
-func (t *tools) restore(ctx context.Context, v6 bool, input []byte) error {
+func (t *tools) restore(ctx context.Context, v6 bool, input io.WriterTo) error {
 	return t.run(ctx, input, nil, t.restorers[index(v6)], "-w", lockWait, "--noflush")
 }
 
-func (t *tools) try(ctx context.Context, v6 bool, input []byte) error {
+func (t *tools) try(ctx context.Context, v6 bool, input io.WriterTo) error {
 	return t.run(ctx, input, nil, t.restorers[index(v6)], "-w", lockWait, "--noflush", "--test")
 }
 
@@ -108,34 +108,43 @@ func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 }
 
 // run runs a program in our network namespace, and waits for its end.
-func (t *tools) run(ctx context.Context, input []byte, line func([]byte), program string, args ...string) error {
+func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), program string, args ...string) error {
 	if program == "" {
 		return errNoIPv6Tools
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
-	var stdout io.ReadCloser
-	if line != nil {
-		var err error
-		if stdout, err = cmd.StdoutPipe(); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(program), err)
-		}
+	cmd.Stderr = &stderr
+	talk, err := converse(cmd, input, line)
+	if err == nil {
+		err = inNamespace(t.netns, func() error { return t.children.start(cmd) })
 	}
-	if err := inNamespace(t.netns, func() error { return t.children.start(cmd) }); err != nil {
+	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
-	var reading error
-	if line != nil {
-		reading = eachLine(stdout, line)
-	}
+	talked := talk()
+	// Why it has ended says more than that it did not listen any longer.
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, oneLine(stderr.String()))
 	}
-	if reading != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(program), reading)
+	if talked != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(program), talked)
 	}
 	return nil
+}
+
+// converse prepares to write a program's input, or else to read its output line by
+// line, when it has been started.
+func converse(cmd *exec.Cmd, input io.WriterTo, line func([]byte)) (func() error, error) {
+	if input == nil {
+		stdout, err := cmd.StdoutPipe()
+		return func() error { return eachLine(stdout, line) }, err
+	}
+	stdin, err := cmd.StdinPipe()
+	return func() error {
+		_, err := input.WriteTo(stdin)
+		return errors.Join(err, stdin.Close())
+	}, err
 }
 
 func eachLine(r io.Reader, line func([]byte)) error {

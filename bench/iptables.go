@@ -1,0 +1,270 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// The first arguments of the comparison in the mode IPTables, and of the process that
+// measures one contender of it.
+const (
+	iptablesCommand        = "iptables"
+	measureIPTablesCommand = "measure-iptables"
+)
+
+const iptablesText = `# Benchmarks: iptables
+
+The agent in the mode IPTables beside kube-proxy v1.37.2 with --proxy-mode=iptables, with both variants of iptables, one after
+the other in the same run, measured by ` + "`make bench-iptables`" + ` on %s.
+%s
+Every Service has a cluster IP, one port and %d endpoints. Start is from that of the process to everything being in the
+kernel, as the proxy says (the status "Programmed"; the end of the first sync). CPU and memory are those of the process and
+of the programs that it starts. Memory is read %s after the start; the peak is that of all of them at one moment. A change
+replaces one endpoint of one Service, and is timed from the watch event to the first answer of the new endpoint to somebody
+who asks again and again; each of %d changes meets an idle proxy. A proxy that has not started after %s is stopped, and its
+line says what it had taken until then.
+
+| variant | Services | proxy | start | CPU | RSS MiB | peak | one change p50 | p99 | CPU of a change | rules |
+|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
+`
+
+// iptablesResult is what a contender does.
+type iptablesResult struct {
+	ipvsResult
+	Rules int // in the kernel
+}
+
+// compareIPTables measures the agent and, if its program is named, kube-proxy, and
+// prints the page.
+func (o options) compareIPTables(ctx context.Context) error {
+	var page strings.Builder
+	fmt.Fprintf(&page, iptablesText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes, o.patience)
+	contenders := []string{agentName}
+	if o.kubeProxy != "" {
+		contenders = append(contenders, kubeProxyName)
+	}
+	for _, variant := range []string{"legacy", "nft"} {
+		for services := range strings.SplitSeq(o.services, ",") {
+			for _, name := range contenders {
+				fmt.Fprintln(os.Stderr, "measuring", services, "Services,", variant, name)
+				var r iptablesResult
+				if err := o.apart(ctx, &r, measureIPTablesCommand, services, name, variant); err != nil {
+					return fmt.Errorf("%s with %s Services: %w", name, services, err)
+				}
+				if r.Unfinished {
+					row(&page, variant, services, name, "> "+o.patience.String(), r.Start.CPU, r.Start.RSS, r.Peak, "", "", "", r.Rules)
+					continue
+				}
+				row(&page, variant, services, name, r.Start.Took, r.Start.CPU, r.Start.RSS, r.Peak, r.Change.P50, r.Change.P99, r.ChangeCPU, r.Rules)
+			}
+		}
+	}
+	return o.print(page.String())
+}
+
+// measureIPTables measures one contender and prints the result as JSON. This process
+// is alone in its network namespace.
+func (o options) measureIPTables(ctx context.Context, args []string) error {
+	if len(args) != 3 {
+		return errors.New("want a number of Services, a proxy and a variant")
+	}
+	services, err := strconv.Atoi(args[0])
+	if err != nil || services < 1 || services > maxServices {
+		return fmt.Errorf("-services: %q is not a number from 1 to %d", args[0], maxServices)
+	}
+	variant := args[2]
+	if err := makeLocalNode(variant); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // nothing is wrong with the numbers
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := cluster{services: services, mode: v1alpha1.ModeIPTables}
+	var p contender
+	if args[1] == kubeProxyName {
+		k, err := newKubeProxy(ctx, c, o.kubeProxy, dir)
+		if err != nil {
+			return err
+		}
+		if k.path, err = programsOf(variant, dir); err != nil {
+			return err
+		}
+		p = k
+	} else if p, err = newIPVSAgent(ctx, c, o.agent, dir); err != nil {
+		return err
+	}
+	r, err := measureWithPackets(ctx, c, p, o.changes, o.patience)
+	if err := errors.Join(err, p.close()); err != nil {
+		return err
+	}
+	if r.Rules, err = countRules(variant); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// makeLocalNode makes all endpoints addresses of this network namespace, so that one
+// server answers for all of them, and says which variant its node uses.
+func makeLocalNode(variant string) error {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	address, err := netlink.ParseAddr(nodeAddress + "/32")
+	if err != nil {
+		return err
+	}
+	_, all, err := net.ParseCIDR("10.0.0.0/8")
+	if err != nil {
+		return err
+	}
+	local := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: all, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}
+	if err := errors.Join(netlink.AddrAdd(lo, address), netlink.RouteAdd(local)); err != nil {
+		return err
+	}
+	return exec.Command("iptables-"+variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT").Run()
+}
+
+// programsOf returns a PATH in which iptables is that of a variant.
+func programsOf(variant, dir string) (string, error) {
+	dir = filepath.Join(dir, "bin")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			path, err := exec.LookPath(family + "-" + variant + suffix)
+			if err != nil {
+				return "", err
+			}
+			if err := os.Symlink(path, filepath.Join(dir, family+suffix)); err != nil {
+				return "", err
+			}
+		}
+	}
+	return dir + ":" + os.Getenv("PATH"), nil
+}
+
+func countRules(variant string) (int, error) {
+	out, err := exec.Command("iptables-"+variant+"-save", "-t", "nat").Output()
+	return strings.Count(string(out), "\n-A "), err
+}
+
+func measureWithPackets(ctx context.Context, c cluster, p contender, changes int, patience time.Duration) (r iptablesResult, err error) {
+	server, err := net.Listen("tcp", ":8080")
+	if err != nil {
+		return r, err
+	}
+	defer server.Close()
+	go answer(server)
+	process, err := p.start(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer process.kill()
+	tree := watchTree(process.cmd.Process.Pid)
+	r.Start, err = startedWithin(ctx, p, patience)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.Unfinished = true
+		r.Start.RSS, _, err = process.memory()
+	}
+	if err != nil {
+		return r, err
+	}
+	if r.Start.CPU, err = tree.cpu(); err != nil || r.Unfinished {
+		r.Peak = tree.end()
+		return r, err
+	}
+	before := r.Start.CPU
+	var all []time.Duration
+	for version := 1; version <= changes; version++ {
+		service := version * 7919 % c.services
+		begun := time.Now()
+		if err := p.change(ctx, service, version); err != nil {
+			return r, err
+		}
+		if err := awaitAnswer(ctx, c, service, version); err != nil {
+			return r, err
+		}
+		all = append(all, time.Since(begun))
+		if err := p.rest(ctx, begun); err != nil {
+			return r, err
+		}
+	}
+	after, err := tree.cpu()
+	if err != nil {
+		return r, err
+	}
+	r.Change, r.ChangeCPU, r.Peak = distributionOf(all), (after-before)/time.Duration(changes), tree.end()
+	return r, nil
+}
+
+// answer tells everybody which address he has reached.
+func answer(server net.Listener) {
+	for {
+		conn, err := server.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			_, _ = io.WriteString(conn, conn.LocalAddr().(*net.TCPAddr).IP.String()) // who asks notices
+		}()
+	}
+}
+
+// awaitAnswer asks a Service until the endpoint answers that is new in a version. The
+// endpoint that it lacks is one that all versions before it had.
+func awaitAnswer(ctx context.Context, c cluster, service, version int) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	old, added := addressesOf(c.endpoints(service, 0, endpointsEach)), ""
+	for a := range addressesOf(c.endpoints(service, version, endpointsEach)) {
+		if !old[a] {
+			added = a
+		}
+	}
+	to := net.JoinHostPort(c.service(service).Spec.ClusterIP, "80")
+	for added != "" {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", to)
+		if err != nil {
+			return fmt.Errorf("the change of Service %d: %w", service, err)
+		}
+		got, err := io.ReadAll(conn)
+		conn.Close()
+		if err != nil {
+			return err
+		}
+		if string(got) == added {
+			return nil
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tree watches a process and the programs that it starts.
+type tree struct {
+	pid  int
+	stop chan struct{}
+	peak chan int
+}
+
+// watchTree looks at the memory of all of them now and then.
+func watchTree(pid int) *tree {
+	t := &tree{pid: pid, stop: make(chan struct{}), peak: make(chan int)}
+	go func() {
+		most := 0
+		for {
+			select {
+			case <-t.stop:
+				t.peak <- mebibytes(most)
+				return
+			case <-time.After(20 * time.Millisecond):
+				most = max(most, t.memory())
+			}
+		}
+	}()
+	return t
+}
+
+// end returns the most memory that all had at one moment, in MiB.
+func (t *tree) end() int {
+	close(t.stop)
+	return <-t.peak
+}
+
+// memory is the resident memory of all. Who has just ended has none.
+func (t *tree) memory() int {
+	sum := resident(t.pid)
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.pid))
+	for _, thread := range threads {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", t.pid, thread.Name()))
+		for child := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				sum += resident(pid)
+			}
+		}
+	}
+	return sum
+}
+
+func resident(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.Atoi(fields[1])
+	return pages * os.Getpagesize()
+}
+
+// cpu is the processor time of the process and of those that it has started and that
+// have ended.
+func (t *tree) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // after the name
+	fields := strings.Fields(rest)
+	const first, last, tick = 11, 14, 10 * time.Millisecond // utime, stime, cutime, cstime
+	if len(fields) <= last {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", t.pid, len(fields))
+	}
+	var sum time.Duration
+	for _, f := range fields[first : last+1] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum, nil
+}

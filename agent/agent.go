@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
@@ -46,6 +47,9 @@ type Options struct {
 
 	// Dataplanes are the modes that the agent can run.
 	Dataplanes Dataplanes
+
+	// Collectors are metrics besides the agent's own.
+	Collectors []prometheus.Collector
 }
 
 // Run runs an agent until ctx ends. The kernel is left as it is: traffic flows
@@ -77,6 +81,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	m := newMetrics()
+	m.registry.MustRegister(o.Collectors...)
 	r := newReporter(statusWriter(client, o.NodeName), eventWriter(client, o.NodeName), log.WithName("status"), clk)
 	h := &health{metrics: m, clock: clk, waiting: in.waiting, reported: r.shownConditions}
 	var group sync.WaitGroup

@@ -296,7 +296,7 @@ func TestLoopRepairs(t *testing.T) {
 			}
 		}
 	}
-	await("watching", func() bool { return h.kernel.Watchers() == 1 })
+	await("watching", func() bool { return h.kernel.Watchers() == 1 && len(h.kernel.Kernel().Frontends) > 0 })
 	for len(outcomes) > 0 {
 		<-outcomes
 	}

@@ -127,3 +127,39 @@ func TestTracesOfAnAgentBefore(t *testing.T) {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 }
+
+// A mode that meets only what others' rules leave does not wait for their connections,
+// and is told before another one is programmed.
+func TestModeThatYields(t *testing.T) {
+	m := newTwoModes(t)
+	yielded := 0
+	last := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace)}
+	last.Yielded = func() {
+		yielded++
+		if len(m.kernel.Kernel().Frontends) > 0 {
+			t.Error("told after another mode was programmed")
+		}
+	}
+	m.modes.dataplanes[v1alpha1.ModeUserspace] = func() (dataplane.Dataplane, error) { return last, nil }
+	r := &recorder{failure: errors.New("no connection tracking here")}
+	m.flows = r
+	m.fromAPI(web("10.96.0.1", "10.244.1.2"))
+	m.want(t, v1alpha1.ModeIPVS)
+	m.want(t, v1alpha1.ModeUserspace)
+	m.wantTraces(t, v1alpha1.ModeUserspace)
+	if r.take(); m.last.forgetting != nil {
+		t.Errorf("connection tracking is not its affair: %v", m.last.forgetting)
+	}
+	m.needSync = true
+	m.step(t.Context())
+	if calls := r.take(); calls != nil {
+		t.Errorf("connection tracking is told: %v", calls)
+	}
+	if cleanups(m.other.Dataplane) != 1 || yielded != 0 {
+		t.Errorf("%d clean-ups, told %d times", cleanups(m.other.Dataplane), yielded)
+	}
+	m.want(t, v1alpha1.ModeNFTables)
+	if yielded != 1 {
+		t.Errorf("told %d times", yielded)
+	}
+}

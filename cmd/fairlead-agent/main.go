@@ -92,7 +92,8 @@ func run(args []string) error {
 	klog.SetLogger(log)
 	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	o.agent.Dataplanes = dataplanes(log, o.agent.Sysctls)
+	connections := userspace.NewConnections()
+	o.agent.Dataplanes, o.agent.Collectors = dataplanes(log, o.agent.Sysctls, connections), connections.Collectors()
 	if o.cleanup {
 		return cleanup(ctx, o.agent.Dataplanes)
 	}
@@ -103,8 +104,7 @@ func run(args []string) error {
 }
 
 // dataplanes are the modes of this build.
-func dataplanes(log logr.Logger, sysctls sysctl.Tree) agent.Dataplanes {
-	connections := userspace.NewConnections()
+func dataplanes(log logr.Logger, sysctls sysctl.Tree, connections *userspace.Connections) agent.Dataplanes {
 	var onLocalhost localhost.Users
 	return agent.Dataplanes{
 		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {

@@ -84,6 +84,22 @@ var _ dataplane.Retirer = (*Retiring)(nil)
 // Retire returns Idle.
 func (d *Retiring) Retire(context.Context, rules.Desired) (bool, error) { return d.Idle, nil }
 
+// Yielding is a Dataplane that opens connections itself.
+type Yielding struct {
+	*Dataplane
+
+	// Yielded is called by Yield.
+	Yielded func()
+}
+
+var _ dataplane.Yielder = (*Yielding)(nil)
+
+// Yield calls Yielded.
+func (d *Yielding) Yield(context.Context) error {
+	d.Yielded()
+	return nil
+}
+
 // New returns a Dataplane of the mode with an empty kernel.
 func New(mode v1alpha1.ProxyMode) *Dataplane {
 	return &Dataplane{

@@ -217,7 +217,7 @@ func TestAffinitiesAreBounded(t *testing.T) {
 	}
 }
 
-func TestChooseInParallel(t *testing.T) {
+func TestChooseInParallel(*testing.T) {
 	f := sticky(10, forward("10.244.1.1:80", "10.244.1.2:80"))
 	b, _ := newTestBalancer(f)
 	var group sync.WaitGroup

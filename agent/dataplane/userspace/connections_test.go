@@ -49,8 +49,10 @@ func TestRoom(t *testing.T) {
 		t.Errorf("told %d times, full: %v, refused %d", told, c.full(), c.refused)
 	}
 	c.release(open[0])
-	if !c.admitSession() || !c.admitSession() || c.admitSession() {
-		t.Error("the room of a connection is that of two sessions")
+	for i, want := range []bool{true, true, false} {
+		if c.admitSession() != want {
+			t.Errorf("session %d: want room: %v, for that of a connection is that of two sessions", i, want)
+		}
 	}
 	clk.SetTime(clk.Now().Add(lastingRefusal))
 	if err := c.full(); err != nil {

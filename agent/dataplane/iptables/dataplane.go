@@ -2,7 +2,37 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package iptables programs Services into the kernel by the programs of iptables, of
-// either variant: legacy, or the one on top of nftables.
+// the variant that the node uses: legacy, or the one on top of nftables. Both have the
+// same rules.
+//
+// All decisions are made in the table nat, which sees only the first packet of a
+// connection. A tree leads it to its frontend in some tens of rules, however many
+// there are:
+//
+//	FAIRLEAD-SERVICES    addresses, node ports, what of the ServiceCIDRs is not used
+//	FAIRLEAD-ADDRESSES   -d 0.0.0.5/0.0.0.15 -g FAIRLEAD-A-...      see tree.go
+//	FAIRLEAD-A-...       -d 10.96.0.5/32 -p tcp --dport 80 -g FAIRLEAD-E-...
+//	                     -d 10.96.0.5/32 -g FAIRLEAD-REFUSE         its other ports
+//	FAIRLEAD-E-...       DNAT with probability 1/3, 1/2, 1          see frontend.go
+//
+// Where the external traffic policy makes a difference, traffic that comes neither
+// from this node's Pods nor from the node itself goes through trees of the same form
+// before these (FAIRLEAD-OUTSIDE). A load balancer's address with source ranges has a
+// chain that lets only them pass. Affinity is in affinity.go.
+//
+// A changed endpoint changes one chain of its Service's port and nothing else, an added
+// Service that chain and the one of the tree that its address is in. Only chains that
+// change are handed to iptables-restore, which changes each table as a whole or not at
+// all: there is no moment without rules.
+//
+// The table nat can neither refuse nor drop. So a bit of the packet's mark carries that
+// to the table filter, with one rule in each of its chains, and that a packet is to be
+// masqueraded to the end of nat, where the bit is taken away again. Node ports on
+// localhost have a guard in the table mangle, see localhost.go.
+//
+// What the kernel holds is compared as text: our rules are written exactly as
+// iptables-save prints them. Of others' rules nothing is read but whether they are one
+// of the jumps to ours.
 package iptables
 
 import (

@@ -5,13 +5,17 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -251,4 +255,51 @@ func TestVariantChanges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLock checks that a lock that somebody else holds is an error soon, and what
+// follows it.
+func TestLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lock")
+	t.Setenv("XTABLES_LOCKFILE", file)
+	s := newSpace(t, variantLegacy)
+	d := s.dataplane()
+	mustSync(t, d, several(3, 2))
+	lock, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Apply(t.Context(), rules.Diff(several(3, 2), several(4, 2))); err == nil || !strings.Contains(err.Error(), "xtables lock") {
+		t.Errorf("got %v", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	mustSync(t, d, several(4, 2))
+	if stats := mustSync(t, s.dataplane(), several(4, 2)); stats.Operations != 0 {
+		t.Errorf("a new agent: %+v", stats)
+	}
+}
+
+// TestIPv6IsOff checks a node whose kernel has no IPv6, which its namespace pretends
+// by having no address of it.
+func TestIPv6IsOff(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		s.run("ip", "-6", "addr", "flush", "dev", "lo")
+		d := s.dataplane()
+		mustSync(t, d, mixed())
+		if err := d.IPv6Error(); !errors.Is(err, errNoIPv6) {
+			t.Errorf("got %v", err)
+		}
+		if err := d.Cleanup(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if state := s.state(); strings.Contains(state, prefix) {
+			t.Error(state)
+		}
+	})
 }

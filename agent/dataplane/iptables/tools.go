@@ -52,8 +52,8 @@ type tools struct {
 	children *children
 }
 
-// errNoIPv6Tools is returned of a family without programs.
-var errNoIPv6Tools = errors.New("there is no program of iptables for IPv6")
+// errNoIPv6 is returned of IPv6 where there is none.
+var errNoIPv6 = errors.New("this kernel has no IPv6, or there is no program of iptables for it")
 
 // String returns for example "nft, iptables v1.8.9".
 func (t *tools) String() string { return t.variant + ", " + t.version }
@@ -95,22 +95,28 @@ func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 	if t.variant != variantLegacy {
 		return true, nil
 	}
-	names := [2]string{"ip_tables_names", "ip6_tables_names"}[index(v6)]
-	err = inNamespace(t.netns, func() error {
-		text, err := os.ReadFile("/proc/thread-self/net/" + names)
-		used = slices.Contains(strings.Fields(string(text)), table)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+	text, err := netFile(t.netns, [2]string{"ip_tables_names", "ip6_tables_names"}[index(v6)])
+	return slices.Contains(strings.Fields(text), table), err
+}
+
+// netFile returns what a file says about a network namespace; nothing if there is no
+// such file.
+func netFile(netns int, name string) (string, error) {
+	var text []byte
+	err := inNamespace(netns, func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/" + name)
 		return err
 	})
-	return used, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(text), err
 }
 
 // run runs a program in our network namespace, and waits for its end.
 func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), program string, args ...string) error {
 	if program == "" {
-		return errNoIPv6Tools
+		return errNoIPv6
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stderr bytes.Buffer

@@ -26,8 +26,12 @@ func findTools(ctx context.Context, netns int, c *children) []*tools {
 			out = append(out, t)
 		}
 	}
+	addresses, err := netFile(netns, "if_inet6")
 	for _, t := range out {
 		t.netns, t.children = netns, c
+		if addresses == "" || err != nil { // not even that of the loopback
+			t.restorers[1], t.savers[1] = "", ""
+		}
 	}
 	return out
 }
@@ -94,13 +98,16 @@ func usage(ctx context.Context, k kernel) (use, error) {
 		}
 		u.hinted = u.hinted || slices.ContainsFunc(hints, func(h []byte) bool { return bytes.HasPrefix(line, h) })
 	}
-	err := k.save(ctx, false, "", count)
-	return u, errors.Join(err, ignoreMissing(k.save(ctx, true, "", count)))
+	err := k.save(ctx, false, allTables, count)
+	if err == nil {
+		_ = k.save(ctx, true, allTables, count) // IPv4 is all that has to work
+	}
+	return u, err
 }
 
 // ignoreMissing forgets that there is no IPv6.
 func ignoreMissing(err error) error {
-	if errors.Is(err, errNoIPv6Tools) {
+	if errors.Is(err, errNoIPv6) {
 		return nil
 	}
 	return err

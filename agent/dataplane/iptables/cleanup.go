@@ -9,16 +9,23 @@ import (
 	"fmt"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 )
 
 // Cleanup deletes our chains and the jumps to them, in both variants and families, and
-// sets the sysctl back. Where there are no programs of a variant there is nothing
+// sets the sysctl back. What is left of the tables of the nft variant goes, too, if it
+// does nothing: iptables makes it again when it is needed. Where there are no programs of a variant there is nothing
 // that we could have made with them.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, t := range findTools(ctx, d.netns, &d.children) {
 		d.kernel = t
-		if err := cleanUp(ctx, t, d.localhost); err != nil {
+		err := cleanUp(ctx, t, d.localhost)
+		if err == nil && t.variant == variantNFT {
+			// To ask for a table is to make it, and nobody but us may have asked.
+			err = nftables.RemoveIdleTables(ctx, d.netns, tables...)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 		}
 	}

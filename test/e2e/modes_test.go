@@ -1,0 +1,221 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// labNodes are the nodes of the lab.
+var labNodes = []string{"node-1", "node-2", "node-3"}
+
+// TestModes changes the mode of all nodes from each to each other. New connections are
+// answered all the time, and nothing of the mode before stays: a node looks as it did
+// when it was in that mode the last time.
+func TestModes(t *testing.T) {
+	service := newEcho(t, newNamespace(t), 3, func(s *corev1.Service) {
+		s.Spec.Type = corev1.ServiceTypeNodePort
+		// A port that not everybody may listen on.
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "low", Port: 80, TargetPort: intstr.FromInt32(echoPort)})
+	})
+	eventually(t, time.Minute, func() error { return ready(t.Context(), "kube-system", "coredns") })
+	t.Cleanup(func() { setMode(context.Background(), t, v1alpha1.ModeAuto) })
+	looked := map[v1alpha1.ProxyMode]map[string][]string{}
+	for _, mode := range []v1alpha1.ProxyMode{
+		v1alpha1.ModeNFTables, v1alpha1.ModeIPTables, v1alpha1.ModeUserspace,
+		v1alpha1.ModeNFTables, v1alpha1.ModeUserspace, v1alpha1.ModeIPTables, v1alpha1.ModeNFTables,
+	} {
+		t.Logf("to %s", mode)
+		failed := knock(t, "client", "10.89.0.12", service.Spec.Ports[0].NodePort)
+		setMode(t.Context(), t, mode)
+		for _, node := range labNodes {
+			wantMode(t, node, mode)
+			for _, port := range service.Spec.Ports {
+				if err := ask(node, service.Spec.ClusterIP, port.Port); err != nil {
+					t.Errorf("in %s, on %s: %v", mode, node, err)
+				}
+			}
+			eventually(t, time.Minute, func() error { return onlyTracesOf(mode, node) })
+		}
+		if err := failed(); err != nil {
+			t.Errorf("a new connection while the mode changed to %s: %v", mode, err)
+		}
+		now := map[string][]string{}
+		for _, node := range labNodes {
+			if looked[mode] == nil {
+				now[node] = look(t, node)
+				continue
+			}
+			eventually(t, 10*time.Second, func() error {
+				before, after := looked[mode][node], look(t, node)
+				if slices.Equal(before, after) {
+					return nil
+				}
+				return fmt.Errorf("in %s, %s does not look as before:\nonly before: %q\nonly now: %q",
+					mode, node, without(before, after), without(after, before))
+			})
+		}
+		if looked[mode] == nil {
+			looked[mode] = now
+		}
+	}
+}
+
+// ready says which Pods of a Deployment are missing.
+func ready(ctx context.Context, namespace, name string) error {
+	d := &appsv1.Deployment{}
+	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
+		return err
+	}
+	if d.Status.ReadyReplicas != *d.Spec.Replicas {
+		return fmt.Errorf("%d of %d Pods of %s are ready", d.Status.ReadyReplicas, *d.Spec.Replicas, name)
+	}
+	return nil
+}
+
+// setMode changes the policy of the lab.
+func setMode(ctx context.Context, t *testing.T, mode v1alpha1.ProxyMode) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"spec": {"mode": %q}}`, mode)
+	config := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if err := api.Patch(ctx, config, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantMode waits until a node is programmed in a mode.
+func wantMode(t *testing.T, node string, mode v1alpha1.ProxyMode) {
+	t.Helper()
+	eventually(t, time.Minute, func() error {
+		status, err := agentStatus(node)
+		if err != nil {
+			return err
+		}
+		_, digest, err := desired(t.Context(), node)
+		if err != nil {
+			return err
+		}
+		if status.Mode != mode || status.RulesDigest != digest {
+			conditions, _ := json.Marshal(status.Conditions)
+			return fmt.Errorf("%s is in mode %q with rules %s, want %s with %s: %s",
+				node, status.Mode, status.RulesDigest, mode, digest, conditions)
+		}
+		return nil
+	})
+}
+
+// knock connects again and again until the returned function is called, which returns
+// why a connection failed, if one did.
+func knock(t *testing.T, from, address string, port int32) func() error {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			if err := ask(from, address, port); err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+				failed <- nil
+				return
+			case <-time.After(20 * time.Millisecond): // a pace, not a state to wait for
+			}
+		}
+	}()
+	return func() error { stop(); return <-failed }
+}
+
+// inNode runs a command in a node's network namespace.
+func inNode(node string, command ...string) (string, error) {
+	// Not `ip netns exec`: that does not work in a chroot.
+	out, err := exec.Command("nsenter", append([]string{"--net=" + nsPath(node)}, command...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%v on %s: %w: %s", command, node, err, out)
+	}
+	return string(out), nil
+}
+
+// traces tell of each mode that it is, or was, in force.
+var traces = map[v1alpha1.ProxyMode]struct {
+	command string
+	sign    *regexp.Regexp
+}{
+	v1alpha1.ModeNFTables: {"nft list tables", regexp.MustCompile(`fairlead`)},
+	v1alpha1.ModeIPTables: {"iptables-legacy-save; ip6tables-legacy-save; iptables-nft-save; ip6tables-nft-save", regexp.MustCompile(`FAIRLEAD-`)},
+	v1alpha1.ModeUserspace: {fmt.Sprintf("ip route show table all proto %[1]d; ip -6 route show table all proto %[1]d; "+
+		"ss -Hlntup | grep fairlead-agent | grep -v -e :10249 -e :10256 || true", userspace.Protocol), regexp.MustCompile(`.`)},
+}
+
+// onlyTracesOf says which traces a node has of other modes, or that it has none of its own.
+func onlyTracesOf(mode v1alpha1.ProxyMode, node string) error {
+	for other, trace := range traces {
+		out, err := inNode(node, "sh", "-c", trace.command)
+		if err != nil {
+			return err
+		}
+		if found := trace.sign.FindString(out); (found != "") != (other == mode) {
+			return fmt.Errorf("%s is in mode %s: `%s` shows for %s:\n%s", node, mode, trace.command, other, out)
+		}
+	}
+	return nil
+}
+
+// changing are the parts of the commands' outputs that are never the same.
+var changing = regexp.MustCompile(`(?m)^#.*|\[\d+:\d+\]| expires \w+| timeout \w+|users:.*`)
+
+// numbers are those of a Service's endpoints in nftables, which depend on what was there
+// before them.
+var numbers = regexp.MustCompile(`\. \d+ : (tcp \.|[0-9a-f])`)
+
+// without returns the lines that are not in others.
+func without(lines, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return slices.Contains(others, l) })
+}
+
+// look returns all that a mode could leave on a node, one thing a line.
+func look(t *testing.T, node string) []string {
+	t.Helper()
+	var out []string
+	for _, command := range []string{
+		"nft --stateless list ruleset", "iptables-legacy-save", "ip6tables-legacy-save",
+		"ip -o addr", "ip route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule",
+		"ss -Hlntu", "sysctl net.ipv4.conf.all.route_localnet",
+	} {
+		text, err := inNode(node, strings.Fields(command)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = numbers.ReplaceAllString(changing.ReplaceAllString(text, ""), ": $1")
+		// The elements of a set come in any order.
+		lines := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("\n,{}", r) })
+		for i, l := range lines {
+			lines[i] = command + ": " + strings.Join(strings.Fields(l), " ")
+		}
+		slices.Sort(lines)
+		out = append(out, slices.Compact(lines)...)
+	}
+	return out
+}

@@ -131,12 +131,16 @@ func TestSilence(t *testing.T) {
 	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
 	n.sync(desired(f))
 	stream, single := n.udp("10.96.0.10:53"), n.udp("10.96.0.10:53")
-	began := time.Now()
-	for time.Since(began) < 2*n.d.proxy.udp.streamAge { // the age that is asked for, not a wait
+	eventually(t, "a flow in both directions is a stream", func() bool {
 		if _, err := question(stream, "?"); err != nil {
 			t.Fatal(err)
 		}
-	}
+		l := n.d.frontends[f.Key].sockets[f.Key].(*udpListener)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s := l.sessions[netip.MustParseAddrPort(stream.LocalAddr().String())]
+		return s != nil && s.stream
+	})
 	if _, err := question(single, "?"); err != nil {
 		t.Fatal(err)
 	}

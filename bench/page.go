@@ -21,7 +21,8 @@ What the size of a cluster costs one node, measured by ` + "`make bench`" + ` on
 Every Service has %d endpoints, spread over nodes of %d Pods each. *Plain* Services have a cluster IP. *Full* ones have a
 node port and a load balancer's address with three source ranges besides, and every %s has ClientIP affinity.
 
-The mode IPVS is compared with kube-proxy's in [benchmarks-ipvs.md](benchmarks-ipvs.md).
+The mode IPVS is compared with kube-proxy's in [benchmarks-ipvs.md](benchmarks-ipvs.md), the mode IPTables in
+[benchmarks-iptables.md](benchmarks-iptables.md).
 `
 
 const kernelText = `

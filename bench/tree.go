@@ -45,16 +45,24 @@ func (t *tree) end() int {
 // memory is the resident memory of all. Who has just ended has none.
 func (t *tree) memory() int {
 	sum := resident(t.pid)
+	for _, child := range t.children() {
+		sum += resident(child)
+	}
+	return sum
+}
+
+// children are the programs that run.
+func (t *tree) children() (pids []int) {
 	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.pid))
 	for _, thread := range threads {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", t.pid, thread.Name()))
 		for child := range strings.FieldsSeq(string(text)) {
 			if pid, err := strconv.Atoi(child); err == nil {
-				sum += resident(pid)
+				pids = append(pids, pid)
 			}
 		}
 	}
-	return sum
+	return pids
 }
 
 func resident(pid int) int {
@@ -67,10 +75,19 @@ func resident(pid int) int {
 	return pages * os.Getpagesize()
 }
 
-// cpu is the processor time of the process and of those that it has started and that
-// have ended.
+// cpu is the processor time of the process and of the programs that it has started.
 func (t *tree) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.pid))
+	sum, err := processorTime(t.pid)
+	for _, child := range t.children() {
+		running, _ := processorTime(child) // if it has ended, it is in the sum of the next time
+		sum += running
+	}
+	return sum, err
+}
+
+// processorTime is that of a process and of its children that have ended.
+func processorTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +95,7 @@ func (t *tree) cpu() (time.Duration, error) {
 	fields := strings.Fields(rest)
 	const first, last, tick = 11, 14, 10 * time.Millisecond // utime, stime, cutime, cstime
 	if len(fields) <= last {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", t.pid, len(fields))
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	var sum time.Duration
 	for _, f := range fields[first : last+1] {

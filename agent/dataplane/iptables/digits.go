@@ -12,8 +12,8 @@ import (
 )
 
 // Chains can be nested 16 deep in the nft variant, jumps and gotos alike
-// (NFT_JUMP_STACK_SIZE). Beside those of a tree of addresses, a tree of ports below
-// one of its leaves, and seven around them there is no room for more.
+// (NFT_JUMP_STACK_SIZE): those of a tree of addresses, of a tree of ports below one of
+// its leaves, and six around them, with one to spare.
 const (
 	maxAddressDepth = 5
 	maxPortDepth    = 4

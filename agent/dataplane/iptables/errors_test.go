@@ -5,6 +5,8 @@ package iptables
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -193,5 +195,31 @@ func TestSharedChains(t *testing.T) {
 	}
 	if len(r.chains) != len(want) {
 		t.Errorf("%d chains", len(r.chains))
+	}
+}
+
+// TestEveryEndpointGetsItsShare follows chance through the rules of a chain.
+func TestEveryEndpointGetsItsShare(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 7, 10, 1000} {
+		b := rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeNever}
+		for i := range n {
+			b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), 80))
+		}
+		left := 1.0 // of all packets
+		for _, rule := range endpointRules(&rules.Frontend{Key: at("10.96.0.1:80/tcp")}, b) {
+			p := 1.0
+			if _, text, ok := strings.Cut(rule, "--probability "); ok {
+				if _, err := fmt.Sscan(text, &p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if share := left * p * float64(n); math.Abs(share-1) > 1e-5 {
+				t.Errorf("%d endpoints: %s takes %f of its share", n, rule, share)
+			}
+			left *= 1 - p
+		}
+		if left != 0 {
+			t.Errorf("%d endpoints: %f of all packets are left", n, left)
+		}
 	}
 }

@@ -257,6 +257,48 @@ func TestVariantChanges(t *testing.T) {
 	}
 }
 
+// TestDeepTrees checks that chains are never nested deeper than the kernel takes, even
+// if somebody chooses addresses and ports so.
+func TestDeepTrees(t *testing.T) {
+	want := rules.NewDesired()
+	all, local := forwardTo(rules.MasqueradeUnlessPod, "10.0.0.1:80", "10.0.0.2:80"), forwardTo(rules.MasqueradeNever, "10.0.0.1:80")
+	restricted := func(key string) {
+		f := put(&want, key, key, all, local)
+		f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	}
+	for i := range 24 { // of digits in common, the one after them differs
+		for j := range 10 {
+			a := netip.MustParseAddr("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff").As16()
+			a[15-i/2] ^= byte(j) << (4 * (i % 2))
+			put(&want, fmt.Sprint(i, j), netip.AddrPortFrom(netip.AddrFrom16(a), 80).String()+"/tcp", rejected)
+			b := [4]byte{199, 255, 255, 255}
+			b[3-i/2%4] ^= byte(j) << (4 * (i % 2))
+			restricted(netip.AddrFrom4(b).String() + ":80/tcp")
+		}
+	}
+	for i := range 16 { // and likewise the ports
+		for j := range 10 {
+			restricted(fmt.Sprintf("%s:%d/tcp", "199.255.255.255", 1+uint16(0xffff<<i)^uint16(j)))
+		}
+	}
+	onBoth(t, func(t *testing.T, s *space) {
+		d := s.dataplane()
+		mustSync(t, d, want)
+		if stats := mustSync(t, s.dataplane(), want); stats.Operations != 0 {
+			t.Errorf("a new agent: %+v", stats)
+		}
+		for _, f := range d.families {
+			most := 0
+			for _, n := range f.want.views[internal].addresses.nodes {
+				most = max(most, n.depth)
+			}
+			if most != maxAddressDepth {
+				t.Errorf("%s: %d chains for addresses, so not the case that this is about", f, most)
+			}
+		}
+	})
+}
+
 // TestLock checks that a lock that somebody else holds is an error soon, and what
 // follows it.
 func TestLock(t *testing.T) {

@@ -70,6 +70,9 @@ func TestCircle(t *testing.T) {
 	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("error %v", err)
 	}
+	if n.d.proxy.open.refused > 0 {
+		t.Error("it has gone round until no descriptor was left")
+	}
 }
 
 // listenAsPod returns a listener at an address of a Pod, and a frontend before it.

@@ -44,6 +44,7 @@ import (
 	"slices"
 
 	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
@@ -95,6 +96,7 @@ type Dataplane struct {
 
 	children children
 	news     kernelnews.Rules
+	pace     pace
 }
 
 // family is what we know of an address family.
@@ -121,7 +123,8 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &localhost.Users{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired()}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired(),
+		pace: pace{clock: clock.RealClock{}}}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil

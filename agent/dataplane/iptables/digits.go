@@ -78,8 +78,6 @@ func (k portKey) matchRange(low, high uint16) string {
 // ask for ranges of ports only. The first goes together with the protocol.
 type portDigits struct{}
 
-func (portDigits) count() int { return 4 }
-
 func (portDigits) maxDepth() int { return maxPortDepth }
 
 func (portDigits) compare(a, b portKey) int {

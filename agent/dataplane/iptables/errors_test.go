@@ -35,7 +35,7 @@ func TestErrors(t *testing.T) {
 					t.Errorf("before the first Sync: %v", err)
 				}
 				mustSync(t, d, few)
-				fail(m, func(v6 bool) error { return errLocked })
+				fail(m, func(bool) error { return errLocked })
 				if _, err := step(d, from, many); from != nil && name == "reading" {
 					if err != nil { // a delta needs no reading
 						t.Error(err)

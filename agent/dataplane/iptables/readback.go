@@ -50,7 +50,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
 	if wasKnown && before.known && d.gen == before {
 		return 0, nil
 	}
-	found := 0
+	begun, found := d.pace.clock.Now(), 0
 	for _, f := range d.families {
 		now := newHeld()
 		if err := now.read(ctx, d.kernel, f.v6, allTables); err != nil {
@@ -62,6 +62,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
 		}
 		f.held = now
 	}
+	d.pace.read(begun)
 	after, err := d.kernel.generation(ctx)
 	if err != nil {
 		return 0, err

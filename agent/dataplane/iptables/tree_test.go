@@ -119,7 +119,7 @@ func TestTreeFindsEveryKey(t *testing.T) {
 				words := strings.Fields(rule)
 				if len(words) == 2 && words[1] == a.String() {
 					found = true
-				} else if len(words) == 4 && masked(t, a, words[1]) {
+				} else if len(words) == 4 && masked(a, words[1]) {
 					next = words[3]
 				}
 				if found || next != "" {
@@ -139,7 +139,7 @@ func TestTreeFindsEveryKey(t *testing.T) {
 }
 
 // masked says whether an address has the bits of a text like 0.0.0.5/0.0.0.15.
-func masked(t *testing.T, a netip.Addr, text string) bool {
+func masked(a netip.Addr, text string) bool {
 	value, mask, _ := strings.Cut(text, "/")
 	v, m, bits := netip.MustParseAddr(value).As4(), netip.MustParseAddr(mask).As4(), a.As4()
 	for i := range bits {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -122,6 +123,32 @@ func TestDrift(t *testing.T) {
 			t.Errorf("news: %+v", stats)
 		}
 	default:
+	}
+}
+
+// Our own changes of routes are no news, and others' routes are none.
+func TestRouteNews(t *testing.T) {
+	n := newTopology(t)
+	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")))
+	news := func(kind uint16, address string, change func(*netlink.Route)) bool {
+		r := n.d.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
+		if change != nil {
+			change(r)
+		}
+		return n.d.isRouteNews(netlink.RouteUpdate{Type: kind, Route: *r})
+	}
+	for name, c := range map[string]struct{ got, want bool }{
+		"ours came":             {news(unix.RTM_NEWROUTE, "10.96.0.1", nil), false},
+		"ours went":             {news(unix.RTM_DELROUTE, "10.96.0.1", nil), true},
+		"another one came":      {news(unix.RTM_NEWROUTE, "10.96.0.2", nil), true},
+		"another one went":      {news(unix.RTM_DELROUTE, "10.96.0.2", nil), false},
+		"others' came":          {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC }), false},
+		"ours in another table": {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Table = unix.RT_TABLE_MAIN }), false},
+		"a probe's":             {news(unix.RTM_NEWROUTE, probeRoute.Addr().String(), nil), false},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: news: %v, want %v", name, c.got, c.want)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -359,6 +360,30 @@ func TestSocketEnded(t *testing.T) {
 	if stats := n.sync(desired(f)); stats.Operations != 2 || stats.Repaired != 1 {
 		t.Errorf("%+v", stats)
 	}
+	n.meets(n.outside, "10.96.0.1:80", 1)
+}
+
+// A node whose IPv6 is switched off has IPv4.
+func TestWithoutIPv6(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	n.d.sysctls.Root = t.TempDir()
+	if err := os.MkdirAll(n.d.sysctls.Root+"/net/ipv6/conf/all", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.d.sysctls.Root+"/net/ipv6/conf/all/disable_ipv6", []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v4, v6 := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080")
+	want := desired(v4, v6)
+	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("fd00:96::/112")}
+	if stats := n.sync(want); stats.Operations != 3 || n.d.IPv6Error() == nil {
+		t.Errorf("%+v, %v", stats, n.d.IPv6Error())
+	}
+	if stats := n.apply(rules.Change{Key: v6.Key, Old: v6}); stats.Operations != 0 {
+		t.Errorf("%+v", stats)
+	}
+	n.wantRoutes("10.96.0.1/32")
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 

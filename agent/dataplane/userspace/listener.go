@@ -77,6 +77,7 @@ func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l list
 	}
 	err = nodenet.Do(p.netns, func() (err error) {
 		config := net.ListenConfig{Control: prepare(at, code), KeepAliveConfig: keepAlive}
+		config.SetMultipathTCP(false) // Go's choice otherwise: it has neither filters nor IP_PKTINFO
 		address := netip.AddrPortFrom(at.Address, at.Port).String()
 		if at.Protocol == rules.UDP {
 			conn, err := config.ListenPacket(context.Background(), network(at), address)

@@ -53,6 +53,24 @@ func TestTCP(t *testing.T) {
 	}
 }
 
+// A listening socket of multipath TCP, which Go would make, has no filter.
+func TestPlainTCP(t *testing.T) {
+	n := newTopology(t)
+	f := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")
+	n.sync(desired(f))
+	raw, err := n.d.frontends[f.Key].sockets[f.Key].SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var protocol int
+	if controlErr := raw.Control(func(fd uintptr) { protocol, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL) }); controlErr != nil {
+		t.Fatal(controlErr)
+	}
+	if protocol != unix.IPPROTO_TCP || err != nil {
+		t.Errorf("protocol %d, %v", protocol, err)
+	}
+}
+
 // An endpoint that does not answer is passed over.
 func TestDeadEndpoint(t *testing.T) {
 	n := newTopology(t)

@@ -1,0 +1,128 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"github.com/go-logr/logr/testr"
+	nft "github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// withNFTables returns the node's other mode.
+func (n *topology) withNFTables() *nftables.Dataplane {
+	n.t.Helper()
+	netnstest.Do(n.t, n.node, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	})
+	d, err := nftables.New(nftables.Options{NetNS: int(n.node), Log: testr.New(n.t)})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// connected returns a connection from outside that an endpoint has greeted.
+func (n *topology) connected() net.Conn {
+	n.t.Helper()
+	conn, err := n.dial(n.outside, "tcp", childVIP)
+	if err == nil {
+		err = greeted(conn)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return conn
+}
+
+// Open connections of the mode NFTables are the kernel's, as long as it translates
+// anything: with our table the last such rules go, unless somebody else has some.
+func TestFromNFTables(t *testing.T) {
+	for name, othersTranslate := range map[string]bool{"nobody else uses NAT": false, "a network plugin does": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newTopology(t)
+			n.serve("10.244.1.2:8080")
+			before, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+			if _, err := before.Sync(t.Context(), want); err != nil {
+				t.Fatal(err)
+			}
+			if othersTranslate {
+				n.translate()
+			}
+			conn := n.connected()
+			n.sync(want)
+			if err := before.Cleanup(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := alive(conn); (err == nil) != othersTranslate {
+				t.Errorf("alive: %v", err)
+			}
+			if endpoint, seen, err := n.ask(n.outside, childVIP); err != nil || endpoint != "10.244.1.2:8080" || seen[:len("10.244.1.1:")] != "10.244.1.1:" {
+				t.Errorf("a new connection meets %s from %s, %v", endpoint, seen, err)
+			}
+		})
+	}
+}
+
+// translate makes a table as network plugins have: what some Pods send is masqueraded.
+func (n *topology) translate() {
+	n.t.Helper()
+	conn, err := nft.New(nft.WithNetNSFd(int(n.node)))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	table := conn.AddTable(&nft.Table{Name: "plugin", Family: nft.TableFamilyIPv4})
+	chain := conn.AddChain(&nft.Chain{Name: "postrouting", Table: table, Type: nft.ChainTypeNAT,
+		Hooknum: nft.ChainHookPostrouting, Priority: nft.ChainPriorityNATSource})
+	conn.AddRule(&nft.Rule{Table: table, Chain: chain, Exprs: []expr.Any{ // ip saddr 10.99.0.0/16 masquerade
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 2},
+		&expr.Cmp{Register: 1, Op: expr.CmpOpEq, Data: []byte{10, 99}},
+		&expr.Masq{},
+	}})
+	if err := conn.Flush(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Our open connections are left alone by the rules of NFTables, which are told of
+// them before, and so are those that begin until the rules are there.
+func TestToNFTables(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	n.sync(want)
+	open := n.connected()
+	if err := n.d.Yield(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late := n.connected()
+	if _, err := after.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if idle, err := n.d.Retire(t.Context(), want); idle || err != nil {
+		t.Errorf("idle: %v, %v", idle, err)
+	}
+	for name, conn := range map[string]net.Conn{"open before": open, "opened meanwhile": late} {
+		if err := alive(conn); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		conn.Close()
+	}
+	if _, seen, err := n.ask(n.outside, childVIP); err != nil || seen[:len("10.244.1.1:")] != "10.244.1.1:" { // masqueraded by the rules
+		t.Errorf("a new connection is from %s, %v", seen, err)
+	}
+	eventually(t, "it is idle", func() bool {
+		idle, err := n.d.Retire(t.Context(), want)
+		return idle && err == nil
+	})
+	n.wantRoutes()
+}

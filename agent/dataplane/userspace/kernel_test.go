@@ -201,6 +201,22 @@ func TestOwnAddress(t *testing.T) {
 	n.meets(n.outside, "192.168.1.2:80", 1)
 }
 
+// Addresses on the device of the mode IPVS are Services', and about to go.
+func TestAddressesOfIPVS(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080", "[fd00:244::2]:8080")
+	n.ip(n.node, `link add kube-ipvs0 type veth peer name other
+addr add 10.96.0.1/32 dev kube-ipvs0
+addr add fd00:96::1/128 dev kube-ipvs0 nodad
+link set kube-ipvs0 up`)
+	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080")))
+	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")
+	n.ip(n.node, "link del kube-ipvs0")
+	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")
+	n.meets(n.outside, "10.96.0.1:80", 1)
+	n.meets(n.outside, "[fd00:96::1]:80", 1)
+}
+
 func TestNodePorts(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -404,6 +420,9 @@ func TestRetire(t *testing.T) {
 		t.Errorf("idle: %v, %v", idle, err)
 	}
 	n.wantRoutes("10.96.0.1/32")
+	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a new connection: %v", err)
+	}
 	echo(t, conn, "still", "still")
 	conn.Close()
 	eventually(t, "it is idle", func() bool {

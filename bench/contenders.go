@@ -22,35 +22,29 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The names of the contenders.
-const (
-	agentName     = "fairlead-agent"
-	kubeProxyName = "kube-proxy"
-)
-
-// ipvsAgent is the agent as a contender.
-type ipvsAgent struct {
+// fairleadAgent is the agent as a contender.
+type fairleadAgent struct {
 	cluster
 	program, dir string
 	api          *apiserver
 	process      *process
 }
 
-func newIPVSAgent(ctx context.Context, c cluster, program, dir string) (*ipvsAgent, error) {
+func newAgent(ctx context.Context, c cluster, program, dir string) (*fairleadAgent, error) {
 	api, err := startAPIServer(ctx, c)
-	return &ipvsAgent{cluster: c, program: program, dir: dir, api: api}, err
+	return &fairleadAgent{cluster: c, program: program, dir: dir, api: api}, err
 }
 
-func (a *ipvsAgent) start(ctx context.Context) (p *process, err error) {
+func (a *fairleadAgent) start(ctx context.Context) (p *process, err error) {
 	a.process, err = start(ctx, a.program, a.dir, a.api)
 	return a.process, err
 }
 
-func (a *ipvsAgent) started(ctx context.Context) (agentStart, error) {
+func (a *fairleadAgent) started(ctx context.Context) (agentStart, error) {
 	return a.process.started(ctx, a.cluster)
 }
 
-func (a *ipvsAgent) change(ctx context.Context, service, version int) error {
+func (a *fairleadAgent) change(ctx context.Context, service, version int) error {
 	s, err := a.slice(service, version)
 	if err != nil {
 		return err
@@ -58,12 +52,12 @@ func (a *ipvsAgent) change(ctx context.Context, service, version int) error {
 	return a.api.change(ctx, s)
 }
 
-func (a *ipvsAgent) rest(context.Context, time.Time) error {
+func (a *fairleadAgent) rest(context.Context, time.Time) error {
 	time.Sleep(quiet)
 	return nil
 }
 
-func (a *ipvsAgent) close() error { return a.api.close() }
+func (a *fairleadAgent) close() error { return a.api.close() }
 
 // kubeProxy is kube-proxy as a contender, with as much of an apiserver as it needs.
 type kubeProxy struct {

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,13 +55,9 @@ type iptablesResult struct {
 func (o options) compareIPTables(ctx context.Context) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, iptablesText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes, o.patience)
-	contenders := []string{agentName}
-	if o.kubeProxy != "" {
-		contenders = append(contenders, kubeProxyName)
-	}
 	for _, variant := range []string{"legacy", "nft"} {
 		for services := range strings.SplitSeq(o.services, ",") {
-			for _, name := range contenders {
+			for _, name := range o.contenders() {
 				fmt.Fprintln(os.Stderr, "measuring", services, "Services,", variant, name)
 				var r iptablesResult
 				if err := o.apart(ctx, &r, measureIPTablesCommand, services, name, variant); err != nil {
@@ -86,43 +80,24 @@ func (o options) measureIPTables(ctx context.Context, args []string) error {
 	if len(args) != 3 {
 		return errors.New("want a number of Services, a proxy and a variant")
 	}
-	services, err := strconv.Atoi(args[0])
-	if err != nil || services < 1 || services > maxServices {
-		return fmt.Errorf("-services: %q is not a number from 1 to %d", args[0], maxServices)
-	}
 	variant := args[2]
 	if err := makeLocalNode(variant); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "fairlead-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // nothing is wrong with the numbers
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c := cluster{services: services, mode: v1alpha1.ModeIPTables}
-	var p contender
-	if args[1] == kubeProxyName {
-		k, err := newKubeProxy(ctx, c, o.kubeProxy, dir)
+	return o.compete(ctx, v1alpha1.ModeIPTables, args[0], args[1], func(ctx context.Context, c cluster, p contender) (any, error) {
+		if k, ok := p.(*kubeProxy); ok {
+			var err error
+			if k.path, err = programsOf(variant, k.dir); err != nil {
+				return nil, err
+			}
+		}
+		r, err := measureWithPackets(ctx, c, p, o.changes, o.patience)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if k.path, err = programsOf(variant, dir); err != nil {
-			return err
-		}
-		p = k
-	} else if p, err = newIPVSAgent(ctx, c, o.agent, dir); err != nil {
-		return err
-	}
-	r, err := measureWithPackets(ctx, c, p, o.changes, o.patience)
-	if err := errors.Join(err, p.close()); err != nil {
-		return err
-	}
-	if r.Rules, err = countRules(variant); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+		r.Rules, err = countRules(variant)
+		return r, err
+	})
 }
 
 // makeLocalNode makes all endpoints addresses of this network namespace, so that one
@@ -188,9 +163,7 @@ func measureWithPackets(ctx context.Context, c cluster, p contender, changes int
 	}
 	defer process.kill()
 	tree := watchTree(process.cmd.Process.Pid)
-	r.Start, err = startedWithin(ctx, p, patience)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		r.Unfinished = true
+	if r.Start, r.Unfinished, err = startedWithin(ctx, p, patience); r.Unfinished {
 		r.Start.RSS, _, err = process.memory()
 	}
 	if err != nil {
@@ -201,20 +174,11 @@ func measureWithPackets(ctx context.Context, c cluster, p contender, changes int
 		return r, err
 	}
 	before := r.Start.CPU
-	var all []time.Duration
-	for version := 1; version <= changes; version++ {
-		service := version * 7919 % c.services
-		begun := time.Now()
-		if err := p.change(ctx, service, version); err != nil {
-			return r, err
-		}
-		if err := awaitAnswer(ctx, c, service, version); err != nil {
-			return r, err
-		}
-		all = append(all, time.Since(begun))
-		if err := p.rest(ctx, begun); err != nil {
-			return r, err
-		}
+	all, err := followAll(ctx, c, p, changes, func(service, version int) error {
+		return awaitAnswer(ctx, c, service, version)
+	})
+	if err != nil {
+		return r, err
 	}
 	after, err := tree.cpu()
 	if err != nil {

@@ -5,13 +5,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -62,30 +60,14 @@ type ipvsResult struct {
 	Unfinished bool // it had not started when the patience was over
 }
 
-// contender is a service proxy that is measured.
-type contender interface {
-	start(ctx context.Context) (*process, error)
-	// started waits until the proxy says that all is programmed.
-	started(ctx context.Context) (agentStart, error)
-	// change gives a Service other endpoints.
-	change(ctx context.Context, service, version int) error
-	// rest waits until the proxy has done with a change that came at a time.
-	rest(ctx context.Context, since time.Time) error
-	close() error
-}
-
 // compareIPVS measures the agent and, if its program is named, kube-proxy, and
 // prints the page.
 func (o options) compareIPVS(ctx context.Context) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes, o.patience)
-	contenders := []string{agentName}
-	if o.kubeProxy != "" {
-		contenders = append(contenders, kubeProxyName)
-	}
 	// The first start of all reads the programs and loads the kernel's modules.
 	for _, services := range append([]string{warmUp}, strings.Split(o.services, ",")...) {
-		for _, name := range contenders {
+		for _, name := range o.contenders() {
 			fmt.Fprintln(os.Stderr, "measuring", services, "Services,", name)
 			var r ipvsResult
 			if err := o.apart(ctx, &r, measureIPVSCommand, services, name); err != nil {
@@ -110,35 +92,12 @@ func (o options) measureIPVS(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("want a number of Services and a proxy")
 	}
-	services, err := strconv.Atoi(args[0])
-	if err != nil || services < 1 || services > maxServices {
-		return fmt.Errorf("-services: %q is not a number from 1 to %d", args[0], maxServices)
-	}
 	if err := makeNode(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "fairlead-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // nothing is wrong with the numbers
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c := cluster{services: services, mode: v1alpha1.ModeIPVS}
-	var p contender
-	if args[1] == kubeProxyName {
-		p, err = newKubeProxy(ctx, c, o.kubeProxy, dir)
-	} else {
-		p, err = newIPVSAgent(ctx, c, o.agent, dir)
-	}
-	if err != nil {
-		return err
-	}
-	r, err := measureContender(ctx, c, p, o.changes, o.patience)
-	if err := errors.Join(err, p.close()); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	return o.compete(ctx, v1alpha1.ModeIPVS, args[0], args[1], func(ctx context.Context, c cluster, p contender) (any, error) {
+		return measureContender(ctx, c, p, o.changes, o.patience)
+	})
 }
 
 // makeNode gives this network namespace what a node has: without routes the kernel
@@ -173,8 +132,7 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int, 
 		return r, err
 	}
 	defer process.kill()
-	if r.Start, err = startedWithin(ctx, p, patience); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		r.Unfinished = true
+	if r.Start, r.Unfinished, err = startedWithin(ctx, p, patience); r.Unfinished {
 		r.Start.CPU, err = process.cpu()
 		var memoryErr error
 		r.Start.RSS, r.Start.Peak, memoryErr = process.memory()
@@ -189,20 +147,11 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int, 
 	if err != nil {
 		return r, err
 	}
-	var all []time.Duration
-	for version := 1; version <= changes; version++ {
-		service := version * 7919 % c.services
-		begun := time.Now()
-		if err := p.change(ctx, service, version); err != nil {
-			return r, err
-		}
-		if err := awaitEndpoints(ctx, handle, c, service, version); err != nil {
-			return r, err
-		}
-		all = append(all, time.Since(begun))
-		if err := p.rest(ctx, begun); err != nil {
-			return r, err
-		}
+	all, err := followAll(ctx, c, p, changes, func(service, version int) error {
+		return awaitEndpoints(ctx, handle, c, service, version)
+	})
+	if err != nil {
+		return r, err
 	}
 	after, err := process.cpu()
 	if err != nil {
@@ -214,12 +163,6 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int, 
 	}
 	_, r.Peak, err = process.memory()
 	return r, err
-}
-
-func startedWithin(ctx context.Context, p contender, patience time.Duration) (agentStart, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return p.started(ctx)
 }
 
 // complete checks that the kernel has everything.

@@ -5,6 +5,7 @@ package cases_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -19,6 +20,7 @@ func TestIPTables(t *testing.T) {
 		t.Skip("needs root to make network namespaces")
 	}
 	program := agentProgram(t)
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // nobody else's rules are concerned
 	for variant, runner := range map[string]cases.Runner{"legacy": cases.IPTablesLegacy, "nft": cases.IPTablesNFT} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()

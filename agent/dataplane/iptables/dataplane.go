@@ -20,7 +20,8 @@
 // before these (FAIRLEAD-OUTSIDE). A load balancer's address with source ranges has a
 // chain that lets only them pass. Affinity is in affinity.go.
 //
-// A changed endpoint changes one chain of its Service's port and nothing else, an added
+// All frontends of a Service's port share the chain of their endpoints. A changed
+// endpoint changes that one and nothing else, an added
 // Service that chain and the one of the tree that its address is in. Only chains that
 // change are handed to iptables-restore, which changes each table as a whole or not at
 // all: there is no moment without rules.

@@ -169,6 +169,7 @@ func TestSharedChains(t *testing.T) {
 	put(&d, "dns", "192.0.2.1:53/udp", all)
 	put(&d, "dns", "192.0.2.2:53/udp", all)
 	put(&d, "dns", "nodeport:30053/udp", all)
+	put(&d, "dns", "nodeport:30054/udp", forwardTo(rules.MasqueradeNever, "10.244.2.2:53"))
 	put(&d, "dns", "192.0.2.3:53/udp", all).AffinityTimeoutSeconds = 60
 	put(&d, "dns", "192.0.2.4:53/udp", all, forwardTo(rules.MasqueradeNever, "10.244.1.2:53"))
 	var frontends []*rules.Frontend
@@ -184,16 +185,21 @@ func TestSharedChains(t *testing.T) {
 			}
 		}
 	}
+	first, sticky := at("nodeport:30053/udp"), at("192.0.2.3:53/udp")
 	want := map[string]int{
-		chainFor(prefixTo, at("nodeport:30053/udp"), internal): 4,
-		chainFor(prefixTo, at("10.96.0.10:53/udp"), internal):  1,
-		chainFor(prefixTo, at("192.0.2.3:53/udp"), internal):   1,
+		chainFor(prefixHead+"Always", first, internal):         4, // the node port and three addresses
+		chainFor(prefixHead+"UnlessPod", first, internal):      1, // the cluster IP
+		chainFor(prefixTo, sticky, internal):                   1,
 		chainFor(prefixTo, at("192.0.2.4:53/udp"), external):   1,
+		chainFor(prefixTo, at("nodeport:30054/udp"), internal): 1,
 	}
 	if diff := cmp.Diff(want, users); diff != "" {
 		t.Error(diff)
 	}
-	if len(r.chains) != len(want) {
+	if got := r.chains[chainFor(prefixHead+"UnlessPod", first, internal)]; !cmp.Equal(got, []string{"-j " + chainUnlessPod, "-g " + chainFor(prefixTo, first, internal)}) {
+		t.Errorf("the head of the cluster IP's chain: %q", got)
+	}
+	if len(r.chains) != len(want)+1 { // that of the endpoints, behind the heads
 		t.Errorf("%d chains", len(r.chains))
 	}
 }
@@ -206,7 +212,7 @@ func TestEveryEndpointGetsItsShare(t *testing.T) {
 			b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), 80))
 		}
 		left := 1.0 // of all packets
-		for _, rule := range endpointRules(&rules.Frontend{Key: at("10.96.0.1:80/tcp")}, b) {
+		for _, rule := range endpointRules(&rules.Frontend{Key: at("10.96.0.1:80/tcp")}, b.Endpoints) {
 			p := 1.0
 			if _, text, ok := strings.Cut(rule, "--probability "); ok {
 				if _, err := fmt.Sscan(text, &p); err != nil {

@@ -6,6 +6,7 @@ package iptables
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -15,7 +16,7 @@ import (
 )
 
 // portID names a port of a Service. Its frontends are rendered together, because
-// those that lead to the same endpoints in the same way share a chain.
+// those that lead to the same endpoints share a chain.
 type portID struct {
 	service  rules.ServiceID
 	name     string
@@ -33,41 +34,52 @@ type rendered struct {
 // renderPort returns the chains of the frontends of a port, and where each of them
 // begins:
 //
-//	gate       -s 203.0.113.0/24 -g endpoints, ... -g drop     with source ranges only
-//	endpoints  mark for masquerading, DNAT with 1/3, DNAT with 1/2, DNAT
+//	gate       -s 203.0.113.0/24 -g ..., -g drop               with source ranges only
+//	head       mark for masquerading, -g endpoints             where that differs
+//	endpoints  DNAT with probability 1/3, 1/2, 1
 //
-// A chain of endpoints has the name of the first of its frontends.
+// If all who lead to the same endpoints are masqueraded in the same way, there is no
+// head, and the mark is set where the endpoints are.
 func renderPort(frontends []*rules.Frontend) rendered {
 	out := rendered{chains: map[string][]string{}, entries: map[rules.FrontendKey][views]*entry{}}
 	slices.SortFunc(frontends, func(a, b *rules.Frontend) int { return a.Key.Compare(b.Key) })
-	type user struct {
-		*rules.Frontend
-		rules.Backend
-		chain string
+	var spreads []*spread
+	find := func(f *rules.Frontend, b rules.Backend) *spread {
+		i := slices.IndexFunc(spreads, func(s *spread) bool {
+			return slices.Equal(s.endpoints, b.Endpoints) && sameAffinity(s.of, f)
+		})
+		if i < 0 {
+			return nil
+		}
+		return spreads[i]
 	}
-	var users []user
+	for _, f := range frontends {
+		for v, b := range backends(f) {
+			s := find(f, b)
+			if s == nil && b.Verdict == rules.Forward {
+				s = &spread{of: f, view: v, endpoints: b.Endpoints}
+				spreads = append(spreads, s)
+			}
+			if b.Verdict == rules.Forward && !slices.Contains(s.masquerades, b.Masquerade) {
+				s.masquerades = append(s.masquerades, b.Masquerade)
+			}
+		}
+	}
+	for _, s := range spreads {
+		s.render(out.chains)
+	}
 	for _, f := range frontends {
 		var entries [views]*entry
-		for v, b := range []rules.Backend{internal: f.Internal, external: f.External} {
-			if view(v) == external && b.Equal(f.Internal) {
-				continue // the internal view tells it as well
-			}
+		for v, b := range backends(f) {
 			target := chainRefuse
 			switch b.Verdict {
 			case rules.Drop:
 				target = chainDrop
 			case rules.Forward:
-				same := slices.IndexFunc(users, func(u user) bool { return u.Backend.Equal(b) && sameAffinity(u.Frontend, f) })
-				if same < 0 {
-					same = len(users)
-					u := user{f, b, chainFor(prefixTo, f.Key, view(v))}
-					users = append(users, u)
-					out.chains[u.chain] = endpointRules(f, b)
-				}
-				target = users[same].chain
+				target = find(f, b).chain(b.Masquerade)
 			}
 			if f.Restricted {
-				gate := chainFor(prefixGate, f.Key, view(v))
+				gate := chainFor(prefixGate, f.Key, v)
 				out.chains[gate] = gateRules(f.Sources, target)
 				target = gate
 			}
@@ -76,6 +88,56 @@ func renderPort(frontends []*rules.Frontend) rendered {
 		out.entries[f.Key] = entries
 	}
 	return out
+}
+
+// backends yields what the views of a frontend lead to. The external view is only
+// there where it differs.
+func backends(f *rules.Frontend) iter.Seq2[view, rules.Backend] {
+	return func(yield func(view, rules.Backend) bool) {
+		if yield(internal, f.Internal) && !f.External.Equal(f.Internal) {
+			yield(external, f.External)
+		}
+	}
+}
+
+// spread is a chain of endpoints, named after the first view of a frontend that leads
+// to it, and the ways in which who is led there is masqueraded.
+type spread struct {
+	of          *rules.Frontend
+	view        view
+	endpoints   []rules.Endpoint
+	masquerades []rules.Masquerade
+}
+
+// chain returns the name of the chain for who is masqueraded in a way.
+func (s *spread) chain(m rules.Masquerade) string {
+	if len(s.masquerades) == 1 || m == rules.MasqueradeNever {
+		return chainFor(prefixTo, s.of.Key, s.view)
+	}
+	return chainFor(prefixHead+string(m), s.of.Key, s.view)
+}
+
+func (s *spread) render(chains map[string][]string) {
+	endpoints := chainFor(prefixTo, s.of.Key, s.view)
+	chains[endpoints] = endpointRules(s.of, s.endpoints)
+	for _, m := range s.masquerades {
+		if name := s.chain(m); name == endpoints {
+			chains[name] = append(markRules(m), chains[name]...)
+		} else {
+			chains[name] = append(markRules(m), "-g "+endpoints)
+		}
+	}
+}
+
+// markRules mark what is to be masqueraded.
+func markRules(m rules.Masquerade) []string {
+	switch m {
+	case rules.MasqueradeUnlessPod:
+		return []string{"-j " + chainUnlessPod}
+	case rules.MasqueradeAlways:
+		return []string{setMark(markMasquerade)}
+	}
+	return nil
 }
 
 func sameAffinity(a, b *rules.Frontend) bool {
@@ -94,23 +156,17 @@ func gateRules(sources []netip.Prefix, target string) []string {
 
 // endpointRules spreads packets over endpoints. Of n endpoints that are left, each
 // takes one part in n of the packets that come to its rule.
-func endpointRules(f *rules.Frontend, b rules.Backend) []string {
+func endpointRules(f *rules.Frontend, endpoints []rules.Endpoint) []string {
 	var out []string
-	switch b.Masquerade {
-	case rules.MasqueradeUnlessPod:
-		out = append(out, "-j "+chainUnlessPod)
-	case rules.MasqueradeAlways:
-		out = append(out, setMark(markMasquerade))
-	}
 	protocol := "-p " + f.Key.Protocol.String() + " "
 	if f.AffinityTimeoutSeconds > 0 {
-		for _, e := range b.Endpoints {
+		for _, e := range endpoints {
 			out = append(out, protocol+known(f, e)+dnat(e))
 		}
 	}
-	for i, e := range b.Endpoints {
+	for i, e := range endpoints {
 		rule := protocol
-		if left := len(b.Endpoints) - i; left > 1 {
+		if left := len(endpoints) - i; left > 1 {
 			rule += oneIn(left)
 		}
 		if f.AffinityTimeoutSeconds > 0 {

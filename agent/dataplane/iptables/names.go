@@ -42,6 +42,7 @@ const (
 	prefixHairpin = prefix + "H-"
 	prefixGate    = prefix + "G-"
 	prefixTo      = prefix + "E-"
+	prefixHead    = prefix + "M-"
 )
 
 // view is one of the two ways to see a frontend. See rules.Frontend.
@@ -83,7 +84,8 @@ func source(p netip.Prefix) string {
 	return "-s " + p.Masked().String() + " "
 }
 
-// chainFor returns the name of the chain of one of a frontend's views.
+// chainFor returns the name of the chain of one of a frontend's views. A kind is one
+// of the prefixes, and perhaps more that tells the chain from others.
 func chainFor(kind string, k rules.FrontendKey, v view) string {
-	return kind + hash(fmt.Append(nil, k, " ", v))
+	return kind[:len(prefixTo)] + hash(fmt.Append(nil, kind[len(prefixTo):], k, " ", v))
 }

@@ -5,6 +5,7 @@ package iptables
 
 import (
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func onBoth(t *testing.T, test func(t *testing.T, s *space)) {
 
 func newSpace(t testing.TB, variant string) *space {
 	t.Helper()
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // nobody else's rules are concerned
 	s := &space{t: t, handle: netnstest.New(t), variant: variant}
 	s.run("ip", "link", "set", "lo", "up")
 	s.run("iptables-"+variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")

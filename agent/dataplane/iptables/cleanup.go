@@ -8,14 +8,15 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 )
 
 // Cleanup deletes our chains and the jumps to them, in both variants and families, and
 // sets the sysctl back. What is left of the tables of the nft variant goes, too, if it
-// does nothing: iptables makes it again when it is needed. Where there are no programs of a variant there is nothing
-// that we could have made with them.
+// does nothing: iptables makes it again when it is needed. Where there are no programs
+// of a variant there is nothing that we could have made with them.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, t := range findTools(ctx, d.netns, &d.children) {
@@ -33,9 +34,32 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+var _ dataplane.Lingerer = (*Dataplane)(nil)
+
+// Linger deletes our chains and the jumps to them. The built-in chains of the table nat
+// stay: as long as there is one, the kernel translates the packets of the connections
+// that it knows.
+func (d *Dataplane) Linger(ctx context.Context) error {
+	d.known = false
+	for _, t := range findTools(ctx, d.netns, &d.children) {
+		if err := deleteRules(ctx, t); err != nil {
+			return fmt.Errorf("%s: %w", t, err)
+		}
+	}
+	return nil
+}
+
 // cleanUp deletes what is ours of a variant: first the rules, then the guard with the
 // sysctl.
 func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
+	if err := deleteRules(ctx, k); err != nil {
+		return err
+	}
+	return ports.Cleanup(ctx)
+}
+
+// deleteRules deletes all that is ours, in both families, but the guard.
+func deleteRules(ctx context.Context, k kernel) error {
 	for _, v6 := range []bool{false, true} {
 		h := newHeld()
 		if err := ignoreMissing(h.read(ctx, k, v6, allTables)); err != nil {
@@ -46,7 +70,7 @@ func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
 			return err
 		}
 	}
-	return ports.Cleanup(ctx)
+	return nil
 }
 
 // deleteAll deletes chains and jumps.

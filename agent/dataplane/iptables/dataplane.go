@@ -21,10 +21,10 @@
 // chain that lets only them pass. Affinity is in affinity.go.
 //
 // All frontends of a Service's port share the chain of their endpoints. A changed
-// endpoint changes that one and nothing else, an added
-// Service that chain and the one of the tree that its address is in. Only chains that
-// change are handed to iptables-restore, which changes each table as a whole or not at
-// all: there is no moment without rules.
+// endpoint changes that one and nothing else, an added Service its own and the one of
+// the tree that its address is in. Only chains that change are handed to
+// iptables-restore, which changes each table as a whole or not at all: there is no
+// moment without rules.
 //
 // The table nat can neither refuse nor drop. So a bit of the packet's mark carries that
 // to the table filter, with one rule in each of its chains, and that a packet is to be

@@ -14,7 +14,7 @@ import (
 )
 
 // errNoTools is returned where there are no programs of iptables.
-var errNoTools = errors.New("there are no programs iptables-restore and iptables-save on this node")
+var errNoTools = errors.New("there are no programs iptables-restore and iptables-save on this node, or none that this kernel can run")
 
 // Probe lets the programs of the node's variant check one rule of every form, without
 // changing anything. That IPv6 is missing is no error.
@@ -43,7 +43,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 			continue
 		}
 		d.use(ctx, t, t.String())
-		d.others = slices.DeleteFunc(slices.Clone(found), func(o *tools) bool { return o == t })
+		d.others = slices.DeleteFunc(slices.Clone(all), func(o *tools) bool { return o == t })
 		return nil
 	}
 	return fmt.Errorf("this node cannot run iptables mode: %w", errors.Join(errs...))

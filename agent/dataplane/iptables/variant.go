@@ -13,10 +13,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// findTools finds the programs of the variants, those of the nft variant first. The
-// plain names are those of the variant that they say they are.
+// findTools finds the programs of the variants, those of the nft variant first, unless
+// the kernel has no nftables. The plain names are those of the variant that they say
+// they are.
 func findTools(ctx context.Context, netns int, c *children) []*tools {
 	var out []*tools
 	for _, variant := range []string{variantNFT, variantLegacy} {
@@ -33,7 +36,16 @@ func findTools(ctx context.Context, netns int, c *children) []*tools {
 			t.restorers[1], t.savers[1] = "", ""
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(t *tools) bool {
+		_, err := t.generation(ctx)
+		return noNFTables(err)
+	})
+}
+
+// noNFTables says whether an error is that of a kernel without nftables. There its
+// programs cannot even say that nothing is there.
+func noNFTables(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL)
 }
 
 // The variants: both have the same rules, in other places of the kernel.
@@ -64,12 +76,15 @@ func namedTools(ctx context.Context, variant, infix string) *tools {
 	return t
 }
 
-// lookUp returns the path of a program. Where it is, is not in everybody's PATH.
+// folders are where the programs may be besides PATH.
+var folders = []string{"/usr/sbin", "/sbin", "/usr/local/sbin"}
+
+// lookUp returns the path of a program.
 func lookUp(name string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
 	}
-	for _, folder := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+	for _, folder := range folders {
 		path := filepath.Join(folder, name)
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
 			return path

@@ -66,6 +66,7 @@ type loop struct {
 
 	footprint *footprint
 	retiring  map[v1alpha1.ProxyMode]dataplane.Dataplane // that were in force before
+	lingering map[v1alpha1.ProxyMode]time.Time           // of them, without rules since then
 
 	disturbed   chan struct{}
 	looked      time.Time     // when a disturbance was last looked at
@@ -115,6 +116,7 @@ func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint,
 		nodeName: nodeName, in: in, modes: newModes(dataplanes), checkpoint: cp, report: report, log: log, clock: clk,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
 		footprint: &footprint{}, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
+		lingering: map[v1alpha1.ProxyMode]time.Time{},
 		disturbed: make(chan struct{}, 1),
 		answer:    func(rules.NodeSettings, rules.HealthChecks) {},
 		flows:     noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },

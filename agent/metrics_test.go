@@ -19,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -29,6 +30,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := newMetrics()
 	m.watchHealthChecks(func() (int, int) { return 0, 0 })
 	m.registry.MustRegister(conntrack.New(nil, logr.Discard(), nil, nil).Collectors()...)
+	m.registry.MustRegister(userspace.NewConnections().Collectors()...)
 	descs := make(chan *prometheus.Desc, 1000)
 	m.registry.Describe(descs)
 	close(descs)

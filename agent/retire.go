@@ -16,6 +16,10 @@ import (
 // retireInterval is how often a mode is asked whether its connections are over.
 const retireInterval = 2 * time.Second
 
+// lingerTime is how long connections go on that the kernel translates, when a mode is
+// in force for which the kernel needs to translate nothing.
+const lingerTime = 5 * time.Second
+
 // change takes another dataplane into use. It is programmed before the rules of
 // the old one go, and where both would hold the same table, one replaces the
 // other in one transaction: there is no moment without rules. The old one stays
@@ -39,6 +43,7 @@ func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 		}
 		l.retiring[l.dp.Mode()] = l.dp
 	}
+	delete(l.lingering, dp.Mode())
 	l.dp, l.needSync = dp, true
 	l.stopWatcher = l.startWatcher(ctx, dp)
 	return nil
@@ -86,10 +91,24 @@ func (l *loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bo
 			return false, err
 		}
 	}
+	if lingerer, ok := dp.(dataplane.Lingerer); ok && last {
+		since, lingers := l.lingering[mode]
+		if !lingers {
+			if err := lingerer.Linger(ctx); err != nil {
+				return false, err
+			}
+			since = l.clock.Now()
+			l.lingering[mode] = since
+		}
+		if l.clock.Since(since) < lingerTime {
+			return false, nil
+		}
+	}
 	if err := dp.Cleanup(ctx); err != nil {
 		return false, err
 	}
 	delete(l.retiring, mode)
+	delete(l.lingering, mode)
 	if err := dp.Close(); err != nil {
 		return false, err
 	}

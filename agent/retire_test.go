@@ -6,9 +6,11 @@ package agent
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
@@ -161,5 +163,42 @@ func TestModeThatYields(t *testing.T) {
 	m.want(t, v1alpha1.ModeNFTables)
 	if yielded != 1 {
 		t.Errorf("told %d times", yielded)
+	}
+}
+
+// Connections that the kernel translates get a moment when a mode takes over for which
+// it would translate nothing. A mode that comes back meanwhile is left alone.
+func TestModeThatLingers(t *testing.T) {
+	for name, back := range map[string]bool{"its time is over": false, "it comes back": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newTwoModes(t)
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			m.clock = clk
+			old := &fake.Lingering{Dataplane: fake.New(v1alpha1.ModeIPTables)}
+			m.modes.dataplanes[v1alpha1.ModeIPTables] = func() (dataplane.Dataplane, error) { return old, nil }
+			proxy := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace), Yielded: func() {}}
+			m.modes.dataplanes[v1alpha1.ModeUserspace] = func() (dataplane.Dataplane, error) { return proxy, nil }
+			m.fromAPI(web("10.96.0.1", "10.244.1.2"))
+			m.want(t, v1alpha1.ModeIPTables)
+			m.want(t, v1alpha1.ModeUserspace)
+			clk.Step(lingerTime - 1)
+			m.step(t.Context())
+			if old.Lingered != 1 || cleanups(old.Dataplane) != 0 || m.retry != retireInterval {
+				t.Errorf("before its time is over: lingers %d times, %d clean-ups, next look after %v", old.Lingered, cleanups(old.Dataplane), m.retry)
+			}
+			if back {
+				m.want(t, v1alpha1.ModeIPTables)
+			}
+			clk.Step(1)
+			m.step(t.Context())
+			want, wantCleanups := v1alpha1.ModeUserspace, 1
+			if back {
+				want, wantCleanups = v1alpha1.ModeIPTables, 0
+			}
+			m.wantTraces(t, want)
+			if old.Lingered != 1 || cleanups(old.Dataplane) != wantCleanups || len(m.lingering) != 0 {
+				t.Errorf("lingers %d times, %d clean-ups, want %d; %d modes linger", old.Lingered, cleanups(old.Dataplane), wantCleanups, len(m.lingering))
+			}
+		})
 	}
 }

@@ -81,9 +81,20 @@ type Retirer interface {
 	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
 }
 
+// Lingerer is a Dataplane whose connections the kernel translates, but only as long as
+// it has something of it.
+type Lingerer interface {
+	Dataplane
+
+	// Linger is called a moment before Cleanup when a Yielder has taken over. It takes
+	// all rules away, and leaves what lets the connections go on that are open.
+	Linger(ctx context.Context) error
+}
+
 // Yielder is a Dataplane that opens connections itself. It meets only what the rules
-// of no other mode take first: so those go as soon as it is programmed, with the
-// connections that need them, and connection tracking has nothing of its own.
+// of no other mode take first: so those go as soon as it is programmed, and with them,
+// at once or after a moment, the connections that need them. Connection tracking has
+// nothing of its own.
 type Yielder interface {
 	Dataplane
 

@@ -164,7 +164,8 @@ var traces = map[v1alpha1.ProxyMode]struct {
 	sign    *regexp.Regexp
 }{
 	v1alpha1.ModeNFTables: {"nft list tables", regexp.MustCompile(`fairlead`)},
-	v1alpha1.ModeIPTables: {"iptables-legacy-save; ip6tables-legacy-save; iptables-nft-save; ip6tables-nft-save", regexp.MustCompile(`FAIRLEAD-`)},
+	v1alpha1.ModeIPTables: {"iptables-legacy-save; ip6tables-legacy-save; iptables-nft-save; ip6tables-nft-save; nft list tables",
+		regexp.MustCompile(`FAIRLEAD-|table ip6? (nat|filter|mangle)`)},
 	v1alpha1.ModeUserspace: {fmt.Sprintf("ip route show table all proto %[1]d; ip -6 route show table all proto %[1]d; "+
 		"ss -Hlntup | grep fairlead-agent | grep -v -e :10249 -e :10256 || true", userspace.Protocol), regexp.MustCompile(`.`)},
 }

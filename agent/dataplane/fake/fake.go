@@ -84,6 +84,22 @@ var _ dataplane.Retirer = (*Retiring)(nil)
 // Retire returns Idle.
 func (d *Retiring) Retire(context.Context, rules.Desired) (bool, error) { return d.Idle, nil }
 
+// Lingering is a Dataplane whose connections the kernel translates.
+type Lingering struct {
+	*Dataplane
+
+	// Lingered counts the calls of Linger.
+	Lingered int
+}
+
+var _ dataplane.Lingerer = (*Lingering)(nil)
+
+// Linger counts.
+func (d *Lingering) Linger(context.Context) error {
+	d.Lingered++
+	return nil
+}
+
 // Yielding is a Dataplane that opens connections itself.
 type Yielding struct {
 	*Dataplane

@@ -42,8 +42,8 @@ func (d *Dataplane) isOthers(ctx context.Context, family byte, name string) (boo
 		}
 		var s snapshot
 		err := newTable(family, name, l, false).readTable(ctx, d.conn, &s)
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-			return false, nil // no such family in this kernel
+		if isNoFamily(err) {
+			return false, nil
 		}
 		if err != nil || s.exists && s.broken == "" {
 			return err == nil, err
@@ -56,8 +56,13 @@ func (c *conn) deleteTable(ctx context.Context, t *table) error {
 	b := newBatch()
 	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
 	err := c.commit(ctx, b)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-		return nil // not there, or no such family in this kernel
+	if errors.Is(err, unix.ENOENT) || isNoFamily(err) { // not there
+		return nil
 	}
 	return err
+}
+
+// isNoFamily says whether an error is that this kernel has no such address family.
+func isNoFamily(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }

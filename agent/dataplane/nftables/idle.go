@@ -55,10 +55,8 @@ func (c *conn) removeIdle(ctx context.Context, t *table) error {
 		b.last.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, unix.NLM_F_NONREC, t.named())
 		err = c.commit(ctx, b)
 	}
-	for _, expected := range []error{unix.EBUSY, unix.ENOENT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
-		if errors.Is(err, expected) { // in use, not there, or no such family in this kernel
-			return nil
-		}
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOENT) || isNoFamily(err) { // in use, or not there
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("removing %s if it is idle: %w", t, err)

@@ -44,8 +44,8 @@ func (n *topology) connected() net.Conn {
 	return conn
 }
 
-// Open connections of the mode NFTables are the kernel's, as long as it translates
-// anything: with our table the last such rules go, unless somebody else has some.
+// Open connections of the mode NFTables are the kernel's, as long as anybody has a chain
+// for NAT: the mode itself for a moment, without rules, or somebody else.
 func TestFromNFTables(t *testing.T) {
 	for name, othersTranslate := range map[string]bool{"nobody else uses NAT": false, "a network plugin does": true} {
 		t.Run(name, func(t *testing.T) {
@@ -60,6 +60,15 @@ func TestFromNFTables(t *testing.T) {
 			}
 			conn := n.connected()
 			n.sync(want)
+			if err := before.Linger(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := alive(conn); err != nil {
+				t.Errorf("while the mode lingers: %v", err)
+			}
+			if endpoint, seen, err := n.ask(n.outside, childVIP); err != nil || endpoint != "10.244.1.2:8080" || seen[:len("10.244.1.1:")] != "10.244.1.1:" {
+				t.Errorf("while the mode lingers a new connection meets %s from %s, %v", endpoint, seen, err)
+			}
 			if err := before.Cleanup(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,204 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// watch watches until the test ends. What it returns gets news.
+func (n *topology) watch() <-chan struct{} {
+	n.t.Helper()
+	changed := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	watching := n.d
+	go func() {
+		done <- watching.Watch(ctx, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	n.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Error(err)
+		}
+	})
+	eventually(n.t, "it watches", func() bool { return n.d.proxy.open.watched() })
+	return changed
+}
+
+// watched says whether somebody watches.
+func (c *Connections) watched() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.watchers) > 0
+}
+
+func (n *topology) wantRoutes(want ...string) {
+	n.t.Helper()
+	routes, err := n.d.table.routes()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var got []string
+	for r := range routes {
+		got = append(got, r.Prefix.String())
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		n.t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+// Routes that others remove are back, those that others add in our name go, and both
+// are counted; our own changes are no news.
+func TestDrift(t *testing.T) {
+	n := newTopology(t)
+	want := desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080"))
+	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")}
+	changed := n.watch()
+	n.sync(want)
+	all := []string{"10.96.0.1/32", "fd00:96::1/128", "10.96.0.0/16", "fd00:96::/112"}
+	n.wantRoutes(all...)
+	for name, c := range map[string]struct {
+		lines string
+		want  int
+	}{
+		"an address":           {"route del local 10.96.0.1/32 table local", 1},
+		"an address of IPv6":   {"route del local fd00:96::1/128 dev lo table local", 1},
+		"a range":              {"route del blackhole 10.96.0.0/16", 1},
+		"all":                  {"route flush table all proto 173", 4},
+		"one too many":         {"route add local 10.96.0.7/32 dev lo table local proto 173", 1},
+		"others' are no news":  {"route add 10.97.0.0/16 dev pod0", 0},
+		"others' in the table": {"route add local 10.98.0.1/32 dev lo table local proto 99", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n.ip(n.node, c.lines)
+			if c.want > 0 {
+				<-changed
+			}
+			if stats := n.sync(want); stats.Repaired != c.want || stats.Operations != c.want {
+				t.Errorf("%+v, want %d", stats, c.want)
+			}
+			n.wantRoutes(all...)
+		})
+	}
+	if stats := n.sync(want); stats != (dataplane.Stats{}) {
+		t.Errorf("all was right: %+v", stats)
+	}
+	select {
+	case <-changed:
+		if stats := n.sync(want); stats != (dataplane.Stats{}) {
+			t.Errorf("news: %+v", stats)
+		}
+	default:
+	}
+}
+
+// Our own changes of routes are no news, and others' routes are none.
+func TestRouteNews(t *testing.T) {
+	n := newTopology(t)
+	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")))
+	news := func(kind uint16, address string, change func(*netlink.Route)) bool {
+		r := n.d.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
+		if change != nil {
+			change(r)
+		}
+		return n.d.isRouteNews(netlink.RouteUpdate{Type: kind, Route: *r})
+	}
+	for name, c := range map[string]struct{ got, want bool }{
+		"ours came":             {news(unix.RTM_NEWROUTE, "10.96.0.1", nil), false},
+		"ours went":             {news(unix.RTM_DELROUTE, "10.96.0.1", nil), true},
+		"another one came":      {news(unix.RTM_NEWROUTE, "10.96.0.2", nil), true},
+		"another one went":      {news(unix.RTM_DELROUTE, "10.96.0.2", nil), false},
+		"others' came":          {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC }), false},
+		"ours in another table": {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Table = unix.RT_TABLE_MAIN }), false},
+		"a probe's":             {news(unix.RTM_NEWROUTE, probeRoute.Addr().String(), nil), false},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: news: %v, want %v", name, c.got, c.want)
+		}
+	}
+}
+
+// A new agent takes over the routes that it finds, and removes those that nobody
+// needs any more.
+func TestAdoption(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	stays, goes := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", rules.TCP, "10.244.1.2:8080")
+	n.sync(desired(stays, goes))
+	n.restart()
+	n.wantRoutes("10.96.0.1/32", "10.96.0.2/32")
+	if _, err := n.d.Apply(t.Context(), rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+		t.Errorf("error %v", err)
+	}
+	if stats := n.sync(desired(stays)); stats.Operations != 3 || stats.Repaired != 0 { // a route goes; frontend and socket come
+		t.Errorf("%+v", stats)
+	}
+	n.wantRoutes("10.96.0.1/32")
+	n.meets(n.outside, "10.96.0.1:80", 1)
+	if err := n.d.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.wantRoutes()
+}
+
+// An address that the node has itself is left alone, and is taken over when the
+// node loses it.
+func TestOwnAddress(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	f := leading("192.168.1.2:80", rules.TCP, "10.244.1.2:8080")
+	f.Kind = rules.KindExternalIP
+	changed := n.watch()
+	n.sync(desired(f))
+	n.wantRoutes()
+	n.meets(n.outside, "192.168.1.2:80", 1)
+	n.ip(n.node, "addr del 192.168.1.2/32 dev lo")
+	<-changed
+	if stats := n.sync(desired(f)); stats.Operations != 1 || stats.Repaired != 0 {
+		t.Errorf("%+v", stats)
+	}
+	n.wantRoutes("192.168.1.2/32")
+	n.meets(n.outside, "192.168.1.2:80", 1)
+	n.ip(n.node, "addr add 192.168.1.2/32 dev lo")
+	<-changed
+	n.sync(desired(f))
+	n.wantRoutes()
+	n.meets(n.outside, "192.168.1.2:80", 1)
+}
+
+// Addresses on the device of the mode IPVS are Services', and about to go.
+func TestAddressesOfIPVS(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080", "[fd00:244::2]:8080")
+	n.ip(n.node, `link add kube-ipvs0 type veth peer name other
+addr add 10.96.0.1/32 dev kube-ipvs0
+addr add fd00:96::1/128 dev kube-ipvs0 nodad
+link set kube-ipvs0 up`)
+	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080")))
+	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")
+	n.ip(n.node, "link del kube-ipvs0")
+	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")
+	n.meets(n.outside, "10.96.0.1:80", 1)
+	n.meets(n.outside, "[fd00:96::1]:80", 1)
+}

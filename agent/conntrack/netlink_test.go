@@ -25,8 +25,8 @@ import (
 )
 
 func (s *space) netlink() *Netlink {
-	n := NewNetlink(int(s.handle))
-	s.t.Cleanup(n.Close)
+	n := NewNetlink(int(s.Handle))
+	s.T.Cleanup(n.Close)
 	return n
 }
 
@@ -57,7 +57,7 @@ func TestTheKernelFilters(t *testing.T) {
 	s := newSpace(t)
 	s.translate("ip daddr 10.96.0.10 udp dport 53 dnat ip to 10.1.0.1:5353", "ip6 daddr fd00::10 udp dport 53 dnat ip6 to [fd00::1]:5353",
 		"ip daddr 10.96.0.10 tcp dport 80 dnat ip to 10.1.0.1:8080", "ip daddr 10.96.0.10 tcp dport 81 dnat ip to 10.1.0.2:8080")
-	s.input("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.2 tcp dport 8080 drop", "nft", "-f", "-")
+	s.Feed("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.2 tcp dport 8080 drop", "nft", "-f", "-")
 	s.accept("10.1.0.1:8080")
 	const few, many = 3, 100
 	one := s.dial("udp", "10.96.0.11:54")
@@ -71,7 +71,7 @@ func TestTheKernelFilters(t *testing.T) {
 		say(t, s.dial("udp", "10.96.0.11:54"))
 	}
 	s.dial("tcp", "10.96.0.10:80")
-	s.try("10.96.0.10:81")
+	s.knock("10.96.0.10:81")
 
 	address := netip.MustParseAddr("10.96.0.10")
 	v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
@@ -123,7 +123,7 @@ func TestDeleteIsExact(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSpace(t)
 			s.translate("ct state new accept") // which begins the tracking
-			s.input(zone, "nft", "-f", "-")
+			s.Feed(zone, "nft", "-f", "-")
 			s.serve("10.96.0.10:53")
 			n := s.netlink()
 			conn := s.dial("udp", "10.96.0.10:53")
@@ -156,7 +156,7 @@ func TestDeleteIsExact(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	s := newSpace(t)
-	s.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
+	s.Run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
 	got, err := s.netlink().Addresses()
 	if err != nil || !slices.Contains(got, netip.MustParseAddr("192.0.2.7")) {
 		t.Errorf("%v, %v", got, err)
@@ -214,7 +214,7 @@ func TestConnecting(t *testing.T) {
 	s := newSpace(t)
 	s.accept(b)
 	s.translate("ip daddr 10.96.0.10 tcp dport 80 dnat ip to " + a)
-	s.input("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.1 drop", "nft", "-f", "-")
+	s.Feed("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.1 drop", "nft", "-f", "-")
 	n := s.netlink()
 	c := New(n, logr.Discard(), clock.RealClock{}, func() {})
 	before, after := desired(frontend(rules.TCP, vip, a, b)), desired(frontend(rules.TCP, vip, b))
@@ -225,7 +225,7 @@ func TestConnecting(t *testing.T) {
 	var connected error
 	go func() {
 		defer close(done)
-		s.do(func() error {
+		s.Do(func() error {
 			conn, err := (&net.Dialer{Timeout: 20 * time.Second}).Dial("tcp", vip)
 			if connected = err; err == nil {
 				return conn.Close()

@@ -5,79 +5,52 @@ package conntrack
 
 import (
 	"net"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netns"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
 // space is a network namespace of a test.
-type space struct {
-	t      *testing.T
-	handle netns.NsHandle
-}
+type space struct{ *netnstest.Space }
 
 // newSpace makes a network namespace in which everything is reached through the
 // loopback; it ends with the test.
 func newSpace(t *testing.T) *space {
 	t.Helper()
-	s := &space{t: t, handle: netnstest.New(t)}
-	s.run("ip", "link", "set", "lo", "up")
-	s.run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
-	s.run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
+	s := &space{netnstest.NewSpace(t)}
+	s.Run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
+	s.Run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
 	for _, address := range []string{"fd00::1", "fd00::2"} { // to listen on; IPv4 needs no such thing
-		s.run("ip", "address", "add", address+"/128", "dev", "lo", "nodad")
+		s.Run("ip", "address", "add", address+"/128", "dev", "lo", "nodad")
 	}
 	return s
 }
 
-// do runs f inside the namespace.
-func (s *space) do(f func() error) {
-	s.t.Helper()
-	netnstest.Do(s.t, s.handle, f)
-}
-
-func (s *space) run(args ...string) { s.t.Helper(); s.input("", args...) }
-
-func (s *space) input(stdin string, args ...string) {
-	s.t.Helper()
-	s.do(func() error {
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Stdin = strings.NewReader(stdin)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			s.t.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
-		}
-		return nil
-	})
-}
-
 // translate makes the namespace send what goes to an address elsewhere.
 func (s *space) translate(rules ...string) {
-	s.t.Helper()
-	s.input("flush ruleset\ntable inet t {\nchain c { type nat hook output priority -100;\n"+strings.Join(rules, "\n")+"\n}\n}", "nft", "-f", "-")
+	s.T.Helper()
+	s.Feed("flush ruleset\ntable inet t {\nchain c { type nat hook output priority -100;\n"+strings.Join(rules, "\n")+"\n}\n}", "nft", "-f", "-")
 }
 
 // dial opens a flow that is closed with the test.
 func (s *space) dial(network, to string) (conn net.Conn) {
-	s.t.Helper()
-	s.do(func() (err error) {
+	s.T.Helper()
+	s.Do(func() (err error) {
 		conn, err = net.Dial(network, to)
 		return err
 	})
-	s.t.Cleanup(func() { conn.Close() })
+	s.T.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-// try opens a connection to where nobody answers.
-func (s *space) try(to string) {
-	s.do(func() error {
+// knock opens a connection to where nobody answers.
+func (s *space) knock(to string) {
+	s.Do(func() error {
 		dialer := net.Dialer{Timeout: 50 * time.Millisecond}
 		if conn, err := dialer.Dial("tcp", to); err == nil {
-			s.t.Errorf("%s has answered", to)
+			s.T.Errorf("%s has answered", to)
 			return conn.Close()
 		}
 		return nil
@@ -86,13 +59,13 @@ func (s *space) try(to string) {
 
 // serve answers every packet with the server's own address.
 func (s *space) serve(at string) {
-	s.t.Helper()
-	s.do(func() error {
+	s.T.Helper()
+	s.Do(func() error {
 		server, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return err
 		}
-		s.t.Cleanup(func() { server.Close() })
+		s.T.Cleanup(func() { server.Close() })
 		go func() {
 			b := make([]byte, 64)
 			for {
@@ -110,11 +83,11 @@ func (s *space) serve(at string) {
 }
 
 func (s *space) accept(at string) {
-	s.t.Helper()
-	s.do(func() error {
+	s.T.Helper()
+	s.Do(func() error {
 		server, err := net.Listen("tcp", at)
 		if err == nil {
-			s.t.Cleanup(func() { server.Close() })
+			s.T.Cleanup(func() { server.Close() })
 		}
 		return err
 	})

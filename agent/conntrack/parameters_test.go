@@ -109,7 +109,7 @@ func TestTuneGoesOnAfterAnError(t *testing.T) {
 func TestTuneTheKernel(t *testing.T) {
 	s := newSpace(t)
 	o := &v1alpha1.ConntrackOptions{UDPTimeoutSeconds: ptr.To[int32](17), TCPBeLiberal: ptr.To(true), MaxPerCore: ptr.To[int32](1)}
-	s.do(func() error {
+	s.Do(func() error {
 		tree := sysctl.Tree{}
 		if err := Tune(tree, o, 1); err != nil {
 			return err

@@ -4,38 +4,19 @@
 package iptables
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
-	"testing"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// at parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
-// "nodeport6:30000/tcp".
-func at(s string) rules.FrontendKey {
-	addr, proto, _ := strings.Cut(s, "/")
-	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
-	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
-	ap := netip.MustParseAddrPort(addr)
-	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
-	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
-}
-
-func forwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
-	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
-	for _, e := range endpoints {
-		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
-	}
-	slices.SortFunc(b.Endpoints, netip.AddrPort.Compare)
-	return b
-}
-
 var (
+	at        = desiredtest.At
+	forwardTo = desiredtest.ForwardTo
+	mustSync  = desiredtest.Sync
+	mustApply = desiredtest.Apply
+
 	rejected = rules.Backend{Verdict: rules.Reject}
 	dropped  = rules.Backend{Verdict: rules.Drop}
 )
@@ -104,22 +85,4 @@ func mixed() rules.Desired {
 	d.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/20"), netip.MustParsePrefix("fd00:96::/108")}
 	d.Node.NodePortLocalhost = true
 	return d
-}
-
-func mustSync(t testing.TB, d *Dataplane, desired rules.Desired) dataplane.Stats {
-	t.Helper()
-	stats, err := d.Sync(context.Background(), desired)
-	if err != nil {
-		t.Fatal("Sync:", err)
-	}
-	return stats
-}
-
-func mustApply(t testing.TB, d *Dataplane, delta rules.Delta) dataplane.Stats {
-	t.Helper()
-	stats, err := d.Apply(context.Background(), delta)
-	if err != nil {
-		t.Fatal("Apply:", err)
-	}
-	return stats
 }

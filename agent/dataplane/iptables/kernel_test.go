@@ -37,7 +37,7 @@ func TestReadBack(t *testing.T) {
 			for id, sum := range f.want.sums {
 				if now.sums[id] != sum {
 					t.Errorf("%s %s: want\n%s\nthe kernel has\n%s", f, id, strings.Join(f.want.rules(id), "\n"),
-						s.run("ip"+[]string{"", "6"}[index(f.v6)]+"tables-"+s.variant, "-t", id.table, "-S", id.name))
+						s.Run("ip"+[]string{"", "6"}[index(f.v6)]+"tables-"+s.variant, "-t", id.table, "-S", id.name))
 				}
 			}
 		}
@@ -235,7 +235,7 @@ func TestVariantChanges(t *testing.T) {
 			if stats := mustSync(t, d, mixed()); stats.Operations != 0 || !strings.HasPrefix(d.variant, from) {
 				t.Errorf("without a hint: %s, %+v", d.variant, stats)
 			}
-			s.run("iptables-"+to, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
+			s.Run("iptables-"+to, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
 			d = s.dataplane()
 			if stats := mustSync(t, d, mixed()); stats.Operations == 0 || !strings.HasPrefix(d.variant, to) {
 				t.Errorf("with a hint: %s, %+v", d.variant, stats)
@@ -328,7 +328,7 @@ func TestLock(t *testing.T) {
 // by having no address of it.
 func TestIPv6IsOff(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
-		s.run("ip", "-6", "addr", "flush", "dev", "lo")
+		s.Run("ip", "-6", "addr", "flush", "dev", "lo")
 		d := s.dataplane()
 		mustSync(t, d, mixed())
 		if err := d.IPv6Error(); !errors.Is(err, errNoIPv6) {

@@ -4,19 +4,10 @@
 package iptables
 
 import (
-	"context"
-	"fmt"
 	"testing"
-	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
 	"github.com/fairlead-proxy/fairlead/rules"
-)
-
-// newsWait is how long the kernel may take to tell; quietWait is how long silence
-// must last to count as one.
-const (
-	newsWait  = 5 * time.Second
-	quietWait = 200 * time.Millisecond
 )
 
 func TestWatch(t *testing.T) {
@@ -29,9 +20,9 @@ func TestWatch(t *testing.T) {
 		"a jump is deleted":      {func(s *space, _ *Dataplane) { s.iptables("-t", "nat", "-D", "OUTPUT", "-j", chainOutput) }, true},
 		"a rule of ours is gone": {func(s *space, _ *Dataplane) { s.iptables("-t", "nat", "-D", web, "2") }, true},
 		"the filter is flushed":  {func(s *space, _ *Dataplane) { s.iptables("-F") }, true},
-		"the ruleset is flushed": {func(s *space, _ *Dataplane) { s.run("nft", "flush", "ruleset") }, true},
+		"the ruleset is flushed": {func(s *space, _ *Dataplane) { s.Run("nft", "flush", "ruleset") }, true},
 		"the node gets an address": {func(s *space, _ *Dataplane) {
-			s.run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo")
+			s.Run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo")
 		}, true},
 		"others change the same tables": {func(s *space, _ *Dataplane) {
 			s.iptables("-t", "nat", "-N", "OTHER")
@@ -39,12 +30,12 @@ func TestWatch(t *testing.T) {
 			s.iptables("-t", "nat", "-D", "PREROUTING", "-j", "OTHER")
 		}, false},
 		"we program a change ourselves": {func(s *space, d *Dataplane) {
-			mustApply(s.t, d, rules.Diff(several(3, 2), several(5, 3)))
-			mustSync(s.t, d, several(2, 2))
+			mustApply(s.T, d, rules.Diff(several(3, 2), several(5, 3)))
+			mustSync(s.T, d, several(2, 2))
 		}, false},
 		"we program a large change": {func(s *space, d *Dataplane) {
-			if stats := mustSync(s.t, d, several(200, 10)); stats.Operations <= loudOperations {
-				s.t.Errorf("%+v is not large", stats)
+			if stats := mustSync(s.T, d, several(200, 10)); stats.Operations <= loudOperations {
+				s.T.Errorf("%+v is not large", stats)
 			}
 		}, false},
 	} {
@@ -54,7 +45,7 @@ func TestWatch(t *testing.T) {
 			mustSync(t, d, several(3, 2))
 			news := watch(t, s, d)
 			tc.change(s, d)
-			wantNews(t, news, tc.want)
+			news.Want(t, tc.want)
 		})
 	}
 }
@@ -66,56 +57,13 @@ func TestMissedNews(t *testing.T) {
 	mustSync(t, d, several(3, 2))
 	news := watch(t, s, d)
 	s.iptables("-t", "nat", "-N", "OTHER") // only the generation tells
-	wantNews(t, news, false)
+	news.Want(t, false)
 	mustApply(t, d, rules.Diff(several(3, 2), several(200, 10)))
-	wantNews(t, news, true)
+	news.Want(t, true)
 }
 
-// watch starts Watch and returns what it tells, once it does: of a new address, and
-// then of nothing more.
-func watch(t *testing.T, s *space, d *Dataplane) <-chan struct{} {
+// watch starts Watch and returns what it tells.
+func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	news, done := make(chan struct{}, 1000), make(chan error)
-	go func() { done <- d.Watch(ctx, func() { news <- struct{}{} }) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	for i := range 50 {
-		s.run("ip", "addr", "add", fmt.Sprintf("192.0.2.%d/32", 1+i), "dev", "lo")
-		for told := false; ; told = true {
-			select {
-			case <-news:
-				continue
-			case <-time.After(quietWait):
-			}
-			if told && d.news.Watched() {
-				return news
-			}
-			break
-		}
-	}
-	t.Fatal("Watch tells of no address")
-	return nil
-}
-
-func wantNews(t *testing.T, news <-chan struct{}, want bool) {
-	t.Helper()
-	wait := quietWait
-	if want {
-		wait = newsWait
-	}
-	select {
-	case <-news:
-		if !want {
-			t.Fatal("told of something that is not ours to repair")
-		}
-	case <-time.After(wait):
-		if want {
-			t.Fatal("not told")
-		}
-	}
+	return newstest.Watch(t, s.Space, d, d.news.Watched)
 }

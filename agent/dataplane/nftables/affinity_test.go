@@ -78,14 +78,14 @@ func (s *space) who(proto string, to ...string) string {
 // forgetConnections lets the namespace's connection tracking forget everything.
 // Else a datagram from a port that was used before is no new connection.
 func (s *space) forgetConnections() {
-	s.t.Helper()
-	handle, err := netlink.NewHandleAt(s.handle, unix.NETLINK_NETFILTER)
+	s.T.Helper()
+	handle, err := netlink.NewHandleAt(s.Handle, unix.NETLINK_NETFILTER)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer handle.Close()
 	if err := handle.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 }
 
@@ -95,7 +95,7 @@ func eachSticky(t *testing.T, f func(t *testing.T, o *topology, s sticky)) {
 		for _, proto := range []string{"tcp", "udp"} {
 			t.Run(family.name+"/"+proto, func(t *testing.T) {
 				f(t, o, family.sticky(proto))
-				o.node.run("nft", "flush", "ruleset")
+				o.node.Run("nft", "flush", "ruleset")
 			})
 		}
 	}
@@ -188,7 +188,7 @@ func TestAffinityTimesOut(t *testing.T) {
 		}
 	}
 	deadline := time.Now().Add(20 * time.Second)
-	for strings.Contains(o.node.run("nft", "list", "map", "ip", "fairlead", "affinity"), s.client) {
+	for strings.Contains(o.node.Run("nft", "list", "map", "ip", "fairlead", "affinity"), s.client) {
 		if time.Now().After(deadline) {
 			t.Fatal("the client is still remembered")
 		}
@@ -210,8 +210,8 @@ func TestAffinitySurvives(t *testing.T) {
 			t.Errorf("after a restart: %+v", stats)
 		}
 		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[s.name]
-		o.node.run("nft", "flush", "map", family, "fairlead", "affinity-endpoints")
-		o.node.run("nft", "flush", "map", family, "fairlead", "affinity-ports")
+		o.node.Run("nft", "flush", "map", family, "fairlead", "affinity-endpoints")
+		o.node.Run("nft", "flush", "map", family, "fairlead", "affinity-ports")
 		if got := o.client.ask(s.proto, s.nodePort, patience); !strings.Contains(got, "sees") {
 			t.Errorf("before the repair: %q", got)
 		}

@@ -14,15 +14,15 @@ import (
 )
 
 func (s *space) classifier() *Classifier {
-	s.t.Helper()
+	s.T.Helper()
 	none := func() ([]netip.Addr, error) { return nil, nil }
-	c, err := NewClassifier(Options{NetNS: int(s.handle), Log: testr.NewWithInterface(s.t, testr.Options{})}, none)
+	c, err := NewClassifier(Options{NetNS: int(s.Handle), Log: testr.NewWithInterface(s.T, testr.Options{})}, none)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	s.t.Cleanup(func() {
+	s.T.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			s.t.Error(err)
+			s.T.Error(err)
 		}
 	})
 	return c
@@ -46,7 +46,7 @@ func TestCleanupLeavesOthersTable(t *testing.T) {
 	balancer, classifier := s.dataplane(), s.classifier()
 	wantTables := func(want string) {
 		t.Helper()
-		if diff := cmp.Diff(want, s.run("nft", "list", "tables")); diff != "" {
+		if diff := cmp.Diff(want, s.Run("nft", "list", "tables")); diff != "" {
 			t.Fatalf("tables (-want +got):\n%s", diff)
 		}
 	}

@@ -11,41 +11,25 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
-// at parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
-// "nodeport6:30000/tcp".
-func at(s string) rules.FrontendKey {
-	addr, proto, _ := strings.Cut(s, "/")
-	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
-	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
-	ap := netip.MustParseAddrPort(addr)
-	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
-	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
-}
+var (
+	at        = desiredtest.At
+	forwardTo = desiredtest.ForwardTo
+	mustSync  = desiredtest.Sync
+	mustApply = desiredtest.Apply
 
-func forwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
-	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
-	for _, e := range endpoints {
-		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
-	}
-	slices.SortFunc(b.Endpoints, netip.AddrPort.Compare)
-	return b
-}
+	rejected = rules.Backend{Verdict: rules.Reject}
+	dropped  = rules.Backend{Verdict: rules.Drop}
+)
 
 func clusterIP(endpoints ...string) rules.Backend {
 	return forwardTo(rules.MasqueradeUnlessPod, endpoints...)
 }
-
-var (
-	rejected = rules.Backend{Verdict: rules.Reject}
-	dropped  = rules.Backend{Verdict: rules.Drop}
-)
 
 // put adds a frontend whose views are the same, or the second external.
 func put(d *rules.Desired, key string, b ...rules.Backend) {
@@ -89,24 +73,6 @@ func several(n, m int) rules.Desired {
 }
 
 func keys(d rules.Desired) iter.Seq[rules.FrontendKey] { return maps.Keys(d.Frontends) }
-
-func mustSync(t testing.TB, d *Dataplane, desired rules.Desired) dataplane.Stats {
-	t.Helper()
-	stats, err := d.Sync(context.Background(), desired)
-	if err != nil {
-		t.Fatal("Sync:", err)
-	}
-	return stats
-}
-
-func mustApply(t testing.TB, d *Dataplane, delta rules.Delta) dataplane.Stats {
-	t.Helper()
-	stats, err := d.Apply(context.Background(), delta)
-	if err != nil {
-		t.Fatal("Apply:", err)
-	}
-	return stats
-}
 
 // mixed has one of everything, in both families.
 func mixed() rules.Desired {

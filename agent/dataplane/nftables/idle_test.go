@@ -28,15 +28,15 @@ func TestRemoveIdleTables(t *testing.T) {
 				content := strings.ReplaceAll(c.content, "ipv4", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[family])
 				script := "table " + family + " nat { " + content + " }\ntable " + family + " others { " + base + " }\n"
 				script = strings.NewReplacer("{ ", "{\n", " }", "\n}", "; ", "\n").Replace(script)
-				if out, err := s.try(script, "nft", "-f", "-"); err != nil {
+				if out, err := s.Try(script, "nft", "-f", "-"); err != nil {
 					t.Fatal(out)
 				}
 			}
-			before := s.run("nft", "list", "ruleset")
-			if err := RemoveIdleTables(t.Context(), int(s.handle), "nat", "filter"); err != nil {
+			before := s.Run("nft", "list", "ruleset")
+			if err := RemoveIdleTables(t.Context(), int(s.Handle), "nat", "filter"); err != nil {
 				t.Fatal(err)
 			}
-			after := s.run("nft", "list", "ruleset")
+			after := s.Run("nft", "list", "ruleset")
 			if c.stays && after != before {
 				t.Errorf("got %s, want what was there before: %s", after, before)
 			}

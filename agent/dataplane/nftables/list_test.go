@@ -15,7 +15,7 @@ func TestList(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
 	mustSync(t, d, mixed())
-	out := s.run("nft", "list", "ruleset")
+	out := s.Run("nft", "list", "ruleset")
 	// nft has the names of protocols from /etc/protocols, if that is installed.
 	numbers := strings.NewReplacer("udp", "17", "tcp", "6")
 	for _, line := range []string{
@@ -59,8 +59,8 @@ func TestList(t *testing.T) {
 		stick(&plain, key.String(), "", 0)
 	}
 	mustSync(t, d, plain)
-	out = s.run("nft", "list", "ruleset")
-	if msg, err := newSpace(t).try(out, "nft", "-f", "-"); err != nil {
+	out = s.Run("nft", "list", "ruleset")
+	if msg, err := newSpace(t).Try(out, "nft", "-f", "-"); err != nil {
 		t.Errorf("nft does not read what it has printed: %v %s", err, msg)
 	}
 }

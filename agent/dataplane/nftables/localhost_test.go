@@ -77,9 +77,9 @@ func TestLocalhostNodePorts(t *testing.T) {
 func TestLoopbackGuard(t *testing.T) {
 	o := newTopology(t)
 	d, desired := o.node.dataplane(), onLocalhost()
-	o.node.run("sysctl", "-qw", "net.ipv4.conf.all.accept_local=1") // else the kernel itself refuses the second
+	o.node.Run("sysctl", "-qw", "net.ipv4.conf.all.accept_local=1") // else the kernel itself refuses the second
 	heard := make(chan string, 100)
-	o.node.do(func() error {
+	o.node.Do(func() error {
 		u, err := net.ListenPacket("udp", ":8082")
 		if err != nil {
 			return err
@@ -96,13 +96,13 @@ func TestLoopbackGuard(t *testing.T) {
 		}()
 		return nil
 	})
-	o.client.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
-	o.client.run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8")
-	o.client.run("ip", "route", "del", "table", "local", "local", "127.0.0.1")
-	o.client.run("ip", "route", "add", "127.0.0.1", "via", "10.244.1.1", "dev", "eth0", "src", "10.244.1.4")
+	o.client.Run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+	o.client.Run("ip", "route", "del", "table", "local", "local", "127.0.0.0/8")
+	o.client.Run("ip", "route", "del", "table", "local", "local", "127.0.0.1")
+	o.client.Run("ip", "route", "add", "127.0.0.1", "via", "10.244.1.1", "dev", "eth0", "src", "10.244.1.4")
 	send := func(local, remote string) bool {
 		t.Helper()
-		o.client.do(func() error {
+		o.client.Do(func() error {
 			dialer := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.MustParseAddrPort(local))}
 			c, err := dialer.Dial("udp", remote)
 			if err != nil {
@@ -124,15 +124,15 @@ func TestLoopbackGuard(t *testing.T) {
 		if got := send("10.244.1.4:0", "127.0.0.1:8082"); got != want {
 			t.Errorf("%s, to the loopback: heard is %v, want %v", when, got, want)
 		}
-		o.client.run("ip", "addr", "add", "127.0.0.1/32", "dev", "eth0")
+		o.client.Run("ip", "addr", "add", "127.0.0.1/32", "dev", "eth0")
 		if got := send("127.0.0.1:0", "192.168.0.2:8082"); got != want {
 			t.Errorf("%s, from the loopback: heard is %v, want %v", when, got, want)
 		}
-		o.client.run("ip", "addr", "del", "127.0.0.1/32", "dev", "eth0")
+		o.client.Run("ip", "addr", "del", "127.0.0.1/32", "dev", "eth0")
 	}
 	mustSync(t, d, desired)
 	check("guarded", false)
-	o.node.run("nft", "delete", "table", "ip", guardName)
+	o.node.Run("nft", "delete", "table", "ip", guardName)
 	check("not guarded", true) // so the test can tell
 	if stats := mustSync(t, d, desired); stats.Repaired == 0 {
 		t.Errorf("not repaired: %+v", stats)
@@ -146,14 +146,14 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	o := newTopology(t)
 	mustSync(t, o.node.dataplane(), onLocalhost())
 	counter := func() string {
-		return o.remote.run("nft", "list", "chain", "ip", "watch", "input")
+		return o.remote.Run("nft", "list", "chain", "ip", "watch", "input")
 	}
-	if out, err := o.remote.try("table ip watch {\nchain input {\ntype filter hook prerouting priority -400\nip saddr 127.0.0.0/8 iifname eth0 counter\n}\n}", "nft", "-f", "-"); err != nil {
+	if out, err := o.remote.Try("table ip watch {\nchain input {\ntype filter hook prerouting priority -400\nip saddr 127.0.0.0/8 iifname eth0 counter\n}\n}", "nft", "-f", "-"); err != nil {
 		t.Fatal(err, out)
 	}
 	o.node.ask("tcp", "10.244.2.2:8080", patience) // nobody answers ARP requests of 127.0.0.1
 	send := func() {
-		o.node.do(func() error {
+		o.node.Do(func() error {
 			dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 			c, err := dialer.Dial("udp", "10.244.2.2:9")
 			if err != nil {
@@ -170,7 +170,7 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	if out := counter(); !strings.Contains(out, "packets 0") {
 		t.Error("it has left:", out)
 	}
-	o.node.run("nft", "delete", "table", "ip", guardName)
+	o.node.Run("nft", "delete", "table", "ip", guardName)
 	send()
 	if out := counter(); strings.Contains(out, "packets 0") {
 		t.Error("the test cannot tell:", out)
@@ -214,7 +214,7 @@ func TestRouteLocalnet(t *testing.T) {
 		}, "0", false},
 		"turned off by others": {"0", func(s *space, d *Dataplane) {
 			mustSync(t, d, on)
-			s.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
+			s.Run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
 			want := dataplane.Stats{Operations: 1, Repaired: 1}
 			if diff := cmp.Diff(want, mustSync(t, d, on)); diff != "" {
 				t.Error(diff)
@@ -222,13 +222,13 @@ func TestRouteLocalnet(t *testing.T) {
 		}, "1", true},
 		"on by others, turned off, wanted no more": {"1", func(s *space, d *Dataplane) {
 			mustSync(t, d, on)
-			s.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
+			s.Run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
 			mustSync(t, d, on)
 			mustApply(t, d, fromOn)
 		}, "0", false},
 		"the main table replaced": {"0", func(s *space, d *Dataplane) {
 			mustSync(t, d, on)
-			s.run("nft", "add", "set", "ip", "fairlead", "mine", "{ type ipv4_addr; }")
+			s.Run("nft", "add", "set", "ip", "fairlead", "mine", "{ type ipv4_addr; }")
 			mustSync(t, d, on)
 			mustApply(t, d, fromOn)
 		}, "0", false},
@@ -236,7 +236,7 @@ func TestRouteLocalnet(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := newSpace(t)
-			s.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet="+tc.before)
+			s.Run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet="+tc.before)
 			tc.do(s, s.dataplane())
 			if got, err := s.Get("net/ipv4/conf/all/route_localnet"); got != tc.want || err != nil {
 				t.Errorf("route_localnet is %q, want %q (%v)", got, tc.want, err)
@@ -249,8 +249,8 @@ func TestRouteLocalnet(t *testing.T) {
 }
 
 func (s *space) hasGuard() bool {
-	s.t.Helper()
-	return strings.Contains(s.run("nft", "list", "tables"), "table ip "+guardName)
+	s.T.Helper()
+	return strings.Contains(s.Run("nft", "list", "tables"), "table ip "+guardName)
 }
 
 // watchedSysctl is a sysctl that says when it is changed, and may be read-only.
@@ -283,7 +283,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 		if !s.hasGuard() {
 			t.Errorf("set to %s without a guard", to)
 		}
-		if out, err := s.try("", "nft", "list", "chain", "ip", "fairlead", chainLocalhost); err == nil && strings.Contains(out, "vmap") {
+		if out, err := s.Try("", "nft", "list", "chain", "ip", "fairlead", chainLocalhost); err == nil && strings.Contains(out, "vmap") {
 			t.Errorf("set to %s while there are rules: %s", to, out)
 		}
 	}}, nil)
@@ -310,7 +310,7 @@ func TestReadOnlySysctl(t *testing.T) {
 		}
 	}
 	wantLacking(stats)
-	if s.hasGuard() || !strings.Contains(s.run("nft", "list", "map", "ip", "fairlead", "nodeports"), "30080") {
+	if s.hasGuard() || !strings.Contains(s.Run("nft", "list", "map", "ip", "fairlead", "nodeports"), "30080") {
 		t.Error("there is a guard, or no node port")
 	}
 	next := onLocalhost()
@@ -350,7 +350,7 @@ func TestRangesDoNotMeanLoopback(t *testing.T) {
 		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("::/0")}
 	mustSync(t, s.dataplane(), desired)
 	for _, family := range []string{"ip", "ip6"} {
-		if out := s.run("nft", "list", "set", family, "fairlead", "nodeport-addresses"); strings.Contains(out, "elements") {
+		if out := s.Run("nft", "list", "set", family, "fairlead", "nodeport-addresses"); strings.Contains(out, "elements") {
 			t.Error(out)
 		}
 	}

@@ -4,7 +4,6 @@
 package nftables
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -15,27 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
+	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
-
-// watch starts Watch and returns what it tells.
-func watch(t *testing.T, s *space, d *Dataplane) <-chan struct{} {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	news, done := make(chan struct{}, 1000), make(chan error)
-	go func() { done <- d.Watch(ctx, func() { news <- struct{}{} }) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if d.news.Watched() {
-			t.Error("Watch has ended, and its socket is still used")
-		}
-	})
-	awaitWatch(t, s, news)
-	return news
-}
 
 // TestWatchIsDeafToLargeCommits checks that the kernel makes no news of a large
 // commit of ours, and that what others do at that moment is told all the same.
@@ -49,7 +30,7 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 	if stats.Operations <= loudOperations {
 		t.Fatalf("%+v is not large", stats)
 	}
-	wantNews(t, news, false)
+	news.Want(t, false)
 	if got := d.generation(t); got != before+2 { // with the deletion of a chain
 		t.Errorf("generation %d, was %d", got, before)
 	}
@@ -57,13 +38,13 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 	if err := d.news.Mute(); err != nil {
 		t.Fatal(err)
 	}
-	s.run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
+	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
 	mustApply(t, d, rules.Diff(large, small))
-	wantNews(t, news, true)
+	news.Want(t, true)
 	mustSync(t, d, small)
 
-	s.run("nft", "flush", "ruleset")
-	wantNews(t, news, true)
+	s.Run("nft", "flush", "ruleset")
+	news.Want(t, true)
 }
 
 // TestNewsOfLargeCommits checks who hears of a large commit.
@@ -75,14 +56,14 @@ func TestNewsOfLargeCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sock, err := kernelnews.Subscribe(int(s.handle), unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.Listen(sock, func() {}) })
+	sock, err := kernelnews.Subscribe(int(s.Handle), unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.Listen(sock, func() {}) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.news.Forget(sock); sock.Close() })
 	mustSync(t, d, several(200, 10))
 	mustSync(t, d, several(199, 10))
-	if err := sock.SetReadDeadline(time.Now().Add(quietWait)); err != nil {
+	if err := sock.SetReadDeadline(time.Now().Add(newstest.Quiet)); err != nil {
 		t.Fatal(err)
 	}
 	for buf := make([]byte, receiveSize); ; {

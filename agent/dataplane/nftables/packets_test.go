@@ -131,8 +131,8 @@ func TestFlows(t *testing.T) {
 
 // watchMark counts packets that leave with the mark for masquerading.
 func (s *space) watchMark() {
-	s.t.Helper()
-	if out, err := s.try(`table inet watch {
+	s.T.Helper()
+	if out, err := s.Try(`table inet watch {
 		chain marked {
 			type filter hook postrouting priority 300
 			meta mark & 0x4000 != 0 counter
@@ -142,17 +142,17 @@ func (s *space) watchMark() {
 			meta mark & 0x4000 == 0 counter
 		}
 	}`, "nft", "-f", "-"); err != nil {
-		s.t.Fatal(err, out)
+		s.T.Fatal(err, out)
 	}
 }
 
 func (s *space) checkMark() {
-	s.t.Helper()
-	if out := s.run("nft", "list", "chain", "inet", "watch", "marked"); !strings.Contains(out, "packets 0") {
-		s.t.Error("the mark is left on packets:", out)
+	s.T.Helper()
+	if out := s.Run("nft", "list", "chain", "inet", "watch", "marked"); !strings.Contains(out, "packets 0") {
+		s.T.Error("the mark is left on packets:", out)
 	}
-	if out := s.run("nft", "list", "chain", "inet", "watch", "unmarked"); strings.Contains(out, "packets 0") {
-		s.t.Error("no packets were counted at all:", out)
+	if out := s.Run("nft", "list", "chain", "inet", "watch", "unmarked"); strings.Contains(out, "packets 0") {
+		s.T.Error("no packets were counted at all:", out)
 	}
 }
 
@@ -246,10 +246,10 @@ func TestEstablishedSurvive(t *testing.T) {
 		t.Errorf("a new connection: %q", got)
 	}
 
-	o.node.run("nft", "flush", "ruleset")
+	o.node.Run("nft", "flush", "ruleset")
 	mustSync(t, d, desired)
 	check("after a flushed ruleset was repaired")
-	o.node.run("nft", "add", "set", "ip", "fairlead", "mine", "{ type ipv4_addr; }")
+	o.node.Run("nft", "add", "set", "ip", "fairlead", "mine", "{ type ipv4_addr; }")
 	mustSync(t, d, desired)
 	check("after the table was replaced")
 	if got := o.client.ask("tcp", vip, patience); got != "pod-a sees "+f.client {

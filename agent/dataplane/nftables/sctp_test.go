@@ -39,7 +39,7 @@ func TestSCTP(t *testing.T) {
 
 	var receiver, sender net.PacketConn
 	open := func(space *space, c *net.PacketConn, addr string) {
-		space.do(func() (err error) {
+		space.Do(func() (err error) {
 			*c, err = net.ListenPacket("ip4:132", addr)
 			return err
 		})

@@ -98,7 +98,7 @@ func (f family) loadBalancer(proto string, sources []string) rules.Desired {
 func TestSourceIsVIP(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	r := f.ranges()
-	o.node.run("ip", "addr", "add", r.vip+"/"+f.bits(), "dev", "lo")
+	o.node.Run("ip", "addr", "add", r.vip+"/"+f.bits(), "dev", "lo")
 	d, now := o.node.dataplane(), rules.NewDesired()
 	mustSync(t, d, now)
 	for source, want := range map[string]bool{r.vip + "/32": true, r.host: false} {
@@ -107,7 +107,7 @@ func TestSourceIsVIP(t *testing.T) {
 		restrict(&next, key, source)
 		mustApply(t, d, rules.Diff(now, next))
 		now = next
-		o.node.do(func() error {
+		o.node.Do(func() error {
 			dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(r.vip)}}
 			if !want {
 				dialer.Timeout = impatience

@@ -164,7 +164,7 @@ func TestRepair(t *testing.T) {
 			d := s.dataplane()
 			mustSync(t, d, mixed())
 			want := d.dumpForTest(t)
-			if out, err := s.try(strings.ReplaceAll(script, "; ", "\n"), "nft", "-f", "-"); err != nil {
+			if out, err := s.Try(strings.ReplaceAll(script, "; ", "\n"), "nft", "-f", "-"); err != nil {
 				t.Fatal(err, out)
 			}
 			stats := mustSync(t, d, mixed())
@@ -186,13 +186,13 @@ func TestRuleWithSameCommentIsFound(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
 	mustSync(t, d, mixed())
-	listed := s.run("nft", "list", "chain", "ip", "fairlead", "frontends")
+	listed := s.Run("nft", "list", "chain", "ip", "fairlead", "frontends")
 	edited := strings.Replace(listed, "@cluster-ips goto refuse", "@hairpin-edited", 1)
 	edited = strings.Replace(edited, "ip daddr @hairpin-edited", "ip saddr @cluster-ips goto refuse", 1)
 	if edited == listed {
 		t.Fatal("nothing edited:", listed)
 	}
-	if out, err := s.try("flush chain ip fairlead frontends\n"+edited, "nft", "-f", "-"); err != nil {
+	if out, err := s.Try("flush chain ip fairlead frontends\n"+edited, "nft", "-f", "-"); err != nil {
 		t.Fatal(err, out)
 	}
 	if stats := mustSync(t, d, mixed()); stats.Repaired == 0 {
@@ -226,12 +226,12 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	if diff := cmp.Diff(fresh.dumpForTest(t), d.dumpForTest(t)); diff != "" {
 		t.Error(diff)
 	}
-	s.run("nft", "add", "table", "ip", "other")
+	s.Run("nft", "add", "table", "ip", "other")
 	mustSync(t, d, now)
 	if d.content[d.tables[0]] == read || !d.gen.known {
 		t.Error("Sync has not read although somebody else has changed something")
 	}
-	s.run("nft", "delete", "table", "ip", "other")
+	s.Run("nft", "delete", "table", "ip", "other")
 	mustApply(t, d, rules.Delta{ClusterIPs: rules.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
 	if d.gen.known {
 		t.Error("a commit of others before our own was not noticed")
@@ -264,7 +264,7 @@ func TestErrorsNameTheObject(t *testing.T) {
 	before := rules.NewDesired()
 	put(&before, "10.96.0.1:80/tcp", clusterIP("10.0.0.1:80"))
 	mustSync(t, d, before)
-	s.run("nft", "delete", "element", "ip", "fairlead", "services", "{ 10.96.0.1 . tcp . 80 }")
+	s.Run("nft", "delete", "element", "ip", "fairlead", "services", "{ 10.96.0.1 . tcp . 80 }")
 	_, err := d.Apply(context.Background(), rules.Diff(before, rules.NewDesired()))
 	if err == nil || !strings.Contains(err.Error(), "deleting elements from ip fairlead set services") {
 		t.Errorf("%v", err)
@@ -274,12 +274,12 @@ func TestErrorsNameTheObject(t *testing.T) {
 func TestProbeAndCleanupLeaveNothing(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
-	s.run("nft", "add", "table", "ip", "other")
+	s.Run("nft", "add", "table", "ip", "other")
 	if err := d.Probe(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	const untouched = "table ip other {\n}\n"
-	if diff := cmp.Diff(untouched, s.run("nft", "list", "ruleset")); diff != "" {
+	if diff := cmp.Diff(untouched, s.Run("nft", "list", "ruleset")); diff != "" {
 		t.Error("after Probe:", diff)
 	}
 	mustSync(t, d, mixed())
@@ -288,19 +288,19 @@ func TestProbeAndCleanupLeaveNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(untouched, s.run("nft", "list", "ruleset")); diff != "" {
+	if diff := cmp.Diff(untouched, s.Run("nft", "list", "ruleset")); diff != "" {
 		t.Error("after Cleanup:", diff)
 	}
 }
 
 func TestNodePortAddressesFollowTheNode(t *testing.T) {
 	s := newSpace(t)
-	s.run("ip", "addr", "add", "10.1.0.1/24", "dev", "lo")
+	s.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "lo")
 	d, desired := s.dataplane(), rules.NewDesired()
 	desired.Node.NodePortCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd00::/8")}
 	mustSync(t, d, desired)
-	s.run("ip", "addr", "add", "10.1.0.2/24", "dev", "lo")
-	s.run("ip", "addr", "add", "fd00::9/64", "dev", "lo", "nodad")
+	s.Run("ip", "addr", "add", "10.1.0.2/24", "dev", "lo")
+	s.Run("ip", "addr", "add", "fd00::9/64", "dev", "lo", "nodad")
 	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, mustSync(t, d, desired)); diff != "" {
 		t.Error(diff)
 	}
@@ -332,7 +332,7 @@ func TestSyncAmongOthersChanges(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				if out, err := s.try("add table ip other\ndelete table ip other", "nft", "-f", "-"); err != nil {
+				if out, err := s.Try("add table ip other\ndelete table ip other", "nft", "-f", "-"); err != nil {
 					t.Error(err, out)
 				}
 			}

@@ -55,7 +55,7 @@ func (f family) bits() string {
 func newTopology(t *testing.T) *topology {
 	t.Helper()
 	o := &topology{newSpace(t), newSpace(t), newSpace(t), newSpace(t), newSpace(t), newSpace(t)}
-	o.node.do(func() error {
+	o.node.Do(func() error {
 		for name, value := range map[string]string{
 			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
 			// We ask more often than the kernel would answer.
@@ -68,9 +68,9 @@ func newTopology(t *testing.T) *topology {
 		return nil
 	})
 	for name, s := range map[string]*space{"pod-a": o.podA, "pod-b": o.podB, "client": o.client, "remote": o.remote, "outside": o.outside} {
-		o.node.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", s.path())
-		o.node.run("ip", "link", "set", name, "up")
-		s.run("ip", "link", "set", "eth0", "up")
+		o.node.Run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", s.path())
+		o.node.Run("ip", "link", "set", name, "up")
+		s.Run("ip", "link", "set", "eth0", "up")
 	}
 	for _, f := range families {
 		o.address(f)
@@ -82,10 +82,10 @@ func newTopology(t *testing.T) *topology {
 }
 
 // path is a file that stands for the namespace in other programs.
-func (s *space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.handle)) }
+func (s *space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.Handle)) }
 
 func (o *topology) address(f family) {
-	ip := func(s *space, args ...string) { s.run(append([]string{"ip", f.flag}, args...)...) }
+	ip := func(s *space, args ...string) { s.Run(append([]string{"ip", f.flag}, args...)...) }
 	add := func(s *space, addr, dev string) {
 		args := []string{"addr", "add", addr + "/" + f.bits(), "dev", dev}
 		if f.name == "IPv6" {
@@ -113,12 +113,12 @@ func (o *topology) address(f family) {
 
 // serve answers every message on port 8080, TCP and UDP, until the test ends.
 func (s *space) serve(name string) {
-	s.do(func() error {
+	s.Do(func() error {
 		l, err := net.Listen("tcp", ":8080")
 		if err != nil {
 			return err
 		}
-		s.t.Cleanup(func() { l.Close() })
+		s.T.Cleanup(func() { l.Close() })
 		go func() {
 			for {
 				c, err := l.Accept()
@@ -140,7 +140,7 @@ func (s *space) serve(name string) {
 		if err != nil {
 			return err
 		}
-		s.t.Cleanup(func() { u.Close() })
+		s.T.Cleanup(func() { u.Close() })
 		go func() {
 			for b := make([]byte, 16); ; {
 				_, from, err := u.ReadFrom(b)
@@ -168,8 +168,8 @@ const (
 
 // dial connects from the namespace.
 func (s *space) dial(network, addr string, timeout time.Duration) (c net.Conn, failed error) {
-	s.t.Helper()
-	s.do(func() error {
+	s.T.Helper()
+	s.Do(func() error {
 		c, failed = net.DialTimeout(network, addr, timeout)
 		return nil
 	})
@@ -178,7 +178,7 @@ func (s *space) dial(network, addr string, timeout time.Duration) (c net.Conn, f
 
 // ask returns what the server says; or "refused", "no answer".
 func (s *space) ask(network, addr string, timeout time.Duration) string {
-	s.t.Helper()
+	s.T.Helper()
 	c, err := s.dial(network, addr, timeout)
 	if err != nil {
 		return outcome("", err)
@@ -216,7 +216,7 @@ func outcome(said string, err error) string {
 
 // askOften asks until all that can be said has been said, almost certainly.
 func (s *space) askOften(network, addr string, timeout time.Duration) string {
-	s.t.Helper()
+	s.T.Helper()
 	var said []string
 	for range 30 {
 		a := s.ask(network, addr, timeout)

@@ -18,8 +18,8 @@ func TestUnusedClusterIPs(t *testing.T) {
 	for _, f := range families {
 		d, v := o.node.dataplane(), f.services()
 		unused, own := map[string]string{"IPv4": "10.96.0.9", "IPv6": "fd00:96::9"}[f.name], map[string]string{"IPv4": "10.96.0.77", "IPv6": "fd00:96::77"}[f.name]
-		o.node.run("ip", f.flag, "addr", "add", own+"/"+f.bits(), "dev", "lo")
-		o.outside.run("ip", f.flag, "addr", "add", unused+"/"+f.bits(), "dev", "eth0", "nodad")
+		o.node.Run("ip", f.flag, "addr", "add", own+"/"+f.bits(), "dev", "lo")
+		o.outside.Run("ip", f.flag, "addr", "add", unused+"/"+f.bits(), "dev", "eth0", "nodad")
 		desired := bothFamilies()
 		mustSync(t, d, desired)
 		check := func(when string, want map[string]string) {

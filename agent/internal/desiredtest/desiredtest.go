@@ -1,0 +1,56 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package desiredtest writes down for tests what a node shall program, and has it done.
+package desiredtest
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// At parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
+// "nodeport6:30000/tcp".
+func At(s string) rules.FrontendKey {
+	addr, proto, _ := strings.Cut(s, "/")
+	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
+	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
+	ap := netip.MustParseAddrPort(addr)
+	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
+	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+}
+
+// ForwardTo returns the backend with some endpoints.
+func ForwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
+	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
+	for _, e := range endpoints {
+		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
+	}
+	slices.SortFunc(b.Endpoints, netip.AddrPort.Compare)
+	return b
+}
+
+// Sync calls a dataplane's Sync, which must not fail.
+func Sync(t testing.TB, d dataplane.Dataplane, desired rules.Desired) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Sync(t.Context(), desired)
+	if err != nil {
+		t.Fatal("Sync:", err)
+	}
+	return stats
+}
+
+// Apply calls a dataplane's Apply, which must not fail.
+func Apply(t testing.TB, d dataplane.Dataplane, delta rules.Delta) dataplane.Stats {
+	t.Helper()
+	stats, err := d.Apply(t.Context(), delta)
+	if err != nil {
+		t.Fatal("Apply:", err)
+	}
+	return stats
+}

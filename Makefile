@@ -100,7 +100,7 @@ bench: root deps build ## Measure what the size of a cluster costs a node (docs/
 .PHONY: bench-ipvs
 bench-ipvs: root deps build ## Compare the mode IPVS with kube-proxy's (docs/benchmarks-ipvs.md): here if the kernel has it, else in QEMU.
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./bench
-	hack/vm -timeout 2h $(BIN)/bench -agent $(BIN)/fairlead-agent \
+	hack/vm -timeout 4h $(BIN)/bench -agent $(BIN)/fairlead-agent \
 		-kube-proxy "$$(hack/controlplane.sh kube-proxy)/kube-proxy" -services 1000 -changes 5 $(BENCHFLAGS) ipvs
 
 .PHONY: bench-iptables

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 )
@@ -32,21 +31,6 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	}
 	d.kernel, d.known = nil, false
 	return errors.Join(errs...)
-}
-
-var _ dataplane.Lingerer = (*Dataplane)(nil)
-
-// Linger deletes our chains and the jumps to them. The built-in chains of the table nat
-// stay: as long as there is one, the kernel translates the packets of the connections
-// that it knows.
-func (d *Dataplane) Linger(ctx context.Context) error {
-	d.known = false
-	for _, t := range findTools(ctx, d.netns, &d.children) {
-		if err := deleteRules(ctx, t); err != nil {
-			return fmt.Errorf("%s: %w", t, err)
-		}
-	}
-	return nil
 }
 
 // cleanUp deletes what is ours of a variant: first the rules, then the guard with the

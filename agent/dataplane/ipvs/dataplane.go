@@ -129,12 +129,12 @@ func (d *Dataplane) reset() {
 	d.servers = newServers(d.kernel, d.clock.Now)
 }
 
+// Mode returns IPVS.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
+
 // IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
 // first Sync.
 func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
-// Mode returns IPVS.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
 
 // Sync makes the kernel equal to desired. It reads IPVS back if that is due or
 // something has failed, else it takes it for what it was. All else is read always.

@@ -4,7 +4,6 @@
 package ipvs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -79,26 +78,4 @@ func (d *Dataplane) setTimeouts(want rules.IPVSTimeouts) error {
 		return d.kernel.setTimeouts(want)
 	}
 	return nil
-}
-
-// Cleanup deletes our virtual servers, addresses and tables. Where something is
-// ours is known as in Sync; the order is the other way round.
-func (d *Dataplane) Cleanup(ctx context.Context) error {
-	if _, err := d.readAddresses(); err != nil {
-		return err
-	}
-	planned, err := d.filter.Plan(ctx, rules.NewDesired())
-	if err != nil {
-		return err
-	}
-	r := serverRules{nodePorts: d.elsewhere}
-	if _, err := d.readBack(&r, change{}, planned, true); err != nil {
-		return err
-	}
-	var errs []error
-	for key := range d.servers.byKey {
-		errs = append(errs, d.kernel.deleteServer(key))
-	}
-	d.reset()
-	return errors.Join(append(errs, d.device.destroy(), d.filter.Cleanup(ctx))...)
 }

@@ -128,12 +128,12 @@ func (d *Dataplane) isOurs(p place) bool {
 	return ok
 }
 
+// Mode returns Userspace.
+func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
+
 // IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
 // first Sync.
 func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
-// Mode returns Userspace.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
 
 // Sync makes routes and sockets equal to desired.
 func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {

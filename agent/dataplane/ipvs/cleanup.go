@@ -1,0 +1,33 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+
+	"github.com/fairlead-proxy/fairlead/rules"
+)
+
+// Cleanup deletes our virtual servers, addresses and tables. Where something is
+// ours is known as in Sync; the order is the other way round.
+func (d *Dataplane) Cleanup(ctx context.Context) error {
+	if _, err := d.readAddresses(); err != nil {
+		return err
+	}
+	planned, err := d.filter.Plan(ctx, rules.NewDesired())
+	if err != nil {
+		return err
+	}
+	r := serverRules{nodePorts: d.elsewhere}
+	if _, err := d.readBack(&r, change{}, planned, true); err != nil {
+		return err
+	}
+	var errs []error
+	for key := range d.servers.byKey {
+		errs = append(errs, d.kernel.deleteServer(key))
+	}
+	d.reset()
+	return errors.Join(append(errs, d.device.destroy(), d.filter.Cleanup(ctx))...)
+}

@@ -8,6 +8,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -39,7 +40,9 @@ func TestModes(t *testing.T) {
 		// A port that not everybody may listen on.
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "low", Port: 80, TargetPort: intstr.FromInt32(echoPort)})
 	})
-	eventually(t, time.Minute, func() error { return ready(t.Context(), "kube-system", "coredns") })
+	eventually(t, time.Minute, func() error {
+		return errors.Join(ready(t.Context(), "kube-system", "coredns"), undisturbed(t.Context(), service.Namespace))
+	})
 	t.Cleanup(func() { setMode(context.Background(), t, v1alpha1.ModeAuto) })
 	looked := map[v1alpha1.ProxyMode]map[string][]string{}
 	for _, mode := range []v1alpha1.ProxyMode{
@@ -90,6 +93,20 @@ func ready(ctx context.Context, namespace, name string) error {
 	}
 	if d.Status.ReadyReplicas != *d.Spec.Replicas {
 		return fmt.Errorf("%d of %d Pods of %s are ready", d.Status.ReadyReplicas, *d.Spec.Replicas, name)
+	}
+	return nil
+}
+
+// undisturbed says which tests before have left something that is about to go.
+func undisturbed(ctx context.Context, ours string) error {
+	var namespaces corev1.NamespaceList
+	if err := api.List(ctx, &namespaces); err != nil {
+		return err
+	}
+	for _, n := range namespaces.Items {
+		if strings.HasPrefix(n.Name, namespacePrefix) && n.Name != ours {
+			return fmt.Errorf("namespace %s is still there", n.Name)
+		}
 	}
 	return nil
 }

@@ -99,10 +99,12 @@ func connect() (client.Client, error) {
 	return client.New(restConfig, client.Options{Scheme: scheme})
 }
 
+const namespacePrefix = "e2e-"
+
 // newNamespace makes a namespace that lives as long as the test.
 func newNamespace(t *testing.T) string {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: namespacePrefix}}
 	if err := api.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -110,6 +111,16 @@ func newEcho(t *testing.T, namespace string, replicas int32, change ...func(*cor
 // nsPath is the network namespace of a node or of the client.
 func nsPath(name string) string {
 	return filepath.Join("/run/netns", config.Prefix+name)
+}
+
+// inNode runs a command in a node's network namespace.
+func inNode(node string, command ...string) (string, error) {
+	// Not `ip netns exec`: that does not work in a chroot.
+	out, err := exec.Command("nsenter", append([]string{"--net=" + nsPath(node)}, command...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%v on %s: %w: %s", command, node, err, out)
+	}
+	return string(out), nil
 }
 
 // conversation is a connection to the echo server that stays open.

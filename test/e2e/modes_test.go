@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -163,16 +162,6 @@ func knock(t *testing.T, from, address string, port int32) func() error {
 		}
 	}()
 	return func() error { stop(); return <-failed }
-}
-
-// inNode runs a command in a node's network namespace.
-func inNode(node string, command ...string) (string, error) {
-	// Not `ip netns exec`: that does not work in a chroot.
-	out, err := exec.Command("nsenter", append([]string{"--net=" + nsPath(node)}, command...)...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%v on %s: %w: %s", command, node, err, out)
-	}
-	return string(out), nil
 }
 
 // traces tell of each mode that it is, or was, in force.

@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"errors"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -24,10 +23,8 @@ func TestRepair(t *testing.T) {
 	vip := service.Spec.ClusterIP
 	nft := func(args ...string) {
 		t.Helper()
-		// Not `ip netns exec`: that does not work in a chroot.
-		args = append([]string{"--net=" + nsPath(node), "nft"}, args...)
-		if out, err := exec.Command("nsenter", args...).CombinedOutput(); err != nil {
-			t.Fatalf("nsenter %v: %v: %s", args, err, out)
+		if _, err := inNode(node, append([]string{"nft"}, args...)...); err != nil {
+			t.Fatal(err)
 		}
 	}
 	open, err := dial(node, vip, echoPort)

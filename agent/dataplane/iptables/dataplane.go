@@ -50,6 +50,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -93,7 +94,7 @@ type Dataplane struct {
 
 	known   bool // the last Sync or Apply has succeeded
 	desired rules.Desired
-	gen     generation // of the ruleset that is known
+	gen     nftables.Generation // of the ruleset that is known
 
 	children children
 	news     kernelnews.Rules
@@ -248,8 +249,8 @@ func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.
 	if err != nil {
 		return stats, err
 	}
-	d.gen = d.gen.after(commits, now)
-	if !d.gen.known && stats.Operations > loudOperations {
+	d.gen = d.gen.After(commits, now)
+	if !d.gen.Known && stats.Operations > loudOperations {
 		d.news.Missed()
 	}
 	stats.Repaired = min(stats.Repaired, stats.Operations)

@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr/testr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -43,8 +44,8 @@ func newMemory() *memory {
 
 func (m *memory) try(_ context.Context, v6 bool, _ io.WriterTo) error { return m.failTry(v6) }
 
-func (m *memory) generation(context.Context) (generation, error) {
-	return generation{m.number, m.counts}, nil
+func (m *memory) generation(context.Context) (nftables.Generation, error) {
+	return nftables.Generation{Number: m.number, Known: m.counts}, nil
 }
 
 func (m *memory) save(_ context.Context, v6 bool, table string, line func([]byte)) error {

@@ -47,7 +47,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if wasKnown && before.known && d.gen == before {
+	if wasKnown && before.Known && d.gen == before {
 		return 0, nil
 	}
 	begun, found := d.pace.clock.Now(), 0
@@ -67,7 +67,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	d.gen = before.after(0, after)
+	d.gen = before.After(0, after)
 	return found, nil
 }
 

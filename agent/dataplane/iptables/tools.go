@@ -14,11 +14,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netns"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 )
 
 // kernel is what a variant of iptables does for us, in either family.
@@ -35,7 +35,7 @@ type kernel interface {
 	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
 
 	// generation changes with everybody's changes, if the kernel counts them.
-	generation(ctx context.Context) (generation, error)
+	generation(ctx context.Context) (nftables.Generation, error)
 }
 
 // lockWait is how many seconds iptables-legacy waits for whoever else changes its
@@ -103,7 +103,7 @@ func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 // such file.
 func netFile(netns int, name string) (string, error) {
 	var text []byte
-	err := inNamespace(netns, func() (err error) {
+	err := nodenet.Do(netns, func() (err error) {
 		text, err = os.ReadFile("/proc/thread-self/net/" + name)
 		return err
 	})
@@ -123,7 +123,7 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	cmd.Stderr = &stderr
 	talk, err := converse(cmd, input, line)
 	if err == nil {
-		err = inNamespace(t.netns, func() error { return t.children.start(cmd) })
+		err = nodenet.Do(t.netns, func() error { return t.children.start(cmd) })
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)
@@ -165,23 +165,4 @@ func eachLine(r io.Reader, line func([]byte)) error {
 func oneLine(text string) string {
 	text, _, _ = strings.Cut(text, "Try `")
 	return strings.Join(strings.Fields(text), " ")
-}
-
-// inNamespace calls f on a thread of a network namespace; 0 is the one that all
-// threads are in.
-func inNamespace(fd int, f func() error) error {
-	if fd == 0 {
-		return f()
-	}
-	result := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with its goroutine, and is not used again.
-		runtime.LockOSThread()
-		if err := netns.Set(netns.NsHandle(fd)); err != nil {
-			result <- fmt.Errorf("entering the network namespace: %w", err)
-			return
-		}
-		result <- f()
-	}()
-	return <-result
 }

@@ -44,7 +44,7 @@ func BenchmarkReadBack(b *testing.B) {
 		d := newSpace(b).dataplane()
 		mustSync(b, d, desired)
 		for b.Loop() {
-			d.gen.known = false // else nothing is read
+			d.gen.Known = false // else nothing is read
 			if stats := mustSync(b, d, desired); stats.Operations != 0 {
 				b.Fatalf("%+v", stats)
 			}

@@ -85,7 +85,7 @@ type Dataplane struct {
 	noIPv6  error
 	last    *wanted              // what was programmed last; nil: unknown
 	content map[*table]*contents // the kernel's content, if last is known
-	gen     generation           // of the ruleset that holds the content
+	gen     Generation           // of the ruleset that holds the content
 
 	localhost *localhost.Ports
 
@@ -151,11 +151,11 @@ func (d *Dataplane) plan(ctx context.Context, desired rules.Desired) (plan, erro
 	if err != nil {
 		return plan{}, err
 	}
-	if d.last != nil && d.gen == (generation{number, true}) {
+	if d.last != nil && d.gen == (Generation{number, true}) {
 		delta := rules.Diff(d.last.Desired, want.Desired)
 		return d.planChange(&delta, want)
 	}
-	return d.planWithKernel(ctx, want, generation{number, true})
+	return d.planWithKernel(ctx, want, Generation{number, true})
 }
 
 // carryOut makes a planned change.
@@ -178,7 +178,7 @@ type plan struct {
 }
 
 // planWithKernel reads the kernel's tables and plans to change what differs.
-func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen generation) (plan, error) {
+func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen Generation) (plan, error) {
 	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
 	content := map[*table]*contents{}
 	for _, t := range d.tables {
@@ -305,8 +305,8 @@ func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (datapla
 	if err != nil {
 		return stats, err
 	}
-	d.last, d.gen = want, d.gen.after(commits, number)
-	if !d.gen.known && b.ops > loudOperations {
+	d.last, d.gen = want, d.gen.After(commits, Generation{number, true})
+	if !d.gen.Known && b.ops > loudOperations {
 		d.news.Missed()
 	}
 	return stats, nil

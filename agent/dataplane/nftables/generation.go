@@ -6,24 +6,38 @@ package nftables
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
-// generation tells whether anybody else has changed the ruleset. The kernel
+// Generation tells whether anybody else has changed the ruleset. The kernel
 // counts the commits in a namespace; as long as all of them were ours, its tables
 // hold what we know they hold, and need not be read. To read them takes the
 // kernel time that grows with the square of a set's size.
-type generation struct {
-	number uint32
-	known  bool
+type Generation struct {
+	Number uint32
+	Known  bool
 }
 
-// after returns the generation when we have committed a number of times since g
+// After returns the generation when we have committed a number of times since g
 // and the kernel says now. If that does not add up, others have committed too.
-func (g generation) after(commits int, now uint32) generation {
-	return generation{now, g.known && now == g.number+uint32(commits)}
+func (g Generation) After(commits int, now Generation) Generation {
+	return Generation{now.Number, g.Known && now.Known && now.Number == g.Number+uint32(commits)}
+}
+
+// GenerationOf asks for the generation of a network namespace's ruleset.
+func GenerationOf(ctx context.Context, netns int) (Generation, error) {
+	c, err := dial(netns)
+	if err != nil {
+		return Generation{}, err
+	}
+	number, err := c.generation(ctx)
+	if err := errors.Join(err, c.close()); err != nil {
+		return Generation{}, err
+	}
+	return Generation{number, true}, nil
 }
 
 // generation asks for the number of the ruleset's generation.

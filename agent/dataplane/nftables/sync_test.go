@@ -209,7 +209,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	next := several(3, 3)
 	next.Node.NodePortLocalhost = true // its guard is another table
 	mustApply(t, d, rules.Diff(now, next))
-	if !d.gen.known {
+	if !d.gen.Known {
 		t.Error("our own commits count as those of others")
 	}
 	// A Sync that does not read does not see what we know better.
@@ -228,12 +228,12 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	}
 	s.Run("nft", "add", "table", "ip", "other")
 	mustSync(t, d, now)
-	if d.content[d.tables[0]] == read || !d.gen.known {
+	if d.content[d.tables[0]] == read || !d.gen.Known {
 		t.Error("Sync has not read although somebody else has changed something")
 	}
 	s.Run("nft", "delete", "table", "ip", "other")
 	mustApply(t, d, rules.Delta{ClusterIPs: rules.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
-	if d.gen.known {
+	if d.gen.Known {
 		t.Error("a commit of others before our own was not noticed")
 	}
 }

@@ -36,10 +36,8 @@ func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 	}
 	if l.dp != nil {
 		l.stopWatcher()
-		if y, ok := l.dp.(dataplane.Yielder); ok {
-			if err := y.Yield(ctx); err != nil {
-				l.log.Error(err, "Some open connections will end with the change of the mode", "from", l.dp.Mode(), "to", dp.Mode())
-			}
+		if err := l.yield(ctx, dp); err != nil {
+			l.log.Error(err, "Some open connections will end with the change of the mode", "from", l.dp.Mode(), "to", dp.Mode())
 		}
 		l.retiring[l.dp.Mode()] = l.dp
 	}
@@ -47,6 +45,21 @@ func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 	l.dp, l.needSync = dp, true
 	l.stopWatcher = l.startWatcher(ctx, dp)
 	return nil
+}
+
+// yield has the rules of another mode leave the connections alone that the one in force
+// has opened itself. The kernel has to know of all of them before it translates any: of
+// those that are open it is told, and those that begin it sees.
+func (l *loop) yield(ctx context.Context, to dataplane.Dataplane) error {
+	y, ok := l.dp.(dataplane.Yielder)
+	if !ok {
+		return nil
+	}
+	var err error
+	if t, ok := to.(dataplane.Tracker); ok {
+		err = t.Track(ctx)
+	}
+	return errors.Join(err, y.Yield(ctx))
 }
 
 // retire removes what the modes have left that are not in force any more, once
@@ -91,10 +104,10 @@ func (l *loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bo
 			return false, err
 		}
 	}
-	if lingerer, ok := dp.(dataplane.Lingerer); ok && last {
+	if t, ok := dp.(dataplane.Tracker); ok && last {
 		since, lingers := l.lingering[mode]
 		if !lingers {
-			if err := lingerer.Linger(ctx); err != nil {
+			if err := t.Linger(ctx); err != nil {
 				return false, err
 			}
 			since = l.clock.Now()

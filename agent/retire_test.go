@@ -174,9 +174,13 @@ func TestModeThatLingers(t *testing.T) {
 			m := newTwoModes(t)
 			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 			m.clock = clk
-			old := &fake.Lingering{Dataplane: fake.New(v1alpha1.ModeIPTables)}
+			old := &fake.Tracking{Dataplane: fake.New(v1alpha1.ModeIPTables)}
 			m.modes.dataplanes[v1alpha1.ModeIPTables] = func() (dataplane.Dataplane, error) { return old, nil }
-			proxy := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace), Yielded: func() {}}
+			proxy := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace), Yielded: func() {
+				if old.Tracked != 1 {
+					t.Errorf("told when the kernel did not track connections: %d", old.Tracked)
+				}
+			}}
 			m.modes.dataplanes[v1alpha1.ModeUserspace] = func() (dataplane.Dataplane, error) { return proxy, nil }
 			m.fromAPI(web("10.96.0.1", "10.244.1.2"))
 			m.want(t, v1alpha1.ModeIPTables)
@@ -196,6 +200,9 @@ func TestModeThatLingers(t *testing.T) {
 				want, wantCleanups = v1alpha1.ModeIPTables, 0
 			}
 			m.wantTraces(t, want)
+			if back != (old.Tracked == 1) {
+				t.Errorf("it was asked to track connections %d times", old.Tracked)
+			}
 			if old.Lingered != 1 || cleanups(old.Dataplane) != wantCleanups || len(m.lingering) != 0 {
 				t.Errorf("lingers %d times, %d clean-ups, want %d; %d modes linger", old.Lingered, cleanups(old.Dataplane), wantCleanups, len(m.lingering))
 			}

@@ -81,10 +81,16 @@ type Retirer interface {
 	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
 }
 
-// Lingerer is a Dataplane whose connections the kernel translates, but only as long as
-// it has something of it.
-type Lingerer interface {
+// Tracker is a Dataplane whose connections the kernel translates. It does so while it
+// tracks connections, and does that only for who has a rule that asks for it.
+type Tracker interface {
 	Dataplane
+
+	// Track is called before the first Sync in the place of a Yielder, before that one
+	// yields. From then on the kernel tracks connections and translates none: so the
+	// rules to come leave alone what has begun before them. It changes nothing where
+	// there are rules already.
+	Track(ctx context.Context) error
 
 	// Linger is called a moment before Cleanup when a Yielder has taken over. It takes
 	// all rules away, and leaves what lets the connections go on that are open.

@@ -84,18 +84,24 @@ var _ dataplane.Retirer = (*Retiring)(nil)
 // Retire returns Idle.
 func (d *Retiring) Retire(context.Context, rules.Desired) (bool, error) { return d.Idle, nil }
 
-// Lingering is a Dataplane whose connections the kernel translates.
-type Lingering struct {
+// Tracking is a Dataplane whose connections the kernel translates.
+type Tracking struct {
 	*Dataplane
 
-	// Lingered counts the calls of Linger.
-	Lingered int
+	// Tracked and Lingered count the calls of Track and Linger.
+	Tracked, Lingered int
 }
 
-var _ dataplane.Lingerer = (*Lingering)(nil)
+var _ dataplane.Tracker = (*Tracking)(nil)
+
+// Track counts.
+func (d *Tracking) Track(context.Context) error {
+	d.Tracked++
+	return nil
+}
 
 // Linger counts.
-func (d *Lingering) Linger(context.Context) error {
+func (d *Tracking) Linger(context.Context) error {
 	d.Lingered++
 	return nil
 }

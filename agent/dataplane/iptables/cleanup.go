@@ -45,11 +45,10 @@ func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
 // deleteRules deletes all that is ours, in both families, but the guard.
 func deleteRules(ctx context.Context, k kernel) error {
 	for _, v6 := range []bool{false, true} {
-		h := newHeld()
-		if err := ignoreMissing(h.read(ctx, k, v6, allTables)); err != nil {
+		h, err := holds(ctx, k, v6)
+		if err != nil {
 			return err
 		}
-		h.leaveOut(tableMangle)
 		if err := deleteAll(ctx, k, v6, h); err != nil {
 			return err
 		}
@@ -57,8 +56,25 @@ func deleteRules(ctx context.Context, k kernel) error {
 	return nil
 }
 
+// holds returns what is ours in a family, but the guard.
+func holds(ctx context.Context, k kernel, v6 bool) (*held, error) {
+	h := newHeld()
+	err := ignoreMissing(h.read(ctx, k, v6, allTables))
+	h.leaveOut(tableMangle)
+	return h, err
+}
+
 // deleteAll deletes chains and jumps.
 func deleteAll(ctx context.Context, k kernel, v6 bool, h *held) error {
+	s := removal(h)
+	if s.ops == 0 {
+		return nil
+	}
+	return k.restore(ctx, v6, s)
+}
+
+// removal returns what deletes chains and jumps.
+func removal(h *held) *script {
 	s := newScript()
 	for id := range h.sums {
 		s.remove(id)
@@ -68,8 +84,5 @@ func deleteAll(ctx context.Context, k kernel, v6 bool, h *held) error {
 			s.delete(j)
 		}
 	}
-	if s.ops == 0 {
-		return nil
-	}
-	return k.restore(ctx, v6, s)
+	return s
 }

@@ -32,6 +32,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
@@ -68,12 +69,13 @@ type Dataplane struct {
 	clock   clock.PassiveClock
 	proxy   *proxy
 
-	known   bool               // the last Sync or Apply has succeeded
-	adopted bool               // what the kernel held at the start is known
-	retired bool               // another mode is in force
-	tracked *conntrack.Netlink // since Yield
-	desired rules.Desired
-	noIPv6  error
+	known    bool               // the last Sync or Apply has succeeded
+	adopted  bool               // what the kernel held at the start is known
+	relieved time.Time          // when another mode was in force first
+	retired  bool               // the sockets have ended since then
+	tracked  *conntrack.Netlink // since Yield
+	desired  rules.Desired
+	noIPv6   error
 
 	frontends  map[rules.FrontendKey]*frontend
 	affinities *affinities
@@ -139,7 +141,7 @@ func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {
 	d.desired = desired.Clone()
 	d.stopYielding()
-	d.known, d.retired = false, false // known: when it has succeeded
+	d.known, d.retired, d.relieved = false, false, time.Time{} // known: when it has succeeded
 	d.prepareIPv6()
 	found, err := d.readBack()
 	if err != nil {

@@ -213,8 +213,8 @@ func TestWithoutIPv6(t *testing.T) {
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 
-// Another mode takes over: sockets end at once, connections with the last one of
-// them.
+// Another mode takes over: sockets end when nobody can wait in their queues any more,
+// addresses with the last connection to them.
 func TestRetire(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -229,6 +229,8 @@ func TestRetire(t *testing.T) {
 	if idle, err := n.d.Retire(t.Context(), desired()); idle || err != nil {
 		t.Errorf("idle: %v, %v", idle, err)
 	}
+	n.meets(n.outside, "10.96.0.1:80", 1)
+	n.untilItHangsUp(desired())
 	n.wantRoutes("10.96.0.1/32")
 	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("a new connection: %v", err)

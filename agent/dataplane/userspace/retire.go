@@ -5,6 +5,7 @@ package userspace
 
 import (
 	"context"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -33,9 +34,19 @@ func (d *Dataplane) stopYielding() {
 	}
 }
 
+// greeting is for how long sockets take clients when another mode takes the new ones:
+// whom the kernel has answered just before must not be sent away.
+const greeting = time.Second
+
 // Retire ends the sockets, so that no new connections come, and says whether the
 // last one that is open has ended. Until then its address stays the node's.
 func (d *Dataplane) Retire(context.Context, rules.Desired) (idle bool, err error) {
+	if d.relieved.IsZero() {
+		d.relieved = d.clock.Now()
+	}
+	if len(d.frontends) > 0 && d.clock.Since(d.relieved) < greeting {
+		return false, nil
+	}
 	if !d.retired {
 		d.hangUp()
 		d.desired = rules.NewDesired()

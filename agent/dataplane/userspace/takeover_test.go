@@ -6,29 +6,62 @@ package userspace
 import (
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr/testr"
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
+// otherModes make the modes whose connections the kernel translates.
+var otherModes = map[string]func(*topology) dataplane.Tracker{
+	"nftables":         func(n *topology) dataplane.Tracker { return n.withNFTables() },
+	"iptables, legacy": func(n *topology) dataplane.Tracker { return n.withIPTables("legacy") },
+	"iptables, nft":    func(n *topology) dataplane.Tracker { return n.withIPTables("nft") },
+}
+
 // withNFTables returns the node's other mode.
 func (n *topology) withNFTables() *nftables.Dataplane {
 	n.t.Helper()
-	netnstest.Do(n.t, n.node, func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	})
+	n.forward()
 	d, err := nftables.New(nftables.Options{NetNS: int(n.node), Log: testr.New(n.t)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { _ = d.Close() })
 	return d
+}
+
+// withIPTables returns another mode, in a variant of its programs.
+func (n *topology) withIPTables(variant string) dataplane.Tracker {
+	n.t.Helper()
+	n.forward()
+	netnstest.Do(n.t, n.node, func() error { // so that this is the node's variant
+		return exec.Command("iptables-"+variant, "-A", "OUTPUT", "-s", "192.0.2.1").Run()
+	})
+	d, err := iptables.New(iptables.Options{NetNS: int(n.node), Log: testr.New(n.t)})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// forward lets the node be a router.
+func (n *topology) forward() {
+	n.t.Helper()
+	netnstest.Do(n.t, n.node, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	})
 }
 
 // connected returns a connection from outside that an endpoint has greeted.
@@ -44,41 +77,51 @@ func (n *topology) connected() net.Conn {
 	return conn
 }
 
-// Open connections of the mode NFTables are the kernel's, as long as anybody has a chain
-// for NAT: the mode itself for a moment, without rules, or somebody else.
-func TestFromNFTables(t *testing.T) {
-	for name, othersTranslate := range map[string]bool{"nobody else uses NAT": false, "a network plugin does": true} {
-		t.Run(name, func(t *testing.T) {
-			n := newTopology(t)
-			n.serve("10.244.1.2:8080")
-			before, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
-			if _, err := before.Sync(t.Context(), want); err != nil {
-				t.Fatal(err)
-			}
-			if othersTranslate {
-				n.translate()
-			}
-			conn := n.connected()
-			n.sync(want)
-			if err := before.Linger(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := alive(conn); err != nil {
-				t.Errorf("while the mode lingers: %v", err)
-			}
-			if endpoint, seen, err := n.ask(n.outside, childVIP); err != nil || endpoint != "10.244.1.2:8080" || seen[:len("10.244.1.1:")] != "10.244.1.1:" {
-				t.Errorf("while the mode lingers a new connection meets %s from %s, %v", endpoint, seen, err)
-			}
-			if err := before.Cleanup(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := alive(conn); (err == nil) != othersTranslate {
-				t.Errorf("alive: %v", err)
-			}
-			if endpoint, seen, err := n.ask(n.outside, childVIP); err != nil || endpoint != "10.244.1.2:8080" || seen[:len("10.244.1.1:")] != "10.244.1.1:" {
-				t.Errorf("a new connection meets %s from %s, %v", endpoint, seen, err)
-			}
-		})
+// Open connections of a mode before are the kernel's, as long as anybody has it
+// translate some: the mode itself for a moment, without rules, or somebody else.
+func TestFromOtherModes(t *testing.T) {
+	for mode, make := range otherModes {
+		for name, othersTranslate := range map[string]bool{"nobody else uses NAT": false, "a network plugin does": true} {
+			t.Run(mode+", "+name, func(t *testing.T) {
+				n := newTopology(t)
+				n.serve("10.244.1.2:8080")
+				before, want := make(n), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+				if _, err := before.Sync(t.Context(), want); err != nil {
+					t.Fatal(err)
+				}
+				if othersTranslate {
+					n.translate()
+				}
+				conn := n.connected()
+				n.sync(want)
+				if err := before.Linger(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				for until := time.Now().Add(impatience); time.Now().Before(until); { // the kernel is not quick to forget
+					if err := alive(conn); err != nil {
+						t.Fatalf("while the mode lingers: %v", err)
+					}
+				}
+				n.wantMet("while the mode lingers")
+				if err := before.Cleanup(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := alive(conn); othersTranslate && err != nil {
+					t.Error(err)
+				}
+				n.wantMet("when it has gone")
+			})
+		}
+	}
+}
+
+// wantMet checks that a new connection from outside comes to the endpoint, from an
+// address of the node.
+func (n *topology) wantMet(when string) {
+	n.t.Helper()
+	endpoint, seen, err := n.ask(n.outside, childVIP)
+	if err != nil || endpoint != "10.244.1.2:8080" || !strings.HasPrefix(seen, "10.244.1.1:") {
+		n.t.Errorf("%s a new connection meets %q from %q, %v", when, endpoint, seen, err)
 	}
 }
 
@@ -134,4 +177,38 @@ func TestToNFTables(t *testing.T) {
 		return idle && err == nil
 	})
 	n.wantRoutes()
+}
+
+// A connection that ends just before the rules come leaves nothing in connection
+// tracking that its successor from the same port would meet.
+func TestPortIsUsedAgain(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	n.sync(want)
+	conn := n.connected()
+	if err := after.Track(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.d.Yield(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client := conn.LocalAddr()
+	reset(conn.(*net.TCPConn))
+	if _, err := after.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	n.untilItHangsUp(want)
+	netnstest.Do(t, n.outside, func() error { return greetedAnew(client) })
+}
+
+// untilItHangsUp waits until the sockets are closed, after another mode has taken over.
+func (n *topology) untilItHangsUp(want rules.Desired) {
+	n.t.Helper()
+	eventually(n.t, "the sockets are closed", func() bool {
+		if _, err := n.d.Retire(n.t.Context(), want); err != nil {
+			n.t.Fatal(err)
+		}
+		return len(n.d.frontends) == 0
+	})
 }

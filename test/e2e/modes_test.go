@@ -18,9 +18,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
@@ -40,7 +42,8 @@ func TestModes(t *testing.T) {
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "low", Port: 80, TargetPort: intstr.FromInt32(echoPort)})
 	})
 	eventually(t, time.Minute, func() error {
-		return errors.Join(ready(t.Context(), "kube-system", "coredns"), undisturbed(t.Context(), service.Namespace))
+		return errors.Join(served(t.Context(), "kube-system", "coredns", "kube-dns"),
+			served(t.Context(), service.Namespace, "echo", "echo"), undisturbed(t.Context(), service.Namespace))
 	})
 	t.Cleanup(func() { setMode(context.Background(), t, v1alpha1.ModeAuto) })
 	looked := map[v1alpha1.ProxyMode]map[string][]string{}
@@ -84,14 +87,26 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// ready says which Pods of a Deployment are missing.
-func ready(ctx context.Context, namespace, name string) error {
+// served says which Pods of a Deployment are missing behind its Service.
+func served(ctx context.Context, namespace, deployment, service string) error {
 	d := &appsv1.Deployment{}
-	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
+	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: deployment}, d); err != nil {
 		return err
 	}
-	if d.Status.ReadyReplicas != *d.Spec.Replicas {
-		return fmt.Errorf("%d of %d Pods of %s are ready", d.Status.ReadyReplicas, *d.Spec.Replicas, name)
+	var list discoveryv1.EndpointSliceList
+	if err := api.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
+		return err
+	}
+	for _, slice := range list.Items {
+		ready := 0
+		for _, e := range slice.Endpoints {
+			if ptr.Deref(e.Conditions.Ready, true) {
+				ready++
+			}
+		}
+		if ready != int(*d.Spec.Replicas) {
+			return fmt.Errorf("%s has %d ready endpoints of %s, want %d", slice.Name, ready, slice.AddressType, *d.Spec.Replicas)
+		}
 	}
 	return nil
 }

@@ -19,20 +19,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
+// Back-off of a failed programming.
 const (
-	// readBackInterval is how often the kernel is read back and compared, unless
-	// that takes so long that the agent would spend more than one part in
-	// readBackShare of its time with it: the kernel dumps a large map in a time
-	// that grows with the square of its size, 13 s at 500,000 endpoints.
-	readBackInterval = time.Minute
-	readBackShare    = 50
-
-	// disturbancePause is the least time between two looks at the kernel after
-	// news of others' changes: against somebody who fights for the rules, the
-	// agent must not take all of a core.
-	disturbancePause = 200 * time.Millisecond
-
-	// Back-off of a failed programming.
 	retryMin = 100 * time.Millisecond
 	retryMax = 10 * time.Second
 )
@@ -68,9 +56,9 @@ type loop struct {
 	retiring  map[v1alpha1.ProxyMode]dataplane.Dataplane // that were in force before
 	lingering map[v1alpha1.ProxyMode]time.Time           // of them, without rules since then
 
-	disturbed   chan struct{}
-	looked      time.Time     // when a disturbance was last looked at
-	longestSync time.Duration // among the last ones
+	disturbed   chan struct{} // others may have changed the kernel
+	pace        pace
+	lookAt      <-chan time.Time // the kernel, for news that had to wait
 	stopWatcher func()
 }
 
@@ -117,9 +105,9 @@ func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint,
 		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
 		footprint: &footprint{}, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
 		lingering: map[v1alpha1.ProxyMode]time.Time{},
-		disturbed: make(chan struct{}, 1),
-		answer:    func(rules.NodeSettings, rules.HealthChecks) {},
-		flows:     noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },
+		disturbed: make(chan struct{}, 1), pace: pace{clock: clk},
+		answer: func(rules.NodeSettings, rules.HealthChecks) {},
+		flows:  noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },
 	}
 }
 
@@ -129,41 +117,40 @@ func (l *loop) run(ctx context.Context) {
 	defer l.close()
 	readBack := l.clock.NewTimer(readBackInterval)
 	defer readBack.Stop()
-	for {
+	for ctx.Err() == nil {
 		l.step(ctx)
 		var retry <-chan time.Time
 		if l.retry > 0 {
 			retry = l.clock.After(l.retry)
 		}
+		l.wait(ctx, retry, readBack)
+	}
+}
+
+// wait returns when there is something to do. News of others' changes may have to wait
+// until it is time to look at the kernel again; our own changes do not wait for them.
+func (l *loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.Timer) {
+	for {
 		select {
 		case <-ctx.Done():
-			return
 		case <-l.in.wakeup:
 		case <-retry:
 		case <-l.disturbed:
+			if wait := l.pace.afterNews(); wait > 0 {
+				if l.lookAt == nil {
+					l.lookAt = l.clock.After(wait)
+				}
+				continue
+			}
 			l.needSync = true
-			l.pause(ctx)
+		case <-l.lookAt:
+			l.lookAt, l.needSync = nil, true
 		case <-readBack.C():
 			l.needSync = true
-			readBack.Reset(readBackPause(l.longestSync))
+			readBack.Reset(l.pace.regular())
 		}
+		return
 	}
-}
-
-func readBackPause(longest time.Duration) time.Duration {
-	return max(readBackInterval, readBackShare*longest)
-}
-
-// pause lets a disturbance that lasts pass, unless the last look is long ago.
-func (l *loop) pause(ctx context.Context) {
-	wait := disturbancePause - l.clock.Since(l.looked)
-	if wait > 0 {
-		select {
-		case <-ctx.Done():
-		case <-l.clock.After(wait):
-		}
-	}
-	l.looked = l.clock.Now()
 }
 
 func (l *loop) close() {
@@ -288,14 +275,14 @@ func (l *loop) program(ctx context.Context, ch changes) time.Duration {
 	var err error
 	switch {
 	case l.needSync:
+		l.lookAt = nil // this is the look
 		l.outcome.stats, err = l.dp.Sync(ctx, l.table.Desired())
 	case !delta.Empty():
 		l.outcome.stats, err = l.dp.Apply(ctx, delta)
 	}
 	l.outcome.duration = l.clock.Since(start)
 	if l.outcome.synced {
-		// A Sync that finds nobody else's changes reads nothing: forget slowly.
-		l.longestSync = max(l.outcome.duration, l.longestSync/2)
+		l.pace.looked(l.outcome.stats.Reading)
 	}
 	l.needSync = err != nil
 	l.outcome.programming, l.outcome.attempted = err, l.dp.Mode()

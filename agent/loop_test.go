@@ -338,18 +338,3 @@ func TestInputsDigest(t *testing.T) {
 		t.Error("a slice that came and went must be noted as deleted")
 	}
 }
-
-// The more a look at the kernel costs, the rarer it is.
-func TestReadBackPause(t *testing.T) {
-	for name, c := range map[string]struct{ longest, want time.Duration }{
-		"small":   {10 * time.Millisecond, time.Minute},
-		"a limit": {1200 * time.Millisecond, time.Minute},
-		"large":   {12 * time.Second, 10 * time.Minute},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := readBackPause(c.longest); got != c.want {
-				t.Errorf("got %v, want %v", got, c.want)
-			}
-		})
-	}
-}

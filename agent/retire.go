@@ -42,7 +42,7 @@ func (l *loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 		l.retiring[l.dp.Mode()] = l.dp
 	}
 	delete(l.lingering, dp.Mode())
-	l.dp, l.needSync = dp, true
+	l.dp, l.needSync, l.pace = dp, true, pace{clock: l.clock}
 	l.stopWatcher = l.startWatcher(ctx, dp)
 	return nil
 }

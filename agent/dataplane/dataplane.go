@@ -9,6 +9,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules"
@@ -118,6 +119,9 @@ type Stats struct {
 	// Repaired is the part of Operations that undid what somebody else had done
 	// since the last Sync or Apply; it counts only after the first Sync.
 	Repaired int
+
+	// Reading is how long it took a Sync to find out what the kernel holds.
+	Reading time.Duration
 
 	// Lacking says what of desired this node cannot do, and why; all else is
 	// programmed. It is tried again with the next Sync.

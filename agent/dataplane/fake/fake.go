@@ -10,6 +10,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -50,6 +51,9 @@ type Dataplane struct {
 
 	watchers map[int]func()
 	lastID   int
+
+	// Reading is how long a Sync says that it has read. Set it before the first.
+	Reading time.Duration
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -155,6 +159,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		stats.Operations = max(size(&delta), stats.Repaired)
 		d.kernel, d.last = desired.Clone(), desired.Clone()
 		d.synced, d.ever = true, true
+		stats.Reading = d.Reading
 		return stats, nil
 	})
 }

@@ -45,7 +45,6 @@ import (
 	"slices"
 
 	"github.com/go-logr/logr"
-	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
@@ -98,7 +97,6 @@ type Dataplane struct {
 
 	children children
 	news     kernelnews.Rules
-	pace     pace
 }
 
 // family is what we know of an address family.
@@ -125,8 +123,7 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &localhost.Users{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired(),
-		pace: pace{clock: clock.RealClock{}}}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
@@ -223,11 +220,9 @@ func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.
 	delta.Node = &node
 	delta.Apply(&d.desired)
 	if look {
-		repaired, err := d.readBack(ctx, wasKnown)
-		if err != nil {
+		if stats.Repaired, stats.Reading, err = d.readBack(ctx, wasKnown); err != nil {
 			return stats, err
 		}
-		stats.Repaired = repaired
 		for _, f := range d.families {
 			changes[f] = f.all()
 		}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // held is what the kernel holds of ours in a family.
@@ -41,20 +42,21 @@ func (h *held) leaveOut(table string) {
 }
 
 // readBack reads what the kernel holds, unless nobody has changed anything since we
-// did. It returns how many chains and jumps differ from what we had left there.
-func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
+// did. It returns how many chains and jumps differ from what we had left there, and
+// how long it has read.
+func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, took time.Duration, err error) {
 	before, err := d.kernel.generation(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if wasKnown && before.Known && d.gen == before {
-		return 0, nil
+		return 0, 0, nil
 	}
-	begun, found := d.pace.clock.Now(), 0
+	began := time.Now()
 	for _, f := range d.families {
 		now := newHeld()
 		if err := now.read(ctx, d.kernel, f.v6, allTables); err != nil {
-			return 0, fmt.Errorf("%s: %w", f, err)
+			return 0, 0, fmt.Errorf("%s: %w", f, err)
 		}
 		now.leaveOut(tableMangle) // see localhost.go
 		if wasKnown {
@@ -62,13 +64,13 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (int, error) {
 		}
 		f.held = now
 	}
-	d.pace.read(begun)
+	took = time.Since(began)
 	after, err := d.kernel.generation(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	d.gen = before.After(0, after)
-	return found, nil
+	return found, took, nil
 }
 
 // differences returns in how many chains and jumps this differs from another.

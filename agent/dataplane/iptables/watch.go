@@ -25,8 +25,7 @@ const loudOperations = 1000
 // Rules of others in the same tables are not looked at: reading ours back each time
 // would cost a node with a busy firewall all of a core.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
-	defer d.pace.forget()
-	return kernelnews.Watch(ctx, d.netns, func() { d.pace.tell(changed) }, kernelnews.Addresses(), d.news.Source(d.touchesOurs))
+	return kernelnews.Watch(ctx, d.netns, changed, kernelnews.Addresses(), d.news.Source(d.touchesOurs))
 }
 
 // touchesOurs says whether messages of the group NFNLGRP_NFTABLES hold a change of

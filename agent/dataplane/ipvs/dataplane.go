@@ -146,6 +146,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 	if err := d.prepare(settings); err != nil {
 		return dataplane.Stats{}, err
 	}
+	began := d.clock.Now()
 	repairs, err := d.readAddresses()
 	if err != nil {
 		return dataplane.Stats{}, err
@@ -167,6 +168,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 	if err != nil {
 		return dataplane.Stats{}, err
 	}
+	reading := d.clock.Since(began)
 	for key := range d.servers.byKey {
 		c.unwant(key)
 	}
@@ -174,6 +176,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 		c.addresses[a] = struct{}{}
 	}
 	stats, err := d.carryOut(ctx, c, desired.Node)
+	stats.Reading = reading
 	stats.Repaired = min(stats.Repaired+repairs+found, stats.Operations)
 	d.known = err == nil
 	return stats, err

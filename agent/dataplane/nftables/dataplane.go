@@ -41,6 +41,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
@@ -161,7 +162,7 @@ func (d *Dataplane) plan(ctx context.Context, desired rules.Desired) (plan, erro
 // carryOut makes a planned change.
 func (d *Dataplane) carryOut(ctx context.Context, p plan) (dataplane.Stats, error) {
 	stats, err := d.commit(ctx, p.batch, p.after)
-	stats.Repaired = min(p.repairs, stats.Operations)
+	stats.Repaired, stats.Reading = min(p.repairs, stats.Operations), p.reading
 	return stats, err
 }
 
@@ -170,6 +171,7 @@ type plan struct {
 	batch   *batch
 	after   *wanted
 	repairs int // operations that undo what others have done
+	reading time.Duration
 
 	// removed are the frontends that go though the kernel held them before we
 	// knew, with their marks, and nodePorts where node ports answered.
@@ -182,10 +184,12 @@ func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen Genera
 	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
 	content := map[*table]*contents{}
 	for _, t := range d.tables {
+		began := time.Now()
 		s, err := t.read(ctx, d.conn)
 		if err != nil {
 			return p, err
 		}
+		p.reading += time.Since(began)
 		if s.broken != "" {
 			d.log.Info("replacing the table", "table", t.String(), "reason", s.broken)
 		}

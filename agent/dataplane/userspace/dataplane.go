@@ -143,10 +143,12 @@ func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats datapl
 	d.stopYielding()
 	d.known, d.retired, d.relieved = false, false, time.Time{} // known: when it has succeeded
 	d.prepareIPv6()
+	began := d.clock.Now()
 	found, err := d.readBack()
 	if err != nil {
 		return dataplane.Stats{}, err
 	}
+	stats.Reading = d.clock.Since(began)
 	d.lacks.broken = 0
 	defer func() { stats.Repaired = min(found+d.lacks.broken, stats.Operations) }()
 	for key := range d.frontends {

@@ -226,11 +226,18 @@ func TestRetire(t *testing.T) {
 	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if idle, err := n.d.Retire(t.Context(), desired()); idle || err != nil {
+	n.serve("10.244.1.3:8080")
+	left := desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.3:8080"))
+	if idle, err := n.d.Retire(t.Context(), left); idle || err != nil {
 		t.Errorf("idle: %v, %v", idle, err)
 	}
-	n.meets(n.outside, "10.96.0.1:80", 1)
-	n.untilItHangsUp(desired())
+	if met := n.meets(n.outside, "10.96.0.1:80", 1); met["10.244.1.3:8080"] != 1 {
+		t.Errorf("a new connection meets %v", met)
+	}
+	if _, _, err := n.ask(n.outside, "10.96.0.2:80"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a new connection to who is gone: %v", err)
+	}
+	n.untilItHangsUp(left)
 	n.wantRoutes("10.96.0.1/32")
 	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("a new connection: %v", err)

@@ -35,17 +35,17 @@ func (d *Dataplane) stopYielding() {
 }
 
 // greeting is for how long sockets take clients when another mode takes the new ones:
-// whom the kernel has answered just before must not be sent away.
+// whom the kernel has answered just before, or is about to, must not be sent away.
 const greeting = time.Second
 
-// Retire ends the sockets, so that no new connections come, and says whether the
-// last one that is open has ended. Until then its address stays the node's.
-func (d *Dataplane) Retire(context.Context, rules.Desired) (idle bool, err error) {
+// Retire ends the sockets after a moment, and says whether the last connection that is
+// open has ended. Until then its address stays the node's.
+func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool, err error) {
 	if d.relieved.IsZero() {
 		d.relieved = d.clock.Now()
 	}
 	if len(d.frontends) > 0 && d.clock.Since(d.relieved) < greeting {
-		return false, nil
+		return false, d.follow(desired)
 	}
 	if !d.retired {
 		d.hangUp()
@@ -59,4 +59,18 @@ func (d *Dataplane) Retire(context.Context, rules.Desired) (idle bool, err error
 		return false, err
 	}
 	return len(d.proxy.open.open()) == 0, nil
+}
+
+// follow lets frontends go that are not desired any more, and makes the others as they
+// are desired. It makes none.
+func (d *Dataplane) follow(desired rules.Desired) error {
+	for key := range d.frontends {
+		f := desired.Frontends[key]
+		if f == nil {
+			d.takeDown(key)
+		} else if _, err := d.putUp(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }

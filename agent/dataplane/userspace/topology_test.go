@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -122,20 +123,12 @@ func leading(address string, protocol rules.Protocol, to ...string) *rules.Front
 
 func (n *topology) sync(want rules.Desired) dataplane.Stats {
 	n.t.Helper()
-	stats, err := n.d.Sync(n.t.Context(), want)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return stats
+	return desiredtest.Sync(n.t, n.d, want)
 }
 
 func (n *topology) apply(changes ...rules.Change) dataplane.Stats {
 	n.t.Helper()
-	stats, err := n.d.Apply(n.t.Context(), rules.Delta{Frontends: changes})
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return stats
+	return desiredtest.Apply(n.t, n.d, rules.Delta{Frontends: changes})
 }
 
 // serve answers at addresses of Pods, of TCP and UDP: a line with the own address

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/rules"
@@ -148,6 +149,10 @@ func (r *run) listen(m *machine, protocol rules.Protocol, at netip.AddrPort) err
 		return nil
 	}
 	closer, err := m.listen(protocol, at)
+	for until := time.Now().Add(longest); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(until); {
+		time.Sleep(20 * time.Millisecond) // a mode before has sockets there for a moment
+		closer, err = m.listen(protocol, at)
+	}
 	if err == nil {
 		r.servers[key] = server{closer, m}
 	}

@@ -277,6 +277,26 @@ func (h *harness) wantKernelWithout(t *testing.T) {
 	h.wantKernel(t, web("10.96.0.1", "10.244.1.2"))
 }
 
+// start runs the loop until the returned function is called, or the test ends.
+func (h *harness) start(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.run(ctx) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+// await waits until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not %s", what)
+		}
+	}
+}
+
 // TestLoopRepairs runs the loop and changes the kernel behind its back.
 func TestLoopRepairs(t *testing.T) {
 	h := newHarness(t)
@@ -284,25 +304,14 @@ func TestLoopRepairs(t *testing.T) {
 	h.fromAPI(a)
 	outcomes := make(chan outcome, 100)
 	h.loop.report = func(o outcome) { outcomes <- o }
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); h.run(ctx) }()
-	defer func() { cancel(); <-done }()
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not %s", what)
-			}
-		}
-	}
-	await("watching", func() bool { return h.kernel.Watchers() == 1 && len(h.kernel.Kernel().Frontends) > 0 })
+	stop := h.start(t)
+	await(t, "watching", func() bool { return h.kernel.Watchers() == 1 && len(h.kernel.Kernel().Frontends) > 0 })
 	for len(outcomes) > 0 {
 		<-outcomes
 	}
 	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
 	var last outcome
-	await("repaired", func() bool {
+	await(t, "repaired", func() bool {
 		select {
 		case last = <-outcomes:
 		default:
@@ -314,8 +323,7 @@ func TestLoopRepairs(t *testing.T) {
 	if status.Repairs == nil || status.Repairs.Count != 1 {
 		t.Errorf("the status tells of repairs %v, want 1", status.Repairs)
 	}
-	cancel()
-	<-done
+	stop()
 	if h.kernel.Watchers() != 0 {
 		t.Error("still watching after the end")
 	}

@@ -4,7 +4,6 @@
 package agent
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -60,30 +59,19 @@ func TestChangesDoNotWaitForNews(t *testing.T) {
 	h.clock, h.pace.clock, h.kernel.Reading = clk, clk, 3*time.Second
 	a, b := web("10.96.0.1", "10.244.1.2"), web("10.96.0.1", "10.244.1.3")
 	h.fromAPI(a)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); h.run(ctx) }()
-	defer func() { cancel(); <-done }()
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not %s", what)
-			}
-		}
-	}
+	h.start(t)
 	// The clock's waiters are the timer of the regular look and the one for the news.
-	await("watching", func() bool { return h.kernel.Watchers() == 1 && h.kernel.Count(fake.Sync) == 1 })
+	await(t, "watching", func() bool { return h.kernel.Watchers() == 1 && h.kernel.Count(fake.Sync) == 1 })
 	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
-	await("waiting with the news", func() bool { return clk.Waiters() == 2 })
+	await(t, "waiting with the news", func() bool { return clk.Waiters() == 2 })
 	h.in.setSlice(webName, b)
-	await("programmed", func() bool { return h.kernel.Count(fake.Apply) == 1 })
+	await(t, "programmed", func() bool { return h.kernel.Count(fake.Apply) == 1 })
 	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
 	if n := h.kernel.Count(fake.Sync); n != 1 {
 		t.Errorf("%d looks at once", n)
 	}
-	await("waiting with these, too", func() bool { return len(h.disturbed) == 0 })
+	await(t, "waiting with these, too", func() bool { return len(h.disturbed) == 0 })
 	clk.Step(12 * time.Second)
-	await("looked at", func() bool { return h.kernel.Count(fake.Sync) == 2 })
+	await(t, "looked at", func() bool { return h.kernel.Count(fake.Sync) == 2 })
 	h.wantKernel(t, b)
 }

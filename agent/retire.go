@@ -104,10 +104,10 @@ func (l *loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bo
 			return false, err
 		}
 	}
-	if t, ok := dp.(dataplane.Tracker); ok && last {
+	if lingerer, ok := dp.(dataplane.Lingerer); ok && last {
 		since, lingers := l.lingering[mode]
 		if !lingers {
-			if err := t.Linger(ctx); err != nil {
+			if err := lingerer.Linger(ctx); err != nil {
 				return false, err
 			}
 			since = l.clock.Now()

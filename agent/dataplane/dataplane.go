@@ -82,8 +82,8 @@ type Retirer interface {
 	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
 }
 
-// Tracker is a Dataplane whose connections the kernel translates. It does so while it
-// tracks connections, and does that only for who has a rule that asks for it.
+// Tracker is a Dataplane whose rules have the kernel track connections, which it does
+// only for who asks for it.
 type Tracker interface {
 	Dataplane
 
@@ -92,6 +92,12 @@ type Tracker interface {
 	// rules to come leave alone what has begun before them. It changes nothing where
 	// there are rules already.
 	Track(ctx context.Context) error
+}
+
+// Lingerer is a Dataplane whose connections the kernel translates, which it does only
+// while it tracks connections.
+type Lingerer interface {
+	Dataplane
 
 	// Linger is called a moment before Cleanup when a Yielder has taken over. It takes
 	// all rules away, and leaves what lets the connections go on that are open.

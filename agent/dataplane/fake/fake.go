@@ -96,7 +96,10 @@ type Tracking struct {
 	Tracked, Lingered int
 }
 
-var _ dataplane.Tracker = (*Tracking)(nil)
+var (
+	_ dataplane.Tracker  = (*Tracking)(nil)
+	_ dataplane.Lingerer = (*Tracking)(nil)
+)
 
 // Track counts.
 func (d *Tracking) Track(context.Context) error {

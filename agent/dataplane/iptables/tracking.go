@@ -10,7 +10,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-var _ dataplane.Tracker = (*Dataplane)(nil)
+var (
+	_ dataplane.Tracker  = (*Dataplane)(nil)
+	_ dataplane.Lingerer = (*Dataplane)(nil)
+)
 
 // tracking is a chain that no other leads to. The kernel tracks connections for its rule.
 var tracking = chainID{tableNAT, prefix + "TRACKING"}

@@ -60,6 +60,7 @@ type Options struct {
 // filter is the table of nftables before IPVS, see nftables.Classifier.
 type filter interface {
 	Probe(context.Context) error
+	Track(context.Context) error
 	Plan(context.Context, rules.Desired) (nftables.Planned, error)
 	PlanDelta(context.Context, rules.Delta) error
 	Commit(context.Context) (dataplane.Stats, error)
@@ -103,7 +104,7 @@ type Dataplane struct {
 	interval  time.Duration // until it is to be read again
 }
 
-var _ dataplane.Dataplane = (*Dataplane)(nil)
+var _ dataplane.Tracker = (*Dataplane)(nil)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {
@@ -131,6 +132,9 @@ func (d *Dataplane) reset() {
 
 // Mode returns IPVS.
 func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
+
+// Track makes the table of nftables, without rules that do anything, if there is none.
+func (d *Dataplane) Track(ctx context.Context) error { return d.filter.Track(ctx) }
 
 // IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
 // first Sync.

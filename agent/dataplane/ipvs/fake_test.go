@@ -239,6 +239,8 @@ type fakeFilter struct {
 
 var _ filter = (*fakeFilter)(nil)
 
+func (f *fakeFilter) Track(context.Context) error { return nil }
+
 func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Planned, error) {
 	f.calls++
 	p := nftables.Planned{}

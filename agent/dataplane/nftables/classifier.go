@@ -44,6 +44,9 @@ func NewClassifier(o Options, addresses func() ([]netip.Addr, error)) (*Classifi
 	return &Classifier{dataplane: d}, nil
 }
 
+// Track is Dataplane.Track.
+func (c *Classifier) Track(ctx context.Context) error { return c.dataplane.Track(ctx) }
+
 // Plan plans to make the table equal to desired.
 func (c *Classifier) Plan(ctx context.Context, desired rules.Desired) (Planned, error) {
 	p, err := c.dataplane.plan(ctx, desired)

@@ -12,7 +12,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-var _ dataplane.Tracker = (*Dataplane)(nil)
+var (
+	_ dataplane.Tracker  = (*Dataplane)(nil)
+	_ dataplane.Lingerer = (*Dataplane)(nil)
+)
 
 // Track makes our tables where there are none, with nothing but what has the kernel
 // track connections. The first Sync replaces them.

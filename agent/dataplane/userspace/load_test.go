@@ -14,7 +14,6 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -119,7 +118,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 }
 
 // give has another mode take over, as the agent does.
-func (n *topology) give(to dataplane.Tracker, want rules.Desired) {
+func (n *topology) give(to translator, want rules.Desired) {
 	n.t.Helper()
 	if err := to.Track(n.t.Context()); err != nil {
 		n.t.Fatal(err)
@@ -137,7 +136,7 @@ func (n *topology) give(to dataplane.Tracker, want rules.Desired) {
 // in a few seconds the kernel remembers the masqueraded ones, and gives some of ours to
 // the same endpoint another port than they have. That would end when it translates
 // nothing any more, and begin when it does so again: hence it shall forget.
-func (n *topology) end(other dataplane.Tracker) {
+func (n *topology) end(other translator) {
 	n.t.Helper()
 	if err := other.Cleanup(n.t.Context()); err != nil {
 		n.t.Fatal(err)

@@ -22,11 +22,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
+// translator is a mode whose connections the kernel translates.
+type translator interface {
+	dataplane.Tracker
+	dataplane.Lingerer
+}
+
 // otherModes make the modes whose connections the kernel translates.
-var otherModes = map[string]func(*topology) dataplane.Tracker{
-	"nftables":         func(n *topology) dataplane.Tracker { return n.withNFTables() },
-	"iptables, legacy": func(n *topology) dataplane.Tracker { return n.withIPTables("legacy") },
-	"iptables, nft":    func(n *topology) dataplane.Tracker { return n.withIPTables("nft") },
+var otherModes = map[string]func(*topology) translator{
+	"nftables":         func(n *topology) translator { return n.withNFTables() },
+	"iptables, legacy": func(n *topology) translator { return n.withIPTables("legacy") },
+	"iptables, nft":    func(n *topology) translator { return n.withIPTables("nft") },
 }
 
 // withNFTables returns the node's other mode.
@@ -42,7 +48,7 @@ func (n *topology) withNFTables() *nftables.Dataplane {
 }
 
 // withIPTables returns another mode, in a variant of its programs.
-func (n *topology) withIPTables(variant string) dataplane.Tracker {
+func (n *topology) withIPTables(variant string) translator {
 	n.t.Helper()
 	n.forward()
 	netnstest.Do(n.t, n.node, func() error { // so that this is the node's variant

@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
@@ -52,7 +53,7 @@ func TestApiserverGone(t *testing.T) {
 	}
 	resume()
 
-	scale(t, namespace, 4)
+	scale(t.Context(), t, namespace, "echo", 4)
 	eventually(t, time.Minute, func() error {
 		d, _, err := desired(t.Context(), node)
 		if err != nil {
@@ -98,12 +99,13 @@ func freeze(t *testing.T, component string) (resume func()) {
 	return nil
 }
 
-func scale(t *testing.T, namespace string, replicas int32) {
+// scale says how many Pods a Deployment shall have.
+func scale(ctx context.Context, t *testing.T, namespace, name string, replicas int32) {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
-	deployment.Namespace, deployment.Name = namespace, "echo"
+	deployment.Namespace, deployment.Name = namespace, name
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
-	if err := api.Patch(t.Context(), deployment, patch); err != nil {
+	if err := api.Patch(ctx, deployment, patch); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -41,6 +41,9 @@ func TestModes(t *testing.T) {
 		// A port that not everybody may listen on.
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "low", Port: 80, TargetPort: intstr.FromInt32(echoPort)})
 	})
+	// It watches the API through a Service, and the address of an open connection stays.
+	scale(t.Context(), t, "kube-system", "coredns", 0)
+	t.Cleanup(func() { scale(context.Background(), t, "kube-system", "coredns", 2) })
 	eventually(t, time.Minute, func() error {
 		return errors.Join(served(t.Context(), "kube-system", "coredns", "kube-dns"),
 			served(t.Context(), service.Namespace, "echo", "echo"), undisturbed(t.Context(), service.Namespace))
@@ -52,7 +55,8 @@ func TestModes(t *testing.T) {
 		v1alpha1.ModeNFTables, v1alpha1.ModeUserspace, v1alpha1.ModeIPTables, v1alpha1.ModeNFTables,
 	} {
 		t.Logf("to %s", mode)
-		failed := knock(t, "client", "10.89.0.12", service.Spec.Ports[0].NodePort)
+		fromOutside := knock(t, "client", "10.89.0.12", service.Spec.Ports[0].NodePort)
+		fromNode := knock(t, "node-1", service.Spec.ClusterIP, service.Spec.Ports[1].Port)
 		setMode(t.Context(), t, mode)
 		for _, node := range labNodes {
 			wantMode(t, node, mode)
@@ -63,7 +67,7 @@ func TestModes(t *testing.T) {
 			}
 			eventually(t, time.Minute, func() error { return onlyTracesOf(mode, node) })
 		}
-		if err := failed(); err != nil {
+		if err := errors.Join(fromOutside(), fromNode()); err != nil {
 			t.Errorf("a new connection while the mode changed to %s: %v", mode, err)
 		}
 		now := map[string][]string{}
@@ -87,25 +91,29 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// served says which Pods of a Deployment are missing behind its Service.
+// served says whether other Pods than a Deployment shall have are there, or behind its
+// Service.
 func served(ctx context.Context, namespace, deployment, service string) error {
 	d := &appsv1.Deployment{}
 	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: deployment}, d); err != nil {
 		return err
+	}
+	want := int(*d.Spec.Replicas)
+	var pods corev1.PodList
+	if err := api.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
+		return err
+	}
+	if len(pods.Items) != want {
+		return fmt.Errorf("%s has %d Pods, want %d", deployment, len(pods.Items), want)
 	}
 	var list discoveryv1.EndpointSliceList
 	if err := api.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
 		return err
 	}
 	for _, slice := range list.Items {
-		ready := 0
-		for _, e := range slice.Endpoints {
-			if ptr.Deref(e.Conditions.Ready, true) {
-				ready++
-			}
-		}
-		if ready != int(*d.Spec.Replicas) {
-			return fmt.Errorf("%s has %d ready endpoints of %s, want %d", slice.Name, ready, slice.AddressType, *d.Spec.Replicas)
+		unready := slices.ContainsFunc(slice.Endpoints, func(e discoveryv1.Endpoint) bool { return !ptr.Deref(e.Conditions.Ready, true) })
+		if len(slice.Endpoints) != want || unready {
+			return fmt.Errorf("%s has %d endpoints, want %d that are ready", slice.Name, len(slice.Endpoints), want)
 		}
 	}
 	return nil

@@ -52,9 +52,6 @@ type Connections struct {
 	awaited   map[netip.Addr]struct{}
 	watchers  map[int]func()
 	lastID    int
-
-	// announce tells others of each new connection; nil: they need not know.
-	announce func(*connection) error
 }
 
 // connection is one of a client to us.
@@ -91,32 +88,7 @@ func (c *Connections) admit(n *connection) bool {
 	}
 	c.tcp[n] = struct{}{}
 	c.byAddress[n.local.Addr()]++
-	if c.announce != nil {
-		_ = c.announce(n) // as announceAll has told
-	}
 	return true
-}
-
-// maxAnnounceErrors bounds how many errors are told: there may be one for each
-// connection.
-const maxAnnounceErrors = 3
-
-// announceAll has others told of all connections, now and as they come; nil: no
-// longer.
-func (c *Connections) announceAll(announce func(*connection) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.announce = announce
-	if announce == nil {
-		return nil
-	}
-	var errs []error
-	for n := range c.tcp {
-		if err := announce(n); err != nil && len(errs) < maxAnnounceErrors {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // release counts that a connection has ended.
@@ -221,6 +193,17 @@ func (c *Connections) open() map[netip.Addr]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.byAddress)
+}
+
+// all returns the open connections.
+func (c *Connections) all() map[connection]struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[connection]struct{}, len(c.tcp))
+	for n := range c.tcp {
+		out[*n] = struct{}{}
+	}
+	return out
 }
 
 // await has the watchers told when the last connection to one of some addresses

@@ -87,24 +87,3 @@ func TestAwait(t *testing.T) {
 		t.Error("not told of what has ended before")
 	}
 }
-
-func TestAnnounce(t *testing.T) {
-	c, _ := newTestConnections(1000)
-	before, after, late := to("10.96.0.1:80"), to("10.96.0.1:80"), to("10.96.0.1:80")
-	c.admit(before)
-	seen := map[*connection]bool{}
-	failed := errors.New("no")
-	err := c.announceAll(func(n *connection) error {
-		seen[n] = true
-		return failed
-	})
-	if !errors.Is(err, failed) {
-		t.Errorf("error %v", err)
-	}
-	c.admit(after)
-	_ = c.announceAll(nil)
-	c.admit(late)
-	if !seen[before] || !seen[after] || seen[late] {
-		t.Errorf("announced: %v", seen)
-	}
-}

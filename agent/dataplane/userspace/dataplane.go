@@ -37,7 +37,6 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
@@ -69,11 +68,10 @@ type Dataplane struct {
 	clock   clock.PassiveClock
 	proxy   *proxy
 
-	known    bool               // the last Sync or Apply has succeeded
-	adopted  bool               // what the kernel held at the start is known
-	relieved time.Time          // when another mode was in force first
-	retired  bool               // the sockets have ended since then
-	tracked  *conntrack.Netlink // since Yield
+	known    bool      // the last Sync or Apply has succeeded
+	adopted  bool      // what the kernel held at the start is known
+	relieved time.Time // when another mode was in force first
+	retired  bool      // the sockets have ended since then
 	desired  rules.Desired
 	noIPv6   error
 
@@ -140,7 +138,6 @@ func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 // Sync makes routes and sockets equal to desired.
 func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {
 	d.desired = desired.Clone()
-	d.stopYielding()
 	d.known, d.retired, d.relieved = false, false, time.Time{} // known: when it has succeeded
 	d.prepareIPv6()
 	began := d.clock.Now()
@@ -231,7 +228,6 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (stats datapla
 // Connections that are open go on for as long as the process does.
 func (d *Dataplane) Close() error {
 	d.hangUp()
-	d.stopYielding()
 	return d.table.close()
 }
 

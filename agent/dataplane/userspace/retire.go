@@ -5,10 +5,12 @@ package userspace
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -16,22 +18,31 @@ var _ dataplane.Retirer = (*Dataplane)(nil)
 
 var _ dataplane.Yielder = (*Dataplane)(nil)
 
-// Yield tells the kernel's connection tracking of the open connections, and of new
-// ones from now on. The rules of NAT of another mode are asked about connections
-// that are new to the kernel, and these would be.
-func (d *Dataplane) Yield(context.Context) error {
-	d.tracked = conntrack.NewNetlink(d.netns)
-	establish := d.tracked.Establish
-	return d.proxy.open.announceAll(func(c *connection) error { return establish(c.client, c.local) })
-}
+// maxYieldErrors bounds how many errors are told: there may be one for each connection.
+const maxYieldErrors = 3
 
-// stopYielding is for when this mode is in force again, or all is over.
-func (d *Dataplane) stopYielding() {
-	if d.tracked != nil {
-		_ = d.proxy.open.announceAll(nil)
-		d.tracked.Close()
-		d.tracked = nil
+// Yield tells the kernel's connection tracking of the connections to our sockets, those
+// that we have not accepted included. The rules of NAT of another mode are asked about
+// connections that are new to the kernel, and these would be.
+func (d *Dataplane) Yield(context.Context) error {
+	open, err := nodenet.Connections(nodenet.Namespace(d.netns))
+	if err != nil {
+		return err
 	}
+	tracked := conntrack.NewNetlink(d.netns)
+	defer tracked.Close()
+	var errs []error
+	accepted := d.proxy.open.all()
+	for _, c := range open {
+		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that has ended
+		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: rules.TCP}) {
+			continue
+		}
+		if err := tracked.Establish(c.Remote, c.Local); err != nil && len(errs) < maxYieldErrors {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // greeting is for how long sockets take clients when another mode takes the new ones:

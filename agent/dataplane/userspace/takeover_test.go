@@ -159,6 +159,9 @@ func TestToNFTables(t *testing.T) {
 	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
 	n.sync(want)
 	open := n.connected()
+	if err := after.Track(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := n.d.Yield(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -273,7 +273,7 @@ func (r *run) again(f cases.Flow) error {
 	if c == nil {
 		return fmt.Errorf("no flow has opened %q", f.Again)
 	}
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(longest); ; {
 		time.Sleep(rest)
 		err := r.once(c, f.Expect)
 		if err == nil {

@@ -24,14 +24,17 @@ type countedTable struct {
 	reads, writes int
 }
 
-func (c *countedTable) routes() (map[route]struct{}, error) { c.reads++; return c.table.routes() }
+func (c *countedTable) routes() (map[route]netip.Addr, error) { c.reads++; return c.table.routes() }
 func (c *countedTable) addresses() ([]nodenet.Address, error) {
 	c.reads++
 	return c.table.addresses()
 }
 func (c *countedTable) links() ([]link, error) { c.reads++; return c.table.links() }
-func (c *countedTable) add(r route) error      { c.writes++; return c.table.add(r) }
-func (c *countedTable) remove(r route) error   { c.writes++; return c.table.remove(r) }
+func (c *countedTable) add(r route, source netip.Addr) error {
+	c.writes++
+	return c.table.add(r, source)
+}
+func (c *countedTable) remove(r route) error { c.writes++; return c.table.remove(r) }
 
 // What a change costs does not depend on how many Services there are, and one
 // changed endpoint costs nothing in the kernel.

@@ -6,7 +6,7 @@
 //
 // An address of a Service becomes the node's own by a route,
 //
-//	local 10.96.0.10 dev lo table local proto 173
+//	local 10.96.0.10 dev lo table local proto 173 src 192.168.0.2
 //
 // and a socket listens on each of its ports. A TCP connection is accepted, one to
 // an endpoint is opened, and data is moved between the two, as a rule inside the
@@ -79,6 +79,8 @@ type Dataplane struct {
 	affinities *affinities
 	inside     atomic.Pointer[inside]
 	nodePorts  map[netip.Addr]struct{} // the addresses that node ports answer on
+	source     netip.Addr              // of connections of the node's processes
+	stale      map[route]struct{}      // with a source that the node has no more
 	vips       map[netip.Addr]int      // the frontends on each virtual address
 	lacks      lacks
 

@@ -27,13 +27,18 @@ type crowd struct {
 	all   sync.WaitGroup
 }
 
-// gather starts clients outside. A client who is not answered fails the test.
+// gather starts clients outside, and one on the node. A client who is not answered fails
+// the test.
 func (n *topology) gather(clients int) *crowd {
 	c := &crowd{t: n.t, asked: make([]atomic.Int64, clients), stop: make(chan struct{})}
 	for i := range clients {
 		c.all.Go(func() {
 			runtime.LockOSThread() // for ever: nobody else shall have this thread
-			if err := netns.Set(n.outside); err != nil {
+			space := n.outside
+			if i == 0 {
+				space = n.node
+			}
+			if err := netns.Set(space); err != nil {
 				n.t.Error(err)
 				return
 			}

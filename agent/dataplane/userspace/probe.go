@@ -16,7 +16,7 @@ var probeRoute = routeTo(netip.AddrFrom4([4]byte{198, 51, 100, 255}))
 // Probe says whether this kernel can run the mode: whether an address can be made
 // the node's by a route.
 func (d *Dataplane) Probe(context.Context) error {
-	if err := d.table.add(probeRoute); err != nil {
+	if err := d.table.add(probeRoute, netip.Addr{}); err != nil {
 		return fmt.Errorf("this kernel cannot run Userspace: %w", err)
 	}
 	return d.table.remove(probeRoute)

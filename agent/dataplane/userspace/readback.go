@@ -36,16 +36,39 @@ func (d *Dataplane) readBack() (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	d.source, d.stale = sourceAmong(own, d.nodePorts), map[route]struct{}{}
+	known := make(map[route]struct{}, len(routes))
+	for r, source := range routes {
+		known[r] = struct{}{}
+		if _, there := own[source]; source.IsValid() && !there {
+			d.stale[r] = struct{}{}
+		}
+	}
 	if in := newInside(d.desired.Node, links); !in.equal(d.inside.Load()) {
 		d.inside.Store(in)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.adopted {
-		found = missing(routes, d.routes) + missing(d.routes, routes)
+		found = missing(known, d.routes) + missing(d.routes, known) + len(d.stale)
 	}
-	d.routes, d.own, d.settings = routes, own, d.desired.Node
+	d.routes, d.own, d.settings = known, own, d.desired.Node
 	return found, nil
+}
+
+// sourceAmong returns the address of the node that its processes connect to Services
+// from: if there is one, one that node ports answer on. The kernel would take the
+// Service's address (IPv4), which does not stay the node's when another mode takes over,
+// whereas the connection does.
+func sourceAmong(own, nodePorts map[netip.Addr]struct{}) netip.Addr {
+	for _, addresses := range []map[netip.Addr]struct{}{nodePorts, own} {
+		for _, a := range sorted(maps.Keys(addresses)) {
+			if _, there := own[a]; there && a.Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // virtualDevice returns the index of the device that holds Services' addresses in
@@ -81,7 +104,8 @@ func (d *Dataplane) isOwn(a netip.Addr) bool {
 func (d *Dataplane) setRoutes(wanted map[route]struct{}) (ops int, err error) {
 	var errs []error
 	for r := range wanted {
-		if _, have := d.routes[r]; !have {
+		_, have := d.routes[r]
+		if _, stale := d.stale[r]; !have || stale {
 			n, err := d.setRoute(r, true)
 			ops, errs = ops+n, append(errs, err)
 		}
@@ -120,7 +144,7 @@ func (d *Dataplane) followRoute(a netip.Addr) (ops int, err error) {
 func (d *Dataplane) setRoute(r route, add bool) (ops int, err error) {
 	do := d.table.remove
 	if add {
-		do = d.table.add
+		do = func(r route) error { return d.table.add(r, d.source) }
 	}
 	d.noteRoute(r, add) // before the news of it
 	if err := do(r); err != nil {

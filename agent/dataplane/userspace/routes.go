@@ -41,9 +41,11 @@ func (r route) String() string {
 
 // table holds routes. An error of a single call changes nothing.
 type table interface {
-	// routes returns all routes of ours.
-	routes() (map[route]struct{}, error)
-	add(route) error
+	// routes returns all routes of ours, with their sources.
+	routes() (map[route]netip.Addr, error)
+	// add adds a route, or gives it another source: from there the node's processes
+	// connect to its address (IPv4; the zero value: from that address itself).
+	add(r route, source netip.Addr) error
 	remove(route) error
 
 	addresses() ([]nodenet.Address, error)
@@ -77,8 +79,8 @@ func (t *kernelTable) close() error {
 	return nil
 }
 
-func (t *kernelTable) routes() (map[route]struct{}, error) {
-	out := map[route]struct{}{}
+func (t *kernelTable) routes() (map[route]netip.Addr, error) {
+	out := map[route]netip.Addr{}
 	for _, id := range []int{unix.RT_TABLE_LOCAL, unix.RT_TABLE_MAIN} {
 		filter := &netlink.Route{Table: id, Protocol: Protocol}
 		list, err := t.handle.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
@@ -87,7 +89,8 @@ func (t *kernelTable) routes() (map[route]struct{}, error) {
 		}
 		for _, found := range list {
 			if r, ok := routeOf(found); ok {
-				out[r] = struct{}{}
+				source, _ := netip.AddrFromSlice(found.Src)
+				out[r] = source.Unmap()
 			}
 		}
 	}
@@ -122,8 +125,12 @@ func (t *kernelTable) asRoute(r route) *netlink.Route {
 	return out
 }
 
-func (t *kernelTable) add(r route) error {
-	if err := t.handle.RouteAdd(t.asRoute(r)); err != nil && !errors.Is(err, unix.EEXIST) {
+func (t *kernelTable) add(r route, source netip.Addr) error {
+	found, do := t.asRoute(r), t.handle.RouteAdd
+	if !r.isGuard() && r.Addr().Is4() && source.IsValid() {
+		found.Src, do = source.AsSlice(), t.handle.RouteReplace
+	}
+	if err := do(found); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("adding the %s: %w", r, err)
 	}
 	return nil

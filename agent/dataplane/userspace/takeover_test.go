@@ -4,7 +4,9 @@
 package userspace
 
 import (
+	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -65,6 +67,7 @@ func (n *topology) withIPTables(variant string) translator {
 // forward lets the node be a router.
 func (n *topology) forward() {
 	n.t.Helper()
+	n.ip(n.node, "route add default via 203.0.113.2")
 	netnstest.Do(n.t, n.node, func() error {
 		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 	})
@@ -209,6 +212,53 @@ func TestPortIsUsedAgain(t *testing.T) {
 	}
 	n.untilItHangsUp(want)
 	netnstest.Do(t, n.outside, func() error { return greetedAnew(client) })
+}
+
+// A process of the node that connects while another mode is in force already, but the
+// Service's address is still the node's, does not have that address as its own: the
+// connection goes on without it.
+func TestAddressOfAProcess(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.1.2")}
+	n.sync(want)
+	if err := errors.Join(after.Track(t.Context()), n.d.Yield(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := after.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := n.dial(n.node, "tcp", childVIP)
+	if err == nil {
+		err = greeted(conn)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, ok := conn.LocalAddr().(*net.TCPAddr); !ok || own.IP.String() != "192.168.1.2" {
+		t.Errorf("connected from %v", conn.LocalAddr())
+	}
+	n.untilItHangsUp(want)
+	n.wantRoutes()
+	if err := alive(conn); err != nil {
+		t.Error(err)
+	}
+}
+
+// The kernel leaves a route there whose source goes, of no use to the node's processes.
+func TestAddressOfProcessesGoes(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	want := desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.1.2")}
+	n.sync(want)
+	n.ip(n.node, "addr del 192.168.1.2/32 dev lo")
+	if stats := n.sync(want); stats.Repaired != 1 {
+		t.Errorf("%+v", stats)
+	}
+	n.wantRoutes("10.96.0.1/32")
+	n.meets(n.node, childVIP, 1)
 }
 
 // untilItHangsUp waits until the sockets are closed, after another mode has taken over.

@@ -65,12 +65,7 @@ type Address struct {
 
 // Addresses lists the addresses of both families.
 func Addresses(handle *netlink.Handle) (out []Address, err error) {
-	var list []netlink.Addr
-	for range dumpTries {
-		if list, err = handle.AddrList(nil, netlink.FAMILY_ALL); !interrupted(err) {
-			break
-		}
-	}
+	list, err := whole(func() ([]netlink.Addr, error) { return handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the node's addresses: %w", err)
 	}
@@ -80,6 +75,16 @@ func Addresses(handle *netlink.Handle) (out []Address, err error) {
 		}
 	}
 	return out, nil
+}
+
+// whole repeats a dump as long as changes interrupt it.
+func whole[T any](dump func() ([]T, error)) (list []T, err error) {
+	for range dumpTries {
+		if list, err = dump(); !interrupted(err) {
+			break
+		}
+	}
+	return list, err
 }
 
 func interrupted(err error) bool {

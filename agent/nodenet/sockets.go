@@ -24,12 +24,7 @@ func Connections(space netns.NsHandle) (out []Connection, err error) {
 	}
 	defer handle.Close()
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		var sockets []*netlink.Socket
-		for range dumpTries {
-			if sockets, err = handle.SocketDiagTCP(family); !interrupted(err) {
-				break
-			}
-		}
+		sockets, err := whole(func() ([]*netlink.Socket, error) { return handle.SocketDiagTCP(family) })
 		if err != nil {
 			return nil, fmt.Errorf("list TCP connections: %w", err)
 		}

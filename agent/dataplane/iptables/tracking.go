@@ -26,8 +26,8 @@ func (d *Dataplane) Track(ctx context.Context) error {
 		return err
 	}
 	for _, f := range d.families {
-		h := newHeld()
-		if err := ignoreMissing(h.read(ctx, d.kernel, f.v6, tableNAT)); err != nil {
+		h, err := holds(ctx, d.kernel, f.v6)
+		if err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
 		if len(h.sums) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -125,15 +126,8 @@ func TestTakeoversUnderLoad(t *testing.T) {
 // give has another mode take over, as the agent does.
 func (n *topology) give(to translator, want rules.Desired) {
 	n.t.Helper()
-	if err := to.Track(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := n.d.Yield(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
-	if _, err := to.Sync(n.t.Context(), want); err != nil {
-		n.t.Fatal(err)
-	}
+	n.yieldTo(to)
+	desiredtest.Sync(n.t, to, want)
 	n.untilItHangsUp(want)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
@@ -95,9 +96,7 @@ func TestFromOtherModes(t *testing.T) {
 				n := newTopology(t)
 				n.serve("10.244.1.2:8080")
 				before, want := make(n), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
-				if _, err := before.Sync(t.Context(), want); err != nil {
-					t.Fatal(err)
-				}
+				desiredtest.Sync(t, before, want)
 				if othersTranslate {
 					n.translate()
 				}
@@ -162,16 +161,9 @@ func TestToNFTables(t *testing.T) {
 	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
 	n.sync(want)
 	open := n.connected()
-	if err := after.Track(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.d.Yield(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n.yieldTo(after)
 	late := n.connected()
-	if _, err := after.Sync(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	desiredtest.Sync(t, after, want)
 	if idle, err := n.d.Retire(t.Context(), want); idle || err != nil {
 		t.Errorf("idle: %v, %v", idle, err)
 	}
@@ -199,17 +191,10 @@ func TestPortIsUsedAgain(t *testing.T) {
 	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
 	n.sync(want)
 	conn := n.connected()
-	if err := after.Track(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.d.Yield(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n.yieldTo(after)
 	client := conn.LocalAddr()
 	reset(conn.(*net.TCPConn))
-	if _, err := after.Sync(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	desiredtest.Sync(t, after, want)
 	n.untilItHangsUp(want)
 	netnstest.Do(t, n.outside, func() error { return greetedAnew(client) })
 }
@@ -223,12 +208,8 @@ func TestAddressOfAProcess(t *testing.T) {
 	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
 	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.1.2")}
 	n.sync(want)
-	if err := errors.Join(after.Track(t.Context()), n.d.Yield(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := after.Sync(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	n.yieldTo(after)
+	desiredtest.Sync(t, after, want)
 	conn, err := n.dial(n.node, "tcp", childVIP)
 	if err == nil {
 		err = greeted(conn)
@@ -259,6 +240,14 @@ func TestAddressOfProcessesGoes(t *testing.T) {
 	}
 	n.wantRoutes("10.96.0.1/32")
 	n.meets(n.node, childVIP, 1)
+}
+
+// yieldTo is what the agent does before it programs another mode.
+func (n *topology) yieldTo(other dataplane.Tracker) {
+	n.t.Helper()
+	if err := errors.Join(other.Track(n.t.Context()), n.d.Yield(n.t.Context())); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // untilItHangsUp waits until the sockets are closed, after another mode has taken over.

@@ -218,9 +218,11 @@ var (
 	podAddress     = netip.MustParseAddr("10.0.0.2")
 	outsideAddress = netip.MustParseAddr("203.0.113.2")
 	// NodeAddress is the node's primary address. NodeAddresses are all that a
-	// client outside may reach it by.
-	NodeAddress   = netip.MustParseAddr("192.168.0.2")
-	NodeAddresses = []netip.Addr{NodeAddress, netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("192.168.99.11")}
+	// client outside may reach it by; LoopbackAddress is on the loopback, the others
+	// are on a link of the node.
+	NodeAddress     = netip.MustParseAddr("192.168.0.2")
+	LoopbackAddress = netip.MustParseAddr("192.168.99.11")
+	NodeAddresses   = []netip.Addr{NodeAddress, netip.MustParseAddr("192.168.1.2"), LoopbackAddress}
 )
 
 // Packets are the packets that a flow stands for: each client to each address.

@@ -48,7 +48,8 @@ func key(address string, protocol rules.Protocol) rules.FrontendKey {
 func newTestBalancer(f *rules.Frontend) (*balancer, *testclock.FakePassiveClock) {
 	clk := testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	var in atomic.Pointer[inside]
-	in.Store(&inside{podCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, loopback: loopbackLink})
+	in.Store(&inside{podCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+		addresses: map[netip.Addr]struct{}{host.address: {}}, loopback: loopbackLink})
 	b := newBalancer(clk, newAffinities(), &in)
 	b.set(f)
 	return b, clk
@@ -77,16 +78,18 @@ func TestChoose(t *testing.T) {
 		client   client
 		want     map[string]int
 	}{
-		"round robin":                    {rules.Frontend{Internal: forward(one, two, three), External: forward(one, two, three)}, outside, all},
-		"policy Local, a Pod":            {local, pod, all},
-		"policy Local, the node":         {local, host, all},
-		"policy Local, outside":          {local, outside, map[string]int{one: 6}},
-		"a source that is allowed":       {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
-		"a source that is not":           {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
-		"nobody is":                      {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
-		"no endpoint here, from outside": {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, outside, nobody},
-		"no endpoint here, from a Pod":   {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, pod, map[string]int{one: 6}},
-		"none anywhere":                  {rules.Frontend{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}}, pod, nobody},
+		"round robin":            {rules.Frontend{Internal: forward(one, two, three), External: forward(one, two, three)}, outside, all},
+		"policy Local, a Pod":    {local, pod, all},
+		"policy Local, the node": {local, host, all},
+		"policy Local, the node, at an address of a link":      {local, client{host.address, outsideLink}, all},
+		"policy Local, the node, from an address of a Service": {local, client{netip.MustParseAddr("10.96.0.1"), loopbackLink}, all},
+		"policy Local, outside":                                {local, outside, map[string]int{one: 6}},
+		"a source that is allowed":                             {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
+		"a source that is not":                                 {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
+		"nobody is":                                            {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
+		"no endpoint here, from outside":                       {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, outside, nobody},
+		"no endpoint here, from a Pod":                         {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, pod, map[string]int{one: 6}},
+		"none anywhere":                                        {rules.Frontend{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}}, pod, nobody},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := newTestBalancer(&c.frontend)

@@ -4,10 +4,12 @@
 package userspace
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/rules"
 )
 
@@ -15,6 +17,10 @@ import (
 // others. It is not changed once it is in use.
 type inside struct {
 	podCIDRs []netip.Prefix
+
+	// addresses are those of the node's links. What a process of the node sends to
+	// an address of a link comes through lo, but the kernel reports that link.
+	addresses map[netip.Addr]struct{}
 
 	// loopback is the index of the node's device lo: only what its own processes
 	// send comes through it. podLinks are the links that Pods are told by, sorted.
@@ -29,8 +35,11 @@ type link struct {
 }
 
 // newInside returns who is inside on a node with some links.
-func newInside(s rules.NodeSettings, links []link) *inside {
-	in := &inside{podCIDRs: s.PodCIDRs}
+func newInside(s rules.NodeSettings, links []link, addresses []nodenet.Address) *inside {
+	in := &inside{podCIDRs: s.PodCIDRs, addresses: make(map[netip.Addr]struct{}, len(addresses))}
+	for _, a := range addresses {
+		in.addresses[a.Addr] = struct{}{}
+	}
 	for _, l := range links {
 		switch {
 		case l.name == loopbackName:
@@ -52,8 +61,13 @@ func leadsToPods(s rules.NodeSettings, name string) bool {
 }
 
 // has says whether a client is inside, by its address and the link that it came by.
+// From outside the kernel takes no packet whose source is an address of the node
+// (IPv4), or sends the answer to the node itself (IPv6).
 func (in *inside) has(client netip.Addr, link int) bool {
 	if link == in.loopback {
+		return true
+	}
+	if _, own := in.addresses[client]; own {
 		return true
 	}
 	if _, pod := slices.BinarySearch(in.podLinks, link); pod {
@@ -63,5 +77,6 @@ func (in *inside) has(client netip.Addr, link int) bool {
 }
 
 func (in *inside) equal(o *inside) bool {
-	return o != nil && in.loopback == o.loopback && slices.Equal(in.podLinks, o.podLinks) && slices.Equal(in.podCIDRs, o.podCIDRs)
+	return o != nil && in.loopback == o.loopback && slices.Equal(in.podLinks, o.podLinks) &&
+		slices.Equal(in.podCIDRs, o.podCIDRs) && maps.Equal(in.addresses, o.addresses)
 }

@@ -44,7 +44,7 @@ func (d *Dataplane) readBack() (found int, err error) {
 			d.stale[r] = struct{}{}
 		}
 	}
-	if in := newInside(d.desired.Node, links); !in.equal(d.inside.Load()) {
+	if in := newInside(d.desired.Node, links, list); !in.equal(d.inside.Load()) {
 		d.inside.Store(in)
 	}
 	d.mu.Lock()

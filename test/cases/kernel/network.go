@@ -29,11 +29,14 @@ import (
 )
 
 // linkAddress is the node's address on each of its links: what masqueraded packets
-// come from. The node's own addresses are on no link, so that the two differ.
+// come from. The node's own addresses are on other links, so that the two differ.
 var (
 	linkAddress   = netip.MustParseAddr("192.168.255.1")
 	beyondAddress = netip.MustParseAddr("198.18.0.1")
 )
+
+// nodeLink is the node's link with its own addresses.
+const nodeLink = "node"
 
 // sysctls of every namespace.
 var sysctls = map[string]string{
@@ -222,12 +225,8 @@ func NewNetwork() (*Network, error) {
 	if n.node, err = newMachine(); err != nil {
 		return nil, err
 	}
-	for _, a := range cases.NodeAddresses {
-		for _, a := range bothFamilies(a) {
-			if err := n.node.address("lo", a); err != nil {
-				return nil, errors.Join(err, n.Close())
-			}
-		}
+	if err := n.nodeAddresses(); err != nil {
+		return nil, errors.Join(err, n.Close())
 	}
 	if n.beyond, err = n.attach("beyond", beyondAddress); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -239,6 +238,32 @@ func NewNetwork() (*Network, error) {
 		}
 	}
 	return n, nil
+}
+
+// nodeAddresses gives the node its addresses: most on a link of their own, and the
+// one that is also an external IP on the loopback.
+func (n *Network) nodeAddresses() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = nodeLink
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: nodeLink + "-peer"} // a kernel may have no dummies
+	if err := n.node.links.LinkAdd(pair); err != nil {
+		return fmt.Errorf("link %s: %w", nodeLink, err)
+	}
+	if err := errors.Join(n.node.up(pair.Name), n.node.up(pair.PeerName)); err != nil {
+		return err
+	}
+	for _, a := range cases.NodeAddresses {
+		name := nodeLink
+		if a == cases.LoopbackAddress {
+			name = "lo"
+		}
+		for _, a := range bothFamilies(a) {
+			if err := n.node.address(name, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Close ends all namespaces.

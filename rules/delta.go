@@ -200,11 +200,11 @@ func (f *Frontend) Equal(o *Frontend) bool {
 	}
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
 		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && slices.Equal(f.Serving, o.Serving) &&
-		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.AffinityKey == o.AffinityKey &&
+		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.PortKey == o.PortKey &&
 		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
 }
 
 // Equal says whether two backends are the same.
 func (b Backend) Equal(o Backend) bool {
-	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && slices.Equal(b.Endpoints, o.Endpoints)
+	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && b.Local == o.Local && slices.Equal(b.Endpoints, o.Endpoints)
 }

@@ -137,15 +137,24 @@ type Frontend struct {
 	// its last new connection; 0: it does not.
 	AffinityTimeoutSeconds int32
 
-	// AffinityKey is the same for all frontends of a Service's port, which have
-	// their clients in common: that of the first, which is the cluster IP's. It
-	// is zero without affinity.
-	AffinityKey FrontendKey
+	// PortKey is the same for all frontends of a Service's port: the key of the
+	// first, which is the cluster IP's. They have their endpoints, by Backend.Local,
+	// and their clients with affinity in common. Where another Service has that key,
+	// each of them is on its own, see Table. Zero stands for Key.
+	PortKey FrontendKey
 
 	// Restricted says that only Sources may use the frontend; others are
 	// dropped. An empty Sources then denies everyone.
 	Restricted bool
 	Sources    []netip.Prefix
+}
+
+// Home returns the key under which what the frontends of a port share is known.
+func (f *Frontend) Home() FrontendKey {
+	if f.PortKey == (FrontendKey{}) {
+		return f.Key
+	}
+	return f.PortKey
 }
 
 // Verdict is what happens to a packet.
@@ -181,6 +190,10 @@ type Backend struct {
 	Verdict    Verdict
 	Masquerade Masquerade
 	Endpoints  []Endpoint
+
+	// Local says which of the two lists of the port the Endpoints are: those on
+	// this node, or those for traffic of the whole cluster.
+	Local bool
 }
 
 // Endpoint is the address and port of an endpoint.

@@ -182,6 +182,9 @@ func TestTableProperties(t *testing.T) {
 			}
 			d.Apply(&flushed)
 			before = table.Desired()
+			if err := checkPorts(before); err != nil {
+				t.Error(err)
+			}
 			if diff := cmp.Diff(before, flushed, byValue); diff != "" {
 				t.Errorf("flushed (-table +flushed):\n%s", diff)
 			}

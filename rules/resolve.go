@@ -102,9 +102,8 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 			f.Internal, f.External = r.backends(kind, cluster, local)
 			f.Serving = serving
 			r.out.Frontends = append(r.out.Frontends, f)
-			if added := r.out.Frontends; f.AffinityTimeoutSeconds > 0 {
-				added[len(added)-1].AffinityKey = added[first].Key
-			}
+			added := r.out.Frontends
+			added[len(added)-1].PortKey = added[first].Key
 		}
 	}
 	if r.header.ClusterIP != "" {
@@ -237,13 +236,14 @@ func (r *resolver) backends(kind Kind, cluster, local endpointSet) (internal, ex
 type endpointSet struct {
 	endpoints []Endpoint
 	empty     Verdict
+	local     bool
 }
 
 func (s endpointSet) backend(mask Masquerade) Backend {
 	if len(s.endpoints) == 0 {
 		return Backend{Verdict: s.empty}
 	}
-	return Backend{Verdict: Forward, Masquerade: mask, Endpoints: s.endpoints}
+	return Backend{Verdict: Forward, Masquerade: mask, Endpoints: s.endpoints, Local: s.local}
 }
 
 // endpoints returns the endpoints of a port for cluster-wide traffic, those on
@@ -293,7 +293,7 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 		localFallback = localReady
 	}
 	cluster = endpointSet{endpoints: addresses(fallback), empty: Reject}
-	local = endpointSet{endpoints: addresses(localFallback), empty: Reject}
+	local = endpointSet{endpoints: addresses(localFallback), empty: Reject, local: true}
 	if len(all) > 0 {
 		// There are endpoints, but not here: the balancer in front, or the client
 		// on a retry, is to look elsewhere, not to be told that nobody is there.

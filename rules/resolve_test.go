@@ -38,13 +38,13 @@ func TestResolveFrontends(t *testing.T) {
 		t.Fatal(err)
 	}
 	local, remote := endpoint("10.180.0.1:8080"), endpoint("10.180.1.1:8080")
-	both := Backend{Forward, MasqueradeUnlessPod, []Endpoint{local, remote}}
-	mine := Backend{Forward, MasqueradeNever, []Endpoint{local}}
+	both := Backend{Forward, MasqueradeUnlessPod, []Endpoint{local, remote}, false}
+	mine := Backend{Forward, MasqueradeNever, []Endpoint{local}, true}
 	frontend := func(kind Kind, address string, port uint16, internal, external Backend) Frontend {
 		return Frontend{
 			Key: FrontendKey{addr(address), TCP, port}, Kind: kind, Service: webID, PortName: "http",
 			Internal: internal, External: external, AffinityTimeoutSeconds: 77,
-			AffinityKey: FrontendKey{addr("172.30.0.41"), TCP, 80},
+			PortKey: FrontendKey{addr("172.30.0.41"), TCP, 80},
 		}
 	}
 	lb := frontend(KindLoadBalancer, "1.2.3.4", 80, both, mine)

@@ -19,6 +19,11 @@ import (
 // orders of arrival: a cluster IP before a load balancer's address before an
 // external IP before a node port, then the first by namespace and name.
 //
+// What the frontends of a port share is known by their PortKey. A port that does
+// not have that key, because another one wins it, shares nothing: each of its
+// frontends has its own key as PortKey. So the frontend with the key PortKey is
+// always of the same port.
+//
 // A Table is not safe for concurrent use.
 type Table struct {
 	settings NodeSettings
@@ -79,6 +84,8 @@ func (t *Table) Set(id ServiceID, r Resolved) {
 		old = &claim{}
 	}
 	now := newClaim(r)
+	t.touch(id, old.frontends)
+	t.touch(id, now.frontends)
 	t.register(id, now)
 	for _, f := range now.frontends {
 		t.claim(f)
@@ -143,21 +150,53 @@ func (t *Table) Services() []ServiceID {
 	return ids
 }
 
-func (t *Table) touch(key FrontendKey) {
+// touch notes what is programmed now for some frontends of a Service, before they
+// are claimed or released. That changes also the other frontends of a port, of
+// another Service, whose PortKey is one of theirs.
+func (t *Table) touch(id ServiceID, frontends []*Frontend) {
+	for _, f := range frontends {
+		t.note(f.Key)
+		for _, rival := range t.byKey[f.Key] {
+			if rival.Service == id || rival.PortKey != f.Key {
+				continue
+			}
+			for _, sibling := range t.services[rival.Service].frontends {
+				if sibling.PortKey == f.Key {
+					t.note(sibling.Key)
+				}
+			}
+		}
+	}
+}
+
+func (t *Table) note(key FrontendKey) {
 	if _, seen := t.flushed[key]; !seen {
 		t.flushed[key] = t.winner(key)
 	}
 }
 
+// winner returns what is programmed for a key.
 func (t *Table) winner(key FrontendKey) *Frontend {
-	if claims := t.byKey[key]; len(claims) > 0 {
-		return claims[0]
+	claims := t.byKey[key]
+	if len(claims) == 0 {
+		return nil
 	}
-	return nil
+	f := claims[0]
+	if f.PortKey == f.Key || samePort(f, t.byKey[f.PortKey]) {
+		return f
+	}
+	alone := *f
+	alone.PortKey = f.Key
+	return &alone
+}
+
+// samePort says whether the first of the claims is of the same port as f.
+func samePort(f *Frontend, claims []*Frontend) bool {
+	return len(claims) > 0 && claims[0].Service == f.Service && claims[0].PortName == f.PortName &&
+		claims[0].PortKey == f.PortKey
 }
 
 func (t *Table) claim(f *Frontend) {
-	t.touch(f.Key)
 	claims := append(t.byKey[f.Key], f)
 	slices.SortStableFunc(claims, precedence)
 	t.byKey[f.Key] = claims
@@ -167,7 +206,6 @@ func (t *Table) claim(f *Frontend) {
 }
 
 func (t *Table) release(f *Frontend) {
-	t.touch(f.Key)
 	claims := slices.DeleteFunc(t.byKey[f.Key], func(o *Frontend) bool { return o == f })
 	if len(claims) == 0 {
 		delete(t.byKey, f.Key)

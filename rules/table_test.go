@@ -179,6 +179,48 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// The frontends of a port share a key, which is one of theirs: that of the cluster
+// IP, as long as no other Service has it.
+func TestPortKeys(t *testing.T) {
+	table := NewTable()
+	web := svc("web").port("http", 80).port("admin", 81).loadBalancer("1.2.3.4").externalIPs("1.2.3.5")
+	wantKeys := func(when string, want map[string]string) {
+		t.Helper()
+		got := map[string]string{}
+		for key, f := range table.Desired().Frontends {
+			if f.Service == webID {
+				got[key.String()] = f.PortKey.String()
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("port keys %s (-want +got):\n%s", when, diff)
+		}
+	}
+	shared := map[string]string{
+		"172.30.0.41:80/tcp": "172.30.0.41:80/tcp", "1.2.3.4:80/tcp": "172.30.0.41:80/tcp", "1.2.3.5:80/tcp": "172.30.0.41:80/tcp",
+		"172.30.0.41:81/tcp": "172.30.0.41:81/tcp", "1.2.3.4:81/tcp": "172.30.0.41:81/tcp", "1.2.3.5:81/tcp": "172.30.0.41:81/tcp",
+	}
+	set(t, table, web)
+	wantKeys("at first", shared)
+	table.Flush()
+
+	other := ServiceID{"default", "a", corev1.IPv4Protocol} // before web
+	set(t, table, svc("a").port("http", 80).externalIPs("1.2.3.6"))
+	wantKeys("beside another Service", map[string]string{
+		"1.2.3.4:80/tcp": "1.2.3.4:80/tcp", "1.2.3.5:80/tcp": "1.2.3.5:80/tcp",
+		"172.30.0.41:81/tcp": "172.30.0.41:81/tcp", "1.2.3.4:81/tcp": "172.30.0.41:81/tcp", "1.2.3.5:81/tcp": "172.30.0.41:81/tcp",
+	})
+	wantChanges(t, table, "1.2.3.4:80/tcp", "1.2.3.5:80/tcp", "+1.2.3.6:80/tcp", "172.30.0.41:80/tcp")
+
+	table.Set(other, Resolved{})
+	wantKeys("alone again", shared)
+	wantChanges(t, table, "1.2.3.4:80/tcp", "1.2.3.5:80/tcp", "-1.2.3.6:80/tcp", "172.30.0.41:80/tcp")
+
+	set(t, table, svc("z").port("http", 80)) // after web
+	wantKeys("before another Service", shared)
+	wantChanges(t, table)
+}
+
 func permutations(n int) [][]int {
 	if n == 0 {
 		return [][]int{nil}
@@ -238,9 +280,9 @@ func TestEqual(t *testing.T) {
 	base := func() *Frontend {
 		return &Frontend{
 			Key: FrontendKey{addr("1.2.3.4"), TCP, 80}, Kind: KindLoadBalancer, Service: webID, PortName: "http",
-			Internal:               Backend{Forward, MasqueradeAlways, []Endpoint{endpoint("10.0.0.1:80")}},
-			External:               Backend{Forward, MasqueradeNever, []Endpoint{endpoint("10.0.0.1:80")}},
-			AffinityTimeoutSeconds: 1, AffinityKey: FrontendKey{addr("172.30.0.41"), TCP, 80}, Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Internal:               Backend{Forward, MasqueradeAlways, []Endpoint{endpoint("10.0.0.1:80")}, false},
+			External:               Backend{Forward, MasqueradeNever, []Endpoint{endpoint("10.0.0.1:80")}, false},
+			AffinityTimeoutSeconds: 1, PortKey: FrontendKey{addr("172.30.0.41"), TCP, 80}, Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}
 	}
 	for name, change := range map[string]func(*Frontend){
@@ -253,7 +295,8 @@ func TestEqual(t *testing.T) {
 		"endpoints":           func(f *Frontend) { f.External.Endpoints = nil },
 		"serving":             func(f *Frontend) { f.Serving = []Endpoint{endpoint("10.0.0.1:80")} },
 		"affinity":            func(f *Frontend) { f.AffinityTimeoutSeconds++ },
-		"affinity key":        func(f *Frontend) { f.AffinityKey.Port++ },
+		"port key":            func(f *Frontend) { f.PortKey.Port++ },
+		"local endpoints":     func(f *Frontend) { f.External.Local = true },
 		"restricted":          func(f *Frontend) { f.Restricted = false },
 		"sources":             func(f *Frontend) { f.Sources = nil },
 	} {

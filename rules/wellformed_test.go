@@ -28,6 +28,32 @@ func checkResolved(t *testing.T, id ServiceID, r Resolved) {
 	}
 }
 
+// checkPorts checks what is shared by the frontends of a port, and by no others.
+func checkPorts(d Desired) error {
+	type list struct {
+		home  FrontendKey
+		local bool
+	}
+	lists := map[list][]Endpoint{}
+	for _, f := range d.Frontends {
+		home := d.Frontends[f.PortKey]
+		if home == nil || home.PortKey != home.Key || home.Service != f.Service || home.PortName != f.PortName ||
+			home.AffinityTimeoutSeconds != f.AffinityTimeoutSeconds {
+			return fmt.Errorf("%s of %s has the port key of %+v", f.Key, f.Service, home)
+		}
+		for _, b := range []Backend{f.Internal, f.External} {
+			l := list{f.PortKey, b.Local}
+			if have, known := lists[l]; known && b.Verdict == Forward && !slices.Equal(have, b.Endpoints) {
+				return fmt.Errorf("%s of %s leads to %v, others to %v", f.Key, f.Service, b.Endpoints, have)
+			}
+			if b.Verdict == Forward {
+				lists[l] = b.Endpoints
+			}
+		}
+	}
+	return nil
+}
+
 func checkResolvedFrontend(id ServiceID, f Frontend) error {
 	a := f.Key.Address
 	is4 := a.Is4()
@@ -46,10 +72,8 @@ func checkResolvedFrontend(id ServiceID, f Frontend) error {
 		return fmt.Errorf("service")
 	case f.Restricted && f.Kind != KindLoadBalancer || !f.Restricted && len(f.Sources) > 0:
 		return fmt.Errorf("restricted")
-	case (f.AffinityTimeoutSeconds > 0) != (f.AffinityKey != FrontendKey{}):
-		return fmt.Errorf("affinity key %s with a timeout of %d s", f.AffinityKey, f.AffinityTimeoutSeconds)
-	case f.AffinityTimeoutSeconds > 0 && (f.AffinityKey.Protocol != f.Key.Protocol || f.AffinityKey.Address.Is4() != is4):
-		return fmt.Errorf("affinity key %s", f.AffinityKey)
+	case f.PortKey.Protocol != f.Key.Protocol || !f.PortKey.Address.IsValid() || f.PortKey.Address.Is4() != is4:
+		return fmt.Errorf("port key %s", f.PortKey)
 	}
 	for i, s := range f.Sources {
 		if s != s.Masked() || s.Addr().Is4() != is4 || i > 0 && comparePrefix(f.Sources[i-1], s) >= 0 {
@@ -65,6 +89,9 @@ func checkResolvedFrontend(id ServiceID, f Frontend) error {
 		}
 		if b.Verdict != Forward && b.Verdict != Reject && b.Verdict != Drop {
 			return fmt.Errorf("verdict %q", b.Verdict)
+		}
+		if b.Local && b.Verdict != Forward {
+			return fmt.Errorf("local endpoints with verdict %s", b.Verdict)
 		}
 		for i, e := range b.Endpoints {
 			if err := checkEndpoint(e.Addr()); err != nil {

@@ -30,7 +30,7 @@ func remember(f *rules.Frontend, e rules.Endpoint) string { return "-m recent --
 
 // list names the list of an endpoint. The name is that of a file too.
 func list(f *rules.Frontend, e rules.Endpoint) string {
-	k := affinityKey(f)
+	k := f.Home()
 	mask := "255.255.255.255"
 	if e.Addr().Is6() {
 		mask = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
@@ -40,11 +40,3 @@ func list(f *rules.Frontend, e rules.Endpoint) string {
 }
 
 const listPrefix = "fairlead-"
-
-// affinityKey is the frontend under whose name clients are remembered.
-func affinityKey(f *rules.Frontend) rules.FrontendKey {
-	if f.AffinityKey != (rules.FrontendKey{}) {
-		return f.AffinityKey
-	}
-	return f.Key
-}

@@ -126,7 +126,7 @@ func TestRefused(t *testing.T) {
 			put(d, "x", "10.96.0.1:80/tcp", one)
 			put(d, "y", "[fd00::1]:80/tcp", one)
 		},
-		"clients of IPv6":     func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", one).AffinityKey = at("[fd00::1]:80/tcp") },
+		"clients of IPv6":     func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", one).PortKey = at("[fd00::1]:80/tcp") },
 		"interface too long":  func(d *rules.Desired) { d.Node.PodInterface = "0123456789abcdef" },
 		"interface with more": func(d *rules.Desired) { d.Node.PodInterface = "a -j DROP" },
 	} {

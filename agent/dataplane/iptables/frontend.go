@@ -142,7 +142,7 @@ func markRules(m rules.Masquerade) []string {
 
 func sameAffinity(a, b *rules.Frontend) bool {
 	return a.AffinityTimeoutSeconds == b.AffinityTimeoutSeconds &&
-		(a.AffinityTimeoutSeconds == 0 || affinityKey(a) == affinityKey(b))
+		(a.AffinityTimeoutSeconds == 0 || a.Home() == b.Home())
 }
 
 // gateRules lets packets from some sources pass.
@@ -208,7 +208,7 @@ func check(f *rules.Frontend, v6 bool) error {
 		return nil
 	}
 	errs := []error{checkSources(f, v6)}
-	if k := f.AffinityKey; k != (rules.FrontendKey{}) && (k.Address.Is6() != v6 || k.Protocol != f.Key.Protocol) {
+	if k := f.Home(); k.Address.Is6() != v6 || k.Protocol != f.Key.Protocol {
 		errs = append(errs, fmt.Errorf("%s of %s cannot share its clients with %s", f.Key, f.Service, k))
 	}
 	for _, b := range []rules.Backend{f.Internal, f.External} {

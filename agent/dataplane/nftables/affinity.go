@@ -131,10 +131,7 @@ func (t *table) destination(reg int) []any {
 func (t *table) updateAffinityPort(b *batch, key rules.FrontendKey, old rules.Endpoint, f *rules.Frontend) rules.Endpoint {
 	var now rules.Endpoint
 	if f != nil && f.AffinityTimeoutSeconds > 0 {
-		shared := f.AffinityKey
-		if shared == (rules.FrontendKey{}) {
-			shared = key
-		}
+		shared := f.Home()
 		now = netip.AddrPortFrom(shared.Address, shared.Port)
 	}
 	if old == now {
@@ -182,8 +179,8 @@ func (t *table) updateAffinity(b *batch, key rules.FrontendKey, v view, old held
 
 // checkAffinity guards what would otherwise end in an element that matches nothing.
 func (t *table) checkAffinity(f *rules.Frontend) error {
-	k := f.AffinityKey
-	if k != (rules.FrontendKey{}) && (!t.ours(k.Address) || k.Protocol != f.Key.Protocol) {
+	k := f.Home()
+	if !t.ours(k.Address) || k.Protocol != f.Key.Protocol {
 		return fmt.Errorf("%s of %s cannot share its clients with %s", f.Key, f.Service, k)
 	}
 	return nil

@@ -51,8 +51,8 @@ func restrict(d *rules.Desired, key string, sources ...string) {
 // not empty, have their clients in common.
 func stick(d *rules.Desired, key, shared string, seconds int32) {
 	f := *d.Frontends[at(key)]
-	if f.AffinityTimeoutSeconds, f.AffinityKey = seconds, (rules.FrontendKey{}); shared != "" {
-		f.AffinityKey = at(shared)
+	if f.AffinityTimeoutSeconds, f.PortKey = seconds, (rules.FrontendKey{}); shared != "" {
+		f.PortKey = at(shared)
 	}
 	d.Frontends[f.Key] = &f
 }

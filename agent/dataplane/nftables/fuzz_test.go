@@ -104,7 +104,7 @@ func (b *bytesSource) frontend(t *table) *rules.Frontend {
 	if b.below(2) == 1 {
 		f.AffinityTimeoutSeconds = int32(b.uint16())
 		if b.below(2) == 1 {
-			f.AffinityKey = rules.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
+			f.PortKey = rules.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
 		}
 	}
 	if !f.Key.IsNodePort() && b.below(2) == 1 {

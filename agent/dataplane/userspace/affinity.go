@@ -16,7 +16,7 @@ import (
 const maxClients = 262144
 
 // affinities remember which endpoint a client has met. Frontends with the same
-// rules.Frontend.AffinityKey have their clients in common.
+// rules.Frontend.PortKey have their clients in common.
 type affinities struct {
 	mu      sync.Mutex
 	limit   int

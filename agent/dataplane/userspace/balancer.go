@@ -68,14 +68,14 @@ func (b *balancer) choose(c client, tried []rules.Endpoint) (rules.Endpoint, boo
 		return next(backend.Endpoints, turn, tried)
 	}
 	now, timeout := b.clock.Now(), time.Duration(f.AffinityTimeoutSeconds)*time.Second
-	e, sticks := b.affinities.of(f.AffinityKey, c.address, timeout, now)
+	e, sticks := b.affinities.of(f.Home(), c.address, timeout, now)
 	if _, still := slices.BinarySearchFunc(backend.Endpoints, e, rules.Endpoint.Compare); !sticks || !still || slices.Contains(tried, e) {
 		var ok bool
 		if e, ok = next(backend.Endpoints, turn, tried); !ok {
 			return e, false
 		}
 	}
-	b.affinities.note(f.AffinityKey, c.address, e, timeout, now)
+	b.affinities.note(f.Home(), c.address, e, timeout, now)
 	return e, true
 }
 

@@ -137,7 +137,7 @@ func TestTurnsBeginAnywhere(t *testing.T) {
 }
 
 func sticky(seconds int32, backend rules.Backend) *rules.Frontend {
-	return &rules.Frontend{Internal: backend, External: backend, AffinityTimeoutSeconds: seconds, AffinityKey: key("10.96.0.1:80", rules.TCP)}
+	return &rules.Frontend{Internal: backend, External: backend, AffinityTimeoutSeconds: seconds, PortKey: key("10.96.0.1:80", rules.TCP)}
 }
 
 func TestAffinity(t *testing.T) {

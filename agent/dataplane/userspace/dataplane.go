@@ -167,7 +167,7 @@ func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats datapl
 			return stats, err
 		}
 		if f.AffinityTimeoutSeconds > 0 {
-			affine[f.AffinityKey] = struct{}{}
+			affine[f.Home()] = struct{}{}
 		}
 	}
 	d.affinities.tidy(affine, d.clock.Now())

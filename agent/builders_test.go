@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 const testNode = "node-1"
@@ -23,7 +23,7 @@ func web(vip string, endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 	for _, e := range endpoints {
 		spec.Endpoints = append(spec.Endpoints, v1alpha1.RuleEndpoint{Address: e, TargetPorts: []int32{8080}})
 	}
-	spec.Digest = rules.Digest("default", "web-v4-0", spec)
+	spec.Digest = model.Digest("default", "web-v4-0", spec)
 	return &spec
 }
 

@@ -19,7 +19,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/healthcheck"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // ReasonRulesRepaired is the reason of the event on a NodeRuleSet after the agent
@@ -46,7 +46,7 @@ func eventWriter(client *apiClient, nodeName string) writeEvent {
 // not know the UID of a Service, without which kubectl describe shows no events;
 // the owner of the Service's slices has it.
 func serviceEventWriter(client *apiClient, nodeName string) healthcheck.Tell {
-	return func(ctx context.Context, service rules.ServiceID, note string) error {
+	return func(ctx context.Context, service model.ServiceID, note string) error {
 		uid, err := serviceUID(ctx, client, service)
 		return errors.Join(err, createEvent(ctx, client, nodeName, ReasonHealthCheckFailed, "Listen",
 			"Node "+nodeName+": "+note+".", corev1.ObjectReference{
@@ -54,7 +54,7 @@ func serviceEventWriter(client *apiClient, nodeName string) healthcheck.Tell {
 	}
 }
 
-func serviceUID(ctx context.Context, client *apiClient, service rules.ServiceID) (types.UID, error) {
+func serviceUID(ctx context.Context, client *apiClient, service model.ServiceID) (types.UID, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var list v1alpha1.ServiceRuleSliceList

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // eventAPI is an apiserver that holds slices and takes events.
@@ -71,7 +71,7 @@ func TestServiceEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, created := eventAPI(t, tc.slices...)
-			web := rules.ServiceID{Namespace: "shop", Name: "web", Family: corev1.IPv4Protocol}
+			web := model.ServiceID{Namespace: "shop", Name: "web", Family: corev1.IPv4Protocol}
 			if err := serviceEventWriter(client, testNode)(t.Context(), web, "the port cannot be opened"); err != nil {
 				t.Fatal(err)
 			}

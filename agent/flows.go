@@ -9,14 +9,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // flows keeps the flows that are under way in step with the rules. None of its
 // methods waits for the kernel.
 type flows interface {
 	// Change tells of a delta that is going to be programmed.
-	Change(d rules.Delta)
+	Change(d model.Delta)
 
 	// Programmed says that all changes so far are, and whether everything was
 	// compared with the kernel.
@@ -29,7 +29,7 @@ type flows interface {
 // noFlows is for a kernel that tracks none.
 type noFlows struct{}
 
-func (noFlows) Change(rules.Delta) {}
+func (noFlows) Change(model.Delta) {}
 func (noFlows) Programmed(bool)    {}
 func (noFlows) Failure() error     { return nil }
 

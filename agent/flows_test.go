@@ -13,7 +13,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // recorder notes what the loop tells of flows.
@@ -22,7 +22,7 @@ type recorder struct {
 	failure error
 }
 
-func (r *recorder) Change(d rules.Delta) {
+func (r *recorder) Change(d model.Delta) {
 	for _, c := range d.Frontends {
 		r.calls = append(r.calls, "change "+c.Key.String())
 	}

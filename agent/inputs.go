@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // inputs holds what the API, or the checkpoint, says that this node shall
@@ -27,7 +27,7 @@ type inputs struct {
 	node     *nodeRules
 	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
 	slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
-	parts    map[rules.ServiceID][]types.NamespacedName // in slices
+	parts    map[model.ServiceID][]types.NamespacedName // in slices
 	digest   uint64                                     // XOR of the slices' digests
 
 	restored                 bool // filled from the checkpoint
@@ -35,7 +35,7 @@ type inputs struct {
 
 	nodeChanged bool
 	changed     map[types.NamespacedName]struct{} // slices
-	dirty       map[rules.ServiceID]struct{}
+	dirty       map[model.ServiceID]struct{}
 	since       time.Time // of the oldest change that was not taken
 
 	now      func() time.Time
@@ -58,7 +58,7 @@ type changes struct {
 	node     *nodeRules // set when it changed
 	nodeGone bool
 	slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec // nil: deleted
-	services map[rules.ServiceID][]*v1alpha1.ServiceRuleSliceSpec    // all parts; none: deleted
+	services map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec    // all parts; none: deleted
 	digest   uint64
 	count    int // of all slices
 	fromAPI  bool
@@ -68,9 +68,9 @@ type changes struct {
 func newInputs(now func() time.Time) *inputs {
 	return &inputs{
 		slices:  map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{},
-		parts:   map[rules.ServiceID][]types.NamespacedName{},
+		parts:   map[model.ServiceID][]types.NamespacedName{},
 		changed: map[types.NamespacedName]struct{}{},
-		dirty:   map[rules.ServiceID]struct{}{},
+		dirty:   map[model.ServiceID]struct{}{},
 		now:     now,
 		wakeup:  make(chan struct{}, 1),
 
@@ -196,7 +196,7 @@ func (in *inputs) take() (changes, bool) {
 	c := changes{
 		nodeGone: in.nodeGone,
 		slices:   make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(in.changed)),
-		services: make(map[rules.ServiceID][]*v1alpha1.ServiceRuleSliceSpec, len(in.dirty)),
+		services: make(map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec, len(in.dirty)),
 		digest:   in.digest,
 		count:    len(in.slices),
 		fromAPI:  in.nodeListed && in.slicesListed,
@@ -222,7 +222,7 @@ func (in *inputs) take() (changes, bool) {
 	// New maps: clearing one that has held everything once costs as much as
 	// everything, each time.
 	in.changed = map[types.NamespacedName]struct{}{}
-	in.dirty = map[rules.ServiceID]struct{}{}
+	in.dirty = map[model.ServiceID]struct{}{}
 	return c, true
 }
 
@@ -259,8 +259,8 @@ func (in *inputs) snapshot() (*nodeRules, map[types.NamespacedName]*v1alpha1.Ser
 	return in.node, maps.Clone(in.slices)
 }
 
-func serviceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) rules.ServiceID {
-	return rules.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
+func serviceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) model.ServiceID {
+	return model.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
 }
 
 // digestOf returns a slice's digest as a number. Text that is no digest counts

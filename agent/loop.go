@@ -16,7 +16,8 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // Back-off of a failed programming.
@@ -33,20 +34,20 @@ type loop struct {
 	checkpoint *checkpoint
 	report     func(outcome)
 	// answer takes what load balancers are told, once it is programmed.
-	answer func(rules.NodeSettings, rules.HealthChecks)
+	answer func(model.NodeSettings, resolve.HealthChecks)
 	flows  flows
 	tune   func(*v1alpha1.ConntrackOptions) error
 	log    logr.Logger
 	clock  clock.Clock
 
 	dp       dataplane.Dataplane
-	table    *rules.Table
+	table    *resolve.Table
 	node     *nodeRules
-	settings rules.NodeSettings // that the node asks for
+	settings model.NodeSettings // that the node asks for
 	demand   demand             // that the choice of the mode was made for, when:
 	chosen   time.Time
-	ipvs     rules.IPVSSettings // that the kernel can have
-	malform  map[rules.ServiceID]error
+	ipvs     model.IPVSSettings // that the kernel can have
+	malform  map[model.ServiceID]error
 	outcome  outcome
 	measured []time.Time // when the changes began that wait to be programmed
 	needSync bool
@@ -73,7 +74,7 @@ type outcome struct {
 	mode    v1alpha1.ProxyMode
 	digest  uint64
 	slices  int
-	counts  rules.Counts
+	counts  resolve.Counts
 
 	unsupported error // no dataplane can run what the policy asks for
 	skipped     error // what the modes lack that come before the one in force
@@ -102,11 +103,11 @@ type outcome struct {
 func newLoop(nodeName string, in *inputs, dataplanes Dataplanes, cp *checkpoint, log logr.Logger, clk clock.Clock, report func(outcome)) *loop {
 	return &loop{
 		nodeName: nodeName, in: in, modes: newModes(dataplanes), checkpoint: cp, report: report, log: log, clock: clk,
-		table: rules.NewTable(), malform: map[rules.ServiceID]error{}, needSync: true,
+		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		footprint: &footprint{}, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
 		lingering: map[v1alpha1.ProxyMode]time.Time{},
 		disturbed: make(chan struct{}, 1), pace: pace{clock: clk},
-		answer: func(rules.NodeSettings, rules.HealthChecks) {},
+		answer: func(model.NodeSettings, resolve.HealthChecks) {},
 		flows:  noFlows{}, tune: func(*v1alpha1.ConntrackOptions) error { return nil },
 	}
 }
@@ -216,11 +217,11 @@ func (l *loop) store(ch changes) {
 func (l *loop) resolve(ch changes) {
 	if ch.node != nil {
 		l.node = ch.node
-		l.settings, l.outcome.settings = rules.Settings(ch.node.Spec)
+		l.settings, l.outcome.settings = resolve.Settings(ch.node.Spec)
 	}
-	node := rules.Node{Name: l.nodeName, Spec: l.node.Spec}
+	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec}
 	for id, parts := range ch.services {
-		resolved, err := rules.Resolve(node, id, parts)
+		resolved, err := resolve.Service(node, id, parts)
 		if err != nil {
 			l.malform[id] = err
 		} else {
@@ -317,7 +318,7 @@ func retryAfter(last time.Duration) time.Duration {
 const maxMalformed = 3
 
 func (l *loop) malformed() []error {
-	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b rules.ServiceID) int { return strings.Compare(a.String(), b.String()) })
+	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
 	var errs []error
 	for i, id := range ids {
 		if i == maxMalformed {

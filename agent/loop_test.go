@@ -18,7 +18,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // harness is a loop over a pretended kernel, stepped by the test.
@@ -52,16 +53,16 @@ func (h *harness) fromAPI(specs ...*v1alpha1.ServiceRuleSliceSpec) {
 // scratch.
 func (h *harness) wantKernel(t *testing.T, specs ...*v1alpha1.ServiceRuleSliceSpec) {
 	t.Helper()
-	table := rules.NewTable()
+	table := resolve.NewTable()
 	node := testNodeRules(1)
-	settings, err := rules.Settings(node.Spec)
+	settings, err := resolve.Settings(node.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	table.SetNode(settings)
 	for name, spec := range listed(specs...) {
 		id := serviceOf(name, spec)
-		resolved, err := rules.Resolve(rules.Node{Name: testNode, Spec: node.Spec}, id, []*v1alpha1.ServiceRuleSliceSpec{spec})
+		resolved, err := resolve.Service(resolve.Node{Name: testNode, Spec: node.Spec}, id, []*v1alpha1.ServiceRuleSliceSpec{spec})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +74,7 @@ func (h *harness) wantKernel(t *testing.T, specs ...*v1alpha1.ServiceRuleSliceSp
 }
 
 // describe makes a Desired comparable by go-cmp.
-func describe(d rules.Desired) map[string][]string {
+func describe(d model.Desired) map[string][]string {
 	out := map[string][]string{}
 	for key, f := range d.Frontends {
 		for _, e := range f.Internal.Endpoints {
@@ -170,8 +171,8 @@ func TestLoopRetriesWithSync(t *testing.T) {
 // programmed, and nothing that the kernel has refused.
 func TestLoopTellsBalancers(t *testing.T) {
 	h := newHarness(t)
-	var told []rules.HealthChecks
-	h.answer = func(_ rules.NodeSettings, c rules.HealthChecks) { told = append(told, c) }
+	var told []resolve.HealthChecks
+	h.answer = func(_ model.NodeSettings, c resolve.HealthChecks) { told = append(told, c) }
 	checked := func(endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 		spec := web("10.96.0.1", endpoints...)
 		spec.HealthCheckNodePort = 32100
@@ -309,7 +310,7 @@ func TestLoopRepairs(t *testing.T) {
 	for len(outcomes) > 0 {
 		<-outcomes
 	}
-	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
+	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	var last outcome
 	await(t, "repaired", func() bool {
 		select {
@@ -339,7 +340,7 @@ func TestInputsDigest(t *testing.T) {
 	in.setSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, a)
 	in.setSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, nil)
 	ch, ok := in.take()
-	if !ok || rules.XORDigest(b.Digest) != rules.XORDigest(formatDigest(ch.digest)) {
+	if !ok || model.XORDigest(b.Digest) != model.XORDigest(formatDigest(ch.digest)) {
 		t.Errorf("digest %x, want %s", ch.digest, b.Digest)
 	}
 	if _, stored := ch.slices[types.NamespacedName{Namespace: "x", Name: "gone"}]; !stored {

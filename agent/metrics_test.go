@@ -21,7 +21,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // TestMetricsAreDocumented compares the registered metrics with the table in
@@ -93,7 +94,7 @@ func TestProgrammingLatency(t *testing.T) {
 		guard: &guard{known: h.in.endpoints}}
 	slice := func(began time.Time, endpoints ...string) *v1alpha1.ServiceRuleSlice {
 		s := &v1alpha1.ServiceRuleSlice{Spec: *web("10.96.0.1", endpoints...)}
-		s.Namespace, s.Name, s.Annotations = webName.Namespace, webName.Name, rules.TriggerAnnotation(began)
+		s.Namespace, s.Name, s.Annotations = webName.Namespace, webName.Name, model.TriggerAnnotation(began)
 		return s
 	}
 	want := func(what string, count, sum float64) {
@@ -155,7 +156,7 @@ func TestTriggersForget(t *testing.T) {
 func TestStrandedMetric(t *testing.T) {
 	m := newMetrics()
 	o := good()
-	o.counts.Stranded = rules.Stranded{Internal: 2, External: 3}
+	o.counts.Stranded = resolve.Stranded{Internal: 2, External: 3}
 	m.observe(o)
 	for policy, want := range map[string]float64{"internal": 2, "external": 3} {
 		if got, _ := sample(t, m, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", policy); got != want {

@@ -10,7 +10,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The more a look at the kernel costs, the rarer it is.
@@ -62,11 +62,11 @@ func TestChangesDoNotWaitForNews(t *testing.T) {
 	h.start(t)
 	// The clock's waiters are the timer of the regular look and the one for the news.
 	await(t, "watching", func() bool { return h.kernel.Watchers() == 1 && h.kernel.Count(fake.Sync) == 1 })
-	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
+	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	await(t, "waiting with the news", func() bool { return clk.Waiters() == 2 })
 	h.in.setSlice(webName, b)
 	await(t, "programmed", func() bool { return h.kernel.Count(fake.Apply) == 1 })
-	h.kernel.Drift(func(kernel *rules.Desired) { clear(kernel.Frontends) })
+	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	if n := h.kernel.Count(fake.Sync); n != 1 {
 		t.Errorf("%d looks at once", n)
 	}

@@ -21,7 +21,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // good is an outcome without any trouble.
@@ -127,7 +127,7 @@ func TestReporter(t *testing.T) {
 	}
 	counted := func(services int) outcome {
 		o := good()
-		o.counts = rules.Counts{Services: services}
+		o.counts = resolve.Counts{Services: services}
 		return o
 	}
 	failing := good()

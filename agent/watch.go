@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // apiClient is a client of our API group, and nothing more: a full client set
@@ -120,7 +120,7 @@ func (s *sliceStore) put(obj any, gone bool) error {
 		s.in.setSlice(name, nil)
 		return nil
 	}
-	s.in.triggers.note(name, rules.Trigger(slice))
+	s.in.triggers.note(name, model.Trigger(slice))
 	s.in.setSlice(name, &slice.Spec)
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // apiserver pretends to be one, as far as an agent can tell: it streams the
@@ -80,7 +80,7 @@ func typeMeta(kind string) metav1.TypeMeta {
 }
 
 // put stores a slice in the form that the controller and the apiserver give it.
-func (a *apiserver) put(kind string, s rules.CompiledSlice) ([]byte, error) {
+func (a *apiserver) put(kind string, s compile.Slice) ([]byte, error) {
 	owner := types.UID("8d7b5ed7-9f6c-4b4f-9c0e-" + s.Spec.Digest[:12])
 	isController := true
 	created := metav1.NewTime(time.Unix(1_790_000_000, 0))
@@ -113,7 +113,7 @@ func event(kind string, object any) ([]byte, error) {
 }
 
 // change puts a slice and hands it to the watch.
-func (a *apiserver) change(ctx context.Context, s rules.CompiledSlice) error {
+func (a *apiserver) change(ctx context.Context, s compile.Slice) error {
 	e, err := a.put("MODIFIED", s)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 const (
@@ -60,20 +60,20 @@ func (c cluster) String() string {
 
 // slice returns the compiled rules of a Service. Each version has one endpoint
 // that the version before had not.
-func (c cluster) slice(i, version int) (rules.CompiledSlice, error) {
-	compiled := rules.Compile(rules.CompileInput{Service: c.service(i),
+func (c cluster) slice(i, version int) (compile.Slice, error) {
+	compiled := compile.Service(compile.Input{Service: c.service(i),
 		EndpointSlices: []*discoveryv1.EndpointSlice{c.endpoints(i, version, endpointsEach)}})
 	if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
-		return rules.CompiledSlice{}, fmt.Errorf("compiling Service %d: %+v", i, compiled)
+		return compile.Slice{}, fmt.Errorf("compiling Service %d: %+v", i, compiled)
 	}
 	return compiled.Slices[0], nil
 }
 
 // changes returns a function that replaces one endpoint of one Service at each
 // call, all over the cluster.
-func (c cluster) changes() func() (rules.CompiledSlice, error) {
+func (c cluster) changes() func() (compile.Slice, error) {
 	versions, i := map[int]int{}, 0
-	return func() (rules.CompiledSlice, error) {
+	return func() (compile.Slice, error) {
 		i = (i + 7919) % c.services
 		versions[i]++
 		return c.slice(i, versions[i])

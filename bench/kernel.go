@@ -20,7 +20,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // kernelResult is what the agent's parts do when they are called directly.
@@ -76,7 +78,7 @@ func distributionOf(all []time.Duration) distribution {
 // loaded is a node with everything of a cluster in its table.
 type loaded struct {
 	cluster
-	table *rules.Table
+	table *resolve.Table
 	dp    dataplane.Dataplane
 }
 
@@ -88,7 +90,7 @@ func measureKernel(ctx context.Context, c cluster, changes int) (r kernelResult,
 		return r, err
 	}
 	defer func() { err = errors.Join(err, dp.Cleanup(ctx), dp.Close()) }()
-	l := loaded{cluster: c, table: rules.NewTable(), dp: dp}
+	l := loaded{cluster: c, table: resolve.NewTable(), dp: dp}
 	for _, step := range []func(context.Context, *kernelResult) error{
 		l.fill, func(ctx context.Context, r *kernelResult) error { return l.change(ctx, r, changes) }, l.count, l.adopt,
 	} {
@@ -105,7 +107,7 @@ func open() (dataplane.Dataplane, error) {
 
 // fill programs everything.
 func (l *loaded) fill(ctx context.Context, r *kernelResult) error {
-	compiled := make([]rules.CompiledSlice, l.services)
+	compiled := make([]compile.Slice, l.services)
 	for i := range compiled {
 		var err error
 		if compiled[i], err = l.slice(i, 0); err != nil {
@@ -113,7 +115,7 @@ func (l *loaded) fill(ctx context.Context, r *kernelResult) error {
 		}
 	}
 	runtime.GC()
-	settings, err := rules.Settings(node())
+	settings, err := resolve.Settings(node())
 	if err != nil {
 		return err
 	}
@@ -133,13 +135,13 @@ func (l *loaded) fill(ctx context.Context, r *kernelResult) error {
 }
 
 func (l *loaded) resolve(spec *v1alpha1.ServiceRuleSliceSpec) error {
-	id := rules.ServiceID{Namespace: namespace, Name: spec.ServiceName, Family: corev1.IPv4Protocol}
-	resolved, err := rules.Resolve(rules.Node{Name: nodeName, Spec: node()}, id, []*v1alpha1.ServiceRuleSliceSpec{spec})
+	id := model.ServiceID{Namespace: namespace, Name: spec.ServiceName, Family: corev1.IPv4Protocol}
+	resolved, err := resolve.Service(resolve.Node{Name: nodeName, Spec: node()}, id, []*v1alpha1.ServiceRuleSliceSpec{spec})
 	l.table.Set(id, resolved)
 	return err
 }
 
-func timedSync(ctx context.Context, dp dataplane.Dataplane, table *rules.Table) (dataplane.Stats, timed, error) {
+func timedSync(ctx context.Context, dp dataplane.Dataplane, table *resolve.Table) (dataplane.Stats, timed, error) {
 	watch, err := begin()
 	if err != nil {
 		return dataplane.Stats{}, timed{}, err

@@ -11,7 +11,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // pureResult is what a pure function takes.
@@ -40,18 +42,18 @@ func measurePure(services int) ([]pureResult, error) {
 	}
 	c := cluster{services: 1, full: true}
 	for _, n := range []int{endpointsEach, largeService} {
-		in := rules.CompileInput{Service: c.service(0), EndpointSlices: []*discoveryv1.EndpointSlice{c.endpoints(0, 0, n)}}
+		in := compile.Input{Service: c.service(0), EndpointSlices: []*discoveryv1.EndpointSlice{c.endpoints(0, 0, n)}}
 		var parts []*v1alpha1.ServiceRuleSliceSpec
-		for _, s := range rules.Compile(in).Slices {
+		for _, s := range compile.Service(in).Slices {
 			parts = append(parts, &s.Spec)
 		}
-		id := rules.ServiceID{Namespace: namespace, Name: serviceName(0), Family: corev1.IPv4Protocol}
+		id := model.ServiceID{Namespace: namespace, Name: serviceName(0), Family: corev1.IPv4Protocol}
 		measure(fmt.Sprintf("Compile a Service of %d endpoints (controller)", n), func() error {
-			rules.Compile(in)
+			compile.Service(in)
 			return nil
 		})
 		measure(fmt.Sprintf("Resolve it, with %d frontends (agent)", len(in.Service.Status.LoadBalancer.Ingress)+2), func() error {
-			_, err := rules.Resolve(rules.Node{Name: nodeName, Spec: node()}, id, parts)
+			_, err := resolve.Service(resolve.Node{Name: nodeName, Spec: node()}, id, parts)
 			return err
 		})
 	}
@@ -67,7 +69,7 @@ func measurePure(services int) ([]pureResult, error) {
 
 // tableOf returns a function that changes one Service in a table of many.
 func tableOf(c cluster) (func() error, error) {
-	l := loaded{cluster: c, table: rules.NewTable()}
+	l := loaded{cluster: c, table: resolve.NewTable()}
 	for i := range c.services {
 		slice, err := c.slice(i, 0)
 		if err == nil {
@@ -78,12 +80,12 @@ func tableOf(c cluster) (func() error, error) {
 		}
 	}
 	l.table.Flush()
-	id := rules.ServiceID{Namespace: namespace, Name: serviceName(0), Family: corev1.IPv4Protocol}
-	var versions [2]rules.Resolved
+	id := model.ServiceID{Namespace: namespace, Name: serviceName(0), Family: corev1.IPv4Protocol}
+	var versions [2]resolve.Result
 	for v := range versions {
 		slice, err := c.slice(0, v+1)
 		if err == nil {
-			versions[v], err = rules.Resolve(rules.Node{Name: nodeName, Spec: node()}, id, []*v1alpha1.ServiceRuleSliceSpec{&slice.Spec})
+			versions[v], err = resolve.Service(resolve.Node{Name: nodeName, Spec: node()}, id, []*v1alpha1.ServiceRuleSliceSpec{&slice.Spec})
 		}
 		if err != nil {
 			return nil, err

@@ -16,7 +16,7 @@ import (
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // The labels of objects that a service proxy leaves alone.
@@ -78,7 +78,7 @@ func trimEndpointSlice(slice *discoveryv1.EndpointSlice) {
 
 func trimNode(node *corev1.Node) {
 	node.Annotations = nil
-	taints := slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key != rules.TaintToBeDeleted })
+	taints := slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key != compile.TaintToBeDeleted })
 	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs, Taints: taints}
 	status := corev1.NodeStatus{Addresses: node.Status.Addresses}
 	for _, c := range node.Status.Conditions {

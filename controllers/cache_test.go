@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 func TestTransforms(t *testing.T) {
@@ -50,7 +50,7 @@ func TestTransforms(t *testing.T) {
 			transform(trimNode),
 			&corev1.Node{
 				ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"a": "b"}, ManagedFields: managed, Annotations: map[string]string{"x": "y"}},
-				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}, ProviderID: "p", Taints: []corev1.Taint{{Key: "k"}, {Key: rules.TaintToBeDeleted}}},
+				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}, ProviderID: "p", Taints: []corev1.Taint{{Key: "k"}, {Key: compile.TaintToBeDeleted}}},
 				Status: corev1.NodeStatus{
 					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 					Images:     []corev1.ContainerImage{{SizeBytes: 1}},
@@ -59,7 +59,7 @@ func TestTransforms(t *testing.T) {
 			},
 			&corev1.Node{
 				ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"a": "b"}},
-				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}, Taints: []corev1.Taint{{Key: rules.TaintToBeDeleted}}},
+				Spec:       corev1.NodeSpec{PodCIDR: "10.0.0.0/24", PodCIDRs: []string{"10.0.0.0/24"}, Taints: []corev1.Taint{{Key: compile.TaintToBeDeleted}}},
 				Status: corev1.NodeStatus{
 					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},

@@ -18,7 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 const (
@@ -53,8 +53,8 @@ type Cleaner struct {
 	wakeup  chan struct{}
 
 	mu        sync.Mutex
-	node      rules.NodeSettings
-	frontends map[rules.FrontendKey]*rules.Frontend // of UDP and TCP
+	node      model.NodeSettings
+	frontends map[model.FrontendKey]*model.Frontend // of UDP and TCP
 	waiting   work                                  // until it is programmed
 	due       work
 	failure   error
@@ -63,18 +63,18 @@ type Cleaner struct {
 // New returns a Cleaner; told is called when Failure says something new.
 func New(kernel Kernel, log logr.Logger, clk clock.Clock, told func()) *Cleaner {
 	return &Cleaner{kernel: kernel, log: log, clock: clk, told: told, metrics: newMetrics(), wakeup: make(chan struct{}, 1),
-		frontends: map[rules.FrontendKey]*rules.Frontend{}, waiting: newWork(), due: newWork()}
+		frontends: map[model.FrontendKey]*model.Frontend{}, waiting: newWork(), due: newWork()}
 }
 
 // Change tells the cleaner of a delta that is going to be programmed.
-func (c *Cleaner) Change(d rules.Delta) {
+func (c *Cleaner) Change(d model.Delta) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d.Node != nil {
 		c.node, c.waiting.everything = *d.Node, true
 	}
 	for _, change := range d.Frontends {
-		if change.Key.Protocol == rules.SCTP {
+		if change.Key.Protocol == model.SCTP {
 			continue // it ends by itself, as TCP does
 		}
 		if change.New == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 const (
@@ -26,29 +26,29 @@ const (
 	podB     = "10.244.0.2:53"
 )
 
-func endpoints(texts ...string) (out []rules.Endpoint) {
+func endpoints(texts ...string) (out []model.Endpoint) {
 	for _, t := range texts {
 		out = append(out, netip.MustParseAddrPort(t))
 	}
 	return out
 }
 
-func frontend(protocol rules.Protocol, at string, to ...string) *rules.Frontend {
+func frontend(protocol model.Protocol, at string, to ...string) *model.Frontend {
 	a := netip.MustParseAddrPort(at)
-	f := &rules.Frontend{Key: rules.FrontendKey{Address: a.Addr(), Protocol: protocol, Port: a.Port()}}
-	f.Internal = rules.Backend{Verdict: rules.Forward, Endpoints: endpoints(to...)}
+	f := &model.Frontend{Key: model.FrontendKey{Address: a.Addr(), Protocol: protocol, Port: a.Port()}}
+	f.Internal = model.Backend{Verdict: model.Forward, Endpoints: endpoints(to...)}
 	if len(to) == 0 {
-		f.Internal.Verdict = rules.Reject
+		f.Internal.Verdict = model.Reject
 	}
 	f.External = f.Internal
-	if protocol == rules.UDP {
+	if protocol == model.UDP {
 		f.Serving = endpoints(to...)
 	}
 	return f
 }
 
 // flow is an entry; name is what the tests call it.
-func flow(name string, protocol rules.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
+func flow(name string, protocol model.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
 	e := Entry{Protocol: protocol, Source: netip.MustParseAddrPort("10.244.0.200:40000"), Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
 	e.name.id = []byte(name)
 	for _, c := range change {
@@ -68,8 +68,8 @@ func newCleaner(m *memory, told func()) *Cleaner {
 }
 
 // desired is the delta from nothing.
-func desired(frontends ...*rules.Frontend) rules.Desired {
-	d := rules.NewDesired()
+func desired(frontends ...*model.Frontend) model.Desired {
+	d := model.NewDesired()
 	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.0.2")}
 	for _, f := range frontends {
 		d.Frontends[f.Key] = f
@@ -88,42 +88,42 @@ func (c *Cleaner) settle(t *testing.T, everything bool) {
 
 func TestChanges(t *testing.T) {
 	const vip6, pod6 = "[fd00::10]:53", "[fd00:1::1]:53"
-	udp, tcp := rules.UDP, rules.TCP
+	udp, tcp := model.UDP, model.TCP
 	local := frontend(tcp, "203.0.113.1:80", podA, podB)
-	local.External = rules.Backend{Verdict: rules.Forward, Endpoints: endpoints(podB)}
+	local.External = model.Backend{Verdict: model.Forward, Endpoints: endpoints(podB)}
 	drops := frontend(udp, vip)
 	drops.Serving = endpoints(podA)
-	drops.External.Verdict = rules.Drop
+	drops.External.Verdict = model.Drop
 	cases := map[string]struct {
-		before, after []*rules.Frontend
+		before, after []*model.Frontend
 		entries       []Entry
 		want          []string // what is left
 	}{
 		"an endpoint goes": {
-			[]*rules.Frontend{frontend(udp, vip, podA, podB)}, []*rules.Frontend{frontend(udp, vip, podB)},
+			[]*model.Frontend{frontend(udp, vip, podA, podB)}, []*model.Frontend{frontend(udp, vip, podB)},
 			[]Entry{flow("gone", udp, vip, podA), flow("kept", udp, vip, podB), flow("other port", udp, "10.96.0.10:54", podA), flow("not a Service's", udp, podA, podA)},
 			[]string{"kept", "not a Service's", "other port"},
 		},
 		"an endpoint goes, IPv6": {
-			[]*rules.Frontend{frontend(udp, vip6, pod6)}, []*rules.Frontend{frontend(udp, vip6)}, []Entry{flow("gone", udp, vip6, pod6)}, []string{},
+			[]*model.Frontend{frontend(udp, vip6, pod6)}, []*model.Frontend{frontend(udp, vip6)}, []Entry{flow("gone", udp, vip6, pod6)}, []string{},
 		},
 		"the target port changes": {
-			[]*rules.Frontend{frontend(udp, vip, "10.244.0.1:53")}, []*rules.Frontend{frontend(udp, vip, "10.244.0.1:54")},
+			[]*model.Frontend{frontend(udp, vip, "10.244.0.1:53")}, []*model.Frontend{frontend(udp, vip, "10.244.0.1:54")},
 			[]Entry{flow("gone", udp, vip, "10.244.0.1:53"), flow("kept", udp, vip, "10.244.0.1:54")},
 			[]string{"kept"},
 		},
 		"an endpoint takes no new flows, but serves": {
-			[]*rules.Frontend{frontend(udp, vip, podA)}, []*rules.Frontend{drops},
+			[]*model.Frontend{frontend(udp, vip, podA)}, []*model.Frontend{drops},
 			[]Entry{flow("kept", udp, vip, podA)},
 			[]string{"kept"},
 		},
 		"the last endpoint goes": {
-			[]*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA)}, []*rules.Frontend{frontend(udp, vip), frontend(udp, nodePort)},
+			[]*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA)}, []*model.Frontend{frontend(udp, vip), frontend(udp, nodePort)},
 			[]Entry{flow("gone", udp, vip, podA), flow("node port", udp, nodeIP, podA), flow("another machine's port", udp, "192.0.2.1:30053", "192.0.2.1:30053")},
 			[]string{"another machine's port"},
 		},
 		"a frontend is new": {
-			nil, []*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
+			nil, []*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
 			[]Entry{
 				flow("older", udp, vip, vip), flow("older node port", udp, nodeIP, nodeIP), flow("tcp", tcp, vip, vip, unanswered),
 				flow("another zone's view", udp, vip, vip, otherZone), flow("kept", udp, vip, podA),
@@ -131,7 +131,7 @@ func TestChanges(t *testing.T) {
 			[]string{"another zone's view", "kept", "tcp"},
 		},
 		"an answer of what is older was under way": {
-			nil, []*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
+			nil, []*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
 			[]Entry{
 				flow("answer", udp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip)), flow("of the node", udp, "192.0.2.1:53", "192.0.2.1:53", from(nodeIP)),
 				flow("tcp", tcp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip), unanswered), flow("in another zone", udp, podB, podB, from(vip), otherZone),
@@ -139,7 +139,7 @@ func TestChanges(t *testing.T) {
 			[]string{"in another zone", "of the node", "tcp"},
 		},
 		"a frontend is removed": {
-			[]*rules.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)}, nil,
+			[]*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)}, nil,
 			[]Entry{
 				flow("gone", udp, vip, podA), flow("gone, node port", udp, nodeIP, podA), flow("tcp", tcp, vip, podA),
 				flow("gone, no answer", tcp, vip, podA, unanswered), flow("untranslated", udp, vip, vip),
@@ -147,23 +147,23 @@ func TestChanges(t *testing.T) {
 			[]string{"tcp", "untranslated"},
 		},
 		"an address goes, the node port stays": {
-			[]*rules.Frontend{frontend(udp, nodeIP, podB), frontend(udp, nodePort, podA)}, []*rules.Frontend{frontend(udp, nodePort, podA)},
+			[]*model.Frontend{frontend(udp, nodeIP, podB), frontend(udp, nodePort, podA)}, []*model.Frontend{frontend(udp, nodePort, podA)},
 			[]Entry{flow("of the address", udp, nodeIP, podB), flow("of the node port", udp, nodeIP, podA)},
 			[]string{"of the node port"},
 		},
 		"an endpoint of TCP goes": {
-			[]*rules.Frontend{frontend(tcp, vip, podA, podB)}, []*rules.Frontend{frontend(tcp, vip, podB)},
+			[]*model.Frontend{frontend(tcp, vip, podA, podB)}, []*model.Frontend{frontend(tcp, vip, podB)},
 			[]Entry{flow("no answer", tcp, vip, podA, unanswered), flow("established", tcp, vip, podA), flow("no answer yet", tcp, vip, podB, unanswered)},
 			[]string{"established", "no answer yet"},
 		},
 		"policies differ": {
-			[]*rules.Frontend{frontend(tcp, "203.0.113.1:80", "10.244.0.9:80")}, []*rules.Frontend{local},
+			[]*model.Frontend{frontend(tcp, "203.0.113.1:80", "10.244.0.9:80")}, []*model.Frontend{local},
 			[]Entry{flow("a", tcp, "203.0.113.1:80", podA, unanswered), flow("b", tcp, "203.0.113.1:80", podB, unanswered), flow("gone", tcp, "203.0.113.1:80", "10.244.0.9:80", unanswered)},
 			[]string{"a", "b"},
 		},
 		"SCTP is left alone": {
-			[]*rules.Frontend{frontend(rules.SCTP, vip, podA)}, nil,
-			[]Entry{flow("sctp", rules.SCTP, vip, podA, unanswered)},
+			[]*model.Frontend{frontend(model.SCTP, vip, podA)}, nil,
+			[]Entry{flow("sctp", model.SCTP, vip, podA, unanswered)},
 			[]string{"sctp"},
 		},
 	}
@@ -173,10 +173,10 @@ func TestChanges(t *testing.T) {
 				m := &memory{coarse: everything}
 				c := newCleaner(m, nil)
 				before, after := desired(tc.before...), desired(tc.after...)
-				c.Change(rules.Diff(rules.NewDesired(), before))
+				c.Change(model.Diff(model.NewDesired(), before))
 				c.settle(t, true)
 				m.entries = slices.Clone(tc.entries)
-				c.Change(rules.Diff(before, after))
+				c.Change(model.Diff(before, after))
 				c.settle(t, everything)
 				if diff := cmp.Diff(tc.want, m.left()); diff != "" {
 					t.Errorf("left in the kernel:\n%s", diff)
@@ -188,12 +188,12 @@ func TestChanges(t *testing.T) {
 
 func TestNothingRightIsDeletedAtTheStart(t *testing.T) {
 	m := &memory{entries: []Entry{
-		flow("vip", rules.UDP, vip, podA), flow("node port", rules.UDP, nodeIP, podA), flow("connecting", rules.TCP, vip, podA, unanswered),
-		flow("of a Service that nobody knows any more", rules.UDP, "10.96.0.11:53", podB),
+		flow("vip", model.UDP, vip, podA), flow("node port", model.UDP, nodeIP, podA), flow("connecting", model.TCP, vip, podA, unanswered),
+		flow("of a Service that nobody knows any more", model.UDP, "10.96.0.11:53", podB),
 	}}
 	want := m.left()
 	c := newCleaner(m, nil)
-	c.Change(rules.Diff(rules.NewDesired(), desired(frontend(rules.UDP, vip, podA), frontend(rules.UDP, nodePort, podA), frontend(rules.TCP, vip, podA))))
+	c.Change(model.Diff(model.NewDesired(), desired(frontend(model.UDP, vip, podA), frontend(model.UDP, nodePort, podA), frontend(model.TCP, vip, podA))))
 	c.settle(t, true)
 	if diff := cmp.Diff(want, m.left()); diff != "" {
 		t.Error(diff)
@@ -204,14 +204,14 @@ func TestNodePortRanges(t *testing.T) {
 	m := &memory{
 		addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.168.7.7")},
 		entries: []Entry{
-			flow("node", rules.UDP, "192.168.7.7:30053", podB), flow("loopback", rules.UDP, "127.0.0.1:30053", "127.0.0.1:30053"),
-			flow("another machine", rules.UDP, "192.0.2.1:30053", "192.0.2.1:30053"),
+			flow("node", model.UDP, "192.168.7.7:30053", podB), flow("loopback", model.UDP, "127.0.0.1:30053", "127.0.0.1:30053"),
+			flow("another machine", model.UDP, "192.0.2.1:30053", "192.0.2.1:30053"),
 		},
 	}
 	c := newCleaner(m, nil)
-	d := desired(frontend(rules.UDP, nodePort, podA))
-	d.Node = rules.NodeSettings{NodePortCIDRs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
-	c.Change(rules.Diff(rules.NewDesired(), d))
+	d := desired(frontend(model.UDP, nodePort, podA))
+	d.Node = model.NodeSettings{NodePortCIDRs: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	c.Change(model.Diff(model.NewDesired(), d))
 	c.settle(t, true)
 	if diff := cmp.Diff([]string{"another machine", "loopback"}, m.left()); diff != "" {
 		t.Error(diff)
@@ -221,43 +221,43 @@ func TestNodePortRanges(t *testing.T) {
 // What costs nothing must not make the kernel walk through its table.
 func TestDumps(t *testing.T) {
 	address := netip.MustParseAddr("10.96.0.10")
-	var many []*rules.Frontend
+	var many []*model.Frontend
 	for port := range maxFilters + 1 {
-		many = append(many, frontend(rules.UDP, netip.AddrPortFrom(address, uint16(port+1)).String(), podA))
+		many = append(many, frontend(model.UDP, netip.AddrPortFrom(address, uint16(port+1)).String(), podA))
 	}
-	base := []*rules.Frontend{frontend(rules.UDP, vip, podA, podB), frontend(rules.TCP, vip, podA), frontend(rules.UDP, nodePort, podA)}
-	affinity := frontend(rules.UDP, vip, podA, podB)
+	base := []*model.Frontend{frontend(model.UDP, vip, podA, podB), frontend(model.TCP, vip, podA), frontend(model.UDP, nodePort, podA)}
+	affinity := frontend(model.UDP, vip, podA, podB)
 	affinity.AffinityTimeoutSeconds = 10
-	with := func(f ...*rules.Frontend) []*rules.Frontend { return append(f, base...) }
+	with := func(f ...*model.Frontend) []*model.Frontend { return append(f, base...) }
 	cases := map[string]struct {
-		before, after []*rules.Frontend
+		before, after []*model.Frontend
 		want          []Filter
 	}{
 		"nothing changes":             {base, base, nil},
-		"endpoints are added":         {base, []*rules.Frontend{base[0], frontend(rules.TCP, vip, podA, podB), base[2]}, nil},
-		"what does not concern flows": {base, []*rules.Frontend{affinity, base[1], base[2]}, nil},
-		"a Service of TCP is new":     {base, with(frontend(rules.TCP, "10.96.0.11:80", podA)), nil},
-		"an address": {base, []*rules.Frontend{frontend(rules.UDP, vip, podA), base[1], base[2]},
-			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 53}}},
-		"an address is new": {base, with(frontend(rules.UDP, "10.96.0.10:54", podA)), []Filter{
-			{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 54},
-			{Family: "IPv4", Protocol: rules.UDP, Address: address, Port: 54, Reverse: true},
+		"endpoints are added":         {base, []*model.Frontend{base[0], frontend(model.TCP, vip, podA, podB), base[2]}, nil},
+		"what does not concern flows": {base, []*model.Frontend{affinity, base[1], base[2]}, nil},
+		"a Service of TCP is new":     {base, with(frontend(model.TCP, "10.96.0.11:80", podA)), nil},
+		"an address": {base, []*model.Frontend{frontend(model.UDP, vip, podA), base[1], base[2]},
+			[]Filter{{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 53}}},
+		"an address is new": {base, with(frontend(model.UDP, "10.96.0.10:54", podA)), []Filter{
+			{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 54},
+			{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 54, Reverse: true},
 		}},
-		"a node port": {base, []*rules.Frontend{base[0], base[1], frontend(rules.UDP, nodePort)},
-			[]Filter{{Family: "IPv4", Protocol: rules.UDP, Port: 30053}}},
-		"TCP": {base, []*rules.Frontend{base[0], frontend(rules.TCP, vip), base[2]},
-			[]Filter{{Family: "IPv4", Protocol: rules.TCP, Address: address, Port: 53, Unanswered: true}}},
-		"many": {base, with(many...), []Filter{{Family: "IPv4", Protocol: rules.UDP}}},
+		"a node port": {base, []*model.Frontend{base[0], base[1], frontend(model.UDP, nodePort)},
+			[]Filter{{Family: "IPv4", Protocol: model.UDP, Port: 30053}}},
+		"TCP": {base, []*model.Frontend{base[0], frontend(model.TCP, vip), base[2]},
+			[]Filter{{Family: "IPv4", Protocol: model.TCP, Address: address, Port: 53, Unanswered: true}}},
+		"many": {base, with(many...), []Filter{{Family: "IPv4", Protocol: model.UDP}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			m := &memory{}
 			c := newCleaner(m, nil)
 			before, after := desired(tc.before...), desired(tc.after...)
-			c.Change(rules.Diff(rules.NewDesired(), before))
+			c.Change(model.Diff(model.NewDesired(), before))
 			c.settle(t, true)
 			m.dumps = nil
-			c.Change(rules.Diff(before, after))
+			c.Change(model.Diff(before, after))
 			c.settle(t, false)
 			if diff := cmp.Diff(tc.want, m.filters(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Error(diff)
@@ -269,12 +269,12 @@ func TestDumps(t *testing.T) {
 // A change that is not in the kernel yet must wait: until then flows go to the
 // old endpoints, and would come back.
 func TestChangesWaitForTheProgramming(t *testing.T) {
-	m := &memory{entries: []Entry{flow("gone", rules.UDP, vip, podA)}}
+	m := &memory{entries: []Entry{flow("gone", model.UDP, vip, podA)}}
 	c := newCleaner(m, nil)
-	before, after := desired(frontend(rules.UDP, vip, podA)), desired()
-	c.Change(rules.Diff(rules.NewDesired(), before))
+	before, after := desired(frontend(model.UDP, vip, podA)), desired()
+	c.Change(model.Diff(model.NewDesired(), before))
 	c.settle(t, true)
-	c.Change(rules.Diff(before, after))
+	c.Change(model.Diff(before, after))
 	if w := c.take(); !w.empty() {
 		t.Fatalf("due before it was programmed: %v", w)
 	}
@@ -288,17 +288,17 @@ func TestChangesWaitForTheProgramming(t *testing.T) {
 // it anew, the other way round.
 func TestRunLooksAgain(t *testing.T) {
 	const client = "10.244.0.9:40000"
-	m := &memory{entries: []Entry{flow("older", rules.UDP, vip, vip, from(client))}}
+	m := &memory{entries: []Entry{flow("older", model.UDP, vip, vip, from(client))}}
 	m.deleted = func(e Entry) {
 		if string(e.name.id) == "older" {
-			m.entries = append(m.entries, flow("answer", rules.UDP, client, client, from(vip)))
+			m.entries = append(m.entries, flow("answer", model.UDP, client, client, from(vip)))
 		}
 	}
 	c := newCleaner(m, nil)
-	c.Change(rules.Diff(rules.NewDesired(), desired()))
+	c.Change(model.Diff(model.NewDesired(), desired()))
 	c.Programmed(true)
 	c.take()
-	c.Change(rules.Diff(desired(), desired(frontend(rules.UDP, vip, podA))))
+	c.Change(model.Diff(desired(), desired(frontend(model.UDP, vip, podA))))
 	c.Programmed(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -312,13 +312,13 @@ func TestRunLooksAgain(t *testing.T) {
 }
 
 func TestRunRetriesAndTells(t *testing.T) {
-	m := &memory{entries: []Entry{flow("gone", rules.UDP, vip, podA)}}
+	m := &memory{entries: []Entry{flow("gone", model.UDP, vip, podA)}}
 	m.fail(errBroken)
 	told := make(chan struct{}, 100)
 	c := newCleaner(m, func() { told <- struct{}{} })
-	before := desired(frontend(rules.UDP, vip, podA))
-	c.Change(rules.Diff(rules.NewDesired(), before))
-	c.Change(rules.Diff(before, desired(frontend(rules.UDP, vip, podB))))
+	before := desired(frontend(model.UDP, vip, podA))
+	c.Change(model.Diff(model.NewDesired(), before))
+	c.Change(model.Diff(before, desired(frontend(model.UDP, vip, podB))))
 	c.Programmed(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // What the kernel is told of a connection that is established (IPS_SEEN_REPLY,
@@ -64,6 +64,6 @@ func tcpTuple(kind int, from, to netip.AddrPort) *nl.RtAttr {
 	}
 	return nest(kind,
 		nest(nl.CTA_TUPLE_IP, nl.NewRtAttr(source, from.Addr().AsSlice()), nl.NewRtAttr(destination, to.Addr().AsSlice())),
-		nest(nl.CTA_TUPLE_PROTO, nl.NewRtAttr(nl.CTA_PROTO_NUM, []byte{byte(rules.TCP)}),
+		nest(nl.CTA_TUPLE_PROTO, nl.NewRtAttr(nl.CTA_PROTO_NUM, []byte{byte(model.TCP)}),
 			nl.NewRtAttr(nl.CTA_PROTO_SRC_PORT, nl.BEUint16Attr(from.Port())), nl.NewRtAttr(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(to.Port()))))
 }

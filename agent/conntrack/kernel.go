@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Kernel is what the clean-up needs of a kernel's connection tracking. It is
@@ -34,7 +34,7 @@ type Kernel interface {
 // not decide: which entries are stale does not depend on it.
 type Filter struct {
 	Family   corev1.IPFamily
-	Protocol rules.Protocol
+	Protocol model.Protocol
 
 	// Address and Port are where the packets went to; the zero values: anywhere.
 	// With Reverse they are where the packets came from.
@@ -48,7 +48,7 @@ type Filter struct {
 
 // Entry is what the kernel remembers of a flow.
 type Entry struct {
-	Protocol rules.Protocol
+	Protocol model.Protocol
 
 	// Destination is where the client, Source, sends its packets. Endpoint is where
 	// the kernel brings them: the source of what is expected to come back. They

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // memory is a kernel that a test pretends.
@@ -46,7 +46,7 @@ func (f Filter) selects(e Entry) bool {
 	if f.Reverse {
 		side = e.Source
 	}
-	key := rules.FrontendKey{Address: side.Addr(), Protocol: e.Protocol}
+	key := model.FrontendKey{Address: side.Addr(), Protocol: e.Protocol}
 	return kindOf(key) == kind{f.Family, f.Protocol} &&
 		(!f.Address.IsValid() || f.Address == side.Addr()) &&
 		(f.Port == 0 || f.Port == side.Port()) &&

@@ -12,7 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // maxFilters is the number of frontends up to which each is looked for by itself.
@@ -24,10 +24,10 @@ const maxFilters = 8
 // are older than the frontend.
 type work struct {
 	everything bool
-	frontends  map[rules.FrontendKey]bool
+	frontends  map[model.FrontendKey]bool
 }
 
-func newWork() work { return work{frontends: map[rules.FrontendKey]bool{}} }
+func newWork() work { return work{frontends: map[model.FrontendKey]bool{}} }
 
 func (w *work) add(o work) {
 	w.everything = w.everything || o.everything
@@ -41,10 +41,10 @@ func (w *work) empty() bool { return !w.everything && len(w.frontends) == 0 }
 // kind is what a dump can have in common.
 type kind struct {
 	family   corev1.IPFamily
-	protocol rules.Protocol
+	protocol model.Protocol
 }
 
-func kindOf(key rules.FrontendKey) kind {
+func kindOf(key model.FrontendKey) kind {
 	if key.Address.Is4() {
 		return kind{corev1.IPv4Protocol, key.Protocol}
 	}
@@ -52,8 +52,8 @@ func kindOf(key rules.FrontendKey) kind {
 }
 
 // filters are the dumps of one kind that find what is to be looked at.
-func (w *work) filters(k kind, keys []rules.FrontendKey) []Filter {
-	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: k.protocol == rules.TCP}
+func (w *work) filters(k kind, keys []model.FrontendKey) []Filter {
+	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: k.protocol == model.TCP}
 	var out []Filter
 	for _, key := range keys {
 		f := whole
@@ -77,7 +77,7 @@ func (w *work) filters(k kind, keys []rules.FrontendKey) []Filter {
 // that had flows that were older. An answer to them that is under way while they
 // are forgotten begins a flow anew, the other way round.
 func (c *Cleaner) look(ctx context.Context, w work) (again work, err error) {
-	kinds := map[kind][]rules.FrontendKey{}
+	kinds := map[kind][]model.FrontendKey{}
 	for key := range w.frontends {
 		kinds[kindOf(key)] = append(kinds[kindOf(key)], key)
 	}
@@ -151,9 +151,9 @@ func (s *sweep) filtered(ctx context.Context, f Filter) error {
 }
 
 // stale says whether an entry must go, and which frontend it is about.
-func (s *sweep) stale(e Entry) (rules.FrontendKey, bool) {
-	key := rules.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol, Port: e.Destination.Port()}
-	keys := [...]rules.FrontendKey{key, key}
+func (s *sweep) stale(e Entry) (model.FrontendKey, bool) {
+	key := model.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol, Port: e.Destination.Port()}
+	keys := [...]model.FrontendKey{key, key}
 	if _, local := s.nodePorts[key.Address]; local {
 		keys[1] = key.NodePort()
 	}
@@ -171,8 +171,8 @@ func (s *sweep) stale(e Entry) (rules.FrontendKey, bool) {
 	}
 	// Somebody who answers in the place of a Service: a flow that is older, see
 	// look. Of node ports this says nothing: the node sends from any port.
-	key = rules.FrontendKey{Address: e.Source.Addr(), Protocol: e.Protocol, Port: e.Source.Port()}
-	return key, s.frontends[key] != nil && e.Protocol == rules.UDP && !e.translated() && !e.OtherZone
+	key = model.FrontendKey{Address: e.Source.Addr(), Protocol: e.Protocol, Port: e.Source.Port()}
+	return key, s.frontends[key] != nil && e.Protocol == model.UDP && !e.translated() && !e.OtherZone
 }
 
 // kinds are the kinds of all frontends.

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Attributes of linux/netfilter/nfnetlink_conntrack.h that package nl lacks.
@@ -130,13 +130,13 @@ func parse(b []byte) (e Entry, ok bool) {
 		}
 	}
 	e.Endpoint = reply.source()
-	e.Unanswered = status&statusSeenReply == 0 && (e.Protocol != rules.TCP || state == tcpSynSent)
+	e.Unanswered = status&statusSeenReply == 0 && (e.Protocol != model.TCP || state == tcpSynSent)
 	return e, e.Destination.IsValid() && e.Endpoint.IsValid() && e.name.id != nil
 }
 
 // tuple is one direction of a flow.
 type tuple struct {
-	protocol     rules.Protocol
+	protocol     model.Protocol
 	src, dst     netip.Addr
 	sport, dport uint16
 	zoned        bool
@@ -168,7 +168,7 @@ func parseTuple(b []byte) (t tuple) {
 			for kind, v := range attributes(v) {
 				switch {
 				case kind == nl.CTA_PROTO_NUM && len(v) == 1:
-					t.protocol = rules.Protocol(v[0])
+					t.protocol = model.Protocol(v[0])
 				case kind == nl.CTA_PROTO_SRC_PORT && len(v) == 2:
 					t.sport = binary.BigEndian.Uint16(v)
 				case kind == nl.CTA_PROTO_DST_PORT && len(v) == 2:

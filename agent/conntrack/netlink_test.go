@@ -21,7 +21,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func (s *space) netlink() *Netlink {
@@ -80,22 +80,22 @@ func TestTheKernelFilters(t *testing.T) {
 		want   int
 		all    *Entry // what all of them are
 	}{
-		"an address": {Filter{Family: v4, Protocol: rules.UDP, Address: address, Port: 53}, few,
-			&Entry{Protocol: rules.UDP, Destination: netip.MustParseAddrPort("10.96.0.10:53"), Endpoint: netip.MustParseAddrPort("10.1.0.1:5353"), Unanswered: true}},
-		"an address, IPv6": {Filter{Family: v6, Protocol: rules.UDP, Address: netip.MustParseAddr("fd00::10"), Port: 53}, few,
-			&Entry{Protocol: rules.UDP, Destination: netip.MustParseAddrPort(vip6), Endpoint: netip.MustParseAddrPort(pod6), Unanswered: true}},
-		"another address, IPv6": {Filter{Family: v6, Protocol: rules.UDP, Address: netip.MustParseAddr("fd00::11"), Port: 53}, few, nil}, // see dumpRequest
-		"another port of it":    {Filter{Family: v4, Protocol: rules.UDP, Address: address, Port: 54}, 0, nil},
-		"the other way round":   {Filter{Family: v4, Protocol: rules.UDP, Address: address, Port: 53, Reverse: true}, 0, nil},
-		"a source":              {Filter{Family: v4, Protocol: rules.UDP, Address: source.Addr(), Port: source.Port(), Reverse: true}, 1, nil},
-		"a port":                {Filter{Family: v4, Protocol: rules.UDP, Port: 54}, many, nil},
-		"a protocol":            {Filter{Family: v4, Protocol: rules.UDP}, few + many, nil},
-		"a protocol, IPv6":      {Filter{Family: v6, Protocol: rules.UDP}, few, nil},
-		"TCP":                   {Filter{Family: v4, Protocol: rules.TCP}, 2, nil},
-		"TCP without answer": {Filter{Family: v4, Protocol: rules.TCP, Unanswered: true}, 1,
-			&Entry{Protocol: rules.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:81"), Endpoint: netip.MustParseAddrPort("10.1.0.2:8080"), Unanswered: true}},
-		"TCP that is connected": {Filter{Family: v4, Protocol: rules.TCP, Address: address, Port: 80}, 1,
-			&Entry{Protocol: rules.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:80"), Endpoint: netip.MustParseAddrPort("10.1.0.1:8080")}},
+		"an address": {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 53}, few,
+			&Entry{Protocol: model.UDP, Destination: netip.MustParseAddrPort("10.96.0.10:53"), Endpoint: netip.MustParseAddrPort("10.1.0.1:5353"), Unanswered: true}},
+		"an address, IPv6": {Filter{Family: v6, Protocol: model.UDP, Address: netip.MustParseAddr("fd00::10"), Port: 53}, few,
+			&Entry{Protocol: model.UDP, Destination: netip.MustParseAddrPort(vip6), Endpoint: netip.MustParseAddrPort(pod6), Unanswered: true}},
+		"another address, IPv6": {Filter{Family: v6, Protocol: model.UDP, Address: netip.MustParseAddr("fd00::11"), Port: 53}, few, nil}, // see dumpRequest
+		"another port of it":    {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 54}, 0, nil},
+		"the other way round":   {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 53, Reverse: true}, 0, nil},
+		"a source":              {Filter{Family: v4, Protocol: model.UDP, Address: source.Addr(), Port: source.Port(), Reverse: true}, 1, nil},
+		"a port":                {Filter{Family: v4, Protocol: model.UDP, Port: 54}, many, nil},
+		"a protocol":            {Filter{Family: v4, Protocol: model.UDP}, few + many, nil},
+		"a protocol, IPv6":      {Filter{Family: v6, Protocol: model.UDP}, few, nil},
+		"TCP":                   {Filter{Family: v4, Protocol: model.TCP}, 2, nil},
+		"TCP without answer": {Filter{Family: v4, Protocol: model.TCP, Unanswered: true}, 1,
+			&Entry{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:81"), Endpoint: netip.MustParseAddrPort("10.1.0.2:8080"), Unanswered: true}},
+		"TCP that is connected": {Filter{Family: v4, Protocol: model.TCP, Address: address, Port: 80}, 1,
+			&Entry{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:80"), Endpoint: netip.MustParseAddrPort("10.1.0.1:8080")}},
 	}
 	n := s.netlink()
 	for name, tc := range cases {
@@ -127,7 +127,7 @@ func TestDeleteIsExact(t *testing.T) {
 			s.serve("10.96.0.10:53")
 			n := s.netlink()
 			conn := s.dial("udp", "10.96.0.10:53")
-			all := Filter{Family: corev1.IPv4Protocol, Protocol: rules.UDP}
+			all := Filter{Family: corev1.IPv4Protocol, Protocol: model.UDP}
 			ask(t, conn)
 			old, _ := dump(t, n, all)
 			if len(old) != 1 || old[0].OtherZone != (zone != "") {
@@ -177,8 +177,8 @@ func TestPackets(t *testing.T) {
 			s.serve(tc.b)
 			s.translate(tc.rule + tc.a)
 			c := New(s.netlink(), logr.Discard(), clock.RealClock{}, func() {})
-			before, after := desired(frontend(rules.UDP, tc.vip, tc.a)), desired(frontend(rules.UDP, tc.vip, tc.b))
-			c.Change(rules.Diff(rules.NewDesired(), before))
+			before, after := desired(frontend(model.UDP, tc.vip, tc.a)), desired(frontend(model.UDP, tc.vip, tc.b))
+			c.Change(model.Diff(model.NewDesired(), before))
 			c.Programmed(true)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
@@ -193,7 +193,7 @@ func TestPackets(t *testing.T) {
 			if got := ask(t, conn); got != tc.a {
 				t.Fatalf("met %s: the kernel has asked the rules again, which makes this test void", got)
 			}
-			c.Change(rules.Diff(before, after))
+			c.Change(model.Diff(before, after))
 			c.Programmed(false)
 			for deadline := time.Now().Add(10 * time.Second); ask(t, conn) != tc.b; {
 				if time.Now().After(deadline) {
@@ -217,8 +217,8 @@ func TestConnecting(t *testing.T) {
 	s.Feed("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.1 drop", "nft", "-f", "-")
 	n := s.netlink()
 	c := New(n, logr.Discard(), clock.RealClock{}, func() {})
-	before, after := desired(frontend(rules.TCP, vip, a, b)), desired(frontend(rules.TCP, vip, b))
-	c.Change(rules.Diff(rules.NewDesired(), before))
+	before, after := desired(frontend(model.TCP, vip, a, b)), desired(frontend(model.TCP, vip, b))
+	c.Change(model.Diff(model.NewDesired(), before))
 	c.settle(t, true)
 
 	done := make(chan struct{})
@@ -233,7 +233,7 @@ func TestConnecting(t *testing.T) {
 			return nil
 		})
 	}()
-	unanswered := Filter{Family: corev1.IPv4Protocol, Protocol: rules.TCP, Unanswered: true}
+	unanswered := Filter{Family: corev1.IPv4Protocol, Protocol: model.TCP, Unanswered: true}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if tried, _ := dump(t, n, unanswered); len(tried) > 0 {
 			break
@@ -243,7 +243,7 @@ func TestConnecting(t *testing.T) {
 		}
 	}
 	s.translate("ip daddr 10.96.0.10 tcp dport 80 dnat ip to " + b)
-	c.Change(rules.Diff(before, after))
+	c.Change(model.Diff(before, after))
 	c.settle(t, false)
 	if <-done; connected != nil {
 		t.Error(connected)

@@ -6,7 +6,7 @@ package conntrack
 import (
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // stale says whether an entry must go. f is the frontend that the client sends
@@ -19,8 +19,8 @@ import (
 // TCP ends by itself, and a connection that is established ends with its endpoint.
 // Only a client whose first SYN went to an endpoint that is gone would go on
 // sending it there.
-func stale(e Entry, f *rules.Frontend) bool {
-	if e.Protocol == rules.TCP && (!e.Unanswered || !e.translated()) {
+func stale(e Entry, f *model.Frontend) bool {
+	if e.Protocol == model.TCP && (!e.Unanswered || !e.translated()) {
 		return false
 	}
 	if !e.translated() && (f == nil || e.OtherZone) {
@@ -30,11 +30,11 @@ func stale(e Entry, f *rules.Frontend) bool {
 }
 
 // keeps are the endpoints that may keep the flows they have.
-func keeps(f *rules.Frontend) []rules.Endpoint {
+func keeps(f *model.Frontend) []model.Endpoint {
 	switch {
 	case f == nil:
 		return nil
-	case f.Key.Protocol == rules.UDP:
+	case f.Key.Protocol == model.UDP:
 		return f.Serving
 	case slices.Equal(f.Internal.Endpoints, f.External.Endpoints):
 		return f.Internal.Endpoints
@@ -43,22 +43,22 @@ func keeps(f *rules.Frontend) []rules.Endpoint {
 }
 
 // affects says whether a change can make entries stale.
-func affects(c rules.Change) bool {
+func affects(c model.Change) bool {
 	switch c.Key.Protocol {
-	case rules.UDP:
+	case model.UDP:
 		return c.Old == nil || c.New == nil || lost(c)
-	case rules.TCP:
+	case model.TCP:
 		return c.Old != nil && lost(c)
 	}
 	return false
 }
 
 // lost says whether some endpoint may keep its flows no longer.
-func lost(c rules.Change) bool {
+func lost(c model.Change) bool {
 	now := keeps(c.New)
-	return c.New == nil || slices.ContainsFunc(keeps(c.Old), func(e rules.Endpoint) bool { return !slices.Contains(now, e) })
+	return c.New == nil || slices.ContainsFunc(keeps(c.Old), func(e model.Endpoint) bool { return !slices.Contains(now, e) })
 }
 
 // older says whether a change can have left entries that are older than the
 // frontend.
-func older(c rules.Change) bool { return c.Key.Protocol == rules.UDP && c.Old == nil }
+func older(c model.Change) bool { return c.Key.Protocol == model.UDP && c.Old == nil }

@@ -3,7 +3,7 @@
 
 // Package dataplane is what the agent knows of the ways to program a kernel:
 // one small interface, implemented once for each mode. A dataplane renders
-// rules.Desired and decides nothing about Service semantics.
+// model.Desired and decides nothing about Service semantics.
 package dataplane
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // ErrNotSynced is what Apply returns before the first Sync and after an error.
@@ -31,12 +31,12 @@ type Dataplane interface {
 	// Sync reads what the kernel holds and makes it equal to desired, by diff:
 	// what is right already is adopted and not touched. It keeps no reference to
 	// the maps of desired.
-	Sync(ctx context.Context, desired rules.Desired) (Stats, error)
+	Sync(ctx context.Context, desired model.Desired) (Stats, error)
 
 	// Apply changes the kernel by a delta, on top of what Sync and Apply have
 	// programmed before. Its cost is proportional to the delta. After an error
 	// the kernel's state is unknown and the caller must call Sync.
-	Apply(ctx context.Context, delta rules.Delta) (Stats, error)
+	Apply(ctx context.Context, delta model.Delta) (Stats, error)
 
 	// Watch calls changed, from any goroutine and at once, when somebody else may
 	// have changed what was programmed, or something that it depends on. It
@@ -79,7 +79,7 @@ type Retirer interface {
 	// Retire is called now and then after another mode has taken over the new
 	// connections, with what that one is programmed with, and says whether nothing
 	// is left that Cleanup would cut.
-	Retire(ctx context.Context, desired rules.Desired) (idle bool, err error)
+	Retire(ctx context.Context, desired model.Desired) (idle bool, err error)
 }
 
 // Tracker is a Dataplane whose rules have the kernel track connections, which it does

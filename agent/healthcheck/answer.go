@@ -11,7 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // answer is the body of an answer, as kube-proxy's.
@@ -53,13 +53,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // checkAt returns what is to be told on the port that a request came to.
-func (s *Server) checkAt(r *http.Request) (rules.HealthCheck, bool) {
+func (s *Server) checkAt(r *http.Request) (resolve.HealthCheck, bool) {
 	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
-		return rules.HealthCheck{}, false
+		return resolve.HealthCheck{}, false
 	}
 	local := localOf(addr)
-	port := rules.HealthPort{Family: corev1.IPv6Protocol, Number: local.Port()}
+	port := resolve.HealthPort{Family: corev1.IPv6Protocol, Number: local.Port()}
 	if local.Addr().Is4() {
 		port.Family = corev1.IPv4Protocol
 	}
@@ -68,5 +68,5 @@ func (s *Server) checkAt(r *http.Request) (rules.HealthCheck, bool) {
 	if claims := s.claims[port]; len(claims) > 0 {
 		return claims[0], true
 	}
-	return rules.HealthCheck{}, false
+	return resolve.HealthCheck{}, false
 }

@@ -11,13 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // listen opens a port on all addresses of its family. Where it answers is
 // decided at each connection: addresses come and go while a port is open, and
 // balancers may ask through a virtual address that is bound to the node later.
-func (s *Server) listen(ctx context.Context, port rules.HealthPort) (net.Listener, error) {
+func (s *Server) listen(ctx context.Context, port resolve.HealthPort) (net.Listener, error) {
 	network := "tcp4"
 	if port.Family == corev1.IPv6Protocol {
 		network = "tcp6" // of IPv6 only: IPv4 is a port of its own

@@ -7,15 +7,16 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // note tells what is wrong at a port: that it could not be opened, and that
 // another Service has it. Each Service is told once while it lasts.
-func (s *Server) note(port rules.HealthPort, claims []rules.HealthCheck, listening error) {
+func (s *Server) note(port resolve.HealthPort, claims []resolve.HealthCheck, listening error) {
 	before := s.told[port]
-	now := map[rules.ServiceID]string{}
-	add := func(service rules.ServiceID, text string) {
+	now := map[model.ServiceID]string{}
+	add := func(service model.ServiceID, text string) {
 		now[service] = text
 		if before[service] == text {
 			return

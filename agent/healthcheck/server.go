@@ -25,7 +25,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 const (
@@ -45,7 +46,7 @@ const (
 )
 
 // Tell tells about a Service whose health checks a node cannot answer.
-type Tell func(ctx context.Context, service rules.ServiceID, note string) error
+type Tell func(ctx context.Context, service model.ServiceID, note string) error
 
 // Server answers on the ports of all Services of the node. One HTTP server does
 // it for all listeners: a Service costs a socket and the goroutine that accepts.
@@ -57,22 +58,22 @@ type Server struct {
 	bind    map[corev1.IPFamily]string // the address of listeners
 
 	mu        sync.Mutex
-	node      rules.NodeSettings
-	claims    rules.HealthChecks // the first answers
-	listeners map[rules.HealthPort]net.Listener
-	dirty     map[rules.HealthPort]struct{} // to open, close or tell about
-	failing   map[rules.HealthPort]struct{} // not open, or claimed twice
+	node      model.NodeSettings
+	claims    resolve.HealthChecks // the first answers
+	listeners map[resolve.HealthPort]net.Listener
+	dirty     map[resolve.HealthPort]struct{} // to open, close or tell about
+	failing   map[resolve.HealthPort]struct{} // not open, or claimed twice
 	wakeup    chan struct{}
 
 	// Of Run's goroutine only.
-	told    map[rules.HealthPort]map[rules.ServiceID]string
+	told    map[resolve.HealthPort]map[model.ServiceID]string
 	notes   chan note
 	retry   time.Duration
 	retryAt time.Time
 }
 
 type note struct {
-	service rules.ServiceID
+	service model.ServiceID
 	text    string
 }
 
@@ -81,19 +82,19 @@ func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Serv
 	return &Server{
 		healthy: healthy, tell: tell, log: log, clock: clk,
 		bind:      map[corev1.IPFamily]string{corev1.IPv4Protocol: "0.0.0.0", corev1.IPv6Protocol: "::"},
-		claims:    rules.HealthChecks{},
-		listeners: map[rules.HealthPort]net.Listener{},
-		dirty:     map[rules.HealthPort]struct{}{},
-		failing:   map[rules.HealthPort]struct{}{},
+		claims:    resolve.HealthChecks{},
+		listeners: map[resolve.HealthPort]net.Listener{},
+		dirty:     map[resolve.HealthPort]struct{}{},
+		failing:   map[resolve.HealthPort]struct{}{},
 		wakeup:    make(chan struct{}, 1),
-		told:      map[rules.HealthPort]map[rules.ServiceID]string{},
+		told:      map[resolve.HealthPort]map[model.ServiceID]string{},
 		notes:     make(chan note, maxNotes),
 	}
 }
 
-// Update takes the node's settings, and what rules.Table.FlushHealthChecks
+// Update takes the node's settings, and what resolve.Table.FlushHealthChecks
 // returned. It does not wait for anything.
-func (s *Server) Update(node rules.NodeSettings, changes rules.HealthChecks) {
+func (s *Server) Update(node model.NodeSettings, changes resolve.HealthChecks) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.node = node
@@ -150,7 +151,7 @@ func (s *Server) Run(ctx context.Context) {
 	group.Go(func() { s.tellNotes(ctx) })
 	for {
 		var retry <-chan time.Time
-		if wait := s.step(ctx, func(port rules.HealthPort, l net.Listener) {
+		if wait := s.step(ctx, func(port resolve.HealthPort, l net.Listener) {
 			group.Go(func() { s.serve(server, port, l) })
 		}); wait > 0 {
 			retry = s.clock.After(wait)
@@ -165,7 +166,7 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 // serve accepts connections until the listener closes.
-func (s *Server) serve(server *http.Server, port rules.HealthPort, l net.Listener) {
+func (s *Server) serve(server *http.Server, port resolve.HealthPort, l net.Listener) {
 	err := server.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return
@@ -183,10 +184,10 @@ func (s *Server) serve(server *http.Server, port rules.HealthPort, l net.Listene
 // step makes the listeners of the touched ports what they should be, and tries
 // failed ones again when it is time. It returns after which time to try again;
 // 0: nothing failed.
-func (s *Server) step(ctx context.Context, serve func(rules.HealthPort, net.Listener)) time.Duration {
+func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Listener)) time.Duration {
 	s.mu.Lock()
 	ports := s.dirty
-	s.dirty = map[rules.HealthPort]struct{}{}
+	s.dirty = map[resolve.HealthPort]struct{}{}
 	due := len(s.failing) > 0 && !s.clock.Now().Before(s.retryAt)
 	if due {
 		maps.Copy(ports, s.failing)
@@ -212,7 +213,7 @@ func (s *Server) step(ctx context.Context, serve func(rules.HealthPort, net.List
 
 // settle opens or closes a port, and notes what is to be told. It returns a
 // listener that it has opened.
-func (s *Server) settle(ctx context.Context, port rules.HealthPort) net.Listener {
+func (s *Server) settle(ctx context.Context, port resolve.HealthPort) net.Listener {
 	s.mu.Lock()
 	claims, old := s.claims[port], s.listeners[port]
 	delete(s.failing, port)

@@ -24,7 +24,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // fixture is a server on loopback addresses.
@@ -43,7 +44,7 @@ func start(t *testing.T) (f *fixture, stop func()) {
 	t.Helper()
 	f = &fixture{t: t, clock: clocktesting.NewFakeClock(time.Now())}
 	f.healthy.Store(true)
-	f.Server = New(f.healthy.Load, func(_ context.Context, service rules.ServiceID, note string) error {
+	f.Server = New(f.healthy.Load, func(_ context.Context, service model.ServiceID, note string) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.notes = append(f.notes, service.Name+": "+note)
@@ -59,15 +60,15 @@ func start(t *testing.T) (f *fixture, stop func()) {
 }
 
 // set makes Services the claims of a port, each with so many endpoints.
-func (f *fixture) set(port rules.HealthPort, claims ...rules.HealthCheck) {
+func (f *fixture) set(port resolve.HealthPort, claims ...resolve.HealthCheck) {
 	for i := range claims {
 		claims[i].Service.Namespace, claims[i].Service.Family, claims[i].Port = "default", port.Family, port.Number
 	}
-	f.Update(rules.NodeSettings{}, rules.HealthChecks{port: claims})
+	f.Update(model.NodeSettings{}, resolve.HealthChecks{port: claims})
 }
 
-func claim(name string, ready int) rules.HealthCheck {
-	return rules.HealthCheck{Service: rules.ServiceID{Name: name}, LocalReady: ready}
+func claim(name string, ready int) resolve.HealthCheck {
+	return resolve.HealthCheck{Service: model.ServiceID{Name: name}, LocalReady: ready}
 }
 
 // freePorts returns ports that nobody has.
@@ -85,13 +86,13 @@ func freePorts(t *testing.T, n int) []uint16 {
 	return ports
 }
 
-func freePort(t *testing.T) rules.HealthPort {
+func freePort(t *testing.T) resolve.HealthPort {
 	t.Helper()
-	return rules.HealthPort{Family: corev1.IPv4Protocol, Number: freePorts(t, 1)[0]}
+	return resolve.HealthPort{Family: corev1.IPv4Protocol, Number: freePorts(t, 1)[0]}
 }
 
 // ask returns an answer as "status weight body", or "refused".
-func ask(port rules.HealthPort, path string) string {
+func ask(port resolve.HealthPort, path string) string {
 	host := "127.0.0.1"
 	if port.Family == corev1.IPv6Protocol {
 		host = "[::1]"
@@ -128,7 +129,7 @@ func await[T any](t *testing.T, want T, get func() T) {
 	}
 }
 
-func (f *fixture) wantAnswer(port rules.HealthPort, want string) {
+func (f *fixture) wantAnswer(port resolve.HealthPort, want string) {
 	f.t.Helper()
 	await(f.t, want, func() string { return ask(port, "/any/path?x=y") })
 }
@@ -174,7 +175,7 @@ func TestCountsKeepListeners(t *testing.T) {
 	}
 }
 
-func (f *fixture) listenerOf(port rules.HealthPort) net.Listener {
+func (f *fixture) listenerOf(port resolve.HealthPort) net.Listener {
 	f.Server.mu.Lock()
 	defer f.Server.mu.Unlock()
 	return f.listeners[port]
@@ -275,12 +276,12 @@ func TestManyServices(t *testing.T) {
 	ports := freePorts(t, n)
 	before := runtime.NumGoroutine()
 	f, stop := start(t)
-	all := rules.HealthChecks{}
+	all := resolve.HealthChecks{}
 	for i, number := range ports {
 		c := claim(fmt.Sprint("web-", i), 1)
-		all[rules.HealthPort{Family: corev1.IPv4Protocol, Number: number}] = []rules.HealthCheck{c}
+		all[resolve.HealthPort{Family: corev1.IPv4Protocol, Number: number}] = []resolve.HealthCheck{c}
 	}
-	f.Update(rules.NodeSettings{}, all)
+	f.Update(model.NodeSettings{}, all)
 	await(t, [2]int{n, 0}, f.ports)
 	if extra := runtime.NumGoroutine() - before; extra > n+10 {
 		t.Errorf("%d goroutines for %d Services", extra, n)
@@ -294,7 +295,7 @@ func TestManyServices(t *testing.T) {
 	for port := range all {
 		all[port] = nil
 	}
-	f.Update(rules.NodeSettings{}, all)
+	f.Update(model.NodeSettings{}, all)
 	await(t, [2]int{0, 0}, f.ports)
 	await(t, true, func() bool { return runtime.NumGoroutine() <= before+10 })
 	stop()

@@ -20,7 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // ReasonNodeFactSkipped is the reason of events on Nodes when an address or Pod
@@ -72,7 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	spec, problems := rules.CompileNode(rules.NodeInput{Node: node, Config: config, ServiceCIDRs: cidrs})
+	spec, problems := compile.Node(compile.NodeInput{Node: node, Config: config, ServiceCIDRs: cidrs})
 	if current != nil && ssa.IsOurs(current, node) && apiequality.Semantic.DeepEqual(current.Spec, spec) {
 		return ctrl.Result{}, nil
 	}
@@ -108,7 +108,7 @@ func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.N
 	if err := from.List(ctx, &configs); err != nil {
 		return nil, nil, fmt.Errorf("list ProxyConfigs: %w", err)
 	}
-	config, _, err := rules.SelectConfig(node, configs.Items)
+	config, _, err := compile.SelectConfig(node, configs.Items)
 	if config != nil {
 		// The invalid ones are reported in their own status.
 		return node, config, nil

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // SetupWithManager makes the manager call the Reconciler.
@@ -43,7 +43,7 @@ func factsChanged() predicate.Predicate {
 		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
 		return before.UID != after.UID ||
 			!maps.Equal(before.Labels, after.Labels) ||
-			rules.IsDeparting(before) != rules.IsDeparting(after) ||
+			compile.IsDeparting(before) != compile.IsDeparting(after) ||
 			!slices.Equal(before.Spec.PodCIDRs, after.Spec.PodCIDRs) ||
 			!slices.Equal(before.Status.Addresses, after.Status.Addresses)
 	}}

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 const (
@@ -95,7 +95,7 @@ func survey(in input) (states []nodeState, lostTo map[string]int) {
 	lostTo = map[string]int{}
 	for _, node := range in.nodes {
 		// An invalid selector shows in Accepted of its own ProxyConfig.
-		winner, losers, _ := rules.SelectConfig(node, in.configs)
+		winner, losers, _ := compile.SelectConfig(node, in.configs)
 		switch {
 		case winner == nil:
 		case winner.Name == in.config.Name:

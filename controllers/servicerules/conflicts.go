@@ -13,7 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // conflict says that a Service does not get the traffic to an address, because
@@ -25,15 +27,15 @@ type conflict struct {
 }
 
 // advice is what to do about the address of a loser.
-var advice = map[rules.Kind]string{
-	rules.KindClusterIP:    "Create one of the Services anew, so that it gets another cluster IP",
-	rules.KindLoadBalancer: "Have one of the Services get another address in status.loadBalancer",
-	rules.KindExternalIP:   "Take the address out of this Service's spec.externalIPs",
+var advice = map[model.Kind]string{
+	model.KindClusterIP:    "Create one of the Services anew, so that it gets another cluster IP",
+	model.KindLoadBalancer: "Have one of the Services get another address in status.loadBalancer",
+	model.KindExternalIP:   "Take the address out of this Service's spec.externalIPs",
 }
 
 // tellConflicts records an event on each Service that shares an address and port
 // with the given one and does not get its traffic, or on the given one.
-func (r *Reconciler) tellConflicts(ctx context.Context, svc *corev1.Service, slices []rules.CompiledSlice) error {
+func (r *Reconciler) tellConflicts(ctx context.Context, svc *corev1.Service, slices []compile.Slice) error {
 	var found []conflict
 	for i := range slices {
 		if slices[i].Spec.Part == 0 {
@@ -54,7 +56,7 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 	self := serviceRef(svc.Namespace, svc.Name, svc.UID)
 	known := map[types.NamespacedName]bool{client.ObjectKeyFromObject(svc): true}
 	var out []conflict
-	for _, address := range rules.ClaimedAddresses(spec) {
+	for _, address := range compile.ClaimedAddresses(spec) {
 		var list v1alpha1.ServiceRuleSliceList
 		if err := r.List(ctx, &list, client.MatchingFields{indexSliceAddress: address}, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list ServiceRuleSlices with the address %s: %w", address, err)
@@ -96,10 +98,10 @@ func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bo
 // compare returns the conflict of two Services. Should each win something, the
 // first by address counts.
 func compare(a, b corev1.ObjectReference, specA, specB *v1alpha1.ServiceRuleSliceSpec) (conflict, bool) {
-	id := func(ref corev1.ObjectReference) rules.ServiceID {
-		return rules.ServiceID{Namespace: ref.Namespace, Name: ref.Name, Family: specA.AddressFamily}
+	id := func(ref corev1.ObjectReference) model.ServiceID {
+		return model.ServiceID{Namespace: ref.Namespace, Name: ref.Name, Family: specA.AddressFamily}
 	}
-	all := rules.Conflicts(id(a), id(b), specA, specB)
+	all := resolve.Conflicts(id(a), id(b), specA, specB)
 	if len(all) == 0 {
 		return conflict{}, false
 	}

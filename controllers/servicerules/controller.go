@@ -23,7 +23,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
@@ -100,24 +101,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // compile compiles the Service from the cache, unless that would take away its
 // last endpoint: then the apiserver is asked for the EndpointSlices, so that a
 // cache which lost them empties nothing.
-func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice) (rules.Compiled, error) {
-	in := rules.CompileInput{Service: svc, Parts: partsOf(current)}
+func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice) (compile.Result, error) {
+	in := compile.Input{Service: svc, Parts: partsOf(current)}
 	var err error
 	in.EndpointSlices, err = listEndpointSlices(ctx, r.Client, svc.Namespace,
 		client.MatchingFields{indexEndpointSliceService: svc.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return rules.Compiled{}, err
+		return compile.Result{}, err
 	}
-	compiled := rules.Compile(in)
-	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !rules.IsProxied(svc) {
+	compiled := compile.Service(in)
+	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !compile.IsProxied(svc) {
 		return compiled, nil
 	}
 	in.EndpointSlices, err = listEndpointSlices(ctx, r.Live, svc.Namespace,
 		client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name})
 	if err != nil {
-		return rules.Compiled{}, fmt.Errorf("ask the apiserver before the last endpoint is removed: %w", err)
+		return compile.Result{}, fmt.Errorf("ask the apiserver before the last endpoint is removed: %w", err)
 	}
-	return rules.Compile(in), nil
+	return compile.Service(in), nil
 }
 
 // removeGone deletes the slices of a Service that the cache does not have, if
@@ -130,7 +131,7 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("ask the apiserver before rules are deleted: %w", err)
 		}
-		if err == nil && rules.IsProxied(live) {
+		if err == nil && compile.IsProxied(live) {
 			return errors.New("the cache lacks a Service that the apiserver has; its rules are kept")
 		}
 		if err := r.execute(ctx, &corev1.Service{}, p); err != nil {
@@ -158,14 +159,14 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 	return nil
 }
 
-func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w rules.CompiledSlice, trigger time.Time) error {
+func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w compile.Slice, trigger time.Time) error {
 	spec, err := ssa.Convert[apiac.ServiceRuleSliceSpecApplyConfiguration](w.Spec)
 	if err != nil {
 		return err
 	}
 	intent := apiac.ServiceRuleSlice(w.Name, svc.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
-		WithAnnotations(rules.TriggerAnnotation(trigger)).
+		WithAnnotations(model.TriggerAnnotation(trigger)).
 		WithOwnerReferences(ssa.Owner("v1", "Service", svc)).
 		WithSpec(spec)
 	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
@@ -210,7 +211,7 @@ func specsOf(current []*v1alpha1.ServiceRuleSlice) []v1alpha1.ServiceRuleSliceSp
 	return out
 }
 
-func compiledSpecs(c rules.Compiled) []v1alpha1.ServiceRuleSliceSpec {
+func compiledSpecs(c compile.Result) []v1alpha1.ServiceRuleSliceSpec {
 	out := make([]v1alpha1.ServiceRuleSliceSpec, len(c.Slices))
 	for i, s := range c.Slices {
 		out[i] = s.Spec

@@ -14,13 +14,13 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // plan is what to do so that the slices of a Service become the wanted ones.
 type plan struct {
 	// writes are applied in this order, then deletes are deleted.
-	writes  []rules.CompiledSlice
+	writes  []compile.Slice
 	deletes []*v1alpha1.ServiceRuleSlice
 
 	// triggers are when the change began that a slice is written for, by name.
@@ -34,7 +34,7 @@ func (p plan) empty() bool { return len(p.writes)+len(p.deletes) == 0 }
 
 // makePlan compares the slices in the API with the wanted ones. Slices that the
 // controller did not make are never deleted.
-func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) plan {
+func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) plan {
 	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
 	for _, c := range current {
 		byName[c.Name] = c
@@ -46,7 +46,7 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 		}
 	}
 	for _, c := range current {
-		isWanted := slices.ContainsFunc(wanted, func(w rules.CompiledSlice) bool { return w.Name == c.Name })
+		isWanted := slices.ContainsFunc(wanted, func(w compile.Slice) bool { return w.Name == c.Name })
 		if !isWanted && c.Labels[ssa.LabelManagedBy] == ssa.ManagedBy {
 			p.deletes = append(p.deletes, c)
 		}
@@ -59,7 +59,7 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 	return p
 }
 
-func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted rules.CompiledSlice) bool {
+func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted compile.Slice) bool {
 	return ssa.IsOurs(current, svc) &&
 		current.Labels[v1alpha1.LabelServiceName] == svc.Name &&
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
@@ -69,7 +69,7 @@ func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted ru
 // in some slice before, and still is wanted, is in some slice: when endpoints
 // move between parts, the part that gets them is written before the part that
 // loses them.
-func inSafeOrder(writes []rules.CompiledSlice, current map[string]*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) []rules.CompiledSlice {
+func inSafeOrder(writes []compile.Slice, current map[string]*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) []compile.Slice {
 	if len(writes) < 2 {
 		return writes
 	}
@@ -85,7 +85,7 @@ func inSafeOrder(writes []rules.CompiledSlice, current map[string]*v1alpha1.Serv
 	for _, w := range wanted {
 		keep = keep.Union(addresses(w.Spec))
 	}
-	isSafe := func(w rules.CompiledSlice) bool {
+	isSafe := func(w compile.Slice) bool {
 		for a := range held[w.Name].Difference(addresses(w.Spec)) {
 			if keep.Has(a) && holders[a] < 2 {
 				return false
@@ -94,7 +94,7 @@ func inSafeOrder(writes []rules.CompiledSlice, current map[string]*v1alpha1.Serv
 		return true
 	}
 	pending := slices.Clone(writes)
-	out := make([]rules.CompiledSlice, 0, len(writes))
+	out := make([]compile.Slice, 0, len(writes))
 	for len(pending) > 0 {
 		// With hashes split in halves there is always a safe one. Should two
 		// parts ever swap endpoints, writing either is the best one can do.
@@ -123,7 +123,7 @@ func addresses(spec v1alpha1.ServiceRuleSliceSpec) sets.Set[string] {
 
 // onlyAdds says whether everything that is in force stays in force: each family
 // has the same frontends as before, and each endpoint still serves the same.
-func onlyAdds(current []*v1alpha1.ServiceRuleSlice, wanted []rules.CompiledSlice) bool {
+func onlyAdds(current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) bool {
 	headers := map[corev1.IPFamily]v1alpha1.ServiceRuleSliceSpec{}
 	use := sets.Set[string]{}
 	for _, w := range wanted {

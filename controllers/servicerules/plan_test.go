@@ -14,13 +14,13 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 var web = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u"}}
 
 // inAPI returns compiled slices as the API holds them.
-func inAPI(compiled ...rules.CompiledSlice) []*v1alpha1.ServiceRuleSlice {
+func inAPI(compiled ...compile.Slice) []*v1alpha1.ServiceRuleSlice {
 	yes := true
 	var out []*v1alpha1.ServiceRuleSlice
 	for _, c := range compiled {
@@ -36,7 +36,7 @@ func inAPI(compiled ...rules.CompiledSlice) []*v1alpha1.ServiceRuleSlice {
 
 // compiled returns a slice whose endpoints are the given ones: "a" is ready,
 // "a!" is terminating.
-func compiled(family corev1.IPFamily, endpoints ...string) rules.CompiledSlice {
+func compiled(family corev1.IPFamily, endpoints ...string) compile.Slice {
 	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: family, Parts: 1, ClusterIP: "vip"}
 	for _, e := range endpoints {
 		ep := v1alpha1.RuleEndpoint{Address: e[:1], TargetPorts: []int32{80}}
@@ -46,7 +46,7 @@ func compiled(family corev1.IPFamily, endpoints ...string) rules.CompiledSlice {
 		spec.Endpoints = append(spec.Endpoints, ep)
 	}
 	spec.Digest = fmt.Sprint(endpoints)
-	return rules.CompiledSlice{Name: "web-" + string(family), Spec: spec}
+	return compile.Slice{Name: "web-" + string(family), Spec: spec}
 }
 
 func TestUrgency(t *testing.T) {
@@ -56,23 +56,23 @@ func TestUrgency(t *testing.T) {
 	otherPort := compiled(v4, "a")
 	otherPort.Spec.Endpoints[0].TargetPorts = []int32{81}
 	cases := map[string]struct {
-		current, wanted []rules.CompiledSlice
+		current, wanted []compile.Slice
 		urgent          bool
 	}{
-		"first":            {nil, []rules.CompiledSlice{compiled(v4, "a")}, true},
-		"addition":         {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a", "b")}, false},
-		"removal":          {[]rules.CompiledSlice{compiled(v4, "a", "b")}, []rules.CompiledSlice{compiled(v4, "a")}, true},
-		"replacement":      {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "b", "c")}, true},
-		"terminating":      {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a!")}, true},
-		"other address":    {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{otherVIP}, true},
-		"other port":       {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{otherPort}, true},
-		"family added":     {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, true},
-		"family removed":   {[]rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, []rules.CompiledSlice{compiled(v4, "a")}, true},
-		"first endpoint":   {[]rules.CompiledSlice{compiled(v4)}, []rules.CompiledSlice{compiled(v4, "a")}, false},
-		"service is gone":  {[]rules.CompiledSlice{compiled(v4)}, nil, true},
-		"nothing changed":  {[]rules.CompiledSlice{compiled(v4, "a")}, []rules.CompiledSlice{compiled(v4, "a")}, false},
-		"only the digest":  {[]rules.CompiledSlice{{Name: "web-IPv4", Spec: header(compiled(v4).Spec)}}, []rules.CompiledSlice{compiled(v4)}, false},
-		"second family up": {[]rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b")}, []rules.CompiledSlice{compiled(v4, "a"), compiled(v6, "b", "c")}, false},
+		"first":            {nil, []compile.Slice{compiled(v4, "a")}, true},
+		"addition":         {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "a", "b")}, false},
+		"removal":          {[]compile.Slice{compiled(v4, "a", "b")}, []compile.Slice{compiled(v4, "a")}, true},
+		"replacement":      {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "b", "c")}, true},
+		"terminating":      {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "a!")}, true},
+		"other address":    {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{otherVIP}, true},
+		"other port":       {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{otherPort}, true},
+		"family added":     {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "a"), compiled(v6, "b")}, true},
+		"family removed":   {[]compile.Slice{compiled(v4, "a"), compiled(v6, "b")}, []compile.Slice{compiled(v4, "a")}, true},
+		"first endpoint":   {[]compile.Slice{compiled(v4)}, []compile.Slice{compiled(v4, "a")}, false},
+		"service is gone":  {[]compile.Slice{compiled(v4)}, nil, true},
+		"nothing changed":  {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "a")}, false},
+		"only the digest":  {[]compile.Slice{{Name: "web-IPv4", Spec: header(compiled(v4).Spec)}}, []compile.Slice{compiled(v4)}, false},
+		"second family up": {[]compile.Slice{compiled(v4, "a"), compiled(v6, "b")}, []compile.Slice{compiled(v4, "a"), compiled(v6, "b", "c")}, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -92,11 +92,11 @@ func TestUrgency(t *testing.T) {
 func TestSafeOrder(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	// The part of an endpoint halves with each doubling, as in rules.Compile.
-	parts := func(n int, have sets.Set[int]) []rules.CompiledSlice {
-		out := make([]rules.CompiledSlice, n)
+	// The part of an endpoint halves with each doubling, as in compile.Service.
+	parts := func(n int, have sets.Set[int]) []compile.Slice {
+		out := make([]compile.Slice, n)
 		for i := range out {
-			out[i] = rules.CompiledSlice{Name: fmt.Sprintf("web-v4-%d", i),
+			out[i] = compile.Slice{Name: fmt.Sprintf("web-v4-%d", i),
 				Spec: v1alpha1.ServiceRuleSliceSpec{AddressFamily: corev1.IPv4Protocol, Part: int32(i), Parts: int32(n)}}
 		}
 		for e := range have {
@@ -142,11 +142,11 @@ func TestSafeOrder(t *testing.T) {
 
 // TestOrderOfSwappedParts checks that an impossible order still ends.
 func TestOrderOfSwappedParts(t *testing.T) {
-	part := func(name, address string) rules.CompiledSlice {
-		return rules.CompiledSlice{Name: name, Spec: v1alpha1.ServiceRuleSliceSpec{
+	part := func(name, address string) compile.Slice {
+		return compile.Slice{Name: name, Spec: v1alpha1.ServiceRuleSliceSpec{
 			Parts: 2, Endpoints: []v1alpha1.RuleEndpoint{{Address: address}}}}
 	}
-	p := makePlan(web, inAPI(part("x", "a"), part("y", "b")), []rules.CompiledSlice{part("x", "b"), part("y", "a")})
+	p := makePlan(web, inAPI(part("x", "a"), part("y", "b")), []compile.Slice{part("x", "b"), part("y", "a")})
 	if len(p.writes) != 2 {
 		t.Errorf("got %d writes, want 2", len(p.writes))
 	}

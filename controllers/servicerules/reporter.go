@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // Reasons of the events on Services.
@@ -44,18 +44,18 @@ type reporter struct {
 	recorder events.EventRecorder
 
 	mu       sync.Mutex
-	reported map[types.NamespacedName]sets.Set[rules.Problem]
+	reported map[types.NamespacedName]sets.Set[compile.Problem]
 	// conflicting are the conflicts that were found last at a Service.
 	conflicting map[types.NamespacedName]sets.Set[conflict]
 }
 
 func newReporter(recorder events.EventRecorder) *reporter {
-	return &reporter{recorder: recorder, reported: map[types.NamespacedName]sets.Set[rules.Problem]{},
+	return &reporter{recorder: recorder, reported: map[types.NamespacedName]sets.Set[compile.Problem]{},
 		conflicting: map[types.NamespacedName]sets.Set[conflict]{}}
 }
 
 // report records the problems of a Service that were not there last time.
-func (r *reporter) report(svc *corev1.Service, problems []rules.Problem) {
+func (r *reporter) report(svc *corev1.Service, problems []compile.Problem) {
 	key := client.ObjectKeyFromObject(svc)
 	now := sets.New(problems...)
 	r.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // recorder notes the last note of each event, by what the events API takes for
@@ -29,23 +29,23 @@ func (r recorder) Eventf(_, related runtime.Object, _, reason, _, note string, a
 
 // TestReporter reports the problems of a Service one time after the other.
 func TestReporter(t *testing.T) {
-	first := rules.Problem{Object: "EndpointSlice default/web-1", Message: "port skipped"}
-	second := rules.Problem{Object: "EndpointSlice default/web-1", Message: "endpoint skipped"}
-	other := rules.Problem{Object: "EndpointSlice default/web-2", Message: "port skipped"}
-	own := rules.Problem{Object: "Service default/web", Message: "range skipped"}
+	first := compile.Problem{Object: "EndpointSlice default/web-1", Message: "port skipped"}
+	second := compile.Problem{Object: "EndpointSlice default/web-1", Message: "endpoint skipped"}
+	other := compile.Problem{Object: "EndpointSlice default/web-2", Message: "port skipped"}
+	own := compile.Problem{Object: "Service default/web", Message: "range skipped"}
 	const slice1, slice2 = "EndpointSkipped EndpointSlice default/web-1", "EndpointSkipped EndpointSlice default/web-2"
 	cases := map[string]struct {
-		rounds [][]rules.Problem
+		rounds [][]compile.Problem
 		want   recorder
 	}{
-		"no problem": {[][]rules.Problem{nil}, recorder{}},
-		"each once while it lasts": {[][]rules.Problem{{first}, {first}},
+		"no problem": {[][]compile.Problem{nil}, recorder{}},
+		"each once while it lasts": {[][]compile.Problem{{first}, {first}},
 			recorder{slice1: {"EndpointSlice default/web-1: port skipped"}}},
-		"again when it comes back": {[][]rules.Problem{{first}, nil, {first}},
+		"again when it comes back": {[][]compile.Problem{{first}, nil, {first}},
 			recorder{slice1: {"EndpointSlice default/web-1: port skipped", "EndpointSlice default/web-1: port skipped"}}},
-		"only what is new": {[][]rules.Problem{{first}, {first, second}},
+		"only what is new": {[][]compile.Problem{{first}, {first, second}},
 			recorder{slice1: {"EndpointSlice default/web-1: port skipped", "EndpointSlice default/web-1: endpoint skipped"}}},
-		"none hides another": {[][]rules.Problem{{first, other, own, second}}, recorder{
+		"none hides another": {[][]compile.Problem{{first, other, own, second}}, recorder{
 			slice1:         {"EndpointSlice default/web-1: port skipped; endpoint skipped"},
 			slice2:         {"EndpointSlice default/web-2: port skipped"},
 			"FieldSkipped": {"Service default/web: range skipped"}}},

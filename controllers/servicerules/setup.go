@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
 // Indexes by the name of the Service, and by the addresses that it answers on.
@@ -52,7 +52,7 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 		if spec.Part != 0 {
 			return nil // the first part's stand for all
 		}
-		return rules.ClaimedAddresses(spec)
+		return compile.ClaimedAddresses(spec)
 	})
 	if err != nil {
 		return fmt.Errorf("index ServiceRuleSlices by address: %w", err)

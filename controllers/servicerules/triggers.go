@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // triggers remembers until when the changes of each Service's endpoints have been
@@ -31,7 +31,7 @@ func (t *triggers) fresh(service types.NamespacedName, newest time.Time, current
 	defer t.mu.Unlock()
 	until, ok := t.until[service]
 	if !ok {
-		until = rules.NewestTrigger(current)
+		until = model.NewestTrigger(current)
 	}
 	if newest.After(until) {
 		return newest
@@ -61,7 +61,7 @@ func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
 	p.triggers = map[string]time.Time{}
 	if fresh.IsZero() {
 		for _, c := range current {
-			p.triggers[c.Name] = rules.Trigger(c)
+			p.triggers[c.Name] = model.Trigger(c)
 		}
 		return
 	}

@@ -16,7 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // Cluster is what the API holds at a moment of a case.
@@ -108,21 +110,21 @@ func (c *Cluster) remove(name string) {
 
 // Compiled is what the controller writes for a cluster.
 type Compiled struct {
-	Node   rules.Node
+	Node   resolve.Node
 	Slices map[string]v1alpha1.ServiceRuleSliceSpec
 }
 
 // Compile does the work of the controller.
 func (c *Cluster) Compile() Compiled {
 	cidrs := networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: c.ServiceCIDRs}}
-	spec, _ := rules.CompileNode(rules.NodeInput{Node: c.Node, Config: c.Config, ServiceCIDRs: []networkingv1.ServiceCIDR{cidrs}})
+	spec, _ := compile.Node(compile.NodeInput{Node: c.Node, Config: c.Config, ServiceCIDRs: []networkingv1.ServiceCIDR{cidrs}})
 	out := Compiled{
-		Node:   rules.Node{Name: c.Node.Name, Spec: spec},
+		Node:   resolve.Node{Name: c.Node.Name, Spec: spec},
 		Slices: map[string]v1alpha1.ServiceRuleSliceSpec{},
 	}
 	endpointSlices := slices.Collect(maps.Values(c.EndpointSlices))
 	for _, svc := range c.Services {
-		for _, slice := range rules.Compile(rules.CompileInput{Service: svc, EndpointSlices: endpointSlices}).Slices {
+		for _, slice := range compile.Service(compile.Input{Service: svc, EndpointSlices: endpointSlices}).Slices {
 			out.Slices[slice.Name] = slice.Spec
 		}
 	}
@@ -130,22 +132,22 @@ func (c *Cluster) Compile() Compiled {
 }
 
 // Desired does the work of the agent: what the node shall program.
-func (c Compiled) Desired() (rules.Desired, error) {
-	settings, err := rules.Settings(c.Node.Spec)
+func (c Compiled) Desired() (model.Desired, error) {
+	settings, err := resolve.Settings(c.Node.Spec)
 	if err != nil {
-		return rules.Desired{}, err
+		return model.Desired{}, err
 	}
-	table := rules.NewTable()
+	table := resolve.NewTable()
 	table.SetNode(settings)
-	parts := map[rules.ServiceID][]*v1alpha1.ServiceRuleSliceSpec{}
+	parts := map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec{}
 	for _, spec := range c.Slices {
-		id := rules.ServiceID{Namespace: namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
+		id := model.ServiceID{Namespace: namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
 		parts[id] = append(parts[id], &spec)
 	}
 	for id, specs := range parts {
-		resolved, err := rules.Resolve(c.Node, id, specs)
+		resolved, err := resolve.Service(c.Node, id, specs)
 		if err != nil {
-			return rules.Desired{}, err
+			return model.Desired{}, err
 		}
 		table.Set(id, resolved)
 	}

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Flow is packets from a client to an address, and what shall happen to them.
@@ -193,7 +193,7 @@ type Packet struct {
 	Client      Client
 	Source      netip.Addr
 	Destination netip.AddrPort
-	Protocol    rules.Protocol
+	Protocol    model.Protocol
 }
 
 // Client is the place that packets come from.
@@ -227,7 +227,7 @@ var (
 
 // Packets are the packets that a flow stands for: each client to each address.
 func (f Flow) Packets() []Packet {
-	protocol := map[string]rules.Protocol{"": rules.TCP, "tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[f.Proto]
+	protocol := map[string]model.Protocol{"": model.TCP, "tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}[f.Proto]
 	var all []Packet
 	for _, from := range f.From {
 		for _, to := range f.To {

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -66,7 +66,7 @@ func TestPackets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := cases.Packet{Client: cases.FromPod, Source: netip.MustParseAddr("10.0.0.2"),
-		Destination: netip.MustParseAddrPort("127.0.0.1:80"), Protocol: rules.UDP}
+		Destination: netip.MustParseAddrPort("127.0.0.1:80"), Protocol: model.UDP}
 	if got := loaded[0].Flows[0].Packets(); len(got) != 2 || got[0] != want {
 		t.Errorf("got %v, want first %v", got, want)
 	}
@@ -107,7 +107,7 @@ func TestWrongCases(t *testing.T) {
 // The outcome that a runner found must be the expected one in every respect.
 func TestCheck(t *testing.T) {
 	one, two := netip.MustParseAddrPort("10.180.0.1:80"), netip.MustParseAddrPort("10.180.0.2:80")
-	p := cases.Packet{Client: cases.FromPod, Source: one.Addr(), Destination: two, Protocol: rules.TCP}
+	p := cases.Packet{Client: cases.FromPod, Source: one.Addr(), Destination: two, Protocol: model.TCP}
 	want := cases.Expect{Verdict: cases.Forwarded, Endpoints: []netip.AddrPort{one, two}, Source: cases.Kept}
 	seen := func(o cases.Source, t cases.Source) map[netip.AddrPort]cases.Source {
 		return map[netip.AddrPort]cases.Source{one: o, two: t}

@@ -33,7 +33,9 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
@@ -222,47 +224,47 @@ func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
 
 // desired computes what a node shall program from the Services in the API, with
 // neither the controller nor the agent.
-func desired(ctx context.Context, node string) (rules.Desired, string, error) {
+func desired(ctx context.Context, node string) (model.Desired, string, error) {
 	var set v1alpha1.NodeRuleSet
 	if err := api.Get(ctx, client.ObjectKey{Name: node}, &set); err != nil {
-		return rules.Desired{}, "", err
+		return model.Desired{}, "", err
 	}
 	var services corev1.ServiceList
 	if err := api.List(ctx, &services); err != nil {
-		return rules.Desired{}, "", err
+		return model.Desired{}, "", err
 	}
 	var endpoints discoveryv1.EndpointSliceList
 	if err := api.List(ctx, &endpoints); err != nil {
-		return rules.Desired{}, "", err
+		return model.Desired{}, "", err
 	}
-	in := rules.CompileInput{}
+	in := compile.Input{}
 	for i := range endpoints.Items {
 		in.EndpointSlices = append(in.EndpointSlices, &endpoints.Items[i])
 	}
-	settings, err := rules.Settings(set.Spec)
+	settings, err := resolve.Settings(set.Spec)
 	if err != nil {
-		return rules.Desired{}, "", err
+		return model.Desired{}, "", err
 	}
-	table := rules.NewTable()
+	table := resolve.NewTable()
 	table.SetNode(settings)
 	var digests []string
 	for i := range services.Items {
 		in.Service = &services.Items[i]
 		parts := map[corev1.IPFamily][]*v1alpha1.ServiceRuleSliceSpec{}
-		for _, s := range rules.Compile(in).Slices {
+		for _, s := range compile.Service(in).Slices {
 			parts[s.Spec.AddressFamily] = append(parts[s.Spec.AddressFamily], &s.Spec)
 			digests = append(digests, s.Spec.Digest)
 		}
 		for family, p := range parts {
-			id := rules.ServiceID{Namespace: in.Service.Namespace, Name: in.Service.Name, Family: family}
-			resolved, err := rules.Resolve(rules.Node{Name: node, Spec: set.Spec}, id, p)
+			id := model.ServiceID{Namespace: in.Service.Namespace, Name: in.Service.Name, Family: family}
+			resolved, err := resolve.Service(resolve.Node{Name: node, Spec: set.Spec}, id, p)
 			if err != nil {
-				return rules.Desired{}, "", err
+				return model.Desired{}, "", err
 			}
 			table.Set(id, resolved)
 		}
 	}
-	return table.Desired(), rules.XORDigest(digests...), nil
+	return table.Desired(), model.XORDigest(digests...), nil
 }
 
 // wantKernel waits until the agent says that it has programmed what the API
@@ -291,7 +293,7 @@ func wantKernel(t *testing.T, node string) {
 
 // programmed waits until an agent has programmed what the API holds, and returns
 // that.
-func programmed(t *testing.T, node string) (want rules.Desired, digest string) {
+func programmed(t *testing.T, node string) (want model.Desired, digest string) {
 	t.Helper()
 	eventually(t, 20*time.Second, func() (err error) {
 		if want, digest, err = desired(t.Context(), node); err != nil {
@@ -311,7 +313,7 @@ func programmed(t *testing.T, node string) (want rules.Desired, digest string) {
 
 // differences makes a node's kernel equal to what is wanted, and returns how many
 // operations that took.
-func differences(t *testing.T, node string, want rules.Desired) int {
+func differences(t *testing.T, node string, want model.Desired) int {
 	t.Helper()
 	ns, err := os.Open(nsPath(node))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Method names a method of the Dataplane.
@@ -42,8 +42,8 @@ type Dataplane struct {
 	mode v1alpha1.ProxyMode
 
 	mu     sync.Mutex
-	kernel rules.Desired // what the pretended kernel holds
-	last   rules.Desired // what Sync and Apply have programmed
+	kernel model.Desired // what the pretended kernel holds
+	last   model.Desired // what Sync and Apply have programmed
 	synced bool          // a Sync succeeded and nothing has failed since
 	ever   bool          // a Sync succeeded at some time: drift counts as repaired
 	errs   map[Method][]error
@@ -86,7 +86,7 @@ type Retiring struct {
 var _ dataplane.Retirer = (*Retiring)(nil)
 
 // Retire returns Idle.
-func (d *Retiring) Retire(context.Context, rules.Desired) (bool, error) { return d.Idle, nil }
+func (d *Retiring) Retire(context.Context, model.Desired) (bool, error) { return d.Idle, nil }
 
 // Tracking is a Dataplane whose connections the kernel translates.
 type Tracking struct {
@@ -133,8 +133,8 @@ func (d *Yielding) Yield(context.Context) error {
 func New(mode v1alpha1.ProxyMode) *Dataplane {
 	return &Dataplane{
 		mode:   mode,
-		kernel: rules.NewDesired(),
-		last:   rules.NewDesired(),
+		kernel: model.NewDesired(),
+		last:   model.NewDesired(),
 		errs:   map[Method][]error{},
 
 		watchers: map[int]func(){},
@@ -151,14 +151,14 @@ func (d *Dataplane) Probe(ctx context.Context) error {
 }
 
 // Sync makes the kernel equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
 	return d.call(ctx, Sync, func() (dataplane.Stats, error) {
 		var stats dataplane.Stats
 		if d.ever {
-			drift := rules.Diff(d.kernel, d.last)
+			drift := model.Diff(d.kernel, d.last)
 			stats.Repaired = size(&drift)
 		}
-		delta := rules.Diff(d.kernel, desired)
+		delta := model.Diff(d.kernel, desired)
 		stats.Operations = max(size(&delta), stats.Repaired)
 		d.kernel, d.last = desired.Clone(), desired.Clone()
 		d.synced, d.ever = true, true
@@ -168,7 +168,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 }
 
 // Apply changes the kernel by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
 	return d.call(ctx, Apply, func() (dataplane.Stats, error) {
 		if !d.synced {
 			return dataplane.Stats{}, dataplane.ErrNotSynced
@@ -182,7 +182,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 // Cleanup empties the kernel.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	_, err := d.call(ctx, Cleanup, func() (dataplane.Stats, error) {
-		d.kernel, d.last = rules.NewDesired(), rules.NewDesired()
+		d.kernel, d.last = model.NewDesired(), model.NewDesired()
 		d.synced, d.ever = false, false
 		return dataplane.Stats{}, nil
 	})
@@ -218,7 +218,7 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 }
 
 // Drift changes the kernel behind the agent's back, and tells who watches.
-func (d *Dataplane) Drift(change func(kernel *rules.Desired)) {
+func (d *Dataplane) Drift(change func(kernel *model.Desired)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change(&d.kernel)
@@ -235,7 +235,7 @@ func (d *Dataplane) Watchers() int {
 }
 
 // Kernel returns a copy of what the kernel holds.
-func (d *Dataplane) Kernel() rules.Desired {
+func (d *Dataplane) Kernel() model.Desired {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.kernel.Clone()
@@ -282,7 +282,7 @@ func (d *Dataplane) call(ctx context.Context, m Method, do func() (dataplane.Sta
 }
 
 // size counts the changed objects of a delta.
-func size(d *rules.Delta) int {
+func size(d *model.Delta) int {
 	n := len(d.Frontends) + len(d.ClusterIPs.Added) + len(d.ClusterIPs.Removed) +
 		len(d.LocalEndpoints.Added) + len(d.LocalEndpoints.Removed)
 	if d.Node != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var (
@@ -20,15 +20,15 @@ var (
 	two = netip.MustParseAddr("10.96.0.2")
 )
 
-func desired(ips ...netip.Addr) rules.Desired {
-	d := rules.NewDesired()
+func desired(ips ...netip.Addr) model.Desired {
+	d := model.NewDesired()
 	for _, ip := range ips {
 		d.ClusterIPs[ip] = struct{}{}
 	}
 	return d
 }
 
-func addresses(d rules.Desired) []string {
+func addresses(d model.Desired) []string {
 	var out []string
 	for _, a := range []netip.Addr{one, two} {
 		if _, ok := d.ClusterIPs[a]; ok {
@@ -40,14 +40,14 @@ func addresses(d rules.Desired) []string {
 
 func TestSyncAndApply(t *testing.T) {
 	ctx, d := context.Background(), New("NFTables")
-	if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+	if _, err := d.Apply(ctx, model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("Apply before Sync: %v, want ErrNotSynced", err)
 	}
 	stats, err := d.Sync(ctx, desired(one))
 	if diff := cmp.Diff(dataplane.Stats{Operations: 1}, stats); diff != "" || err != nil {
 		t.Errorf("Sync: %v %s", err, diff)
 	}
-	delta := rules.Diff(desired(one), desired(two))
+	delta := model.Diff(desired(one), desired(two))
 	stats, err = d.Apply(ctx, delta)
 	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, stats); diff != "" || err != nil {
 		t.Errorf("Apply: %v %s", err, diff)
@@ -65,7 +65,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	if _, err := d.Sync(ctx, desired(one)); err != nil {
 		t.Fatal(err)
 	}
-	d.Drift(func(kernel *rules.Desired) { delete(kernel.ClusterIPs, one) })
+	d.Drift(func(kernel *model.Desired) { delete(kernel.ClusterIPs, one) })
 	if len(d.Kernel().ClusterIPs) != 0 {
 		t.Error("drift did not reach the kernel")
 	}
@@ -82,14 +82,14 @@ func TestFail(t *testing.T) {
 	}
 	d.Fail(Apply, nil, broken)
 	for i, want := range []error{nil, broken, dataplane.ErrNotSynced} {
-		if _, err := d.Apply(ctx, rules.Delta{}); !errors.Is(err, want) {
+		if _, err := d.Apply(ctx, model.Delta{}); !errors.Is(err, want) {
 			t.Errorf("call %d: %v, want %v", i, err, want)
 		}
 	}
 	if _, err := d.Sync(ctx, desired()); err != nil {
 		t.Error(err)
 	}
-	if _, err := d.Apply(ctx, rules.Delta{}); err != nil {
+	if _, err := d.Apply(ctx, model.Delta{}); err != nil {
 		t.Error(err)
 	}
 }

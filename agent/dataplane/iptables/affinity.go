@@ -6,7 +6,7 @@ package iptables
 import (
 	"fmt"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Clients stick to an endpoint by the match recent: the kernel keeps a list of
@@ -21,15 +21,15 @@ import (
 // only: who knows one that a policy Local excludes here gets another.
 
 // known returns the text of a match that takes who is in the list of an endpoint.
-func known(f *rules.Frontend, e rules.Endpoint) string {
+func known(f *model.Frontend, e model.Endpoint) string {
 	return fmt.Sprintf("-m recent --update --seconds %d --reap %s", f.AffinityTimeoutSeconds, list(f, e))
 }
 
 // remember returns the text of a match that puts a client there.
-func remember(f *rules.Frontend, e rules.Endpoint) string { return "-m recent --set " + list(f, e) }
+func remember(f *model.Frontend, e model.Endpoint) string { return "-m recent --set " + list(f, e) }
 
 // list names the list of an endpoint. The name is that of a file too.
-func list(f *rules.Frontend, e rules.Endpoint) string {
+func list(f *model.Frontend, e model.Endpoint) string {
 	k := f.Home()
 	mask := "255.255.255.255"
 	if e.Addr().Is6() {

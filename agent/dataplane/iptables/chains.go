@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The tables, in the order in which they are written: what acts on a mark is there
@@ -76,7 +76,7 @@ func hairpinRules(a netip.Addr) []string {
 
 // settings are what the chains of settingsChains depend on.
 type settings struct {
-	rules.NodeSettings
+	model.NodeSettings
 	nodePorts []netip.Addr // that node ports answer on, sorted
 	v6        bool
 }
@@ -162,7 +162,7 @@ func (s *settings) toNodePorts() []string {
 }
 
 // checkSettings guards what would end in a rule that means something else.
-func checkSettings(s *rules.NodeSettings) error {
+func checkSettings(s *model.NodeSettings) error {
 	if len(s.PodInterface) >= unix.IFNAMSIZ {
 		return fmt.Errorf("interface name %q is longer than %d characters", s.PodInterface, unix.IFNAMSIZ-1)
 	}

@@ -53,7 +53,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Options are the parameters of New.
@@ -92,7 +92,7 @@ type Dataplane struct {
 	noIPv6   error
 
 	known   bool // the last Sync or Apply has succeeded
-	desired rules.Desired
+	desired model.Desired
 	gen     nftables.Generation // of the ruleset that is known
 
 	children children
@@ -123,7 +123,7 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &localhost.Users{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: rules.NewDesired()}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: model.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
@@ -140,18 +140,18 @@ func (d *Dataplane) Variant() string { return d.variant }
 func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes the kernel's tables equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
 	if err := d.prepare(ctx); err != nil {
 		return dataplane.Stats{}, err
 	}
-	delta := rules.Diff(d.desired, desired)
-	return d.withLocalhost(ctx, desired.Node, func(node rules.NodeSettings) (dataplane.Stats, error) {
+	delta := model.Diff(d.desired, desired)
+	return d.withLocalhost(ctx, desired.Node, func(node model.NodeSettings) (dataplane.Stats, error) {
 		return d.program(ctx, &delta, node, true)
 	})
 }
 
 // Apply changes the tables by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
 	if !d.known {
 		return dataplane.Stats{}, dataplane.ErrNotSynced
 	}
@@ -161,14 +161,14 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 		stats.Lacking = d.lacking()
 		return stats, err
 	}
-	return d.withLocalhost(ctx, *delta.Node, func(node rules.NodeSettings) (dataplane.Stats, error) {
+	return d.withLocalhost(ctx, *delta.Node, func(node model.NodeSettings) (dataplane.Stats, error) {
 		return d.program(ctx, &delta, node, false)
 	})
 }
 
 // withLocalhost calls program between what node ports on localhost need before it
 // and after it, with the settings that can be had.
-func (d *Dataplane) withLocalhost(ctx context.Context, s rules.NodeSettings, program func(rules.NodeSettings) (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, program func(model.NodeSettings) (dataplane.Stats, error)) (dataplane.Stats, error) {
 	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Stats, error) { return program(s) })
 	if err == nil {
 		err = d.leaveOthers(ctx)
@@ -181,12 +181,12 @@ func (d *Dataplane) withLocalhost(ctx context.Context, s rules.NodeSettings, pro
 }
 
 // relative returns a delta on top of what we know to be desired.
-func (d *Dataplane) relative(delta rules.Delta) rules.Delta {
+func (d *Dataplane) relative(delta model.Delta) model.Delta {
 	delta.Frontends = slices.Clone(delta.Frontends)
 	for i := range delta.Frontends {
 		delta.Frontends[i].Old = d.desired.Frontends[delta.Frontends[i].Key]
 	}
-	for set, changes := range map[*rules.AddrChanges]map[netip.Addr]struct{}{
+	for set, changes := range map[*model.AddrChanges]map[netip.Addr]struct{}{
 		&delta.ClusterIPs: d.desired.ClusterIPs, &delta.LocalEndpoints: d.desired.LocalEndpoints,
 	} {
 		known := func(a netip.Addr) bool { _, ok := changes[a]; return ok }
@@ -198,7 +198,7 @@ func (d *Dataplane) relative(delta rules.Delta) rules.Delta {
 
 // program makes the kernel follow a delta of what is desired. It reads the kernel
 // before, if it shall look for what others have done.
-func (d *Dataplane) program(ctx context.Context, delta *rules.Delta, node rules.NodeSettings, look bool) (dataplane.Stats, error) {
+func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.NodeSettings, look bool) (dataplane.Stats, error) {
 	wasKnown := d.known
 	d.known = false // until it has succeeded
 	var stats dataplane.Stats
@@ -284,7 +284,7 @@ func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
 }
 
 // settings returns the node's settings with the addresses that node ports answer on.
-func (d *Dataplane) settings(s rules.NodeSettings) (settings, error) {
+func (d *Dataplane) settings(s model.NodeSettings) (settings, error) {
 	if err := checkSettings(&s); err != nil {
 		return settings{}, err
 	}

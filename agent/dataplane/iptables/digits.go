@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Chains can be nested 16 deep in the nft variant, jumps and gotos alike
@@ -59,7 +59,7 @@ func (d addressDigits) match(a netip.Addr, i int) string {
 
 // portKey is a protocol and a port.
 type portKey struct {
-	protocol rules.Protocol
+	protocol model.Protocol
 	port     uint16
 }
 
@@ -93,9 +93,9 @@ func (portDigits) digit(k portKey, i int) byte {
 		return d
 	}
 	switch k.protocol {
-	case rules.UDP:
+	case model.UDP:
 		return 16 + d
-	case rules.SCTP:
+	case model.SCTP:
 		return 32 + d
 	}
 	return d

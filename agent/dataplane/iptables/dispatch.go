@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // inlinePorts is how many ports of an address are asked for one after the other.
@@ -67,7 +67,7 @@ func newDispatch(v view, v6 bool, touch touch) *dispatch {
 }
 
 // set makes a frontend lead somewhere; nil: nowhere.
-func (d *dispatch) set(k rules.FrontendKey, to *entry) {
+func (d *dispatch) set(k model.FrontendKey, to *entry) {
 	port := portKey{k.Protocol, k.Port}
 	if k.IsNodePort() {
 		d.nodePorts.set(port, to)

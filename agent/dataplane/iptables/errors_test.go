@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var errLocked = errors.New("exit status 4: another app is currently holding the xtables lock")
@@ -27,7 +27,7 @@ func TestErrors(t *testing.T) {
 		"writing": func(m *memory, err func(bool) error) { m.failRestore = err },
 		"reading": func(m *memory, err func(bool) error) { m.failSave = err },
 	} {
-		for moment, from := range map[string]*rules.Desired{"Sync": nil, "Apply": &few} {
+		for moment, from := range map[string]*model.Desired{"Sync": nil, "Apply": &few} {
 			t.Run(name+" in "+moment, func(t *testing.T) {
 				m := newMemory()
 				d := inMemory(t, m)
@@ -63,7 +63,7 @@ func TestErrors(t *testing.T) {
 func TestHalfAnError(t *testing.T) {
 	m := newMemory()
 	d := inMemory(t, m)
-	mustSync(t, d, rules.NewDesired())
+	mustSync(t, d, model.NewDesired())
 	m.failRestore = func(v6 bool) error {
 		if v6 {
 			return errLocked
@@ -108,27 +108,27 @@ func TestWithoutIPv6(t *testing.T) {
 // TestRefused checks what is not handed to iptables-restore, and that the kernel keeps
 // what it has.
 func TestRefused(t *testing.T) {
-	one := forwardTo(rules.MasqueradeNever, "10.244.1.2:53")
-	for name, change := range map[string]func(d *rules.Desired){
-		"no endpoint": func(d *rules.Desired) {
-			put(d, "x", "10.96.0.1:80/tcp", rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeNever})
+	one := forwardTo(model.MasqueradeNever, "10.244.1.2:53")
+	for name, change := range map[string]func(d *model.Desired){
+		"no endpoint": func(d *model.Desired) {
+			put(d, "x", "10.96.0.1:80/tcp", model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever})
 		},
-		"endpoint of IPv6": func(d *rules.Desired) {
-			put(d, "x", "10.96.0.1:80/tcp", forwardTo(rules.MasqueradeNever, "[fd00::1]:80"))
+		"endpoint of IPv6": func(d *model.Desired) {
+			put(d, "x", "10.96.0.1:80/tcp", forwardTo(model.MasqueradeNever, "[fd00::1]:80"))
 		},
-		"unknown masquerading":   func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", forwardTo("Perhaps", "10.0.0.1:80")) },
-		"node port with sources": func(d *rules.Desired) { put(d, "x", "nodeport:30000/tcp", one).Restricted = true },
-		"source of IPv6": func(d *rules.Desired) {
+		"unknown masquerading":   func(d *model.Desired) { put(d, "x", "10.96.0.1:80/tcp", forwardTo("Perhaps", "10.0.0.1:80")) },
+		"node port with sources": func(d *model.Desired) { put(d, "x", "nodeport:30000/tcp", one).Restricted = true },
+		"source of IPv6": func(d *model.Desired) {
 			f := put(d, "x", "10.96.0.1:80/tcp", one)
 			f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
 		},
-		"of IPv6, with more of IPv4": func(d *rules.Desired) {
+		"of IPv6, with more of IPv4": func(d *model.Desired) {
 			put(d, "x", "10.96.0.1:80/tcp", one)
 			put(d, "y", "[fd00::1]:80/tcp", one)
 		},
-		"clients of IPv6":     func(d *rules.Desired) { put(d, "x", "10.96.0.1:80/tcp", one).PortKey = at("[fd00::1]:80/tcp") },
-		"interface too long":  func(d *rules.Desired) { d.Node.PodInterface = "0123456789abcdef" },
-		"interface with more": func(d *rules.Desired) { d.Node.PodInterface = "a -j DROP" },
+		"clients of IPv6":     func(d *model.Desired) { put(d, "x", "10.96.0.1:80/tcp", one).PortKey = at("[fd00::1]:80/tcp") },
+		"interface too long":  func(d *model.Desired) { d.Node.PodInterface = "0123456789abcdef" },
+		"interface with more": func(d *model.Desired) { d.Node.PodInterface = "a -j DROP" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
@@ -152,7 +152,7 @@ func TestRefused(t *testing.T) {
 
 // TestOddNames checks that a name cannot end a line or a quotation.
 func TestOddNames(t *testing.T) {
-	d := rules.NewDesired()
+	d := model.NewDesired()
 	f := put(&d, "x\"\n-A INPUT -j DROP\\", "10.96.0.1:80/tcp", rejected)
 	f.PortName = strings.Repeat("y", 500)
 	got := comment(f)
@@ -163,16 +163,16 @@ func TestOddNames(t *testing.T) {
 
 // TestSharedChains checks which frontends of a port lead to the same chain.
 func TestSharedChains(t *testing.T) {
-	all := forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")
-	d := rules.NewDesired()
-	put(&d, "dns", "10.96.0.10:53/udp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53"))
+	all := forwardTo(model.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")
+	d := model.NewDesired()
+	put(&d, "dns", "10.96.0.10:53/udp", forwardTo(model.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53"))
 	put(&d, "dns", "192.0.2.1:53/udp", all)
 	put(&d, "dns", "192.0.2.2:53/udp", all)
 	put(&d, "dns", "nodeport:30053/udp", all)
-	put(&d, "dns", "nodeport:30054/udp", forwardTo(rules.MasqueradeNever, "10.244.2.2:53"))
+	put(&d, "dns", "nodeport:30054/udp", forwardTo(model.MasqueradeNever, "10.244.2.2:53"))
 	put(&d, "dns", "192.0.2.3:53/udp", all).AffinityTimeoutSeconds = 60
-	put(&d, "dns", "192.0.2.4:53/udp", all, forwardTo(rules.MasqueradeNever, "10.244.1.2:53"))
-	var frontends []*rules.Frontend
+	put(&d, "dns", "192.0.2.4:53/udp", all, forwardTo(model.MasqueradeNever, "10.244.1.2:53"))
+	var frontends []*model.Frontend
 	for _, f := range d.Frontends {
 		frontends = append(frontends, f)
 	}
@@ -207,12 +207,12 @@ func TestSharedChains(t *testing.T) {
 // TestEveryEndpointGetsItsShare follows chance through the rules of a chain.
 func TestEveryEndpointGetsItsShare(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 7, 10, 1000} {
-		b := rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeNever}
+		b := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever}
 		for i := range n {
 			b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(i % 250)}), 80))
 		}
 		left := 1.0 // of all packets
-		for _, rule := range endpointRules(&rules.Frontend{Key: at("10.96.0.1:80/tcp")}, b.Endpoints) {
+		for _, rule := range endpointRules(&model.Frontend{Key: at("10.96.0.1:80/tcp")}, b.Endpoints) {
 			p := 1.0
 			if _, text, ok := strings.Cut(rule, "--probability "); ok {
 				if _, err := fmt.Sscan(text, &p); err != nil {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // memory is a kernel in memory, that fails when it is told to.
@@ -134,9 +134,9 @@ func inMemory(t *testing.T, m *memory) *Dataplane {
 }
 
 // step is a Sync (to a state) or an Apply (from one to another).
-func step(d *Dataplane, from *rules.Desired, to rules.Desired) (dataplane.Stats, error) {
+func step(d *Dataplane, from *model.Desired, to model.Desired) (dataplane.Stats, error) {
 	if from == nil {
 		return d.Sync(context.Background(), to)
 	}
-	return d.Apply(context.Background(), rules.Diff(*from, to))
+	return d.Apply(context.Background(), model.Diff(*from, to))
 }

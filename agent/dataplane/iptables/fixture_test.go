@@ -8,7 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var (
@@ -17,53 +17,53 @@ var (
 	mustSync  = desiredtest.Sync
 	mustApply = desiredtest.Apply
 
-	rejected = rules.Backend{Verdict: rules.Reject}
-	dropped  = rules.Backend{Verdict: rules.Drop}
+	rejected = model.Backend{Verdict: model.Reject}
+	dropped  = model.Backend{Verdict: model.Drop}
 )
 
 // put adds a frontend of a Service's port whose views are the same, or the second
 // external.
-func put(d *rules.Desired, service, key string, b ...rules.Backend) *rules.Frontend {
-	f := &rules.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1], PortName: "http"}
-	f.Service = rules.ServiceID{Namespace: "default", Name: service, Family: rules.FamilyOf(f.Key.Address)}
+func put(d *model.Desired, service, key string, b ...model.Backend) *model.Frontend {
+	f := &model.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1], PortName: "http"}
+	f.Service = model.ServiceID{Namespace: "default", Name: service, Family: model.FamilyOf(f.Key.Address)}
 	d.Frontends[f.Key] = f
 	return f
 }
 
 // several returns n services with m endpoints each.
-func several(n, m int) rules.Desired {
-	d := rules.NewDesired()
+func several(n, m int) model.Desired {
+	d := model.NewDesired()
 	for i := range n {
 		var endpoints []string
 		for j := range m {
 			endpoints = append(endpoints, fmt.Sprintf("10.%d.%d.%d:8080", 128+j, i/250, i%250+1))
 		}
 		vip := netip.AddrFrom4([4]byte{10, 96, byte(i / 250), byte(i%250 + 1)})
-		put(&d, fmt.Sprint("web-", i), vip.String()+":80/tcp", forwardTo(rules.MasqueradeUnlessPod, endpoints...))
+		put(&d, fmt.Sprint("web-", i), vip.String()+":80/tcp", forwardTo(model.MasqueradeUnlessPod, endpoints...))
 		d.ClusterIPs[vip] = struct{}{}
 	}
 	return d
 }
 
 // mixed has one of everything, in both families.
-func mixed() rules.Desired {
-	d := rules.NewDesired()
-	dns := forwardTo(rules.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53", "10.244.2.3:53")
+func mixed() model.Desired {
+	d := model.NewDesired()
+	dns := forwardTo(model.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53", "10.244.2.3:53")
 	put(&d, "dns", "10.96.0.10:53/udp", dns).AffinityTimeoutSeconds = 10800
 	put(&d, "dns-tcp", "10.96.0.10:53/tcp", dns)
 	put(&d, "none", "10.96.0.20:80/tcp", rejected)
 	put(&d, "sctp", "10.96.0.21:80/sctp", dropped)
 	put(&d, "sctp2", "10.96.0.22:80/sctp", dns)
-	all := forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443")
-	local := forwardTo(rules.MasqueradeNever, "10.244.1.3:8443")
+	all := forwardTo(model.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443")
+	local := forwardTo(model.MasqueradeNever, "10.244.1.3:8443")
 	f := put(&d, "lb", "192.0.2.7:443/tcp", all, local)
 	f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.0/25")}
-	put(&d, "lb2", "192.0.2.8:443/tcp", forwardTo(rules.MasqueradeAlways, "10.244.2.3:8443"), dropped).Restricted = true
-	put(&d, "dns", "nodeport:30053/udp", forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")).AffinityTimeoutSeconds = 10800
+	put(&d, "lb2", "192.0.2.8:443/tcp", forwardTo(model.MasqueradeAlways, "10.244.2.3:8443"), dropped).Restricted = true
+	put(&d, "dns", "nodeport:30053/udp", forwardTo(model.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53")).AffinityTimeoutSeconds = 10800
 	put(&d, "lb", "nodeport:30443/tcp", all, local)
 	put(&d, "none", "nodeport:30080/tcp", rejected)
-	put(&d, "dns", "[fd00:96::10]:53/udp", forwardTo(rules.MasqueradeUnlessPod, "[fd00:244::2]:53", "[fd00:244::3]:53")).AffinityTimeoutSeconds = 60
-	put(&d, "dns", "nodeport6:30053/udp", forwardTo(rules.MasqueradeAlways, "[fd00:244::2]:53"))
+	put(&d, "dns", "[fd00:96::10]:53/udp", forwardTo(model.MasqueradeUnlessPod, "[fd00:244::2]:53", "[fd00:244::3]:53")).AffinityTimeoutSeconds = 60
+	put(&d, "dns", "nodeport6:30053/udp", forwardTo(model.MasqueradeAlways, "[fd00:244::2]:53"))
 	f = put(&d, "lb6", "[2001:db8:2::7]:443/tcp", rejected)
 	f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8::1/128")}
 	for i := range 40 { // more than a chain takes, of addresses and of ports

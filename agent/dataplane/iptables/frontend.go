@@ -12,23 +12,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // portID names a port of a Service. Its frontends are rendered together, because
 // those that lead to the same endpoints share a chain.
 type portID struct {
-	service  rules.ServiceID
+	service  model.ServiceID
 	name     string
-	protocol rules.Protocol
+	protocol model.Protocol
 }
 
-func portOf(f *rules.Frontend) portID { return portID{f.Service, f.PortName, f.Key.Protocol} }
+func portOf(f *model.Frontend) portID { return portID{f.Service, f.PortName, f.Key.Protocol} }
 
 // rendered is what a port of a Service needs.
 type rendered struct {
 	chains  map[string][]string
-	entries map[rules.FrontendKey][views]*entry
+	entries map[model.FrontendKey][views]*entry
 }
 
 // renderPort returns the chains of the frontends of a port, and where each of them
@@ -40,11 +40,11 @@ type rendered struct {
 //
 // If all who lead to the same endpoints are masqueraded in the same way, there is no
 // head, and the mark is set where the endpoints are.
-func renderPort(frontends []*rules.Frontend) rendered {
-	out := rendered{chains: map[string][]string{}, entries: map[rules.FrontendKey][views]*entry{}}
-	slices.SortFunc(frontends, func(a, b *rules.Frontend) int { return a.Key.Compare(b.Key) })
+func renderPort(frontends []*model.Frontend) rendered {
+	out := rendered{chains: map[string][]string{}, entries: map[model.FrontendKey][views]*entry{}}
+	slices.SortFunc(frontends, func(a, b *model.Frontend) int { return a.Key.Compare(b.Key) })
 	var spreads []*spread
-	find := func(f *rules.Frontend, b rules.Backend) *spread {
+	find := func(f *model.Frontend, b model.Backend) *spread {
 		i := slices.IndexFunc(spreads, func(s *spread) bool {
 			return slices.Equal(s.endpoints, b.Endpoints) && sameAffinity(s.of, f)
 		})
@@ -56,11 +56,11 @@ func renderPort(frontends []*rules.Frontend) rendered {
 	for _, f := range frontends {
 		for v, b := range backends(f) {
 			s := find(f, b)
-			if s == nil && b.Verdict == rules.Forward {
+			if s == nil && b.Verdict == model.Forward {
 				s = &spread{of: f, view: v, endpoints: b.Endpoints}
 				spreads = append(spreads, s)
 			}
-			if b.Verdict == rules.Forward && !slices.Contains(s.masquerades, b.Masquerade) {
+			if b.Verdict == model.Forward && !slices.Contains(s.masquerades, b.Masquerade) {
 				s.masquerades = append(s.masquerades, b.Masquerade)
 			}
 		}
@@ -73,9 +73,9 @@ func renderPort(frontends []*rules.Frontend) rendered {
 		for v, b := range backends(f) {
 			target := chainRefuse
 			switch b.Verdict {
-			case rules.Drop:
+			case model.Drop:
 				target = chainDrop
-			case rules.Forward:
+			case model.Forward:
 				target = find(f, b).chain(b.Masquerade)
 			}
 			if f.Restricted {
@@ -92,8 +92,8 @@ func renderPort(frontends []*rules.Frontend) rendered {
 
 // backends yields what the views of a frontend lead to. The external view is only
 // there where it differs.
-func backends(f *rules.Frontend) iter.Seq2[view, rules.Backend] {
-	return func(yield func(view, rules.Backend) bool) {
+func backends(f *model.Frontend) iter.Seq2[view, model.Backend] {
+	return func(yield func(view, model.Backend) bool) {
 		if yield(internal, f.Internal) && !f.External.Equal(f.Internal) {
 			yield(external, f.External)
 		}
@@ -103,15 +103,15 @@ func backends(f *rules.Frontend) iter.Seq2[view, rules.Backend] {
 // spread is a chain of endpoints, named after the first view of a frontend that leads
 // to it, and the ways in which who is led there is masqueraded.
 type spread struct {
-	of          *rules.Frontend
+	of          *model.Frontend
 	view        view
-	endpoints   []rules.Endpoint
-	masquerades []rules.Masquerade
+	endpoints   []model.Endpoint
+	masquerades []model.Masquerade
 }
 
 // chain returns the name of the chain for who is masqueraded in a way.
-func (s *spread) chain(m rules.Masquerade) string {
-	if len(s.masquerades) == 1 || m == rules.MasqueradeNever {
+func (s *spread) chain(m model.Masquerade) string {
+	if len(s.masquerades) == 1 || m == model.MasqueradeNever {
 		return chainFor(prefixTo, s.of.Key, s.view)
 	}
 	return chainFor(prefixHead+string(m), s.of.Key, s.view)
@@ -130,17 +130,17 @@ func (s *spread) render(chains map[string][]string) {
 }
 
 // markRules mark what is to be masqueraded.
-func markRules(m rules.Masquerade) []string {
+func markRules(m model.Masquerade) []string {
 	switch m {
-	case rules.MasqueradeUnlessPod:
+	case model.MasqueradeUnlessPod:
 		return []string{"-j " + chainUnlessPod}
-	case rules.MasqueradeAlways:
+	case model.MasqueradeAlways:
 		return []string{setMark(markMasquerade)}
 	}
 	return nil
 }
 
-func sameAffinity(a, b *rules.Frontend) bool {
+func sameAffinity(a, b *model.Frontend) bool {
 	return a.AffinityTimeoutSeconds == b.AffinityTimeoutSeconds &&
 		(a.AffinityTimeoutSeconds == 0 || a.Home() == b.Home())
 }
@@ -156,7 +156,7 @@ func gateRules(sources []netip.Prefix, target string) []string {
 
 // endpointRules spreads packets over endpoints. Of n endpoints that are left, each
 // takes one part in n of the packets that come to its rule.
-func endpointRules(f *rules.Frontend, endpoints []rules.Endpoint) []string {
+func endpointRules(f *model.Frontend, endpoints []model.Endpoint) []string {
 	var out []string
 	protocol := "-p " + f.Key.Protocol.String() + " "
 	if f.AffinityTimeoutSeconds > 0 {
@@ -184,11 +184,11 @@ func oneIn(n int) string {
 	return fmt.Sprintf("-m statistic --mode random --probability %.11f ", math.Round(one/float64(n))/one)
 }
 
-func dnat(e rules.Endpoint) string { return "-j DNAT --to-destination " + e.String() }
+func dnat(e model.Endpoint) string { return "-j DNAT --to-destination " + e.String() }
 
 // comment returns the name of a frontend's port, for who reads the rules. Nobody
 // has checked the names in a slice, and a line is what iptables-restore reads.
-func comment(f *rules.Frontend) string {
+func comment(f *model.Frontend) string {
 	const longest = 200
 	text := f.Service.Namespace + "/" + f.Service.Name
 	if f.PortName != "" {
@@ -203,7 +203,7 @@ func comment(f *rules.Frontend) string {
 }
 
 // check guards what iptables-restore would refuse with all that comes with it.
-func check(f *rules.Frontend, v6 bool) error {
+func check(f *model.Frontend, v6 bool) error {
 	if f == nil {
 		return nil
 	}
@@ -211,15 +211,15 @@ func check(f *rules.Frontend, v6 bool) error {
 	if k := f.Home(); k.Address.Is6() != v6 || k.Protocol != f.Key.Protocol {
 		errs = append(errs, fmt.Errorf("%s of %s cannot share its clients with %s", f.Key, f.Service, k))
 	}
-	for _, b := range []rules.Backend{f.Internal, f.External} {
-		if b.Verdict != rules.Forward {
+	for _, b := range []model.Backend{f.Internal, f.External} {
+		if b.Verdict != model.Forward {
 			continue
 		}
 		if len(b.Endpoints) == 0 {
 			errs = append(errs, fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service))
 		}
 		switch b.Masquerade {
-		case rules.MasqueradeNever, rules.MasqueradeUnlessPod, rules.MasqueradeAlways:
+		case model.MasqueradeNever, model.MasqueradeUnlessPod, model.MasqueradeAlways:
 		default:
 			errs = append(errs, fmt.Errorf("%s of %s: unknown masquerade decision %q", f.Key, f.Service, b.Masquerade))
 		}
@@ -232,7 +232,7 @@ func check(f *rules.Frontend, v6 bool) error {
 	return errors.Join(errs...)
 }
 
-func checkSources(f *rules.Frontend, v6 bool) error {
+func checkSources(f *model.Frontend, v6 bool) error {
 	if f.Restricted && f.Key.IsNodePort() {
 		return fmt.Errorf("%s of %s: a node port has no source ranges", f.Key, f.Service)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // TestReadBack checks that every rule is printed by iptables-save exactly as we
@@ -57,14 +57,14 @@ func TestReadBack(t *testing.T) {
 // have programmed, and that the way back leaves nothing.
 func TestDeltasAndSyncAgree(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
-		d, empty, want := s.dataplane(), rules.NewDesired(), mixed()
+		d, empty, want := s.dataplane(), model.NewDesired(), mixed()
 		mustSync(t, d, empty)
 		before := s.state()
-		mustApply(t, d, rules.Diff(empty, want))
+		mustApply(t, d, model.Diff(empty, want))
 		if stats := mustSync(t, s.dataplane(), want); stats.Operations != 0 {
 			t.Errorf("a new agent: %+v", stats)
 		}
-		mustApply(t, d, rules.Diff(want, empty))
+		mustApply(t, d, model.Diff(want, empty))
 		if diff := cmp.Diff(before, s.state()); diff != "" {
 			t.Error(diff)
 		}
@@ -121,7 +121,7 @@ func TestOneChange(t *testing.T) {
 			mustSync(t, d, before)
 			k := &scripts{kernel: d.kernel}
 			d.kernel = k
-			stats := mustApply(t, d, rules.Diff(before, after))
+			stats := mustApply(t, d, model.Diff(before, after))
 			costs = append(costs, stats.Operations)
 			if want := 1; strings.Count(k.last, "\n:") != want || strings.Count(k.last, "COMMIT") != 1 {
 				t.Errorf("%d Services: the input is\n%s", n, k.last)
@@ -164,8 +164,8 @@ func TestNobodyReadsTwice(t *testing.T) {
 	for i := range 3 {
 		less := mixed()
 		delete(less.Frontends, at(fmt.Sprintf("nodeport:%d/tcp", 31000+37*i)))
-		mustApply(t, d, rules.Diff(want, less))
-		mustApply(t, d, rules.Diff(less, want))
+		mustApply(t, d, model.Diff(want, less))
+		mustApply(t, d, model.Diff(less, want))
 	}
 	mustSync(t, d, want)
 	if k.all != 0 {
@@ -259,8 +259,8 @@ func TestVariantChanges(t *testing.T) {
 // TestDeepTrees checks that chains are never nested deeper than the kernel takes, even
 // if somebody chooses addresses and ports so.
 func TestDeepTrees(t *testing.T) {
-	want := rules.NewDesired()
-	all, local := forwardTo(rules.MasqueradeUnlessPod, "10.0.0.1:80", "10.0.0.2:80"), forwardTo(rules.MasqueradeNever, "10.0.0.1:80")
+	want := model.NewDesired()
+	all, local := forwardTo(model.MasqueradeUnlessPod, "10.0.0.1:80", "10.0.0.2:80"), forwardTo(model.MasqueradeNever, "10.0.0.1:80")
 	restricted := func(key string) {
 		f := put(&want, key, key, all, local)
 		f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
@@ -312,7 +312,7 @@ func TestLock(t *testing.T) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Apply(t.Context(), rules.Diff(several(3, 2), several(4, 2))); err == nil || !strings.Contains(err.Error(), "xtables lock") {
+	if _, err := d.Apply(t.Context(), model.Diff(several(3, 2), several(4, 2))); err == nil || !strings.Contains(err.Error(), "xtables lock") {
 		t.Errorf("got %v", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestLackingAffinity(t *testing.T) {
@@ -25,7 +25,7 @@ func TestLackingAffinity(t *testing.T) {
 		"it is not a number": {60, "many", "invalid syntax"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, want := inMemory(t, newMemory()), rules.NewDesired()
+			d, want := inMemory(t, newMemory()), model.NewDesired()
 			d.listLength = filepath.Join(t.TempDir(), "ip_list_tot")
 			if tc.limit != "" {
 				if err := os.WriteFile(d.listLength, []byte(tc.limit+"\n"), 0o600); err != nil {
@@ -34,12 +34,12 @@ func TestLackingAffinity(t *testing.T) {
 			}
 			mustSync(t, d, want)
 			sticky := want.Clone()
-			put(&sticky, "web", "10.96.0.1:80/tcp", forwardTo(rules.MasqueradeNever, "10.0.0.1:80")).AffinityTimeoutSeconds = tc.seconds
-			got := mustApply(t, d, rules.Diff(want, sticky)).Lacking
+			put(&sticky, "web", "10.96.0.1:80/tcp", forwardTo(model.MasqueradeNever, "10.0.0.1:80")).AffinityTimeoutSeconds = tc.seconds
+			got := mustApply(t, d, model.Diff(want, sticky)).Lacking
 			if (got != nil) != (tc.want != "") || got != nil && !strings.Contains(got.Error(), tc.want) {
 				t.Errorf("got %v, want %q", got, tc.want)
 			}
-			if got := mustApply(t, d, rules.Diff(sticky, want)).Lacking; got != nil {
+			if got := mustApply(t, d, model.Diff(sticky, want)).Lacking; got != nil {
 				t.Errorf("after that: %v", got)
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // prefix begins the names of all our chains, and of nobody else's. A name has 28
@@ -45,7 +45,7 @@ const (
 	prefixHead    = prefix + "M-"
 )
 
-// view is one of the two ways to see a frontend. See rules.Frontend.
+// view is one of the two ways to see a frontend. See model.Frontend.
 type view int
 
 const (
@@ -86,6 +86,6 @@ func source(p netip.Prefix) string {
 
 // chainFor returns the name of the chain of one of a frontend's views. A kind is one
 // of the prefixes, and perhaps more that tells the chain from others.
-func chainFor(kind string, k rules.FrontendKey, v view) string {
+func chainFor(kind string, k model.FrontendKey, v view) string {
 	return kind[:len(prefixTo)] + hash(fmt.Append(nil, kind[len(prefixTo):], k, " ", v))
 }

@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // errNoTools is returned where there are no programs of iptables.
@@ -57,7 +57,7 @@ func (d *Dataplane) use(ctx context.Context, k kernel, variant string) {
 	} else {
 		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
 	}
-	d.desired, d.known = rules.NewDesired(), false
+	d.desired, d.known = model.NewDesired(), false
 	d.kernel, d.variant = k, variant
 }
 
@@ -76,40 +76,40 @@ func try(ctx context.Context, k kernel, v6 bool) error {
 }
 
 // probeRules has one of everything that the tables can hold.
-func probeRules(v6 bool) rules.Delta {
+func probeRules(v6 bool) model.Delta {
 	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
 	if v6 {
 		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
 	}
-	d := rules.NewDesired()
+	d := model.NewDesired()
 	d.ClusterIPs[addr], d.LocalEndpoints[addr] = struct{}{}, struct{}{}
 	d.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
 	d.Node.ServiceCIDRs = d.Node.PodCIDRs
 	d.Node.PodInterface, d.Node.PodInterfacePrefix = "pod", true
 	d.Node.NodePortAddresses = []netip.Addr{addr}
 	d.Node.NodePortLocalhost = true
-	forward := func(m rules.Masquerade) rules.Backend {
-		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{
+	forward := func(m model.Masquerade) model.Backend {
+		return model.Backend{Verdict: model.Forward, Masquerade: m, Endpoints: []model.Endpoint{
 			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
 	}
 	for _, a := range []netip.Addr{addr, unspecified} {
-		for i, f := range []rules.Frontend{
-			{Internal: forward(rules.MasqueradeUnlessPod), External: forward(rules.MasqueradeNever)},
-			{Internal: forward(rules.MasqueradeAlways), AffinityTimeoutSeconds: 60},
-			{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Drop}},
+		for i, f := range []model.Frontend{
+			{Internal: forward(model.MasqueradeUnlessPod), External: forward(model.MasqueradeNever)},
+			{Internal: forward(model.MasqueradeAlways), AffinityTimeoutSeconds: 60},
+			{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Drop}},
 		} {
-			for _, p := range []rules.Protocol{rules.TCP, rules.UDP, rules.SCTP} {
-				f.Key = rules.FrontendKey{Address: a, Protocol: p, Port: uint16(1 + i)}
+			for _, p := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
+				f.Key = model.FrontendKey{Address: a, Protocol: p, Port: uint16(1 + i)}
 				if f.External.Verdict == "" {
 					f.External = f.Internal
 				}
 				if f.Restricted = a == addr; f.Restricted {
 					f.Sources = d.Node.PodCIDRs
 				}
-				f.Service = rules.ServiceID{Namespace: "default", Name: fmt.Sprint(i, a, p), Family: rules.FamilyOf(a)}
+				f.Service = model.ServiceID{Namespace: "default", Name: fmt.Sprint(i, a, p), Family: model.FamilyOf(a)}
 				d.Frontends[f.Key] = &f
 			}
 		}
 	}
-	return rules.Diff(rules.NewDesired(), d)
+	return model.Diff(model.NewDesired(), d)
 }

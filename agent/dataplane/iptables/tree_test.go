@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // chainsOf are a tree's chains with their rules.
@@ -95,7 +95,7 @@ func TestTreeIsAFunctionOfItsKeys(t *testing.T) {
 	for name, ports := range map[string]int{"all ports": 65535, "some ports": 120} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(2, uint64(ports)))
-			protocols := []rules.Protocol{rules.TCP, rules.UDP, rules.SCTP}
+			protocols := []model.Protocol{model.TCP, model.UDP, model.SCTP}
 			testTree(t, r, portTree, func() portKey { return portKey{protocols[r.IntN(3)], uint16(1 + r.IntN(ports))} })
 		})
 	}

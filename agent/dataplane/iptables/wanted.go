@@ -11,7 +11,7 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // wanted is what the kernel shall hold of a family. It knows of each chain a sum of
@@ -27,7 +27,7 @@ type wanted struct {
 
 	// ports holds the frontends of each port of a Service, owners the port of each
 	// chain that is made for one.
-	ports  map[portID]map[rules.FrontendKey]*rules.Frontend
+	ports  map[portID]map[model.FrontendKey]*model.Frontend
 	owners map[string]portID
 	chains map[portID][]string
 
@@ -66,7 +66,7 @@ func sumOf(rules []string) sum {
 func newWanted(v6 bool) *wanted {
 	w := &wanted{
 		v6: v6, fixed: fixedChains(v6),
-		ports:  map[portID]map[rules.FrontendKey]*rules.Frontend{},
+		ports:  map[portID]map[model.FrontendKey]*model.Frontend{},
 		owners: map[string]portID{}, chains: map[portID][]string{},
 		sums: map[chainID]sum{}, trees: map[string]renderer{}, touched: map[string]renderer{},
 	}
@@ -85,7 +85,7 @@ func newWanted(v6 bool) *wanted {
 type change map[chainID]struct{}
 
 // check says what is wrong with a delta.
-func (w *wanted) check(delta *rules.Delta) error {
+func (w *wanted) check(delta *model.Delta) error {
 	var errs []error
 	for _, c := range delta.Frontends {
 		if c.Key.Address.Is6() == w.v6 {
@@ -96,7 +96,7 @@ func (w *wanted) check(delta *rules.Delta) error {
 }
 
 // apply changes what is wanted, and returns which chains that concerns.
-func (w *wanted) apply(delta *rules.Delta, now *settings) change {
+func (w *wanted) apply(delta *model.Delta, now *settings) change {
 	out := change{}
 	if w.settings == nil || !reflect.DeepEqual(w.settings, now) {
 		w.settings = now
@@ -128,7 +128,7 @@ func (w *wanted) apply(delta *rules.Delta, now *settings) change {
 }
 
 // applyFrontends renders the ports anew whose frontends have changed.
-func (w *wanted) applyFrontends(changes []rules.Change, out change) {
+func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	touched := map[portID]struct{}{}
 	for _, c := range changes {
 		if c.Key.Address.Is6() != w.v6 {
@@ -144,7 +144,7 @@ func (w *wanted) applyFrontends(changes []rules.Change, out change) {
 		}
 	}
 	// A frontend may go from one port to another: first all leave, then all come.
-	entries := map[rules.FrontendKey][views]*entry{}
+	entries := map[model.FrontendKey][views]*entry{}
 	for _, c := range changes {
 		if c.Key.Address.Is6() == w.v6 {
 			entries[c.Key] = [views]*entry{}
@@ -175,10 +175,10 @@ func (w *wanted) applyFrontends(changes []rules.Change, out change) {
 	}
 }
 
-func (w *wanted) keep(f *rules.Frontend) {
+func (w *wanted) keep(f *model.Frontend) {
 	id := portOf(f)
 	if w.ports[id] == nil {
-		w.ports[id] = map[rules.FrontendKey]*rules.Frontend{}
+		w.ports[id] = map[model.FrontendKey]*model.Frontend{}
 	}
 	w.ports[id][f.Key] = f
 	if f.AffinityTimeoutSeconds > 0 {
@@ -186,7 +186,7 @@ func (w *wanted) keep(f *rules.Frontend) {
 	}
 }
 
-func (w *wanted) forget(f *rules.Frontend) {
+func (w *wanted) forget(f *model.Frontend) {
 	id := portOf(f)
 	delete(w.ports[id], f.Key)
 	if len(w.ports[id]) == 0 {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestWatch(t *testing.T) {
@@ -30,7 +30,7 @@ func TestWatch(t *testing.T) {
 			s.iptables("-t", "nat", "-D", "PREROUTING", "-j", "OTHER")
 		}, false},
 		"we program a change ourselves": {func(s *space, d *Dataplane) {
-			mustApply(s.T, d, rules.Diff(several(3, 2), several(5, 3)))
+			mustApply(s.T, d, model.Diff(several(3, 2), several(5, 3)))
 			mustSync(s.T, d, several(2, 2))
 		}, false},
 		"we program a large change": {func(s *space, d *Dataplane) {
@@ -58,7 +58,7 @@ func TestMissedNews(t *testing.T) {
 	news := watch(t, s, d)
 	s.iptables("-t", "nat", "-N", "OTHER") // only the generation tells
 	news.Want(t, false)
-	mustApply(t, d, rules.Diff(several(3, 2), several(200, 10)))
+	mustApply(t, d, model.Diff(several(3, 2), several(200, 10)))
 	news.Want(t, true)
 }
 

@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // readAddresses looks which addresses the node has. It returns on how many others
@@ -49,23 +49,23 @@ func (d *Dataplane) ownAddresses() ([]netip.Addr, error) {
 
 // excluded says whether virtual servers on an address belong to somebody else by
 // the policy.
-func excluded(settings rules.IPVSSettings, a netip.Addr) bool {
+func excluded(settings model.IPVSSettings, a netip.Addr) bool {
 	return slices.ContainsFunc(settings.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // leftOut says whether frontends on an address are not programmed: they are
 // somebody else's, or of a family that this node does not have.
-func (d *Dataplane) leftOut(settings rules.IPVSSettings, a netip.Addr) bool {
+func (d *Dataplane) leftOut(settings model.IPVSSettings, a netip.Addr) bool {
 	return a.Is6() && d.noIPv6 != nil || excluded(settings, a)
 }
 
 // leaveOut returns desired without the frontends that are left out.
-func (d *Dataplane) leaveOut(desired rules.Desired) rules.Desired {
+func (d *Dataplane) leaveOut(desired model.Desired) model.Desired {
 	if len(desired.Node.IPVS.ExcludeCIDRs) == 0 && d.noIPv6 == nil {
 		return desired
 	}
 	desired.Frontends = maps.Clone(desired.Frontends)
-	maps.DeleteFunc(desired.Frontends, func(k rules.FrontendKey, _ *rules.Frontend) bool {
+	maps.DeleteFunc(desired.Frontends, func(k model.FrontendKey, _ *model.Frontend) bool {
 		return d.leftOut(desired.Node.IPVS, k.Address)
 	})
 	return desired
@@ -73,8 +73,8 @@ func (d *Dataplane) leaveOut(desired rules.Desired) rules.Desired {
 
 // count counts the frontends on each virtual address, and notes those whose
 // affinity the kernel does not keep to the second.
-func (d *Dataplane) count(desired rules.Desired) {
-	d.vips, d.clamped = make(map[netip.Addr]int, len(d.vips)), map[rules.FrontendKey]int32{}
+func (d *Dataplane) count(desired model.Desired) {
+	d.vips, d.clamped = make(map[netip.Addr]int, len(d.vips)), map[model.FrontendKey]int32{}
 	for key, f := range desired.Frontends {
 		if !key.IsNodePort() {
 			d.vips[key.Address]++
@@ -85,7 +85,7 @@ func (d *Dataplane) count(desired rules.Desired) {
 
 // countChange counts a changed frontend and says whether its address is a new
 // virtual one.
-func (d *Dataplane) countChange(c rules.Change, settings rules.IPVSSettings) bool {
+func (d *Dataplane) countChange(c model.Change, settings model.IPVSSettings) bool {
 	d.noteClamped(c.Key, c.New, settings)
 	a := c.Key.Address
 	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
@@ -153,7 +153,7 @@ func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Sta
 // more. Only then the table stops to refuse what comes for them.
 func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Stats) error {
 	var errs []error
-	var delta rules.Delta
+	var delta model.Delta
 	inTable := d.filter.Desired().ClusterIPs
 	for a := range addresses {
 		if _, bound := d.bound[a]; !bound || d.vips[a] > 0 || d.drains(a) {

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // change is what to make of some virtual servers, nil for one that shall go, and
@@ -37,7 +37,7 @@ func (c *change) unwant(key serverKey) {
 }
 
 // touch has the address of a frontend looked at.
-func (c *change) touch(key rules.FrontendKey) {
+func (c *change) touch(key model.FrontendKey) {
 	if !key.IsNodePort() {
 		c.addresses[key.Address] = struct{}{}
 	}
@@ -46,7 +46,7 @@ func (c *change) touch(key rules.FrontendKey) {
 // carryOut makes a change: first the virtual servers that are new, for without
 // them a packet would reach the node itself; then the table that leads to them,
 // and the addresses; then what is to go.
-func (d *Dataplane) carryOut(ctx context.Context, c change, node rules.NodeSettings) (stats dataplane.Stats, err error) {
+func (d *Dataplane) carryOut(ctx context.Context, c change, node model.NodeSettings) (stats dataplane.Stats, err error) {
 	before := d.servers.ops
 	defer func() {
 		stats.Operations += d.servers.ops - before
@@ -75,7 +75,7 @@ func (d *Dataplane) carryOut(ctx context.Context, c change, node rules.NodeSetti
 }
 
 // schedule tells Watch when to look again.
-func (d *Dataplane) schedule(settings rules.IPVSSettings) {
+func (d *Dataplane) schedule(settings model.IPVSSettings) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.draining = len(d.servers.draining) > 0

@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Cleanup deletes our virtual servers, addresses and tables. Where something is
@@ -16,7 +16,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	if _, err := d.readAddresses(); err != nil {
 		return err
 	}
-	planned, err := d.filter.Plan(ctx, rules.NewDesired())
+	planned, err := d.filter.Plan(ctx, model.NewDesired())
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Options are the parameters of New.
@@ -61,11 +61,11 @@ type Options struct {
 type filter interface {
 	Probe(context.Context) error
 	Track(context.Context) error
-	Plan(context.Context, rules.Desired) (nftables.Planned, error)
-	PlanDelta(context.Context, rules.Delta) error
+	Plan(context.Context, model.Desired) (nftables.Planned, error)
+	PlanDelta(context.Context, model.Delta) error
 	Commit(context.Context) (dataplane.Stats, error)
-	Mark(rules.FrontendKey) uint32
-	Desired() rules.Desired
+	Mark(model.FrontendKey) uint32
+	Desired() model.Desired
 	IPv6Error() error
 	NodePorts() map[netip.Addr]struct{}
 	Watch(ctx context.Context, changed func()) error
@@ -86,9 +86,9 @@ type Dataplane struct {
 	known   bool // the last Sync or Apply has succeeded
 	adopted bool // what the kernel held at the start is known
 	servers *servers
-	desired rules.Desired      // as Sync and Apply have it, with maps of our own
+	desired model.Desired      // as Sync and Apply have it, with maps of our own
 	vips    map[netip.Addr]int // the frontends on each virtual address
-	clamped map[rules.FrontendKey]int32
+	clamped map[model.FrontendKey]int32
 	noIPv6  error
 
 	readTime time.Duration // that the last part of reading IPVS back took
@@ -142,7 +142,7 @@ func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes the kernel equal to desired. It reads IPVS back if that is due or
 // something has failed, else it takes it for what it was. All else is read always.
-func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
 	d.desired = desired.Clone()
 	settings := desired.Node.IPVS
 	wasKnown := d.known
@@ -187,7 +187,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 }
 
 // Apply changes the kernel by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
 	if !d.known {
 		return dataplane.Stats{}, dataplane.ErrNotSynced
 	}
@@ -197,10 +197,10 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 	}
 	d.known = false // until it has succeeded
 	settings := d.desired.Node.IPVS
-	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c rules.Change) bool {
+	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c model.Change) bool {
 		return d.leftOut(settings, c.Key.Address)
 	})
-	delta.ClusterIPs = rules.AddrChanges{}
+	delta.ClusterIPs = model.AddrChanges{}
 	r := serverRules{settings: settings, nodePorts: d.filter.NodePorts()}
 	c := newChange(len(delta.Frontends))
 	var old []map[serverKey]wantedServer

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // shrink takes the real servers that are not wanted out of a virtual server, or
@@ -63,7 +63,7 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 		if err != nil {
 			return err
 		}
-		busy := map[rules.Endpoint]bool{}
+		busy := map[model.Endpoint]bool{}
 		for _, r := range list {
 			// Of a Service that is gone, what is being closed need not be waited for:
 			// it would keep the address for minutes.

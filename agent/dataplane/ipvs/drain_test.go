@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // An endpoint goes, or all its Service, and after a while everything is looked at
@@ -18,7 +18,7 @@ func TestDrain(t *testing.T) {
 		one, two = "10.244.0.1:80", "10.244.0.2:80"
 	)
 	cases := map[string]struct {
-		protocol         rules.Protocol
+		protocol         model.Protocol
 		active, inactive int
 		serving          []string // UDP endpoints that may keep their flows
 		deleted          bool     // the whole Service
@@ -27,22 +27,22 @@ func TestDrain(t *testing.T) {
 		want             []string
 		bound            bool
 	}{
-		"idle: at once":                      {protocol: rules.TCP, want: []string{web + " rr " + two}, bound: true},
-		"open: weight 0":                     {protocol: rules.TCP, active: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
-		"being closed: weight 0":             {protocol: rules.TCP, inactive: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
-		"open just before the deadline":      {protocol: rules.TCP, active: 1, after: 899 * time.Second, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
-		"open at the deadline":               {protocol: rules.TCP, active: 1, after: 900 * time.Second, then: 1, want: []string{web + " rr " + two}, bound: true},
-		"closed":                             {protocol: rules.TCP, active: 1, after: time.Second, want: []string{web + " rr " + two}, bound: true},
-		"SCTP like TCP":                      {protocol: rules.SCTP, active: 1, then: 1, want: []string{"10.96.0.1:80/sctp rr " + one + "*0 " + two}, bound: true},
-		"UDP: at once":                       {protocol: rules.UDP, inactive: 1, then: 1, want: []string{dns + " rr " + two}, bound: true},
-		"UDP that serves: weight 0":          {protocol: rules.UDP, inactive: 1, then: 1, serving: []string{one}, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
-		"UDP that serves has no deadline":    {protocol: rules.UDP, inactive: 1, then: 1, serving: []string{one}, after: time.Hour, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
-		"Service idle":                       {protocol: rules.TCP, deleted: true},
-		"Service with open connection":       {protocol: rules.TCP, deleted: true, active: 1, then: 1, want: []string{web + " rr " + one + "*0"}, bound: true},
-		"Service with closed connection":     {protocol: rules.TCP, deleted: true, active: 1, after: time.Second},
-		"Service with one that closes":       {protocol: rules.TCP, deleted: true, inactive: 1, then: 0},
-		"Service with open one, at deadline": {protocol: rules.TCP, deleted: true, active: 1, after: 900 * time.Second, then: 1},
-		"Service of UDP":                     {protocol: rules.UDP, deleted: true, inactive: 1, then: 1},
+		"idle: at once":                      {protocol: model.TCP, want: []string{web + " rr " + two}, bound: true},
+		"open: weight 0":                     {protocol: model.TCP, active: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"being closed: weight 0":             {protocol: model.TCP, inactive: 1, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"open just before the deadline":      {protocol: model.TCP, active: 1, after: 899 * time.Second, then: 1, want: []string{web + " rr " + one + "*0 " + two}, bound: true},
+		"open at the deadline":               {protocol: model.TCP, active: 1, after: 900 * time.Second, then: 1, want: []string{web + " rr " + two}, bound: true},
+		"closed":                             {protocol: model.TCP, active: 1, after: time.Second, want: []string{web + " rr " + two}, bound: true},
+		"SCTP like TCP":                      {protocol: model.SCTP, active: 1, then: 1, want: []string{"10.96.0.1:80/sctp rr " + one + "*0 " + two}, bound: true},
+		"UDP: at once":                       {protocol: model.UDP, inactive: 1, then: 1, want: []string{dns + " rr " + two}, bound: true},
+		"UDP that serves: weight 0":          {protocol: model.UDP, inactive: 1, then: 1, serving: []string{one}, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
+		"UDP that serves has no deadline":    {protocol: model.UDP, inactive: 1, then: 1, serving: []string{one}, after: time.Hour, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
+		"Service idle":                       {protocol: model.TCP, deleted: true},
+		"Service with open connection":       {protocol: model.TCP, deleted: true, active: 1, then: 1, want: []string{web + " rr " + one + "*0"}, bound: true},
+		"Service with closed connection":     {protocol: model.TCP, deleted: true, active: 1, after: time.Second},
+		"Service with one that closes":       {protocol: model.TCP, deleted: true, inactive: 1, then: 0},
+		"Service with open one, at deadline": {protocol: model.TCP, deleted: true, active: 1, after: 900 * time.Second, then: 1},
+		"Service of UDP":                     {protocol: model.UDP, deleted: true, inactive: 1, then: 1},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -78,13 +78,13 @@ func TestDrain(t *testing.T) {
 // UDP flows that were allowed to stay leave when their endpoint serves no longer.
 func TestServesNoLonger(t *testing.T) {
 	n := newNode(t)
-	n.sync(desiredOf(clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.1:53", "10.244.0.2:53")))
+	n.sync(desiredOf(clusterIP("10.96.0.1:53", model.UDP, "10.244.0.1:53", "10.244.0.2:53")))
 	n.connections("10.96.0.1:53/udp", "10.244.0.1:53", 0, 1)
-	leaving := clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.2:53")
+	leaving := clusterIP("10.96.0.1:53", model.UDP, "10.244.0.2:53")
 	leaving.Serving = endpoints("10.244.0.1:53", "10.244.0.2:53")
 	n.apply(desiredOf(leaving))
 	n.expect("10.96.0.1:53/udp rr 10.244.0.1:53*0 10.244.0.2:53")
-	n.apply(desiredOf(clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.2:53")))
+	n.apply(desiredOf(clusterIP("10.96.0.1:53", model.UDP, "10.244.0.2:53")))
 	n.expect("10.96.0.1:53/udp rr 10.244.0.2:53")
 }
 
@@ -92,8 +92,8 @@ func TestServesNoLonger(t *testing.T) {
 // leaves again.
 func TestComesBack(t *testing.T) {
 	n := newNode(t)
-	both := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.0.2:80"))
-	second := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80"))
+	both := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.2:80"))
+	second := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80"))
 	n.sync(both)
 	n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
 	n.apply(second)
@@ -123,8 +123,8 @@ func TestSchedulerWhileDraining(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			with := func(list ...string) rules.Desired {
-				d := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, list...))
+			with := func(list ...string) model.Desired {
+				d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, list...))
 				d.Node.IPVS.Scheduler, d.Node.IPVS.SchedulerFlags = name, tc.flags
 				return d
 			}

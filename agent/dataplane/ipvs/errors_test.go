@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Each call fails once. The error is told, and the next Sync makes everything right.
 func TestErrors(t *testing.T) {
 	before := mixed()
 	after := mixed()
-	delete(after.Frontends, clusterIP("10.96.0.2:80", rules.TCP).Key)
-	changed := clusterIP("10.96.0.1:53", rules.TCP, "10.244.0.1:53", "10.244.0.9:53")
+	delete(after.Frontends, clusterIP("10.96.0.2:80", model.TCP).Key)
+	changed := clusterIP("10.96.0.1:53", model.TCP, "10.244.0.1:53", "10.244.0.9:53")
 	after.Frontends[changed.Key] = changed
-	added := clusterIP("10.96.0.9:80", rules.TCP, "10.244.0.1:80")
+	added := clusterIP("10.96.0.9:80", model.TCP, "10.244.0.1:80")
 	after.Frontends[added.Key] = added
 	after.Node.IPVS.Scheduler = "lc"
 
@@ -38,14 +38,14 @@ func TestErrors(t *testing.T) {
 			n := newNode(t)
 			failed := false
 			fail := errors.New("not this time")
-			for _, d := range []rules.Desired{before, after} {
+			for _, d := range []model.Desired{before, after} {
 				n.fail[step] = fail
 				_, err := n.d.Sync(context.Background(), d)
 				failed = failed || errors.Is(err, fail)
 				if err != nil && !errors.Is(err, fail) {
 					t.Error(err)
 				}
-				if _, e := n.d.Apply(context.Background(), rules.Delta{}); err != nil && !errors.Is(e, dataplane.ErrNotSynced) {
+				if _, e := n.d.Apply(context.Background(), model.Delta{}); err != nil && !errors.Is(e, dataplane.ErrNotSynced) {
 					t.Errorf("Apply after an error: %v", e)
 				}
 				delete(n.fail, step)
@@ -65,8 +65,8 @@ func TestErrors(t *testing.T) {
 // An endpoint that the kernel does not take for one stops nothing else.
 func TestRefusedEndpoint(t *testing.T) {
 	n := newNode(t)
-	bad := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.0.255:80")
-	good := clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.1:80")
+	bad := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.255:80")
+	good := clusterIP("10.96.0.2:80", model.TCP, "10.244.0.1:80")
 	n.fail["add 10.96.0.1:80/tcp -> 10.244.0.255:80"] = unix.EINVAL
 	const says = "10.96.0.1:80/tcp -> 10.244.0.255:80"
 	for range 2 {
@@ -95,7 +95,7 @@ func TestRefusedEndpoint(t *testing.T) {
 func TestNoServerNoPackets(t *testing.T) {
 	n := newNode(t)
 	n.fail["add 10.96.0.1:80/tcp"] = unix.ENOENT
-	if _, err := n.d.Sync(context.Background(), desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"))); !errors.Is(err, unix.ENOENT) {
+	if _, err := n.d.Sync(context.Background(), desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("Sync: %v", err)
 	}
 	n.expectBound()

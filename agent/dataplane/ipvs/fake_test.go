@@ -15,18 +15,18 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // world is a kernel in memory. It outlives the dataplanes that program it.
 type world struct {
 	virtual map[serverKey]*fakeServer
-	times   rules.IPVSTimeouts
+	times   model.IPVSTimeouts
 
 	device              bool
 	onDevice, elsewhere map[netip.Addr]struct{}
 
-	table     map[rules.FrontendKey]uint32 // the frontends in our table, with their marks
+	table     map[model.FrontendKey]uint32 // the frontends in our table, with their marks
 	refuse    map[netip.Addr]struct{}
 	nodePorts map[netip.Addr]struct{}
 	noIPv6    error
@@ -40,13 +40,13 @@ type world struct {
 
 type fakeServer struct {
 	server
-	reals map[rules.Endpoint]*realServer
+	reals map[model.Endpoint]*realServer
 }
 
 func newWorld() *world {
 	return &world{
 		virtual: map[serverKey]*fakeServer{}, onDevice: map[netip.Addr]struct{}{}, elsewhere: map[netip.Addr]struct{}{},
-		table: map[rules.FrontendKey]uint32{}, fail: map[string]error{},
+		table: map[model.FrontendKey]uint32{}, fail: map[string]error{},
 		refuse: map[netip.Addr]struct{}{}, nodePorts: map[netip.Addr]struct{}{},
 	}
 }
@@ -95,7 +95,7 @@ func (k fakeKernel) addServer(key serverKey, s server) error {
 	}
 	err := k.step("add %s", key)
 	if err == nil {
-		k.virtual[key] = &fakeServer{s, map[rules.Endpoint]*realServer{}}
+		k.virtual[key] = &fakeServer{s, map[model.Endpoint]*realServer{}}
 	}
 	return err
 }
@@ -150,7 +150,7 @@ func (k fakeKernel) setRealServer(key serverKey, r realServer) error {
 	return err
 }
 
-func (k fakeKernel) deleteRealServer(key serverKey, e rules.Endpoint) error {
+func (k fakeKernel) deleteRealServer(key serverKey, e model.Endpoint) error {
 	switch s := k.virtual[key]; {
 	case s == nil:
 		return unix.ESRCH
@@ -164,9 +164,9 @@ func (k fakeKernel) deleteRealServer(key serverKey, e rules.Endpoint) error {
 	return err
 }
 
-func (k fakeKernel) timeouts() (rules.IPVSTimeouts, error) { return k.times, nil }
+func (k fakeKernel) timeouts() (model.IPVSTimeouts, error) { return k.times, nil }
 
-func (k fakeKernel) setTimeouts(t rules.IPVSTimeouts) error {
+func (k fakeKernel) setTimeouts(t model.IPVSTimeouts) error {
 	err := k.step("timeouts %+v", t)
 	if err == nil {
 		k.times = t
@@ -229,23 +229,23 @@ func (d fakeDevice) close() error { return nil }
 type fakeFilter struct {
 	*world
 	known     bool
-	last      rules.Desired
-	next      *rules.Desired
+	last      model.Desired
+	next      *model.Desired
 	addresses func() ([]netip.Addr, error)
 
-	changes    []rules.Change // planned
-	programmed map[rules.FrontendKey]*rules.Frontend
+	changes    []model.Change // planned
+	programmed map[model.FrontendKey]*model.Frontend
 }
 
 var _ filter = (*fakeFilter)(nil)
 
 func (f *fakeFilter) Track(context.Context) error { return nil }
 
-func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Planned, error) {
+func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nftables.Planned, error) {
 	f.calls++
 	p := nftables.Planned{}
 	if !f.known {
-		p.Removed, p.NodePorts = map[rules.FrontendKey]uint32{}, maps.Clone(f.world.nodePorts)
+		p.Removed, p.NodePorts = map[model.FrontendKey]uint32{}, maps.Clone(f.world.nodePorts)
 		for key, mark := range f.table {
 			if desired.Frontends[key] == nil {
 				p.Removed[key] = mark
@@ -254,12 +254,12 @@ func (f *fakeFilter) Plan(_ context.Context, desired rules.Desired) (nftables.Pl
 	}
 	f.known = false
 	// As the real one: only what differs from what was planned last is changed.
-	f.changes = rules.Diff(f.last, desired).Frontends
-	f.next = &rules.Desired{Node: desired.Node, Frontends: maps.Clone(desired.Frontends), ClusterIPs: maps.Clone(desired.ClusterIPs)}
+	f.changes = model.Diff(f.last, desired).Frontends
+	f.next = &model.Desired{Node: desired.Node, Frontends: maps.Clone(desired.Frontends), ClusterIPs: maps.Clone(desired.ClusterIPs)}
 	return p, f.fail["plan"]
 }
 
-func (f *fakeFilter) PlanDelta(_ context.Context, delta rules.Delta) error {
+func (f *fakeFilter) PlanDelta(_ context.Context, delta model.Delta) error {
 	f.calls++
 	f.known = false
 	f.changes = delta.Frontends
@@ -280,7 +280,7 @@ func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
 			f.programmed[c.Key] = c.New
 		}
 	}
-	table := map[rules.FrontendKey]uint32{}
+	table := map[model.FrontendKey]uint32{}
 	for key := range f.last.Frontends {
 		table[key] = f.markOf(key)
 	}
@@ -295,22 +295,22 @@ func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
 	return dataplane.Stats{Operations: ops}, nil
 }
 
-func (f *fakeFilter) Desired() rules.Desired {
+func (f *fakeFilter) Desired() model.Desired {
 	if f.next != nil {
 		return *f.next
 	}
 	if f.last.Frontends == nil {
-		return rules.NewDesired()
+		return model.NewDesired()
 	}
 	return f.last
 }
 
 // Mark depends on the key alone.
-func (f *fakeFilter) Mark(key rules.FrontendKey) uint32 { return f.markOf(key) }
+func (f *fakeFilter) Mark(key model.FrontendKey) uint32 { return f.markOf(key) }
 
-func (f *fakeFilter) markOf(key rules.FrontendKey) uint32 {
+func (f *fakeFilter) markOf(key model.FrontendKey) uint32 {
 	fr := f.Desired().Frontends[key]
-	if fr == nil || fr.External.Verdict != rules.Forward || slices.Equal(fr.Internal.Endpoints, fr.External.Endpoints) {
+	if fr == nil || fr.External.Verdict != model.Forward || slices.Equal(fr.Internal.Endpoints, fr.External.Endpoints) {
 		return 0
 	}
 	return 0xf1000000 | uint32(key.Port)

@@ -21,7 +21,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // node is a dataplane on a world.
@@ -31,7 +31,7 @@ type node struct {
 	clock *testclock.FakeClock
 	tree  sysctl.Tree
 	d     *Dataplane
-	have  rules.Desired // what was programmed last
+	have  model.Desired // what was programmed last
 }
 
 func newNode(t testing.TB, own ...string) *node {
@@ -65,11 +65,11 @@ func (n *node) setSysctl(name, value string) {
 func (n *node) restart() {
 	w := n.world
 	n.d = &Dataplane{log: testr.NewWithInterface(n.t, testr.Options{}), clock: n.clock, sysctls: n.tree, kernel: fakeKernel{w}, device: fakeDevice{w}}
-	n.d.filter = &fakeFilter{world: w, addresses: n.d.ownAddresses, programmed: map[rules.FrontendKey]*rules.Frontend{}}
+	n.d.filter = &fakeFilter{world: w, addresses: n.d.ownAddresses, programmed: map[model.FrontendKey]*model.Frontend{}}
 	n.d.reset()
 }
 
-func (n *node) sync(desired rules.Desired) dataplane.Stats {
+func (n *node) sync(desired model.Desired) dataplane.Stats {
 	n.t.Helper()
 	n.steps, n.calls = nil, 0
 	stats, err := n.d.Sync(context.Background(), desired)
@@ -81,10 +81,10 @@ func (n *node) sync(desired rules.Desired) dataplane.Stats {
 }
 
 // apply brings in the difference to what was programmed last.
-func (n *node) apply(desired rules.Desired) dataplane.Stats {
+func (n *node) apply(desired model.Desired) dataplane.Stats {
 	n.t.Helper()
 	n.steps, n.calls = nil, 0
-	stats, err := n.d.Apply(context.Background(), rules.Diff(n.have, desired))
+	stats, err := n.d.Apply(context.Background(), model.Diff(n.have, desired))
 	if err != nil {
 		n.t.Fatal("Apply:", err)
 	}
@@ -93,7 +93,7 @@ func (n *node) apply(desired rules.Desired) dataplane.Stats {
 }
 
 // unchanged fails the test if a Sync finds anything to do.
-func (n *node) unchanged(desired rules.Desired) {
+func (n *node) unchanged(desired model.Desired) {
 	n.t.Helper()
 	if stats := n.sync(desired); stats.Operations+stats.Repaired != 0 {
 		n.t.Errorf("another Sync did %+v: %q", stats, n.steps)
@@ -125,7 +125,7 @@ func (n *node) expect(want ...string) {
 		if s.persistence != 0 {
 			line += fmt.Sprintf(" persistent %d", s.persistence)
 		}
-		for _, e := range slices.SortedFunc(maps.Keys(s.reals), rules.Endpoint.Compare) {
+		for _, e := range slices.SortedFunc(maps.Keys(s.reals), model.Endpoint.Compare) {
 			line += " " + e.String()
 			if w := s.reals[e].weight; w != 1 {
 				line += fmt.Sprintf("*%d", w)
@@ -165,7 +165,7 @@ func (n *node) expectSteps(want ...string) {
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-func endpoints(list ...string) (out []rules.Endpoint) {
+func endpoints(list ...string) (out []model.Endpoint) {
 	for _, e := range list {
 		out = append(out, netip.MustParseAddrPort(e))
 	}
@@ -173,17 +173,17 @@ func endpoints(list ...string) (out []rules.Endpoint) {
 }
 
 // nodePort is a frontend for a node port: "30080" or "[::]:30080".
-func nodePort(port string, list ...string) *rules.Frontend {
+func nodePort(port string, list ...string) *model.Frontend {
 	if !strings.Contains(port, ":") {
 		port = "0.0.0.0:" + port
 	}
-	f := clusterIP(port, rules.TCP, list...)
-	f.Kind = rules.KindNodePort
+	f := clusterIP(port, model.TCP, list...)
+	f.Kind = model.KindNodePort
 	return f
 }
 
 // split gives what comes from outside endpoints of its own.
-func split(f *rules.Frontend, list ...string) *rules.Frontend {
-	f.External = rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeNever, Endpoints: endpoints(list...)}
+func split(f *model.Frontend, list ...string) *model.Frontend {
+	f.External = model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever, Endpoints: endpoints(list...)}
 	return f
 }

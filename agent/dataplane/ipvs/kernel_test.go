@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // enterSpace puts the calling test into a network namespace of its own, on a
@@ -68,21 +69,21 @@ func newDataplane(t *testing.T) *Dataplane {
 }
 
 // clusterIP is a frontend for cluster IPs.
-func clusterIP(address string, protocol rules.Protocol, endpoints ...string) *rules.Frontend {
-	b := rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeUnlessPod}
+func clusterIP(address string, protocol model.Protocol, endpoints ...string) *model.Frontend {
+	b := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeUnlessPod}
 	for _, e := range endpoints {
 		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
 	}
 	at := netip.MustParseAddrPort(address)
-	return &rules.Frontend{
-		Key: rules.FrontendKey{Address: at.Addr(), Protocol: protocol, Port: at.Port()}, Kind: rules.KindClusterIP,
-		Service:  rules.ServiceID{Namespace: "default", Name: "web", Family: rules.FamilyOf(at.Addr())},
+	return &model.Frontend{
+		Key: model.FrontendKey{Address: at.Addr(), Protocol: protocol, Port: at.Port()}, Kind: model.KindClusterIP,
+		Service:  model.ServiceID{Namespace: "default", Name: "web", Family: model.FamilyOf(at.Addr())},
 		Internal: b, External: b,
 	}
 }
 
-func desiredOf(frontends ...*rules.Frontend) rules.Desired {
-	d := rules.NewDesired()
+func desiredOf(frontends ...*model.Frontend) model.Desired {
+	d := model.NewDesired()
 	d.Node.IPVS = defaults()
 	for _, f := range frontends {
 		d.Frontends[f.Key] = f
@@ -91,8 +92,8 @@ func desiredOf(frontends ...*rules.Frontend) rules.Desired {
 	return d
 }
 
-func defaults() rules.IPVSSettings {
-	s, _ := rules.Settings(v1alpha1.NodeRuleSetSpec{})
+func defaults() model.IPVSSettings {
+	s, _ := resolve.Settings(v1alpha1.NodeRuleSetSpec{})
 	return s.IPVS
 }
 
@@ -104,12 +105,12 @@ func TestSeed(t *testing.T) {
 	if err := d.Probe(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	dns := func(port string, p rules.Protocol) *rules.Frontend {
+	dns := func(port string, p model.Protocol) *model.Frontend {
 		return clusterIP("10.96.0.10:"+port, p, "10.244.0.2:"+port, "10.244.0.3:"+port)
 	}
 	_, err := d.Sync(context.Background(), desiredOf(
-		clusterIP("10.96.0.1:443", rules.TCP, "172.200.1.200:6443"),
-		dns("53", rules.TCP), dns("53", rules.UDP), dns("9153", rules.TCP)))
+		clusterIP("10.96.0.1:443", model.TCP, "172.200.1.200:6443"),
+		dns("53", model.TCP), dns("53", model.UDP), dns("9153", model.TCP)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The kernel does not forget a client while it knows a connection of his: TCP
@@ -22,15 +22,15 @@ const (
 )
 
 // minAffinity is the shortest affinity in seconds that a client can have.
-func minAffinity(p rules.Protocol, timeouts rules.IPVSTimeouts) int32 {
-	if p == rules.UDP {
+func minAffinity(p model.Protocol, timeouts model.IPVSTimeouts) int32 {
+	if p == model.UDP {
 		return cmp.Or(timeouts.UDP, udpRemembered)
 	}
 	return tcpRemembered
 }
 
 // noteClamped notes the affinity of a frontend (nil: gone) if it is shorter.
-func (d *Dataplane) noteClamped(key rules.FrontendKey, f *rules.Frontend, settings rules.IPVSSettings) {
+func (d *Dataplane) noteClamped(key model.FrontendKey, f *model.Frontend, settings model.IPVSSettings) {
 	if f != nil && f.AffinityTimeoutSeconds > 0 && f.AffinityTimeoutSeconds < minAffinity(key.Protocol, settings.Timeouts) {
 		d.clamped[key] = f.AffinityTimeoutSeconds
 	} else {
@@ -40,13 +40,13 @@ func (d *Dataplane) noteClamped(key rules.FrontendKey, f *rules.Frontend, settin
 
 // lacking says what IPVS does not do of what was asked for. Of each kind it names
 // one.
-func (d *Dataplane) lacking(node rules.NodeSettings) error {
+func (d *Dataplane) lacking(node model.NodeSettings) error {
 	var errs []error
 	if node.NodePortLocalhost {
 		errs = append(errs, errors.New("IPVS has no node ports on localhost"))
 	}
 	if n := len(d.clamped); n > 0 {
-		key := slices.MinFunc(slices.Collect(maps.Keys(d.clamped)), rules.FrontendKey.Compare)
+		key := slices.MinFunc(slices.Collect(maps.Keys(d.clamped)), model.FrontendKey.Compare)
 		errs = append(errs, fmt.Errorf("session affinity of %s (%d such frontends): %d seconds are clamped to %d, the least that IPVS can keep",
 			key, n, d.clamped[key], minAffinity(key.Protocol, node.IPVS.Timeouts)))
 	}

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // ErrNoIPVS says that the kernel does not have IPVS and cannot load it.
@@ -83,8 +83,8 @@ func keyOf(s *ipvs.Service) serverKey {
 	if s.FWMark != 0 {
 		return onMark(family, s.FWMark)
 	}
-	return serverKey{family: family, FrontendKey: rules.FrontendKey{
-		Address: address(s.Address, s.AddressFamily), Protocol: rules.Protocol(s.Protocol), Port: s.Port}}
+	return serverKey{family: family, FrontendKey: model.FrontendKey{
+		Address: address(s.Address, s.AddressFamily), Protocol: model.Protocol(s.Protocol), Port: s.Port}}
 }
 
 // address converts an address; in the library's the family is not always clear.
@@ -135,7 +135,7 @@ func (k *netlinkKernel) setRealServer(key serverKey, r realServer) error {
 	return explain(k.handle.UpdateDestination(service(key, server{}), destination(r)), "changing real server %s of %s", r.endpoint, key)
 }
 
-func (k *netlinkKernel) deleteRealServer(key serverKey, e rules.Endpoint) error {
+func (k *netlinkKernel) deleteRealServer(key serverKey, e model.Endpoint) error {
 	return explain(k.handle.DelDestination(service(key, server{}), destination(realServer{endpoint: e})), "deleting real server %s of %s", e, key)
 }
 
@@ -150,16 +150,16 @@ func explain(err error, format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
-func (k *netlinkKernel) timeouts() (rules.IPVSTimeouts, error) {
+func (k *netlinkKernel) timeouts() (model.IPVSTimeouts, error) {
 	c, err := k.handle.GetConfig()
 	if err != nil {
-		return rules.IPVSTimeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
+		return model.IPVSTimeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
 	}
 	seconds := func(d time.Duration) int32 { return int32(d / time.Second) }
-	return rules.IPVSTimeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
+	return model.IPVSTimeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
 }
 
-func (k *netlinkKernel) setTimeouts(t rules.IPVSTimeouts) error {
+func (k *netlinkKernel) setTimeouts(t model.IPVSTimeouts) error {
 	seconds := func(n int32) time.Duration { return time.Duration(n) * time.Second }
 	return explain(k.handle.SetConfig(&ipvs.Config{
 		TimeoutTCP: seconds(t.TCP), TimeoutTCPFin: seconds(t.TCPFin), TimeoutUDP: seconds(t.UDP),

@@ -16,18 +16,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // frontendsOnNode are a cluster IP, one with other endpoints for what comes from
 // outside, and a node port, in both families.
-func frontendsOnNode() rules.Desired {
+func frontendsOnNode() model.Desired {
 	d := desiredOf(
-		clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:8080", "10.244.0.2:8080"),
-		split(clusterIP("192.0.2.7:80", rules.TCP, "10.244.0.1:8080", "10.244.0.2:8080"), "10.244.0.2:8080"),
+		clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.2:8080"),
+		split(clusterIP("192.0.2.7:80", model.TCP, "10.244.0.1:8080", "10.244.0.2:8080"), "10.244.0.2:8080"),
 		nodePort("30080", "10.244.0.1:8080"),
-		clusterIP("[fd00:96::1]:80", rules.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080"),
-		split(clusterIP("[2001:db8:7::7]:80", rules.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080"), "[fd00:244::2]:8080"),
+		clusterIP("[fd00:96::1]:80", model.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080"),
+		split(clusterIP("[2001:db8:7::7]:80", model.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080"), "[fd00:244::2]:8080"),
 		nodePort("[::]:30080", "[fd00:244::1]:8080"),
 	)
 	d.Node.NodePortAddresses = []netip.Addr{addr("198.51.100.1"), addr("2001:db8::1")}
@@ -149,13 +149,13 @@ func TestOwnDoing(t *testing.T) {
 // The rest of what a ProxyConfig says of IPVS is in the kernel.
 func TestSettings(t *testing.T) {
 	n := newNetwork(t)
-	sticky := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:8080", "10.244.0.2:8080")
+	sticky := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.2:8080")
 	sticky.AffinityTimeoutSeconds = 10800
-	sticky6 := clusterIP("[fd00:96::1]:80", rules.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080")
+	sticky6 := clusterIP("[fd00:96::1]:80", model.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080")
 	sticky6.AffinityTimeoutSeconds = 600
 	d := desiredOf(sticky, sticky6)
 	d.Node.IPVS.StrictARP = true
-	d.Node.IPVS.Timeouts = rules.IPVSTimeouts{TCP: 7200, UDP: 200}
+	d.Node.IPVS.Timeouts = model.IPVSTimeouts{TCP: 7200, UDP: 200}
 	n.sync(d)
 	for command, want := range map[string]string{
 		"ipvsadm -L --timeout":                     "Timeout (tcp tcpfin udp): 7200 120 200",
@@ -216,7 +216,7 @@ func TestNodeWithoutIPv6(t *testing.T) {
 // An endpoint that the kernel does not take for one is left out and named.
 func TestBroadcastEndpoint(t *testing.T) {
 	n := newNetwork(t)
-	stats := n.sync(desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:8080", "10.244.0.255:8080")))
+	stats := n.sync(desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.255:8080")))
 	if stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "10.244.0.255") {
 		t.Errorf("lacking: %v", stats.Lacking)
 	}

@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // parameters are the sysctls that this mode relies on, and why.
@@ -27,7 +27,7 @@ var strictARP = []struct{ name, value, why string }{
 }
 
 // prepare makes everything be as this mode needs it, besides Services.
-func (d *Dataplane) prepare(settings rules.IPVSSettings) error {
+func (d *Dataplane) prepare(settings model.IPVSSettings) error {
 	errs := []error{d.device.ensure()}
 	wanted := parameters
 	if settings.StrictARP {
@@ -65,8 +65,8 @@ func (d *Dataplane) prepareIPv6() error {
 	return d.set("net/ipv6/conf/"+DeviceName+"/disable_ipv6", "0")
 }
 
-func (d *Dataplane) setTimeouts(want rules.IPVSTimeouts) error {
-	if want == (rules.IPVSTimeouts{}) {
+func (d *Dataplane) setTimeouts(want model.IPVSTimeouts) error {
+	if want == (model.IPVSTimeouts{}) {
 		return nil
 	}
 	have, err := d.kernel.timeouts()

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // A read-back asks for all virtual servers at once, and for the real servers of
@@ -72,7 +72,7 @@ func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) 
 			s.unread = append(s.unread, v.key)
 			continue
 		}
-		s.byKey[v.key] = &held{server: v.server, udp: v.key.Protocol == rules.UDP}
+		s.byKey[v.key] = &held{server: v.server, udp: v.key.Protocol == model.UDP}
 		n, err := s.readReals(v.key)
 		if err != nil {
 			delete(s.byKey, v.key)

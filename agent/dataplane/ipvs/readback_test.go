@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // What others do is made right: at once where the kernel tells of it, else with
@@ -42,7 +42,7 @@ func TestRepairs(t *testing.T) {
 		"a scheduler":         {change: func(n *node) { find(n, web).scheduler = "fo" }, repaired: 1},
 		"a persistence":       {change: func(n *node) { find(n, web).persistence = 1 }, repaired: 1},
 		"one too many":        {change: func(n *node) { o := endpoints("10.0.0.1:1")[0]; find(n, web).reals[o] = &realServer{o, 1, 0, 0} }, repaired: 1},
-		"one on our address":  {change: func(n *node) { n.virtual[onAddress(clusterIP("10.96.0.2:81", rules.TCP).Key)] = &fakeServer{} }, repaired: 1},
+		"one on our address":  {change: func(n *node) { n.virtual[onAddress(clusterIP("10.96.0.2:81", model.TCP).Key)] = &fakeServer{} }, repaired: 1},
 		"an address":          {change: func(n *node) { delete(n.onDevice, addr("10.96.0.1")) }, repaired: 1, told: true},
 		"an address too many": {change: func(n *node) { n.onDevice[addr("10.96.7.7")] = struct{}{} }, repaired: 1, told: true},
 		"the device":          {change: func(n *node) { n.world.device = false; clear(n.onDevice) }, repaired: 5, told: true},
@@ -75,9 +75,9 @@ func TestApplyAfterOthers(t *testing.T) {
 	n.sync(mixed())
 	clear(n.virtual)
 	after := mixed()
-	changed := clusterIP("10.96.0.1:53", rules.TCP, "10.244.0.1:53", "10.244.0.9:53")
+	changed := clusterIP("10.96.0.1:53", model.TCP, "10.244.0.1:53", "10.244.0.9:53")
 	after.Frontends[changed.Key] = changed
-	if _, err := n.d.Apply(context.Background(), rules.Diff(n.have, after)); err == nil {
+	if _, err := n.d.Apply(context.Background(), model.Diff(n.have, after)); err == nil {
 		t.Fatal("Apply changes what is not there")
 	}
 	if stats := n.sync(after); stats.Repaired == 0 {
@@ -88,10 +88,10 @@ func TestApplyAfterOthers(t *testing.T) {
 }
 
 // several returns Services with two endpoints each.
-func several(n int) rules.Desired {
-	frontends := make([]*rules.Frontend, n)
+func several(n int) model.Desired {
+	frontends := make([]*model.Frontend, n)
 	for i := range frontends {
-		frontends[i] = clusterIP(fmt.Sprintf("10.96.%d.%d:80", i/250, i%250+1), rules.TCP,
+		frontends[i] = clusterIP(fmt.Sprintf("10.96.%d.%d:80", i/250, i%250+1), model.TCP,
 			fmt.Sprintf("10.244.%d.%d:80", i/250, i%250+1), fmt.Sprintf("10.245.%d.%d:80", i/250, i%250+1))
 	}
 	return desiredOf(frontends...)
@@ -150,7 +150,7 @@ func TestCost(t *testing.T) {
 		d := several(size)
 		n.sync(d)
 		changed := several(size)
-		f := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80", "10.244.99.1:80")
+		f := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.99.1:80")
 		changed.Frontends[f.Key] = f
 		n.apply(changed)
 		if n.calls != 5 { // the table's plan, and of the real servers: add, weight, list, delete
@@ -175,7 +175,7 @@ func TestUntilDue(t *testing.T) {
 	}
 	start := n.clock.Now()
 	expect(2*time.Second, start)
-	web := func(list ...string) rules.Desired { return desiredOf(clusterIP("10.96.0.1:80", rules.TCP, list...)) }
+	web := func(list ...string) model.Desired { return desiredOf(clusterIP("10.96.0.1:80", model.TCP, list...)) }
 	n.sync(web("10.244.0.1:80", "10.244.0.2:80"))
 	n.clock.Step(4 * time.Second)
 	expect(6*time.Second, start)

@@ -9,14 +9,14 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var _ dataplane.Retirer = (*Dataplane)(nil)
 
 // Retire says whether the last connection through our virtual servers is over, or
 // has had the time that draining ones have.
-func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool, err error) {
+func (d *Dataplane) Retire(_ context.Context, desired model.Desired) (idle bool, err error) {
 	if d.retired.IsZero() {
 		if err := d.recognise(desired); err != nil {
 			return false, err
@@ -50,7 +50,7 @@ func (d *Dataplane) busy(key serverKey) (bool, error) {
 
 // recognise finds what another Dataplane has left. The table that told what is
 // ours is another mode's by now, so a node port is ours if it is one still.
-func (d *Dataplane) recognise(desired rules.Desired) error {
+func (d *Dataplane) recognise(desired model.Desired) error {
 	if d.adopted {
 		return nil
 	}

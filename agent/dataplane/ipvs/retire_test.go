@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Another mode is in force. One connection of 50 servers is left, then none, or its
@@ -22,9 +22,9 @@ func TestRetire(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			var list []*rules.Frontend
+			var list []*model.Frontend
 			for i := range servers {
-				list = append(list, clusterIP(fmt.Sprintf("10.96.0.%d:80", i+1), rules.TCP, "10.244.0.1:80"))
+				list = append(list, clusterIP(fmt.Sprintf("10.96.0.%d:80", i+1), model.TCP, "10.244.0.1:80"))
 			}
 			d := desiredOf(list...)
 			n.sync(d)

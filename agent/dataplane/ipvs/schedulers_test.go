@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // scheduled is a Service in one family, on four endpoints, whose scheduler is
@@ -23,7 +23,7 @@ type scheduled struct {
 	vip     string
 	clients string // format of a client's address
 	many    int    // connections to see a distribution
-	web     rules.Desired
+	web     model.Desired
 }
 
 // client is the address of the client with a number.
@@ -38,7 +38,7 @@ func TestSchedulers(t *testing.T) {
 		ep4 = append(ep4, fmt.Sprintf("10.244.0.%d:8080", i+1))
 		ep6 = append(ep6, fmt.Sprintf("[fd00:244::%x]:8080", i+1))
 	}
-	web := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, ep4...), clusterIP("[fd00:96::1]:80", rules.TCP, ep6...))
+	web := desiredOf(clusterIP("10.96.0.1:80", model.TCP, ep4...), clusterIP("[fd00:96::1]:80", model.TCP, ep6...))
 	families := map[string]*scheduled{
 		"IPv4": {n, "10.96.0.1:80", "198.51.100.%d", 1000, web},
 		"IPv6": {n, "[fd00:96::1]:80", "2001:db8::%x", 200, web},
@@ -250,9 +250,9 @@ func (s *scheduled) overflow(t *testing.T) {
 }
 
 // without returns desired without the endpoints of an address.
-func without(desired rules.Desired, endpoint string) rules.Desired {
+func without(desired model.Desired, endpoint string) model.Desired {
 	out := desired
-	out.Frontends = map[rules.FrontendKey]*rules.Frontend{}
+	out.Frontends = map[model.FrontendKey]*model.Frontend{}
 	for key, f := range desired.Frontends {
 		now := *f
 		now.Internal.Endpoints = nil

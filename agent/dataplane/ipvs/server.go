@@ -9,20 +9,20 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // serverKey is the identity of a virtual server: either an address, protocol and
 // port, or a family and a firewall mark.
 type serverKey struct {
 	family corev1.IPFamily
-	rules.FrontendKey
+	model.FrontendKey
 	mark uint32
 }
 
 // onAddress is the key of a virtual server with an address.
-func onAddress(k rules.FrontendKey) serverKey {
-	return serverKey{family: rules.FamilyOf(k.Address), FrontendKey: k}
+func onAddress(k model.FrontendKey) serverKey {
+	return serverKey{family: model.FamilyOf(k.Address), FrontendKey: k}
 }
 
 // onMark is the key of a virtual server with a firewall mark.
@@ -63,7 +63,7 @@ type virtualServer struct {
 
 // realServer is a real server as the kernel holds it. All masquerade.
 type realServer struct {
-	endpoint rules.Endpoint
+	endpoint model.Endpoint
 
 	// weight is 1, or 0 for one that gets no new connections.
 	weight int
@@ -112,12 +112,12 @@ type kernel interface {
 
 	addRealServer(serverKey, realServer) error
 	setRealServer(serverKey, realServer) error
-	deleteRealServer(serverKey, rules.Endpoint) error
+	deleteRealServer(serverKey, model.Endpoint) error
 
 	// timeouts returns, and setTimeouts sets, the idle timeouts of connections in
 	// seconds; 0 leaves one as it is.
-	timeouts() (rules.IPVSTimeouts, error)
-	setTimeouts(rules.IPVSTimeouts) error
+	timeouts() (model.IPVSTimeouts, error)
+	setTimeouts(model.IPVSTimeouts) error
 
 	close() error
 }

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // held is a virtual server as we know the kernel to hold it.
@@ -22,15 +22,15 @@ type held struct {
 
 // heldReal is a real server as we know the kernel to hold it.
 type heldReal struct {
-	endpoint rules.Endpoint
+	endpoint model.Endpoint
 	weight   int
 
 	// since is when its weight was found or made 0.
 	since time.Time
 }
 
-func (h *held) find(e rules.Endpoint) (int, bool) {
-	return slices.BinarySearchFunc(h.reals, e, func(r heldReal, e rules.Endpoint) int { return r.endpoint.Compare(e) })
+func (h *held) find(e model.Endpoint) (int, bool) {
+	return slices.BinarySearchFunc(h.reals, e, func(r heldReal, e model.Endpoint) int { return r.endpoint.Compare(e) })
 }
 
 func (h *held) drains() bool {
@@ -92,7 +92,7 @@ func (s *servers) grow(key serverKey, want wantedServer) error {
 	return errors.Join(errs...)
 }
 
-func (s *servers) addReal(key serverKey, h *held, e rules.Endpoint) error {
+func (s *servers) addReal(key serverKey, h *held, e model.Endpoint) error {
 	i, there := h.find(e)
 	if there && h.reals[i].weight == 1 {
 		return nil
@@ -120,7 +120,7 @@ func (s *servers) do(err error) error {
 	return err
 }
 
-func contains(sorted []rules.Endpoint, e rules.Endpoint) bool {
-	_, ok := slices.BinarySearchFunc(sorted, e, rules.Endpoint.Compare)
+func contains(sorted []model.Endpoint, e model.Endpoint) bool {
+	_, ok := slices.BinarySearchFunc(sorted, e, model.Endpoint.Compare)
 	return ok
 }

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // kernelFamilies are where Services are in the network of the tests.
@@ -32,12 +32,12 @@ func TestStreams(t *testing.T) {
 	for name, family := range kernelFamilies {
 		t.Run(name, func(t *testing.T) {
 			vip := net.JoinHostPort(family.host, "80")
-			with := func(drain time.Duration, numbers ...int) rules.Desired {
+			with := func(drain time.Duration, numbers ...int) model.Desired {
 				var list []string
 				for _, i := range numbers {
 					list = append(list, fmt.Sprintf(family.endpoint, i))
 				}
-				d := desiredOf(clusterIP(vip, rules.TCP, list...))
+				d := desiredOf(clusterIP(vip, model.TCP, list...))
 				d.Node.IPVS.Drain = drain
 				return d
 			}
@@ -47,7 +47,7 @@ func TestStreams(t *testing.T) {
 					t.Errorf("a stream that should live: %v", err)
 				}
 			}
-			gone := func(what string, d rules.Desired, is func() bool) {
+			gone := func(what string, d model.Desired, is func() bool) {
 				t.Helper()
 				poll(t, what, func() bool { n.sync(d); return is() })
 			}
@@ -110,7 +110,7 @@ func TestUDPFlow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			vip := net.JoinHostPort(family.host, "53")
 			one, two := fmt.Sprintf(family.endpoint, 1), fmt.Sprintf(family.endpoint, 2)
-			n.sync(desiredOf(clusterIP(vip, rules.UDP, one)))
+			n.sync(desiredOf(clusterIP(vip, model.UDP, one)))
 			var c net.Conn
 			thread(t, n.clients, func() (err error) { c, err = net.Dial("udp", vip); return err })
 			defer c.Close()
@@ -133,7 +133,7 @@ func TestUDPFlow(t *testing.T) {
 				return func() bool { return ask() == host }
 			}
 			poll(t, "an answer", is(one))
-			leaving := clusterIP(vip, rules.UDP, two)
+			leaving := clusterIP(vip, model.UDP, two)
 			leaving.Serving = endpoints(one, two)
 			n.sync(desiredOf(leaving))
 			for range 3 {
@@ -141,7 +141,7 @@ func TestUDPFlow(t *testing.T) {
 					t.Error("the flow has left an endpoint that serves")
 				}
 			}
-			n.sync(desiredOf(clusterIP(vip, rules.UDP, two)))
+			n.sync(desiredOf(clusterIP(vip, model.UDP, two)))
 			poll(t, "the flow to move", is(two))
 			n.sync(desiredOf())
 		})
@@ -157,7 +157,7 @@ func TestRollingReplacement(t *testing.T) {
 	for i := range endpointCount {
 		list = append(list, fmt.Sprintf("10.244.0.%d:8080", i+1))
 	}
-	n.sync(desiredOf(clusterIP(vip, rules.TCP, list[:half]...)))
+	n.sync(desiredOf(clusterIP(vip, model.TCP, list[:half]...)))
 	var streams []*stream
 	for range 50 {
 		streams = append(streams, n.dial(vip))
@@ -181,7 +181,7 @@ func TestRollingReplacement(t *testing.T) {
 		}))
 	}
 	in := slices.Clone(list[:half])
-	have := desiredOf(clusterIP(vip, rules.TCP, in...))
+	have := desiredOf(clusterIP(vip, model.TCP, in...))
 	for step := range 3 * half {
 		i := step % half
 		from, to := i, half+i
@@ -190,10 +190,10 @@ func TestRollingReplacement(t *testing.T) {
 		}
 		in = append(slices.DeleteFunc(in, func(e string) bool { return e == list[from] }), list[to])
 		slices.Sort(in)
-		now := desiredOf(clusterIP(vip, rules.TCP, in...))
+		now := desiredOf(clusterIP(vip, model.TCP, in...))
 		before := connected.Load()
 		thread(t, n.node, func() error {
-			_, err := n.d.Apply(t.Context(), rules.Diff(have, now))
+			_, err := n.d.Apply(t.Context(), model.Diff(have, now))
 			return err
 		})
 		have = now

@@ -15,24 +15,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // mixed has one of everything.
-func mixed() rules.Desired {
-	sticky := clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.2:80")
+func mixed() model.Desired {
+	sticky := clusterIP("10.96.0.2:80", model.TCP, "10.244.0.2:80")
 	sticky.AffinityTimeoutSeconds = 10800
-	refused := clusterIP("10.96.0.3:80", rules.TCP)
-	refused.Internal = rules.Backend{Verdict: rules.Reject}
+	refused := clusterIP("10.96.0.3:80", model.TCP)
+	refused.Internal = model.Backend{Verdict: model.Reject}
 	refused.External = refused.Internal
 	d := desiredOf(
-		clusterIP("10.96.0.1:53", rules.TCP, "10.244.0.1:53", "10.244.0.2:53"),
-		clusterIP("10.96.0.1:53", rules.UDP, "10.244.0.1:53", "10.244.0.2:53"),
+		clusterIP("10.96.0.1:53", model.TCP, "10.244.0.1:53", "10.244.0.2:53"),
+		clusterIP("10.96.0.1:53", model.UDP, "10.244.0.1:53", "10.244.0.2:53"),
 		sticky, refused,
-		split(clusterIP("192.0.2.7:443", rules.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443"),
+		split(clusterIP("192.0.2.7:443", model.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443"),
 		split(nodePort("30443", "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443"),
 		nodePort("30080", "10.244.0.2:80"),
-		clusterIP("[fd00:96::1]:80", rules.TCP, "[fd00:244::1]:80"),
+		clusterIP("[fd00:96::1]:80", model.TCP, "[fd00:244::1]:80"),
 		nodePort("[::]:30080", "[fd00:244::1]:80"),
 	)
 	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2"), addr("192.168.1.2"), addr("fd00::2")}
@@ -72,7 +72,7 @@ func TestSync(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	n := newNode(t, "192.168.0.2", "192.168.1.2", "fd00::2", "192.168.5.5")
 	before := mixed()
-	own := clusterIP("192.168.5.5:80", rules.TCP, "10.244.0.1:80") // an external IP
+	own := clusterIP("192.168.5.5:80", model.TCP, "10.244.0.1:80") // an external IP
 	before.Frontends[own.Key] = own
 	n.sync(before)
 	n.connections("192.0.2.7:443/tcp", "10.244.0.1:443", 1, 0)
@@ -103,7 +103,7 @@ func TestAdopt(t *testing.T) {
 // A real server of weight 0 that is wanted when the agent starts gets connections.
 func TestAdoptWanted(t *testing.T) {
 	n := newNode(t)
-	web := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"))
+	web := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
 	n.sync(web)
 	for _, s := range n.virtual {
 		s.reals[endpoints("10.244.0.1:80")[0]].weight = 0
@@ -116,25 +116,25 @@ func TestAdoptWanted(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	n := newNode(t, "192.168.0.2")
-	for _, f := range []*rules.Frontend{
-		clusterIP("198.51.100.1:80", rules.TCP), clusterIP("192.168.0.2:22", rules.TCP), clusterIP("10.96.5.1:80", rules.TCP),
+	for _, f := range []*model.Frontend{
+		clusterIP("198.51.100.1:80", model.TCP), clusterIP("192.168.0.2:22", model.TCP), clusterIP("10.96.5.1:80", model.TCP),
 	} {
-		n.virtual[onAddress(f.Key)] = &fakeServer{server{scheduler: "wlc"}, map[rules.Endpoint]*realServer{}}
+		n.virtual[onAddress(f.Key)] = &fakeServer{server{scheduler: "wlc"}, map[model.Endpoint]*realServer{}}
 	}
-	n.virtual[onMark("IPv4", 77)] = &fakeServer{server{scheduler: "wlc"}, map[rules.Endpoint]*realServer{}}
+	n.virtual[onMark("IPv4", 77)] = &fakeServer{server{scheduler: "wlc"}, map[model.Endpoint]*realServer{}}
 	want := []string{"198.51.100.1:80/tcp wlc", "192.168.0.2:22/tcp wlc", "10.96.5.1:80/tcp wlc", "mark 0x4d (IPv4) wlc"}
-	d := desiredOf(nodePort("30080", "10.244.0.1:80"), clusterIP("10.96.5.2:80", rules.TCP, "10.244.0.1:80"))
+	d := desiredOf(nodePort("30080", "10.244.0.1:80"), clusterIP("10.96.5.2:80", model.TCP, "10.244.0.1:80"))
 	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
 	d.Node.IPVS.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
 	n.onDevice[addr("10.96.5.1")] = struct{}{}
 	n.onDevice[addr("10.96.6.1")] = struct{}{} // the device is ours, and so what answers on it
-	n.virtual[onAddress(clusterIP("10.96.6.1:80", rules.TCP).Key)] = &fakeServer{}
+	n.virtual[onAddress(clusterIP("10.96.6.1:80", model.TCP).Key)] = &fakeServer{}
 	n.sync(d)
 	n.expect(append(want, "192.168.0.2:30080/tcp rr 10.244.0.1:80")...)
 	n.expectBound()
 	d2 := d
 	d2.Frontends = maps.Clone(d.Frontends)
-	more := clusterIP("10.96.5.3:80", rules.TCP, "10.244.0.1:80")
+	more := clusterIP("10.96.5.3:80", model.TCP, "10.244.0.1:80")
 	d2.Frontends[more.Key] = more
 	if stats := n.apply(d2); stats.Operations != 0 {
 		t.Errorf("an excluded Service did %+v: %q", stats, n.steps)
@@ -151,13 +151,13 @@ func TestForeign(t *testing.T) {
 // A range that is excluded later, and no longer.
 func TestExcludeLater(t *testing.T) {
 	n := newNode(t)
-	n.sync(desiredOf(clusterIP("10.96.5.1:80", rules.TCP, "10.244.0.1:80")))
-	without := desiredOf(clusterIP("10.96.5.1:80", rules.TCP, "10.244.0.1:80"))
+	n.sync(desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80")))
+	without := desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80"))
 	without.Node.IPVS.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
 	n.apply(without)
 	n.expect()
 	n.expectBound()
-	n.sync(desiredOf(clusterIP("10.96.5.1:80", rules.TCP, "10.244.0.1:80")))
+	n.sync(desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80")))
 	n.expect("10.96.5.1:80/tcp rr 10.244.0.1:80")
 }
 
@@ -182,21 +182,21 @@ func TestNodePortAddresses(t *testing.T) {
 
 func TestSplit(t *testing.T) {
 	n := newNode(t)
-	same := clusterIP("192.0.2.7:443", rules.TCP, "10.244.0.1:443", "10.244.1.1:443")
+	same := clusterIP("192.0.2.7:443", model.TCP, "10.244.0.1:443", "10.244.1.1:443")
 	n.sync(desiredOf(same))
 	n.expect("192.0.2.7:443/tcp rr 10.244.0.1:443 10.244.1.1:443")
-	local := split(clusterIP("192.0.2.7:443", rules.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443")
+	local := split(clusterIP("192.0.2.7:443", model.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443")
 	n.apply(desiredOf(local))
 	n.expectSteps("add mark 0xf10001bb (IPv4)", "add mark 0xf10001bb (IPv4) -> 10.244.0.1:443", "table")
 	// The kernel does not translate ports of a persistent virtual server with a mark.
-	sticky := split(clusterIP("192.0.2.7:443", rules.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443")
+	sticky := split(clusterIP("192.0.2.7:443", model.TCP, "10.244.0.1:443", "10.244.1.1:443"), "10.244.0.1:443")
 	sticky.AffinityTimeoutSeconds = 600
 	n.apply(desiredOf(sticky))
 	n.expect("192.0.2.7:443/tcp rr persistent 600 10.244.0.1:443 10.244.1.1:443", "mark 0xf10001bb (IPv4) sh flags 0x8 10.244.0.1:443")
 	n.apply(desiredOf(same))
 	n.expect("192.0.2.7:443/tcp rr 10.244.0.1:443 10.244.1.1:443")
-	dropped := clusterIP("192.0.2.7:443", rules.TCP, "10.244.0.1:443")
-	dropped.External = rules.Backend{Verdict: rules.Drop}
+	dropped := clusterIP("192.0.2.7:443", model.TCP, "10.244.0.1:443")
+	dropped.External = model.Backend{Verdict: model.Drop}
 	n.apply(desiredOf(dropped))
 	n.expect("192.0.2.7:443/tcp rr 10.244.0.1:443")
 }
@@ -206,10 +206,10 @@ func TestSplit(t *testing.T) {
 func TestOrder(t *testing.T) {
 	n := newNode(t)
 	n.sync(desiredOf())
-	web := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"))
+	web := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
 	n.apply(web)
 	n.expectSteps("add 10.96.0.1:80/tcp", "add 10.96.0.1:80/tcp -> 10.244.0.1:80", "table", "bind 10.96.0.1")
-	replaced := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80"))
+	replaced := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80"))
 	n.apply(replaced)
 	n.expectSteps("add 10.96.0.1:80/tcp -> 10.244.0.2:80",
 		"weight 10.96.0.1:80/tcp -> 10.244.0.1:80 0", "delete 10.96.0.1:80/tcp -> 10.244.0.1:80")
@@ -222,7 +222,7 @@ func TestOrder(t *testing.T) {
 // device, unless it came there first.
 func TestOwnAddress(t *testing.T) {
 	n := newNode(t, "192.168.0.2")
-	d := desiredOf(clusterIP("192.168.0.2:80", rules.TCP, "10.244.0.1:80"), clusterIP("192.0.2.7:80", rules.TCP, "10.244.0.1:80"))
+	d := desiredOf(clusterIP("192.168.0.2:80", model.TCP, "10.244.0.1:80"), clusterIP("192.0.2.7:80", model.TCP, "10.244.0.1:80"))
 	n.sync(d)
 	n.expectBound("192.0.2.7")
 	n.elsewhere[addr("192.0.2.7")] = struct{}{}
@@ -252,8 +252,8 @@ func TestOwnAddress(t *testing.T) {
 }
 
 func TestWithoutIPv6(t *testing.T) {
-	dual := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"), clusterIP("[fd00:96::1]:80", rules.TCP, "[fd00:244::1]:80"))
-	more := desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80"), clusterIP("[fd00:96::2]:80", rules.TCP, "[fd00:244::1]:80"))
+	dual := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), clusterIP("[fd00:96::1]:80", model.TCP, "[fd00:244::1]:80"))
+	more := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), clusterIP("[fd00:96::2]:80", model.TCP, "[fd00:244::1]:80"))
 	reason := errors.New("no such family")
 	cases := map[string]func(*node){
 		"switched off":    func(n *node) { n.setSysctl("net/ipv6/conf/all/disable_ipv6", "1") },
@@ -295,8 +295,8 @@ func TestParameters(t *testing.T) {
 	expect("net/ipv4/vs/conntrack", "1")
 	expect("net/ipv4/conf/all/arp_ignore", "0")
 	d.Node.IPVS.StrictARP = true
-	d.Node.IPVS.Timeouts = rules.IPVSTimeouts{TCP: 7200}
-	n.times = rules.IPVSTimeouts{TCP: 900, TCPFin: 120, UDP: 300}
+	d.Node.IPVS.Timeouts = model.IPVSTimeouts{TCP: 7200}
+	n.times = model.IPVSTimeouts{TCP: 900, TCPFin: 120, UDP: 300}
 	n.apply(d)
 	n.expectSteps("timeouts {TCP:7200 TCPFin:0 UDP:0}")
 	expect("net/ipv4/conf/all/arp_ignore", "1")
@@ -308,9 +308,9 @@ func TestParameters(t *testing.T) {
 
 func TestLacking(t *testing.T) {
 	n := newNode(t)
-	short := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.1:80")
+	short := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80")
 	short.AffinityTimeoutSeconds = 60
-	long := clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.1:80")
+	long := clusterIP("10.96.0.2:80", model.TCP, "10.244.0.1:80")
 	long.AffinityTimeoutSeconds = 120
 	d := desiredOf(short, long)
 	d.Node.NodePortLocalhost = true
@@ -321,7 +321,7 @@ func TestLacking(t *testing.T) {
 		}
 	}
 	n.expect("10.96.0.1:80/tcp rr persistent 60 10.244.0.1:80", "10.96.0.2:80/tcp rr persistent 120 10.244.0.1:80")
-	udp := clusterIP("10.96.0.3:80", rules.UDP, "10.244.0.1:80")
+	udp := clusterIP("10.96.0.3:80", model.UDP, "10.244.0.1:80")
 	udp.AffinityTimeoutSeconds = 120
 	if stats := n.apply(desiredOf(long, udp)); stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "clamped to 300") {
 		t.Errorf("Apply lacks %v", stats.Lacking)
@@ -335,10 +335,10 @@ func TestLacking(t *testing.T) {
 // A node's settings and its Services may change in one delta.
 func TestSettingsAndServicesAtOnce(t *testing.T) {
 	n := newNode(t)
-	n.sync(desiredOf(clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80")))
-	changed := clusterIP("10.96.0.1:80", rules.TCP, "10.244.0.2:80")
-	changed.Internal.Masquerade, changed.External.Masquerade = rules.MasqueradeAlways, rules.MasqueradeAlways
-	desired := desiredOf(changed, clusterIP("10.96.0.2:80", rules.TCP, "10.244.0.3:80"))
+	n.sync(desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80")))
+	changed := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80")
+	changed.Internal.Masquerade, changed.External.Masquerade = model.MasqueradeAlways, model.MasqueradeAlways
+	desired := desiredOf(changed, clusterIP("10.96.0.2:80", model.TCP, "10.244.0.3:80"))
 	desired.Node.IPVS.Scheduler = "lc"
 	n.apply(desired)
 	if diff := cmp.Diff(desired.Frontends, n.d.filter.(*fakeFilter).programmed, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {

@@ -19,7 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // network is a node, on the thread of the test, between clients and endpoints:
@@ -196,7 +196,7 @@ func (n *network) restart() {
 
 // sync runs on a thread in the node, which subtests are not: sysctls are those of
 // the thread.
-func (n *network) sync(d rules.Desired) (stats dataplane.Stats) {
+func (n *network) sync(d model.Desired) (stats dataplane.Stats) {
 	n.t.Helper()
 	thread(n.t, n.node, func() (err error) {
 		stats, err = n.d.Sync(context.Background(), d)

@@ -6,7 +6,7 @@ package ipvs
 import (
 	"net/netip"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // wantedServer is what a virtual server shall be.
@@ -14,26 +14,26 @@ type wantedServer struct {
 	server
 
 	// endpoints get connections, sorted. serving are those that may keep the flows
-	// they have; it is known of UDP only. See rules.Frontend.
-	endpoints []rules.Endpoint
-	serving   []rules.Endpoint
+	// they have; it is known of UDP only. See model.Frontend.
+	endpoints []model.Endpoint
+	serving   []model.Endpoint
 	udp       bool
 }
 
 // serverRules say which virtual servers a frontend has.
 type serverRules struct {
-	settings  rules.IPVSSettings
+	settings  model.IPVSSettings
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 
 // servers returns the virtual servers of a frontend. mark is the firewall mark of
 // what comes from outside, if that has endpoints of its own.
-func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]wantedServer {
+func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]wantedServer {
 	if f == nil {
 		return nil
 	}
 	out := map[serverKey]wantedServer{}
-	if f.Internal.Verdict == rules.Forward {
+	if f.Internal.Verdict == model.Forward {
 		want := r.wanted(f, f.Internal)
 		want.persistence = uint32(max(f.AffinityTimeoutSeconds, 0))
 		for _, key := range r.addresses(f.Key) {
@@ -48,29 +48,29 @@ func (r *serverRules) servers(f *rules.Frontend, mark uint32) map[serverKey]want
 			// sticks as well, and for longer.
 			want.server = server{scheduler: schedulerSH}.usable()
 		}
-		out[onMark(rules.FamilyOf(f.Key.Address), mark)] = want
+		out[onMark(model.FamilyOf(f.Key.Address), mark)] = want
 	}
 	return out
 }
 
 // wanted is the virtual server of one of a frontend's backends.
-func (r *serverRules) wanted(f *rules.Frontend, b rules.Backend) wantedServer {
+func (r *serverRules) wanted(f *model.Frontend, b model.Backend) wantedServer {
 	return wantedServer{
 		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)}.usable(),
-		endpoints: b.Endpoints, serving: f.Serving, udp: f.Key.Protocol == rules.UDP,
+		endpoints: b.Endpoints, serving: f.Serving, udp: f.Key.Protocol == model.UDP,
 	}
 }
 
 // addresses returns the keys of a frontend's virtual servers: a node port has
 // one on each of the node's addresses that it answers on.
-func (r *serverRules) addresses(k rules.FrontendKey) []serverKey {
+func (r *serverRules) addresses(k model.FrontendKey) []serverKey {
 	if !k.IsNodePort() {
 		return []serverKey{onAddress(k)}
 	}
 	var out []serverKey
 	for a := range r.nodePorts {
 		if a.Is4() == k.Address.Is4() {
-			out = append(out, onAddress(rules.FrontendKey{Address: a, Protocol: k.Protocol, Port: k.Port}))
+			out = append(out, onAddress(model.FrontendKey{Address: a, Protocol: k.Protocol, Port: k.Port}))
 		}
 	}
 	return out

@@ -24,7 +24,7 @@ import (
 	"sync"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 const routeLocalnet = "net/ipv4/conf/all/route_localnet"
@@ -111,7 +111,7 @@ func (p *Ports) Lacking() error { return p.lacking }
 // With calls program when node ports can answer on localhost, if they shall, and
 // cleans up after it if they shall not. If they cannot, it takes that out of the
 // settings.
-func (p *Ports) With(ctx context.Context, s *rules.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
 	p.lacking = nil
 	before, err := p.allow(ctx, s)
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *Ports) With(ctx context.Context, s *rules.NodeSettings, program func() 
 
 // allow sets up the guard and the sysctl, and returns the number of operations. It
 // is no error if the sysctl cannot be set.
-func (p *Ports) allow(ctx context.Context, s *rules.NodeSettings) (int, error) {
+func (p *Ports) allow(ctx context.Context, s *model.NodeSettings) (int, error) {
 	if !s.NodePortLocalhost {
 		return 0, nil
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // node is a kernel with a sysctl and the guards of two modes. It writes down what is
@@ -58,7 +58,7 @@ func (g *guard) Remove(context.Context, Held) error {
 func TestPorts(t *testing.T) {
 	type modes struct{ a, b *Ports }
 	on := func(t *testing.T, n *node, p *Ports, yes bool) {
-		s := rules.NodeSettings{NodePortLocalhost: yes}
+		s := model.NodeSettings{NodePortLocalhost: yes}
 		if _, err := p.With(context.Background(), &s, func() (dataplane.Stats, error) {
 			if s.NodePortLocalhost {
 				n.log = append(n.log, "rules")

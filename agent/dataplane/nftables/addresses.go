@@ -9,11 +9,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // nodePortAddresses returns the addresses that node ports answer on.
-func (d *Dataplane) nodePortAddresses(s *rules.NodeSettings) (map[netip.Addr]struct{}, error) {
+func (d *Dataplane) nodePortAddresses(s *model.NodeSettings) (map[netip.Addr]struct{}, error) {
 	if len(s.PodInterface) >= unix.IFNAMSIZ {
 		return nil, fmt.Errorf("interface name %q is longer than %d characters", s.PodInterface, unix.IFNAMSIZ-1)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Clients stick to an endpoint by a map to which the kernel itself adds:
@@ -128,8 +128,8 @@ func (t *table) destination(reg int) []any {
 
 // updateAffinityPort changes under which address and port the clients of a
 // frontend are remembered, and returns it; invalid: they are not.
-func (t *table) updateAffinityPort(b *batch, key rules.FrontendKey, old rules.Endpoint, f *rules.Frontend) rules.Endpoint {
-	var now rules.Endpoint
+func (t *table) updateAffinityPort(b *batch, key model.FrontendKey, old model.Endpoint, f *model.Frontend) model.Endpoint {
+	var now model.Endpoint
 	if f != nil && f.AffinityTimeoutSeconds > 0 {
 		shared := f.Home()
 		now = netip.AddrPortFrom(shared.Address, shared.Port)
@@ -150,7 +150,7 @@ func (t *table) updateAffinityPort(b *batch, key rules.FrontendKey, old rules.En
 
 // updateAffinity changes a frontend's endpoints for affinity into those of now,
 // if its chain has affinity.
-func (t *table) updateAffinity(b *batch, key rules.FrontendKey, v view, old heldView, now *heldView, want []rules.Endpoint) {
+func (t *table) updateAffinity(b *batch, key model.FrontendKey, v view, old heldView, now *heldView, want []model.Endpoint) {
 	if now.target.chain.timeout == 0 {
 		want = nil
 	}
@@ -161,24 +161,24 @@ func (t *table) updateAffinity(b *batch, key rules.FrontendKey, v view, old held
 	if slices.Equal(old.affine, want) {
 		return
 	}
-	if !slices.IsSortedFunc(want, rules.Endpoint.Compare) {
-		now.affine = slices.SortedFunc(slices.Values(want), rules.Endpoint.Compare)
+	if !slices.IsSortedFunc(want, model.Endpoint.Compare) {
+		now.affine = slices.SortedFunc(slices.Values(want), model.Endpoint.Compare)
 	}
 	s := t.affine[at][v]
 	for _, e := range old.affine {
-		if _, found := slices.BinarySearchFunc(now.affine, e, rules.Endpoint.Compare); !found {
+		if _, found := slices.BinarySearchFunc(now.affine, e, model.Endpoint.Compare); !found {
 			b.from(s).plain(appendAffine(buf[:0], key, e))
 		}
 	}
 	for _, e := range now.affine {
-		if _, found := slices.BinarySearchFunc(old.affine, e, rules.Endpoint.Compare); !found {
+		if _, found := slices.BinarySearchFunc(old.affine, e, model.Endpoint.Compare); !found {
 			b.to(s).value(appendAffine(buf[:0], key, e), appendEndpoint(nil, e))
 		}
 	}
 }
 
 // checkAffinity guards what would otherwise end in an element that matches nothing.
-func (t *table) checkAffinity(f *rules.Frontend) error {
+func (t *table) checkAffinity(f *model.Frontend) error {
 	k := f.Home()
 	if !t.ours(k.Address) || k.Protocol != f.Key.Protocol {
 		return fmt.Errorf("%s of %s cannot share its clients with %s", f.Key, f.Service, k)

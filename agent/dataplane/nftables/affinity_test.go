@@ -16,7 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // sticky is the Service of the tests of affinity in a family: its cluster IP,
@@ -37,8 +37,8 @@ func (f family) sticky(proto string) sticky {
 }
 
 // desired spreads over the endpoints with an affinity of some seconds.
-func (s sticky) desired(seconds int32, endpoints ...string) rules.Desired {
-	d := rules.NewDesired()
+func (s sticky) desired(seconds int32, endpoints ...string) model.Desired {
+	d := model.NewDesired()
 	var all, local []string
 	for _, e := range endpoints {
 		all = append(all, join(e, "8080"))
@@ -48,11 +48,11 @@ func (s sticky) desired(seconds int32, endpoints ...string) rules.Desired {
 	}
 	outside := dropped
 	if local != nil {
-		outside = forwardTo(rules.MasqueradeNever, local...)
+		outside = forwardTo(model.MasqueradeNever, local...)
 	}
 	put(&d, s.keys[0], clusterIP(all...))
 	put(&d, s.keys[1], clusterIP(all...), outside)
-	put(&d, s.keys[2], forwardTo(rules.MasqueradeAlways, all...))
+	put(&d, s.keys[2], forwardTo(model.MasqueradeAlways, all...))
 	for _, key := range s.keys {
 		stick(&d, key, s.keys[0], seconds)
 	}
@@ -112,8 +112,8 @@ func TestAffinity(t *testing.T) {
 	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
 		d, now := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
 		mustSync(t, d, now)
-		change := func(next rules.Desired) {
-			mustApply(t, d, rules.Diff(now, next))
+		change := func(next model.Desired) {
+			mustApply(t, d, model.Diff(now, next))
 			o.node.forgetConnections()
 			now = next
 		}
@@ -162,7 +162,7 @@ func TestAffinityPolicyLocal(t *testing.T) {
 		if got := o.outside.who(s.proto, s.vip); got != "remote" {
 			t.Fatalf("got %q", got)
 		}
-		mustApply(t, d, rules.Diff(before, after))
+		mustApply(t, d, model.Diff(before, after))
 		o.node.forgetConnections()
 		if got := o.outside.who(s.proto, s.lb); got != "pod-a" {
 			t.Errorf("policy Local: %q, want pod-a", got)
@@ -181,7 +181,7 @@ func TestAffinityTimesOut(t *testing.T) {
 	mustSync(t, d, long)
 	first := o.client.who(s.proto, s.vip)
 	short := s.desired(3, s.podA, s.podB, s.remote)
-	mustApply(t, d, rules.Diff(long, short))
+	mustApply(t, d, model.Diff(long, short))
 	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); {
 		if got := o.client.who(s.proto, s.vip); got != first {
 			t.Fatalf("got %q, was %q", got, first)
@@ -282,14 +282,14 @@ func TestAffinityOperations(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			d, before, after := newSpace(t).dataplane(), several(size, 3), several(size, 3)
 			put(&after, key, clusterIP("10.1.1.1:80", "10.129.0.1:8080", "10.130.0.1:8080"))
-			for _, desired := range []rules.Desired{before, after} {
+			for _, desired := range []model.Desired{before, after} {
 				for _, k := range slices.Collect(keys(desired)) {
 					stick(&desired, k.String(), "", 10800)
 				}
 			}
 			mustSync(t, d, before)
 			chains := len(d.content[d.tables[0]].chains)
-			if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != 6 || chains != 1 {
+			if stats := mustApply(t, d, model.Diff(before, after)); stats.Operations != 6 || chains != 1 {
 				t.Errorf("%d operations, want 6; %d chains, want 1", stats.Operations, chains)
 			}
 			if stats := mustSync(t, d, after); stats.Operations != 0 {

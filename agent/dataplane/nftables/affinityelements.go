@@ -11,20 +11,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // protocolLen is how long a protocol is in a key or a value.
 const protocolLen = 4
 
-func appendProtocol(b []byte, p rules.Protocol) []byte { return append(b, byte(p), 0, 0, 0) }
+func appendProtocol(b []byte, p model.Protocol) []byte { return append(b, byte(p), 0, 0, 0) }
 
 func appendPort(b []byte, port uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(b, port), 0, 0)
 }
 
 // appendPortKey appends the key of a frontend in the maps affinity-ports.
-func appendPortKey(b []byte, k rules.FrontendKey) []byte {
+func appendPortKey(b []byte, k model.FrontendKey) []byte {
 	if k.IsNodePort() {
 		return appendProtocol(appendPort(b, k.Port), k.Protocol)
 	}
@@ -32,7 +32,7 @@ func appendPortKey(b []byte, k rules.FrontendKey) []byte {
 }
 
 // appendAffine appends the key of an endpoint in the maps affinity-endpoints.
-func appendAffine(b []byte, k rules.FrontendKey, e rules.Endpoint) []byte {
+func appendAffine(b []byte, k model.FrontendKey, e model.Endpoint) []byte {
 	if !k.IsNodePort() {
 		b = append(b, k.Address.AsSlice()...)
 	}
@@ -40,10 +40,10 @@ func appendAffine(b []byte, k rules.FrontendKey, e rules.Endpoint) []byte {
 }
 
 // parsePortKey is the reverse of appendPortKey.
-func (t *table) parsePortKey(b []byte, at where) (rules.FrontendKey, bool) {
+func (t *table) parsePortKey(b []byte, at where) (model.FrontendKey, bool) {
 	n := len(b) - protocolLen
 	if n < protocolLen {
-		return rules.FrontendKey{}, false
+		return model.FrontendKey{}, false
 	}
 	// The same as an ordinary key, but for the place of the protocol.
 	if at == onNodePort {
@@ -53,14 +53,14 @@ func (t *table) parsePortKey(b []byte, at where) (rules.FrontendKey, bool) {
 }
 
 // parseAffine is the reverse of appendAffine.
-func (t *table) parseAffine(b []byte, at where) (rules.FrontendKey, rules.Endpoint, bool) {
+func (t *table) parseAffine(b []byte, at where) (model.FrontendKey, model.Endpoint, bool) {
 	n := len(b) - t.addrLen() - 4 // where the endpoint begins
 	if n < 2*protocolLen {
-		return rules.FrontendKey{}, rules.Endpoint{}, false
+		return model.FrontendKey{}, model.Endpoint{}, false
 	}
 	e, ok := t.parseEndpoint(b[n:])
 	if !ok {
-		return rules.FrontendKey{}, e, false
+		return model.FrontendKey{}, e, false
 	}
 	// The same as an ordinary key, but for the order of port and protocol.
 	k, ok := t.parseKey(slices.Concat(b[:n-8], b[n-4:n], b[n-8:n-4]), at)
@@ -68,9 +68,9 @@ func (t *table) parseAffine(b []byte, at where) (rules.FrontendKey, rules.Endpoi
 }
 
 // parsePadded decodes an endpoint that comes after the frontend's protocol.
-func (t *table) parsePadded(b []byte, p rules.Protocol) (rules.Endpoint, bool) {
+func (t *table) parsePadded(b []byte, p model.Protocol) (model.Endpoint, bool) {
 	if len(b) < protocolLen || string(b[:protocolLen]) != string(appendProtocol(nil, p)) {
-		return rules.Endpoint{}, false
+		return model.Endpoint{}, false
 	}
 	return t.parseEndpoint(b[protocolLen:])
 }
@@ -79,7 +79,7 @@ func (t *table) parsePadded(b []byte, p rules.Protocol) (rules.Endpoint, bool) {
 // the kernel adds and lets time out, and nobody else knows them.
 func (r *elementReader) readAffinity(ctx context.Context) error {
 	for at := range wheres {
-		found := map[rules.FrontendKey]rules.Endpoint{}
+		found := map[model.FrontendKey]model.Endpoint{}
 		err := r.each(ctx, r.table.affinityPorts[at], func() { clear(found) }, func(element, data []byte) bool {
 			key, ok := r.table.parsePortKey(element, at)
 			if ok {
@@ -106,7 +106,7 @@ func (r *elementReader) readAffinity(ctx context.Context) error {
 
 // readAffine reads which endpoints known clients may be led to.
 func (r *elementReader) readAffine(ctx context.Context, at where, v view) error {
-	found := map[rules.FrontendKey][]rules.Endpoint{}
+	found := map[model.FrontendKey][]model.Endpoint{}
 	err := r.each(ctx, r.table.affine[at][v], func() { clear(found) }, func(element, data []byte) bool {
 		key, e, ok := r.table.parseAffine(element, at)
 		value, valid := r.table.parseEndpoint(find(data, unix.NFTA_DATA_VALUE))

@@ -10,10 +10,10 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-func benchmarkSizes(b *testing.B, f func(b *testing.B, desired rules.Desired)) {
+func benchmarkSizes(b *testing.B, f func(b *testing.B, desired model.Desired)) {
 	for _, n := range []int{100, 1000, 10000} {
 		desired := several(n, 10)
 		b.Run(fmt.Sprintf("services=%dx10", n), func(b *testing.B) {
@@ -25,7 +25,7 @@ func benchmarkSizes(b *testing.B, f func(b *testing.B, desired rules.Desired)) {
 
 // BenchmarkFromEmpty programs everything into an empty kernel.
 func BenchmarkFromEmpty(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+	benchmarkSizes(b, func(b *testing.B, desired model.Desired) {
 		d := newSpace(b).dataplane()
 		for b.Loop() {
 			b.StopTimer()
@@ -40,7 +40,7 @@ func BenchmarkFromEmpty(b *testing.B) {
 
 // BenchmarkReadBack is a Sync that finds nothing to do.
 func BenchmarkReadBack(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+	benchmarkSizes(b, func(b *testing.B, desired model.Desired) {
 		d := newSpace(b).dataplane()
 		mustSync(b, d, desired)
 		for b.Loop() {
@@ -60,7 +60,7 @@ func BenchmarkReadBack(b *testing.B) {
 
 // BenchmarkReplaceEndpoint replaces one endpoint of one Service.
 func BenchmarkReplaceEndpoint(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, desired rules.Desired) {
+	benchmarkSizes(b, func(b *testing.B, desired model.Desired) {
 		d := newSpace(b).dataplane()
 		mustSync(b, d, desired)
 		key := at("10.96.0.1:80/tcp")
@@ -71,7 +71,7 @@ func BenchmarkReplaceEndpoint(b *testing.B) {
 			now.Internal.Endpoints = append(now.Internal.Endpoints[:0], old.Internal.Endpoints...)
 			now.Internal.Endpoints[0] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
 			now.External = now.Internal
-			mustApply(b, d, rules.Delta{Frontends: []rules.Change{{Key: key, Old: old, New: &now}}})
+			mustApply(b, d, model.Delta{Frontends: []model.Change{{Key: key, Old: old, New: &now}}})
 			old = &now
 		}
 	})
@@ -87,7 +87,7 @@ func BenchmarkReplaceSource(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				now := *old
 				now.Sources = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{101, byte(i >> 8), byte(i), 0}), 24)}
-				mustApply(b, d, rules.Delta{Frontends: []rules.Change{{Key: old.Key, Old: old, New: &now}}})
+				mustApply(b, d, model.Delta{Frontends: []model.Change{{Key: old.Key, Old: old, New: &now}}})
 				old = &now
 			}
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // masqueradeMark is the bit of the packet mark that asks for masquerading; the
@@ -124,7 +124,7 @@ func (t *table) lookups(v view) []rule {
 
 // settingsChains returns the chains that depend on how this node's Pods are known,
 // on the ranges of cluster IPs, and on localhost. They are constant otherwise.
-func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
+func (t *table) settingsChains(s *model.NodeSettings) []*chain {
 	pods := t.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], t.lookups(external)...)
 	var mark []rule
@@ -137,7 +137,7 @@ func (t *table) settingsChains(s *rules.NodeSettings) []*chain {
 // unusedChain drops what no Service takes, though its address is one for Services:
 // it must not leave the node, for who sends it back would do so again and again.
 // An address that the node has itself is used, whatever the ranges say.
-func (t *table) unusedChain(s *rules.NodeSettings) *chain {
+func (t *table) unusedChain(s *model.NodeSettings) *chain {
 	var out []rule
 	for _, cidr := range s.ServiceCIDRs {
 		if cidr.Addr().Is6() == t.v6() {
@@ -152,7 +152,7 @@ func (t *table) unusedChain(s *rules.NodeSettings) *chain {
 
 // fromPods returns the rules that leave a chain when the packet comes from one of
 // this node's Pods.
-func (t *table) fromPods(s *rules.NodeSettings) []rule {
+func (t *table) fromPods(s *model.NodeSettings) []rule {
 	var out []rule
 	back := &expr.Verdict{Kind: expr.VerdictReturn}
 	for _, cidr := range s.PodCIDRs {
@@ -179,7 +179,7 @@ func (t *table) refuse() []rule {
 		portUnreachable = 4
 	}
 	return []rule{
-		t.rule("", &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equals([]byte{byte(rules.TCP)}),
+		t.rule("", &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equals([]byte{byte(model.TCP)}),
 			reject{kind: tcpReset}),
 		t.rule("", reject{kind: unreachable, code: &portUnreachable}),
 	}
@@ -190,17 +190,17 @@ func (t *table) refuse() []rule {
 type serviceChain struct {
 	at         where
 	view       view
-	masquerade rules.Masquerade
+	masquerade model.Masquerade
 	n          uint32
 	timeout    int32 // of the clients' affinity in seconds; 0: none
 	marked     bool  // only when classifying, when there is no number
 }
 
 // chainKinds name the chains after the traffic that is masqueraded so.
-var chainKinds = map[rules.Masquerade]string{
-	rules.MasqueradeUnlessPod: "cluster",
-	rules.MasqueradeAlways:    "external",
-	rules.MasqueradeNever:     "local",
+var chainKinds = map[model.Masquerade]string{
+	model.MasqueradeUnlessPod: "cluster",
+	model.MasqueradeAlways:    "external",
+	model.MasqueradeNever:     "local",
 }
 
 func (c serviceChain) name() string {
@@ -228,9 +228,9 @@ func (c serviceChain) name() string {
 func (c serviceChain) build(t *table) *chain {
 	var out []rule
 	switch c.masquerade {
-	case rules.MasqueradeUnlessPod:
+	case model.MasqueradeUnlessPod:
 		out = append(out, t.rule("", jump(chainMark)))
-	case rules.MasqueradeAlways:
+	case model.MasqueradeAlways:
 		out = append(out, t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
 	}
 	if t.layout == classifying {

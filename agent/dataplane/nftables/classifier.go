@@ -9,7 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Classifier is the table for the mode IPVS: it refuses, drops and marks, and
@@ -26,7 +26,7 @@ type Planned struct {
 	// Removed are the frontends that the table held and that are wanted no more,
 	// with their firewall marks (0: none). It is known only when the table was
 	// read.
-	Removed map[rules.FrontendKey]uint32
+	Removed map[model.FrontendKey]uint32
 
 	// NodePorts are the addresses that node ports answered on by the table. It is
 	// known in the same case.
@@ -48,14 +48,14 @@ func NewClassifier(o Options, addresses func() ([]netip.Addr, error)) (*Classifi
 func (c *Classifier) Track(ctx context.Context) error { return c.dataplane.Track(ctx) }
 
 // Plan plans to make the table equal to desired.
-func (c *Classifier) Plan(ctx context.Context, desired rules.Desired) (Planned, error) {
+func (c *Classifier) Plan(ctx context.Context, desired model.Desired) (Planned, error) {
 	p, err := c.dataplane.plan(ctx, desired)
 	c.next = &p
 	return Planned{Removed: p.removed, NodePorts: p.nodePorts}, err
 }
 
 // PlanDelta plans a change on top of what was committed last.
-func (c *Classifier) PlanDelta(_ context.Context, delta rules.Delta) error {
+func (c *Classifier) PlanDelta(_ context.Context, delta model.Delta) error {
 	p, err := c.dataplane.planDelta(delta)
 	c.next = &p
 	return err
@@ -72,7 +72,7 @@ func (c *Classifier) Commit(ctx context.Context) (dataplane.Stats, error) {
 }
 
 // Mark returns the firewall mark of a frontend after the planned change; 0: none.
-func (c *Classifier) Mark(key rules.FrontendKey) uint32 {
+func (c *Classifier) Mark(key model.FrontendKey) uint32 {
 	for t, content := range c.dataplane.content {
 		if t.ours(key.Address) {
 			return content.frontends[key].mark
@@ -82,11 +82,11 @@ func (c *Classifier) Mark(key rules.FrontendKey) uint32 {
 }
 
 // Desired returns what was planned or committed last, for reading only.
-func (c *Classifier) Desired() rules.Desired {
+func (c *Classifier) Desired() model.Desired {
 	if w := c.wanted(); w != nil {
 		return w.Desired
 	}
-	return rules.NewDesired()
+	return model.NewDesired()
 }
 
 // wanted is what was planned or committed last, nil if nothing was.

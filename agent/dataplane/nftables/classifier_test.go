@@ -10,7 +10,7 @@ import (
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func (s *space) classifier() *Classifier {
@@ -28,7 +28,7 @@ func (s *space) classifier() *Classifier {
 	return c
 }
 
-func mustCommit(t *testing.T, c *Classifier, desired rules.Desired) Planned {
+func mustCommit(t *testing.T, c *Classifier, desired model.Desired) Planned {
 	t.Helper()
 	planned, err := c.Plan(t.Context(), desired)
 	if err != nil {

@@ -52,7 +52,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Options are the parameters of New.
@@ -117,7 +117,7 @@ func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeNFTables }
 func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes the kernel's tables equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
 	return d.withLocalhost(ctx, &desired.Node, func() (dataplane.Stats, error) {
 		p, err := d.plan(ctx, desired)
 		if err != nil {
@@ -129,7 +129,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired rules.Desired) (dataplane.
 
 // withLocalhost calls program between what node ports on localhost need before it
 // and after it.
-func (d *Dataplane) withLocalhost(ctx context.Context, s *rules.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (d *Dataplane) withLocalhost(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
 	stats, err := d.localhost.With(ctx, s, program)
 	if err != nil {
 		d.last = nil
@@ -140,7 +140,7 @@ func (d *Dataplane) withLocalhost(ctx context.Context, s *rules.NodeSettings, pr
 
 // plan plans to make the kernel's tables equal to desired. It reads them, unless
 // nobody has changed anything since we did.
-func (d *Dataplane) plan(ctx context.Context, desired rules.Desired) (plan, error) {
+func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (plan, error) {
 	if err := d.prepare(ctx); err != nil {
 		return plan{}, err
 	}
@@ -153,7 +153,7 @@ func (d *Dataplane) plan(ctx context.Context, desired rules.Desired) (plan, erro
 		return plan{}, err
 	}
 	if d.last != nil && d.gen == (Generation{number, true}) {
-		delta := rules.Diff(d.last.Desired, want.Desired)
+		delta := model.Diff(d.last.Desired, want.Desired)
 		return d.planChange(&delta, want)
 	}
 	return d.planWithKernel(ctx, want, Generation{number, true})
@@ -175,13 +175,13 @@ type plan struct {
 
 	// removed are the frontends that go though the kernel held them before we
 	// knew, with their marks, and nodePorts where node ports answered.
-	removed   map[rules.FrontendKey]uint32
+	removed   map[model.FrontendKey]uint32
 	nodePorts map[netip.Addr]struct{}
 }
 
 // planWithKernel reads the kernel's tables and plans to change what differs.
 func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen Generation) (plan, error) {
-	p := plan{batch: newBatch(), after: want, removed: map[rules.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
+	p := plan{batch: newBatch(), after: want, removed: map[model.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
 	content := map[*table]*contents{}
 	for _, t := range d.tables {
 		began := time.Now()
@@ -234,7 +234,7 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 }
 
 // Apply changes the tables by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
 	program := func() (dataplane.Stats, error) {
 		p, err := d.planDelta(delta)
 		if err != nil {
@@ -253,7 +253,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (dataplane.Sta
 }
 
 // planDelta plans to change the tables by a delta.
-func (d *Dataplane) planDelta(delta rules.Delta) (plan, error) {
+func (d *Dataplane) planDelta(delta model.Delta) (plan, error) {
 	if d.last == nil {
 		return plan{}, dataplane.ErrNotSynced
 	}
@@ -270,7 +270,7 @@ func (d *Dataplane) planDelta(delta rules.Delta) (plan, error) {
 }
 
 // planChange plans a change on top of what was programmed last.
-func (d *Dataplane) planChange(delta *rules.Delta, after *wanted) (plan, error) {
+func (d *Dataplane) planChange(delta *model.Delta, after *wanted) (plan, error) {
 	before := d.last
 	d.last = nil // until it has succeeded
 	p := plan{batch: newBatch(), after: after}
@@ -354,7 +354,7 @@ func (d *Dataplane) deleteUnused(ctx context.Context) (int, error) {
 }
 
 // want copies what the caller goes on changing.
-func (d *Dataplane) want(desired rules.Desired) (*wanted, error) {
+func (d *Dataplane) want(desired model.Desired) (*wanted, error) {
 	nodePorts, err := d.nodePortAddresses(&desired.Node)
 	if err != nil {
 		return nil, err

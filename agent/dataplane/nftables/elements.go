@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The codes of the verdicts that our maps hold.
@@ -26,7 +26,7 @@ type verdict struct {
 
 // appendKey appends the key of a frontend in the maps of verdicts. Every field
 // starts at a multiple of 4 bytes.
-func appendKey(b []byte, k rules.FrontendKey) []byte {
+func appendKey(b []byte, k model.FrontendKey) []byte {
 	if !k.IsNodePort() {
 		b = append(b, k.Address.AsSlice()...)
 	}
@@ -41,15 +41,15 @@ func appendIndex(key []byte, n int) []byte {
 }
 
 // appendEndpoint appends the value of an endpoint.
-func appendEndpoint(b []byte, e rules.Endpoint) []byte {
+func appendEndpoint(b []byte, e model.Endpoint) []byte {
 	b = append(b, e.Addr().AsSlice()...)
 	b = binary.BigEndian.AppendUint16(b, e.Port())
 	return append(b, 0, 0)
 }
 
 // parseKey decodes a key. It is false for one that appendKey does not make.
-func (t *table) parseKey(b []byte, at where) (rules.FrontendKey, bool) {
-	k := rules.FrontendKey{Address: netip.IPv4Unspecified()}
+func (t *table) parseKey(b []byte, at where) (model.FrontendKey, bool) {
+	k := model.FrontendKey{Address: netip.IPv4Unspecified()}
 	if t.v6() {
 		k.Address = netip.IPv6Unspecified()
 	}
@@ -68,24 +68,24 @@ func (t *table) parseKey(b []byte, at where) (rules.FrontendKey, bool) {
 	if len(b) != 8 || b[1]|b[2]|b[3]|b[6]|b[7] != 0 {
 		return k, false
 	}
-	k.Protocol, k.Port = rules.Protocol(b[0]), binary.BigEndian.Uint16(b[4:])
+	k.Protocol, k.Port = model.Protocol(b[0]), binary.BigEndian.Uint16(b[4:])
 	return k, true
 }
 
 // parseIndexedKey decodes the key of an endpoint.
-func (t *table) parseIndexedKey(b []byte, at where) (rules.FrontendKey, int, bool) {
+func (t *table) parseIndexedKey(b []byte, at where) (model.FrontendKey, int, bool) {
 	if len(b) < 4 {
-		return rules.FrontendKey{}, 0, false
+		return model.FrontendKey{}, 0, false
 	}
 	k, ok := t.parseKey(b[:len(b)-4], at)
 	return k, int(binary.NativeEndian.Uint32(b[len(b)-4:])), ok
 }
 
 // parseEndpoint decodes the value of an endpoint.
-func (t *table) parseEndpoint(b []byte) (rules.Endpoint, bool) {
+func (t *table) parseEndpoint(b []byte) (model.Endpoint, bool) {
 	n := t.addrLen()
 	if len(b) != n+4 || b[n+2]|b[n+3] != 0 {
-		return rules.Endpoint{}, false
+		return model.Endpoint{}, false
 	}
 	addr, _ := netip.AddrFromSlice(b[:n])
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[n:])), true

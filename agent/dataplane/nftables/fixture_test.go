@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var (
@@ -23,24 +23,24 @@ var (
 	mustSync  = desiredtest.Sync
 	mustApply = desiredtest.Apply
 
-	rejected = rules.Backend{Verdict: rules.Reject}
-	dropped  = rules.Backend{Verdict: rules.Drop}
+	rejected = model.Backend{Verdict: model.Reject}
+	dropped  = model.Backend{Verdict: model.Drop}
 )
 
-func clusterIP(endpoints ...string) rules.Backend {
-	return forwardTo(rules.MasqueradeUnlessPod, endpoints...)
+func clusterIP(endpoints ...string) model.Backend {
+	return forwardTo(model.MasqueradeUnlessPod, endpoints...)
 }
 
 // put adds a frontend whose views are the same, or the second external.
-func put(d *rules.Desired, key string, b ...rules.Backend) {
-	f := &rules.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1]}
+func put(d *model.Desired, key string, b ...model.Backend) {
+	f := &model.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1]}
 	d.Frontends[f.Key] = f
 }
 
 // restrict limits a frontend to some sources.
-func restrict(d *rules.Desired, key string, sources ...string) {
+func restrict(d *model.Desired, key string, sources ...string) {
 	f := *d.Frontends[at(key)]
-	f.Kind, f.Restricted, f.Sources = rules.KindLoadBalancer, true, nil
+	f.Kind, f.Restricted, f.Sources = model.KindLoadBalancer, true, nil
 	for _, s := range sources {
 		f.Sources = append(f.Sources, netip.MustParsePrefix(s))
 	}
@@ -49,17 +49,17 @@ func restrict(d *rules.Desired, key string, sources ...string) {
 
 // stick gives a frontend affinity. Frontends with the same shared key, if it is
 // not empty, have their clients in common.
-func stick(d *rules.Desired, key, shared string, seconds int32) {
+func stick(d *model.Desired, key, shared string, seconds int32) {
 	f := *d.Frontends[at(key)]
-	if f.AffinityTimeoutSeconds, f.PortKey = seconds, (rules.FrontendKey{}); shared != "" {
+	if f.AffinityTimeoutSeconds, f.PortKey = seconds, (model.FrontendKey{}); shared != "" {
 		f.PortKey = at(shared)
 	}
 	d.Frontends[f.Key] = &f
 }
 
 // several returns n services with m endpoints each.
-func several(n, m int) rules.Desired {
-	d := rules.NewDesired()
+func several(n, m int) model.Desired {
+	d := model.NewDesired()
 	for i := range n {
 		var endpoints []string
 		for j := range m {
@@ -72,24 +72,24 @@ func several(n, m int) rules.Desired {
 	return d
 }
 
-func keys(d rules.Desired) iter.Seq[rules.FrontendKey] { return maps.Keys(d.Frontends) }
+func keys(d model.Desired) iter.Seq[model.FrontendKey] { return maps.Keys(d.Frontends) }
 
 // mixed has one of everything, in both families.
-func mixed() rules.Desired {
-	d := rules.NewDesired()
+func mixed() model.Desired {
+	d := model.NewDesired()
 	put(&d, "10.96.0.10:53/udp", clusterIP("10.244.1.2:53", "10.244.2.2:53"))
 	put(&d, "10.96.0.10:53/tcp", clusterIP("10.244.1.2:53", "10.244.2.2:53"))
 	put(&d, "10.96.0.20:80/tcp", rejected)
 	put(&d, "10.96.0.21:80/sctp", dropped)
-	put(&d, "192.0.2.7:443/tcp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
-		forwardTo(rules.MasqueradeNever, "10.244.1.3:8443"))
-	put(&d, "192.0.2.8:443/tcp", forwardTo(rules.MasqueradeAlways, "10.244.2.3:8443"), dropped)
-	put(&d, "nodeport:30053/udp", forwardTo(rules.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53"))
-	put(&d, "nodeport:30443/tcp", forwardTo(rules.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
-		forwardTo(rules.MasqueradeNever, "10.244.1.3:8443"))
+	put(&d, "192.0.2.7:443/tcp", forwardTo(model.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
+		forwardTo(model.MasqueradeNever, "10.244.1.3:8443"))
+	put(&d, "192.0.2.8:443/tcp", forwardTo(model.MasqueradeAlways, "10.244.2.3:8443"), dropped)
+	put(&d, "nodeport:30053/udp", forwardTo(model.MasqueradeAlways, "10.244.1.2:53", "10.244.2.2:53"))
+	put(&d, "nodeport:30443/tcp", forwardTo(model.MasqueradeUnlessPod, "10.244.1.3:8443", "10.244.2.3:8443"),
+		forwardTo(model.MasqueradeNever, "10.244.1.3:8443"))
 	put(&d, "nodeport:30080/tcp", rejected)
 	put(&d, "[fd00:96::10]:53/udp", clusterIP("[fd00:244::2]:53", "[fd00:244::3]:53", "[fd00:244::4]:53"))
-	put(&d, "nodeport6:30053/udp", forwardTo(rules.MasqueradeAlways, "[fd00:244::2]:53"))
+	put(&d, "nodeport6:30053/udp", forwardTo(model.MasqueradeAlways, "[fd00:244::2]:53"))
 	restrict(&d, "192.0.2.7:443/tcp", "10.0.0.0/8", "10.1.0.0/16", "203.0.113.0/25")
 	restrict(&d, "192.0.2.8:443/tcp")
 	put(&d, "[2001:db8:2::7]:443/tcp", rejected)

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // held is what the kernel holds of a frontend.
@@ -17,7 +17,7 @@ type held struct {
 	views [views]heldView
 
 	// affinity is the address and port under which clients are remembered.
-	affinity rules.Endpoint
+	affinity model.Endpoint
 
 	// mark is the firewall mark of packets from outside; 0: they get none.
 	mark uint32
@@ -30,11 +30,11 @@ type held struct {
 // is a gap, which somebody else has made.
 type heldView struct {
 	target    target
-	endpoints []rules.Endpoint
+	endpoints []model.Endpoint
 
 	// choices and affine are the endpoints for affinity, the former numbered, the
 	// latter sorted.
-	choices, affine []rules.Endpoint
+	choices, affine []model.Endpoint
 }
 
 // target is what a map of verdicts says about a frontend. The zero target is no
@@ -81,7 +81,7 @@ func parseTarget(v verdict, known map[string]serviceChain, at where, view view) 
 }
 
 // whereOf says which maps a frontend is in.
-func whereOf(k rules.FrontendKey) where {
+func whereOf(k model.FrontendKey) where {
 	if k.IsNodePort() {
 		return onNodePort
 	}
@@ -90,7 +90,7 @@ func whereOf(k rules.FrontendKey) where {
 
 // wantedTargets returns what the maps shall say about a frontend; nil: nothing.
 // The external view is only there where it differs.
-func (t *table) wantedTargets(f *rules.Frontend) [views]target {
+func (t *table) wantedTargets(f *model.Frontend) [views]target {
 	if f == nil {
 		return [views]target{}
 	}
@@ -102,9 +102,9 @@ func (t *table) wantedTargets(f *rules.Frontend) [views]target {
 }
 
 // targetOf returns the element of one view. An unknown verdict refuses.
-func (t *table) targetOf(f *rules.Frontend, v view, b rules.Backend) target {
+func (t *table) targetOf(f *model.Frontend, v view, b model.Backend) target {
 	switch b.Verdict {
-	case rules.Forward:
+	case model.Forward:
 		c := serviceChain{at: whereOf(f.Key), view: v, masquerade: b.Masquerade}
 		if t.layout == classifying {
 			c.marked = v == external && isSplit(f)
@@ -112,7 +112,7 @@ func (t *table) targetOf(f *rules.Frontend, v view, b rules.Backend) target {
 			c.n, c.timeout = uint32(len(b.Endpoints)), max(f.AffinityTimeoutSeconds, 0)
 		}
 		return target{forward, c}
-	case rules.Drop:
+	case model.Drop:
 		return target{kind: drop}
 	}
 	return target{kind: refuse}
@@ -120,7 +120,7 @@ func (t *table) targetOf(f *rules.Frontend, v view, b rules.Backend) target {
 
 // update changes what the kernel holds of a frontend into what f says (nil:
 // nothing), and returns it.
-func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Frontend) (held, error) {
+func (t *table) update(b *batch, key model.FrontendKey, old held, f *model.Frontend) (held, error) {
 	if err := t.check(f); err != nil {
 		return held{}, err
 	}
@@ -153,8 +153,8 @@ func (t *table) update(b *batch, key rules.FrontendKey, old held, f *rules.Front
 }
 
 // updateEndpoints changes the endpoints of a view into those of f.
-func (t *table) updateEndpoints(b *batch, key rules.FrontendKey, v view, old heldView, now *heldView, f *rules.Frontend) {
-	var want []rules.Endpoint
+func (t *table) updateEndpoints(b *batch, key model.FrontendKey, v view, old heldView, now *heldView, f *model.Frontend) {
+	var want []model.Endpoint
 	if now.target.kind == forward {
 		want = backend(f, v).Endpoints
 	}
@@ -165,7 +165,7 @@ func (t *table) updateEndpoints(b *batch, key rules.FrontendKey, v view, old hel
 }
 
 // backend returns what a view of the frontend leads to.
-func backend(f *rules.Frontend, v view) rules.Backend {
+func backend(f *model.Frontend, v view) model.Backend {
 	if v == external {
 		return f.External
 	}
@@ -173,18 +173,18 @@ func backend(f *rules.Frontend, v view) rules.Backend {
 }
 
 // check guards what would otherwise end in an element that makes no sense.
-func (t *table) check(f *rules.Frontend) error {
+func (t *table) check(f *model.Frontend) error {
 	if f == nil {
 		return nil
 	}
 	if err := errors.Join(t.checkSources(f), t.checkAffinity(f)); err != nil {
 		return err
 	}
-	for _, b := range []rules.Backend{f.Internal, f.External} {
-		if b.Verdict == rules.Forward && len(b.Endpoints) == 0 {
+	for _, b := range []model.Backend{f.Internal, f.External} {
+		if b.Verdict == model.Forward && len(b.Endpoints) == 0 {
 			return fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service)
 		}
-		if b.Verdict == rules.Forward && chainKinds[b.Masquerade] == "" {
+		if b.Verdict == model.Forward && chainKinds[b.Masquerade] == "" {
 			return fmt.Errorf("%s of %s: unknown masquerade decision %q", f.Key, f.Service, b.Masquerade)
 		}
 		for _, e := range b.Endpoints {
@@ -198,10 +198,10 @@ func (t *table) check(f *rules.Frontend) error {
 
 // moveEndpoints makes the elements of a frontend's endpoints from old to now. The
 // prefix comes before each value.
-func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []rules.Endpoint) {
+func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []model.Endpoint) {
 	var buf [24]byte
 	for i := range max(len(old), len(now)) {
-		var was, is rules.Endpoint
+		var was, is model.Endpoint
 		if i < len(old) {
 			was = old[i]
 		}
@@ -224,15 +224,15 @@ func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []r
 // assign gives each wanted endpoint a number. An endpoint keeps the one it has;
 // the number of one that is gone goes to the last or to a new one. So a changed
 // endpoint costs a few elements, however many there are.
-func assign(old, want []rules.Endpoint) []rules.Endpoint {
+func assign(old, want []model.Endpoint) []model.Endpoint {
 	if len(old) == 0 || slices.Equal(old, want) {
 		return want // shared, so that the usual cases take no memory
 	}
-	missing := make(map[rules.Endpoint]struct{}, len(want))
+	missing := make(map[model.Endpoint]struct{}, len(want))
 	for _, e := range want {
 		missing[e] = struct{}{}
 	}
-	out := make([]rules.Endpoint, len(want))
+	out := make([]model.Endpoint, len(want))
 	for i, e := range old[:min(len(old), len(want))] {
 		if _, ok := missing[e]; ok {
 			out[i] = e

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // recorder answers dumps with what was sent to it, as the kernel does. What is
@@ -74,25 +74,25 @@ func (b *bytesSource) addr(t *table) netip.Addr {
 	return a
 }
 
-func (b *bytesSource) backend(t *table) rules.Backend {
+func (b *bytesSource) backend(t *table) model.Backend {
 	switch b.below(8) {
 	case 0:
 		return rejected
 	case 1:
 		return dropped
 	}
-	kinds := []rules.Masquerade{rules.MasqueradeNever, rules.MasqueradeUnlessPod, rules.MasqueradeAlways}
-	out := rules.Backend{Verdict: rules.Forward, Masquerade: kinds[b.below(3)]}
+	kinds := []model.Masquerade{model.MasqueradeNever, model.MasqueradeUnlessPod, model.MasqueradeAlways}
+	out := model.Backend{Verdict: model.Forward, Masquerade: kinds[b.below(3)]}
 	for range 1 + b.below(4) {
 		out.Endpoints = append(out.Endpoints, netip.AddrPortFrom(b.addr(t), b.uint16()))
 	}
-	slices.SortFunc(out.Endpoints, rules.Endpoint.Compare)
+	slices.SortFunc(out.Endpoints, model.Endpoint.Compare)
 	out.Endpoints = slices.Compact(out.Endpoints)
 	return out
 }
 
-func (b *bytesSource) frontend(t *table) *rules.Frontend {
-	f := &rules.Frontend{Key: rules.FrontendKey{Address: b.addr(t), Protocol: rules.Protocol(b.next()), Port: b.uint16()}}
+func (b *bytesSource) frontend(t *table) *model.Frontend {
+	f := &model.Frontend{Key: model.FrontendKey{Address: b.addr(t), Protocol: model.Protocol(b.next()), Port: b.uint16()}}
 	if b.below(3) == 1 {
 		f.Key.Address = map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}[t.v6()]
 	}
@@ -104,7 +104,7 @@ func (b *bytesSource) frontend(t *table) *rules.Frontend {
 	if b.below(2) == 1 {
 		f.AffinityTimeoutSeconds = int32(b.uint16())
 		if b.below(2) == 1 {
-			f.PortKey = rules.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
+			f.PortKey = model.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
 		}
 	}
 	if !f.Key.IsNodePort() && b.below(2) == 1 {
@@ -118,7 +118,7 @@ func (b *bytesSource) frontend(t *table) *rules.Frontend {
 }
 
 func (b *bytesSource) wanted(t *table) *wanted {
-	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{}}
+	w := &wanted{Desired: model.NewDesired(), nodePorts: map[netip.Addr]struct{}{}}
 	for _, set := range []map[netip.Addr]struct{}{w.ClusterIPs, w.LocalEndpoints, w.nodePorts} {
 		for range b.below(3) {
 			set[b.addr(t)] = struct{}{}
@@ -169,8 +169,8 @@ func FuzzEncoding(f *testing.F) {
 			t.Fatalf("exists %v, broken %q, junk %v", s.exists, s.broken, s.junk)
 		}
 		if diff := cmp.Diff(content.frontends, s.frontends, cmp.AllowUnexported(held{}, heldView{}, target{}, serviceChain{}),
-			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b rules.Endpoint) bool { return a == b }),
-			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]rules.Endpoint])); diff != "" {
+			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b model.Endpoint) bool { return a == b }),
+			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]model.Endpoint])); diff != "" {
 			t.Error("read (+) is not what was sent (-):", diff)
 		}
 		again := newBatch()
@@ -185,7 +185,7 @@ func FuzzEncoding(f *testing.F) {
 func FuzzReadBack(f *testing.F) {
 	layouts := map[bool][]byte{}
 	for v6, table := range fuzzedTables {
-		layouts[v6], _ = encoded(f, table, &wanted{Desired: rules.NewDesired()})
+		layouts[v6], _ = encoded(f, table, &wanted{Desired: model.NewDesired()})
 		sent, _ := encoded(f, table, probeRules(table))
 		var elements []byte
 		for m := range messages(sent) {

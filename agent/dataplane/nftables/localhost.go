@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // guardName is the name of the table that guards the loopback, see package localhost.
@@ -64,12 +64,12 @@ func newGuard(comment string) *table {
 
 // localhostChain looks packets to 127.0.0.1 up among the node ports. IPVS cannot
 // take them.
-func (t *table) localhostChain(s *rules.NodeSettings) *chain {
+func (t *table) localhostChain(s *model.NodeSettings) *chain {
 	if t.v6() || t.layout != balancing || !s.NodePortLocalhost {
 		return t.chain(chainLocalhost, nil)
 	}
 	return t.chain(chainLocalhost, nil, t.rule("node ports on localhost",
-		append([]any{t.addr(dst, 0), equals([]byte{127, 0, 0, 1}), t.protocol(0), equals([]byte{byte(rules.TCP)})},
+		append([]any{t.addr(dst, 0), equals([]byte{127, 0, 0, 1}), t.protocol(0), equals([]byte{byte(model.TCP)})},
 			append(t.transportKey(0), t.verdict(t.verdicts[onNodePort][internal]))...)...))
 }
 

@@ -16,14 +16,14 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // onLocalhost has a few node ports, on localhost only.
-func onLocalhost() rules.Desired {
-	f, d := families[0], rules.NewDesired()
+func onLocalhost() model.Desired {
+	f, d := families[0], model.NewDesired()
 	f.desired(&d)
-	put(&d, "nodeport:30090/tcp", forwardTo(rules.MasqueradeAlways, join(f.node, "8080")))
+	put(&d, "nodeport:30090/tcp", forwardTo(model.MasqueradeAlways, join(f.node, "8080")))
 	d.Node.NodePortAddresses = nil
 	d.Node.NodePortLocalhost = true
 	return d
@@ -68,7 +68,7 @@ func TestLocalhostNodePorts(t *testing.T) {
 	}
 	without := onLocalhost()
 	without.Node.NodePortLocalhost = false
-	mustApply(t, d, rules.Diff(desired, without))
+	mustApply(t, d, model.Diff(desired, without))
 	check(map[string]string{"tcp 127.0.0.1:30080": "refused", "tcp 127.0.0.1:8080": "node sees 127.0.0.1"})
 }
 
@@ -181,7 +181,7 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 func TestRouteLocalnet(t *testing.T) {
 	on, off := onLocalhost(), onLocalhost()
 	off.Node.NodePortLocalhost = false
-	fromOn, toOn := rules.Diff(on, off), rules.Diff(off, on)
+	fromOn, toOn := model.Diff(on, off), model.Diff(off, on)
 	cases := map[string]struct {
 		before string // of everything
 		do     func(s *space, d *Dataplane)
@@ -288,7 +288,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 		}
 	}}, nil)
 	mustSync(t, d, on)
-	mustApply(t, d, rules.Diff(on, off))
+	mustApply(t, d, model.Diff(on, off))
 	if changes != 2 {
 		t.Errorf("%d changes, want 2", changes)
 	}
@@ -315,7 +315,7 @@ func TestReadOnlySysctl(t *testing.T) {
 	}
 	next := onLocalhost()
 	put(&next, "10.96.9.9:80/tcp", rejected)
-	stats, err = d.Apply(t.Context(), rules.Diff(on, next))
+	stats, err = d.Apply(t.Context(), model.Diff(on, next))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestReadOnlySysctl(t *testing.T) {
 	w.readOnly = true
 	off := onLocalhost()
 	off.Node.NodePortLocalhost = false
-	stats = mustApply(t, d, rules.Diff(next, off))
+	stats = mustApply(t, d, model.Diff(next, off))
 	wantLacking(stats)
 	if !s.hasGuard() {
 		t.Error("the guard is gone while the sysctl cannot be set back")
@@ -344,7 +344,7 @@ func TestReadOnlySysctl(t *testing.T) {
 
 // TestRangesDoNotMeanLoopback checks that only NodePortLocalhost does.
 func TestRangesDoNotMeanLoopback(t *testing.T) {
-	s, desired := newSpace(t), rules.NewDesired()
+	s, desired := newSpace(t), model.NewDesired()
 	desired.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 	desired.Node.NodePortCIDRs = []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("::/0")}

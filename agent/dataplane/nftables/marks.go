@@ -12,7 +12,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // In the layout for IPVS the chains of frontends do not translate: they mark what
@@ -37,9 +37,9 @@ const (
 func IsOurMark(mark uint32) bool { return mark&markMask == markBase }
 
 // isSplit says whether what comes from outside has endpoints of its own.
-func isSplit(f *rules.Frontend) bool {
-	return f != nil && f.External.Verdict == rules.Forward &&
-		(f.Internal.Verdict != rules.Forward || !slices.Equal(f.Internal.Endpoints, f.External.Endpoints))
+func isSplit(f *model.Frontend) bool {
+	return f != nil && f.External.Verdict == model.Forward &&
+		(f.Internal.Verdict != model.Forward || !slices.Equal(f.Internal.Endpoints, f.External.Endpoints))
 }
 
 // addMarkSets adds the maps above to the layout.
@@ -74,11 +74,11 @@ func (t *table) afterIPVS() []rule {
 }
 
 // assignedMarks are the marks of frontends, and the other way round.
-type assignedMarks map[uint32]rules.FrontendKey
+type assignedMarks map[uint32]model.FrontendKey
 
 // take returns a mark for a frontend: the one that it has, if nobody else has it,
 // else one that depends on its key.
-func (m assignedMarks) take(key rules.FrontendKey, has uint32) uint32 {
+func (m assignedMarks) take(key model.FrontendKey, has uint32) uint32 {
 	if has != 0 {
 		if owner, taken := m[has]; !taken || owner == key {
 			m[has] = key
@@ -98,14 +98,14 @@ func (m assignedMarks) take(key rules.FrontendKey, has uint32) uint32 {
 }
 
 // release gives a mark back.
-func (m assignedMarks) release(key rules.FrontendKey, mark uint32) {
+func (m assignedMarks) release(key model.FrontendKey, mark uint32) {
 	if m[mark] == key {
 		delete(m, mark)
 	}
 }
 
 // updateMark changes the firewall mark of a frontend, and returns it.
-func (t *table) updateMark(b *batch, key rules.FrontendKey, old uint32, f *rules.Frontend) uint32 {
+func (t *table) updateMark(b *batch, key model.FrontendKey, old uint32, f *model.Frontend) uint32 {
 	now := uint32(0)
 	if isSplit(f) {
 		now = t.assigned.take(key, old)
@@ -129,7 +129,7 @@ func (t *table) updateMark(b *batch, key rules.FrontendKey, old uint32, f *rules
 // readMarks reads the firewall marks of all frontends.
 func (r *elementReader) readMarks(ctx context.Context) error {
 	for at := range wheres {
-		found := map[rules.FrontendKey]uint32{}
+		found := map[model.FrontendKey]uint32{}
 		err := r.each(ctx, r.table.marks[at], func() { clear(found) }, func(element, data []byte) bool {
 			key, ok := r.table.parseKey(element, at)
 			value := find(data, unix.NFTA_DATA_VALUE)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // TestWatchIsDeafToLargeCommits checks that the kernel makes no news of a large
@@ -26,7 +26,7 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 	mustSync(t, d, small)
 	news := watch(t, s, d)
 	before := d.generation(t)
-	stats := mustApply(t, d, rules.Diff(small, large))
+	stats := mustApply(t, d, model.Diff(small, large))
 	if stats.Operations <= loudOperations {
 		t.Fatalf("%+v is not large", stats)
 	}
@@ -39,7 +39,7 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
-	mustApply(t, d, rules.Diff(large, small))
+	mustApply(t, d, model.Diff(large, small))
 	news.Want(t, true)
 	mustSync(t, d, small)
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The addresses of the Services, by what they are for.
@@ -28,7 +28,7 @@ func (f family) services() services {
 func join(addr, port string) string { return net.JoinHostPort(addr, port) }
 
 // desired has a Service for each cell of the masquerade table.
-func (f family) desired(d *rules.Desired) {
+func (f family) desired(d *model.Desired) {
 	s, nodePort := f.services(), map[string]string{"IPv4": "nodeport:", "IPv6": "nodeport6:"}[f.name]
 	a, b, r := join(f.podA, "8080"), join(f.podB, "8080"), join(f.remote, "8080")
 	for _, proto := range []string{"/tcp", "/udp"} {
@@ -36,12 +36,12 @@ func (f family) desired(d *rules.Desired) {
 		put(d, join(s.refused, "80")+proto, rejected)
 		put(d, join(s.dropped, "80")+proto, dropped)
 		put(d, join(s.hairpin, "80")+proto, clusterIP(a))
-		put(d, join(s.local, "80")+proto, clusterIP(a, r), forwardTo(rules.MasqueradeNever, a))
-		put(d, join(s.cluster2, "80")+proto, forwardTo(rules.MasqueradeAlways, a, r))
+		put(d, join(s.local, "80")+proto, clusterIP(a, r), forwardTo(model.MasqueradeNever, a))
+		put(d, join(s.cluster2, "80")+proto, forwardTo(model.MasqueradeAlways, a, r))
 		put(d, join(s.elsewhere, "80")+proto, clusterIP(r), dropped)
 		put(d, join(s.nobodyThen, "80")+proto, rejected)
-		put(d, nodePort+"30080"+proto, forwardTo(rules.MasqueradeAlways, a, r))
-		put(d, nodePort+"30081"+proto, clusterIP(a, r), forwardTo(rules.MasqueradeNever, a))
+		put(d, nodePort+"30080"+proto, forwardTo(model.MasqueradeAlways, a, r))
+		put(d, nodePort+"30081"+proto, clusterIP(a, r), forwardTo(model.MasqueradeNever, a))
 		put(d, nodePort+"30082"+proto, rejected)
 		put(d, nodePort+"30083"+proto, clusterIP(r), dropped)
 	}
@@ -56,8 +56,8 @@ func (f family) desired(d *rules.Desired) {
 	d.Node.PodCIDRs = append(d.Node.PodCIDRs, netip.PrefixFrom(netip.MustParseAddr(f.podA), bits).Masked())
 }
 
-func bothFamilies() rules.Desired {
-	d := rules.NewDesired()
+func bothFamilies() model.Desired {
+	d := model.NewDesired()
 	for _, f := range families {
 		f.desired(&d)
 	}
@@ -176,22 +176,22 @@ func TestPodDetection(t *testing.T) {
 	s, d := f.services(), o.node.dataplane()
 	const unchanged, masqueraded = "remote sees 10.244.1.4", "remote sees 10.0.0.1"
 	tests := map[string]struct {
-		node                       rules.NodeSettings
+		node                       model.NodeSettings
 		pod, outside, podToOutside string // the latter through a Service with policy Local
 	}{
-		"interface":         {rules.NodeSettings{PodInterface: "client"}, unchanged, masqueraded, unchanged},
-		"interface prefix":  {rules.NodeSettings{PodInterface: "cli", PodInterfacePrefix: true}, unchanged, masqueraded, unchanged},
-		"another interface": {rules.NodeSettings{PodInterface: "cli"}, masqueraded, masqueraded, "no answer"},
-		"CIDR":              {rules.NodeSettings{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.4/32")}}, unchanged, masqueraded, unchanged},
-		"none":              {rules.NodeSettings{}, unchanged, "remote sees 203.0.113.2", "no answer"},
+		"interface":         {model.NodeSettings{PodInterface: "client"}, unchanged, masqueraded, unchanged},
+		"interface prefix":  {model.NodeSettings{PodInterface: "cli", PodInterfacePrefix: true}, unchanged, masqueraded, unchanged},
+		"another interface": {model.NodeSettings{PodInterface: "cli"}, masqueraded, masqueraded, "no answer"},
+		"CIDR":              {model.NodeSettings{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.4/32")}}, unchanged, masqueraded, unchanged},
+		"none":              {model.NodeSettings{}, unchanged, "remote sees 203.0.113.2", "no answer"},
 	}
-	desired := rules.NewDesired()
+	desired := model.NewDesired()
 	put(&desired, join(s.cluster, "80")+"/tcp", clusterIP(join(f.remote, "8080")))
 	put(&desired, join(s.elsewhere, "80")+"/tcp", clusterIP(join(f.remote, "8080")), dropped)
 	mustSync(t, d, desired)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			mustApply(t, d, rules.Delta{Node: &tt.node})
+			mustApply(t, d, model.Delta{Node: &tt.node})
 			if got := o.client.ask("tcp", join(s.cluster, "80"), patience); got != tt.pod {
 				t.Errorf("pod: got %q, want %q", got, tt.pod)
 			}
@@ -232,7 +232,7 @@ func TestEstablishedSurvive(t *testing.T) {
 
 	moved := bothFamilies()
 	put(&moved, vip+"/tcp", clusterIP(join(f.podB, "8080")))
-	mustApply(t, d, rules.Diff(desired, moved))
+	mustApply(t, d, model.Diff(desired, moved))
 	check("after its endpoint is gone")
 	if got := o.client.ask("tcp", vip, patience); got != "pod-b sees "+f.client {
 		t.Errorf("a new connection: %q", got)
@@ -240,7 +240,7 @@ func TestEstablishedSurvive(t *testing.T) {
 
 	empty := bothFamilies()
 	put(&empty, vip+"/tcp", rejected)
-	mustApply(t, d, rules.Diff(moved, empty))
+	mustApply(t, d, model.Diff(moved, empty))
 	check("after all endpoints are gone")
 	if got := o.client.ask("tcp", vip, patience); got != "refused" {
 		t.Errorf("a new connection: %q", got)
@@ -283,7 +283,7 @@ func TestNoConnectionFailsDuringChanges(t *testing.T) {
 	for i := range 300 {
 		next := bothFamilies()
 		put(&next, vip+"/tcp", clusterIP([][]string{{a, b, r}, {b}, {a, r}, {r}, {a, b}}[i%5]...))
-		mustApply(t, d, rules.Diff(now, next))
+		mustApply(t, d, model.Diff(now, next))
 		now = next
 	}
 	close(stop)

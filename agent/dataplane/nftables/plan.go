@@ -10,18 +10,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // wanted is what shall be programmed, in both families.
 type wanted struct {
-	rules.Desired
+	model.Desired
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 
 // contents is what we know to be in the kernel's table.
 type contents struct {
-	frontends map[rules.FrontendKey]held
+	frontends map[model.FrontendKey]held
 	chains    map[serviceChain]struct{} // that exist
 	users     map[serviceChain]int      // elements that refer to them
 	ranges    map[int]int               // source ranges of each length
@@ -29,7 +29,7 @@ type contents struct {
 
 func newContents(frontends int) *contents {
 	return &contents{
-		frontends: make(map[rules.FrontendKey]held, frontends),
+		frontends: make(map[model.FrontendKey]held, frontends),
 		chains:    map[serviceChain]struct{}{},
 		users:     map[serviceChain]int{},
 		ranges:    map[int]int{},
@@ -37,7 +37,7 @@ func newContents(frontends int) *contents {
 }
 
 // set replaces what is known of a frontend and counts the users of the chains.
-func (c *contents) set(key rules.FrontendKey, h held) {
+func (c *contents) set(key model.FrontendKey, h held) {
 	c.count(c.frontends[key], -1)
 	c.count(h, 1)
 	if h.views[internal].target.kind == absent && h.views[external].target.kind == absent {
@@ -224,7 +224,7 @@ func (t *table) planAddrs(b *batch, s *set, have, want map[netip.Addr]struct{}) 
 
 // planDelta fills a batch with a change on top of the content, and changes the
 // content accordingly.
-func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, after *wanted) error {
+func (t *table) planDelta(b *batch, c *contents, delta *model.Delta, before, after *wanted) error {
 	lengths := c.lengths()
 	for _, change := range delta.Frontends {
 		if !t.ours(change.Key.Address) {
@@ -246,7 +246,7 @@ func (t *table) planDelta(b *batch, c *contents, delta *rules.Delta, before, aft
 		t.planSources(b, lengths, now)
 		b.rewriteRules(t.sourcesChain(now))
 	}
-	for s, changes := range map[*set]rules.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
+	for s, changes := range map[*set]model.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
 		t.planAddrs(b, s, addrSet(changes.Removed, t), addrSet(changes.Added, t))
 	}
 	t.planAddrs(b, t.nodePorts, addrSet(slices.Collect(maps.Keys(before.nodePorts)), t), after.nodePorts)

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // probeName is the name of the table that Probe makes for a moment.
@@ -66,27 +66,27 @@ func probeRules(t *table) *wanted {
 	if t.v6() {
 		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
 	}
-	w := &wanted{Desired: rules.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
+	w := &wanted{Desired: model.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
 	w.ClusterIPs[addr], w.LocalEndpoints[addr] = struct{}{}, struct{}{}
 	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
 	w.Node.ServiceCIDRs = w.Node.PodCIDRs
 	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
-	forward := func(m rules.Masquerade) rules.Backend {
-		return rules.Backend{Verdict: rules.Forward, Masquerade: m, Endpoints: []rules.Endpoint{
+	forward := func(m model.Masquerade) model.Backend {
+		return model.Backend{Verdict: model.Forward, Masquerade: m, Endpoints: []model.Endpoint{
 			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
 	}
 	for _, a := range []netip.Addr{addr, unspecified} {
-		for i, f := range []rules.Frontend{
-			{Internal: forward(rules.MasqueradeUnlessPod), External: forward(rules.MasqueradeNever)},
-			{Internal: forward(rules.MasqueradeAlways), External: rules.Backend{Verdict: rules.Drop}},
-			{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}},
+		for i, f := range []model.Frontend{
+			{Internal: forward(model.MasqueradeUnlessPod), External: forward(model.MasqueradeNever)},
+			{Internal: forward(model.MasqueradeAlways), External: model.Backend{Verdict: model.Drop}},
+			{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}},
 		} {
 			f.Restricted = !a.IsUnspecified()
 			if f.Restricted {
 				f.Sources = []netip.Prefix{w.Node.PodCIDRs[0], netip.PrefixFrom(addr, addr.BitLen())}
 			}
 			f.AffinityTimeoutSeconds = int32(i)
-			f.Key = rules.FrontendKey{Address: a, Protocol: rules.TCP, Port: uint16(i + 1)}
+			f.Key = model.FrontendKey{Address: a, Protocol: model.TCP, Port: uint16(i + 1)}
 			w.Frontends[f.Key] = &f
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // TestApplyEqualsSync checks, with random changes, that a sequence of Apply ends
@@ -25,7 +25,7 @@ func TestApplyEqualsSync(t *testing.T) {
 			mustSync(t, d, now)
 			for range 30 {
 				next := randomDesired(r)
-				mustApply(t, d, rules.Diff(now, next))
+				mustApply(t, d, model.Diff(now, next))
 				now = next
 			}
 			fresh := newSpace(t).dataplane()
@@ -40,8 +40,8 @@ func TestApplyEqualsSync(t *testing.T) {
 	}
 }
 
-func randomDesired(r *rand.Rand) rules.Desired {
-	d := rules.NewDesired()
+func randomDesired(r *rand.Rand) model.Desired {
+	d := model.NewDesired()
 	for i := range 12 {
 		v6 := i%3 == 0
 		key := fmt.Sprintf("10.96.0.%d:80/tcp", i+1)
@@ -94,9 +94,9 @@ func randomSources(r *rand.Rand, v6 bool) (out []string) {
 	return out
 }
 
-func randomBackend(r *rand.Rand, v6 bool) rules.Backend {
+func randomBackend(r *rand.Rand, v6 bool) model.Backend {
 	if r.IntN(5) == 0 {
-		return []rules.Backend{rejected, dropped}[r.IntN(2)]
+		return []model.Backend{rejected, dropped}[r.IntN(2)]
 	}
 	var endpoints []string
 	for i := range 6 {
@@ -104,6 +104,6 @@ func randomBackend(r *rand.Rand, v6 bool) rules.Backend {
 			endpoints = append(endpoints, map[bool]string{false: fmt.Sprintf("10.244.0.%d:80", i), true: fmt.Sprintf("[fd00:244::%d]:80", i)}[v6])
 		}
 	}
-	kinds := []rules.Masquerade{rules.MasqueradeNever, rules.MasqueradeUnlessPod, rules.MasqueradeAlways}
+	kinds := []model.Masquerade{model.MasqueradeNever, model.MasqueradeUnlessPod, model.MasqueradeAlways}
 	return forwardTo(kinds[r.IntN(3)], endpoints...)
 }

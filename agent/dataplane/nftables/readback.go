@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // snapshot is what the kernel holds of a table.
@@ -23,7 +23,7 @@ type snapshot struct {
 	broken string
 
 	chains    map[string][]heldRule
-	frontends map[rules.FrontendKey]held
+	frontends map[model.FrontendKey]held
 	addrs     map[*set]map[netip.Addr]struct{}
 	lengths   []int  // of the source ranges for which there is a set
 	junk      []junk // elements that we would never make
@@ -145,7 +145,7 @@ func (t *table) readSets(ctx context.Context, c dumper, s *snapshot) error {
 
 // readAllChains collects the names of the chains.
 func (t *table) readAllChains(ctx context.Context, c dumper, s *snapshot) error {
-	ours := append(append(t.settingsChains(&rules.NodeSettings{}), t.sourcesChain(nil)), t.chains...)
+	ours := append(append(t.settingsChains(&model.NodeSettings{}), t.sourcesChain(nil)), t.chains...)
 	return t.readChains(ctx, c, s, ours, func(name string) bool {
 		_, ok := parseServiceChain(name)
 		return ok
@@ -210,7 +210,7 @@ func (t *table) readElements(ctx context.Context, c dumper, s *snapshot) error {
 			r.known[name] = chain
 		}
 	}
-	s.frontends = map[rules.FrontendKey]held{}
+	s.frontends = map[model.FrontendKey]held{}
 	for at := range wheres {
 		for v := range views {
 			if err := r.readVerdicts(ctx, at, v); err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // elementReader reads the content of the sets into a snapshot.
@@ -92,7 +92,7 @@ func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) erro
 // numbered is an endpoint with its number, as read.
 type numbered struct {
 	n        int
-	endpoint rules.Endpoint
+	endpoint model.Endpoint
 }
 
 // readAllEndpoints reads the endpoints of all frontends.
@@ -114,23 +114,23 @@ func (r *elementReader) readAllEndpoints(ctx context.Context) error {
 // they are collected first.
 func (r *elementReader) readEndpoints(ctx context.Context, at where, v view) error {
 	return r.readNumbered(ctx, r.table.endpoints[at][v], at,
-		func(_ rules.FrontendKey, b []byte) (rules.Endpoint, bool) { return r.table.parseEndpoint(b) },
-		func(h *held, list []rules.Endpoint) { h.views[v].endpoints = list })
+		func(_ model.FrontendKey, b []byte) (model.Endpoint, bool) { return r.table.parseEndpoint(b) },
+		func(h *held, list []model.Endpoint) { h.views[v].endpoints = list })
 }
 
 // readChoices reads those among which new clients are spread that are remembered.
 func (r *elementReader) readChoices(ctx context.Context, at where, v view) error {
 	return r.readNumbered(ctx, r.table.choices[at][v], at,
-		func(key rules.FrontendKey, b []byte) (rules.Endpoint, bool) {
+		func(key model.FrontendKey, b []byte) (model.Endpoint, bool) {
 			return r.table.parsePadded(b, key.Protocol)
 		},
-		func(h *held, list []rules.Endpoint) { h.views[v].choices = list })
+		func(h *held, list []model.Endpoint) { h.views[v].choices = list })
 }
 
 func (r *elementReader) readNumbered(ctx context.Context, s *set, at where,
-	parse func(rules.FrontendKey, []byte) (rules.Endpoint, bool), put func(*held, []rules.Endpoint),
+	parse func(model.FrontendKey, []byte) (model.Endpoint, bool), put func(*held, []model.Endpoint),
 ) error {
-	found := map[rules.FrontendKey][]numbered{}
+	found := map[model.FrontendKey][]numbered{}
 	err := r.each(ctx, s,
 		func() { clear(found) },
 		func(element, data []byte) bool {
@@ -158,16 +158,16 @@ func (r *elementReader) readNumbered(ctx context.Context, s *set, at where,
 
 // place puts the endpoints at their numbers. One whose number is far beyond what
 // we would give is junk, else a single element could take all memory.
-func (r *elementReader) place(s *set, key rules.FrontendKey, list []numbered) []rules.Endpoint {
+func (r *elementReader) place(s *set, key model.FrontendKey, list []numbered) []model.Endpoint {
 	slices.SortFunc(list, func(a, b numbered) int { return a.n - b.n })
-	out := make([]rules.Endpoint, 0, len(list))
+	out := make([]model.Endpoint, 0, len(list))
 	for _, e := range list {
 		if e.n >= 2*len(list)+16 {
 			r.junk = append(r.junk, junk{set: s, key: appendIndex(appendKey(nil, key), e.n)})
 			continue
 		}
 		for len(out) <= e.n {
-			out = append(out, rules.Endpoint{})
+			out = append(out, model.Endpoint{})
 		}
 		out[e.n] = e.endpoint
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // sctpInit returns an SCTP packet that opens an association.
@@ -32,7 +32,7 @@ func sctpInit(from, to uint16) []byte {
 // kernel need not have SCTP of its own.
 func TestSCTP(t *testing.T) {
 	o, f := newTopology(t), families[0]
-	desired, s := rules.NewDesired(), f.services()
+	desired, s := model.NewDesired(), f.services()
 	put(&desired, join(s.cluster, "80")+"/sctp", clusterIP(join(f.podA, "8080")))
 	stick(&desired, join(s.cluster, "80")+"/sctp", "", 60)
 	mustSync(t, o.node.dataplane(), desired)

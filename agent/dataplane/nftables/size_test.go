@@ -12,12 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // plain returns n Services with a cluster IP and 1 to 4 endpoints each.
-func plain(n int) rules.Desired {
-	d := rules.NewDesired()
+func plain(n int) model.Desired {
+	d := model.NewDesired()
 	for i := range n {
 		var endpoints []string
 		for j := range 1 + i%4 {
@@ -32,11 +32,11 @@ func plain(n int) rules.Desired {
 
 // full gives each of them a node port and a load balancer's address with source
 // ranges, and every third affinity with one of two timeouts.
-func full(n int) rules.Desired {
+func full(n int) model.Desired {
 	d := plain(n)
-	for i, key := range slices.SortedFunc(keys(d), rules.FrontendKey.Compare) {
+	for i, key := range slices.SortedFunc(keys(d), model.FrontendKey.Compare) {
 		endpoints := d.Frontends[key].Internal.Endpoints
-		always := rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeAlways, Endpoints: endpoints}
+		always := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeAlways, Endpoints: endpoints}
 		lb, nodePort := fmt.Sprintf("198.18.%d.%d:80/tcp", i/250, i%250+1), fmt.Sprintf("nodeport:%d/tcp", 10000+i)
 		put(&d, nodePort, always)
 		put(&d, lb, always)
@@ -81,21 +81,21 @@ func sizeOf(t *testing.T, d *Dataplane) (s layoutSize) {
 // TestSizeDoesNotMatter checks that a change costs the same among few and among
 // many Services, and that these do not differ in chains, rules, sets or maps.
 func TestSizeDoesNotMatter(t *testing.T) {
-	shapes := map[string]func(int) rules.Desired{"plain": plain, "full": full}
+	shapes := map[string]func(int) model.Desired{"plain": plain, "full": full}
 	changes := map[string]struct {
-		change func(d *rules.Desired)
+		change func(d *model.Desired)
 		want   map[string]int // operations by shape
 	}{
-		"an endpoint is replaced": {func(d *rules.Desired) {
+		"an endpoint is replaced": {func(d *model.Desired) {
 			setEndpoints(d, 2, "10.1.1.1:80", "10.129.0.3:8080", "10.130.0.3:8080")
 		}, map[string]int{"plain": 2, "full": 6}},
-		"an endpoint is replaced, with affinity": {func(d *rules.Desired) {
+		"an endpoint is replaced, with affinity": {func(d *model.Desired) {
 			setEndpoints(d, 3, "10.1.1.1:80", "10.129.0.4:8080", "10.130.0.4:8080", "10.131.0.4:8080")
 		}, map[string]int{"plain": 2, "full": 18}},
-		"an endpoint comes": {func(d *rules.Desired) { // the element, and the verdict deleted and added
+		"an endpoint comes": {func(d *model.Desired) { // the element, and the verdict deleted and added
 			setEndpoints(d, 2, "10.1.1.1:80", "10.128.0.3:8080", "10.129.0.3:8080", "10.130.0.3:8080")
 		}, map[string]int{"plain": 3, "full": 9}},
-		"a Service loses all": {func(d *rules.Desired) { setEndpoints(d, 2) }, map[string]int{"plain": 5, "full": 15}},
+		"a Service loses all": {func(d *model.Desired) { setEndpoints(d, 2) }, map[string]int{"plain": 5, "full": 15}},
 	}
 	for shape, desired := range shapes {
 		t.Run(shape, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestSizeDoesNotMatter(t *testing.T) {
 					after := desired(n)
 					c.change(&after)
 					first := d.conn.seq
-					stats := mustApply(t, d, rules.Diff(before, after))
+					stats := mustApply(t, d, model.Diff(before, after))
 					if messages[name] == nil {
 						messages[name] = map[int]uint32{}
 					}
@@ -116,7 +116,7 @@ func TestSizeDoesNotMatter(t *testing.T) {
 					if stats.Operations != c.want[shape] {
 						t.Errorf("%s, of %d: %d operations, want %d", name, n, stats.Operations, c.want[shape])
 					}
-					mustApply(t, d, rules.Diff(after, before))
+					mustApply(t, d, model.Diff(after, before))
 				}
 				if got := sizeOf(t, d); got != sizes[n] {
 					t.Errorf("of %d, after the changes: %+v, was %+v", n, got, sizes[n])
@@ -136,7 +136,7 @@ func TestSizeDoesNotMatter(t *testing.T) {
 }
 
 // setEndpoints changes the endpoints of the i-th Service on all its addresses.
-func setEndpoints(d *rules.Desired, i int, endpoints ...string) {
+func setEndpoints(d *model.Desired, i int, endpoints ...string) {
 	for _, k := range []string{
 		fmt.Sprintf("10.96.0.%d:80/tcp", i+1), fmt.Sprintf("198.18.0.%d:80/tcp", i+1), fmt.Sprintf("nodeport:%d/tcp", 10000+i),
 	} {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/nftables/expr"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // A frontend with source ranges is in the set restricted, and each of its ranges
@@ -83,7 +83,7 @@ func (t *table) planSources(b *batch, have, want []int) {
 
 // updateSources changes what the kernel holds of a frontend's sources into what f
 // says (nil: nothing).
-func (t *table) updateSources(b *batch, element []byte, old held, f *rules.Frontend) (restricted bool, sources []netip.Prefix) {
+func (t *table) updateSources(b *batch, element []byte, old held, f *model.Frontend) (restricted bool, sources []netip.Prefix) {
 	if f != nil && f.Restricted {
 		restricted, sources = true, f.Sources
 	}
@@ -112,7 +112,7 @@ func (t *table) updateSources(b *batch, element []byte, old held, f *rules.Front
 }
 
 // checkSources guards what would otherwise end in an element that matches nothing.
-func (t *table) checkSources(f *rules.Frontend) error {
+func (t *table) checkSources(f *model.Frontend) error {
 	if f.Restricted && f.Key.IsNodePort() {
 		return fmt.Errorf("%s of %s: a node port has no source ranges", f.Key, f.Service)
 	}
@@ -133,10 +133,10 @@ func appendSource(key []byte, p netip.Prefix) []byte {
 }
 
 // parseSource is the reverse of appendSource, for the ranges of a length.
-func (t *table) parseSource(b []byte, length int) (rules.FrontendKey, netip.Prefix, bool) {
+func (t *table) parseSource(b []byte, length int) (model.FrontendKey, netip.Prefix, bool) {
 	n := len(b) - t.addrLen()
 	if n < 0 {
-		return rules.FrontendKey{}, netip.Prefix{}, false
+		return model.FrontendKey{}, netip.Prefix{}, false
 	}
 	k, ok := t.parseKey(b[:n], onAddress)
 	addr, _ := netip.AddrFromSlice(b[n:])
@@ -146,13 +146,13 @@ func (t *table) parseSource(b []byte, length int) (rules.FrontendKey, netip.Pref
 
 // source is an allowed source of a frontend, as read.
 type source struct {
-	key    rules.FrontendKey
+	key    model.FrontendKey
 	prefix netip.Prefix
 }
 
 // readSources reads which frontends are restricted, and to which sources.
 func (r *elementReader) readSources(ctx context.Context) error {
-	restricted := map[rules.FrontendKey]struct{}{}
+	restricted := map[model.FrontendKey]struct{}{}
 	err := r.each(ctx, r.table.restricted, func() { clear(restricted) }, func(element, _ []byte) bool {
 		key, ok := r.table.parseKey(element, onAddress)
 		if ok {

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // ranges are source ranges around the addresses of the topology.
@@ -32,7 +32,7 @@ func (f family) ranges() ranges {
 // denied sources.
 func TestSourceRanges(t *testing.T) {
 	o := newTopology(t)
-	d, now := o.node.dataplane(), rules.NewDesired()
+	d, now := o.node.dataplane(), model.NewDesired()
 	mustSync(t, d, now)
 	for i, f := range families {
 		r, proto, yes := f.ranges(), []string{"tcp", "udp"}[i], "remote sees "+f.link
@@ -50,7 +50,7 @@ func TestSourceRanges(t *testing.T) {
 		for name, tt := range tests {
 			t.Run(f.name+"/"+proto+"/"+name, func(t *testing.T) {
 				next := f.loadBalancer(proto, tt.sources)
-				mustApply(t, d, rules.Diff(now, next))
+				mustApply(t, d, model.Diff(now, next))
 				now = next
 				var clients sync.WaitGroup
 				for who, c := range map[string]struct {
@@ -80,10 +80,10 @@ func TestSourceRanges(t *testing.T) {
 
 // loadBalancer returns a Service with an endpoint on port 80 of its VIP, one
 // without on port 81, both for the sources only, and a node port.
-func (f family) loadBalancer(proto string, sources []string) rules.Desired {
-	d, vip := rules.NewDesired(), f.ranges().vip
+func (f family) loadBalancer(proto string, sources []string) model.Desired {
+	d, vip := model.NewDesired(), f.ranges().vip
 	nodePort := map[string]string{"IPv4": "nodeport:", "IPv6": "nodeport6:"}[f.name]
-	lb := forwardTo(rules.MasqueradeAlways, join(f.remote, "8080"))
+	lb := forwardTo(model.MasqueradeAlways, join(f.remote, "8080"))
 	put(&d, nodePort+"30080/"+proto, lb)
 	put(&d, join(vip, "80")+"/"+proto, lb)
 	put(&d, join(vip, "81")+"/"+proto, rejected)
@@ -99,13 +99,13 @@ func TestSourceIsVIP(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	r := f.ranges()
 	o.node.Run("ip", "addr", "add", r.vip+"/"+f.bits(), "dev", "lo")
-	d, now := o.node.dataplane(), rules.NewDesired()
+	d, now := o.node.dataplane(), model.NewDesired()
 	mustSync(t, d, now)
 	for source, want := range map[string]bool{r.vip + "/32": true, r.host: false} {
-		next, key := rules.NewDesired(), join(r.vip, "80")+"/tcp"
-		put(&next, key, forwardTo(rules.MasqueradeAlways, join(f.remote, "8080")))
+		next, key := model.NewDesired(), join(r.vip, "80")+"/tcp"
+		put(&next, key, forwardTo(model.MasqueradeAlways, join(f.remote, "8080")))
 		restrict(&next, key, source)
-		mustApply(t, d, rules.Diff(now, next))
+		mustApply(t, d, model.Diff(now, next))
 		now = next
 		o.node.Do(func() error {
 			dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(r.vip)}}
@@ -125,9 +125,9 @@ func TestSourceIsVIP(t *testing.T) {
 }
 
 // restricted returns n load balancers' addresses with a range each.
-func restricted(n int) rules.Desired {
+func restricted(n int) model.Desired {
 	d := several(n, 3)
-	for i, key := range slices.SortedFunc(keys(d), rules.FrontendKey.Compare) {
+	for i, key := range slices.SortedFunc(keys(d), model.FrontendKey.Compare) {
 		restrict(&d, key.String(), fmt.Sprintf("100.%d.%d.0/24", i/250, i%250))
 	}
 	return d
@@ -152,7 +152,7 @@ func TestSourceOperations(t *testing.T) {
 				d, before, after := newSpace(t).dataplane(), restricted(size), restricted(size)
 				mustSync(t, d, before)
 				restrict(&after, key, tt.sources...)
-				if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != tt.want {
+				if stats := mustApply(t, d, model.Diff(before, after)); stats.Operations != tt.want {
 					t.Errorf("%d operations, want %d", stats.Operations, tt.want)
 				}
 				if stats := mustSync(t, d, after); stats.Operations != 0 {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // generation counts the commits to the namespace's ruleset.
@@ -55,13 +55,13 @@ func TestSyncAdopts(t *testing.T) {
 // the kernel has.
 func TestSyncKeepsOrder(t *testing.T) {
 	s, key := newSpace(t), "10.96.0.1:80/tcp"
-	d := rules.NewDesired()
+	d := model.NewDesired()
 	put(&d, key, clusterIP("10.0.0.5:1", "10.0.0.6:1", "10.0.0.7:1"))
 	first := s.dataplane()
 	mustSync(t, first, d)
-	next := rules.NewDesired()
+	next := model.NewDesired()
 	put(&next, key, clusterIP("10.0.0.1:1", "10.0.0.6:1", "10.0.0.7:1"))
-	if stats := mustApply(t, first, rules.Diff(d, next)); stats.Operations != 2 {
+	if stats := mustApply(t, first, model.Diff(d, next)); stats.Operations != 2 {
 		t.Errorf("one endpoint replaced: %d operations, want 2", stats.Operations)
 	}
 	if stats := mustSync(t, s.dataplane(), next); stats.Operations != 0 {
@@ -94,7 +94,7 @@ func TestOperations(t *testing.T) {
 				if put(&after, key, clusterIP(tt.now...)); tt.now == nil {
 					put(&after, key, rejected)
 				}
-				if stats := mustApply(t, d, rules.Diff(before, after)); stats.Operations != tt.want {
+				if stats := mustApply(t, d, model.Diff(before, after)); stats.Operations != tt.want {
 					t.Errorf("%d operations, want %d", stats.Operations, tt.want)
 				}
 				if stats := mustSync(t, d, after); stats.Operations != 0 {
@@ -208,7 +208,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	mustSync(t, d, now)
 	next := several(3, 3)
 	next.Node.NodePortLocalhost = true // its guard is another table
-	mustApply(t, d, rules.Diff(now, next))
+	mustApply(t, d, model.Diff(now, next))
 	if !d.gen.Known {
 		t.Error("our own commits count as those of others")
 	}
@@ -232,7 +232,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 		t.Error("Sync has not read although somebody else has changed something")
 	}
 	s.Run("nft", "delete", "table", "ip", "other")
-	mustApply(t, d, rules.Delta{ClusterIPs: rules.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
+	mustApply(t, d, model.Delta{ClusterIPs: model.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
 	if d.gen.Known {
 		t.Error("a commit of others before our own was not noticed")
 	}
@@ -240,16 +240,16 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 
 func TestApplyNeedsSync(t *testing.T) {
 	d := newSpace(t).dataplane()
-	if _, err := d.Apply(context.Background(), rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+	if _, err := d.Apply(context.Background(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("before Sync: %v", err)
 	}
-	mustSync(t, d, rules.NewDesired())
+	mustSync(t, d, model.NewDesired())
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := d.Apply(cancelled, rules.Diff(rules.NewDesired(), mixed())); !errors.Is(err, context.Canceled) {
+	if _, err := d.Apply(cancelled, model.Diff(model.NewDesired(), mixed())); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := d.Apply(context.Background(), rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+	if _, err := d.Apply(context.Background(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("after an error: %v", err)
 	}
 	mustSync(t, d, mixed())
@@ -261,11 +261,11 @@ func TestApplyNeedsSync(t *testing.T) {
 func TestErrorsNameTheObject(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
-	before := rules.NewDesired()
+	before := model.NewDesired()
 	put(&before, "10.96.0.1:80/tcp", clusterIP("10.0.0.1:80"))
 	mustSync(t, d, before)
 	s.Run("nft", "delete", "element", "ip", "fairlead", "services", "{ 10.96.0.1 . tcp . 80 }")
-	_, err := d.Apply(context.Background(), rules.Diff(before, rules.NewDesired()))
+	_, err := d.Apply(context.Background(), model.Diff(before, model.NewDesired()))
 	if err == nil || !strings.Contains(err.Error(), "deleting elements from ip fairlead set services") {
 		t.Errorf("%v", err)
 	}
@@ -296,7 +296,7 @@ func TestProbeAndCleanupLeaveNothing(t *testing.T) {
 func TestNodePortAddressesFollowTheNode(t *testing.T) {
 	s := newSpace(t)
 	s.Run("ip", "addr", "add", "10.1.0.1/24", "dev", "lo")
-	d, desired := s.dataplane(), rules.NewDesired()
+	d, desired := s.dataplane(), model.NewDesired()
 	desired.Node.NodePortCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd00::/8")}
 	mustSync(t, d, desired)
 	s.Run("ip", "addr", "add", "10.1.0.2/24", "dev", "lo")

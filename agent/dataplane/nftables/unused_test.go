@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // TestUnusedClusterIPs sends packets into a range of Services.
@@ -41,7 +41,7 @@ func TestUnusedClusterIPs(t *testing.T) {
 
 		guarded := desired
 		guarded.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/108")}
-		stats := mustApply(t, d, rules.Diff(desired, guarded))
+		stats := mustApply(t, d, model.Diff(desired, guarded))
 		if want := 2 * 2; stats.Operations != want { // in each family, the rules of a chain are replaced by one
 			t.Errorf("%d operations, want %d", stats.Operations, want)
 		}
@@ -51,10 +51,10 @@ func TestUnusedClusterIPs(t *testing.T) {
 		used.Node.ServiceCIDRs = guarded.Node.ServiceCIDRs
 		put(&used, join(unused, "8080")+"/tcp", clusterIP(join(f.podA, "8080")))
 		used.ClusterIPs[netip.MustParseAddr(unused)] = struct{}{}
-		mustApply(t, d, rules.Diff(guarded, used))
+		mustApply(t, d, model.Diff(guarded, used))
 		check("with a Service there", map[string]string{unused: "pod-a sees", own: "node sees"})
 
-		mustApply(t, d, rules.Diff(used, desired))
+		mustApply(t, d, model.Diff(used, desired))
 		check("without a range again", map[string]string{unused: "outside sees"})
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // maxClients is how many clients are remembered at most. Further ones are balanced
@@ -16,30 +16,30 @@ import (
 const maxClients = 262144
 
 // affinities remember which endpoint a client has met. Frontends with the same
-// rules.Frontend.PortKey have their clients in common.
+// model.Frontend.PortKey have their clients in common.
 type affinities struct {
 	mu      sync.Mutex
 	limit   int
 	size    int
-	clients map[rules.FrontendKey]map[netip.Addr]met
+	clients map[model.FrontendKey]map[netip.Addr]met
 	swept   time.Time
 }
 
 // met is the endpoint that a client has met, when it last opened a connection,
 // and how long this counted then.
 type met struct {
-	endpoint rules.Endpoint
+	endpoint model.Endpoint
 	at       time.Time
 	timeout  time.Duration
 }
 
 func newAffinities() *affinities {
-	return &affinities{limit: maxClients, clients: map[rules.FrontendKey]map[netip.Addr]met{}}
+	return &affinities{limit: maxClients, clients: map[model.FrontendKey]map[netip.Addr]met{}}
 }
 
 // of returns the endpoint that a client sticks to, if it does. What counts is the
 // timeout that the frontend has now.
-func (a *affinities) of(key rules.FrontendKey, client netip.Addr, timeout time.Duration, now time.Time) (rules.Endpoint, bool) {
+func (a *affinities) of(key model.FrontendKey, client netip.Addr, timeout time.Duration, now time.Time) (model.Endpoint, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m, known := a.clients[key][client]
@@ -47,7 +47,7 @@ func (a *affinities) of(key rules.FrontendKey, client netip.Addr, timeout time.D
 }
 
 // note remembers that a client has opened a connection to an endpoint.
-func (a *affinities) note(key rules.FrontendKey, client netip.Addr, e rules.Endpoint, timeout time.Duration, now time.Time) {
+func (a *affinities) note(key model.FrontendKey, client netip.Addr, e model.Endpoint, timeout time.Duration, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.clients[key][client]; !known {
@@ -90,7 +90,7 @@ func (a *affinities) sweep(now time.Time) {
 
 // tidy forgets clients whose time is over, and those of frontends that have no
 // affinity any more.
-func (a *affinities) tidy(used map[rules.FrontendKey]struct{}, now time.Time) {
+func (a *affinities) tidy(used map[model.FrontendKey]struct{}, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key, clients := range a.clients {

@@ -13,7 +13,7 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // balancer chooses the endpoints of a frontend: round robin, unless the client
@@ -24,7 +24,7 @@ type balancer struct {
 	inside     *atomic.Pointer[inside]
 
 	mu       sync.Mutex
-	frontend *rules.Frontend
+	frontend *model.Frontend
 
 	// internal and external are whose turn it is. They begin anywhere: else all
 	// nodes, after a restart of all, would begin with the same endpoint.
@@ -36,7 +36,7 @@ func newBalancer(clk clock.PassiveClock, a *affinities, in *atomic.Pointer[insid
 }
 
 // set replaces what the frontend is.
-func (b *balancer) set(f *rules.Frontend) {
+func (b *balancer) set(f *model.Frontend) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.frontend = f
@@ -50,26 +50,26 @@ type client struct {
 
 // choose returns the endpoint for a new connection of a client, none of those that
 // have been tried. None: the client is to be turned away.
-func (b *balancer) choose(c client, tried []rules.Endpoint) (rules.Endpoint, bool) {
+func (b *balancer) choose(c client, tried []model.Endpoint) (model.Endpoint, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f := b.frontend
 	if f.Restricted && !slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(c.address) }) {
-		return rules.Endpoint{}, false
+		return model.Endpoint{}, false
 	}
 	backend, turn := f.External, &b.external
 	if b.inside.Load().has(c.address, c.link) {
 		backend, turn = f.Internal, &b.internal
 	}
-	if backend.Verdict != rules.Forward || len(backend.Endpoints) == 0 {
-		return rules.Endpoint{}, false
+	if backend.Verdict != model.Forward || len(backend.Endpoints) == 0 {
+		return model.Endpoint{}, false
 	}
 	if f.AffinityTimeoutSeconds == 0 {
 		return next(backend.Endpoints, turn, tried)
 	}
 	now, timeout := b.clock.Now(), time.Duration(f.AffinityTimeoutSeconds)*time.Second
 	e, sticks := b.affinities.of(f.Home(), c.address, timeout, now)
-	if _, still := slices.BinarySearchFunc(backend.Endpoints, e, rules.Endpoint.Compare); !sticks || !still || slices.Contains(tried, e) {
+	if _, still := slices.BinarySearchFunc(backend.Endpoints, e, model.Endpoint.Compare); !sticks || !still || slices.Contains(tried, e) {
 		var ok bool
 		if e, ok = next(backend.Endpoints, turn, tried); !ok {
 			return e, false
@@ -80,7 +80,7 @@ func (b *balancer) choose(c client, tried []rules.Endpoint) (rules.Endpoint, boo
 }
 
 // next returns the endpoint whose turn it is.
-func next(endpoints []rules.Endpoint, turn *uint32, tried []rules.Endpoint) (rules.Endpoint, bool) {
+func next(endpoints []model.Endpoint, turn *uint32, tried []model.Endpoint) (model.Endpoint, bool) {
 	for range endpoints {
 		e := endpoints[int(*turn%uint32(len(endpoints)))]
 		*turn++
@@ -88,5 +88,5 @@ func next(endpoints []rules.Endpoint, turn *uint32, tried []rules.Endpoint) (rul
 			return e, true
 		}
 	}
-	return rules.Endpoint{}, false
+	return model.Endpoint{}, false
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	testclock "k8s.io/utils/clock/testing"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The links of the node in tests without a kernel.
@@ -29,23 +29,23 @@ var (
 	host    = client{netip.MustParseAddr("192.168.0.2"), loopbackLink}
 )
 
-func endpoints(texts ...string) (out []rules.Endpoint) {
+func endpoints(texts ...string) (out []model.Endpoint) {
 	for _, text := range texts {
 		out = append(out, netip.MustParseAddrPort(text))
 	}
 	return out
 }
 
-func forward(texts ...string) rules.Backend {
-	return rules.Backend{Verdict: rules.Forward, Masquerade: rules.MasqueradeUnlessPod, Endpoints: endpoints(texts...)}
+func forward(texts ...string) model.Backend {
+	return model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeUnlessPod, Endpoints: endpoints(texts...)}
 }
 
-func key(address string, protocol rules.Protocol) rules.FrontendKey {
+func key(address string, protocol model.Protocol) model.FrontendKey {
 	ap := netip.MustParseAddrPort(address)
-	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+	return model.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
 }
 
-func newTestBalancer(f *rules.Frontend) (*balancer, *testclock.FakePassiveClock) {
+func newTestBalancer(f *model.Frontend) (*balancer, *testclock.FakePassiveClock) {
 	clk := testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	var in atomic.Pointer[inside]
 	in.Store(&inside{podCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
@@ -72,24 +72,24 @@ func TestChoose(t *testing.T) {
 	const one, two, three = "10.244.1.1:80", "10.244.1.2:80", "10.244.2.1:80"
 	all := map[string]int{one: 2, two: 2, three: 2}
 	nobody := map[string]int{"nobody": 6}
-	local := rules.Frontend{Internal: forward(one, two, three), External: forward(one)}
+	local := model.Frontend{Internal: forward(one, two, three), External: forward(one)}
 	for name, c := range map[string]struct {
-		frontend rules.Frontend
+		frontend model.Frontend
 		client   client
 		want     map[string]int
 	}{
-		"round robin":            {rules.Frontend{Internal: forward(one, two, three), External: forward(one, two, three)}, outside, all},
+		"round robin":            {model.Frontend{Internal: forward(one, two, three), External: forward(one, two, three)}, outside, all},
 		"policy Local, a Pod":    {local, pod, all},
 		"policy Local, the node": {local, host, all},
 		"policy Local, the node, at an address of a link":      {local, client{host.address, outsideLink}, all},
 		"policy Local, the node, from an address of a Service": {local, client{netip.MustParseAddr("10.96.0.1"), loopbackLink}, all},
 		"policy Local, outside":                                {local, outside, map[string]int{one: 6}},
-		"a source that is allowed":                             {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
-		"a source that is not":                                 {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
-		"nobody is":                                            {rules.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
-		"no endpoint here, from outside":                       {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, outside, nobody},
-		"no endpoint here, from a Pod":                         {rules.Frontend{Internal: forward(one), External: rules.Backend{Verdict: rules.Drop}}, pod, map[string]int{one: 6}},
-		"none anywhere":                                        {rules.Frontend{Internal: rules.Backend{Verdict: rules.Reject}, External: rules.Backend{Verdict: rules.Reject}}, pod, nobody},
+		"a source that is allowed":                             {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
+		"a source that is not":                                 {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
+		"nobody is":                                            {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
+		"no endpoint here, from outside":                       {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, outside, nobody},
+		"no endpoint here, from a Pod":                         {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, pod, map[string]int{one: 6}},
+		"none anywhere":                                        {model.Frontend{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}}, pod, nobody},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := newTestBalancer(&c.frontend)
@@ -102,8 +102,8 @@ func TestChoose(t *testing.T) {
 
 // Endpoints that do not answer are passed over, each once.
 func TestChooseAnother(t *testing.T) {
-	b, _ := newTestBalancer(&rules.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")})
-	var tried []rules.Endpoint
+	b, _ := newTestBalancer(&model.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")})
+	var tried []model.Endpoint
 	for range 2 {
 		e, ok := b.choose(pod, tried)
 		if !ok {
@@ -123,7 +123,7 @@ func TestChooseAnother(t *testing.T) {
 
 // Nodes that start at the same time must not all begin with the first endpoint.
 func TestTurnsBeginAnywhere(t *testing.T) {
-	f := &rules.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")}
+	f := &model.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")}
 	first := map[string]int{}
 	for range 100 {
 		b, _ := newTestBalancer(f)
@@ -136,8 +136,8 @@ func TestTurnsBeginAnywhere(t *testing.T) {
 	}
 }
 
-func sticky(seconds int32, backend rules.Backend) *rules.Frontend {
-	return &rules.Frontend{Internal: backend, External: backend, AffinityTimeoutSeconds: seconds, PortKey: key("10.96.0.1:80", rules.TCP)}
+func sticky(seconds int32, backend model.Backend) *model.Frontend {
+	return &model.Frontend{Internal: backend, External: backend, AffinityTimeoutSeconds: seconds, PortKey: key("10.96.0.1:80", model.TCP)}
 }
 
 func TestAffinity(t *testing.T) {
@@ -145,7 +145,7 @@ func TestAffinity(t *testing.T) {
 	b, clk := newTestBalancer(sticky(10, both))
 	now := func(after time.Duration) { clk.SetTime(clk.Now().Add(after)) }
 	first, _ := b.choose(pod, nil)
-	same := func(want rules.Endpoint, when string) {
+	same := func(want model.Endpoint, when string) {
 		t.Helper()
 		for range 3 {
 			if e, _ := b.choose(pod, nil); e != want {
@@ -201,7 +201,7 @@ func TestAffinitiesAreBounded(t *testing.T) {
 	a := newAffinities()
 	a.limit = 1000
 	now := time.Unix(1_800_000_000, 0)
-	k, e := key("10.96.0.1:80", rules.TCP), endpoints("10.244.1.1:80")[0]
+	k, e := key("10.96.0.1:80", model.TCP), endpoints("10.244.1.1:80")[0]
 	address := netip.MustParseAddr("10.0.0.0")
 	for range a.limit + 10 {
 		a.note(k, address, e, time.Minute, now)

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // childEnv makes the test's program a proxy of its own instead, with descriptors and
@@ -66,7 +66,7 @@ func runChild(files string) error {
 		return err
 	}
 	var hoarded []*os.File
-	have := leading(childVIP, rules.TCP)
+	have := leading(childVIP, model.TCP)
 	if _, err := d.Sync(context.Background(), desired(have)); err != nil {
 		return err
 	}
@@ -87,8 +87,8 @@ func runChild(files string) error {
 			}
 			hoarded = nil
 		default:
-			next := leading(childVIP, rules.TCP, strings.Fields(line)...)
-			if _, err := d.Apply(context.Background(), rules.Delta{Frontends: []rules.Change{{Key: next.Key, Old: have, New: next}}}); err != nil {
+			next := leading(childVIP, model.TCP, strings.Fields(line)...)
+			if _, err := d.Apply(context.Background(), model.Delta{Frontends: []model.Change{{Key: next.Key, Old: have, New: next}}}); err != nil {
 				r.Error = err.Error()
 			}
 			have = next
@@ -102,7 +102,7 @@ func runChild(files string) error {
 }
 
 // describe says how the child is. With no descriptor left it cannot count them.
-func (r *reply) describe(d *Dataplane, have *rules.Frontend, count bool) {
+func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
 	stats, err := d.Sync(context.Background(), desired(have))
 	if err != nil {
 		r.Error = err.Error()

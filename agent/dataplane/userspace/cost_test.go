@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // countedTable counts what is asked of a table.
@@ -52,7 +52,7 @@ func TestCost(t *testing.T) {
 			want := desired()
 			address := netip.MustParseAddr("10.96.0.1")
 			for range size {
-				f := leading(address.String()+":80", rules.TCP, "10.244.1.2:8080")
+				f := leading(address.String()+":80", model.TCP, "10.244.1.2:8080")
 				want.Frontends[f.Key] = f
 				address = address.Next()
 			}
@@ -62,17 +62,17 @@ func TestCost(t *testing.T) {
 			if stats := desiredtest.Sync(t, d, want); stats != (dataplane.Stats{}) {
 				t.Errorf("all was right: %+v", stats)
 			}
-			socket := d.frontends[key("10.96.0.7:80", rules.TCP)].sockets[key("10.96.0.7:80", rules.TCP)]
-			f, other := leading("10.96.0.7:80", rules.TCP, "10.244.1.2:8080", "10.244.1.3:8080"), leading(address.String()+":80", rules.TCP, "10.244.1.2:8080")
+			socket := d.frontends[key("10.96.0.7:80", model.TCP)].sockets[key("10.96.0.7:80", model.TCP)]
+			f, other := leading("10.96.0.7:80", model.TCP, "10.244.1.2:8080", "10.244.1.3:8080"), leading(address.String()+":80", model.TCP, "10.244.1.2:8080")
 			for name, c := range map[string]struct {
-				change             rules.Change
+				change             model.Change
 				operations, writes int
 			}{
-				"endpoint": {rules.Change{Key: f.Key, Old: want.Frontends[f.Key], New: f}, 1, 0},
-				"Service":  {rules.Change{Key: other.Key, New: other}, 3, 1},
+				"endpoint": {model.Change{Key: f.Key, Old: want.Frontends[f.Key], New: f}, 1, 0},
+				"Service":  {model.Change{Key: other.Key, New: other}, 3, 1},
 			} {
 				table.reads, table.writes = 0, 0
-				stats, err := d.Apply(t.Context(), rules.Delta{Frontends: []rules.Change{c.change}})
+				stats, err := d.Apply(t.Context(), model.Delta{Frontends: []model.Change{c.change}})
 				if err != nil || stats.Operations != c.operations || table.reads != 0 || table.writes != c.writes {
 					t.Errorf("%s: %+v, %v; %d reads and %d writes", name, stats, err, table.reads, table.writes)
 				}

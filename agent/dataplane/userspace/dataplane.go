@@ -41,7 +41,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Options are the parameters of New.
@@ -72,10 +72,10 @@ type Dataplane struct {
 	adopted  bool      // what the kernel held at the start is known
 	relieved time.Time // when another mode was in force first
 	retired  bool      // the sockets have ended since then
-	desired  rules.Desired
+	desired  model.Desired
 	noIPv6   error
 
-	frontends  map[rules.FrontendKey]*frontend
+	frontends  map[model.FrontendKey]*frontend
 	affinities *affinities
 	inside     atomic.Pointer[inside]
 	nodePorts  map[netip.Addr]struct{} // the addresses that node ports answer on
@@ -91,7 +91,7 @@ type Dataplane struct {
 	mu       sync.Mutex
 	routes   map[route]struct{}      // ours, as we know the kernel to hold them
 	own      map[netip.Addr]struct{} // the node's addresses
-	settings rules.NodeSettings
+	settings model.NodeSettings
 	changed  func() // of Watch
 	unbound  bool   // some socket could not be opened
 }
@@ -120,7 +120,7 @@ func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
 
 func (d *Dataplane) reset() {
 	d.known, d.adopted = false, false
-	d.frontends, d.vips, d.lacks = map[rules.FrontendKey]*frontend{}, map[netip.Addr]int{}, newLacks()
+	d.frontends, d.vips, d.lacks = map[model.FrontendKey]*frontend{}, map[netip.Addr]int{}, newLacks()
 	d.inside.Store(&inside{})
 }
 
@@ -138,7 +138,7 @@ func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
 func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
 
 // Sync makes routes and sockets equal to desired.
-func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats dataplane.Stats, err error) {
+func (d *Dataplane) Sync(_ context.Context, desired model.Desired) (stats dataplane.Stats, err error) {
 	d.desired = desired.Clone()
 	d.known, d.retired, d.relieved = false, false, time.Time{} // known: when it has succeeded
 	d.prepareIPv6()
@@ -156,7 +156,7 @@ func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats datapl
 		}
 	}
 	wanted := make(map[route]struct{}, len(desired.Frontends))
-	affine := map[rules.FrontendKey]struct{}{}
+	affine := map[model.FrontendKey]struct{}{}
 	for key, f := range desired.Frontends {
 		if d.leftOut(key) {
 			continue
@@ -189,7 +189,7 @@ func (d *Dataplane) Sync(_ context.Context, desired rules.Desired) (stats datapl
 }
 
 // Apply changes routes and sockets by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta rules.Delta) (stats dataplane.Stats, err error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats dataplane.Stats, err error) {
 	if !d.known {
 		return dataplane.Stats{}, dataplane.ErrNotSynced
 	}
@@ -241,7 +241,7 @@ func (d *Dataplane) hangUp() {
 }
 
 // leftOut says whether a frontend is of a family that this node does not have.
-func (d *Dataplane) leftOut(key rules.FrontendKey) bool { return key.Address.Is6() && d.noIPv6 != nil }
+func (d *Dataplane) leftOut(key model.FrontendKey) bool { return key.Address.Is6() && d.noIPv6 != nil }
 
 // prepareIPv6 finds out whether the node has IPv6.
 func (d *Dataplane) prepareIPv6() {

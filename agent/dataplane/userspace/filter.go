@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Who may not use a frontend gets no answer at all. A listening socket has
@@ -32,7 +32,7 @@ const (
 
 // program returns the filter of a frontend; nil: it needs none. header is where
 // the IP header is.
-func program(f *rules.Frontend, in *inside, header uint32) []bpf.Instruction {
+func program(f *model.Frontend, in *inside, header uint32) []bpf.Instruction {
 	p := &assembler{family4: f.Key.Address.Is4(), header: header}
 	if f.Restricted {
 		for _, source := range f.Sources {
@@ -40,7 +40,7 @@ func program(f *rules.Frontend, in *inside, header uint32) []bpf.Instruction {
 		}
 		p.elseDrop()
 	}
-	internal, external := f.Internal.Verdict == rules.Drop, f.External.Verdict == rules.Drop
+	internal, external := f.Internal.Verdict == model.Drop, f.External.Verdict == model.Drop
 	switch {
 	case internal && external:
 		p.add(bpf.RetConstant{})
@@ -154,7 +154,7 @@ func attach(fd int, code []bpf.RawInstruction) error {
 }
 
 // assemble returns the filter of a frontend as the kernel takes it.
-func assemble(f *rules.Frontend, in *inside) ([]bpf.RawInstruction, error) {
+func assemble(f *model.Frontend, in *inside) ([]bpf.RawInstruction, error) {
 	code, err := bpf.Assemble(program(f, in, networkHeader))
 	if err != nil {
 		return nil, fmt.Errorf("filter of %s: %w", f.Key, err)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/net/bpf"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // packet is an IP packet from an address, as far as filters look at it.
@@ -28,13 +28,13 @@ func packet(from netip.Addr) []byte {
 
 // passes runs the filter of a frontend. The machine of package bpf has no links: a
 // program that asks for them is run by the kernel, see kernel_test.go.
-func passes(t *testing.T, f *rules.Frontend, from netip.Addr) bool {
+func passes(t *testing.T, f *model.Frontend, from netip.Addr) bool {
 	t.Helper()
 	return machine(t, f)(from)
 }
 
 // machine returns what runs the filter of a frontend.
-func machine(t *testing.T, f *rules.Frontend) func(from netip.Addr) bool {
+func machine(t *testing.T, f *model.Frontend) func(from netip.Addr) bool {
 	t.Helper()
 	code := program(f, &inside{}, 0)
 	if code == nil {
@@ -53,8 +53,8 @@ func machine(t *testing.T, f *rules.Frontend) func(from netip.Addr) bool {
 	}
 }
 
-func restricted(address string, sources ...string) *rules.Frontend {
-	f := &rules.Frontend{Key: key(address, rules.TCP), Internal: forward("10.244.1.1:80"), External: forward("10.244.1.1:80"), Restricted: true}
+func restricted(address string, sources ...string) *model.Frontend {
+	f := &model.Frontend{Key: key(address, model.TCP), Internal: forward("10.244.1.1:80"), External: forward("10.244.1.1:80"), Restricted: true}
 	for _, s := range sources {
 		f.Sources = append(f.Sources, netip.MustParsePrefix(s))
 	}
@@ -63,11 +63,11 @@ func restricted(address string, sources ...string) *rules.Frontend {
 
 func TestSources(t *testing.T) {
 	for name, c := range map[string]struct {
-		frontend *rules.Frontend
+		frontend *model.Frontend
 		from     string
 		want     bool
 	}{
-		"no ranges":                 {&rules.Frontend{Key: key("1.2.3.4:80", rules.TCP)}, "203.0.113.2", true},
+		"no ranges":                 {&model.Frontend{Key: key("1.2.3.4:80", model.TCP)}, "203.0.113.2", true},
 		"nobody":                    {restricted("1.2.3.4:80"), "203.0.113.2", false},
 		"in it":                     {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.127", true},
 		"behind it":                 {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.128", false},
@@ -134,8 +134,8 @@ func TestTooManySources(t *testing.T) {
 // Of a frontend that drops on both sides nothing is asked, and one that forwards on
 // both needs no filter.
 func TestVerdicts(t *testing.T) {
-	drop := rules.Backend{Verdict: rules.Drop}
-	f := &rules.Frontend{Key: key("1.2.3.4:80", rules.TCP), Internal: drop, External: drop}
+	drop := model.Backend{Verdict: model.Drop}
+	f := &model.Frontend{Key: key("1.2.3.4:80", model.TCP), Internal: drop, External: drop}
 	if passes(t, f, outside.address) {
 		t.Error("passes a frontend that drops")
 	}

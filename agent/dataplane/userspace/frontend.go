@@ -10,13 +10,13 @@ import (
 
 	"golang.org/x/net/bpf"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// frontend is what the process has of a rules.Frontend.
+// frontend is what the process has of a model.Frontend.
 type frontend struct {
 	*balancer
-	rules   *rules.Frontend
+	rules   *model.Frontend
 	inside  *inside // that code was made with
 	code    []bpf.RawInstruction
 	sockets map[place]listener
@@ -24,7 +24,7 @@ type frontend struct {
 
 // putUp makes a frontend be as its rules say. It returns how much was changed: a
 // frontend that gets other endpoints counts for one, each socket for another.
-func (d *Dataplane) putUp(f *rules.Frontend) (ops int, err error) {
+func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	have := d.frontends[f.Key]
 	if have == nil {
 		have = &frontend{balancer: newBalancer(d.clock, d.affinities, &d.inside), sockets: map[place]listener{}}
@@ -70,7 +70,7 @@ func (f *frontend) refilter() error {
 }
 
 // takeDown ends a frontend.
-func (d *Dataplane) takeDown(key rules.FrontendKey) (ops int) {
+func (d *Dataplane) takeDown(key model.FrontendKey) (ops int) {
 	have := d.frontends[key]
 	if have == nil {
 		return 0
@@ -127,8 +127,8 @@ func (d *Dataplane) close(f *frontend, at place, l listener) (ops int) {
 
 // socketsOf returns where a frontend listens. One that refuses everybody has no
 // socket: then the kernel refuses. One that drops everybody has, with a filter.
-func (d *Dataplane) socketsOf(f *rules.Frontend) (out []place) {
-	if f.Key.Protocol == rules.SCTP || f.Internal.Verdict == rules.Reject && f.External.Verdict == rules.Reject {
+func (d *Dataplane) socketsOf(f *model.Frontend) (out []place) {
+	if f.Key.Protocol == model.SCTP || f.Internal.Verdict == model.Reject && f.External.Verdict == model.Reject {
 		return nil
 	}
 	at := f.Key
@@ -141,7 +141,7 @@ func (d *Dataplane) socketsOf(f *rules.Frontend) (out []place) {
 			out = append(out, at)
 		}
 	}
-	if d.desired.Node.NodePortLocalhost && f.Key.Protocol == rules.TCP && f.Key.Address.Is4() {
+	if d.desired.Node.NodePortLocalhost && f.Key.Protocol == model.TCP && f.Key.Address.Is4() {
 		at.Address = localhost
 		out = append(out, at)
 	}

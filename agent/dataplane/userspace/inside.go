@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // inside tells clients on this node, its Pods and its own processes, from all
@@ -35,7 +35,7 @@ type link struct {
 }
 
 // newInside returns who is inside on a node with some links.
-func newInside(s rules.NodeSettings, links []link, addresses []nodenet.Address) *inside {
+func newInside(s model.NodeSettings, links []link, addresses []nodenet.Address) *inside {
 	in := &inside{podCIDRs: s.PodCIDRs, addresses: make(map[netip.Addr]struct{}, len(addresses))}
 	for _, a := range addresses {
 		in.addresses[a.Addr] = struct{}{}
@@ -53,7 +53,7 @@ func newInside(s rules.NodeSettings, links []link, addresses []nodenet.Address) 
 }
 
 // leadsToPods says whether Pods are told by a link of this name.
-func leadsToPods(s rules.NodeSettings, name string) bool {
+func leadsToPods(s model.NodeSettings, name string) bool {
 	if s.PodInterface == "" {
 		return false
 	}

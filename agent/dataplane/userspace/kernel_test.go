@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // spaces are where clients are.
@@ -30,7 +30,7 @@ func (n *topology) spaces() iter.Seq2[string, netns.NsHandle] {
 func TestNodePorts(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	want := desired(leading("0.0.0.0:30001", rules.TCP, "10.244.1.2:8080"), leading("0.0.0.0:30001", rules.UDP, "10.244.1.2:8080"))
+	want := desired(leading("0.0.0.0:30001", model.TCP, "10.244.1.2:8080"), leading("0.0.0.0:30001", model.UDP, "10.244.1.2:8080"))
 	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.0.2")}
 	check := func(answers map[string]bool) {
 		t.Helper()
@@ -62,7 +62,7 @@ func TestNodePorts(t *testing.T) {
 
 // Who may not come gets no answer, by whatever way the node tells its Pods.
 func TestDropped(t *testing.T) {
-	for name, settings := range map[string]rules.NodeSettings{
+	for name, settings := range map[string]model.NodeSettings{
 		"Pods by their address":      {PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
 		"Pods by their link":         {PodInterface: "pod0"},
 		"Pods by their links' names": {PodInterface: "pod", PodInterfacePrefix: true},
@@ -72,14 +72,14 @@ func TestDropped(t *testing.T) {
 			n.serve("10.244.1.2:8080")
 			want := desired()
 			want.Node = settings
-			for _, p := range []rules.Protocol{rules.TCP, rules.UDP} {
+			for _, p := range []model.Protocol{model.TCP, model.UDP} {
 				local := leading("1.2.3.4:80", p, "10.244.1.2:8080")
-				local.External = rules.Backend{Verdict: rules.Drop}
+				local.External = model.Backend{Verdict: model.Drop}
 				inverse := leading("1.2.3.5:80", p, "10.244.1.2:8080")
-				inverse.Internal = rules.Backend{Verdict: rules.Drop}
+				inverse.Internal = model.Backend{Verdict: model.Drop}
 				nobody := leading("1.2.3.6:80", p)
 				nobody.Internal, nobody.External = local.External, local.External
-				for _, f := range []*rules.Frontend{local, inverse, nobody} {
+				for _, f := range []*model.Frontend{local, inverse, nobody} {
 					want.Frontends[f.Key] = f
 				}
 			}
@@ -103,18 +103,18 @@ func TestDropped(t *testing.T) {
 func TestSourcesChange(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	f := leading("1.2.3.4:80", rules.TCP, "10.244.1.2:8080")
+	f := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
 	n.sync(desired(f))
 	for _, c := range []struct {
 		sources []string
 		silent  bool
 	}{{[]string{"203.0.113.2/32"}, false}, {[]string{"10.0.0.0/8"}, true}, {nil, true}, {[]string{"0.0.0.0/0"}, false}} {
-		next := leading("1.2.3.4:80", rules.TCP, "10.244.1.2:8080")
+		next := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
 		next.Restricted = true
 		for _, s := range c.sources {
 			next.Sources = append(next.Sources, netip.MustParsePrefix(s))
 		}
-		if stats := n.apply(rules.Change{Key: f.Key, Old: f, New: next}); stats.Operations != 1 {
+		if stats := n.apply(model.Change{Key: f.Key, Old: f, New: next}); stats.Operations != 1 {
 			t.Errorf("%+v", stats)
 		}
 		if !n.answers(n.outside, "tcp", "1.2.3.4:80", !c.silent) {
@@ -134,7 +134,7 @@ func TestPortTaken(t *testing.T) {
 		return err
 	})
 	defer taken.Close()
-	want := desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("10.96.0.1:81", rules.TCP, "10.244.1.2:8080"))
+	want := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("10.96.0.1:81", model.TCP, "10.244.1.2:8080"))
 	stats := n.sync(want)
 	if text := fmt.Sprint(stats.Lacking); !errors.Is(stats.Lacking, unix.EADDRINUSE) || !strings.Contains(text, "10.96.0.1:80/tcp") || !strings.Contains(text, "process of the node") {
 		t.Errorf("lacking: %v", stats.Lacking)
@@ -153,16 +153,16 @@ func TestPortTaken(t *testing.T) {
 // What this mode does not have is told.
 func TestLacking(t *testing.T) {
 	n := newTopology(t)
-	local := leading("1.2.3.4:80", rules.TCP, "10.244.1.2:8080")
-	local.Kind, local.External.Masquerade = rules.KindLoadBalancer, rules.MasqueradeNever
-	sctp := leading("10.96.0.1:3868", rules.SCTP, "10.244.1.2:3868")
-	text := fmt.Sprint(n.sync(desired(local, sctp, leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"))).Lacking)
+	local := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
+	local.Kind, local.External.Masquerade = model.KindLoadBalancer, model.MasqueradeNever
+	sctp := leading("10.96.0.1:3868", model.SCTP, "10.244.1.2:3868")
+	text := fmt.Sprint(n.sync(desired(local, sctp, leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"))).Lacking)
 	for _, want := range []string{"1 frontends of SCTP, such as 10.96.0.1:3868/sctp", "1 frontends with policy Local, such as 1.2.3.4:80/tcp"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacking: %s, want %s", text, want)
 		}
 	}
-	stats := n.apply(rules.Change{Key: local.Key, Old: local}, rules.Change{Key: sctp.Key, Old: sctp})
+	stats := n.apply(model.Change{Key: local.Key, Old: local}, model.Change{Key: sctp.Key, Old: sctp})
 	if stats.Lacking != nil {
 		t.Errorf("still lacking: %v", stats.Lacking)
 	}
@@ -172,7 +172,7 @@ func TestLacking(t *testing.T) {
 func TestSocketEnded(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	f := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")
+	f := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")
 	n.sync(desired(f))
 	changed := n.watch()
 	raw, err := n.d.frontends[f.Key].sockets[f.Key].SyscallConn()
@@ -200,13 +200,13 @@ func TestWithoutIPv6(t *testing.T) {
 	if err := os.WriteFile(n.d.sysctls.Root+"/net/ipv6/conf/all/disable_ipv6", []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	v4, v6 := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080")
+	v4, v6 := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", model.TCP, "[fd00:244::2]:8080")
 	want := desired(v4, v6)
 	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("fd00:96::/112")}
 	if stats := n.sync(want); stats.Operations != 3 || n.d.IPv6Error() == nil {
 		t.Errorf("%+v, %v", stats, n.d.IPv6Error())
 	}
-	if stats := n.apply(rules.Change{Key: v6.Key, Old: v6}); stats.Operations != 0 {
+	if stats := n.apply(model.Change{Key: v6.Key, Old: v6}); stats.Operations != 0 {
 		t.Errorf("%+v", stats)
 	}
 	n.wantRoutes("10.96.0.1/32")
@@ -218,7 +218,7 @@ func TestWithoutIPv6(t *testing.T) {
 func TestRetire(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", rules.TCP, "10.244.1.2:8080")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", model.TCP, "10.244.1.2:8080")))
 	conn, err := n.dial(n.outside, "tcp", "10.96.0.1:80")
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestRetire(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.serve("10.244.1.3:8080")
-	left := desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.3:8080"))
+	left := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.3:8080"))
 	if idle, err := n.d.Retire(t.Context(), left); idle || err != nil {
 		t.Errorf("idle: %v, %v", idle, err)
 	}

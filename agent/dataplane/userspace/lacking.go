@@ -11,35 +11,35 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // lacks is what this mode cannot do of what was asked for.
 type lacks struct {
-	sctp    map[rules.FrontendKey]struct{}
-	sources map[rules.FrontendKey]struct{} // frontends that should keep their clients' addresses
-	unbound map[rules.FrontendKey]error    // frontends without a socket that they should have
+	sctp    map[model.FrontendKey]struct{}
+	sources map[model.FrontendKey]struct{} // frontends that should keep their clients' addresses
+	unbound map[model.FrontendKey]error    // frontends without a socket that they should have
 	broken  int                            // sockets that others have ended
 }
 
 func newLacks() lacks {
-	return lacks{sctp: map[rules.FrontendKey]struct{}{}, sources: map[rules.FrontendKey]struct{}{}, unbound: map[rules.FrontendKey]error{}}
+	return lacks{sctp: map[model.FrontendKey]struct{}{}, sources: map[model.FrontendKey]struct{}{}, unbound: map[model.FrontendKey]error{}}
 }
 
 // note notes what a frontend asks for that cannot be had. That the endpoints of a
 // cluster IP do not see the Pod that asks is not told: nobody has asked for it. Who
 // sets the external traffic policy Local has.
-func (l *lacks) note(f *rules.Frontend) {
+func (l *lacks) note(f *model.Frontend) {
 	l.forget(f.Key)
 	switch {
-	case f.Key.Protocol == rules.SCTP:
+	case f.Key.Protocol == model.SCTP:
 		l.sctp[f.Key] = struct{}{}
-	case f.Kind != rules.KindClusterIP && f.External.Verdict == rules.Forward && f.External.Masquerade == rules.MasqueradeNever:
+	case f.Kind != model.KindClusterIP && f.External.Verdict == model.Forward && f.External.Masquerade == model.MasqueradeNever:
 		l.sources[f.Key] = struct{}{}
 	}
 }
 
-func (l *lacks) forget(key rules.FrontendKey) {
+func (l *lacks) forget(key model.FrontendKey) {
 	delete(l.sctp, key)
 	delete(l.sources, key)
 	delete(l.unbound, key)
@@ -66,8 +66,8 @@ func (d *Dataplane) lacking() error {
 }
 
 // first returns the key to name.
-func first(keys iter.Seq[rules.FrontendKey]) rules.FrontendKey {
-	return slices.MinFunc(slices.Collect(keys), rules.FrontendKey.Compare)
+func first(keys iter.Seq[model.FrontendKey]) model.FrontendKey {
+	return slices.MinFunc(slices.Collect(keys), model.FrontendKey.Compare)
 }
 
 func sorted(addresses iter.Seq[netip.Addr]) []netip.Addr {

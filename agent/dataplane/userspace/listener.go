@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // place is an address, protocol and port that a socket is bound to.
-type place = rules.FrontendKey
+type place = model.FrontendKey
 
 // listener is a socket that waits for the clients of a frontend.
 type listener interface {
@@ -30,7 +30,7 @@ type listener interface {
 	syscall.Conn
 
 	// keep ends what is under way to other endpoints than these.
-	keep(serving []rules.Endpoint)
+	keep(serving []model.Endpoint)
 	// broken says that the socket takes no clients any more.
 	broken() bool
 }
@@ -79,7 +79,7 @@ func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l list
 		config := net.ListenConfig{Control: prepare(at, code), KeepAliveConfig: keepAlive}
 		config.SetMultipathTCP(false) // Go's choice otherwise: it has neither filters nor IP_PKTINFO
 		address := netip.AddrPortFrom(at.Address, at.Port).String()
-		if at.Protocol == rules.UDP {
+		if at.Protocol == model.UDP {
 			conn, err := config.ListenPacket(context.Background(), network(at), address)
 			if err == nil {
 				l, err = p.serveUDP(conn.(*net.UDPConn), at, b)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // crowd are clients that ask again and again.
@@ -102,7 +102,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newTopology(t)
 			n.serve("10.244.1.2:8080")
-			other, want := make(n), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+			other, want := make(n), desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 			n.sync(want)
 			clients := n.gather(8)
 			defer clients.leave()
@@ -124,7 +124,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 }
 
 // give has another mode take over, as the agent does.
-func (n *topology) give(to translator, want rules.Desired) {
+func (n *topology) give(to translator, want model.Desired) {
 	n.t.Helper()
 	n.yieldTo(to)
 	desiredtest.Sync(n.t, to, want)

@@ -11,7 +11,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var _ dataplane.Retirer = (*Dataplane)(nil)
@@ -35,7 +35,7 @@ func (d *Dataplane) Yield(context.Context) error {
 	accepted := d.proxy.open.all()
 	for _, c := range open {
 		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that has ended
-		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: rules.TCP}) {
+		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: model.TCP}) {
 			continue
 		}
 		if err := tracked.Establish(c.Remote, c.Local); err != nil && len(errs) < maxYieldErrors {
@@ -51,7 +51,7 @@ const greeting = time.Second
 
 // Retire ends the sockets after a moment, and says whether the last connection that is
 // open has ended. Until then its address stays the node's.
-func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool, err error) {
+func (d *Dataplane) Retire(_ context.Context, desired model.Desired) (idle bool, err error) {
 	if d.relieved.IsZero() {
 		d.relieved = d.clock.Now()
 	}
@@ -60,7 +60,7 @@ func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool,
 	}
 	if !d.retired {
 		d.hangUp()
-		d.desired = rules.NewDesired()
+		d.desired = model.NewDesired()
 		if _, err := d.readBack(); err != nil {
 			return false, err
 		}
@@ -74,7 +74,7 @@ func (d *Dataplane) Retire(_ context.Context, desired rules.Desired) (idle bool,
 
 // follow lets frontends go that are not desired any more, and makes the others as they
 // are desired. It makes none.
-func (d *Dataplane) follow(desired rules.Desired) error {
+func (d *Dataplane) follow(desired model.Desired) error {
 	for key := range d.frontends {
 		f := desired.Frontends[key]
 		if f == nil {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // watch watches until the test ends. What it returns gets news.
@@ -72,7 +72,7 @@ func (n *topology) wantRoutes(want ...string) {
 // are counted; our own changes are no news.
 func TestDrift(t *testing.T) {
 	n := newTopology(t)
-	want := desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080"))
+	want := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", model.TCP, "[fd00:244::2]:8080"))
 	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")}
 	changed := n.watch()
 	n.sync(want)
@@ -116,7 +116,7 @@ func TestDrift(t *testing.T) {
 // Our own changes of routes are no news, and others' routes are none.
 func TestRouteNews(t *testing.T) {
 	n := newTopology(t)
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")))
 	news := func(kind uint16, address string, change func(*netlink.Route)) bool {
 		r := n.d.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
 		if change != nil {
@@ -144,11 +144,11 @@ func TestRouteNews(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	stays, goes := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", rules.TCP, "10.244.1.2:8080")
+	stays, goes := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", model.TCP, "10.244.1.2:8080")
 	n.sync(desired(stays, goes))
 	n.restart()
 	n.wantRoutes("10.96.0.1/32", "10.96.0.2/32")
-	if _, err := n.d.Apply(t.Context(), rules.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+	if _, err := n.d.Apply(t.Context(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("error %v", err)
 	}
 	if stats := n.sync(desired(stays)); stats.Operations != 3 || stats.Repaired != 0 { // a route goes; frontend and socket come
@@ -167,8 +167,8 @@ func TestAdoption(t *testing.T) {
 func TestOwnAddress(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	f := leading("192.168.1.2:80", rules.TCP, "10.244.1.2:8080")
-	f.Kind = rules.KindExternalIP
+	f := leading("192.168.1.2:80", model.TCP, "10.244.1.2:8080")
+	f.Kind = model.KindExternalIP
 	changed := n.watch()
 	n.sync(desired(f))
 	n.wantRoutes()
@@ -195,7 +195,7 @@ func TestAddressesOfIPVS(t *testing.T) {
 addr add 10.96.0.1/32 dev kube-ipvs0
 addr add fd00:96::1/128 dev kube-ipvs0 nodad
 link set kube-ipvs0 up`)
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", rules.TCP, "[fd00:244::2]:8080")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", model.TCP, "[fd00:244::2]:8080")))
 	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")
 	n.ip(n.node, "link del kube-ipvs0")
 	n.wantRoutes("10.96.0.1/32", "fd00:96::1/128")

@@ -22,7 +22,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // translator is a mode whose connections the kernel translates.
@@ -95,7 +95,7 @@ func TestFromOtherModes(t *testing.T) {
 			t.Run(mode+", "+name, func(t *testing.T) {
 				n := newTopology(t)
 				n.serve("10.244.1.2:8080")
-				before, want := make(n), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+				before, want := make(n), desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 				desiredtest.Sync(t, before, want)
 				if othersTranslate {
 					n.translate()
@@ -158,7 +158,7 @@ func (n *topology) translate() {
 func TestToNFTables(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	after, want := n.withNFTables(), desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 	n.sync(want)
 	open := n.connected()
 	n.yieldTo(after)
@@ -188,7 +188,7 @@ func TestToNFTables(t *testing.T) {
 func TestPortIsUsedAgain(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	after, want := n.withNFTables(), desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 	n.sync(want)
 	conn := n.connected()
 	n.yieldTo(after)
@@ -205,7 +205,7 @@ func TestPortIsUsedAgain(t *testing.T) {
 func TestAddressOfAProcess(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	after, want := n.withNFTables(), desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	after, want := n.withNFTables(), desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.1.2")}
 	n.sync(want)
 	n.yieldTo(after)
@@ -231,7 +231,7 @@ func TestAddressOfAProcess(t *testing.T) {
 func TestAddressOfProcessesGoes(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	want := desired(leading(childVIP, rules.TCP, "10.244.1.2:8080"))
+	want := desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
 	want.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("192.168.1.2")}
 	n.sync(want)
 	n.ip(n.node, "addr del 192.168.1.2/32 dev lo")
@@ -251,7 +251,7 @@ func (n *topology) yieldTo(other dataplane.Tracker) {
 }
 
 // untilItHangsUp waits until the sockets are closed, after another mode has taken over.
-func (n *topology) untilItHangsUp(want rules.Desired) {
+func (n *topology) untilItHangsUp(want model.Desired) {
 	n.t.Helper()
 	eventually(n.t, "the sockets are closed", func() bool {
 		if _, err := n.d.Retire(n.t.Context(), want); err != nil {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 const (
@@ -55,7 +55,7 @@ func (p *proxy) serveTCP(conn *net.TCPListener, at place, b *balancer) *tcpListe
 }
 
 // keep does nothing: connections that are open go on.
-func (l *tcpListener) keep([]rules.Endpoint) {}
+func (l *tcpListener) keep([]model.Endpoint) {}
 
 func (l *tcpListener) broken() bool { return l.failed.Load() }
 
@@ -119,7 +119,7 @@ var errNoEndpoint = errors.New("no endpoint")
 // dial connects to an endpoint for a client. One that does not answer is passed
 // over: the client has been told that the connection is open, and would see it end.
 func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
-	var tried []rules.Endpoint
+	var tried []model.Endpoint
 	last := errNoEndpoint
 	for range dialTries {
 		endpoint, ok := l.choose(c, tried)
@@ -127,7 +127,7 @@ func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 			return nil, last
 		}
 		tried = append(tried, endpoint)
-		if l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: rules.TCP}) {
+		if l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: model.TCP}) {
 			continue
 		}
 		conn, err := l.connect(endpoint)

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestTCP(t *testing.T) {
@@ -29,7 +29,7 @@ func TestTCP(t *testing.T) {
 		t.Run(family, func(t *testing.T) {
 			n := newTopology(t)
 			n.serve(c.one, c.two)
-			f := leading(c.vip, rules.TCP, c.one, c.two)
+			f := leading(c.vip, model.TCP, c.one, c.two)
 			if stats := n.sync(desired(f)); stats.Operations != 3 || stats.Lacking != nil { // frontend, socket, route
 				t.Errorf("%+v", stats)
 			}
@@ -45,7 +45,7 @@ func TestTCP(t *testing.T) {
 					t.Errorf("another port, from %s: %v", name, err)
 				}
 			}
-			n.apply(rules.Change{Key: f.Key, Old: f})
+			n.apply(model.Change{Key: f.Key, Old: f})
 			if _, _, err := n.ask(n.node, c.vip); err == nil {
 				t.Error("answers though it is gone")
 			}
@@ -56,7 +56,7 @@ func TestTCP(t *testing.T) {
 // A listening socket of multipath TCP, which Go would make, has no filter.
 func TestPlainTCP(t *testing.T) {
 	n := newTopology(t)
-	f := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")
+	f := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")
 	n.sync(desired(f))
 	raw, err := n.d.frontends[f.Key].sockets[f.Key].SyscallConn()
 	if err != nil {
@@ -75,7 +75,7 @@ func TestPlainTCP(t *testing.T) {
 func TestDeadEndpoint(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080", "10.244.1.3:8080", "10.244.1.4:8080")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080", "10.244.1.3:8080", "10.244.1.4:8080")))
 	if diff := cmp.Diff(map[string]int{"10.244.1.2:8080": 6}, n.meets(n.outside, "10.96.0.1:80", 6)); diff != "" {
 		t.Errorf("met (-want +got):\n%s", diff)
 	}
@@ -84,7 +84,7 @@ func TestDeadEndpoint(t *testing.T) {
 // A Service whose endpoint is its own address must not go round in circles.
 func TestCircle(t *testing.T) {
 	n := newTopology(t)
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.96.0.2:80"), leading("10.96.0.2:80", rules.TCP, "10.96.0.1:80")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.96.0.2:80"), leading("10.96.0.2:80", model.TCP, "10.96.0.1:80")))
 	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("error %v", err)
 	}
@@ -104,7 +104,7 @@ func (n *topology) listenAsPod() (l *net.TCPListener) {
 		}
 		return err
 	})
-	n.sync(desired(leading("10.96.0.1:80", rules.TCP, "10.244.1.9:80")))
+	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.9:80")))
 	return l
 }
 
@@ -213,7 +213,7 @@ func TestBackPressure(t *testing.T) {
 func TestConnectionsStay(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080", "10.244.1.3:8080")
-	f := leading("10.96.0.1:80", rules.TCP, "10.244.1.2:8080")
+	f := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")
 	n.sync(desired(f))
 	conn, err := n.dial(n.outside, "tcp", "10.96.0.1:80")
 	if err != nil {
@@ -222,12 +222,12 @@ func TestConnectionsStay(t *testing.T) {
 	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	replaced := leading("10.96.0.1:80", rules.TCP, "10.244.1.3:8080")
-	if stats := n.apply(rules.Change{Key: f.Key, Old: f, New: replaced}); stats.Operations != 1 {
+	replaced := leading("10.96.0.1:80", model.TCP, "10.244.1.3:8080")
+	if stats := n.apply(model.Change{Key: f.Key, Old: f, New: replaced}); stats.Operations != 1 {
 		t.Errorf("%+v", stats)
 	}
 	echo(t, conn, "one", "one")
-	n.apply(rules.Change{Key: f.Key, Old: replaced})
+	n.apply(model.Change{Key: f.Key, Old: replaced})
 	echo(t, conn, "two", "two")
 	if _, _, err := n.ask(n.outside, "10.96.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("a new connection: %v", err)

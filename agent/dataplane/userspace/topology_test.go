@@ -21,7 +21,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // patience is how long a test waits for what should come, impatience for what
@@ -99,8 +99,8 @@ func (n *topology) restart() {
 }
 
 // desired is what a node with some frontends shall program.
-func desired(frontends ...*rules.Frontend) rules.Desired {
-	out := rules.NewDesired()
+func desired(frontends ...*model.Frontend) model.Desired {
+	out := model.NewDesired()
 	out.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")}
 	for _, f := range frontends {
 		out.Frontends[f.Key] = f
@@ -109,26 +109,26 @@ func desired(frontends ...*rules.Frontend) rules.Desired {
 }
 
 // leading returns a frontend that leads everybody to some endpoints.
-func leading(address string, protocol rules.Protocol, to ...string) *rules.Frontend {
+func leading(address string, protocol model.Protocol, to ...string) *model.Frontend {
 	b := forward(to...)
 	if len(to) == 0 {
-		b = rules.Backend{Verdict: rules.Reject}
+		b = model.Backend{Verdict: model.Reject}
 	}
-	f := &rules.Frontend{Key: key(address, protocol), Kind: rules.KindClusterIP, Internal: b, External: b}
-	if protocol == rules.UDP {
+	f := &model.Frontend{Key: key(address, protocol), Kind: model.KindClusterIP, Internal: b, External: b}
+	if protocol == model.UDP {
 		f.Serving = b.Endpoints
 	}
 	return f
 }
 
-func (n *topology) sync(want rules.Desired) dataplane.Stats {
+func (n *topology) sync(want model.Desired) dataplane.Stats {
 	n.t.Helper()
 	return desiredtest.Sync(n.t, n.d, want)
 }
 
-func (n *topology) apply(changes ...rules.Change) dataplane.Stats {
+func (n *topology) apply(changes ...model.Change) dataplane.Stats {
 	n.t.Helper()
-	return desiredtest.Apply(n.t, n.d, rules.Delta{Frontends: changes})
+	return desiredtest.Apply(n.t, n.d, model.Delta{Frontends: changes})
 }
 
 // serve answers at addresses of Pods, of TCP and UDP: a line with the own address

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // udpTimeouts are after which silence a session ends, the kernel's own ones of
@@ -52,7 +52,7 @@ type udpListener struct {
 // session is the way of a client to an endpoint, and back.
 type session struct {
 	client   netip.AddrPort
-	endpoint rules.Endpoint
+	endpoint model.Endpoint
 	conn     *net.UDPConn
 	element  *list.Element
 
@@ -95,11 +95,11 @@ func (l *udpListener) Close() error {
 
 // keep ends the sessions to other endpoints than these: UDP has no end that the
 // client would notice, so its next datagram has to go to another.
-func (l *udpListener) keep(serving []rules.Endpoint) {
+func (l *udpListener) keep(serving []model.Endpoint) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.sessions {
-		if _, serves := slices.BinarySearchFunc(serving, s.endpoint, rules.Endpoint.Compare); !serves {
+		if _, serves := slices.BinarySearchFunc(serving, s.endpoint, model.Endpoint.Compare); !serves {
 			l.end(s)
 		}
 	}
@@ -173,7 +173,7 @@ func (l *udpListener) session(from netip.AddrPort, link int) *session {
 		return nil
 	}
 	endpoint, ok := l.choose(client{address: from.Addr(), link: link}, nil)
-	if !ok || l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: rules.UDP}) || !l.admit() {
+	if !ok || l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: model.UDP}) || !l.admit() {
 		return nil
 	}
 	s := &session{client: from, endpoint: endpoint, began: now, used: now}

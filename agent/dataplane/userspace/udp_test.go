@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // udp opens a socket of a client.
@@ -47,7 +47,7 @@ func question(conn net.Conn, text string) (endpoint string, err error) {
 }
 
 // sessions returns how many sessions a frontend has.
-func (n *topology) sessions(k rules.FrontendKey) int {
+func (n *topology) sessions(k model.FrontendKey) int {
 	l := n.d.frontends[k].sockets[k].(*udpListener)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +68,7 @@ func TestUDP(t *testing.T) {
 		t.Run(family, func(t *testing.T) {
 			n := newTopology(t)
 			n.serve(c.one, c.two)
-			f := leading(c.vip, rules.UDP, c.one, c.two)
+			f := leading(c.vip, model.UDP, c.one, c.two)
 			n.sync(desired(f))
 			met := map[string]int{}
 			for range 4 {
@@ -90,7 +90,7 @@ func TestUDP(t *testing.T) {
 			if n.sessions(f.Key) != 4 || n.counted() != 4 {
 				t.Errorf("%d sessions, %d counted", n.sessions(f.Key), n.counted())
 			}
-			n.apply(rules.Change{Key: f.Key, Old: f})
+			n.apply(model.Change{Key: f.Key, Old: f})
 			eventually(t, "no session is left", func() bool { return n.counted() == 0 })
 		})
 	}
@@ -100,7 +100,7 @@ func TestUDP(t *testing.T) {
 func TestServing(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:5353", "10.244.1.3:5353")
-	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353")
 	n.sync(desired(f))
 	conn := n.udp("10.96.0.10:53")
 	want := func(endpoint, when string) {
@@ -110,14 +110,14 @@ func TestServing(t *testing.T) {
 		}
 	}
 	want("10.244.1.2:5353", "first")
-	terminating := leading("10.96.0.10:53", rules.UDP, "10.244.1.3:5353")
+	terminating := leading("10.96.0.10:53", model.UDP, "10.244.1.3:5353")
 	terminating.Serving = endpoints("10.244.1.2:5353", "10.244.1.3:5353")
-	n.apply(rules.Change{Key: f.Key, Old: f, New: terminating})
+	n.apply(model.Change{Key: f.Key, Old: f, New: terminating})
 	want("10.244.1.2:5353", "while it terminates and serves")
-	gone := leading("10.96.0.10:53", rules.UDP, "10.244.1.3:5353")
-	n.apply(rules.Change{Key: f.Key, Old: terminating, New: gone})
+	gone := leading("10.96.0.10:53", model.UDP, "10.244.1.3:5353")
+	n.apply(model.Change{Key: f.Key, Old: terminating, New: gone})
 	want("10.244.1.3:5353", "when it serves no longer")
-	n.apply(rules.Change{Key: f.Key, Old: gone, New: leading("10.96.0.10:53", rules.UDP)})
+	n.apply(model.Change{Key: f.Key, Old: gone, New: leading("10.96.0.10:53", model.UDP)})
 	if _, err := question(conn, "?"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("no endpoint: %v", err)
 	}
@@ -128,7 +128,7 @@ func TestSilence(t *testing.T) {
 	n := newTopology(t)
 	n.d.proxy.udp = udpTimeouts{single: 200 * time.Millisecond, stream: time.Hour, streamAge: 100 * time.Millisecond}
 	n.serve("10.244.1.2:5353")
-	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353")
 	n.sync(desired(f))
 	stream, single := n.udp("10.96.0.10:53"), n.udp("10.96.0.10:53")
 	eventually(t, "a flow in both directions is a stream", func() bool {
@@ -158,7 +158,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	n := newTopology(t)
 	n.d.proxy.open.files = func() uint64 { return 80 } // 20 for one frontend
 	n.serve("10.244.1.2:5353")
-	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353")
+	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353")
 	n.sync(desired(f))
 	first := n.udp("10.96.0.10:53")
 	for range 50 {
@@ -184,7 +184,7 @@ func TestSessionsAreBounded(t *testing.T) {
 func TestRefusal(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:5353")
-	f := leading("10.96.0.10:53", rules.UDP, "10.244.1.2:5353", "10.244.1.3:5353")
+	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353", "10.244.1.3:5353")
 	n.sync(desired(f))
 	conn := n.udp("10.96.0.10:53")
 	eventually(t, "the client meets the one that is there", func() bool {

@@ -11,23 +11,23 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // At parses for example "10.96.0.10:53/udp" and "nodeport:30000/tcp" (IPv4) or
 // "nodeport6:30000/tcp".
-func At(s string) rules.FrontendKey {
+func At(s string) model.FrontendKey {
 	addr, proto, _ := strings.Cut(s, "/")
 	addr = strings.Replace(addr, "nodeport6:", "[::]:", 1)
 	addr = strings.Replace(addr, "nodeport:", "0.0.0.0:", 1)
 	ap := netip.MustParseAddrPort(addr)
-	protocol := map[string]rules.Protocol{"tcp": rules.TCP, "udp": rules.UDP, "sctp": rules.SCTP}[proto]
-	return rules.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
+	protocol := map[string]model.Protocol{"tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}[proto]
+	return model.FrontendKey{Address: ap.Addr(), Port: ap.Port(), Protocol: protocol}
 }
 
 // ForwardTo returns the backend with some endpoints.
-func ForwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
-	b := rules.Backend{Verdict: rules.Forward, Masquerade: m}
+func ForwardTo(m model.Masquerade, endpoints ...string) model.Backend {
+	b := model.Backend{Verdict: model.Forward, Masquerade: m}
 	for _, e := range endpoints {
 		b.Endpoints = append(b.Endpoints, netip.MustParseAddrPort(e))
 	}
@@ -36,7 +36,7 @@ func ForwardTo(m rules.Masquerade, endpoints ...string) rules.Backend {
 }
 
 // Sync calls a dataplane's Sync, which must not fail.
-func Sync(t testing.TB, d dataplane.Dataplane, desired rules.Desired) dataplane.Stats {
+func Sync(t testing.TB, d dataplane.Dataplane, desired model.Desired) dataplane.Stats {
 	t.Helper()
 	stats, err := d.Sync(t.Context(), desired)
 	if err != nil {
@@ -47,7 +47,7 @@ func Sync(t testing.TB, d dataplane.Dataplane, desired rules.Desired) dataplane.
 }
 
 // Apply calls a dataplane's Apply, which must not fail.
-func Apply(t testing.TB, d dataplane.Dataplane, delta rules.Delta) dataplane.Stats {
+func Apply(t testing.TB, d dataplane.Dataplane, delta model.Delta) dataplane.Stats {
 	t.Helper()
 	stats, err := d.Apply(t.Context(), delta)
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
 // Packet returns what happens to a packet on a node.
-func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
+func Packet(desired model.Desired, p cases.Packet) cases.Outcome {
 	f := lookup(desired, p)
 	if f == nil {
 		if _, ours := desired.ClusterIPs[p.Destination.Addr()]; ours {
@@ -35,13 +35,13 @@ func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
 		backend = f.Internal
 	}
 	switch backend.Verdict {
-	case rules.Reject:
+	case model.Reject:
 		return cases.Outcome{Verdict: cases.Refused}
-	case rules.Drop:
+	case model.Drop:
 		return cases.Outcome{Verdict: cases.Dropped}
 	}
 	source := cases.Kept
-	if backend.Masquerade == rules.MasqueradeAlways || backend.Masquerade == rules.MasqueradeUnlessPod && !pod {
+	if backend.Masquerade == model.MasqueradeAlways || backend.Masquerade == model.MasqueradeUnlessPod && !pod {
 		source = cases.Masqueraded
 	}
 	seen := map[netip.AddrPort]cases.Source{}
@@ -55,7 +55,7 @@ func Packet(desired rules.Desired, p cases.Packet) cases.Outcome {
 }
 
 // fromPod says whether the node takes a packet for one of its own Pods'.
-func fromPod(s rules.NodeSettings, p cases.Packet) bool {
+func fromPod(s model.NodeSettings, p cases.Packet) bool {
 	if p.Client == cases.FromHost {
 		return false
 	}
@@ -65,14 +65,14 @@ func fromPod(s rules.NodeSettings, p cases.Packet) bool {
 }
 
 // lookup finds the frontend of a destination: its own, else a node port.
-func lookup(desired rules.Desired, p cases.Packet) *rules.Frontend {
+func lookup(desired model.Desired, p cases.Packet) *model.Frontend {
 	to, s := p.Destination.Addr(), desired.Node
-	key := rules.FrontendKey{Address: to, Protocol: p.Protocol, Port: p.Destination.Port()}
+	key := model.FrontendKey{Address: to, Protocol: p.Protocol, Port: p.Destination.Port()}
 	if f := desired.Frontends[key]; f != nil {
 		return f
 	}
 	answers := slices.Contains(s.NodePortAddresses, to) || isLocal(to) && within(s.NodePortCIDRs, to) ||
-		s.NodePortLocalhost && p.Protocol == rules.TCP && to == netip.MustParseAddr("127.0.0.1")
+		s.NodePortLocalhost && p.Protocol == model.TCP && to == netip.MustParseAddr("127.0.0.1")
 	if !answers {
 		return nil
 	}

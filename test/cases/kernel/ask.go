@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -48,9 +48,9 @@ func (c *client) dial() (conn net.Conn, err error) {
 	from, to := netip.AddrPortFrom(p.Source, 0), p.Destination
 	err = c.do(func() (err error) {
 		switch p.Protocol {
-		case rules.SCTP:
+		case model.SCTP:
 			conn, err = dialSCTP(p.Source, to)
-		case rules.UDP:
+		case model.UDP:
 			conn, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to))
 		default:
 			dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: c.timeout}

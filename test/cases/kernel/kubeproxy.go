@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -173,7 +173,7 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 		}
 		nodePorts = append(nodePorts, a)
 	}
-	settings, err := rules.Settings(spec)
+	settings, err := resolve.Settings(spec)
 	if err != nil {
 		return "", err
 	}

@@ -13,7 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -68,7 +68,7 @@ func (k *KubeProxy) serveRounds() error {
 	}
 	for _, a := range bothFamilies(roundEndpoint) {
 		for i := range 2 {
-			server, err := m.listen(rules.TCP, netip.AddrPortFrom(a, roundTarget(i)))
+			server, err := m.listen(model.TCP, netip.AddrPortFrom(a, roundTarget(i)))
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (k *KubeProxy) settle(targetsRound int) error {
 	for i, vip := range bothFamilies(roundVIP) {
 		c := &client{machine: k.network.node, timeout: 50 * time.Millisecond, packet: cases.Packet{
 			Client: cases.FromHost, Source: bothFamilies(cases.NodeAddress)[i],
-			Destination: netip.AddrPortFrom(vip, k.roundPort()), Protocol: rules.TCP,
+			Destination: netip.AddrPortFrom(vip, k.roundPort()), Protocol: model.TCP,
 		}}
 		for {
 			r, err := c.ask()

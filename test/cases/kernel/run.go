@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -117,7 +117,7 @@ func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 					return err
 				}
 				at := netip.AddrPortFrom(addr, uint16(e.TargetPorts[i]))
-				if err := r.listen(m, rules.ProtocolOf(port.Protocol), at); err != nil {
+				if err := r.listen(m, model.ProtocolOf(port.Protocol), at); err != nil {
 					return err
 				}
 			}
@@ -143,7 +143,7 @@ func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 	return nil
 }
 
-func (r *run) listen(m *machine, protocol rules.Protocol, at netip.AddrPort) error {
+func (r *run) listen(m *machine, protocol model.Protocol, at netip.AddrPort) error {
 	key := protocol.String() + at.String()
 	if _, there := r.servers[key]; there {
 		return nil

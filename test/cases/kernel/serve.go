@@ -10,20 +10,20 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/fairlead-proxy/fairlead/rules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // listen answers at an address of a machine: each message with the address that it
 // came to and the one that it came from. It returns what closes the server.
-func (m *machine) listen(protocol rules.Protocol, at netip.AddrPort) (io.Closer, error) {
+func (m *machine) listen(protocol model.Protocol, at netip.AddrPort) (io.Closer, error) {
 	var closer io.Closer
 	err := m.do(func() (err error) {
 		switch protocol {
-		case rules.TCP:
+		case model.TCP:
 			closer, err = serveTCP(at)
-		case rules.UDP:
+		case model.UDP:
 			closer, err = serveUDP(at)
-		case rules.SCTP:
+		case model.SCTP:
 			closer, err = serveSCTP(at)
 		}
 		return err

@@ -1,0 +1,187 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+)
+
+func TestIsProxied(t *testing.T) {
+	for name, c := range map[string]struct {
+		service *serviceBuilder
+		want    bool
+	}{
+		"ClusterIP":                     {svc("web"), true},
+		"NodePort":                      {svc("web").Port("http", 80).NodePort(3001), true},
+		"S1 headless":                   {svc("web").IP("None"), false},
+		"S1 no address yet":             {svc("web").IP(""), false},
+		"S2 ExternalName":               {svc("web").Kind(corev1.ServiceTypeExternalName), false},
+		"S3 other proxy":                {svc("web").Label("service.kubernetes.io/service-proxy-name", "kube-router"), false},
+		"S3 other proxy, empty value":   {svc("web").Label("service.kubernetes.io/service-proxy-name", ""), false},
+		"label that only looks like it": {svc("web").Label("service-proxy-name", "x"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := compile.IsProxied(c.service.Service); got != c.want {
+				t.Errorf("IsProxied: got %v, want %v", got, c.want)
+			}
+			c.service.Port("extra", 81)
+			compiled := compile.Service(input(c.service, slice("web").Port("extra", 81).Ready(ep(1), here)))
+			if got := len(compiled.Slices) == 1; got != c.want || len(compiled.Problems) > 0 {
+				t.Errorf("slices: %v, problems %v", compiled.Slices, compiled.Problems)
+			}
+		})
+	}
+}
+
+// Slices that say nothing about the Service are left out without a word.
+func TestForeignSlices(t *testing.T) {
+	unlabelled := webSlice().Ready(ep(1), here)
+	unlabelled.Labels = nil
+	elsewhere := webSlice().Ready(ep(1), here)
+	elsewhere.Namespace = "other"
+	nameless := slice("web").RawPort(discoveryv1.EndpointPort{}).Ready(ep(1), here)
+	for name, s := range map[string]*sliceBuilder{
+		"S4 no label of a Service": unlabelled,
+		"S4 another Service":       slice("other").Port("http", 80).Ready(ep(1), here),
+		"S4 another namespace":     elsewhere,
+		"S5 FQDN":                  webSlice().Kind(discoveryv1.AddressTypeFQDN).Ready("example.com", ""),
+		"S6 port without name":     nameless,
+		"other family":             webSlice().Kind(discoveryv1.AddressTypeIPv6).Ready("fd00:10::1", here),
+		"headless":                 webSlice().Label(corev1.IsHeadlessService, "").Ready(ep(1), here),
+		"no ports":                 slice("web").Ready(ep(1), here),
+	} {
+		t.Run(name, func(t *testing.T) {
+			compiled := compile.Service(input(web(), s))
+			if got := states(compiled); len(got) > 0 || len(compiled.Problems) > 0 {
+				t.Errorf("endpoints %v, problems %v", got, compiled.Problems)
+			}
+		})
+	}
+}
+
+func TestCompileHeader(t *testing.T) {
+	base := v1alpha1.ServiceRuleSliceSpec{
+		ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
+		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
+		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
+	}
+	for name, c := range map[string]struct {
+		service *serviceBuilder
+		want    func(*v1alpha1.ServiceRuleSliceSpec)
+	}{
+		"plain":              {web(), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"C11 sloppy address": {web().IP(" 172.30.00.041 "), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"no protocol is TCP": {web().Protocol(""), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"addresses sorted, canonical, once": {
+			web().ExternalIPs("192.168.99.011", "10.0.0.9", "192.168.99.11", "2001:db8::1").LoadBalancer("5.6.7.8", "1.2.3.4"),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.ExternalIPs = []string{"10.0.0.9", "192.168.99.11"}
+				s.LoadBalancerIPs = []string{"1.2.3.4", "5.6.7.8"}
+			},
+		},
+		"source ranges canonical": {
+			web().LoadBalancer("1.2.3.4").Sources("203.0.113.77/25", " 010.0.0.0/08 ", "2001:db8::/32", "10.0.0.0/8"),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.LoadBalancerIPs = []string{"1.2.3.4"}
+				s.LoadBalancerSources = &v1alpha1.SourceRanges{Allowed: []string{"10.0.0.0/8", "203.0.113.0/25"}}
+			},
+		},
+		"B11 source ranges of the other family": {
+			web().LoadBalancer("1.2.3.4").Sources("2001:db8::/32"),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.LoadBalancerIPs = []string{"1.2.3.4"}
+				s.LoadBalancerSources = &v1alpha1.SourceRanges{}
+			},
+		},
+		"B8 /0 of the other family does not open": {
+			web().LoadBalancer("1.2.3.4").Sources("::/0"),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.LoadBalancerIPs = []string{"1.2.3.4"}
+				s.LoadBalancerSources = &v1alpha1.SourceRanges{}
+			},
+		},
+		"source ranges without a load balancer's address": {web().Sources("10.0.0.0/8"), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"affinity": {web().Affinity(77), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 77 }},
+		"affinity, timeout absent": {
+			web().Affinity(0), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
+		},
+		"health check": {
+			healthCheck(web().LoadBalancer("1.2.3.4").ExternalLocal(), 32000),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.LoadBalancerIPs, s.HealthCheckNodePort = []string{"1.2.3.4"}, 32000
+				s.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
+			},
+		},
+		"health check, policy Cluster": {
+			healthCheck(web().LoadBalancer("1.2.3.4"), 32000),
+			func(s *v1alpha1.ServiceRuleSliceSpec) { s.LoadBalancerIPs = []string{"1.2.3.4"} },
+		},
+		"health check, not a LoadBalancer": {
+			healthCheck(web().NodePort(3001).ExternalLocal(), 32000),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.Ports[0].NodePort = 3001
+				s.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
+			},
+		},
+		"internal policy Local": {
+			web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := base.DeepCopy()
+			c.want(want)
+			compiled := compile.Service(input(c.service))
+			if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
+				t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
+			}
+			if diff := cmp.Diff(*want, compiled.Slices[0].Spec, ignoreDigest); diff != "" {
+				t.Errorf("spec (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+var ignoreDigest = cmpopts.IgnoreFields(v1alpha1.ServiceRuleSliceSpec{}, "Digest")
+
+func healthCheck(b *serviceBuilder, port int32) *serviceBuilder {
+	b.Spec.HealthCheckNodePort = port
+	return b
+}
+
+func TestFamilies(t *testing.T) {
+	old := web()
+	old.Spec.ClusterIPs = nil
+	for name, c := range map[string]struct {
+		service *serviceBuilder
+		want    map[string]string // slice: cluster IP
+	}{
+		"IPv4":                    {web(), map[string]string{"web-v4-0": "172.30.0.41"}},
+		"IPv6":                    {web().IP("FD00:30:0::0041"), map[string]string{"web-v6-0": "fd00:30::41"}},
+		"both":                    {web().IP("172.30.0.41", "fd00:30::41"), map[string]string{"web-v4-0": "172.30.0.41", "web-v6-0": "fd00:30::41"}},
+		"both, IPv6 first":        {web().IP("fd00:30::41", "172.30.0.41"), map[string]string{"web-v4-0": "172.30.0.41", "web-v6-0": "fd00:30::41"}},
+		"from before dual stack":  {old, map[string]string{"web-v4-0": "172.30.0.41"}},
+		"two of a family":         {web().IP("172.30.0.41", "172.30.0.42"), map[string]string{"web-v4-0": "172.30.0.41"}},
+		"IPv4 mapped into IPv6":   {web().IP("::ffff:172.30.0.41"), map[string]string{"web-v4-0": "172.30.0.41"}},
+		"one of two is malformed": {web().IP("172.30.0.41", "fd00::x"), map[string]string{"web-v4-0": "172.30.0.41"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, s := range compile.Service(input(c.service)).Slices {
+				got[s.Name] = s.Spec.ClusterIP
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("cluster IPs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

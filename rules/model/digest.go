@@ -1,0 +1,50 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Digest returns 64 bits of the SHA-256 of a slice's namespace, name and spec
+// (without its own digest), in hexadecimal. The name is part of it so that two
+// equal specs do not cancel out in XORDigest.
+func Digest(namespace, name string, spec v1alpha1.ServiceRuleSliceSpec) string {
+	spec.Digest = ""
+	text, err := json.Marshal(spec)
+	if err != nil {
+		// A struct of strings and numbers always encodes.
+		panic(fmt.Sprintf("encode slice %s/%s: %v", namespace, name, err))
+	}
+	h := sha256.New()
+	h.Write([]byte(namespace + "/" + name + "\n"))
+	h.Write(text)
+	return formatDigest(binary.BigEndian.Uint64(h.Sum(nil)))
+}
+
+// XORDigest combines digests of slices: the order does not matter, and adding a
+// digest a second time takes it away. Text that is no digest is hashed, so that
+// it shows as a difference.
+func XORDigest(digests ...string) string {
+	var sum uint64
+	for _, d := range digests {
+		n, err := strconv.ParseUint(d, 16, 64)
+		if err != nil {
+			h := fnv.New64a()
+			h.Write([]byte(d))
+			n = h.Sum64()
+		}
+		sum ^= n
+	}
+	return formatDigest(sum)
+}
+
+func formatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }

@@ -1,0 +1,227 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package model has the words that the rules of Services are written in: what a
+// node shall program (Desired), and what changed in it (Delta). A dataplane
+// renders Frontends and decides nothing.
+//
+// The packages beside it decide what a Service means, and nothing else does:
+//
+//	compile  Service + EndpointSlices  -> ServiceRuleSlices   (controller)
+//	resolve  NodeRuleSet + slices      -> Frontends, Delta    (agent)
+//
+// compile decides what does not depend on the node, resolve only filters: mine,
+// my zone, my addresses. They have no clients, no clock and no state but
+// resolve.Table's.
+package model
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Protocol is an IP protocol number.
+type Protocol uint8
+
+// The protocols of Service ports.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// ProtocolOf returns the number of a Service port's protocol, 0 if unknown. An
+// empty protocol is TCP, as in the Service API.
+func ProtocolOf(p corev1.Protocol) Protocol {
+	switch p {
+	case corev1.ProtocolTCP, "":
+		return TCP
+	case corev1.ProtocolUDP:
+		return UDP
+	case corev1.ProtocolSCTP:
+		return SCTP
+	}
+	return 0
+}
+
+// String returns the protocol's name in lower case, as nft and ipvsadm print it.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return strconv.Itoa(int(p))
+}
+
+// FrontendKey is where a Frontend answers. Node ports have the unspecified
+// address (0.0.0.0 or ::), which stands for those of the node's addresses that
+// NodeSettings names.
+type FrontendKey struct {
+	Address  netip.Addr
+	Protocol Protocol
+	Port     uint16
+}
+
+// IsNodePort says whether the key stands for a node port.
+func (k FrontendKey) IsNodePort() bool { return k.Address.IsUnspecified() }
+
+// NodePort returns the key of the node port that an address and port may stand for.
+func (k FrontendKey) NodePort() FrontendKey {
+	k.Address = Unspecified(FamilyOf(k.Address))
+	return k
+}
+
+// String returns for example "10.96.0.10:53/udp".
+func (k FrontendKey) String() string {
+	return netip.AddrPortFrom(k.Address, k.Port).String() + "/" + k.Protocol.String()
+}
+
+// Compare orders keys by address, protocol and port.
+func (k FrontendKey) Compare(o FrontendKey) int {
+	if c := k.Address.Compare(o.Address); c != 0 {
+		return c
+	}
+	if k.Protocol != o.Protocol {
+		return int(k.Protocol) - int(o.Protocol)
+	}
+	return int(k.Port) - int(o.Port)
+}
+
+// Kind is the kind of address that a Frontend answers on.
+type Kind string
+
+// The kinds of Frontends.
+const (
+	KindClusterIP    Kind = "ClusterIP"
+	KindExternalIP   Kind = "ExternalIP"
+	KindLoadBalancer Kind = "LoadBalancer"
+	KindNodePort     Kind = "NodePort"
+)
+
+// ServiceID names the rules of a Service in one address family.
+type ServiceID struct {
+	Namespace, Name string
+	Family          corev1.IPFamily
+}
+
+// String returns for example "default/web (IPv4)".
+func (id ServiceID) String() string {
+	return id.Namespace + "/" + id.Name + " (" + string(id.Family) + ")"
+}
+
+// Frontend is an address and port that a Service answers on, with everything a
+// dataplane needs to know about it.
+type Frontend struct {
+	Key      FrontendKey
+	Kind     Kind
+	Service  ServiceID
+	PortName string
+
+	// Internal is what happens to traffic of this node's own Pods and processes.
+	Internal Backend
+
+	// External is what happens to all other traffic. It equals Internal unless
+	// the external traffic policy is Local.
+	External Backend
+
+	// Serving are all endpoints that may keep the flows they have, whatever the
+	// policies say about new ones, sorted. It is known for UDP only, whose flows
+	// have no end that the kernel could see.
+	Serving []Endpoint
+
+	// AffinityTimeoutSeconds is how long a client sticks to an endpoint after
+	// its last new connection; 0: it does not.
+	AffinityTimeoutSeconds int32
+
+	// PortKey is the same for all frontends of a Service's port: the key of the
+	// first, which is the cluster IP's. They have their endpoints, by Backend.Local,
+	// and their clients with affinity in common. Where another Service has that key,
+	// each of them is on its own, see Table. Zero stands for Key.
+	PortKey FrontendKey
+
+	// Restricted says that only Sources may use the frontend; others are
+	// dropped. An empty Sources then denies everyone.
+	Restricted bool
+	Sources    []netip.Prefix
+}
+
+// Home returns the key under which what the frontends of a port share is known.
+func (f *Frontend) Home() FrontendKey {
+	if f.PortKey == (FrontendKey{}) {
+		return f.Key
+	}
+	return f.PortKey
+}
+
+// Verdict is what happens to a packet.
+type Verdict string
+
+// The verdicts.
+const (
+	// Forward sends the packet to one of the endpoints.
+	Forward Verdict = "Forward"
+	// Reject answers TCP with a reset and the rest with ICMP port unreachable.
+	Reject Verdict = "Reject"
+	// Drop does not answer.
+	Drop Verdict = "Drop"
+)
+
+// Masquerade says whose packets get the node's address as their source. A
+// packet that goes back to the endpoint it came from always gets it.
+type Masquerade string
+
+// The masquerade decisions.
+const (
+	// MasqueradeNever keeps the source address.
+	MasqueradeNever Masquerade = "Never"
+	// MasqueradeUnlessPod keeps the source address of this node's Pods only.
+	MasqueradeUnlessPod Masquerade = "UnlessPod"
+	// MasqueradeAlways replaces every source address.
+	MasqueradeAlways Masquerade = "Always"
+)
+
+// Backend is a verdict and, with Forward, the endpoints to choose from (sorted,
+// distinct, at least one).
+type Backend struct {
+	Verdict    Verdict
+	Masquerade Masquerade
+	Endpoints  []Endpoint
+
+	// Local says which of the two lists of the port the Endpoints are: those on
+	// this node, or those for traffic of the whole cluster.
+	Local bool
+}
+
+// Endpoint is the address and port of an endpoint.
+type Endpoint = netip.AddrPort
+
+// Unspecified returns the address that stands for all of a family.
+func Unspecified(family corev1.IPFamily) netip.Addr {
+	if family == corev1.IPv4Protocol {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// Equal says whether two frontends are the same in everything; either may be nil.
+func (f *Frontend) Equal(o *Frontend) bool {
+	if f == nil || o == nil {
+		return f == o
+	}
+	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
+		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && slices.Equal(f.Serving, o.Serving) &&
+		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.PortKey == o.PortKey &&
+		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
+}
+
+// Equal says whether two backends are the same.
+func (b Backend) Equal(o Backend) bool {
+	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && b.Local == o.Local && slices.Equal(b.Endpoints, o.Endpoints)
+}

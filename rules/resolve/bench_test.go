@@ -1,0 +1,68 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve_test
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+func BenchmarkResolve(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			parts := specs(compile.Service(input(web().NodePort(3001), many(webSlice(), n))), corev1.IPv4Protocol)
+			node := thisNode().Node
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := resolve.Service(node, webID, parts); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTable changes one Service of 10 endpoints. The cost must not depend
+// on the size of the table.
+func BenchmarkTable(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			node := thisNode().Node
+			resolved := func(i, endpoints int) (model.ServiceID, resolve.Result) {
+				name := fmt.Sprintf("web-%d", i)
+				s := svc(name).IP(fmt.Sprintf("172.30.%d.%d", i/250, i%250+1)).Port("http", 80)
+				id := model.ServiceID{Namespace: "default", Name: name, Family: corev1.IPv4Protocol}
+				r, err := resolve.Service(node, id, specs(compile.Service(input(s, many(slice(name).Port("http", 80), endpoints))), corev1.IPv4Protocol))
+				if err != nil {
+					b.Fatal(err)
+				}
+				return id, r
+			}
+			table := resolve.NewTable()
+			for i := range n {
+				table.Set(resolved(i, 10))
+			}
+			table.Flush()
+			id, ten := resolved(0, 10)
+			_, nine := resolved(0, 9)
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Set(id, nine)
+				if d := table.Flush(); len(d.Frontends) != 1 {
+					b.Fatalf("%d changes", len(d.Frontends))
+				}
+				table.Set(id, ten)
+				if d := table.Flush(); len(d.Frontends) != 1 {
+					b.Fatalf("%d changes", len(d.Frontends))
+				}
+			}
+		})
+	}
+}

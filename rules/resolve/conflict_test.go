@@ -1,0 +1,58 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+// TestConflictsAgreeWithTable finds in both directions what two Services claim, and the winner
+// that a Table takes.
+func TestConflictsAgreeWithTable(t *testing.T) {
+	a := func() *serviceBuilder { return svc("a").Port("http", 80) }
+	b := func() *serviceBuilder { return svc("b").IP("172.30.0.42").Port("http", 80) }
+	for name, c := range map[string]struct {
+		a, b *serviceBuilder
+		want []string
+	}{
+		"nothing in common":                   {a(), b(), nil},
+		"external IP is the other's":          {a(), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
+		"and the winner is not the first":     {a().ExternalIPs("172.30.0.42"), b(), []string{"172.30.0.42:80/tcp: b's ClusterIP before a's ExternalIP"}},
+		"other port":                          {a(), svc("b").IP("172.30.0.42").Port("http", 81).ExternalIPs("172.30.0.41"), nil},
+		"other protocol":                      {a(), svc("b").IP("172.30.0.42").Port("http", 80).Protocol(corev1.ProtocolUDP).ExternalIPs("172.30.0.41"), nil},
+		"balancer's before external":          {a().ExternalIPs("1.2.3.4"), b().LoadBalancer("1.2.3.4"), []string{"1.2.3.4:80/tcp: b's LoadBalancer before a's ExternalIP"}},
+		"the same kind: the first by name":    {a().ExternalIPs("1.2.3.4"), b().ExternalIPs("1.2.3.4"), []string{"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP"}},
+		"node ports are the apiserver's care": {a().NodePort(30001), b().NodePort(30002), nil},
+		"several": {a().Port("s", 443).ExternalIPs("1.2.3.4"), b().Port("s", 443).ExternalIPs("1.2.3.4"), []string{
+			"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP", "1.2.3.4:443/tcp: a's ExternalIP before b's ExternalIP"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			idA, idB := model.ServiceID{Namespace: "default", Name: "a", Family: corev1.IPv4Protocol}, model.ServiceID{Namespace: "default", Name: "b", Family: corev1.IPv4Protocol}
+			specA, specB := specs(compile.Service(input(c.a)), corev1.IPv4Protocol)[0], specs(compile.Service(input(c.b)), corev1.IPv4Protocol)[0]
+			conflicts := resolve.Conflicts(idA, idB, specA, specB)
+			if diff := cmp.Diff(conflicts, resolve.Conflicts(idB, idA, specB, specA), byValue); diff != "" {
+				t.Errorf("the other way round:\n%s", diff)
+			}
+			table := tableOf(t, thisNode().Node, input(c.a), input(c.b))
+			var got []string
+			for _, f := range conflicts {
+				got = append(got, fmt.Sprintf("%s: %s's %s before %s's %s", f.Key, f.Winner.Name, f.WinnerKind, f.Loser.Name, f.LoserKind))
+				if has := table.Desired().Frontends[f.Key].Service; has != f.Winner {
+					t.Errorf("%s: the table has %s, Conflicts says %s", f.Key, has, f.Winner)
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("conflicts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,362 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package resolve decides what the slices of Services mean on one node: its
+// frontends, its settings, its health checks. Service and Settings are pure; a
+// Table holds the results of all Services, and says what changed.
+package resolve
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// Node is what Service knows of a node.
+type Node struct {
+	Name string
+	Spec v1alpha1.NodeRuleSetSpec
+}
+
+// Result is what a Service means on a node.
+type Result struct {
+	Frontends []model.Frontend
+
+	// LocalEndpoints are the addresses of the Service's endpoints on the node.
+	LocalEndpoints []netip.Addr
+
+	// HealthCheck is what the node tells load balancers.
+	HealthCheck HealthCheck
+
+	// Stranded are the ports that a Local policy leaves without endpoints here,
+	// while there are some elsewhere.
+	Stranded Stranded
+}
+
+// Stranded counts ports without endpoints on the node, by the policy that wants
+// them to be there.
+type Stranded struct{ Internal, External int }
+
+// Service returns what a Service means on a node. parts are the slices of one
+// Service and one family, in any order; while the controller moves endpoints
+// between parts, an endpoint may be in two of them and counts once.
+//
+// The error names malformed entries, which are left out; the rest is usable.
+func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (Result, error) {
+	if len(parts) == 0 {
+		return Result{}, nil
+	}
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int {
+		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
+	})
+	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{}}
+	for i := range r.header.Ports {
+		r.port(parts, i)
+	}
+	for addr := range r.local {
+		r.out.LocalEndpoints = append(r.out.LocalEndpoints, addr)
+	}
+	slices.SortFunc(r.out.LocalEndpoints, netip.Addr.Compare)
+	r.healthCheck()
+	return r.out, errors.Join(r.errs...)
+}
+
+// resolver holds one call of Service. Its header is that of the first part; the
+// other parts only add endpoints.
+type resolver struct {
+	node   Node
+	id     model.ServiceID
+	header *v1alpha1.ServiceRuleSliceSpec
+	out    Result
+	errs   []error
+
+	local, localReady map[netip.Addr]struct{} // addresses of endpoints
+}
+
+func (r *resolver) fail(format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("service %s: "+format, append([]any{r.id}, args...)...))
+}
+
+// port adds the frontends of a port.
+func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
+	port := r.header.Ports[index]
+	protocol := model.ProtocolOf(port.Protocol)
+	if protocol == 0 || !model.ValidPort(port.Port) {
+		r.fail("port %q is malformed", port.Name)
+		return
+	}
+	cluster, local, all := r.endpoints(parts, port)
+	var serving []model.Endpoint
+	if protocol == model.UDP {
+		serving = addresses(all)
+	}
+	r.strand(port, local)
+	first := len(r.out.Frontends)
+	add := func(address string, number int32, kind model.Kind) {
+		if f, ok := r.frontend(address, number, kind); ok {
+			f.Key.Protocol, f.PortName = protocol, port.Name
+			f.Internal, f.External = r.backends(kind, cluster, local)
+			f.Serving = serving
+			r.out.Frontends = append(r.out.Frontends, f)
+			added := r.out.Frontends
+			added[len(added)-1].PortKey = added[first].Key
+		}
+	}
+	if r.header.ClusterIP != "" {
+		add(r.header.ClusterIP, port.Port, model.KindClusterIP)
+	}
+	for _, ip := range r.header.LoadBalancerIPs {
+		add(ip, port.Port, model.KindLoadBalancer)
+	}
+	for _, ip := range r.header.ExternalIPs {
+		// An address that is both is the load balancer's: its sources count.
+		if ip != r.header.ClusterIP && !slices.Contains(r.header.LoadBalancerIPs, ip) {
+			add(ip, port.Port, model.KindExternalIP)
+		}
+	}
+	if port.NodePort != 0 {
+		add(model.Unspecified(r.header.AddressFamily).String(), port.NodePort, model.KindNodePort)
+	}
+}
+
+// strand counts a port for which a Local policy leaves nothing on this node.
+func (r *resolver) strand(port v1alpha1.RulePort, local endpointSet) {
+	if len(local.endpoints) > 0 || local.empty != model.Drop {
+		return
+	}
+	if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		r.out.Stranded.Internal++
+	}
+	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.header.ExternalIPs) > 0
+	if exposed && r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		r.out.Stranded.External++
+	}
+}
+
+// frontend returns a frontend without its backends.
+func (r *resolver) frontend(address string, port int32, kind model.Kind) (model.Frontend, bool) {
+	addr, err := model.ParseAddr(address)
+	if err == nil && kind != model.KindNodePort {
+		err = model.ValidateFrontendAddress(addr)
+	}
+	if err == nil && (model.FamilyOf(addr) != r.header.AddressFamily || !model.ValidPort(port)) {
+		err = errors.New("wrong family or port")
+	}
+	if err != nil {
+		r.fail("%s %s:%d is malformed: %v", kind, address, port, err)
+		return model.Frontend{}, false
+	}
+	f := model.Frontend{
+		Key:                    model.FrontendKey{Address: addr, Port: uint16(port)},
+		Kind:                   kind,
+		Service:                r.id,
+		AffinityTimeoutSeconds: r.header.AffinityTimeoutSeconds,
+	}
+	if f.AffinityTimeoutSeconds == 0 && r.node.Spec.SessionAffinity.Policy == v1alpha1.AffinityClientIP {
+		f.AffinityTimeoutSeconds = r.node.Spec.SessionAffinity.TimeoutSeconds
+	}
+	if kind == model.KindLoadBalancer && r.header.LoadBalancerSources != nil {
+		f.Restricted = true
+		f.Sources = r.sources(addr)
+	}
+	return f, true
+}
+
+// sources returns the allowed sources of a load balancer's address. A node that
+// is allowed reaches the address with that address as its own source, where the
+// address is bound to the node: then it is allowed too.
+func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	nodeAllowed := false
+	for _, text := range r.header.LoadBalancerSources.Allowed {
+		p, err := model.ParsePrefix(text)
+		if err == nil && model.FamilyOf(p.Addr()) != model.FamilyOf(vip) {
+			err = errors.New("wrong family")
+		}
+		if err != nil {
+			r.fail("source range %q is malformed: %v", text, err)
+			continue
+		}
+		out = append(out, p)
+		for _, a := range nodeAddresses(r.node.Spec.Node.Addresses) {
+			nodeAllowed = nodeAllowed || p.Contains(a)
+		}
+	}
+	if nodeAllowed {
+		out = append(out, netip.PrefixFrom(vip, vip.BitLen()))
+	}
+	slices.SortFunc(out, model.ComparePrefix)
+	return slices.Compact(out)
+}
+
+// backends decides what happens at a frontend, from the endpoints for
+// cluster-wide traffic and those on this node.
+func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (internal, external model.Backend) {
+	if kind == model.KindClusterIP {
+		mask := model.MasqueradeUnlessPod
+		if all := r.node.Spec.Masquerade.All; all != nil && *all {
+			mask = model.MasqueradeAlways
+		} else if !knowsPods(r.node.Spec, r.header.AddressFamily) {
+			mask = model.MasqueradeNever // as kube-proxy: else every Pod would be masqueraded
+		}
+		if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+			b := local.backend(mask)
+			return b, b
+		}
+		b := cluster.backend(mask)
+		return b, b
+	}
+	if r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
+		// Pods and processes of the node reach all endpoints, as they would
+		// through the ClusterIP: they have no balancer in front that knows
+		// where the local endpoints are.
+		mask := model.MasqueradeUnlessPod
+		if !knowsPods(r.node.Spec, r.header.AddressFamily) {
+			mask = model.MasqueradeAlways // only processes of the node are known to be inside
+		}
+		return cluster.backend(mask), local.backend(model.MasqueradeNever)
+	}
+	b := cluster.backend(model.MasqueradeAlways)
+	return b, b
+}
+
+// endpointSet is the endpoints that a policy leaves; empty says what to do when
+// it leaves none.
+type endpointSet struct {
+	endpoints []model.Endpoint
+	empty     model.Verdict
+	local     bool
+}
+
+func (s endpointSet) backend(mask model.Masquerade) model.Backend {
+	if len(s.endpoints) == 0 {
+		return model.Backend{Verdict: s.empty}
+	}
+	return model.Backend{Verdict: model.Forward, Masquerade: mask, Endpoints: s.endpoints, Local: s.local}
+}
+
+// endpoints returns the endpoints of a port for cluster-wide traffic, those on
+// this node, and all that serve.
+func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort) (cluster, local endpointSet, all []portEndpoint) {
+	var ready, fallback, localReady, localFallback []portEndpoint
+	for _, part := range parts {
+		index := slices.IndexFunc(part.Ports, func(p v1alpha1.RulePort) bool {
+			return p.Name == port.Name && p.Protocol == port.Protocol && p.Port == port.Port
+		})
+		if index < 0 {
+			continue // a part from before a change of the ports
+		}
+		for i := range part.Endpoints {
+			e, ok := r.endpoint(&part.Endpoints[i], index)
+			if !ok {
+				continue
+			}
+			all = append(all, e)
+			mine := e.NodeName != "" && e.NodeName == r.node.Name
+			if mine {
+				r.local[e.addr.Addr()] = struct{}{}
+			}
+			switch e.State {
+			case v1alpha1.EndpointReady, "":
+				ready = append(ready, e)
+				if mine {
+					r.localReady[e.addr.Addr()] = struct{}{}
+					localReady = append(localReady, e)
+				}
+			case v1alpha1.EndpointTerminating:
+				fallback = append(fallback, e)
+				if mine {
+					localFallback = append(localFallback, e)
+				}
+			case v1alpha1.EndpointTerminatingLocal:
+				if mine {
+					localFallback = append(localFallback, e)
+				}
+			}
+		}
+	}
+	if len(ready) > 0 {
+		fallback = r.nearest(ready)
+	}
+	if len(localReady) > 0 {
+		localFallback = localReady
+	}
+	cluster = endpointSet{endpoints: addresses(fallback), empty: model.Reject}
+	local = endpointSet{endpoints: addresses(localFallback), empty: model.Reject, local: true}
+	if len(all) > 0 {
+		// There are endpoints, but not here: the balancer in front, or the client
+		// on a retry, is to look elsewhere, not to be told that nobody is there.
+		local.empty = model.Drop
+	}
+	return cluster, local, all
+}
+
+// portEndpoint is an endpoint of one port.
+type portEndpoint struct {
+	*v1alpha1.RuleEndpoint
+	addr model.Endpoint
+}
+
+func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, bool) {
+	if index >= len(e.TargetPorts) || e.TargetPorts[index] == 0 {
+		return portEndpoint{}, false
+	}
+	addr, err := model.ParseAddr(e.Address)
+	if err == nil {
+		err = model.ValidateEndpointAddress(addr)
+	}
+	if err == nil && (model.FamilyOf(addr) != r.header.AddressFamily || !model.ValidPort(e.TargetPorts[index])) {
+		err = errors.New("wrong family or port")
+	}
+	if err != nil {
+		r.fail("endpoint %s:%d is malformed: %v", e.Address, e.TargetPorts[index], err)
+		return portEndpoint{}, false
+	}
+	return portEndpoint{e, netip.AddrPortFrom(addr, uint16(e.TargetPorts[index]))}, true
+}
+
+// nearest filters ready endpoints by their hints: those for this node, else
+// those for its zone, else all. One endpoint without a hint turns them off; so
+// does a node or zone that no hint names.
+func (r *resolver) nearest(ready []portEndpoint) []portEndpoint {
+	if mine := hinted(ready, r.node.Name, func(e portEndpoint) []string { return e.ForNodes }); mine != nil {
+		return mine
+	}
+	if mine := hinted(ready, r.node.Spec.Node.Zone, func(e portEndpoint) []string { return e.ForZones }); mine != nil {
+		return mine
+	}
+	return ready
+}
+
+func hinted(ready []portEndpoint, me string, hints func(portEndpoint) []string) []portEndpoint {
+	if me == "" {
+		return nil
+	}
+	var mine []portEndpoint
+	for _, e := range ready {
+		h := hints(e)
+		if len(h) == 0 {
+			return nil
+		}
+		if slices.Contains(h, me) {
+			mine = append(mine, e)
+		}
+	}
+	return mine
+}
+
+// addresses returns the distinct addresses, sorted.
+func addresses(in []portEndpoint) []model.Endpoint {
+	var out []model.Endpoint
+	for _, e := range in {
+		out = append(out, e.addr)
+	}
+	slices.SortFunc(out, model.Endpoint.Compare)
+	return slices.Compact(out)
+}

@@ -1,0 +1,280 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve_test
+
+import (
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+// resolvedOf resolves the IPv4 rules of a Service on the fixture's node.
+func resolvedOf(t *testing.T, s *serviceBuilder, endpoints ...*sliceBuilder) (model.ServiceID, resolve.Result) {
+	t.Helper()
+	id := model.ServiceID{Namespace: s.Namespace, Name: s.Name, Family: corev1.IPv4Protocol}
+	r, err := resolve.Service(thisNode().Node, id, specs(compile.Service(input(s, endpoints...)), corev1.IPv4Protocol))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, r
+}
+
+func set(t *testing.T, table *resolve.Table, s *serviceBuilder, endpoints ...*sliceBuilder) {
+	t.Helper()
+	table.Set(resolvedOf(t, s, endpoints...))
+}
+
+// changes names the keys of a delta, with + for new and - for gone ones.
+func changes(d model.Delta) []string {
+	var out []string
+	for _, c := range d.Frontends {
+		sign := ""
+		switch {
+		case c.Old == nil:
+			sign = "+"
+		case c.New == nil:
+			sign = "-"
+		}
+		out = append(out, sign+c.Key.String())
+	}
+	for _, a := range d.ClusterIPs.Added {
+		out = append(out, "+cluster "+a.String())
+	}
+	for _, a := range d.ClusterIPs.Removed {
+		out = append(out, "-cluster "+a.String())
+	}
+	for _, a := range d.LocalEndpoints.Added {
+		out = append(out, "+local "+a.String())
+	}
+	for _, a := range d.LocalEndpoints.Removed {
+		out = append(out, "-local "+a.String())
+	}
+	if d.Node != nil {
+		out = append(out, "node")
+	}
+	return out
+}
+
+func wantChanges(t *testing.T, table *resolve.Table, want ...string) {
+	t.Helper()
+	d := table.Flush()
+	if diff := cmp.Diff(want, changes(d), byValue); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	if d.Empty() != (len(want) == 0) {
+		t.Errorf("Empty: %v", d.Empty())
+	}
+}
+
+// A Flush holds what changed and nothing else.
+func TestFlushIsMinimal(t *testing.T) {
+	table := resolve.NewTable()
+	wantChanges(t, table)
+
+	two := func() *serviceBuilder { return svc("web").Port("http", 80).Port("admin", 81) }
+	endpoints := func() *sliceBuilder { return slice("web").Port("http", 80).Port("admin", 81).Ready(l1, here) }
+	set(t, table, two(), endpoints())
+	wantChanges(t, table, "+172.30.0.41:80/tcp", "+172.30.0.41:81/tcp", "+cluster 172.30.0.41", "+local 10.180.0.1")
+	wantChanges(t, table)
+
+	set(t, table, two(), endpoints())
+	wantChanges(t, table) // nothing changed
+
+	set(t, table, two(), endpoints(), slice("web").Named("web-2").Port("http", 80).Ready(r1, there))
+	wantChanges(t, table, "172.30.0.41:80/tcp")
+
+	set(t, table, two())
+	set(t, table, two(), endpoints(), slice("web").Named("web-2").Port("http", 80).Ready(r1, there))
+	wantChanges(t, table) // back before anyone looked
+
+	set(t, table, two().IP("172.30.0.42"), endpoints())
+	wantChanges(t, table, "-172.30.0.41:80/tcp", "-172.30.0.41:81/tcp", "+172.30.0.42:80/tcp", "+172.30.0.42:81/tcp",
+		"+cluster 172.30.0.42", "-cluster 172.30.0.41")
+
+	table.Set(webID, resolve.Result{})
+	wantChanges(t, table, "-172.30.0.42:80/tcp", "-172.30.0.42:81/tcp", "-cluster 172.30.0.42", "-local 10.180.0.1")
+	table.Set(webID, resolve.Result{})
+	wantChanges(t, table)
+	if got := table.Counts(); got != (resolve.Counts{}) || len(table.Services()) > 0 {
+		t.Errorf("left: %+v, %v", got, table.Services())
+	}
+}
+
+func TestFlushSettings(t *testing.T) {
+	table := resolve.NewTable()
+	a := model.NodeSettings{NodePortLocalhost: true}
+	table.SetNode(a)
+	d := table.Flush()
+	if d.Node == nil || !cmp.Equal(a, *d.Node, byValue) {
+		t.Errorf("settings %+v", d.Node)
+	}
+	table.SetNode(a)
+	wantChanges(t, table)
+	table.SetNode(model.NodeSettings{PodInterface: "cni0"})
+	table.SetNode(a)
+	wantChanges(t, table) // back before anyone looked
+	table.SetNode(model.NodeSettings{})
+	wantChanges(t, table, "node")
+}
+
+// Endpoints and cluster IPs that several Services have stay until the last is gone.
+func TestSharedAddresses(t *testing.T) {
+	table := resolve.NewTable()
+	set(t, table, web(), webSlice().Ready(l1, here))
+	table.Flush()
+	set(t, table, svc("other").Port("http", 81), slice("other").Port("http", 80).Ready(l1, here))
+	wantChanges(t, table, "+172.30.0.41:81/tcp")
+	table.Set(webID, resolve.Result{})
+	wantChanges(t, table, "-172.30.0.41:80/tcp")
+	table.Set(model.ServiceID{Namespace: "default", Name: "other", Family: corev1.IPv4Protocol}, resolve.Result{})
+	wantChanges(t, table, "-172.30.0.41:81/tcp", "-cluster 172.30.0.41", "-local 10.180.0.1")
+}
+
+// TestConflicts covers Services that claim the same address and port: the same
+// one wins in every order of arrival, and the next one takes over.
+func TestConflicts(t *testing.T) {
+	key := model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}
+	nodePort := model.FrontendKey{Address: addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}
+	plain := func(name string) *serviceBuilder { return svc(name).IP("172.30.1.1").Port("http", 80) }
+	for name, c := range map[string]struct {
+		key      model.FrontendKey
+		services []*serviceBuilder // in the order of precedence
+	}{
+		"cluster IP, load balancer, external IP": {key, []*serviceBuilder{
+			svc("d").Port("http", 80),
+			plain("c").IP("172.30.1.2").LoadBalancer("172.30.0.41"),
+			plain("a").IP("172.30.1.3").ExternalIPs("172.30.0.41"),
+			plain("b").IP("172.30.1.4").ExternalIPs("172.30.0.41"),
+		}},
+		"node port": {nodePort, []*serviceBuilder{
+			plain("a").IP("172.30.1.1").NodePort(3001), plain("b").IP("172.30.1.2").NodePort(3001), plain("c").IP("172.30.1.3").NodePort(3001),
+		}},
+		"cluster IP": {key, []*serviceBuilder{svc("a").Port("http", 80), svc("b").Port("http", 80)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, order := range permutations(len(c.services)) {
+				table := resolve.NewTable()
+				for _, i := range order {
+					set(t, table, c.services[i])
+				}
+				shadow := model.NewDesired()
+				for _, s := range c.services {
+					d := table.Flush()
+					d.Apply(&shadow)
+					if got := shadow.Frontends[c.key]; got == nil || got.Service.Name != s.Name {
+						t.Fatalf("order %v: got %+v, want that of %s", order, got, s.Name)
+					}
+					if diff := cmp.Diff(table.Desired(), shadow, byValue); diff != "" {
+						t.Fatalf("order %v: (-desired +applied):\n%s", order, diff)
+					}
+					table.Set(model.ServiceID{Namespace: "default", Name: s.Name, Family: corev1.IPv4Protocol}, resolve.Result{})
+				}
+			}
+		})
+	}
+}
+
+// The frontends of a port share a key, which is one of theirs: that of the cluster
+// IP, as long as no other Service has it.
+func TestPortKeys(t *testing.T) {
+	table := resolve.NewTable()
+	web := svc("web").Port("http", 80).Port("admin", 81).LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.5")
+	wantKeys := func(when string, want map[string]string) {
+		t.Helper()
+		got := map[string]string{}
+		for key, f := range table.Desired().Frontends {
+			if f.Service == webID {
+				got[key.String()] = f.PortKey.String()
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("port keys %s (-want +got):\n%s", when, diff)
+		}
+	}
+	shared := map[string]string{
+		"172.30.0.41:80/tcp": "172.30.0.41:80/tcp", "1.2.3.4:80/tcp": "172.30.0.41:80/tcp", "1.2.3.5:80/tcp": "172.30.0.41:80/tcp",
+		"172.30.0.41:81/tcp": "172.30.0.41:81/tcp", "1.2.3.4:81/tcp": "172.30.0.41:81/tcp", "1.2.3.5:81/tcp": "172.30.0.41:81/tcp",
+	}
+	set(t, table, web)
+	wantKeys("at first", shared)
+	table.Flush()
+
+	other := model.ServiceID{Namespace: "default", Name: "a", Family: corev1.IPv4Protocol} // before web
+	set(t, table, svc("a").Port("http", 80).ExternalIPs("1.2.3.6"))
+	wantKeys("beside another Service", map[string]string{
+		"1.2.3.4:80/tcp": "1.2.3.4:80/tcp", "1.2.3.5:80/tcp": "1.2.3.5:80/tcp",
+		"172.30.0.41:81/tcp": "172.30.0.41:81/tcp", "1.2.3.4:81/tcp": "172.30.0.41:81/tcp", "1.2.3.5:81/tcp": "172.30.0.41:81/tcp",
+	})
+	wantChanges(t, table, "1.2.3.4:80/tcp", "1.2.3.5:80/tcp", "+1.2.3.6:80/tcp", "172.30.0.41:80/tcp")
+
+	table.Set(other, resolve.Result{})
+	wantKeys("alone again", shared)
+	wantChanges(t, table, "1.2.3.4:80/tcp", "1.2.3.5:80/tcp", "-1.2.3.6:80/tcp", "172.30.0.41:80/tcp")
+
+	set(t, table, svc("z").Port("http", 80)) // after web
+	wantKeys("before another Service", shared)
+	wantChanges(t, table)
+}
+
+func permutations(n int) [][]int {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	var out [][]int
+	for _, p := range permutations(n - 1) {
+		for i := range n {
+			out = append(out, slices.Insert(slices.Clone(p), i, n-1))
+		}
+	}
+	return out
+}
+
+// Inside one Service an address that is two things is the first of cluster IP,
+// load balancer and external IP.
+func TestAddressOfTwoKinds(t *testing.T) {
+	for name, c := range map[string]struct {
+		service *serviceBuilder
+		address string
+		want    model.Kind
+	}{
+		"cluster IP and external IP":      {web().ExternalIPs("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
+		"cluster IP and load balancer":    {web().LoadBalancer("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
+		"load balancer and external IP":   {web().LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+		"only external IP":                {web().ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindExternalIP},
+		"load balancer twice":             {web().LoadBalancer("1.2.3.4", "1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+		"load balancer, other IP, sloppy": {web().LoadBalancer("1.2.3.04").ExternalIPs("001.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := tableOf(t, thisNode().Node, input(c.service)).Desired()
+			if got := d.Frontends[model.FrontendKey{Address: addr(c.address), Protocol: model.TCP, Port: 80}]; got == nil || got.Kind != c.want {
+				t.Errorf("got %+v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestCounts(t *testing.T) {
+	both := svc("web").IP("172.30.0.41", "fd00:30::41").Port("http", 80).NodePort(3001)
+	table := tableOf(t, thisNode().Node,
+		input(both, webSlice().Ready(l1, here).Ready(r1, there),
+			slice("web").Named("web-v6").Kind("IPv6").Port("http", 80).Ready("fd00:10::1", here)),
+		input(svc("other").IP("172.30.0.42").Port("http", 80)))
+	if got, want := table.Counts(), (resolve.Counts{Services: 2, Frontends: 5, Endpoints: 3}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := table.Services(); len(got) != 3 || !slices.Contains(got, webID) {
+		t.Errorf("services %v", got)
+	}
+	table.Set(webID, resolve.Result{})
+	if got, want := table.Counts(), (resolve.Counts{Services: 2, Frontends: 3, Endpoints: 1}); got != want {
+		t.Errorf("without IPv4: got %+v, want %+v", got, want)
+	}
+}

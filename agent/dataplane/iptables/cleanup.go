@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 )
 
 // Cleanup deletes our chains and the jumps to them, in both variants and families, and
@@ -18,12 +17,12 @@ import (
 // of a variant there is nothing that we could have made with them.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	var errs []error
-	for _, t := range findTools(ctx, d.netns, &d.children) {
+	for _, t := range d.findTools(ctx) {
 		d.kernel = t
 		err := cleanUp(ctx, t, d.localhost)
 		if err == nil && t.variant == variantNFT {
 			// To ask for a table is to make it, and nobody but us may have asked.
-			err = nftables.RemoveIdleTables(ctx, d.netns, tables...)
+			err = d.nft.RemoveIdleTables(ctx, tables...)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))

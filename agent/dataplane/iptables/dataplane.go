@@ -38,7 +38,6 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -47,9 +46,8 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -93,10 +91,10 @@ type Dataplane struct {
 
 	known   bool // the last Sync or Apply has succeeded
 	desired model.Desired
-	gen     nftables.Generation // of the ruleset that is known
+	gen     nft.Generation // when the kernel was read
 
 	children children
-	news     kernelnews.Rules
+	nft      *nft.Client
 }
 
 // family is what we know of an address family.
@@ -123,7 +121,11 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &localhost.Users{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: model.NewDesired()}
+	client, err := nft.Dial(o.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: model.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
@@ -227,7 +229,6 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 			changes[f] = f.all()
 		}
 	}
-	commits := 0
 	for _, f := range d.families {
 		s := f.plan(changes[f])
 		if s.ops == 0 {
@@ -237,16 +238,7 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 			return stats, err
 		}
 		f.done(changes[f])
-		commits += s.commits()
 		stats.Operations += s.ops
-	}
-	now, err := d.kernel.generation(ctx)
-	if err != nil {
-		return stats, err
-	}
-	d.gen = d.gen.After(commits, now)
-	if !d.gen.Known && stats.Operations > loudOperations {
-		d.news.Missed()
 	}
 	stats.Repaired = min(stats.Repaired, stats.Operations)
 	d.known = true
@@ -268,19 +260,12 @@ func (d *Dataplane) leaveOthers(ctx context.Context) error {
 
 // restore carries out a script, without listening to it if it is long.
 func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
-	work := func() error {
+	return d.nft.Quietly(ctx, s.ops, s.commits(), func() error {
 		if err := d.kernel.restore(ctx, f.v6, s); err != nil {
-			return fmt.Errorf("changing the rules of %s: %w", f, err)
+			return fmt.Errorf("change the rules of %s: %w", f, err)
 		}
 		return nil
-	}
-	if s.ops <= loudOperations {
-		return work()
-	}
-	if err := d.news.Mute(); err != nil {
-		return err
-	}
-	return errors.Join(work(), d.news.Unmute())
+	})
 }
 
 // settings returns the node's settings with the addresses that node ports answer on.
@@ -292,5 +277,5 @@ func (d *Dataplane) settings(s model.NodeSettings) (settings, error) {
 	return settings{NodeSettings: s, nodePorts: slices.SortedFunc(maps.Keys(answering), netip.Addr.Compare)}, err
 }
 
-// Close frees nothing: there is nothing open between two programs.
-func (d *Dataplane) Close() error { return nil }
+// Close closes the netlink socket.
+func (d *Dataplane) Close() error { return d.nft.Close() }

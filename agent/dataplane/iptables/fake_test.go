@@ -15,15 +15,14 @@ import (
 	"github.com/go-logr/logr/testr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // memory is a kernel in memory, that fails when it is told to.
 type memory struct {
 	chains map[bool]map[chainID][]string // by family
-	number uint32
-	counts bool // as the nft variant does
+	number uint32                        // of tables changed
 	sysctls
 
 	failRestore, failSave, failTry func(v6 bool) error
@@ -44,8 +43,8 @@ func newMemory() *memory {
 
 func (m *memory) try(_ context.Context, v6 bool, _ io.WriterTo) error { return m.failTry(v6) }
 
-func (m *memory) generation(context.Context) (nftables.Generation, error) {
-	return nftables.Generation{Number: m.number, Known: m.counts}, nil
+func (m *memory) generation(context.Context) (nft.Generation, error) {
+	return nft.Generation{}, nil
 }
 
 func (m *memory) save(_ context.Context, v6 bool, table string, line func([]byte)) error {

@@ -6,15 +6,15 @@ package iptables
 import (
 	"context"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 // generation tells, of the nft variant, whether anybody else has changed the ruleset:
 // else nothing need be read, which takes seconds of processor time at 10,000 Services.
 // The legacy variant has none.
-func (t *tools) generation(ctx context.Context) (nftables.Generation, error) {
+func (t *tools) generation(ctx context.Context) (nft.Generation, error) {
 	if t.variant != variantNFT {
-		return nftables.Generation{}, nil
+		return nft.Generation{}, nil
 	}
-	return nftables.GenerationOf(ctx, t.netns)
+	return t.nft.Generation(ctx)
 }

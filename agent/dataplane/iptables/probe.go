@@ -28,7 +28,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	if d.kernel != nil {
 		return nil
 	}
-	found := findTools(ctx, d.netns, &d.children)
+	found := d.findTools(ctx)
 	if len(found) == 0 {
 		return errNoTools
 	}

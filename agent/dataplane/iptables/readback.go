@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 // held is what the kernel holds of ours in a family.
@@ -49,7 +51,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 	if err != nil {
 		return 0, 0, err
 	}
-	if wasKnown && before.Known && d.gen == before {
+	if wasKnown && d.gen.Is(before) {
 		return 0, 0, nil
 	}
 	began := time.Now()
@@ -69,7 +71,9 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 	if err != nil {
 		return 0, 0, err
 	}
-	d.gen = before.After(0, after)
+	if d.gen = before; after != before {
+		d.gen = nft.Generation{} // another program has changed it meanwhile
+	}
 	return found, took, nil
 }
 

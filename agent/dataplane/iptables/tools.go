@@ -17,7 +17,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 )
 
@@ -34,8 +34,8 @@ type kernel interface {
 	// all that are in use.
 	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
 
-	// generation changes with everybody's changes, if the kernel counts them.
-	generation(ctx context.Context) (nftables.Generation, error)
+	// generation changes with the changes of others, if the kernel counts them.
+	generation(ctx context.Context) (nft.Generation, error)
 }
 
 // lockWait is how many seconds iptables-legacy waits for whoever else changes its
@@ -50,6 +50,7 @@ type tools struct {
 	programs
 	netns    int
 	children *children
+	nft      *nft.Client
 }
 
 // errNoIPv6 is returned of IPv6 where there is none.

@@ -47,7 +47,7 @@ func (d *Dataplane) Track(ctx context.Context) error {
 // connections that it knows.
 func (d *Dataplane) Linger(ctx context.Context) error {
 	d.known = false
-	for _, t := range findTools(ctx, d.netns, &d.children) {
+	for _, t := range d.findTools(ctx) {
 		for _, v6 := range []bool{false, true} {
 			if err := onlyTracking(ctx, t, v6); err != nil {
 				return fmt.Errorf("%s: %w", t, err)

@@ -20,7 +20,7 @@ import (
 // findTools finds the programs of the variants, those of the nft variant first, unless
 // the kernel has no nftables. The plain names are those of the variant that they say
 // they are.
-func findTools(ctx context.Context, netns int, c *children) []*tools {
+func (d *Dataplane) findTools(ctx context.Context) []*tools {
 	var out []*tools
 	for _, variant := range []string{variantNFT, variantLegacy} {
 		if t := namedTools(ctx, variant, "-"+variant); t != nil {
@@ -29,9 +29,9 @@ func findTools(ctx context.Context, netns int, c *children) []*tools {
 			out = append(out, t)
 		}
 	}
-	addresses, err := netFile(netns, "if_inet6")
+	addresses, err := netFile(d.netns, "if_inet6")
 	for _, t := range out {
-		t.netns, t.children = netns, c
+		t.netns, t.children, t.nft = d.netns, &d.children, d.nft
 		if addresses == "" || err != nil { // not even that of the loopback
 			t.restorers[1], t.savers[1] = "", ""
 		}

@@ -10,12 +10,9 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
-
-// loudOperations is how many rules and chains we may change while we listen, see
-// kernelnews.Rules.
-const loudOperations = 1000
 
 // Watch calls changed after the node's addresses have changed and, with the nft
 // variant, after somebody else has touched our chains or the jumps to them. The
@@ -25,16 +22,15 @@ const loudOperations = 1000
 // Rules of others in the same tables are not looked at: reading ours back each time
 // would cost a node with a busy firewall all of a core.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
-	return kernelnews.Watch(ctx, d.netns, changed, kernelnews.Addresses(), d.news.Source(d.touchesOurs))
+	rules := func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, d.concerns, changed) }
+	return netlink.Watch(ctx, changed, netlink.Addresses(d.netns), rules)
 }
 
-// touchesOurs says whether messages of the group NFNLGRP_NFTABLES hold a change of
-// ours that our programs did not make. All of them have the name of one of our
-// chains in them, as that of the chain or as where a rule leads to.
-func (d *Dataplane) touchesOurs(b []byte) bool {
-	return kernelnews.Any(b, func(c kernelnews.Change) bool {
-		return slices.Contains(tables, c.Table) && bytes.Contains(c.Bytes, []byte(prefix)) && !d.children.started(c.Port)
-	})
+// concerns says whether a change is one of our chains that our programs did not make.
+// All such changes have the name of one of our chains in them, as that of the chain or
+// as where a rule leads to.
+func (d *Dataplane) concerns(c nft.Change) bool {
+	return slices.Contains(tables, c.Table) && bytes.Contains(c.Bytes, []byte(prefix)) && !d.children.started(c.Port)
 }
 
 // children are the programs that we have started last. The number of a program's

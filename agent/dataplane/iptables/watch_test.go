@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -34,7 +35,7 @@ func TestWatch(t *testing.T) {
 			mustSync(s.T, d, several(2, 2))
 		}, false},
 		"we program a large change": {func(s *space, d *Dataplane) {
-			if stats := mustSync(s.T, d, several(200, 10)); stats.Operations <= loudOperations {
+			if stats := mustSync(s.T, d, several(200, 10)); stats.Operations <= nft.LoudOperations {
 				s.T.Errorf("%+v is not large", stats)
 			}
 		}, false},
@@ -65,5 +66,5 @@ func TestMissedNews(t *testing.T) {
 // watch starts Watch and returns what it tells.
 func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
 	t.Helper()
-	return newstest.Watch(t, s.Space, d, d.news.Watched)
+	return newstest.Watch(t, s.Space, d, d.nft.Watched)
 }

@@ -8,9 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -35,31 +33,27 @@ import (
 // are loaded with the packet's destination before the lookup replaces it. nft
 // prints `ip daddr . th dport` where really the remembered values are.
 
-const (
-	dynsetDelete = 2 // NFT_DYNSET_OP_DELETE
-
-	// affinitySize is how many clients are remembered in each family, with some
-	// 40 MiB of the kernel's memory. A flood of made-up sources cannot take more;
-	// new clients are then balanced as if there was no affinity.
-	affinitySize = 1 << 18
-)
+// affinitySize is how many clients are remembered in each family, with some
+// 40 MiB of the kernel's memory. A flood of made-up sources cannot take more;
+// new clients are then balanced as if there was no affinity.
+const affinitySize = 1 << 18
 
 // addAffinitySets adds the sets and maps above to the layout.
 func (t *table) addAffinitySets() {
-	padded := append([]field{protocol()}, t.endpointFields()...)
-	t.affinity = t.addSet(setSpec{name: "affinity", dynamic: affinitySize,
-		key: append(slices.Clone(padded), t.saddr()), data: padded})
+	padded := append([]nft.Field{nft.ProtocolField()}, t.endpointFields()...)
+	t.affinity = t.addSet(nft.SetSpec{Name: "affinity", Dynamic: affinitySize,
+		Key: append(slices.Clone(padded), t.SourceField()), Data: padded})
 	for at, prefix := range [wheres]string{onAddress: "", onNodePort: "nodeport-"} {
-		portKey, endpointKey := padded, []field{t.daddr(), port()}
+		portKey, endpointKey := padded, []nft.Field{t.DestinationField(), nft.PortField()}
 		if where(at) == onNodePort {
-			portKey, endpointKey = []field{port(), protocol()}, []field{port()}
+			portKey, endpointKey = []nft.Field{nft.PortField(), nft.ProtocolField()}, []nft.Field{nft.PortField()}
 		}
-		t.affinityPorts[at] = t.addSet(setSpec{name: prefix + "affinity-ports", key: portKey, data: padded})
+		t.affinityPorts[at] = t.addSet(nft.SetSpec{Name: prefix + "affinity-ports", Key: portKey, Data: padded})
 		for v, suffix := range [views]string{internal: "", external: "-external"} {
-			t.choices[at][v] = t.addSet(setSpec{name: prefix + "affinity-choices" + suffix,
-				key: t.keyFields(where(at) == onAddress, true), data: padded})
-			t.affine[at][v] = t.addSet(setSpec{name: prefix + "affinity-endpoints" + suffix,
-				key: append(slices.Clone(endpointKey), padded...), data: t.endpointFields()})
+			t.choices[at][v] = t.addSet(nft.SetSpec{Name: prefix + "affinity-choices" + suffix,
+				Key: t.keyFields(where(at) == onAddress, true), Data: padded})
+			t.affine[at][v] = t.addSet(nft.SetSpec{Name: prefix + "affinity-endpoints" + suffix,
+				Key: append(slices.Clone(endpointKey), padded...), Data: t.endpointFields()})
 		}
 	}
 }
@@ -69,66 +63,66 @@ func (t *table) addAffinitySets() {
 // choice is looked up again because another processor may have been faster with
 // a packet of the same client. A client that cannot be remembered goes on with
 // the rules that follow.
-func (t *table) sticky(c serviceChain) []rule {
+func (t *table) sticky(c serviceChain) []nft.Rule {
 	data := t.affinityData()
 	key, next := t.chainKey(c.at)
 	known := slices.Concat(t.affinityKey(c.at), t.remembered(t.affinity, 0),
-		[]any{learn{t.affinity, unix.NFT_DYNSET_OP_UPDATE, 0, data, c.timeout}}, t.leadTo(c))
+		[]nft.Expr{nft.Refresh(t.affinity, 0, data, c.timeout)}, t.leadTo(c))
 	forget := slices.Concat(t.affinityKey(c.at), t.remembered(t.affinity, 0),
-		[]any{learn{set: t.affinity, op: dynsetDelete, data: data}})
+		[]nft.Expr{nft.Forget(t.affinity, 0, data)})
 	remember := slices.Concat(key,
-		[]any{&expr.Numgen{Register: register(next), Modulus: c.n, Type: unix.NFT_NG_RANDOM}},
+		[]nft.Expr{nft.Random(next, c.n)},
 		t.remembered(t.choices[c.at][c.view], 0), t.affinityKey(c.at),
-		[]any{learn{t.affinity, unix.NFT_DYNSET_OP_ADD, 0, data, c.timeout}})
-	return []rule{
-		t.rule("a known client", known...),
-		t.rule("its endpoint is gone", forget...),
-		t.rule("a new client", remember...),
-		t.rule("", known...),
+		[]nft.Expr{nft.Learn(t.affinity, 0, data, c.timeout)})
+	return []nft.Rule{
+		t.NewRule("a known client", known...),
+		t.NewRule("its endpoint is gone", forget...),
+		t.NewRule("a new client", remember...),
+		t.NewRule("", known...),
 	}
 }
 
 // affinityData is the register where a looked up endpoint begins, with the
 // protocol. The key of the map affinity ends there.
-func (t *table) affinityData() int { return 2*t.words() + 2 }
+func (t *table) affinityData() int { return 2*t.Words() + 2 }
 
 // affinityKey loads the key of the map affinity: the Service's port and the source.
-func (t *table) affinityKey(at where) []any {
-	w := t.words()
-	out, start := append(t.destination(1), t.protocol(0)), 0
+func (t *table) affinityKey(at where) []nft.Expr {
+	w := t.Words()
+	out, start := append(t.destination(1), nft.Protocol(0)), 0
 	if at == onNodePort {
 		start = w + 1 // where the port is already
-		out = append(out, t.protocol(w+2))
+		out = append(out, nft.Protocol(w+2))
 	}
-	return append(out, t.dataFor(t.affinityPorts[at], start, 0), t.protocol(0), t.addr(src, w+2))
+	return append(out, nft.DataOf(t.affinityPorts[at], start, 0), nft.Protocol(0), t.Source(w+2))
 }
 
 // remembered looks an endpoint up, with the protocol before it.
-func (t *table) remembered(s *set, key int) []any {
+func (t *table) remembered(s *nft.Set, key int) []nft.Expr {
 	data := t.affinityData()
-	return append(t.destination(data+1), t.dataFor(s, key, data), t.protocol(data))
+	return append(t.destination(data+1), nft.DataOf(s, key, data), nft.Protocol(data))
 }
 
 // leadTo translates to the endpoint that was looked up, if the frontend may still
 // lead there.
-func (t *table) leadTo(c serviceChain) []any {
+func (t *table) leadTo(c serviceChain) []nft.Expr {
 	start := t.affinityData() - 1
-	out := []any{t.dport(start)}
+	out := []nft.Expr{nft.DestinationPort(start)}
 	if c.at == onAddress {
-		start -= t.words()
+		start -= t.Words()
 		out = t.destination(start)
 	}
-	return append(out, t.dataFor(t.affine[c.at][c.view], start, 0), t.translate())
+	return append(out, nft.DataOf(t.affine[c.at][c.view], start, 0), t.TranslateDestination())
 }
 
 // destination loads address and port of the packet's destination.
-func (t *table) destination(reg int) []any {
-	return []any{t.addr(dst, reg), t.dport(reg + t.words())}
+func (t *table) destination(reg int) []nft.Expr {
+	return []nft.Expr{t.Destination(reg), nft.DestinationPort(reg + t.Words())}
 }
 
 // updateAffinityPort changes under which address and port the clients of a
 // frontend are remembered, and returns it; invalid: they are not.
-func (t *table) updateAffinityPort(b *batch, key model.FrontendKey, old model.Endpoint, f *model.Frontend) model.Endpoint {
+func (t *table) updateAffinityPort(b *nft.Batch, key model.FrontendKey, old model.Endpoint, f *model.Frontend) model.Endpoint {
 	var now model.Endpoint
 	if f != nil && f.AffinityTimeoutSeconds > 0 {
 		shared := f.Home()
@@ -140,17 +134,17 @@ func (t *table) updateAffinityPort(b *batch, key model.FrontendKey, old model.En
 	var buf [64]byte
 	element, s := appendPortKey(buf[:0], key), t.affinityPorts[whereOf(key)]
 	if old.IsValid() {
-		b.from(s).plain(element)
+		b.Delete(s).Key(element)
 	}
 	if now.IsValid() {
-		b.to(s).value(element, appendEndpoint(appendProtocol(nil, key.Protocol), now))
+		b.Add(s).Data(element, appendEndpoint(appendProtocol(nil, key.Protocol), now))
 	}
 	return now
 }
 
 // updateAffinity changes a frontend's endpoints for affinity into those of now,
 // if its chain has affinity.
-func (t *table) updateAffinity(b *batch, key model.FrontendKey, v view, old heldView, now *heldView, want []model.Endpoint) {
+func (t *table) updateAffinity(b *nft.Batch, key model.FrontendKey, v view, old heldView, now *heldView, want []model.Endpoint) {
 	if now.target.chain.timeout == 0 {
 		want = nil
 	}
@@ -167,12 +161,12 @@ func (t *table) updateAffinity(b *batch, key model.FrontendKey, v view, old held
 	s := t.affine[at][v]
 	for _, e := range old.affine {
 		if _, found := slices.BinarySearchFunc(now.affine, e, model.Endpoint.Compare); !found {
-			b.from(s).plain(appendAffine(buf[:0], key, e))
+			b.Delete(s).Key(appendAffine(buf[:0], key, e))
 		}
 	}
 	for _, e := range now.affine {
 		if _, found := slices.BinarySearchFunc(old.affine, e, model.Endpoint.Compare); !found {
-			b.to(s).value(appendAffine(buf[:0], key, e), appendEndpoint(nil, e))
+			b.Add(s).Data(appendAffine(buf[:0], key, e), appendEndpoint(nil, e))
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -229,14 +230,14 @@ func TestAffinityFull(t *testing.T) {
 	o, s := newTopology(t), families[0].sticky("tcp")
 	d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
 	mustSync(t, d, desired)
-	b, table := newBatch(), d.tables[0]
+	b, table := nft.NewBatch(), d.tables[0]
 	vip := at(s.keys[0])
 	endpoint := appendEndpoint(appendProtocol(nil, vip.Protocol), netip.MustParseAddrPort(join(s.podA, "8080")))
 	for i := range uint32(affinitySize) {
 		client := binary.BigEndian.AppendUint32(nil, 100<<24+i)
-		b.to(table.affinity).value(append(appendPortKey(nil, vip), client...), endpoint)
+		b.Add(table.affinity).Data(append(appendPortKey(nil, vip), client...), endpoint)
 	}
-	if err := d.conn.commit(t.Context(), b); err != nil {
+	if err := d.nft.Commit(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
 	if got := o.client.who(s.proto, s.vip, s.vip, s.vip); got != "pod-a, pod-b, remote" {

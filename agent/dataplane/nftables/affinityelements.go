@@ -9,8 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -54,7 +53,7 @@ func (t *table) parsePortKey(b []byte, at where) (model.FrontendKey, bool) {
 
 // parseAffine is the reverse of appendAffine.
 func (t *table) parseAffine(b []byte, at where) (model.FrontendKey, model.Endpoint, bool) {
-	n := len(b) - t.addrLen() - 4 // where the endpoint begins
+	n := len(b) - t.AddrLen() - 4 // where the endpoint begins
 	if n < 2*protocolLen {
 		return model.FrontendKey{}, model.Endpoint{}, false
 	}
@@ -80,10 +79,10 @@ func (t *table) parsePadded(b []byte, p model.Protocol) (model.Endpoint, bool) {
 func (r *elementReader) readAffinity(ctx context.Context) error {
 	for at := range wheres {
 		found := map[model.FrontendKey]model.Endpoint{}
-		err := r.each(ctx, r.table.affinityPorts[at], func() { clear(found) }, func(element, data []byte) bool {
-			key, ok := r.table.parsePortKey(element, at)
+		err := r.each(ctx, r.table.affinityPorts[at], func() { clear(found) }, func(element nft.Element) bool {
+			key, ok := r.table.parsePortKey(element.Key, at)
 			if ok {
-				found[key], ok = r.table.parsePadded(find(data, unix.NFTA_DATA_VALUE), key.Protocol)
+				found[key], ok = r.table.parsePadded(element.Data(), key.Protocol)
 			}
 			return ok
 		})
@@ -107,9 +106,9 @@ func (r *elementReader) readAffinity(ctx context.Context) error {
 // readAffine reads which endpoints known clients may be led to.
 func (r *elementReader) readAffine(ctx context.Context, at where, v view) error {
 	found := map[model.FrontendKey][]model.Endpoint{}
-	err := r.each(ctx, r.table.affine[at][v], func() { clear(found) }, func(element, data []byte) bool {
-		key, e, ok := r.table.parseAffine(element, at)
-		value, valid := r.table.parseEndpoint(find(data, unix.NFTA_DATA_VALUE))
+	err := r.each(ctx, r.table.affine[at][v], func() { clear(found) }, func(element nft.Element) bool {
+		key, e, ok := r.table.parseAffine(element.Key, at)
+		value, valid := r.table.parseEndpoint(element.Data())
 		if ok = ok && valid && value == e; ok {
 			found[key] = append(found[key], e)
 		}

@@ -6,9 +6,9 @@ package nftables
 import (
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -31,79 +31,39 @@ const (
 	chainLocalhost   = "nodeports-on-localhost"
 )
 
-// chain is a chain with its rules.
-type chain struct {
-	table *table
-	name  string
-	attrs []byte // as in a message that creates it
-	base  bool
-	rules []rule
-}
-
-func (c *chain) String() string { return c.table.String() + " chain " + c.name }
-
-// rule is the part of a rule that we choose: encoded expressions and a comment.
-type rule struct {
-	exprs   []byte // list of elements, as in NFTA_RULE_EXPRESSIONS
-	comment string
-}
-
-// hook is where and when a chain sees packets.
-type hook struct {
-	number   uint32
-	priority int32
-	filters  bool // every packet, not only the first of a connection
-}
-
-// chain lays out a chain; at is nil unless it is a base chain.
-func (t *table) chain(name string, at *hook, rules ...rule) *chain {
-	var w buffer
-	w.text(unix.NFTA_CHAIN_TABLE, t.name)
-	w.text(unix.NFTA_CHAIN_NAME, name)
-	if at != nil {
-		start := w.nest(unix.NFTA_CHAIN_HOOK)
-		w.number(unix.NFTA_HOOK_HOOKNUM, at.number)
-		w.number(unix.NFTA_HOOK_PRIORITY, uint32(at.priority))
-		w.endNest(start)
-		w.number(unix.NFTA_CHAIN_POLICY, 1) // accept
-		w.text(unix.NFTA_CHAIN_TYPE, map[bool]string{false: "nat", true: "filter"}[at.filters])
-	}
-	return &chain{table: t, name: name, attrs: w.b, base: at != nil, rules: rules}
-}
-
 // constantChains returns the chains that depend on nothing. All are consulted
 // for the first packet of a connection only. A packet that is refused or dropped
 // leaves no connection behind, so the next one is asked anew.
-func (t *table) constantChains() []*chain {
+func (t *table) constantChains() []*nft.Chain {
 	const dstnat, srcnat = -100, 100
-	frontends := append(t.lookups(internal), t.rule("a ClusterIP's port that no Service has",
-		t.addr(dst, 0), t.in(t.clusterIPs), gotoChain(chainRefuse)),
-		t.rule("", jump(chainUnused)))
+	frontends := append(t.lookups(internal), t.NewRule("a ClusterIP's port that no Service has",
+		t.Destination(0), nft.In(t.clusterIPs, 0), nft.Goto(chainRefuse)),
+		t.NewRule("", nft.Jump(chainUnused)))
 
-	return []*chain{
-		t.chain(chainPrerouting, &hook{number: unix.NF_INET_PRE_ROUTING, priority: dstnat},
-			t.restrict(), t.rule("", jump(chainOutside)), t.rule("", jump(chainFrontends))),
-		t.chain(chainOutput, &hook{number: unix.NF_INET_LOCAL_OUT, priority: dstnat},
-			t.restrict(), t.rule("", jump(chainLocalhost)), t.rule("", jump(chainFrontends))),
-		t.chain(chainPostrouting, &hook{number: unix.NF_INET_POST_ROUTING, priority: srcnat}, t.postrouting()...),
-		t.chain(chainFrontends, nil, frontends...),
-		t.chain(chainMasquerade, nil,
-			t.rule("", loadMark(), setBits(0), storeMark()),
-			t.rule("", &expr.Masq{FullyRandom: true})),
-		t.chain(chainRefuse, nil, t.refuse()...),
+	return []*nft.Chain{
+		t.NewChain(chainPrerouting, &nft.Hook{Number: unix.NF_INET_PRE_ROUTING, Priority: dstnat},
+			t.restrict(), t.NewRule("", nft.Jump(chainOutside)), t.NewRule("", nft.Jump(chainFrontends))),
+		t.NewChain(chainOutput, &nft.Hook{Number: unix.NF_INET_LOCAL_OUT, Priority: dstnat},
+			t.restrict(), t.NewRule("", nft.Jump(chainLocalhost)), t.NewRule("", nft.Jump(chainFrontends))),
+		t.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat}, t.postrouting()...),
+		t.NewChain(chainFrontends, nil, frontends...),
+		t.NewChain(chainMasquerade, nil,
+			t.NewRule("", nft.LoadMark(), setBits(0), nft.StoreMark()),
+			t.NewRule("", nft.Masquerade())),
+		t.NewChain(chainRefuse, nil, t.refuse()...),
 	}
 }
 
 // postrouting masquerades what is marked for it, and what an endpoint sends to
 // itself.
-func (t *table) postrouting() []rule {
-	hairpin := []any{t.addr(src, 0), t.addr(dst, t.words()), t.in(t.hairpin), &expr.Masq{FullyRandom: true}}
+func (t *table) postrouting() []nft.Rule {
+	hairpin := []nft.Expr{t.Source(0), t.Destination(t.Words()), nft.In(t.hairpin, 0), nft.Masquerade()}
 	if t.layout == balancing {
-		hairpin = append(translated(), hairpin...)
+		hairpin = append(nft.Translated(), hairpin...)
 	}
-	out := []rule{
-		t.rule("", loadMark(), mask(native(masqueradeMark)), differs(native(0)), gotoChain(chainMasquerade)),
-		t.rule("an endpoint that reaches itself", hairpin...),
+	out := []nft.Rule{
+		t.NewRule("", nft.LoadMark(), nft.Mask(0, native(masqueradeMark)), nft.Differs(native(0)), nft.Goto(chainMasquerade)),
+		t.NewRule("an endpoint that reaches itself", hairpin...),
 	}
 	if t.layout == classifying {
 		return append(t.afterIPVS(), out...)
@@ -112,76 +72,70 @@ func (t *table) postrouting() []rule {
 }
 
 // lookups sends a packet to the frontend that it is for, if there is one.
-func (t *table) lookups(v view) []rule {
+func (t *table) lookups(v view) []nft.Rule {
 	key := t.frontendKey()
-	nodePort := []any{t.addr(dst, 0), t.in(t.nodePorts)}
-	nodePort = append(append(nodePort, t.transportKey(0)...), t.verdict(t.verdicts[onNodePort][v]))
-	return []rule{
-		t.rule("", append(key, t.verdict(t.verdicts[onAddress][v]))...),
-		t.rule("", nodePort...),
+	nodePort := []nft.Expr{t.Destination(0), nft.In(t.nodePorts, 0)}
+	nodePort = append(append(nodePort, t.transportKey(0)...), nft.VerdictOf(t.verdicts[onNodePort][v]))
+	return []nft.Rule{
+		t.NewRule("", append(key, nft.VerdictOf(t.verdicts[onAddress][v]))...),
+		t.NewRule("", nodePort...),
 	}
 }
 
 // settingsChains returns the chains that depend on how this node's Pods are known,
 // on the ranges of cluster IPs, and on localhost. They are constant otherwise.
-func (t *table) settingsChains(s *model.NodeSettings) []*chain {
+func (t *table) settingsChains(s *model.NodeSettings) []*nft.Chain {
 	pods := t.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], t.lookups(external)...)
-	var mark []rule
+	var mark []nft.Rule
 	if len(pods) > 0 {
-		mark = append(pods[:len(pods):len(pods)], t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
+		mark = append(pods[:len(pods):len(pods)], t.NewRule("", nft.LoadMark(), setBits(masqueradeMark), nft.StoreMark()))
 	}
-	return []*chain{t.chain(chainOutside, nil, outside...), t.chain(chainMark, nil, mark...), t.unusedChain(s), t.localhostChain(s)}
+	return []*nft.Chain{t.NewChain(chainOutside, nil, outside...), t.NewChain(chainMark, nil, mark...), t.unusedChain(s), t.localhostChain(s)}
 }
 
 // unusedChain drops what no Service takes, though its address is one for Services:
 // it must not leave the node, for who sends it back would do so again and again.
 // An address that the node has itself is used, whatever the ranges say.
-func (t *table) unusedChain(s *model.NodeSettings) *chain {
-	var out []rule
+func (t *table) unusedChain(s *model.NodeSettings) *nft.Chain {
+	var out []nft.Rule
 	for _, cidr := range s.ServiceCIDRs {
-		if cidr.Addr().Is6() == t.v6() {
-			out = append(out, t.rule("a ClusterIP that no Service has",
-				t.addr(dst, 0), mask(cidrMask(cidr)), equals(cidr.Masked().Addr().AsSlice()),
-				&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true}, differs(native(unix.RTN_LOCAL)),
-				&expr.Verdict{Kind: expr.VerdictDrop}))
+		if cidr.Addr().Is6() == t.V6() {
+			out = append(out, t.NewRule("a ClusterIP that no Service has",
+				t.Destination(0), nft.Mask(0, cidrMask(cidr)), nft.Equals(cidr.Masked().Addr().AsSlice()),
+				nft.DestinationType(), nft.Differs(native(unix.RTN_LOCAL)),
+				nft.Drop()))
 		}
 	}
-	return t.chain(chainUnused, nil, out...)
+	return t.NewChain(chainUnused, nil, out...)
 }
 
 // fromPods returns the rules that leave a chain when the packet comes from one of
 // this node's Pods.
-func (t *table) fromPods(s *model.NodeSettings) []rule {
-	var out []rule
-	back := &expr.Verdict{Kind: expr.VerdictReturn}
+func (t *table) fromPods(s *model.NodeSettings) []nft.Rule {
+	var out []nft.Rule
+	back := nft.Return()
 	for _, cidr := range s.PodCIDRs {
-		if cidr.Addr().Is6() != t.v6() {
+		if cidr.Addr().Is6() != t.V6() {
 			continue
 		}
-		out = append(out, t.rule("", t.addr(src, 0), mask(cidrMask(cidr)), equals(cidr.Masked().Addr().AsSlice()), back))
+		out = append(out, t.NewRule("", t.Source(0), nft.Mask(0, cidrMask(cidr)), nft.Equals(cidr.Masked().Addr().AsSlice()), back))
 	}
 	if s.PodInterface != "" {
 		name := []byte(s.PodInterface)
 		if !s.PodInterfacePrefix {
 			name = append(name, make([]byte, unix.IFNAMSIZ-len(name))...)
 		}
-		out = append(out, t.rule("", &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, equals(name), back))
+		out = append(out, t.NewRule("", nft.InputName(), nft.Equals(name), back))
 	}
 	return out
 }
 
 // refuse answers in the way that a host does where nobody listens.
-func (t *table) refuse() []rule {
-	const tcpReset, unreachable = 1, 0
-	portUnreachable := byte(3)
-	if t.v6() {
-		portUnreachable = 4
-	}
-	return []rule{
-		t.rule("", &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equals([]byte{byte(model.TCP)}),
-			reject{kind: tcpReset}),
-		t.rule("", reject{kind: unreachable, code: &portUnreachable}),
+func (t *table) refuse() []nft.Rule {
+	return []nft.Rule{
+		t.NewRule("", nft.Protocol(0), nft.Equals([]byte{byte(model.TCP)}), nft.RejectTCP()),
+		t.NewRule("", t.RejectPort()),
 	}
 }
 
@@ -225,16 +179,16 @@ func (c serviceChain) name() string {
 // rules of a moment ago. So a number can be gone: then the first endpoint is
 // taken, and if all are gone the packet is dropped, for its sender will repeat
 // it. It never goes on with the frontend's address.
-func (c serviceChain) build(t *table) *chain {
-	var out []rule
+func (c serviceChain) build(t *table) *nft.Chain {
+	var out []nft.Rule
 	switch c.masquerade {
 	case model.MasqueradeUnlessPod:
-		out = append(out, t.rule("", jump(chainMark)))
+		out = append(out, t.NewRule("", nft.Jump(chainMark)))
 	case model.MasqueradeAlways:
-		out = append(out, t.rule("", loadMark(), setBits(masqueradeMark), storeMark()))
+		out = append(out, t.NewRule("", nft.LoadMark(), setBits(masqueradeMark), nft.StoreMark()))
 	}
 	if t.layout == classifying {
-		return t.chain(c.name(), nil, append(out, t.toIPVS(c)...)...)
+		return t.NewChain(c.name(), nil, append(out, t.toIPVS(c)...)...)
 	}
 	if c.timeout > 0 {
 		out = append(out, t.sticky(c)...)
@@ -243,13 +197,13 @@ func (c serviceChain) build(t *table) *chain {
 	if c.n > 1 {
 		out = append(out, t.dnat(c, 1))
 	}
-	out = append(out, t.rule("", &expr.Verdict{Kind: expr.VerdictDrop}))
-	return t.chain(c.name(), nil, out...)
+	out = append(out, t.NewRule("", nft.Drop()))
+	return t.NewChain(c.name(), nil, out...)
 }
 
 // dnat sends the packet to one of the first n endpoints.
-func (t *table) dnat(c serviceChain, n uint32) rule {
+func (t *table) dnat(c serviceChain, n uint32) nft.Rule {
 	key, next := t.chainKey(c.at)
-	return t.rule("", append(key, &expr.Numgen{Register: register(next), Modulus: n, Type: unix.NFT_NG_RANDOM},
-		t.data(t.endpoints[c.at][c.view]), t.translate())...)
+	return t.NewRule("", append(key, nft.Random(next, n),
+		nft.DataOf(t.endpoints[c.at][c.view], 0, 0), t.TranslateDestination())...)
 }

@@ -5,9 +5,10 @@ package nftables
 
 import (
 	"context"
-	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 // Cleanup deletes our tables, unless they are another mode's by now. It fails if
@@ -23,7 +24,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 			if others {
 				continue
 			}
-			if err := d.conn.deleteTable(ctx, newTable(family, name, d.layout, false)); err != nil {
+			if err := d.nft.DeleteTable(ctx, newTable(family, name, d.layout, false).Table); err != nil {
 				return err
 			}
 		}
@@ -41,8 +42,8 @@ func (d *Dataplane) isOthers(ctx context.Context, family byte, name string) (boo
 			continue
 		}
 		var s snapshot
-		err := newTable(family, name, l, false).readTable(ctx, d.conn, &s)
-		if isNoFamily(err) {
+		err := newTable(family, name, l, false).readTable(ctx, d.nft, &s)
+		if nft.IsNoFamily(err) {
 			return false, nil
 		}
 		if err != nil || s.exists && s.broken == "" {
@@ -50,19 +51,4 @@ func (d *Dataplane) isOthers(ctx context.Context, family byte, name string) (boo
 		}
 	}
 	return false, nil
-}
-
-func (c *conn) deleteTable(ctx context.Context, t *table) error {
-	b := newBatch()
-	b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
-	err := c.commit(ctx, b)
-	if errors.Is(err, unix.ENOENT) || isNoFamily(err) { // not there
-		return nil
-	}
-	return err
-}
-
-// isNoFamily says whether an error is that this kernel has no such address family.
-func isNoFamily(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }

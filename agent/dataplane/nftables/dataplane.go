@@ -47,8 +47,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -76,7 +76,7 @@ type Options struct {
 type Dataplane struct {
 	log   logr.Logger
 	netns int
-	conn  *conn
+	nft   *nft.Client
 
 	layout layout // of the tables
 	// addresses returns the node's addresses.
@@ -86,25 +86,23 @@ type Dataplane struct {
 	noIPv6  error
 	last    *wanted              // what was programmed last; nil: unknown
 	content map[*table]*contents // the kernel's content, if last is known
-	gen     Generation           // of the ruleset that holds the content
+	gen     nft.Generation       // when the content was read
 
 	localhost *localhost.Ports
-
-	news kernelnews.Rules
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {
-	c, err := dial(o.NetNS)
+	c, err := nft.Dial(o.NetNS)
 	if err != nil {
 		return nil, err
 	}
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, conn: c, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
 	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
 	return d, nil
 }
@@ -148,15 +146,15 @@ func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (plan, erro
 	if err != nil {
 		return plan{}, err
 	}
-	number, err := d.conn.generation(ctx)
+	gen, err := d.nft.Generation(ctx)
 	if err != nil {
 		return plan{}, err
 	}
-	if d.last != nil && d.gen == (Generation{number, true}) {
+	if d.last != nil && d.gen.Is(gen) {
 		delta := model.Diff(d.last.Desired, want.Desired)
 		return d.planChange(&delta, want)
 	}
-	return d.planWithKernel(ctx, want, Generation{number, true})
+	return d.planWithKernel(ctx, want, gen)
 }
 
 // carryOut makes a planned change.
@@ -168,7 +166,7 @@ func (d *Dataplane) carryOut(ctx context.Context, p plan) (dataplane.Stats, erro
 
 // plan is a change that is not made yet.
 type plan struct {
-	batch   *batch
+	batch   *nft.Batch
 	after   *wanted
 	repairs int // operations that undo what others have done
 	reading time.Duration
@@ -180,12 +178,12 @@ type plan struct {
 }
 
 // planWithKernel reads the kernel's tables and plans to change what differs.
-func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen Generation) (plan, error) {
-	p := plan{batch: newBatch(), after: want, removed: map[model.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
+func (d *Dataplane) planWithKernel(ctx context.Context, want *wanted, gen nft.Generation) (plan, error) {
+	p := plan{batch: nft.NewBatch(), after: want, removed: map[model.FrontendKey]uint32{}, nodePorts: map[netip.Addr]struct{}{}}
 	content := map[*table]*contents{}
 	for _, t := range d.tables {
 		began := time.Now()
-		s, err := t.read(ctx, d.conn)
+		s, err := t.read(ctx, d.nft)
 		if err != nil {
 			return p, err
 		}
@@ -218,7 +216,7 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 	if d.last == nil {
 		return 0, nil
 	}
-	b, assigned := newBatch(), t.assigned
+	b, assigned, unused := nft.NewBatch(), t.assigned, 0
 	t.assigned = maps.Clone(assigned)
 	after, err := t.plan(b, s, d.last)
 	t.assigned = assigned
@@ -227,10 +225,10 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 	}
 	for _, c := range after.unused() {
 		if _, ours := d.content[t].chains[c]; !ours {
-			b.ops++
+			unused++
 		}
 	}
-	return b.ops, nil
+	return b.Operations() + unused, nil
 }
 
 // Apply changes the tables by a delta.
@@ -273,7 +271,7 @@ func (d *Dataplane) planDelta(delta model.Delta) (plan, error) {
 func (d *Dataplane) planChange(delta *model.Delta, after *wanted) (plan, error) {
 	before := d.last
 	d.last = nil // until it has succeeded
-	p := plan{batch: newBatch(), after: after}
+	p := plan{batch: nft.NewBatch(), after: after}
 	for _, t := range d.tables {
 		if err := t.planDelta(p.batch, d.content[t], delta, before, after); err != nil {
 			return p, err
@@ -286,59 +284,36 @@ func (d *Dataplane) planChange(delta *model.Delta, after *wanted) (plan, error) 
 // it has left without users go in a second one, for kernels that do not count a
 // user off before the first has ended; what is busy even then is tried again
 // after the next change.
-func (d *Dataplane) commit(ctx context.Context, b *batch, want *wanted) (dataplane.Stats, error) {
+func (d *Dataplane) commit(ctx context.Context, b *nft.Batch, want *wanted) (dataplane.Stats, error) {
 	d.last = nil
 	var stats dataplane.Stats
-	commits := 0
-	if b.ops > 0 {
-		if err := d.send(ctx, b); err != nil {
+	if b.Operations() > 0 {
+		if err := d.nft.Commit(ctx, b); err != nil {
 			return stats, fmt.Errorf("changing nftables: %w", err)
 		}
-		commits++
 	}
-	stats.Operations = b.ops
+	stats.Operations = b.Operations()
 	deleted, err := d.deleteUnused(ctx)
 	if err != nil {
 		return stats, err
 	}
-	if deleted > 0 {
-		commits++
-		stats.Operations += deleted
-	}
-	number, err := d.conn.generation(ctx)
-	if err != nil {
-		return stats, err
-	}
-	d.last, d.gen = want, d.gen.After(commits, Generation{number, true})
-	if !d.gen.Known && b.ops > loudOperations {
-		d.news.Missed()
-	}
+	stats.Operations += deleted
+	d.last = want
 	return stats, nil
-}
-
-// send sends a batch, without listening to it if it is large.
-func (d *Dataplane) send(ctx context.Context, b *batch) error {
-	if b.ops <= loudOperations {
-		return d.conn.commit(ctx, b)
-	}
-	if err := d.news.Mute(); err != nil {
-		return err
-	}
-	return errors.Join(d.conn.commit(ctx, b), d.news.Unmute())
 }
 
 // deleteUnused deletes the chains that have no users, and returns how many.
 func (d *Dataplane) deleteUnused(ctx context.Context) (int, error) {
-	b := newBatch()
+	b := nft.NewBatch()
 	for t, c := range d.content {
 		for _, unused := range c.unused() {
-			b.deleteChain(unused.build(t))
+			b.DeleteChain(unused.build(t))
 		}
 	}
-	if b.ops == 0 {
+	if b.Operations() == 0 {
 		return 0, nil
 	}
-	err := d.conn.commit(ctx, b)
+	err := d.nft.Commit(ctx, b)
 	if errors.Is(err, unix.EBUSY) {
 		return 0, nil
 	}
@@ -350,7 +325,7 @@ func (d *Dataplane) deleteUnused(ctx context.Context) (int, error) {
 			delete(c.chains, unused)
 		}
 	}
-	return b.ops, nil
+	return b.Operations(), nil
 }
 
 // want copies what the caller goes on changing.
@@ -363,4 +338,4 @@ func (d *Dataplane) want(desired model.Desired) (*wanted, error) {
 }
 
 // Close closes the netlink socket.
-func (d *Dataplane) Close() error { return d.conn.close() }
+func (d *Dataplane) Close() error { return d.nft.Close() }

@@ -7,22 +7,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// The codes of the verdicts that our maps hold.
-const (
-	codeDrop = 0
-	codeGoto = -4
-)
-
-// verdict is a verdict as an element holds it.
-type verdict struct {
-	code  int32
-	chain string
-}
 
 // appendKey appends the key of a frontend in the maps of verdicts. Every field
 // starts at a multiple of 4 bytes.
@@ -50,12 +37,12 @@ func appendEndpoint(b []byte, e model.Endpoint) []byte {
 // parseKey decodes a key. It is false for one that appendKey does not make.
 func (t *table) parseKey(b []byte, at where) (model.FrontendKey, bool) {
 	k := model.FrontendKey{Address: netip.IPv4Unspecified()}
-	if t.v6() {
+	if t.V6() {
 		k.Address = netip.IPv6Unspecified()
 	}
 	n := 0
 	if at == onAddress {
-		n = t.addrLen()
+		n = t.AddrLen()
 		if len(b) < n {
 			return k, false
 		}
@@ -83,7 +70,7 @@ func (t *table) parseIndexedKey(b []byte, at where) (model.FrontendKey, int, boo
 
 // parseEndpoint decodes the value of an endpoint.
 func (t *table) parseEndpoint(b []byte) (model.Endpoint, bool) {
-	n := t.addrLen()
+	n := t.AddrLen()
 	if len(b) != n+4 || b[n+2]|b[n+3] != 0 {
 		return model.Endpoint{}, false
 	}
@@ -91,39 +78,25 @@ func (t *table) parseEndpoint(b []byte) (model.Endpoint, bool) {
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[n:])), true
 }
 
-// parseVerdict decodes the data of an element of a map of verdicts.
-func parseVerdict(data []byte) verdict {
-	var v verdict
-	for typ, b := range attrs(find(data, unix.NFTA_DATA_VERDICT)) {
-		switch {
-		case int(typ&attrTypeMask) == unix.NFTA_VERDICT_CODE && len(b) == 4:
-			v.code = int32(binary.BigEndian.Uint32(b))
-		case int(typ&attrTypeMask) == unix.NFTA_VERDICT_CHAIN:
-			v.chain = textOf(b)
-		}
-	}
-	return v
-}
-
 // appendAddr appends the key of one of the sets of addresses. The hairpin set
 // holds pairs of twice the same address.
-func (s *set) appendAddr(b []byte, a netip.Addr) []byte {
+func (t *table) appendAddr(b []byte, s *nft.Set, a netip.Addr) []byte {
 	b = append(b, a.AsSlice()...)
-	if s == s.table.hairpin {
+	if s == t.hairpin {
 		b = append(b, a.AsSlice()...)
 	}
 	return b
 }
 
 // parseAddr is the reverse of appendAddr, false for what that does not make.
-func (s *set) parseAddr(b []byte) (netip.Addr, bool) {
-	n := s.table.addrLen()
+func (t *table) parseAddr(s *nft.Set, b []byte) (netip.Addr, bool) {
+	n := t.AddrLen()
 	if len(b) < n {
 		return netip.Addr{}, false
 	}
 	a, _ := netip.AddrFromSlice(b[:n])
-	return a, string(s.appendAddr(nil, a)) == string(b)
+	return a, string(t.appendAddr(nil, s, a)) == string(b)
 }
 
 // ours says whether an address is of the table's family.
-func (t *table) ours(a netip.Addr) bool { return a.Is4() != t.v6() && !a.Is4In6() }
+func (t *table) ours(a netip.Addr) bool { return a.Is4() != t.V6() && !a.Is4In6() }

@@ -120,7 +120,7 @@ func (d *Dataplane) dumpForTest(t testing.TB) []string {
 	t.Helper()
 	var out []string
 	for _, table := range d.tables {
-		s, err := table.read(context.Background(), d.conn)
+		s, err := table.read(context.Background(), d.nft)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -56,25 +57,25 @@ const (
 )
 
 // verdict returns what the element holds.
-func (t target) verdict() verdict {
+func (t target) verdict() nft.Verdict {
 	switch t.kind {
 	case forward:
-		return verdict{codeGoto, t.chain.name()}
+		return nft.VerdictGoto(t.chain.name())
 	case refuse:
-		return verdict{codeGoto, chainRefuse}
+		return nft.VerdictGoto(chainRefuse)
 	}
-	return verdict{code: codeDrop}
+	return nft.VerdictDrop()
 }
 
 // parseTarget is the reverse of verdict, for the elements of a view.
-func parseTarget(v verdict, known map[string]serviceChain, at where, view view) target {
-	c, ok := known[v.chain]
+func parseTarget(v nft.Verdict, known map[string]serviceChain, at where, view view) target {
+	c, ok := known[v.Chain]
 	switch {
-	case v == verdict{code: codeDrop}:
+	case v == nft.VerdictDrop():
 		return target{kind: drop}
-	case v == verdict{codeGoto, chainRefuse}:
+	case v == nft.VerdictGoto(chainRefuse):
 		return target{kind: refuse}
-	case ok && v.code == codeGoto && c.at == at && c.view == view:
+	case ok && v == nft.VerdictGoto(v.Chain) && c.at == at && c.view == view:
 		return target{forward, c}
 	}
 	return target{kind: foreign}
@@ -120,7 +121,7 @@ func (t *table) targetOf(f *model.Frontend, v view, b model.Backend) target {
 
 // update changes what the kernel holds of a frontend into what f says (nil:
 // nothing), and returns it.
-func (t *table) update(b *batch, key model.FrontendKey, old held, f *model.Frontend) (held, error) {
+func (t *table) update(b *nft.Batch, key model.FrontendKey, old held, f *model.Frontend) (held, error) {
 	if err := t.check(f); err != nil {
 		return held{}, err
 	}
@@ -143,17 +144,17 @@ func (t *table) update(b *batch, key model.FrontendKey, old held, f *model.Front
 			continue
 		}
 		if old.views[v].target.kind != absent {
-			b.from(t.verdicts[at][v]).plain(element)
+			b.Delete(t.verdicts[at][v]).Key(element)
 		}
 		if targets[v].kind != absent {
-			b.to(t.verdicts[at][v]).verdict(element, targets[v].verdict())
+			b.Add(t.verdicts[at][v]).Verdict(element, targets[v].verdict())
 		}
 	}
 	return out, nil
 }
 
 // updateEndpoints changes the endpoints of a view into those of f.
-func (t *table) updateEndpoints(b *batch, key model.FrontendKey, v view, old heldView, now *heldView, f *model.Frontend) {
+func (t *table) updateEndpoints(b *nft.Batch, key model.FrontendKey, v view, old heldView, now *heldView, f *model.Frontend) {
 	var want []model.Endpoint
 	if now.target.kind == forward {
 		want = backend(f, v).Endpoints
@@ -198,7 +199,7 @@ func (t *table) check(f *model.Frontend) error {
 
 // moveEndpoints makes the elements of a frontend's endpoints from old to now. The
 // prefix comes before each value.
-func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []model.Endpoint) {
+func (t *table) moveEndpoints(b *nft.Batch, s *nft.Set, key, prefix []byte, old, now []model.Endpoint) {
 	var buf [24]byte
 	for i := range max(len(old), len(now)) {
 		var was, is model.Endpoint
@@ -213,10 +214,10 @@ func (t *table) moveEndpoints(b *batch, s *set, key, prefix []byte, old, now []m
 		}
 		element := appendIndex(key, i)
 		if was.IsValid() {
-			b.from(s).plain(element)
+			b.Delete(s).Key(element)
 		}
 		if is.IsValid() {
-			b.to(s).value(element, appendEndpoint(append(buf[:0], prefix...), is))
+			b.Add(s).Data(element, appendEndpoint(append(buf[:0], prefix...), is))
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -21,21 +23,22 @@ import (
 // deleted it keeps.
 type recorder struct{ sent []byte }
 
-// dump hands over the attributes of the sent messages that would have made what
+// Dump hands over the attributes of the sent messages that would have made what
 // is asked for; elements those of one set.
-func (r recorder) dump(_ context.Context, msgType int, family byte, filter []byte, restart func(), each func([]byte) error) error {
+func (r recorder) Dump(_ context.Context, msgType int, family byte, filter []byte, restart func(), each func([]byte) error) error {
 	restart()
 	made := map[int]int{
 		unix.NFT_MSG_GETTABLE: unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_GETSET: unix.NFT_MSG_NEWSET,
 		unix.NFT_MSG_GETCHAIN: unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_GETRULE: unix.NFT_MSG_NEWRULE,
 		unix.NFT_MSG_GETSETELEM: unix.NFT_MSG_NEWSETELEM,
 	}[msgType]
-	for m := range messages(r.sent) {
-		if int(m.typ) != unix.NFNL_SUBSYS_NFTABLES<<8|made || len(m.data) < nfgenmsgLen || m.data[0] != family {
+	set := func(attrs []byte) string { return netlink.Text(netlink.Find(attrs, unix.NFTA_SET_ELEM_LIST_SET)) }
+	for m := range netlink.Messages(r.sent) {
+		attrs, ok := m.Attrs()
+		if int(m.Type) != unix.NFNL_SUBSYS_NFTABLES<<8|made || !ok || m.Data[0] != family {
 			continue
 		}
-		attrs := m.data[nfgenmsgLen:]
-		if msgType == unix.NFT_MSG_GETSETELEM && textOf(find(attrs, unix.NFTA_SET_ELEM_LIST_SET)) != textOf(find(filter, unix.NFTA_SET_ELEM_LIST_SET)) {
+		if msgType == unix.NFT_MSG_GETSETELEM && set(attrs) != set(filter) {
 			continue
 		}
 		if err := each(attrs); err != nil {
@@ -63,7 +66,7 @@ func (b *bytesSource) below(n int) int { return int(b.next()) % n }
 func (b *bytesSource) uint16() uint16 { return uint16(b.next())<<8 | uint16(b.next()) }
 
 func (b *bytesSource) addr(t *table) netip.Addr {
-	raw := make([]byte, t.addrLen())
+	raw := make([]byte, t.AddrLen())
 	for i := range raw {
 		raw[i] = b.next()
 	}
@@ -94,7 +97,7 @@ func (b *bytesSource) backend(t *table) model.Backend {
 func (b *bytesSource) frontend(t *table) *model.Frontend {
 	f := &model.Frontend{Key: model.FrontendKey{Address: b.addr(t), Protocol: model.Protocol(b.next()), Port: b.uint16()}}
 	if b.below(3) == 1 {
-		f.Key.Address = map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}[t.v6()]
+		f.Key.Address = map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}[t.V6()]
 	}
 	f.Internal = b.backend(t)
 	f.External = f.Internal
@@ -138,12 +141,12 @@ var fuzzedTables = map[bool]*table{
 
 // encoded are the messages that make what is wanted.
 func encoded(t testing.TB, table *table, want *wanted) ([]byte, *contents) {
-	b := newBatch()
+	b := nft.NewBatch()
 	content, err := table.plan(b, &snapshot{}, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := b.encode()
+	out, _ := b.Encode()
 	return out, content
 }
 
@@ -173,9 +176,9 @@ func FuzzEncoding(f *testing.F) {
 			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]model.Endpoint])); diff != "" {
 			t.Error("read (+) is not what was sent (-):", diff)
 		}
-		again := newBatch()
-		if _, err := table.plan(again, s, want); err != nil || again.ops != 0 {
-			t.Errorf("%d operations are left, %v", again.ops, err)
+		again := nft.NewBatch()
+		if _, err := table.plan(again, s, want); err != nil || again.Operations() != 0 {
+			t.Errorf("%d operations are left, %v", again.Operations(), err)
 		}
 	})
 }
@@ -188,8 +191,8 @@ func FuzzReadBack(f *testing.F) {
 		layouts[v6], _ = encoded(f, table, &wanted{Desired: model.NewDesired()})
 		sent, _ := encoded(f, table, probeRules(table))
 		var elements []byte
-		for m := range messages(sent) {
-			kind := m.typ &^ (unix.NFNL_SUBSYS_NFTABLES << 8)
+		for m := range netlink.Messages(sent) {
+			kind := m.Type &^ (unix.NFNL_SUBSYS_NFTABLES << 8)
 			if message := asSent(m); kind == unix.NFT_MSG_NEWSETELEM {
 				elements = append(elements, message...)
 				f.Add(v6, message)
@@ -200,23 +203,23 @@ func FuzzReadBack(f *testing.F) {
 		f.Add(v6, elements)
 	}
 	f.Fuzz(func(t *testing.T, v6 bool, data []byte) {
-		for m := range messages(data) {
-			_ = replyError(m) // no panic
+		for m := range netlink.Messages(data) {
+			_ = m.Err() // no panic
 		}
-		touchesOurs(data, 1)
+		nft.AnyChange(data, 1, concerns)
 		// The layout must be right for the elements to be looked at.
 		table := fuzzedTables[v6]
 		s, err := table.read(t.Context(), recorder{slices.Concat(layouts[v6], data)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := newBatch()
+		b := nft.NewBatch()
 		if _, err := table.plan(b, s, probeRules(table)); err != nil {
 			t.Fatal(err)
 		}
-		out, labels := b.encode()
+		out, labels := b.Encode()
 		n := 0
-		for range messages(out) {
+		for range netlink.Messages(out) {
 			n++
 		}
 		if n != len(labels) {
@@ -226,9 +229,9 @@ func FuzzReadBack(f *testing.F) {
 }
 
 // asSent puts the header before a message again.
-func asSent(m message) []byte {
-	out := binary.NativeEndian.AppendUint32(nil, uint32(nlmsgHeaderLen+len(m.data)))
-	out = binary.NativeEndian.AppendUint16(out, m.typ)
-	out = append(out, make([]byte, nlmsgHeaderLen-len(out))...)
-	return append(out, m.data...)
+func asSent(m netlink.Message) []byte {
+	out := binary.NativeEndian.AppendUint32(nil, uint32(netlink.HeaderLen+len(m.Data)))
+	out = binary.NativeEndian.AppendUint16(out, m.Type)
+	out = append(out, make([]byte, netlink.HeaderLen-len(out))...)
+	return append(out, m.Data...)
 }

@@ -7,10 +7,10 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -38,51 +38,50 @@ func guards() map[bool]guard {
 // others could do so; the rest does not leave, as without the sysctl.
 func newGuard(comment string) *table {
 	const raw, afterSrcnat, loopback, loopbackLink = -300, 101, 127, 1
-	t := &table{family: unix.NFPROTO_IPV4, name: guardName}
-	t.describe(comment, 0)
-	others := func(d direction) []any {
-		return []any{
-			&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, differs(native(loopbackLink)),
-			t.addr(d, 0), mask([]byte{255, 0, 0, 0}), equals([]byte{loopback, 0, 0, 0}),
-			&expr.Verdict{Kind: expr.VerdictDrop},
+	t := &table{Table: nft.NewTable(unix.NFPROTO_IPV4, guardName, comment, false)}
+	others := func(addr nft.Expr) []nft.Expr {
+		return []nft.Expr{
+			nft.Input(), nft.Differs(native(loopbackLink)),
+			addr, nft.Mask(0, []byte{255, 0, 0, 0}), nft.Equals([]byte{loopback, 0, 0, 0}),
+			nft.Drop(),
 		}
 	}
-	leaving := []any{
-		&expr.Meta{Key: expr.MetaKeyOIF, Register: 1}, differs(native(loopbackLink)),
-		t.addr(src, 0), mask([]byte{255, 0, 0, 0}), equals([]byte{loopback, 0, 0, 0}),
+	leaving := []nft.Expr{
+		nft.Output(), nft.Differs(native(loopbackLink)),
+		t.Source(0), nft.Mask(0, []byte{255, 0, 0, 0}), nft.Equals([]byte{loopback, 0, 0, 0}),
 	}
-	t.chains = []*chain{
-		t.chain(chainPrerouting, &hook{number: unix.NF_INET_PRE_ROUTING, priority: raw, filters: true},
-			t.rule("nobody else reaches the loopback", others(dst)...),
-			t.rule("nobody else is the loopback", others(src)...)),
-		t.chain(chainPostrouting, &hook{number: unix.NF_INET_POST_ROUTING, priority: afterSrcnat},
-			t.rule("", append(append(leaving[:len(leaving):len(leaving)], translated()...), &expr.Masq{FullyRandom: true})...),
-			t.rule("", append(leaving, &expr.Verdict{Kind: expr.VerdictDrop})...)),
+	t.chains = []*nft.Chain{
+		t.NewChain(chainPrerouting, &nft.Hook{Number: unix.NF_INET_PRE_ROUTING, Priority: raw, Filter: true},
+			t.NewRule("nobody else reaches the loopback", others(t.Destination(0))...),
+			t.NewRule("nobody else is the loopback", others(t.Source(0))...)),
+		t.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: afterSrcnat},
+			t.NewRule("", append(append(leaving[:len(leaving):len(leaving)], nft.Translated()...), nft.Masquerade())...),
+			t.NewRule("", append(leaving, nft.Drop())...)),
 	}
 	return t
 }
 
 // localhostChain looks packets to 127.0.0.1 up among the node ports. IPVS cannot
 // take them.
-func (t *table) localhostChain(s *model.NodeSettings) *chain {
-	if t.v6() || t.layout != balancing || !s.NodePortLocalhost {
-		return t.chain(chainLocalhost, nil)
+func (t *table) localhostChain(s *model.NodeSettings) *nft.Chain {
+	if t.V6() || t.layout != balancing || !s.NodePortLocalhost {
+		return t.NewChain(chainLocalhost, nil)
 	}
-	return t.chain(chainLocalhost, nil, t.rule("node ports on localhost",
-		append([]any{t.addr(dst, 0), equals([]byte{127, 0, 0, 1}), t.protocol(0), equals([]byte{byte(model.TCP)})},
-			append(t.transportKey(0), t.verdict(t.verdicts[onNodePort][internal]))...)...))
+	return t.NewChain(chainLocalhost, nil, t.NewRule("node ports on localhost",
+		append([]nft.Expr{t.Destination(0), nft.Equals([]byte{127, 0, 0, 1}), nft.Protocol(0), nft.Equals([]byte{byte(model.TCP)})},
+			append(t.transportKey(0), nft.VerdictOf(t.verdicts[onNodePort][internal]))...)...))
 }
 
 // loopback implements localhost.Guard.
-type loopback struct{ conn *conn }
+type loopback struct{ nft *nft.Client }
 
 // Read reads the table. One whose comment is not ours counts as one that resets
 // nothing.
 func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
 	var held localhost.Held
 	for resets, g := range guards() {
-		s := &snapshot{chains: map[string][]heldRule{}}
-		if err := g.readTable(ctx, l.conn, s); err != nil {
+		s := &snapshot{}
+		if err := g.readTable(ctx, l.nft, s); err != nil {
 			return held, fmt.Errorf("reading %s: %w", g, err)
 		}
 		held.Exists = s.exists
@@ -93,16 +92,13 @@ func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
 			continue
 		}
 		held.Resets = resets
-		err := g.readChains(ctx, l.conn, s, g.chains, nil)
-		if err == nil {
-			err = g.readRules(ctx, l.conn, s)
-		}
+		err := g.readChains(ctx, l.nft, s, g.chains, nil)
 		if err != nil {
 			return held, fmt.Errorf("reading %s: %w", g, err)
 		}
 		held.Intact = s.broken == "" && len(s.chains) == len(g.chains)
 		for _, c := range g.chains {
-			held.Intact = held.Intact && rulesEqual(s.chains[c.name], c.rules)
+			held.Intact = held.Intact && nft.RulesEqual(s.chains[c.Name], c.Rules)
 		}
 		return held, nil
 	}
@@ -111,15 +107,15 @@ func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
 
 // Make makes the table.
 func (l loopback) Make(ctx context.Context, held localhost.Held, resets bool) (int, error) {
-	g, b := guards()[resets], newBatch()
+	g, b := guards()[resets], nft.NewBatch()
 	g.replace(b, held.Exists)
 	for _, c := range g.chains {
-		b.addChain(c)
+		b.AddChain(c)
 	}
-	return b.ops, l.conn.commit(ctx, b)
+	return b.Operations(), l.nft.Commit(ctx, b)
 }
 
 // Remove deletes the table.
 func (l loopback) Remove(ctx context.Context, held localhost.Held) error {
-	return l.conn.deleteTable(ctx, guards()[held.Resets].table)
+	return l.nft.DeleteTable(ctx, guards()[held.Resets].Table)
 }

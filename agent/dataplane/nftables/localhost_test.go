@@ -278,7 +278,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 	s, on, off := newSpace(t), onLocalhost(), onLocalhost()
 	off.Node.NodePortLocalhost = false
 	d, changes := s.dataplane(), 0
-	d.localhost = localhost.New(loopback{d.conn}, &watchedSysctl{value: "0", changed: func(to string) {
+	d.localhost = localhost.New(loopback{d.nft}, &watchedSysctl{value: "0", changed: func(to string) {
 		changes++
 		if !s.hasGuard() {
 			t.Errorf("set to %s without a guard", to)
@@ -298,7 +298,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 func TestReadOnlySysctl(t *testing.T) {
 	s, on := newSpace(t), onLocalhost()
 	d, w := s.dataplane(), &watchedSysctl{value: "0", readOnly: true, changed: func(string) {}}
-	d.localhost = localhost.New(loopback{d.conn}, w, nil)
+	d.localhost = localhost.New(loopback{d.nft}, w, nil)
 	stats, err := d.Sync(t.Context(), on)
 	if err != nil || stats.Operations == 0 {
 		t.Fatalf("%+v %v", stats, err)

@@ -9,9 +9,7 @@ import (
 	"hash/fnv"
 	"slices"
 
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -44,32 +42,32 @@ func isSplit(f *model.Frontend) bool {
 
 // addMarkSets adds the maps above to the layout.
 func (t *table) addMarkSets() {
-	mark := []field{{typ: typeMark, len: 4}}
-	t.marks[onAddress] = t.addSet(setSpec{name: "marks", key: t.keyFields(true, false), data: mark})
-	t.marks[onNodePort] = t.addSet(setSpec{name: "nodeport-marks", key: t.keyFields(false, false), data: mark})
+	mark := []nft.Field{nft.MarkField()}
+	t.marks[onAddress] = t.addSet(nft.SetSpec{Name: "marks", Key: t.keyFields(true, false), Data: mark})
+	t.marks[onNodePort] = t.addSet(nft.SetSpec{Name: "nodeport-marks", Key: t.keyFields(false, false), Data: mark})
 }
 
 // toIPVS are the last rules of a frontend's chain.
-func (t *table) toIPVS(c serviceChain) []rule {
-	accept := &expr.Verdict{Kind: expr.VerdictAccept}
+func (t *table) toIPVS(c serviceChain) []nft.Rule {
+	accept := nft.Accept()
 	if !c.marked {
-		return []rule{t.rule("", accept)}
+		return []nft.Rule{t.NewRule("", accept)}
 	}
 	key, _ := t.chainKey(c.at)
-	return []rule{
-		t.rule("", append(key, t.data(t.marks[c.at]), storeMark(), accept)...),
-		t.rule("", &expr.Verdict{Kind: expr.VerdictDrop}), // the mark is of a moment ago
+	return []nft.Rule{
+		t.NewRule("", append(key, nft.DataOf(t.marks[c.at], 0, 0), nft.StoreMark(), accept)...),
+		t.NewRule("", nft.Drop()), // the mark is of a moment ago
 	}
 }
 
 // afterIPVS are the rules of postrouting for what IPVS has forwarded: the mark is
 // taken off, and a process of the node that reached a virtual address took just
 // that for its own address, which nobody else could answer to.
-func (t *table) afterIPVS() []rule {
-	return []rule{
-		t.rule("", loadMark(), mask(native(markMask)), equals(native(markBase)),
-			&expr.Immediate{Register: 1, Data: native(0)}, storeMark()),
-		t.rule("from a virtual address", t.addr(src, 0), t.in(t.clusterIPs), &expr.Masq{FullyRandom: true}),
+func (t *table) afterIPVS() []nft.Rule {
+	return []nft.Rule{
+		t.NewRule("", nft.LoadMark(), nft.Mask(0, native(markMask)), nft.Equals(native(markBase)),
+			nft.Load(native(0)), nft.StoreMark()),
+		t.NewRule("from a virtual address", t.Source(0), nft.In(t.clusterIPs, 0), nft.Masquerade()),
 	}
 }
 
@@ -105,7 +103,7 @@ func (m assignedMarks) release(key model.FrontendKey, mark uint32) {
 }
 
 // updateMark changes the firewall mark of a frontend, and returns it.
-func (t *table) updateMark(b *batch, key model.FrontendKey, old uint32, f *model.Frontend) uint32 {
+func (t *table) updateMark(b *nft.Batch, key model.FrontendKey, old uint32, f *model.Frontend) uint32 {
 	now := uint32(0)
 	if isSplit(f) {
 		now = t.assigned.take(key, old)
@@ -118,10 +116,10 @@ func (t *table) updateMark(b *batch, key model.FrontendKey, old uint32, f *model
 	var buf [64]byte
 	element, s := appendKey(buf[:0], key), t.marks[whereOf(key)]
 	if old != 0 {
-		b.from(s).plain(element)
+		b.Delete(s).Key(element)
 	}
 	if now != 0 {
-		b.to(s).value(element, native(now))
+		b.Add(s).Data(element, native(now))
 	}
 	return now
 }
@@ -130,9 +128,9 @@ func (t *table) updateMark(b *batch, key model.FrontendKey, old uint32, f *model
 func (r *elementReader) readMarks(ctx context.Context) error {
 	for at := range wheres {
 		found := map[model.FrontendKey]uint32{}
-		err := r.each(ctx, r.table.marks[at], func() { clear(found) }, func(element, data []byte) bool {
-			key, ok := r.table.parseKey(element, at)
-			value := find(data, unix.NFTA_DATA_VALUE)
+		err := r.each(ctx, r.table.marks[at], func() { clear(found) }, func(element nft.Element) bool {
+			key, ok := r.table.parseKey(element.Key, at)
+			value := element.Data()
 			if !ok || len(value) != 4 {
 				return false
 			}

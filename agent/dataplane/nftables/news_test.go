@@ -4,17 +4,13 @@
 package nftables
 
 import (
-	"encoding/binary"
-	"errors"
-	"os"
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/socket"
-	"golang.org/x/sys/unix"
-
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/kernelnews"
 	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -27,7 +23,7 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 	news := watch(t, s, d)
 	before := d.generation(t)
 	stats := mustApply(t, d, model.Diff(small, large))
-	if stats.Operations <= loudOperations {
+	if stats.Operations <= nft.LoudOperations {
 		t.Fatalf("%+v is not large", stats)
 	}
 	news.Want(t, false)
@@ -35,9 +31,6 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 		t.Errorf("generation %d, was %d", got, before)
 	}
 
-	if err := d.news.Mute(); err != nil {
-		t.Fatal(err)
-	}
 	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
 	mustApply(t, d, model.Diff(large, small))
 	news.Want(t, true)
@@ -50,37 +43,35 @@ func TestWatchIsDeafToLargeCommits(t *testing.T) {
 // TestNewsOfLargeCommits checks who hears of a large commit.
 func TestNewsOfLargeCommits(t *testing.T) {
 	s := newSpace(t)
-	d, ours := s.dataplane(), 0
+	d := s.dataplane()
 	mustSync(t, d, several(3, 10))
-	port, err := d.conn.port()
-	if err != nil {
-		t.Fatal(err)
+	var ours atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- d.nft.Watch(ctx, func(c nft.Change) bool {
+			if c.Own {
+				ours.Add(1)
+			}
+			return false
+		}, func() {})
+	}()
+	for deadline := time.Now().Add(10 * time.Second); !d.nft.Watched(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not watched")
+		}
 	}
-	sock, err := kernelnews.Subscribe(int(s.Handle), unix.NETLINK_NETFILTER, func(sock *socket.Conn) error { return d.news.Listen(sock, func() {}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.news.Forget(sock); sock.Close() })
 	mustSync(t, d, several(200, 10))
 	mustSync(t, d, several(199, 10))
-	if err := sock.SetReadDeadline(time.Now().Add(newstest.Quiet)); err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(10 * time.Second); ours.Load() < 12 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
 	}
-	for buf := make([]byte, receiveSize); ; {
-		n, _, _, _, err := sock.Recvmsg(t.Context(), buf, nil, 0)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for m := range messages(buf[:n]) {
-			if binary.NativeEndian.Uint32(buf[12:]) == port && m.typ != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN {
-				ours++
-			}
-		}
+	time.Sleep(newstest.Quiet) // no more of them
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
-	if ours != 12 {
-		t.Errorf("heard of %d changes, want the 12 of the small commit", ours)
+	if got := ours.Load(); got != 12 {
+		t.Errorf("heard of %d changes, want the 12 of the small commit", got)
 	}
 }

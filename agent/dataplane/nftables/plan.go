@@ -8,8 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -78,7 +77,7 @@ func (c *contents) unused() []serviceChain {
 
 // plan fills a batch with what makes of the snapshot what is wanted, and returns
 // the content after that. It does not change the snapshot.
-func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
+func (t *table) plan(b *nft.Batch, s *snapshot, want *wanted) (*contents, error) {
 	constant := append(t.settingsChains(&want.Node), t.chains...)
 	if !s.exists || s.broken != "" {
 		t.replace(b, s.exists)
@@ -89,9 +88,9 @@ func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
 	}
 	for _, j := range s.junk {
 		if j.catchAll {
-			b.from(j.set).catchAll()
+			b.Delete(j.set).CatchAll()
 		} else {
-			b.from(j.set).plain(j.key)
+			b.Delete(j.set).Key(j.key)
 		}
 	}
 	after := newContents(len(want.Frontends))
@@ -131,100 +130,45 @@ func (t *table) plan(b *batch, s *snapshot, want *wanted) (*contents, error) {
 
 // replace starts the table anew. It happens within the batch, so there is no
 // moment without rules.
-func (t *table) replace(b *batch, exists bool) {
+func (t *table) replace(b *nft.Batch, exists bool) {
 	if exists {
-		b.objects.put("deleting "+t.String(), unix.NFT_MSG_DELTABLE, t.family, 0, t.named())
-		b.ops++
+		b.DeleteTable(t.Table)
 	}
-	b.objects.put("adding "+t.String(), unix.NFT_MSG_NEWTABLE, t.family, unix.NLM_F_CREATE, t.attrs)
-	b.ops++
+	b.AddTable(t.Table)
 	for _, s := range t.sets {
-		b.addSet(s)
+		b.AddSet(s)
 	}
-}
-
-func (b *batch) addSet(s *set) {
-	w := buffer{b: slices.Clone(s.attrs)}
-	w.number(unix.NFTA_SET_ID, 0) // has to be there; we refer to sets by name
-	b.objects.put("adding "+s.String(), unix.NFT_MSG_NEWSET, s.table.family, unix.NLM_F_CREATE, w.b)
-	b.ops++
-}
-
-// deleteSet deletes a set and its elements, after everything else in the batch.
-func (b *batch) deleteSet(s *set) {
-	b.last.put("deleting "+s.String(), unix.NFT_MSG_DELSET, s.table.family, 0, s.attrs)
-	b.ops++
 }
 
 // planChain makes a chain be there with its rules.
-func (t *table) planChain(b *batch, s *snapshot, c *chain) {
-	have, exists := s.chains[c.name]
+func (t *table) planChain(b *nft.Batch, s *snapshot, c *nft.Chain) {
+	have, exists := s.chains[c.Name]
 	switch {
 	case !exists:
-		b.addChain(c)
-	case !rulesEqual(have, c.rules):
-		b.rewriteRules(c)
+		b.AddChain(c)
+	case !nft.RulesEqual(have, c.Rules):
+		b.RewriteRules(c)
 	}
-}
-
-// addChain adds a chain with its rules.
-func (b *batch) addChain(c *chain) {
-	b.objects.put("adding "+c.String(), unix.NFT_MSG_NEWCHAIN, c.table.family, unix.NLM_F_CREATE, c.attrs)
-	b.ops++
-	b.addRules(c)
-}
-
-// addRules appends the rules of a chain.
-func (b *batch) addRules(c *chain) {
-	for _, r := range c.rules {
-		var w buffer
-		w.text(unix.NFTA_RULE_TABLE, c.table.name)
-		w.text(unix.NFTA_RULE_CHAIN, c.name)
-		w.attr(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, r.exprs)
-		if u := r.userdata(); u != nil {
-			w.attr(unix.NFTA_RULE_USERDATA, u)
-		}
-		b.rules.put("adding a rule to "+c.String(), unix.NFT_MSG_NEWRULE, c.table.family,
-			unix.NLM_F_CREATE|unix.NLM_F_APPEND, w.b)
-		b.ops++
-	}
-}
-
-// rewriteRules replaces all rules of a chain. Within a batch no packet sees the
-// chain without them.
-func (b *batch) rewriteRules(c *chain) {
-	var w buffer
-	w.text(unix.NFTA_RULE_TABLE, c.table.name)
-	w.text(unix.NFTA_RULE_CHAIN, c.name)
-	b.rules.put("flushing "+c.String(), unix.NFT_MSG_DELRULE, c.table.family, 0, w.b)
-	b.ops++
-	b.addRules(c)
-}
-
-// deleteChain deletes a chain and its rules, after everything else in the batch.
-func (b *batch) deleteChain(c *chain) {
-	b.last.put("deleting "+c.String(), unix.NFT_MSG_DELCHAIN, c.table.family, 0, c.attrs)
-	b.ops++
 }
 
 // planAddrs makes a set hold the wanted addresses of the table's family.
-func (t *table) planAddrs(b *batch, s *set, have, want map[netip.Addr]struct{}) {
+func (t *table) planAddrs(b *nft.Batch, s *nft.Set, have, want map[netip.Addr]struct{}) {
 	var key [64]byte
 	for a := range have {
 		if _, ok := want[a]; !ok {
-			b.from(s).plain(s.appendAddr(key[:0], a))
+			b.Delete(s).Key(t.appendAddr(key[:0], s, a))
 		}
 	}
 	for a := range want {
 		if _, ok := have[a]; !ok && t.ours(a) {
-			b.to(s).plain(s.appendAddr(key[:0], a))
+			b.Add(s).Key(t.appendAddr(key[:0], s, a))
 		}
 	}
 }
 
 // planDelta fills a batch with a change on top of the content, and changes the
 // content accordingly.
-func (t *table) planDelta(b *batch, c *contents, delta *model.Delta, before, after *wanted) error {
+func (t *table) planDelta(b *nft.Batch, c *contents, delta *model.Delta, before, after *wanted) error {
 	lengths := c.lengths()
 	for _, change := range delta.Frontends {
 		if !t.ours(change.Key.Address) {
@@ -237,35 +181,28 @@ func (t *table) planDelta(b *batch, c *contents, delta *model.Delta, before, aft
 		c.set(change.Key, h)
 		for _, v := range h.views {
 			if _, ok := c.chains[v.target.chain]; v.target.kind == forward && !ok {
-				b.addChain(v.target.chain.build(t))
+				b.AddChain(v.target.chain.build(t))
 				c.chains[v.target.chain] = struct{}{}
 			}
 		}
 	}
 	if now := c.lengths(); !slices.Equal(lengths, now) {
 		t.planSources(b, lengths, now)
-		b.rewriteRules(t.sourcesChain(now))
+		b.RewriteRules(t.sourcesChain(now))
 	}
-	for s, changes := range map[*set]model.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
+	for s, changes := range map[*nft.Set]model.AddrChanges{t.clusterIPs: delta.ClusterIPs, t.hairpin: delta.LocalEndpoints} {
 		t.planAddrs(b, s, addrSet(changes.Removed, t), addrSet(changes.Added, t))
 	}
 	t.planAddrs(b, t.nodePorts, addrSet(slices.Collect(maps.Keys(before.nodePorts)), t), after.nodePorts)
 	if delta.Node != nil {
 		old := t.settingsChains(&before.Node)
 		for i, now := range t.settingsChains(&after.Node) {
-			if !sameRules(old[i].rules, now.rules) {
-				b.rewriteRules(now)
+			if !slices.EqualFunc(old[i].Rules, now.Rules, nft.Rule.Equal) {
+				b.RewriteRules(now)
 			}
 		}
 	}
 	return nil
-}
-
-// sameRules compares rules that are both ours.
-func sameRules(a, b []rule) bool {
-	return slices.EqualFunc(a, b, func(x, y rule) bool {
-		return string(x.exprs) == string(y.exprs) && x.comment == y.comment
-	})
 }
 
 // addrSet returns those of the addresses that are of the table's family.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -47,23 +48,23 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 
 func (d *Dataplane) probe(ctx context.Context, family byte) error {
 	t := newTable(family, probeName, d.layout, true)
-	if err := d.conn.deleteTable(ctx, t); err != nil { // left over from a crash
+	if err := d.nft.DeleteTable(ctx, t.Table); err != nil { // left over from a crash
 		return err
 	}
-	b := newBatch()
+	b := nft.NewBatch()
 	if _, err := t.plan(b, &snapshot{}, probeRules(t)); err != nil {
 		return err
 	}
-	if err := d.conn.commit(ctx, b); err != nil {
+	if err := d.nft.Commit(ctx, b); err != nil {
 		return err
 	}
-	return d.conn.deleteTable(ctx, t)
+	return d.nft.DeleteTable(ctx, t.Table)
 }
 
 // probeRules has one of everything that the tables can hold.
 func probeRules(t *table) *wanted {
 	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
-	if t.v6() {
+	if t.V6() {
 		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
 	}
 	w := &wanted{Desired: model.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}

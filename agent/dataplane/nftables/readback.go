@@ -4,13 +4,11 @@
 package nftables
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -22,56 +20,26 @@ type snapshot struct {
 	// nothing else in the snapshot.
 	broken string
 
-	chains    map[string][]heldRule
+	chains    map[string][]nft.HeldRule
 	frontends map[model.FrontendKey]held
-	addrs     map[*set]map[netip.Addr]struct{}
+	addrs     map[*nft.Set]map[netip.Addr]struct{}
 	lengths   []int  // of the source ranges for which there is a set
 	junk      []junk // elements that we would never make
 }
 
-// dumper lists the objects of a kind in the kernel, see conn.dump.
-type dumper interface {
-	dump(ctx context.Context, msgType int, family byte, filter []byte, restart func(), each func(attrs []byte) error) error
-}
-
-// heldRule is a rule as the kernel sends it.
-type heldRule struct{ exprs, userdata []byte }
-
 // junk is an element to delete.
 type junk struct {
-	set      *set
+	set      *nft.Set
 	key      []byte
 	catchAll bool
 }
 
-// rulesEqual says whether a chain has exactly these rules.
-func rulesEqual(have []heldRule, want []rule) bool {
-	if len(have) != len(want) {
-		return false
-	}
-	for i, r := range want {
-		if !bytes.Equal(have[i].userdata, r.userdata()) || count(have[i].exprs) != count(r.exprs) ||
-			!covers(have[i].exprs, r.exprs) {
-			return false
-		}
-	}
-	return true
-}
-
-func count(b []byte) int {
-	n := 0
-	for range attrs(b) {
-		n++
-	}
-	return n
-}
-
 // read takes the snapshot. The kernel is asked object by object, so that no more
 // than a message of raw elements is in memory.
-func (t *table) read(ctx context.Context, c dumper) (*snapshot, error) {
-	s := &snapshot{addrs: map[*set]map[netip.Addr]struct{}{}}
-	for _, step := range []func(context.Context, dumper, *snapshot) error{
-		t.readTable, t.readSets, t.readAllChains, t.readRules, t.readElements,
+func (t *table) read(ctx context.Context, c nft.Reader) (*snapshot, error) {
+	s := &snapshot{addrs: map[*nft.Set]map[netip.Addr]struct{}{}}
+	for _, step := range []func(context.Context, nft.Reader, *snapshot) error{
+		t.readTable, t.readSets, t.readAllChains, t.readElements,
 	} {
 		if err := step(ctx, c, s); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", t, err)
@@ -84,67 +52,47 @@ func (t *table) read(ctx context.Context, c dumper) (*snapshot, error) {
 }
 
 // readTable finds out whether our table exists and is of this layout.
-func (t *table) readTable(ctx context.Context, c dumper, s *snapshot) error {
-	return c.dump(ctx, unix.NFT_MSG_GETTABLE, t.family, nil,
-		func() { s.exists, s.broken = false, "" },
-		func(got []byte) error {
-			if textOf(find(got, unix.NFTA_TABLE_NAME)) != t.name {
-				return nil
-			}
-			s.exists = true
-			if !covers(got, t.attrs) {
-				s.broken = "another layout version, or other flags"
-			}
-			return nil
-		})
-}
-
-// named returns the attribute that names our table. It has the same number in
-// messages about tables, sets, chains and rules. In a request for a dump it is a
-// filter, which older kernels ignore for some kinds of objects.
-func (t *table) named() []byte {
-	var w buffer
-	w.text(unix.NFTA_TABLE_NAME, t.name)
-	return w.b
-}
-
-// readSets checks that the sets are exactly ours. A set cannot be changed once it
-// exists, so anything else means a new table.
-func (t *table) readSets(ctx context.Context, c dumper, s *snapshot) error {
-	want := map[string]*set{}
-	err := c.dump(ctx, unix.NFT_MSG_GETSET, t.family, t.named(),
-		func() {
-			s.broken, s.lengths = "", nil
-			for _, set := range t.sets {
-				want[set.name] = set
-			}
-		},
-		func(got []byte) error {
-			if textOf(find(got, unix.NFTA_SET_TABLE)) != t.name {
-				return nil
-			}
-			name := textOf(find(got, unix.NFTA_SET_NAME))
-			set := want[name]
-			if length, ok := t.parseSourceSet(name); ok {
-				set = t.sourceSet(length)
-				s.lengths = append(s.lengths, length)
-			}
-			if set == nil {
-				s.broken = "foreign set " + name
-			} else if !covers(got, set.attrs) || !set.isMap && find(got, unix.NFTA_SET_FLAGS) != nil {
-				s.broken = "set " + name + " is of another kind"
-			}
-			delete(want, name)
-			return nil
-		})
-	for name := range want {
-		s.broken = "set " + name + " is missing"
+func (t *table) readTable(ctx context.Context, c nft.Reader, s *snapshot) error {
+	exists, same, err := nft.ReadTable(ctx, c, t.Table)
+	s.exists, s.broken = exists, ""
+	if exists && !same {
+		s.broken = "another layout version, or other flags"
 	}
 	return err
 }
 
-// readAllChains collects the names of the chains.
-func (t *table) readAllChains(ctx context.Context, c dumper, s *snapshot) error {
+// readSets checks that the sets are exactly ours. A set cannot be changed once it
+// exists, so anything else means a new table.
+func (t *table) readSets(ctx context.Context, c nft.Reader, s *snapshot) error {
+	sets, err := nft.ReadSets(ctx, c, t.Table)
+	if err != nil {
+		return err
+	}
+	want := map[string]*nft.Set{}
+	for _, set := range t.sets {
+		want[set.Name] = set
+	}
+	for _, got := range sets {
+		set := want[got.Name]
+		if length, ok := t.parseSourceSet(got.Name); ok {
+			set = t.sourceSet(length)
+			s.lengths = append(s.lengths, length)
+		}
+		if set == nil {
+			s.broken = "foreign set " + got.Name
+		} else if !got.Is(set) {
+			s.broken = "set " + got.Name + " is of another kind"
+		}
+		delete(want, got.Name)
+	}
+	for name := range want {
+		s.broken = "set " + name + " is missing"
+	}
+	return nil
+}
+
+// readAllChains reads the chains with their rules.
+func (t *table) readAllChains(ctx context.Context, c nft.Reader, s *snapshot) error {
 	ours := append(append(t.settingsChains(&model.NodeSettings{}), t.sourcesChain(nil)), t.chains...)
 	return t.readChains(ctx, c, s, ours, func(name string) bool {
 		_, ok := parseServiceChain(name)
@@ -152,57 +100,34 @@ func (t *table) readAllChains(ctx context.Context, c dumper, s *snapshot) error 
 	})
 }
 
-// readChains collects the names of the chains. A missing one can be added, but a
+// readChains reads the chains with their rules. A missing one can be added, but a
 // foreign one may see packets at any hook, so it means a new table. Others than
 // ours that may be there have no hook.
-func (t *table) readChains(ctx context.Context, c dumper, s *snapshot, ours []*chain, mayBe func(name string) bool) error {
-	want := map[string]*chain{}
-	for _, chain := range ours {
-		want[chain.name] = chain
+func (t *table) readChains(ctx context.Context, c nft.Reader, s *snapshot, ours []*nft.Chain, mayBe func(name string) bool) error {
+	chains, err := nft.ReadChains(ctx, c, t.Table)
+	if err != nil {
+		return err
 	}
-	return c.dump(ctx, unix.NFT_MSG_GETCHAIN, t.family, t.named(),
-		func() { s.broken, s.chains = "", map[string][]heldRule{} },
-		func(got []byte) error {
-			if textOf(find(got, unix.NFTA_CHAIN_TABLE)) != t.name {
-				return nil
+	want := map[string]*nft.Chain{}
+	for _, chain := range ours {
+		want[chain.Name] = chain
+	}
+	s.chains = make(map[string][]nft.HeldRule, len(chains))
+	for name, got := range chains {
+		s.chains[name] = got.Rules
+		if chain := want[name]; chain != nil {
+			if !got.Is(chain) {
+				s.broken = "chain " + name + " is of another kind"
 			}
-			name := textOf(find(got, unix.NFTA_CHAIN_NAME))
-			isBase := find(got, unix.NFTA_CHAIN_HOOK) != nil
-			s.chains[name] = nil
-			if chain := want[name]; chain != nil {
-				if !covers(got, chain.attrs) || chain.base != isBase {
-					s.broken = "chain " + name + " is of another kind"
-				}
-			} else if mayBe == nil || !mayBe(name) || isBase {
-				s.broken = "foreign chain " + name
-			}
-			return nil
-		})
-}
-
-// readRules collects the rules of each chain in their order.
-func (t *table) readRules(ctx context.Context, c dumper, s *snapshot) error {
-	return c.dump(ctx, unix.NFT_MSG_GETRULE, t.family, t.named(),
-		func() {
-			for name := range s.chains {
-				s.chains[name] = nil
-			}
-		},
-		func(got []byte) error {
-			name := textOf(find(got, unix.NFTA_RULE_CHAIN))
-			if textOf(find(got, unix.NFTA_RULE_TABLE)) != t.name {
-				return nil
-			}
-			s.chains[name] = append(s.chains[name], heldRule{
-				exprs:    bytes.Clone(find(got, unix.NFTA_RULE_EXPRESSIONS)),
-				userdata: bytes.Clone(find(got, unix.NFTA_RULE_USERDATA)),
-			})
-			return nil
-		})
+		} else if mayBe == nil || !mayBe(name) || got.Base {
+			s.broken = "foreign chain " + name
+		}
+	}
+	return nil
 }
 
 // readElements reads the content of all sets.
-func (t *table) readElements(ctx context.Context, c dumper, s *snapshot) error {
+func (t *table) readElements(ctx context.Context, c nft.Reader, s *snapshot) error {
 	r := elementReader{table: t, conn: c, snapshot: s}
 	r.known = map[string]serviceChain{}
 	for name := range s.chains {
@@ -227,7 +152,7 @@ func (t *table) readElements(ctx context.Context, c dumper, s *snapshot) error {
 			return err
 		}
 	}
-	for _, set := range []*set{t.clusterIPs, t.nodePorts, t.hairpin} {
+	for _, set := range []*nft.Set{t.clusterIPs, t.nodePorts, t.hairpin} {
 		if err := r.readAddrs(ctx, set); err != nil {
 			return err
 		}

@@ -6,15 +6,12 @@ package nftables
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -22,48 +19,21 @@ import (
 type elementReader struct {
 	*snapshot
 	table *table
-	conn  dumper
+	conn  nft.Reader
 	known map[string]serviceChain
 }
 
 // each streams the elements of a set. take returns false for an element that is
 // not in our form; that is remembered as junk.
-func (r *elementReader) each(ctx context.Context, s *set, restart func(), take func(key, data []byte) bool) error {
-	var w buffer
-	w.text(unix.NFTA_SET_ELEM_LIST_TABLE, r.table.name)
-	w.text(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+func (r *elementReader) each(ctx context.Context, s *nft.Set, restart func(), take func(nft.Element) bool) error {
 	before := len(r.junk)
-	err := r.conn.dump(ctx, unix.NFT_MSG_GETSETELEM, r.table.family, w.b,
+	return nft.ReadElements(ctx, r.conn, s,
 		func() { r.junk = r.junk[:before]; restart() },
-		func(got []byte) error {
-			for _, element := range attrs(find(got, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-				key, data, catchAll := parseElement(element)
-				if catchAll || !take(key, data) {
-					r.junk = append(r.junk, junk{s, bytes.Clone(key), catchAll})
-				}
+		func(e nft.Element) {
+			if e.CatchAll || !take(e) {
+				r.junk = append(r.junk, junk{s, bytes.Clone(e.Key), e.CatchAll})
 			}
-			return nil
 		})
-	if err != nil {
-		return fmt.Errorf("set %s: %w", s.name, err)
-	}
-	return nil
-}
-
-// parseElement takes an element apart; the parts are valid until the next
-// message is received.
-func parseElement(b []byte) (key, data []byte, catchAll bool) {
-	for typ, v := range attrs(b) {
-		switch int(typ & attrTypeMask) {
-		case unix.NFTA_SET_ELEM_KEY:
-			key = find(v, unix.NFTA_DATA_VALUE)
-		case unix.NFTA_SET_ELEM_DATA:
-			data = v
-		case unix.NFTA_SET_ELEM_FLAGS:
-			catchAll = len(v) == 4 && binary.BigEndian.Uint32(v)&elemCatchAll != 0
-		}
-	}
-	return key, data, catchAll
 }
 
 // readVerdicts reads which chain takes a frontend's packets.
@@ -77,13 +47,13 @@ func (r *elementReader) readVerdicts(ctx context.Context, at where, v view) erro
 				}
 			}
 		},
-		func(element, data []byte) bool {
-			key, ok := r.table.parseKey(element, at)
+		func(e nft.Element) bool {
+			key, ok := r.table.parseKey(e.Key, at)
 			if !ok {
 				return false
 			}
 			h := r.frontends[key]
-			h.views[v].target = parseTarget(parseVerdict(data), r.known, at, v)
+			h.views[v].target = parseTarget(e.Verdict(), r.known, at, v)
 			r.frontends[key] = h
 			return true
 		})
@@ -127,18 +97,18 @@ func (r *elementReader) readChoices(ctx context.Context, at where, v view) error
 		func(h *held, list []model.Endpoint) { h.views[v].choices = list })
 }
 
-func (r *elementReader) readNumbered(ctx context.Context, s *set, at where,
+func (r *elementReader) readNumbered(ctx context.Context, s *nft.Set, at where,
 	parse func(model.FrontendKey, []byte) (model.Endpoint, bool), put func(*held, []model.Endpoint),
 ) error {
 	found := map[model.FrontendKey][]numbered{}
 	err := r.each(ctx, s,
 		func() { clear(found) },
-		func(element, data []byte) bool {
-			key, n, ok := r.table.parseIndexedKey(element, at)
+		func(e nft.Element) bool {
+			key, n, ok := r.table.parseIndexedKey(e.Key, at)
 			if !ok {
 				return false
 			}
-			endpoint, ok := parse(key, find(data, unix.NFTA_DATA_VALUE))
+			endpoint, ok := parse(key, e.Data())
 			if !ok {
 				return false
 			}
@@ -158,7 +128,7 @@ func (r *elementReader) readNumbered(ctx context.Context, s *set, at where,
 
 // place puts the endpoints at their numbers. One whose number is far beyond what
 // we would give is junk, else a single element could take all memory.
-func (r *elementReader) place(s *set, key model.FrontendKey, list []numbered) []model.Endpoint {
+func (r *elementReader) place(s *nft.Set, key model.FrontendKey, list []numbered) []model.Endpoint {
 	slices.SortFunc(list, func(a, b numbered) int { return a.n - b.n })
 	out := make([]model.Endpoint, 0, len(list))
 	for _, e := range list {
@@ -175,11 +145,11 @@ func (r *elementReader) place(s *set, key model.FrontendKey, list []numbered) []
 }
 
 // readAddrs reads a set of addresses.
-func (r *elementReader) readAddrs(ctx context.Context, s *set) error {
+func (r *elementReader) readAddrs(ctx context.Context, s *nft.Set) error {
 	return r.each(ctx, s,
 		func() { r.addrs[s] = map[netip.Addr]struct{}{} },
-		func(element, _ []byte) bool {
-			a, ok := s.parseAddr(element)
+		func(e nft.Element) bool {
+			a, ok := r.table.parseAddr(s, e.Key)
 			if ok {
 				r.addrs[s][a] = struct{}{}
 			}

@@ -4,14 +4,12 @@
 package nftables
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -55,26 +53,27 @@ type layoutSize struct{ chains, rules, sets, maps int }
 
 func sizeOf(t *testing.T, d *Dataplane) (s layoutSize) {
 	t.Helper()
-	count := func(kind int, each func(b []byte)) {
-		for _, table := range d.tables {
-			err := d.conn.dump(context.Background(), kind, table.family, table.named(), func() {}, func(b []byte) error {
-				each(b)
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
+	for _, table := range d.tables {
+		sets, err := nft.ReadSets(t.Context(), d.nft, table.Table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, set := range sets {
+			if set.IsMap() {
+				s.maps++
+			} else {
+				s.sets++
 			}
 		}
-	}
-	count(unix.NFT_MSG_GETCHAIN, func([]byte) { s.chains++ })
-	count(unix.NFT_MSG_GETRULE, func([]byte) { s.rules++ })
-	count(unix.NFT_MSG_GETSET, func(b []byte) {
-		if find(b, setDataType) != nil {
-			s.maps++
-		} else {
-			s.sets++
+		chains, err := nft.ReadChains(t.Context(), d.nft, table.Table)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		s.chains += len(chains)
+		for _, c := range chains {
+			s.rules += len(c.Rules)
+		}
+	}
 	return s
 }
 
@@ -107,12 +106,12 @@ func TestSizeDoesNotMatter(t *testing.T) {
 				for name, c := range changes {
 					after := desired(n)
 					c.change(&after)
-					first := d.conn.seq
+					first := d.nft.Sent()
 					stats := mustApply(t, d, model.Diff(before, after))
 					if messages[name] == nil {
 						messages[name] = map[int]uint32{}
 					}
-					messages[name][n] = d.conn.seq - first
+					messages[name][n] = d.nft.Sent() - first
 					if stats.Operations != c.want[shape] {
 						t.Errorf("%s, of %d: %d operations, want %d", name, n, stats.Operations, c.want[shape])
 					}

@@ -12,8 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/nftables/expr"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -31,31 +30,31 @@ import (
 const sourcesPrefix = "sources-"
 
 // restrict sends packets for a restricted frontend through the check of sources.
-func (t *table) restrict() rule {
-	return t.rule("", append(t.frontendKey(), t.in(t.restricted), jump(chainSources))...)
+func (t *table) restrict() nft.Rule {
+	return t.NewRule("", append(t.frontendKey(), nft.In(t.restricted, 0), nft.Jump(chainSources))...)
 }
 
 // sourcesChain comes back for a packet from an allowed source. A packet may see
 // the rules of a moment ago and the newest elements; then it is dropped, and its
 // sender repeats it.
-func (t *table) sourcesChain(lengths []int) *chain {
-	var out []rule
+func (t *table) sourcesChain(lengths []int) *nft.Chain {
+	var out []nft.Rule
 	for _, length := range lengths {
-		reg := t.words() + 2
-		key := append(t.frontendKey(), t.addr(src, reg))
-		if length < 8*t.addrLen() {
-			key = append(key, maskAt(reg, prefixMask(t.addrLen(), length)))
+		reg := t.Words() + 2
+		key := append(t.frontendKey(), t.Source(reg))
+		if length < 8*t.AddrLen() {
+			key = append(key, nft.Mask(reg, nft.Prefix(t.AddrLen(), length)))
 		}
-		out = append(out, t.rule("", append(key, t.in(t.sourceSet(length)), &expr.Verdict{Kind: expr.VerdictReturn})...))
+		out = append(out, t.NewRule("", append(key, nft.In(t.sourceSet(length), 0), nft.Return())...))
 	}
-	return t.chain(chainSources, nil, append(out, t.rule("", &expr.Verdict{Kind: expr.VerdictDrop}))...)
+	return t.NewChain(chainSources, nil, append(out, t.NewRule("", nft.Drop()))...)
 }
 
 // sourceSet returns the set of the source ranges of a length.
-func (t *table) sourceSet(length int) *set {
+func (t *table) sourceSet(length int) *nft.Set {
 	if t.sources[length] == nil {
-		t.sources[length] = t.set(setSpec{name: sourcesPrefix + strconv.Itoa(length),
-			key: append(t.keyFields(true, false), t.saddr())})
+		t.sources[length] = t.NewSet(nft.SetSpec{Name: sourcesPrefix + strconv.Itoa(length),
+			Key: append(t.keyFields(true, false), t.SourceField())})
 	}
 	return t.sources[length]
 }
@@ -64,33 +63,33 @@ func (t *table) sourceSet(length int) *set {
 func (t *table) parseSourceSet(name string) (int, bool) {
 	text, ok := strings.CutPrefix(name, sourcesPrefix)
 	length, err := strconv.Atoi(text)
-	return length, ok && err == nil && 0 <= length && length <= 8*t.addrLen() && strconv.Itoa(length) == text
+	return length, ok && err == nil && 0 <= length && length <= 8*t.AddrLen() && strconv.Itoa(length) == text
 }
 
 // planSources makes the sets and the rules fit the lengths that occur.
-func (t *table) planSources(b *batch, have, want []int) {
+func (t *table) planSources(b *nft.Batch, have, want []int) {
 	for _, length := range want {
 		if !slices.Contains(have, length) {
-			b.addSet(t.sourceSet(length))
+			b.AddSet(t.sourceSet(length))
 		}
 	}
 	for _, length := range have {
 		if !slices.Contains(want, length) {
-			b.deleteSet(t.sourceSet(length))
+			b.DeleteSet(t.sourceSet(length))
 		}
 	}
 }
 
 // updateSources changes what the kernel holds of a frontend's sources into what f
 // says (nil: nothing).
-func (t *table) updateSources(b *batch, element []byte, old held, f *model.Frontend) (restricted bool, sources []netip.Prefix) {
+func (t *table) updateSources(b *nft.Batch, element []byte, old held, f *model.Frontend) (restricted bool, sources []netip.Prefix) {
 	if f != nil && f.Restricted {
 		restricted, sources = true, f.Sources
 	}
 	if old.restricted && !restricted {
-		b.from(t.restricted).plain(element)
+		b.Delete(t.restricted).Key(element)
 	} else if !old.restricted && restricted {
-		b.to(t.restricted).plain(element)
+		b.Add(t.restricted).Key(element)
 	}
 	if slices.Equal(old.sources, sources) {
 		return restricted, sources
@@ -100,12 +99,12 @@ func (t *table) updateSources(b *batch, element []byte, old held, f *model.Front
 	sources = slices.Compact(sources)
 	for _, p := range old.sources {
 		if _, found := slices.BinarySearchFunc(sources, p, netip.Prefix.Compare); !found {
-			b.from(t.sourceSet(p.Bits())).plain(appendSource(element, p))
+			b.Delete(t.sourceSet(p.Bits())).Key(appendSource(element, p))
 		}
 	}
 	for _, p := range sources {
 		if _, found := slices.BinarySearchFunc(old.sources, p, netip.Prefix.Compare); !found {
-			b.to(t.sourceSet(p.Bits())).plain(appendSource(element, p))
+			b.Add(t.sourceSet(p.Bits())).Key(appendSource(element, p))
 		}
 	}
 	return restricted, sources
@@ -134,7 +133,7 @@ func appendSource(key []byte, p netip.Prefix) []byte {
 
 // parseSource is the reverse of appendSource, for the ranges of a length.
 func (t *table) parseSource(b []byte, length int) (model.FrontendKey, netip.Prefix, bool) {
-	n := len(b) - t.addrLen()
+	n := len(b) - t.AddrLen()
 	if n < 0 {
 		return model.FrontendKey{}, netip.Prefix{}, false
 	}
@@ -153,8 +152,8 @@ type source struct {
 // readSources reads which frontends are restricted, and to which sources.
 func (r *elementReader) readSources(ctx context.Context) error {
 	restricted := map[model.FrontendKey]struct{}{}
-	err := r.each(ctx, r.table.restricted, func() { clear(restricted) }, func(element, _ []byte) bool {
-		key, ok := r.table.parseKey(element, onAddress)
+	err := r.each(ctx, r.table.restricted, func() { clear(restricted) }, func(element nft.Element) bool {
+		key, ok := r.table.parseKey(element.Key, onAddress)
 		if ok {
 			restricted[key] = struct{}{}
 		}
@@ -170,8 +169,8 @@ func (r *elementReader) readSources(ctx context.Context) error {
 	}
 	for _, length := range r.lengths {
 		var found []source
-		err := r.each(ctx, r.table.sourceSet(length), func() { found = nil }, func(element, _ []byte) bool {
-			key, p, ok := r.table.parseSource(element, length)
+		err := r.each(ctx, r.table.sourceSet(length), func() { found = nil }, func(element nft.Element) bool {
+			key, p, ok := r.table.parseSource(element.Key, length)
 			if ok {
 				found = append(found, source{key, p})
 			}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 var (
@@ -31,18 +32,17 @@ func (d *Dataplane) onlyTracking(ctx context.Context, instead bool) error {
 	const srcnat = 100
 	d.last = nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		t, s := &table{family: family, name: tableName}, &snapshot{}
-		t.describe("only has the kernel track connections", 0)
-		err := t.readTable(ctx, d.conn, s)
-		if isNoFamily(err) || err == nil && s.exists != instead {
+		t, s := &table{Table: nft.NewTable(family, tableName, "only has the kernel track connections", false)}, &snapshot{}
+		err := t.readTable(ctx, d.nft, s)
+		if nft.IsNoFamily(err) || err == nil && s.exists != instead {
 			continue
 		}
 		if err == nil {
-			b := newBatch()
+			b := nft.NewBatch()
 			t.replace(b, instead)
-			b.addChain(t.chain(chainPostrouting, &hook{number: unix.NF_INET_POST_ROUTING, priority: srcnat},
-				t.rule("asks for connections, and does nothing", translated()...)))
-			err = d.conn.commit(ctx, b)
+			b.AddChain(t.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat},
+				t.NewRule("asks for connections, and does nothing", nft.Translated()...)))
+			err = d.nft.Commit(ctx, b)
 		}
 		if err != nil {
 			return fmt.Errorf("having the kernel only track connections in %s: %w", t, err)

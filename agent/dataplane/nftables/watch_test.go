@@ -43,5 +43,5 @@ func TestWatch(t *testing.T) {
 // watch starts Watch and returns what it tells.
 func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
 	t.Helper()
-	return newstest.Watch(t, s.Space, d, d.news.Watched)
+	return newstest.Watch(t, s.Space, d, d.nft.Watched)
 }

@@ -1,11 +1,13 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nft
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
 // Tables that do nothing go, in both families; what does anything stays as it is.
@@ -23,7 +25,7 @@ func TestRemoveIdleTables(t *testing.T) {
 		"a set of somebody's":   {base + "set s { type ipv4_addr; }", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSpace(t)
+			s := netnstest.NewSpace(t)
 			for _, family := range []string{"ip", "ip6"} {
 				content := strings.ReplaceAll(c.content, "ipv4", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[family])
 				script := "table " + family + " nat { " + content + " }\ntable " + family + " others { " + base + " }\n"
@@ -33,7 +35,7 @@ func TestRemoveIdleTables(t *testing.T) {
 				}
 			}
 			before := s.Run("nft", "list", "ruleset")
-			if err := RemoveIdleTables(t.Context(), int(s.Handle), "nat", "filter"); err != nil {
+			if err := dial(t, s).RemoveIdleTables(t.Context(), "nat", "filter"); err != nil {
 				t.Fatal(err)
 			}
 			after := s.Run("nft", "list", "ruleset")

@@ -1,0 +1,142 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nft is a client for the kernel's nftables, over netlink and without the nft
+// program. It knows tables, chains, rules, sets and elements, and nothing of Services.
+//
+// What a table consists of is described once, without the kernel:
+//
+//	t := nft.NewTable(unix.NFPROTO_IPV4, "mine", "a comment", false)
+//	ips := t.NewSet(nft.SetSpec{Name: "ips", Key: []nft.Field{t.DestinationField()}})
+//	out := t.NewChain("output", &nft.Hook{Number: unix.NF_INET_LOCAL_OUT, Priority: -100},
+//		t.NewRule("why", t.Destination(0), nft.In(ips, 0), nft.Drop()))
+//
+// A Batch collects changes, which take effect together or not at all:
+//
+//	b := nft.NewBatch()
+//	b.AddTable(t)
+//	b.AddSet(ips)
+//	b.AddChain(out) // with its rules
+//	b.Add(ips).Key(key) // an element; b.Delete(ips).Key(key) deletes it
+//	err := client.Commit(ctx, b) // names the object that the kernel refuses
+//
+// The Read functions return what the kernel has of a table; HeldSet.Is, HeldChain.Is
+// and RulesEqual compare that with a description. ReadElements streams the elements of
+// a set. A description that a Reader other than a Client answers with (in a test) is
+// read in the same way.
+//
+// Client.Generation says whether others have changed the ruleset since it was read, so
+// that it need not be read again. Client.Watch calls back when they do. Large commits
+// of the client are not listened to, see Client.Quietly.
+//
+// Expressions work on registers of 4 bytes, by number from 0. A field of a key takes
+// as many whole registers as it needs.
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+)
+
+// Client changes and reads the ruleset of a network namespace. One goroutine uses it
+// at a time, but for Watch and Watched.
+type Client struct {
+	netns int
+	conn  *netlink.Conn
+
+	commits uint32     // of this client that have succeeded
+	seen    Generation // the last one that was asked for
+
+	mu       sync.Mutex
+	quiet    int           // calls of Quietly that are under way
+	listener *netlink.Conn // of Watch; nil: not watched
+	changed  func()
+}
+
+// Dial returns a Client for a network namespace: a file descriptor, which the caller
+// keeps open, or 0 for that of the calling thread.
+func Dial(netns int) (*Client, error) {
+	conn, err := netlink.Open(netns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{netns: netns, conn: conn}, nil
+}
+
+// Close closes the socket.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Sent returns how many messages the client has sent, modulo 2^32.
+func (c *Client) Sent() uint32 { return c.conn.Sent() }
+
+// Dump implements Reader.
+func (c *Client) Dump(ctx context.Context, msgType int, family byte, filter []byte, restart func(), each func(attrs []byte) error) error {
+	var w netlink.Buffer
+	start := begin(&w, msgType, family, unix.NLM_F_DUMP)
+	w.B = append(w.B, filter...)
+	w.End(start)
+	return c.conn.Dump(ctx, w.B, restart, func(m netlink.Message) error {
+		if attrs, ok := m.Attrs(); ok {
+			return each(attrs)
+		}
+		return nil
+	})
+}
+
+// Commit sends a batch, which the kernel takes as a whole or not at all. It takes the
+// messages out of the batch. An error names the objects that the kernel refuses.
+func (c *Client) Commit(ctx context.Context, b *Batch) error {
+	return c.Quietly(ctx, b.Operations(), 1, func() error { return c.commit(ctx, b) })
+}
+
+func (c *Client) commit(ctx context.Context, b *Batch) error {
+	out, labels := b.Encode()
+	first, last, err := c.conn.Send(ctx, out)
+	if err != nil {
+		return err
+	}
+	// The kernel has already worked when Send returns. It acknowledges the last
+	// message before the end, and besides only errors. One on the batch's first
+	// message is about the commit as a whole.
+	acked := last - 1
+	var errs []error
+	for {
+		buf, err := c.conn.Receive(ctx)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for m := range netlink.Messages(buf) {
+			if m.Type != unix.NLMSG_ERROR || m.Seq < first || m.Seq > last {
+				continue
+			}
+			if err := m.Err(); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", labels[m.Seq-first], err))
+			}
+			if m.Seq == acked || m.Seq == first {
+				return errors.Join(errs...)
+			}
+		}
+	}
+}
+
+// DeleteTable deletes a table with all that it holds, if it is there.
+func (c *Client) DeleteTable(ctx context.Context, t *Table) error {
+	b := NewBatch()
+	b.DeleteTable(t)
+	err := c.Commit(ctx, b)
+	if errors.Is(err, unix.ENOENT) || IsNoFamily(err) { // not there
+		return nil
+	}
+	return err
+}
+
+// IsNoFamily says whether an error is that this kernel has no such address family.
+func IsNoFamily(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}

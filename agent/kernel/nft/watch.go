@@ -1,0 +1,160 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+)
+
+// LoudOperations is how many operations a commit may have that is listened to. While
+// a socket in the namespace is a member of the group, the kernel keeps a page and more
+// of memory for each changed object until the commit has ended: 10,000 Services with
+// node ports then take 4 GB, and five times as long.
+const LoudOperations = 1000
+
+// Change is a notification of a change of the ruleset.
+type Change struct {
+	Kind  int    // such as unix.NFT_MSG_NEWRULE
+	Port  uint32 // of the socket that made the change
+	Own   bool   // this client made it
+	Table string
+	Bytes []byte // the whole message
+}
+
+// Watch calls changed after a change of the ruleset that concern says is of interest,
+// and where a notification may have been missed: when the kernel had to drop some, and
+// after a large commit of this client if others have committed since the generation
+// was last asked for. It returns when ctx ends (nil) or when it cannot watch any more.
+func (c *Client) Watch(ctx context.Context, concern func(Change) bool, changed func()) error {
+	own, err := c.conn.PortID()
+	if err != nil {
+		return err
+	}
+	conn, err := netlink.Open(c.netns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	err = c.listen(conn, changed)
+	if err == nil {
+		err = conn.Listen(ctx, func(b []byte) bool { return AnyChange(b, own, concern) }, changed)
+	}
+	c.forget()
+	return errors.Join(err, conn.Close())
+}
+
+// Watched says whether Watch receives notifications, or would but for Quietly.
+func (c *Client) Watched() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.listener != nil
+}
+
+func (c *Client) listen(conn *netlink.Conn, changed func()) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.quiet == 0 {
+		if err := conn.Join(unix.NFNLGRP_NFTABLES); err != nil {
+			return err
+		}
+	}
+	c.listener, c.changed = conn, changed
+	return nil
+}
+
+// forget is called before the socket is closed.
+func (c *Client) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listener, c.changed = nil, nil
+}
+
+// Quietly calls work, which makes a number of operations in a number of commits.
+// Commit does so by itself; this is for commits that a program makes for the client.
+// If the operations are more than LoudOperations nothing listens meanwhile, and Watch
+// reports what was missed.
+func (c *Client) Quietly(ctx context.Context, operations, commits int, work func() error) error {
+	if operations <= LoudOperations {
+		err := work()
+		if err == nil {
+			c.commits += uint32(commits)
+		}
+		return err
+	}
+	if err := c.mute(); err != nil {
+		return err
+	}
+	err := work()
+	if err == nil {
+		c.commits += uint32(commits)
+	}
+	return errors.Join(err, c.unmute(), c.report(ctx))
+}
+
+func (c *Client) mute() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.quiet++
+	if c.listener == nil || c.quiet > 1 {
+		return nil
+	}
+	return c.listener.Leave(unix.NFNLGRP_NFTABLES)
+}
+
+func (c *Client) unmute() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.quiet--
+	if c.listener == nil || c.quiet > 0 {
+		return nil
+	}
+	return c.listener.Join(unix.NFNLGRP_NFTABLES)
+}
+
+// report calls Watch's changed if others have committed since the generation was last
+// asked for. It is called while the socket listens again.
+func (c *Client) report(ctx context.Context) error {
+	if !c.Watched() {
+		return nil
+	}
+	seen := c.seen
+	now, err := c.Generation(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !seen.Is(now) && c.changed != nil {
+		c.changed()
+	}
+	return nil
+}
+
+// AnyChange says whether notifications of the group NFNLGRP_NFTABLES hold a change
+// that concern says is of interest, or one that cannot be read. own is the port of the
+// socket whose changes are Own. In all of them the first attribute, of number 1, is
+// the name of the table, but in those of a new generation, which are left out.
+func AnyChange(b []byte, own uint32, concern func(Change) bool) bool {
+	const nameStart = 4 + 4 // after nfgenmsg and the attribute's header
+	rest := len(b)
+	for m := range netlink.Messages(b) {
+		start := len(b) - rest
+		length := netlink.HeaderLen + len(m.Data)
+		rest -= min((length+3)&^3, rest)
+		kind := int(m.Type & 0xff)
+		if m.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || kind == unix.NFT_MSG_NEWGEN || len(m.Data) < nameStart {
+			continue
+		}
+		name, _, _ := bytes.Cut(m.Data[nameStart:], []byte{0})
+		if concern(Change{kind, m.Port, m.Port == own, string(name), b[start : start+length]}) {
+			return true
+		}
+	}
+	return rest >= netlink.HeaderLen // better look
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
+	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/apiserver"
@@ -104,9 +105,9 @@ func run(args []string) error {
 }
 
 // dataplanes are the modes of this build.
-func dataplanes(log logr.Logger, sysctls sysctl.Tree, connections *userspace.Connections) agent.Dataplanes {
+func dataplanes(log logr.Logger, sysctls sysctl.Tree, connections *userspace.Connections) engine.Dataplanes {
 	var onLocalhost localhost.Users
-	return agent.Dataplanes{
+	return engine.Dataplanes{
 		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
 			return nftables.New(nftables.Options{Log: log.WithName("nftables"), Sysctls: sysctls, Localhost: &onLocalhost})
 		},
@@ -122,7 +123,7 @@ func dataplanes(log logr.Logger, sysctls sysctl.Tree, connections *userspace.Con
 	}
 }
 
-func cleanup(ctx context.Context, all agent.Dataplanes) error {
+func cleanup(ctx context.Context, all engine.Dataplanes) error {
 	var errs []error
 	for mode, open := range all {
 		dp, err := open()

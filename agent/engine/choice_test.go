@@ -1,0 +1,199 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+const (
+	ipvsMode     = v1alpha1.ModeIPVS
+	nftablesMode = v1alpha1.ModeNFTables
+)
+
+var errNoModule = errors.New("this kernel has no IPVS (module ip_vs)")
+
+// pretended makes dataplanes of kernels: IPVS with some schedulers, or an error if
+// that is nil, and NFTables unless it fails.
+func pretended(schedulers []string, nftables error) Dataplanes {
+	return Dataplanes{
+		ipvsMode: func() (dataplane.Dataplane, error) {
+			if schedulers == nil {
+				return nil, errNoModule
+			}
+			return &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: schedulers}, nil
+		},
+		nftablesMode: func() (dataplane.Dataplane, error) {
+			dp := fake.New(nftablesMode)
+			dp.Fail(fake.Probe, nftables)
+			return dp, nil
+		},
+	}
+}
+
+// varied has variants.
+type varied struct{ *fake.Dataplane }
+
+func (*varied) Variant() string { return "nft, iptables v1.8.9" }
+
+func TestChooseMode(t *testing.T) {
+	spec := func(modes ...v1alpha1.ProxyMode) v1alpha1.NodeRuleSetSpec {
+		return v1alpha1.NodeRuleSetSpec{Mode: modes[0], FallbackModes: modes[1:]}
+	}
+	some := []string{"rr", "sh"}
+	noNFTables := errors.New("no nftables")
+	cases := map[string]struct {
+		spec      v1alpha1.NodeRuleSetSpec
+		scheduler string
+		kernel    Dataplanes
+		want      v1alpha1.ProxyMode // empty: none
+		skipped   string
+		err       string
+	}{
+		"as asked for":           {spec(ipvsMode), "rr", pretended(some, nil), ipvsMode, "", ""},
+		"auto":                   {spec(v1alpha1.ModeAuto), "rr", pretended(some, nil), nftablesMode, "", ""},
+		"auto without nftables":  {spec(v1alpha1.ModeAuto), "rr", pretended(some, noNFTables), ipvsMode, "NFTables: no nftables", ""},
+		"no module":              {spec(ipvsMode), "rr", pretended(nil, nil), "", "", "IPVS: this kernel has no IPVS (module ip_vs)"},
+		"no module, falls back":  {spec(ipvsMode, nftablesMode), "rr", pretended(nil, nil), nftablesMode, "IPVS: this kernel has no IPVS (module ip_vs)", ""},
+		"no scheduler":           {spec(ipvsMode), "fo", pretended(some, nil), "", "", "IPVS: this kernel has no scheduler fo (module ip_vs_fo)"},
+		"no scheduler at all":    {spec(ipvsMode), "rr", pretended([]string{}, nil), "", "", "module ip_vs_rr"},
+		"no scheduler, fallback": {spec(ipvsMode, nftablesMode), "fo", pretended(some, nil), nftablesMode, "module ip_vs_fo", ""},
+		"another's scheduler":    {spec(nftablesMode), "fo", pretended(some, nil), nftablesMode, "", ""},
+		"not built":              {spec(v1alpha1.ModeUserspace, nftablesMode), "rr", pretended(some, nil), nftablesMode, "Userspace: not implemented", ""},
+		"nothing at all":         {spec(ipvsMode, nftablesMode), "rr", pretended(nil, noNFTables), "", "", "NFTables: no nftables"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			dp, skipped, err := newModes(tc.kernel).choose(t.Context(), demandOf(tc.spec, tc.scheduler), nil)
+			if (dp == nil) != (tc.want == "") || dp != nil && dp.Mode() != tc.want {
+				t.Errorf("got %v, want %q", dp, tc.want)
+			}
+			if errors.Is(err, errUnsupported) != (tc.err != "") {
+				t.Errorf("error %v", err)
+			}
+			for _, c := range []struct {
+				err  error
+				want string
+			}{{skipped, tc.skipped}, {err, tc.err}} {
+				if (c.err != nil) != (c.want != "") || c.err != nil && !strings.Contains(c.err.Error(), c.want) {
+					t.Errorf("got %v, want %q", c.err, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	cases := map[string]struct {
+		kernel Dataplanes
+		want   []v1alpha1.ModeCapability
+	}{
+		"everything": {pretended([]string{"rr", "mh"}, nil), []v1alpha1.ModeCapability{
+			{Mode: ipvsMode, Supported: true, Schedulers: []string{"rr", "mh"}}, {Mode: nftablesMode, Supported: true}}},
+		"no ip_vs": {pretended(nil, nil), []v1alpha1.ModeCapability{
+			{Mode: ipvsMode, Message: errNoModule.Error()}, {Mode: nftablesMode, Supported: true}}},
+		"with variants": {Dataplanes{v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
+			return &varied{fake.New(v1alpha1.ModeIPTables)}, nil
+		}}, []v1alpha1.ModeCapability{{Mode: v1alpha1.ModeIPTables, Supported: true, Variant: "nft, iptables v1.8.9"}}},
+		"old and talkative": {pretended(nil, errors.New("one\n"+strings.Repeat("x", 1000))), []v1alpha1.ModeCapability{
+			{Mode: ipvsMode, Message: errNoModule.Error()},
+			{Mode: nftablesMode, Message: "one; " + strings.Repeat("x", 247) + " ..."}}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			m := newModes(tc.kernel)
+			if err := m.survey(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, m.capabilities()); diff != "" {
+				t.Errorf("capabilities (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// asking is the node's rules in a generation that asks for a mode.
+func asking(generation int64, scheduler string, modes ...v1alpha1.ProxyMode) *source.NodeRules {
+	n := testNodeRules(generation)
+	n.Spec.Mode, n.Spec.FallbackModes = modes[0], modes[1:]
+	n.Spec.IPVS = &v1alpha1.IPVSOptions{Scheduler: scheduler}
+	return n
+}
+
+// TestLoopProbesWhenAsked counts probes: a change of the policy that has nothing to
+// do with the mode makes none.
+func TestLoopProbesWhenAsked(t *testing.T) {
+	h := newHarness(t)
+	opened := 0
+	h.modes.dataplanes[ipvsMode] = func() (dataplane.Dataplane, error) { opened++; return nil, errNoModule }
+	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	h.store.SetNode(asking(2, "rr", ipvsMode, nftablesMode))
+	h.step(t.Context())
+	if h.last.Mode != nftablesMode || !errors.Is(h.last.Skipped, errNoModule) {
+		t.Fatalf("runs %s, skipped %v", h.last.Mode, h.last.Skipped)
+	}
+	same := asking(3, "rr", ipvsMode, nftablesMode)
+	same.Spec.Masquerade.All = new(true)
+	h.store.SetNode(same)
+	h.step(t.Context())
+	if opened != 1 || h.kernel.Count(fake.Probe) != 1 || h.kernel.Count(fake.Close) != 0 {
+		t.Errorf("%d probes of IPVS, %d of NFTables, want one each", opened, h.kernel.Count(fake.Probe))
+	}
+	want := []v1alpha1.ModeCapability{{Mode: ipvsMode, Message: errNoModule.Error()}, {Mode: nftablesMode, Supported: true}}
+	if diff := cmp.Diff(want, report.StatusOf(h.last, nil, metav1.Now()).Capabilities); diff != "" {
+		t.Errorf("capabilities (-want +got):\n%s", diff)
+	}
+	h.store.SetNode(asking(4, "sh", ipvsMode, nftablesMode))
+	h.step(t.Context())
+	if opened != 2 || h.last.Unsupported != nil {
+		t.Errorf("%d probes of IPVS and error %v, want another one when it is asked for anew", opened, h.last.Unsupported)
+	}
+}
+
+// TestLoopKeepsItsScheduler asks a running node for a scheduler that its kernel
+// lacks: it says so, and goes on with the one that it has.
+func TestLoopKeepsItsScheduler(t *testing.T) {
+	h := newHarness(t)
+	kernel := &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: []string{"rr", "sh"}}
+	h.modes.dataplanes[ipvsMode] = func() (dataplane.Dataplane, error) { return kernel, nil }
+	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	h.store.SetNode(asking(2, "rr", ipvsMode))
+	h.step(t.Context())
+	if got := h.last.Capabilities[0].Schedulers; len(got) != 2 {
+		t.Errorf("schedulers %v, want all, not just what was asked for", got)
+	}
+	h.store.SetNode(asking(3, "fo", ipvsMode))
+	h.step(t.Context())
+	if h.last.Unsupported == nil || !strings.Contains(h.last.Unsupported.Error(), "ip_vs_fo") {
+		t.Errorf("got %v, want the missing module", h.last.Unsupported)
+	}
+	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "rr" || h.last.Programming != nil {
+		t.Errorf("scheduler %s, error %v; want rr to stay", got, h.last.Programming)
+	}
+	// The module is installed: it is found when it is tried again.
+	kernel.Schedulers = append(kernel.Schedulers, "fo")
+	h.chosen = h.chosen.Add(-time.Hour)
+	h.step(t.Context())
+	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "fo" || h.last.Unsupported != nil {
+		t.Errorf("scheduler %s, error %v; want fo", got, h.last.Unsupported)
+	}
+	h.store.SetNode(asking(4, "sed", ipvsMode, nftablesMode))
+	h.step(t.Context())
+	if h.last.Mode != nftablesMode || h.last.Unsupported != nil {
+		t.Errorf("runs %s, error %v; want the fallback mode", h.last.Mode, h.last.Unsupported)
+	}
+}

@@ -1,0 +1,316 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package engine makes the kernel follow what the source says: it chooses the mode,
+// programs it, hands over from one mode to another, and compares the kernel again.
+//
+//	source.Changes -> resolve.Table -> dataplane.Dataplane -> report.Snapshot
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/agent/state"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+// Back-off of a failed programming.
+const (
+	retryMin = 100 * time.Millisecond
+	retryMax = 10 * time.Second
+)
+
+// Loop turns inputs into a programmed kernel. One goroutine runs it.
+type Loop struct {
+	nodeName string
+	store    *source.Store
+	modes    *modes
+	journal  *state.Journal
+	report   func(report.Snapshot)
+	// answer takes what load balancers are told, once it is programmed.
+	answer func(model.NodeSettings, resolve.HealthChecks)
+	flows  Flows
+	tune   func(*v1alpha1.ConntrackOptions) error
+	log    logr.Logger
+	clock  clock.Clock
+
+	dp       dataplane.Dataplane
+	table    *resolve.Table
+	node     *source.NodeRules
+	settings model.NodeSettings // that the node asks for
+	demand   demand             // that the choice of the mode was made for, when:
+	chosen   time.Time
+	ipvs     model.IPVSSettings // that the kernel can have
+	malform  map[model.ServiceID]error
+	snapshot report.Snapshot
+	measured []time.Time // when the changes began that wait to be programmed
+	needSync bool
+	retry    time.Duration
+
+	installed *state.InstalledModes
+	retiring  map[v1alpha1.ProxyMode]dataplane.Dataplane // that were in force before
+	lingering map[v1alpha1.ProxyMode]time.Time           // of them, without rules since then
+
+	disturbed   chan struct{} // others may have changed the kernel
+	resync      resync
+	lookAt      <-chan time.Time // the kernel, for news that had to wait
+	stopWatcher func()
+}
+
+// Config is what a loop works with. All of it is needed.
+type Config struct {
+	NodeName   string
+	Source     *source.Store
+	Dataplanes Dataplanes
+	Journal    *state.Journal
+	Installed  *state.InstalledModes
+	// HealthChecks takes what load balancers are told, once it is programmed.
+	HealthChecks func(model.NodeSettings, resolve.HealthChecks)
+	Flows        Flows
+	Tune         func(*v1alpha1.ConntrackOptions) error // sets the parameters of connection tracking
+	Report       func(report.Snapshot)
+	Log          logr.Logger
+	Clock        clock.Clock
+}
+
+// New returns a Loop that has not begun.
+func New(c Config) *Loop {
+	return &Loop{
+		nodeName: c.NodeName, store: c.Source, modes: newModes(c.Dataplanes), journal: c.Journal, report: c.Report,
+		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, log: c.Log, clock: c.Clock,
+		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
+		installed: c.Installed, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
+		lingering: map[v1alpha1.ProxyMode]time.Time{},
+		disturbed: make(chan struct{}, 1), resync: resync{clock: c.Clock},
+	}
+}
+
+// Run steps whenever something changed, when a retry is due, and regularly to
+// compare the kernel with what it should hold.
+func (l *Loop) Run(ctx context.Context) {
+	defer l.close()
+	readBack := l.clock.NewTimer(readBackInterval)
+	defer readBack.Stop()
+	for ctx.Err() == nil {
+		l.step(ctx)
+		var retry <-chan time.Time
+		if l.retry > 0 {
+			retry = l.clock.After(l.retry)
+		}
+		l.wait(ctx, retry, readBack)
+	}
+}
+
+// wait returns when there is something to do. News of others' changes may have to wait
+// until it is time to look at the kernel again; our own changes do not wait for them.
+func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.Timer) {
+	for {
+		select {
+		case <-ctx.Done():
+		case <-l.store.Wakeup:
+		case <-retry:
+		case <-l.disturbed:
+			if wait := l.resync.afterNews(); wait > 0 {
+				if l.lookAt == nil {
+					l.lookAt = l.clock.After(wait)
+				}
+				continue
+			}
+			l.needSync = true
+		case <-l.lookAt:
+			l.lookAt, l.needSync = nil, true
+		case <-readBack.C():
+			l.needSync = true
+			readBack.Reset(l.resync.regular())
+		}
+		return
+	}
+}
+
+func (l *Loop) close() {
+	if l.dp != nil {
+		l.stopWatcher()
+		if err := l.dp.Close(); err != nil {
+			l.log.Error(err, "Failed to close the dataplane")
+		}
+	}
+	for mode, dp := range l.retiring {
+		if err := dp.Close(); err != nil {
+			l.log.Error(err, "Failed to close the dataplane", "mode", mode)
+		}
+	}
+}
+
+// step takes the changes, stores them, and programs them.
+func (l *Loop) step(ctx context.Context) {
+	ch, complete := l.store.Take()
+	if !complete {
+		return
+	}
+	l.snapshot.NodeGone, l.snapshot.FromAPI, l.snapshot.Queued = ch.NodeGone, ch.FromAPI, ch.Since
+	l.note(ch)
+	l.resolve(ch)
+	choosing := ch.Node != nil || l.snapshot.Unsupported != nil && l.clock.Since(l.chosen) >= l.retry
+	if choosing {
+		l.snapshot.Unsupported = l.choose(ctx)
+		l.applySettings()
+	}
+	l.retry = l.program(ctx, ch)
+	if ctx.Err() != nil {
+		return // what was interrupted is no failure
+	}
+	if ch.Node != nil || l.snapshot.Synced {
+		// Not before the programming, which loads the kernel's module.
+		l.snapshot.Tuning = l.tune(l.node.Spec.Conntrack)
+	}
+	l.snapshot.Forgetting = nil
+	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+		l.snapshot.Forgetting = l.flows.Failure()
+	}
+	l.retire(ctx)
+	l.report(l.snapshot)
+	// To load modules may take long: nobody has to wait for it.
+	if choosing && l.survey(ctx) && l.snapshot.Programming == nil {
+		l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Stats{}, false, nil // told already
+		l.report(l.snapshot)
+	}
+}
+
+// note notes the changes in the journal, before they are programmed: a
+// killed agent must not take the kernel back to an older state. A full disk
+// must not stop the programming, though.
+func (l *Loop) note(ch source.Changes) {
+	if ch.Node == nil && len(ch.Slices) == 0 && l.snapshot.Storing == nil {
+		return
+	}
+	l.snapshot.Storing = l.journal.Append(ch)
+}
+
+// resolve brings the changes into the table.
+func (l *Loop) resolve(ch source.Changes) {
+	if ch.Node != nil {
+		l.node = ch.Node
+		l.settings, l.snapshot.Settings = resolve.Settings(ch.Node.Spec)
+	}
+	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec}
+	for id, parts := range ch.Services {
+		resolved, err := resolve.Service(node, id, parts)
+		if err != nil {
+			l.malform[id] = err
+		} else {
+			delete(l.malform, id)
+		}
+		l.table.Set(id, resolved)
+	}
+}
+
+// startWatcher wakes the loop when somebody else changes the kernel, until the
+// returned function is called. What it misses is found by the regular read-back.
+func (l *Loop) startWatcher(ctx context.Context, dp dataplane.Dataplane) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	disturb := func() {
+		select {
+		case l.disturbed <- struct{}{}:
+		default:
+		}
+	}
+	go func() {
+		defer close(done)
+		for {
+			err := dp.Watch(ctx, disturb)
+			if ctx.Err() != nil {
+				return
+			}
+			l.log.Error(err, "Failed to watch the kernel for others' changes, will retry")
+			disturb()
+			select {
+			case <-ctx.Done():
+			case <-l.clock.After(retryMax):
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// program makes the kernel follow the table. It returns after which time to try
+// again; 0: all is done.
+func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
+	delta := l.table.Flush()
+	l.flows.Change(delta)
+	l.snapshot.Node = l.node
+	l.snapshot.Malformed = l.malformed()
+	l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Stats{}, l.needSync, nil
+	l.measured = l.store.Latency.Take(ch, l.measured)
+	if l.dp == nil {
+		return retryAfter(l.retry)
+	}
+	start := l.clock.Now()
+	var err error
+	switch {
+	case l.needSync:
+		l.lookAt = nil // this is the look
+		l.snapshot.Stats, err = l.dp.Sync(ctx, l.table.Desired())
+	case !delta.Empty():
+		l.snapshot.Stats, err = l.dp.Apply(ctx, delta)
+	}
+	l.snapshot.Duration = l.clock.Since(start)
+	if l.snapshot.Synced {
+		l.resync.looked(l.snapshot.Stats.Reading)
+	}
+	l.needSync = err != nil
+	l.snapshot.Programming, l.snapshot.Attempted = err, l.dp.Mode()
+	if err != nil {
+		return retryAfter(l.retry)
+	}
+	if l.snapshot.Synced || !delta.Empty() {
+		l.snapshot.Lacking = l.snapshot.Stats.Lacking
+	}
+	if l.snapshot.Stats.Repaired > 0 {
+		l.snapshot.Repairs++
+		l.snapshot.LastRepair = l.clock.Now()
+	}
+	l.snapshot.Running, l.snapshot.Mode, l.snapshot.Programmed = l.node, l.dp.Mode(), l.clock.Now()
+	l.snapshot.Digest, l.snapshot.Slices, l.snapshot.Counts = ch.Digest, ch.Count, l.table.Counts()
+	l.snapshot.Measured, l.measured = l.measured, nil
+	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+		l.flows.Programmed(l.snapshot.Synced)
+	}
+	l.answer(l.table.Node(), l.table.FlushHealthChecks())
+	if l.snapshot.Storing != nil || l.snapshot.Unsupported != nil {
+		return retryMax
+	}
+	return 0
+}
+
+func retryAfter(last time.Duration) time.Duration {
+	return min(max(2*last, retryMin), retryMax)
+}
+
+// maxMalformed bounds how many malformed Services are reported by name.
+const maxMalformed = 3
+
+func (l *Loop) malformed() []error {
+	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
+	var errs []error
+	for i, id := range ids {
+		if i == maxMalformed {
+			return append(errs, fmt.Errorf("and %d more", len(ids)-i))
+		}
+		errs = append(errs, l.malform[id])
+	}
+	return errs
+}

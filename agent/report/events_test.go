@@ -1,0 +1,109 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// eventAPI is an apiserver that holds slices and takes events.
+func eventAPI(t *testing.T, slices ...v1alpha1.ServiceRuleSlice) (*source.Client, *[]eventsv1.Event) {
+	t.Helper()
+	var created []eventsv1.Event
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		var answer any
+		switch {
+		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/namespaces/shop/serviceruleslices") &&
+			r.URL.Query().Get("labelSelector") == v1alpha1.LabelServiceName+"=web":
+			answer = v1alpha1.ServiceRuleSliceList{
+				TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ServiceRuleSliceList"}, Items: slices}
+		case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/apis/events.k8s.io/v1/namespaces/"):
+			var e eventsv1.Event
+			if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+				t.Error(err)
+			}
+			created = append(created, e)
+			answer = e
+		default:
+			t.Errorf("unexpected %s %s", r.Method, r.URL)
+		}
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	client, err := source.NewClient(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, &created
+}
+
+// TestServiceEvent writes an event about a Service, with the UID that its slice
+// has of its owner.
+func TestServiceEvent(t *testing.T) {
+	yes := true
+	owned := v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-v4-0",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "web", UID: "the-uid", Controller: &yes}}}}
+	for name, tc := range map[string]struct {
+		slices []v1alpha1.ServiceRuleSlice
+		uid    types.UID
+	}{
+		"its slice is there": {[]v1alpha1.ServiceRuleSlice{owned}, "the-uid"},
+		"it is gone":         {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, created := eventAPI(t, tc.slices...)
+			web := model.ServiceID{Namespace: "shop", Name: "web", Family: corev1.IPv4Protocol}
+			if err := ServiceEvents(client, agenttest.TestNode)(t.Context(), web, "the port cannot be opened"); err != nil {
+				t.Fatal(err)
+			}
+			if len(*created) != 1 {
+				t.Fatalf("got %d events", len(*created))
+			}
+			got := (*created)[0]
+			want := corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "web", UID: tc.uid}
+			if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "shop" {
+				t.Errorf("regarding (-want +got), in %s:\n%s", got.Namespace, diff)
+			}
+			if got.Reason != ReasonHealthCheckFailed || got.Note != "Node node-1: the port cannot be opened." {
+				t.Errorf("reason %s, note %q", got.Reason, got.Note)
+			}
+		})
+	}
+}
+
+// TestNodeEvent writes an event about the NodeRuleSet, which has no namespace.
+func TestNodeEvent(t *testing.T) {
+	client, created := eventAPI(t)
+	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", ReasonRulesRepaired, "made right"); err != nil {
+		t.Fatal(err)
+	}
+	if len(*created) != 1 {
+		t.Fatalf("got %d events", len(*created))
+	}
+	got := (*created)[0]
+	want := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeRuleSet", Name: agenttest.TestNode, UID: "the-uid"}
+	if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "default" || got.Note != "made right" {
+		t.Errorf("in %s: %q (-want +got):\n%s", got.Namespace, got.Note, diff)
+	}
+}

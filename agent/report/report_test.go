@@ -1,0 +1,287 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+func TestStatus(t *testing.T) {
+	trouble := errors.New("trouble")
+	with := func(change func(o *Snapshot)) Snapshot {
+		o := good()
+		change(&o)
+		return o
+	}
+	cases := map[string]struct {
+		outcome Snapshot
+		want    map[string]string // condition type: status/reason
+	}{
+		"all is well": {good(), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		"before the first programming": {with(func(o *Snapshot) { o.Running = nil }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "Unknown/Programming", "Degraded": "False/Healthy"}},
+		"the kernel refuses": {with(func(o *Snapshot) { o.Programming = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "False/KernelError", "Degraded": "True/KernelError"}},
+		"the kernel cannot run the mode": {with(func(o *Snapshot) { o.Running, o.Unsupported = nil, trouble }), map[string]string{
+			"Accepted": "False/ModeUnsupported", "Programmed": "False/ModeUnsupported", "Degraded": "True/ModeUnsupported"}},
+		"on stored rules": {with(func(o *Snapshot) { o.FromAPI = false }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/FromCheckpoint", "Degraded": "False/Healthy"}},
+		"a new generation is not programmed": {with(func(o *Snapshot) { o.Node = testNodeRules(2) }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "False/Programming", "Degraded": "False/Healthy"}},
+		"malformed slices": {with(func(o *Snapshot) { o.Malformed = []error{trouble} }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
+		"malformed settings": {with(func(o *Snapshot) { o.Settings = trouble }), map[string]string{
+			"Accepted": "False/Invalid", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		"something cannot be done here": {with(func(o *Snapshot) { o.Lacking = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PartlyProgrammed"}},
+		"the disk is full": {with(func(o *Snapshot) { o.Storing = trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
+		"a fallback mode": {with(func(o *Snapshot) { o.Node.Spec.Mode, o.Skipped = v1alpha1.ModeIPVS, trouble }), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, c := range StatusOf(tc.outcome, nil, metav1.Now()).Conditions {
+				got[c.Type] = string(c.Status) + "/" + c.Reason
+				if c.Message == "" || c.ObservedGeneration != tc.outcome.Node.Generation {
+					t.Errorf("%s lacks a message or its generation: %+v", c.Type, c)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestStatusMessageIsBounded(t *testing.T) {
+	o := good()
+	o.Programming = errors.New(strings.Repeat("x", 100_000))
+	for _, c := range StatusOf(o, nil, metav1.Now()).Conditions {
+		if len(c.Message) > MaxMessage {
+			t.Errorf("%s has %d bytes, want at most %d", c.Type, len(c.Message), MaxMessage)
+		}
+	}
+}
+
+func TestStatusMessageIsOneLine(t *testing.T) {
+	o := good()
+	o.Malformed = []error{errors.New("one"), errors.New("two")}
+	o.Unsupported = errors.Join(errors.New("none of the modes"), errors.New("IPVS: not there"))
+	o.Programming = errors.Join(errors.New("one"), errors.New("two"))
+	for _, c := range StatusOf(o, nil, metav1.Now()).Conditions {
+		if strings.Contains(c.Message, "\n") {
+			t.Errorf("%s: %q", c.Type, c.Message)
+		}
+	}
+}
+
+func TestStatusKeepsTransitionTimes(t *testing.T) {
+	first, later := metav1.Unix(100, 0), metav1.Unix(200, 0)
+	before := StatusOf(good(), nil, first).Conditions
+	o := good()
+	o.Programming = errors.New("trouble")
+	for _, c := range StatusOf(o, before, later).Conditions {
+		want := later
+		if c.Type == v1alpha1.ConditionAccepted {
+			want = first
+		}
+		if !c.LastTransitionTime.Equal(&want) {
+			t.Errorf("%s changed at %v, want %v", c.Type, c.LastTransitionTime, want)
+		}
+	}
+}
+
+// TestReporter steps a reporter through time and counts its writes.
+func TestReporter(t *testing.T) {
+	type step struct {
+		after   time.Duration
+		outcome Snapshot
+		fail    bool
+		want    int // writes so far
+	}
+	counted := func(services int) Snapshot {
+		o := good()
+		o.Counts = resolve.Counts{Services: services}
+		return o
+	}
+	failing := good()
+	failing.Programming = errors.New("trouble")
+	gone := good()
+	gone.NodeGone = true
+	stored := good()
+	stored.FromAPI = false
+	cases := map[string][]step{
+		"the first is written": {{outcome: good(), want: 1}},
+		"the same is not written again": {
+			{outcome: good(), want: 1}, {after: time.Hour, outcome: good(), want: 1}},
+		"a condition is written at once": {
+			{outcome: good(), want: 1}, {after: time.Second, outcome: failing, want: 2}, {outcome: good(), want: 3}},
+		"counts wait for their minute": {
+			{outcome: counted(1), want: 1},
+			{after: time.Second, outcome: counted(2), want: 1},
+			{after: 50 * time.Second, outcome: counted(3), want: 1},
+			{after: 9 * time.Second, outcome: counted(3), want: 2},
+			{after: 10 * time.Second, outcome: counted(4), want: 2}},
+		"counts after a quiet time wait for the jitter only": {
+			{outcome: counted(1), want: 1},
+			{after: time.Hour, outcome: counted(2), want: 1},
+			{after: 3 * time.Second, outcome: counted(2), want: 2}},
+		"a failed write is tried again with back-off": {
+			{outcome: good(), fail: true, want: 1},
+			{outcome: good(), fail: true, want: 1},
+			{after: writeRetryMin, outcome: good(), fail: true, want: 2},
+			{after: writeRetryMin, outcome: good(), want: 2},
+			{after: writeRetryMin, outcome: good(), want: 3},
+			{after: time.Hour, outcome: good(), want: 3}},
+		"nothing is written where no object is":          {{outcome: gone, want: 0}},
+		"nothing is written before the API has answered": {{outcome: stored, want: 0}},
+	}
+	for name, steps := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			writes, fail := 0, false
+			r := NewWriter(func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error {
+				writes++
+				if fail {
+					return errors.New("no apiserver")
+				}
+				return nil
+			}, nil, logr.Discard(), clk)
+			r.jitter = func() time.Duration { return 2 * time.Second }
+			for i, s := range steps {
+				clk.Step(s.after)
+				fail = s.fail
+				r.Set(s.outcome)
+				r.step(t.Context())
+				if writes != s.want {
+					t.Fatalf("step %d: %d writes, want %d", i, writes, s.want)
+				}
+			}
+		})
+	}
+}
+
+// TestReporterRestores shows the reporter what the API holds, some time after
+// its first write, and counts the writes that answer it.
+func TestReporterRestores(t *testing.T) {
+	emptied := v1alpha1.NodeRuleSetStatus{}
+	shuffled := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {
+		s.Conditions = slices.Clone(s.Conditions)
+		slices.Reverse(s.Conditions)
+		s.Conditions[0].LastTransitionTime = metav1.Unix(1, 0)
+		return s
+	}
+	same := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus { return s }
+	edited := func(v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus { return emptied }
+	cases := map[string]struct {
+		shown func(written v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus
+		uid   types.UID
+		after time.Duration
+		want  int
+	}{
+		"what was written":         {same, good().Node.UID, time.Hour, 0},
+		"the same in other words":  {shuffled, good().Node.UID, time.Hour, 0},
+		"somebody's edit":          {edited, good().Node.UID, time.Hour, 1},
+		"maybe our write's before": {edited, good().Node.UID, restoreAfter - time.Second, 0},
+		"another object":           {edited, "another", time.Hour, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			var writes []v1alpha1.NodeRuleSetStatus
+			r := NewWriter(func(_ context.Context, _ types.UID, s v1alpha1.NodeRuleSetStatus) error {
+				writes = append(writes, s)
+				return nil
+			}, nil, logr.Discard(), clk)
+			r.Set(good())
+			r.step(t.Context())
+			clk.Step(tc.after)
+			r.ShowStatus(tc.uid, tc.shown(writes[0]))
+			for range 3 {
+				r.step(t.Context())
+				clk.Step(time.Millisecond)
+			}
+			if got := len(writes) - 1; got != tc.want {
+				t.Errorf("%d writes, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestRepairEvents counts events of repairs, of which there is one a minute at most.
+func TestRepairEvents(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	events := 0
+	r := NewWriter(
+		func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error { return nil },
+		func(_ context.Context, _ types.UID, reason, note string) error {
+			events++
+			if reason != ReasonRulesRepaired || note == "" {
+				t.Errorf("event %s: %q", reason, note)
+			}
+			return nil
+		}, logr.Discard(), clk)
+	for i, s := range []struct {
+		after   time.Duration
+		repairs int64
+		want    int
+	}{{0, 0, 0}, {time.Second, 1, 1}, {time.Second, 1, 1}, {time.Second, 5, 1}, {time.Minute, 5, 2}, {time.Hour, 5, 2}, {time.Second, 6, 3}} {
+		clk.Step(s.after)
+		o := good()
+		o.Repairs = s.repairs
+		r.Set(o)
+		r.step(t.Context())
+		if events != s.want {
+			t.Errorf("step %d: %d events, want %d", i, events, s.want)
+		}
+	}
+}
+
+func TestStatusOfFlows(t *testing.T) {
+	forgetting, tuning, both := good(), good(), good()
+	forgetting.Forgetting = errors.New("operation not permitted")
+	tuning.Tuning = errors.New("nf_conntrack_max is 1 and should be 2: read-only file system")
+	both.Forgetting, both.Tuning = forgetting.Forgetting, tuning.Tuning
+	cases := map[string]struct {
+		outcome Snapshot
+		reason  string
+	}{
+		"nothing is wrong": {good(), v1alpha1.ReasonHealthy},
+		"clean-up":         {forgetting, v1alpha1.ReasonConntrackFailed},
+		"parameters":       {tuning, v1alpha1.ReasonConntrackSysctl},
+		"both":             {both, v1alpha1.ReasonConntrackFailed},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := degraded(tc.outcome)
+			want := metav1.ConditionTrue
+			if tc.reason == v1alpha1.ReasonHealthy {
+				want = metav1.ConditionFalse
+			}
+			if got.Reason != tc.reason || got.Status != want {
+				t.Errorf("%s %s: %s", got.Status, got.Reason, got.Message)
+			}
+			if accepted(tc.outcome).Status != metav1.ConditionTrue || programmed(tc.outcome).Status != metav1.ConditionTrue {
+				t.Error("the rules are in force all the same")
+			}
+		})
+	}
+}

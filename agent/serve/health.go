@@ -1,0 +1,159 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/report"
+)
+
+// healthyFor is how long a change may wait before the agent counts as
+// unhealthy, as in kube-proxy (twice its sync period).
+const healthyFor = 60 * time.Second
+
+// Health answers load balancers and the kubelet as kube-proxy does.
+type Health struct {
+	metrics *Metrics
+	clock   clock.PassiveClock
+	waiting func() time.Time // since when a change waits; zero: none does
+	// reported returns the conditions in the API, for the moments since when
+	// they hold.
+	reported func() []metav1.Condition
+
+	mu   sync.Mutex
+	last report.Snapshot
+	// failing is since when programming fails; zero: it does not.
+	failing time.Time
+}
+
+// NewHealth returns a Health. waiting returns since when a change waits (zero: none
+// does), reported the conditions in the API.
+func NewHealth(m *Metrics, clk clock.PassiveClock, waiting func() time.Time, reported func() []metav1.Condition) *Health {
+	return &Health{metrics: m, clock: clk, waiting: waiting, reported: reported}
+}
+
+// Set takes the newest snapshot.
+func (h *Health) Set(o report.Snapshot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = o
+	switch {
+	case o.Programming == nil:
+		h.failing = time.Time{}
+	case h.failing.IsZero():
+		h.failing = h.clock.Now()
+	}
+}
+
+// healthStatus is the body of /healthz and /livez; kube-proxy's has the same
+// fields.
+type healthStatus struct {
+	LastUpdated time.Time `json:"lastUpdated"`
+	CurrentTime time.Time `json:"currentTime"`
+	// NodeEligible is only in /healthz: false while the node is about to go.
+	NodeEligible *bool `json:"nodeEligible,omitempty"`
+	Healthy      bool  `json:"healthy"`
+}
+
+// alive is what /livez says: the loop takes what is there to take. A restart
+// would not help against anything else.
+func (h *Health) alive() healthStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.clock.Now()
+	return healthStatus{LastUpdated: h.last.Programmed, CurrentTime: now, Healthy: !late(now, h.waiting())}
+}
+
+// healthy is what /healthz says: the node may get traffic, because it programs
+// what it should and is not about to go.
+func (h *Health) healthy() healthStatus {
+	s := h.alive()
+	s.Healthy = s.Healthy && h.programs(s.CurrentTime)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	eligible := h.last.Node == nil || !h.last.Node.Spec.Node.Departing
+	s.NodeEligible = &eligible
+	s.Healthy = s.Healthy && eligible
+	return s
+}
+
+// ProxyHealthy is what the answers of health check node ports say. A node that is
+// about to go still serves the endpoints that it has; these ports tell when they
+// are gone (KEP-3836).
+func (h *Health) ProxyHealthy() bool {
+	s := h.alive()
+	return s.Healthy && h.programs(s.CurrentTime)
+}
+
+// programs says whether the kernel was programmed and has not refused for long.
+func (h *Health) programs(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last.Running != nil && !late(now, h.failing)
+}
+
+func late(now, since time.Time) bool { return !since.IsZero() && now.Sub(since) > healthyFor }
+
+func (h *Health) handler(status func() healthStatus, count *prometheus.CounterVec) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		status := status()
+		code := http.StatusOK
+		if !status.Healthy {
+			code = http.StatusServiceUnavailable
+		}
+		count.WithLabelValues(strconv.Itoa(code)).Inc()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(code)
+		// The client is gone if this fails; there is nobody to tell.
+		_ = json.NewEncoder(w).Encode(status)
+	})
+}
+
+// healthMux serves :10256.
+func (h *Health) healthMux() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/healthz", h.handler(h.healthy, h.metrics.healthz))
+	mux.Handle("/livez", h.handler(h.alive, h.metrics.livez))
+	return mux
+}
+
+// metricsMux serves :10249. /status is what the NodeRuleSet's status will say,
+// without the delay of counts and digest there.
+func (h *Health) metricsMux() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status", h.serveStatus)
+	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		fmt.Fprint(w, strings.ToLower(string(h.last.Mode)))
+	})
+	return mux
+}
+
+func (h *Health) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	if last.Node == nil {
+		http.Error(w, "the NodeRuleSet of this node is not known yet", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(report.StatusOf(last, h.reported(), metav1.NewTime(h.clock.Now())))
+}

@@ -1,0 +1,144 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Metrics are the agent's metrics, see docs/metrics.md. Those that mean what
+// kube-proxy's mean have its names, so that dashboards go on working.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	latency                             prometheus.Histogram
+	syncDuration, fullSync, partialSync prometheus.Histogram
+	lastSync, lastQueued                prometheus.Gauge
+	stranded, size                      *prometheus.GaugeVec
+	failures, nftablesFailures          prometheus.Counter
+	operations, repairs                 prometheus.Counter
+	watchFailures, healthz, livez       *prometheus.CounterVec
+}
+
+// latencyBuckets are kube-proxy's from 0.25 s on, and finer ones below.
+var latencyBuckets = slices.Concat(
+	[]float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5},
+	prometheus.LinearBuckets(1, 1, 59),
+	prometheus.LinearBuckets(60, 5, 12),
+	prometheus.LinearBuckets(120, 30, 7))
+
+// syncBuckets are kube-proxy's from 1 ms on, and finer ones below.
+var syncBuckets = prometheus.ExponentialBuckets(0.000125, 2, 18)
+
+// NewMetrics returns the metrics, in a registry of their own.
+func NewMetrics() *Metrics {
+	const kubeproxy, fairlead = "kubeproxy_", "fairlead_agent_"
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	with := promauto.With(registry)
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return with.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	return &Metrics{
+		Registry: registry,
+		latency: histogram(kubeproxy+"network_programming_duration_seconds",
+			"Time from a change of a Pod or a Service to the kernel.", latencyBuckets),
+		syncDuration: histogram(kubeproxy+"sync_proxy_rules_duration_seconds",
+			"Time to program the kernel once.", syncBuckets),
+		fullSync: histogram(kubeproxy+"sync_full_proxy_rules_duration_seconds",
+			"Time to compare all rules with the kernel and to program what differs.", syncBuckets),
+		partialSync: histogram(kubeproxy+"sync_partial_proxy_rules_duration_seconds",
+			"Time to program what changed.", syncBuckets),
+		lastSync: gauge(kubeproxy+"sync_proxy_rules_last_timestamp_seconds",
+			"When the kernel was last programmed.").WithLabelValues(),
+		lastQueued: gauge(kubeproxy+"sync_proxy_rules_last_queued_timestamp_seconds",
+			"When a change last began to wait for programming.").WithLabelValues(),
+		stranded: gauge(kubeproxy+"sync_proxy_rules_no_local_endpoints_total",
+			"Service ports that a Local policy leaves without endpoints on this node, while there are some elsewhere.", "traffic_policy"),
+		failures: counter(fairlead+"programming_failures_total",
+			"Programmings that the kernel refused; each was tried again.").WithLabelValues(),
+		nftablesFailures: counter(kubeproxy+"sync_proxy_rules_nftables_sync_failures_total",
+			"Programmings in mode NFTables that the kernel refused; each was tried again.").WithLabelValues(),
+		operations: counter(fairlead+"kernel_operations_total",
+			"Objects added to or deleted from the kernel.").WithLabelValues(),
+		repairs: counter(fairlead+"repairs_total",
+			"Kernel operations that undid what somebody else had changed.").WithLabelValues(),
+		size: gauge(fairlead+"programmed",
+			"What is in the kernel, by kind (services, frontends, endpoints, slices).", "kind"),
+		watchFailures: counter(fairlead+"watch_failures_total",
+			"Failed lists and watches, by resource.", "resource"),
+		healthz: counter(kubeproxy+"proxy_healthz_total",
+			"Answers of /healthz, by status code.", "code"),
+		livez: counter(kubeproxy+"proxy_livez_total",
+			"Answers of /livez, by status code.", "code"),
+	}
+}
+
+// WatchHealthChecks registers the number of health check node ports, asked for
+// when somebody reads the metrics.
+func (m *Metrics) WatchHealthChecks(ports func() (open, failing int)) {
+	gauge := func(state string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fairlead_agent_health_check_ports", ConstLabels: prometheus.Labels{"state": state},
+			Help: "Health check node ports, by state (open, failing)."}, func() float64 { return float64(value()) })
+	}
+	m.Registry.MustRegister(
+		gauge("open", func() int { n, _ := ports(); return n }),
+		gauge("failing", func() int { _, n := ports(); return n }))
+}
+
+// WatchFailed counts a failed list or watch of a resource.
+func (m *Metrics) WatchFailed(resource string) { m.watchFailures.WithLabelValues(resource).Inc() }
+
+// Observe counts a step of the loop.
+func (m *Metrics) Observe(o report.Snapshot) {
+	if !o.Queued.IsZero() {
+		m.lastQueued.Set(float64(o.Queued.UnixMilli()) / 1000)
+	}
+	if o.Programming != nil {
+		m.failures.Inc()
+		if o.Attempted == v1alpha1.ModeNFTables {
+			m.nftablesFailures.Inc()
+		}
+		return
+	}
+	if o.Running == nil {
+		return
+	}
+	if o.Stats.Operations > 0 || o.Synced {
+		m.syncDuration.Observe(o.Duration.Seconds())
+		kind := m.partialSync
+		if o.Synced {
+			kind = m.fullSync
+		}
+		kind.Observe(o.Duration.Seconds())
+	}
+	for _, began := range o.Measured {
+		m.latency.Observe(max(0, o.Programmed.Sub(began)).Seconds()) // clocks differ
+	}
+	m.stranded.WithLabelValues("internal").Set(float64(o.Counts.Stranded.Internal))
+	m.stranded.WithLabelValues("external").Set(float64(o.Counts.Stranded.External))
+	m.lastSync.Set(float64(o.Programmed.UnixMilli()) / 1000)
+	m.operations.Add(float64(o.Stats.Operations))
+	m.repairs.Add(float64(o.Stats.Repaired))
+	for kind, n := range map[string]int{
+		"services": o.Counts.Services, "frontends": o.Counts.Frontends,
+		"endpoints": o.Counts.Endpoints, "slices": o.Slices,
+	} {
+		m.size.WithLabelValues(kind).Set(float64(n))
+	}
+}

@@ -1,0 +1,285 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source holds what the API, or the journal, says that this node shall program.
+//
+//	reflectors -> Store (latency stamps, mass removal) -> Changes, which the engine takes
+package source
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// Store holds what the API, or the checkpoint, says that this node shall
+// program, and what of it has changed since the loop last took it. Watches
+// write it, the loop reads it.
+type Store struct {
+	mu sync.Mutex
+
+	node     *NodeRules
+	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
+	slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
+	parts    map[model.ServiceID][]types.NamespacedName // in slices
+	digest   uint64                                     // XOR of the slices' digests
+
+	restored                 bool // filled from the checkpoint
+	nodeListed, slicesListed bool // the API has answered completely
+
+	nodeChanged bool
+	changed     map[types.NamespacedName]struct{} // slices
+	dirty       map[model.ServiceID]struct{}
+	since       time.Time // of the oldest change that was not taken
+
+	now     func() time.Time
+	Wakeup  chan struct{}
+	Latency *latency
+}
+
+// NodeRules is what the agent needs of its NodeRuleSet.
+type NodeRules struct {
+	UID        types.UID
+	Generation int64
+	Spec       v1alpha1.NodeRuleSetSpec
+
+	// Reported are the conditions that the API held when this was read.
+	Reported []metav1.Condition
+}
+
+// Changes is what the loop takes at once.
+type Changes struct {
+	Node     *NodeRules // set when it changed
+	NodeGone bool
+	Slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec // nil: deleted
+	Services map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec    // all parts; none: deleted
+	Digest   uint64
+	Count    int // of all slices
+	FromAPI  bool
+	Since    time.Time
+}
+
+// NewStore returns a store that holds nothing. now is the clock.
+func NewStore(now func() time.Time) *Store {
+	return &Store{
+		slices:  map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{},
+		parts:   map[model.ServiceID][]types.NamespacedName{},
+		changed: map[types.NamespacedName]struct{}{},
+		dirty:   map[model.ServiceID]struct{}{},
+		now:     now,
+		Wakeup:  make(chan struct{}, 1),
+
+		Latency: newLatency(now),
+	}
+}
+
+// notify wakes the loop. The caller holds mu.
+func (in *Store) notify() {
+	if in.since.IsZero() {
+		in.since = in.now()
+	}
+	in.Wake()
+}
+
+// Wake lets the loop report, though no input has changed.
+func (in *Store) Wake() {
+	select {
+	case in.Wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// SetNode replaces the node's rules.
+func (in *Store) SetNode(n *NodeRules) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	same := in.node != nil && in.node.UID == n.UID && in.node.Generation == n.Generation
+	if same && !in.nodeGone {
+		return // only its status changed, most likely by our own report
+	}
+	in.nodeChanged = in.nodeChanged || !same
+	in.node, in.nodeGone = n, false
+	in.notify()
+}
+
+// LoseNode notes that the NodeRuleSet is gone. Its last spec stays in force:
+// taking the policy away must not take the traffic away.
+func (in *Store) LoseNode() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.nodeGone = true
+	in.notify()
+}
+
+// NodeSynced notes that the API has listed the node's rules.
+func (in *Store) NodeSynced() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.nodeListed = true
+	in.notify()
+}
+
+// SetSlice replaces a slice; nil deletes it.
+func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.put(name, spec)
+}
+
+// put replaces a slice; nil deletes it. The caller holds mu.
+func (in *Store) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) {
+	old := in.slices[name]
+	if old == nil && spec == nil || old != nil && spec != nil && old.Digest == spec.Digest {
+		return
+	}
+	if old != nil {
+		id := ServiceOf(name, old)
+		in.parts[id] = slices.DeleteFunc(in.parts[id], func(part types.NamespacedName) bool { return part == name })
+		if len(in.parts[id]) == 0 {
+			delete(in.parts, id)
+		}
+		delete(in.slices, name)
+		in.digest ^= digestOf(old)
+		in.dirty[id] = struct{}{}
+	}
+	if spec != nil {
+		spec = compact(spec)
+		id := ServiceOf(name, spec)
+		in.parts[id] = append(in.parts[id], name)
+		in.slices[name] = spec
+		in.digest ^= digestOf(spec)
+		in.dirty[id] = struct{}{}
+	}
+	in.changed[name] = struct{}{}
+	in.notify()
+}
+
+// ReplaceSlices makes the slices equal to a complete list.
+func (in *Store) ReplaceSlices(list map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, fromAPI bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for name, spec := range list {
+		in.put(name, spec)
+	}
+	for name := range in.slices {
+		if list[name] == nil {
+			in.put(name, nil)
+		}
+	}
+	in.slicesListed = in.slicesListed || fromAPI
+	in.notify()
+}
+
+// endpoints counts the endpoints of all slices.
+func (in *Store) endpoints() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n := 0
+	for _, spec := range in.slices {
+		n += len(spec.Endpoints)
+	}
+	return n
+}
+
+// Take returns what has changed since the last take, with everything dirty if
+// the node's own rules have changed. ok is false while there is nothing
+// complete to program: rules of a node without its Services, or the reverse,
+// would take traffic away.
+func (in *Store) Take() (Changes, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.complete() {
+		return Changes{}, false
+	}
+	c := Changes{
+		NodeGone: in.nodeGone,
+		Slices:   make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(in.changed)),
+		Services: make(map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec, len(in.dirty)),
+		Digest:   in.digest,
+		Count:    len(in.slices),
+		FromAPI:  in.nodeListed && in.slicesListed,
+		Since:    in.since,
+	}
+	if in.nodeChanged {
+		c.Node = in.node
+		for id := range in.parts {
+			in.dirty[id] = struct{}{}
+		}
+	}
+	for name := range in.changed {
+		c.Slices[name] = in.slices[name]
+	}
+	for id := range in.dirty {
+		var parts []*v1alpha1.ServiceRuleSliceSpec
+		for _, name := range in.parts[id] {
+			parts = append(parts, in.slices[name])
+		}
+		c.Services[id] = parts
+	}
+	in.nodeChanged, in.since = false, time.Time{}
+	// New maps: clearing one that has held everything once costs as much as
+	// everything, each time.
+	in.changed = map[types.NamespacedName]struct{}{}
+	in.dirty = map[model.ServiceID]struct{}{}
+	return c, true
+}
+
+// complete says whether there is something complete to program. The caller
+// holds mu.
+func (in *Store) complete() bool {
+	return in.node != nil && (in.restored || in.nodeListed && in.slicesListed)
+}
+
+// Waiting returns since when a change waits to be taken that could be; zero:
+// none does.
+func (in *Store) Waiting() time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.complete() {
+		return time.Time{}
+	}
+	return in.since
+}
+
+// Restore fills the store from the checkpoint.
+func (in *Store) Restore(node *NodeRules, slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+	in.SetNode(node)
+	in.ReplaceSlices(slices, false)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.restored = true
+}
+
+// Snapshot returns everything that the store holds.
+func (in *Store) Snapshot() (*NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.node, maps.Clone(in.slices)
+}
+
+// ServiceOf returns the Service, in one IP family, that a slice is of.
+func ServiceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) model.ServiceID {
+	return model.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
+}
+
+// digestOf returns a slice's digest as a number. Text that is no digest counts
+// as 0, which shows as a difference to what the controller wrote.
+func digestOf(spec *v1alpha1.ServiceRuleSliceSpec) uint64 {
+	n, err := strconv.ParseUint(spec.Digest, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// FormatDigest returns a digest as slices and statuses have it.
+func FormatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }

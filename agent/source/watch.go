@@ -1,0 +1,173 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// Watch keeps a Store up to date until ctx ends. The node's own NodeRuleSet is
+// watched by name, which the apiserver dispatches without looking at the other
+// nodes' watches.
+func Watch(ctx context.Context, client *Client, nodeName string, in *Store,
+	show func(types.UID, v1alpha1.NodeRuleSetStatus), failed func(what string, err error)) {
+	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)
+	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeSink{store: in, name: nodeName, show: show, log: logr.FromContextOrDiscard(ctx)}, failed)
+	go mirror(ctx, client, "serviceruleslices", fields.Everything(), &v1alpha1.ServiceRuleSlice{},
+		NewSliceSink(ctx, in, quorumEndpoints(client), failed), failed)
+}
+
+// mirror runs a reflector that writes into store. The back-off is short: a
+// node that cannot hear of changes sends traffic to Pods that are gone.
+func mirror(ctx context.Context, client *Client, resource string, selector fields.Selector,
+	object runtime.Object, store cache.ReflectorStore, failed func(string, error)) {
+	log := logr.FromContextOrDiscard(ctx)
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			opts.FieldSelector = selector.String()
+			list, err := client.Get().Resource(resource).VersionedParams(&opts, client.Params).Do(ctx).Get()
+			failed(resource, err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (apiwatch.Interface, error) {
+			opts.FieldSelector, opts.Watch = selector.String(), true
+			w, err := client.Get().Resource(resource).VersionedParams(&opts, client.Params).Watch(ctx)
+			// An expired resource version is answered by a new list.
+			if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+				failed(resource, err)
+			}
+			return w, err
+		},
+	}
+	r := cache.NewReflectorWithOptions(lw, object, store, cache.ReflectorOptions{
+		Name:            resource,
+		TypeDescription: resource,
+		Logger:          &log,
+		Backoff:         &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second},
+	})
+	r.RunWithContext(ctx)
+}
+
+// sliceStore receives the ServiceRuleSlices.
+type sliceSink struct {
+	ctx    context.Context // a reflector gives its store none
+	store  *Store
+	guard  *massRemoval
+	failed func(what string, err error)
+}
+
+// NewSliceSink returns what writes slices into the store. quorum returns the number
+// of endpoints by a consistent read, failed is called with each list that is held.
+func NewSliceSink(ctx context.Context, in *Store, quorum func(context.Context) (int, error), failed func(what string, err error)) cache.ReflectorStore {
+	return &sliceSink{ctx: ctx, store: in, failed: failed, guard: &massRemoval{known: in.endpoints, quorum: quorum}}
+}
+
+func (s *sliceSink) Add(obj any) error    { return s.put(obj, false) }
+func (s *sliceSink) Update(obj any) error { return s.put(obj, false) }
+func (s *sliceSink) Delete(obj any) error { return s.put(obj, true) }
+func (s *sliceSink) Resync() error        { return nil }
+
+// Transformer is applied to what the reflector collects before Replace.
+func (s *sliceSink) Transformer() cache.TransformFunc { return dropMetadata }
+
+func (s *sliceSink) put(obj any, gone bool) error {
+	slice, ok := obj.(*v1alpha1.ServiceRuleSlice)
+	if !ok {
+		return fmt.Errorf("unexpected %T among the ServiceRuleSlices", obj)
+	}
+	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
+	if gone {
+		s.store.Latency.forget(name)
+		s.store.SetSlice(name, nil)
+		return nil
+	}
+	s.store.Latency.note(name, model.Trigger(slice))
+	s.store.SetSlice(name, &slice.Spec)
+	return nil
+}
+
+func (s *sliceSink) Replace(list []any, _ string) error {
+	all := make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(list))
+	for _, obj := range list {
+		slice, ok := obj.(*v1alpha1.ServiceRuleSlice)
+		if !ok {
+			return fmt.Errorf("unexpected %T among the ServiceRuleSlices", obj)
+		}
+		all[types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}] = &slice.Spec
+	}
+	if err := s.guard.check(s.ctx, all); err != nil {
+		s.failed("serviceruleslices", err)
+		return err
+	}
+	s.store.Latency.reset()
+	s.store.ReplaceSlices(all, true)
+	return nil
+}
+
+// nodeStore receives the node's NodeRuleSet.
+type nodeSink struct {
+	store *Store
+	name  string
+	show  func(types.UID, v1alpha1.NodeRuleSetStatus)
+	log   logr.Logger
+}
+
+var errForeignNode = errors.New("the apiserver sent the NodeRuleSet of another node")
+
+func (s *nodeSink) Add(obj any) error    { return s.set(obj) }
+func (s *nodeSink) Update(obj any) error { return s.set(obj) }
+func (s *nodeSink) Resync() error        { return nil }
+
+func (s *nodeSink) Delete(any) error {
+	s.lose()
+	return nil
+}
+
+func (s *nodeSink) lose() {
+	s.log.Info("There is no NodeRuleSet of this node: no ProxyConfig selects it, or no Node has this name. "+
+		"What is programmed stays", "node", s.name)
+	s.store.LoseNode()
+}
+
+func (s *nodeSink) set(obj any) error {
+	n, ok := obj.(*v1alpha1.NodeRuleSet)
+	if !ok {
+		return fmt.Errorf("unexpected %T instead of a NodeRuleSet", obj)
+	}
+	if n.Name != s.name {
+		return fmt.Errorf("%w: %s", errForeignNode, n.Name)
+	}
+	s.store.SetNode(&NodeRules{UID: n.UID, Generation: n.Generation, Spec: n.Spec, Reported: n.Status.Conditions})
+	s.show(n.UID, n.Status)
+	return nil
+}
+
+func (s *nodeSink) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		s.lose()
+	}
+	for _, obj := range list {
+		if err := s.set(obj); err != nil {
+			return err
+		}
+	}
+	s.store.NodeSynced()
+	return nil
+}

@@ -2,12 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package conntrack keeps the kernel's connection tracking in step with the
-// rules: it makes the kernel forget flows that go where no new one would, and it
-// applies the policy's parameters.
-//
-// The kernel asks the rules about the first packet of a flow only, and sends the
-// rest after it. The package works for every mode, and beside the programming of
-// rules, which never waits for it.
+// rules: it makes the kernel forget flows that package flows calls stale, and it
+// applies the policy's parameters. It works for every mode, and beside the
+// programming of rules, which never waits for it.
 package conntrack
 
 import (
@@ -18,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -74,16 +72,16 @@ func (c *Cleaner) Change(d model.Delta) {
 		c.node, c.waiting.everything = *d.Node, true
 	}
 	for _, change := range d.Frontends {
-		if change.Key.Protocol == model.SCTP {
-			continue // it ends by itself, as TCP does
+		if !flows.Tracked(change.Key.Protocol) {
+			continue
 		}
 		if change.New == nil {
 			delete(c.frontends, change.Key)
 		} else {
 			c.frontends[change.Key] = change.New
 		}
-		if affects(change) {
-			c.waiting.frontends[change.Key] = c.waiting.frontends[change.Key] || older(change)
+		if effect := flows.EffectOf(change); effect.Stale {
+			c.waiting.frontends[change.Key] = c.waiting.frontends[change.Key] || effect.Older
 		}
 	}
 }

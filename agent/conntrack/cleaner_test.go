@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -49,7 +50,8 @@ func frontend(protocol model.Protocol, at string, to ...string) *model.Frontend 
 
 // flow is an entry; name is what the tests call it.
 func flow(name string, protocol model.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
-	e := Entry{Protocol: protocol, Source: netip.MustParseAddrPort("10.244.0.200:40000"), Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
+	e := Entry{Flow: flows.Flow{Protocol: protocol, Source: netip.MustParseAddrPort("10.244.0.200:40000"),
+		Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}}
 	e.name.id = []byte(name)
 	for _, c := range change {
 		c(&e)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -48,25 +49,9 @@ type Filter struct {
 
 // Entry is what the kernel remembers of a flow.
 type Entry struct {
-	Protocol model.Protocol
-
-	// Destination is where the client, Source, sends its packets. Endpoint is where
-	// the kernel brings them: the source of what is expected to come back. They
-	// differ if the destination was translated.
-	Source, Destination, Endpoint netip.AddrPort
-
-	// Unanswered says that nothing has come back yet; with TCP, that the client
-	// has sent its SYN and no more.
-	Unanswered bool
-
-	// OtherZone says that the entry is not in the default zone. One and the same
-	// packet may be tracked in several, of which only one translates it.
-	OtherZone bool
-
+	flows.Flow
 	name name
 }
-
-func (e Entry) translated() bool { return e.Destination != e.Endpoint }
 
 // name is what the kernel calls an entry, in its own words.
 type name struct{ tuple, zone, id []byte }

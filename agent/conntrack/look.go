@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -53,7 +54,7 @@ func kindOf(key model.FrontendKey) kind {
 
 // filters are the dumps of one kind that find what is to be looked at.
 func (w *work) filters(k kind, keys []model.FrontendKey) []Filter {
-	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: k.protocol == model.TCP}
+	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: flows.HalfOpen(k.protocol)}
 	var out []Filter
 	for _, key := range keys {
 		f := whole
@@ -92,10 +93,15 @@ func (c *Cleaner) look(ctx context.Context, w work) (again work, err error) {
 	if len(kinds) == 0 {
 		return again, nil
 	}
-	s := &sweep{Cleaner: c, work: w, again: again}
-	if s.nodePorts, err = c.nodePortAddresses(); err != nil {
+	nodePorts, err := c.nodePortAddresses()
+	if err != nil {
 		return again, err
 	}
+	s := &sweep{Cleaner: c, again: again, rules: flows.Rules{
+		Frontend:          func(k model.FrontendKey) *model.Frontend { return c.frontends[k] },
+		Removed:           func(k model.FrontendKey) bool { _, due := w.frontends[k]; return due },
+		NodePortAddresses: nodePorts,
+	}}
 	order := slices.SortedFunc(maps.Keys(kinds), func(a, b kind) int {
 		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.protocol, b.protocol))
 	})
@@ -121,8 +127,8 @@ func first(a, b error) error {
 // sweep is a look that is under way.
 type sweep struct {
 	*Cleaner
-	work, again work
-	nodePorts   map[netip.Addr]struct{} // the addresses that they answer on
+	again work
+	rules flows.Rules
 }
 
 // filtered deletes what is stale among the entries that a filter selects.
@@ -139,7 +145,7 @@ func (s *sweep) filtered(ctx context.Context, f Filter) error {
 		if deleted {
 			n++
 		}
-		if !e.translated() {
+		if !e.Translated() {
 			s.again.frontends[key] = true
 		}
 	})
@@ -152,27 +158,9 @@ func (s *sweep) filtered(ctx context.Context, f Filter) error {
 
 // stale says whether an entry must go, and which frontend it is about.
 func (s *sweep) stale(e Entry) (model.FrontendKey, bool) {
-	key := model.FrontendKey{Address: e.Destination.Addr(), Protocol: e.Protocol, Port: e.Destination.Port()}
-	keys := [...]model.FrontendKey{key, key}
-	if _, local := s.nodePorts[key.Address]; local {
-		keys[1] = key.NodePort()
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, key := range keys {
-		if f := s.frontends[key]; f != nil {
-			return key, stale(e, f)
-		}
-	}
-	for _, key := range keys {
-		if _, removed := s.work.frontends[key]; removed && stale(e, nil) {
-			return key, true
-		}
-	}
-	// Somebody who answers in the place of a Service: a flow that is older, see
-	// look. Of node ports this says nothing: the node sends from any port.
-	key = model.FrontendKey{Address: e.Source.Addr(), Protocol: e.Protocol, Port: e.Source.Port()}
-	return key, s.frontends[key] != nil && e.Protocol == model.UDP && !e.translated() && !e.OtherZone
+	return s.rules.Stale(e.Flow)
 }
 
 // kinds are the kinds of all frontends.
@@ -186,8 +174,7 @@ func (c *Cleaner) kinds() map[kind]struct{} {
 	return found
 }
 
-// nodePortAddresses are the addresses that node ports answer on. The port alone
-// says nothing: the node may forward packets to the same port of others.
+// nodePortAddresses are the addresses that node ports answer on.
 func (c *Cleaner) nodePortAddresses() (map[netip.Addr]struct{}, error) {
 	c.mu.Lock()
 	node := c.node

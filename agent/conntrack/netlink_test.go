@@ -21,6 +21,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -81,9 +82,9 @@ func TestTheKernelFilters(t *testing.T) {
 		all    *Entry // what all of them are
 	}{
 		"an address": {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 53}, few,
-			&Entry{Protocol: model.UDP, Destination: netip.MustParseAddrPort("10.96.0.10:53"), Endpoint: netip.MustParseAddrPort("10.1.0.1:5353"), Unanswered: true}},
+			&Entry{Flow: flows.Flow{Protocol: model.UDP, Destination: netip.MustParseAddrPort("10.96.0.10:53"), Endpoint: netip.MustParseAddrPort("10.1.0.1:5353"), Unanswered: true}}},
 		"an address, IPv6": {Filter{Family: v6, Protocol: model.UDP, Address: netip.MustParseAddr("fd00::10"), Port: 53}, few,
-			&Entry{Protocol: model.UDP, Destination: netip.MustParseAddrPort(vip6), Endpoint: netip.MustParseAddrPort(pod6), Unanswered: true}},
+			&Entry{Flow: flows.Flow{Protocol: model.UDP, Destination: netip.MustParseAddrPort(vip6), Endpoint: netip.MustParseAddrPort(pod6), Unanswered: true}}},
 		"another address, IPv6": {Filter{Family: v6, Protocol: model.UDP, Address: netip.MustParseAddr("fd00::11"), Port: 53}, few, nil}, // see dumpRequest
 		"another port of it":    {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 54}, 0, nil},
 		"the other way round":   {Filter{Family: v4, Protocol: model.UDP, Address: address, Port: 53, Reverse: true}, 0, nil},
@@ -93,9 +94,9 @@ func TestTheKernelFilters(t *testing.T) {
 		"a protocol, IPv6":      {Filter{Family: v6, Protocol: model.UDP}, few, nil},
 		"TCP":                   {Filter{Family: v4, Protocol: model.TCP}, 2, nil},
 		"TCP without answer": {Filter{Family: v4, Protocol: model.TCP, Unanswered: true}, 1,
-			&Entry{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:81"), Endpoint: netip.MustParseAddrPort("10.1.0.2:8080"), Unanswered: true}},
+			&Entry{Flow: flows.Flow{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:81"), Endpoint: netip.MustParseAddrPort("10.1.0.2:8080"), Unanswered: true}}},
 		"TCP that is connected": {Filter{Family: v4, Protocol: model.TCP, Address: address, Port: 80}, 1,
-			&Entry{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:80"), Endpoint: netip.MustParseAddrPort("10.1.0.1:8080")}},
+			&Entry{Flow: flows.Flow{Protocol: model.TCP, Destination: netip.MustParseAddrPort("10.96.0.10:80"), Endpoint: netip.MustParseAddrPort("10.1.0.1:8080")}}},
 	}
 	n := s.netlink()
 	for name, tc := range cases {

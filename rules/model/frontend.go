@@ -9,6 +9,7 @@
 //
 //	compile  Service + EndpointSlices  -> ServiceRuleSlices   (controller)
 //	resolve  NodeRuleSet + slices      -> Frontends, Delta    (agent)
+//	flows    Frontends, a flow         -> whether it is stale (agent)
 //
 // compile decides what does not depend on the node, resolve only filters: mine,
 // my zone, my addresses. They have no clients, no clock and no state but

@@ -33,21 +33,18 @@ var advice = map[model.Kind]string{
 	model.KindExternalIP:   "Take the address out of this Service's spec.externalIPs",
 }
 
-// tellConflicts records an event on each Service that shares an address and port
-// with the given one and does not get its traffic, or on the given one.
-func (r *Reconciler) tellConflicts(ctx context.Context, svc *corev1.Service, slices []compile.Slice) error {
-	var found []conflict
+// conflicts returns the conflicts of a Service with others.
+func (r *Reconciler) conflicts(ctx context.Context, svc *corev1.Service, slices []compile.Slice) (found []conflict, err error) {
 	for i := range slices {
 		if slices[i].Spec.Part == 0 {
 			more, err := r.conflictsOf(ctx, svc, &slices[i].Spec)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			found = append(found, more...)
 		}
 	}
-	r.reporter.conflicts(client.ObjectKeyFromObject(svc), found)
-	return nil
+	return found, nil
 }
 
 // conflictsOf returns the conflicts of a Service in one family, one for each other

@@ -44,16 +44,15 @@ type Reconciler struct {
 	// Recorder records what is odd in Services and EndpointSlices.
 	Recorder events.EventRecorder
 
-	pacer    *pacer
-	reporter *reporter
-	triggers *triggers
+	clock  clock.PassiveClock
+	states *states
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
 // New returns a Reconciler.
 func New(c client.Client, live client.Reader, recorder events.EventRecorder, now clock.PassiveClock) *Reconciler {
-	return &Reconciler{Client: c, Live: live, Recorder: recorder, pacer: newPacer(now), reporter: newReporter(recorder), triggers: newTriggers()}
+	return &Reconciler{Client: c, Live: live, Recorder: recorder, clock: now, states: newStates()}
 }
 
 // Reconcile makes the slices of one Service what they should be.
@@ -74,28 +73,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.reporter.report(svc, wanted.Problems)
-	p := makePlan(svc, current, wanted.Slices)
-	fresh := r.triggers.fresh(req.NamespacedName, wanted.Trigger, current)
-	if p.empty() {
-		r.triggers.handled(req.NamespacedName, wanted.Trigger)
-		return ctrl.Result{}, r.tellConflicts(ctx, svc, wanted.Slices)
-	}
-	if !p.urgent {
-		if wait := r.pacer.wait(req.NamespacedName); wait > 0 {
-			return ctrl.Result{RequeueAfter: wait}, nil
+	s := r.states.of(req.NamespacedName)
+	s.recordProblems(r.Recorder, svc, wanted.Problems)
+	if p := makePlan(svc, current, wanted.Slices); !p.empty() {
+		if !p.urgent {
+			if wait := s.wait(r.clock.Now()); wait > 0 {
+				return ctrl.Result{RequeueAfter: wait}, nil
+			}
 		}
-	}
-	p.annotate(fresh, current)
-	if err := r.execute(ctx, svc, p); err != nil {
-		if ctx.Err() == nil {
-			r.reporter.failed(svc, err)
+		p.annotate(s.fresh(wanted.Trigger, current), current)
+		if err := r.execute(ctx, svc, p); err != nil {
+			if ctx.Err() == nil {
+				recordFailure(r.Recorder, svc, err)
+			}
+			return ctrl.Result{}, err
 		}
+		s.wrote(r.clock.Now())
+	}
+	s.handle(wanted.Trigger)
+	found, err := r.conflicts(ctx, svc, wanted.Slices)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.pacer.wrote(req.NamespacedName)
-	r.triggers.handled(req.NamespacedName, wanted.Trigger)
-	return ctrl.Result{}, r.tellConflicts(ctx, svc, wanted.Slices)
+	s.recordConflicts(r.Recorder, found)
+	return ctrl.Result{}, nil
 }
 
 // compile compiles the Service from the cache, unless that would take away its
@@ -138,9 +139,7 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 			return err
 		}
 	}
-	r.pacer.forget(service)
-	r.reporter.forget(service)
-	r.triggers.forget(service)
+	r.states.forget(service)
 	return nil
 }
 

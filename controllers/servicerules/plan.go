@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // plan is what to do so that the slices of a Service become the wanted ones.
@@ -57,6 +58,21 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 	p.writes = inSafeOrder(p.writes, byName, wanted)
 	p.urgent = !onlyAdds(current, wanted)
 	return p
+}
+
+// annotate notes in a plan when the change began that it is for; without a fresh
+// one the slices keep what they have.
+func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
+	p.triggers = map[string]time.Time{}
+	if fresh.IsZero() {
+		for _, c := range current {
+			p.triggers[c.Name] = model.Trigger(c)
+		}
+		return
+	}
+	for _, w := range p.writes {
+		p.triggers[w.Name] = fresh
+	}
 }
 
 func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted compile.Slice) bool {

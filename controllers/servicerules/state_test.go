@@ -14,7 +14,7 @@ import (
 
 // TestPacer lets changes of one Service come at given times, in milliseconds,
 // and lists when each write happens.
-func TestPacer(t *testing.T) {
+func TestSpacing(t *testing.T) {
 	every := func(interval, count int) []int {
 		var out []int
 		for i := range count {
@@ -36,7 +36,7 @@ func TestPacer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			clock := testclock.NewFakePassiveClock(start)
-			p := newPacer(clock)
+			all := newStates()
 			web, other := types.NamespacedName{Name: "web"}, types.NamespacedName{Name: "other"}
 			var got []int
 			due := -1 // when the queue calls again
@@ -50,21 +50,22 @@ func TestPacer(t *testing.T) {
 				if !pending || now < due {
 					continue
 				}
-				if wait := p.wait(web); wait > 0 {
+				if wait := all.of(web).wait(clock.Now()); wait > 0 {
 					due = now + int(wait/time.Millisecond)
 					continue
 				}
-				p.wrote(web)
+				all.of(web).wrote(clock.Now())
 				got, pending = append(got, now), false
-				if p.wait(other) != 0 {
+				if all.of(other).wait(clock.Now()) != 0 {
 					t.Error("another Service has to wait")
 				}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
-			p.forget(web)
-			if len(p.paces) != 0 {
+			all.forget(web)
+			all.forget(other)
+			if len(all.byService) != 0 {
 				t.Error("a Service that is gone is remembered")
 			}
 		})

@@ -27,8 +27,8 @@ func (r recorder) Eventf(_, related runtime.Object, _, reason, _, note string, a
 	r[key] = append(r[key], fmt.Sprintf(note, args...))
 }
 
-// TestReporter reports the problems of a Service one time after the other.
-func TestReporter(t *testing.T) {
+// TestRecordProblems records the problems of a Service one time after the other.
+func TestRecordProblems(t *testing.T) {
 	first := compile.Problem{Object: "EndpointSlice default/web-1", Message: "port skipped"}
 	second := compile.Problem{Object: "EndpointSlice default/web-1", Message: "endpoint skipped"}
 	other := compile.Problem{Object: "EndpointSlice default/web-2", Message: "port skipped"}
@@ -53,10 +53,10 @@ func TestReporter(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := recorder{}
-			r := newReporter(got)
+			s := &state{}
 			svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
 			for _, problems := range tc.rounds {
-				r.report(svc, problems)
+				s.recordProblems(got, svc, problems)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)

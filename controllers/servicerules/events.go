@@ -1,0 +1,106 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+)
+
+// Reasons of the events on Services.
+const (
+	// ReasonEndpointSkipped is used when an endpoint or port of an
+	// EndpointSlice was left out.
+	ReasonEndpointSkipped = "EndpointSkipped"
+
+	// ReasonFieldSkipped is used when an address, port or range of the Service
+	// itself was left out.
+	ReasonFieldSkipped = "FieldSkipped"
+
+	// ReasonAddressConflict is used when another Service gets the traffic to an
+	// address and port of this one.
+	ReasonAddressConflict = "AddressConflict"
+
+	// ReasonRulesNotWritten is used when the apiserver did not take the rules.
+	// It is tried again, and the nodes keep the rules they have.
+	ReasonRulesNotWritten = "RulesNotWritten"
+)
+
+// Actions of the events: what the controller did.
+const (
+	actionCompile = "CompileRules"
+	actionWrite   = "WriteRules"
+)
+
+// maxNote is the limit of the events API for a note, in bytes.
+const maxNote = 1024
+
+// recordProblems records the problems of a Service that were not there last time.
+func (s *state) recordProblems(recorder events.EventRecorder, svc *corev1.Service, problems []compile.Problem) {
+	before := s.problems
+	s.problems = sets.New(problems...)
+	// The events API takes events of the same objects and reason for
+	// repetitions of the first, whatever they say: so there is one for each
+	// object, which says everything.
+	var objects []string
+	messages := map[string][]string{}
+	for _, p := range problems {
+		if before.Has(p) {
+			continue
+		}
+		if messages[p.Object] == nil {
+			objects = append(objects, p.Object)
+		}
+		messages[p.Object] = append(messages[p.Object], p.Message)
+	}
+	for _, object := range objects {
+		note := truncate(object + ": " + strings.Join(messages[object], "; "))
+		if slice, ok := strings.CutPrefix(object, "EndpointSlice "); ok {
+			recorder.Eventf(svc, endpointSliceRef(slice), corev1.EventTypeWarning, ReasonEndpointSkipped, actionCompile, "%s", note)
+		} else {
+			recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonFieldSkipped, actionCompile, "%s", note)
+		}
+	}
+}
+
+// recordConflicts records the conflicts of a Service that were not there last time.
+// Both Services find one; the events API takes it for a repetition.
+func (s *state) recordConflicts(recorder events.EventRecorder, found []conflict) {
+	before := s.conflicts
+	s.conflicts = sets.New(found...)
+	for _, c := range found {
+		if !before.Has(c) {
+			recorder.Eventf(&c.loser, &c.winner, corev1.EventTypeWarning, ReasonAddressConflict, actionCompile, "%s", truncate(c.note))
+		}
+	}
+}
+
+// recordFailure records that the rules of a Service could not be written. The
+// events API counts repetitions.
+func recordFailure(recorder events.EventRecorder, svc *corev1.Service, err error) {
+	recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonRulesNotWritten, actionWrite, "%s",
+		truncate(err.Error()+"; the controller retries, and the nodes keep the rules that they have"))
+}
+
+// endpointSliceRef refers to the EndpointSlice namespace/name.
+func endpointSliceRef(slice string) *corev1.ObjectReference {
+	namespace, name, _ := strings.Cut(slice, "/")
+	return &corev1.ObjectReference{
+		APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice", Namespace: namespace, Name: name,
+	}
+}
+
+// truncate cuts a note to the limit of the events API.
+func truncate(note string) string {
+	if len(note) <= maxNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:maxNote-3], "") + "..."
+}

@@ -1,0 +1,108 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicerules
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// states holds what the controller remembers of each Service.
+type states struct {
+	mu        sync.Mutex
+	byService map[types.NamespacedName]*state
+}
+
+// state is what the controller remembers of a Service from one call of Reconcile
+// to the next. Only one call for a Service runs at a time, so it has no lock.
+type state struct {
+	// Writes are spaced: see wait.
+	written   time.Time     // the last one
+	window    time.Duration // after it
+	windows   wait.Backoff  // the ones to come, while changes are collected
+	collected bool          // a change waits for the end of the window
+
+	// handled is the begin of the newest change of EndpointSlices that the slices
+	// show, or that needed none; zero: not known yet.
+	handled time.Time
+
+	// problems and conflicts are those that lasted when they were found last.
+	problems  sets.Set[compile.Problem]
+	conflicts sets.Set[conflict]
+}
+
+func newStates() *states { return &states{byService: map[types.NamespacedName]*state{}} }
+
+// of returns the state of a Service.
+func (s *states) of(service types.NamespacedName) *state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.byService[service]
+	if found == nil {
+		found = &state{}
+		s.byService[service] = found
+	}
+	return found
+}
+
+// forget drops the state of a Service that is gone.
+func (s *states) forget(service types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byService, service)
+}
+
+// windows are how long changes are collected after a write: 50 ms, and twice as
+// long after each window that collected some, up to a second.
+var windows = wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Steps: 10, Cap: time.Second}
+
+// wait returns how long a change has to wait. A quiet Service is written at once.
+// Changes that come within the window after a write are collected until its end.
+func (s *state) wait(now time.Time) time.Duration {
+	left := s.window - now.Sub(s.written)
+	if left <= 0 {
+		return 0
+	}
+	s.collected = true
+	return left
+}
+
+// wrote begins a new window: the first one if the last has collected nothing.
+func (s *state) wrote(now time.Time) {
+	if !s.collected {
+		s.windows = windows
+	}
+	s.written, s.window, s.collected = now, s.windows.Step(), false
+}
+
+// fresh returns newest if it has not been handled yet, else zero. The agents
+// measure how long a change takes to reach the kernel, by an annotation of the
+// slices: one that is written for another reason, or late because a change had no
+// effect before, must not look like a slow answer. A controller that has just
+// started knows from the slices what others have handled.
+func (s *state) fresh(newest time.Time, current []*v1alpha1.ServiceRuleSlice) time.Time {
+	handled := s.handled
+	if handled.IsZero() {
+		handled = model.NewestTrigger(current)
+	}
+	if newest.After(handled) {
+		return newest
+	}
+	return time.Time{}
+}
+
+// handle notes that the slices show all changes up to newest.
+func (s *state) handle(newest time.Time) {
+	if newest.After(s.handled) {
+		s.handled = newest
+	}
+}

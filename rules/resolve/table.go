@@ -6,7 +6,6 @@ package resolve
 import (
 	"cmp"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -38,9 +37,10 @@ type Table struct {
 	health   healthChecks
 	stranded Stranded
 
-	// What the keys touched since the last Flush meant then.
-	flushedSettings *model.NodeSettings
-	flushed         map[model.FrontendKey]*model.Frontend
+	// What was touched, and is not flushed yet.
+	flushedSettings *model.NodeSettings // those of the last Flush
+	touched         map[model.FrontendKey]*touched
+	flushes         int
 }
 
 // claim is what a Service brings into the table.
@@ -63,7 +63,7 @@ func NewTable() *Table {
 		cluster:  newRefCounts(),
 		local:    newRefCounts(),
 		health:   newHealthChecks(),
-		flushed:  map[model.FrontendKey]*model.Frontend{},
+		touched:  map[model.FrontendKey]*touched{},
 	}
 }
 
@@ -171,12 +171,6 @@ func (t *Table) touch(id model.ServiceID, frontends []*model.Frontend) {
 	}
 }
 
-func (t *Table) note(key model.FrontendKey) {
-	if _, seen := t.flushed[key]; !seen {
-		t.flushed[key] = t.winner(key)
-	}
-}
-
 // winner returns what is programmed for a key.
 func (t *Table) winner(key model.FrontendKey) *model.Frontend {
 	claims := t.byKey[key]
@@ -228,28 +222,6 @@ func precedence(a, b *model.Frontend) int {
 		cmp.Compare(a.Service.Name, b.Service.Name),
 		cmp.Compare(a.PortName, b.PortName),
 	)
-}
-
-// Flush returns what changed since the last Flush.
-func (t *Table) Flush() model.Delta {
-	var d model.Delta
-	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
-		settings := t.settings
-		d.Node = &settings
-	}
-	for key, old := range t.flushed {
-		if now := t.winner(key); !old.Equal(now) {
-			d.Frontends = append(d.Frontends, model.Change{Key: key, Old: old, New: now})
-		}
-	}
-	slices.SortFunc(d.Frontends, func(a, b model.Change) int { return a.Key.Compare(b.Key) })
-	d.ClusterIPs = t.cluster.flush()
-	d.LocalEndpoints = t.local.flush()
-	t.flushedSettings = nil
-	// A new map: walking and clearing one costs as much as it ever held, and
-	// the first Flush holds everything.
-	t.flushed = map[model.FrontendKey]*model.Frontend{}
-	return d
 }
 
 // Desired returns everything in the table.
@@ -309,21 +281,4 @@ func (r *refCounts) remove(a netip.Addr) {
 	if r.count[a]--; r.count[a] <= 0 {
 		delete(r.count, a)
 	}
-}
-
-func (r *refCounts) flush() model.AddrChanges {
-	var c model.AddrChanges
-	for addr, before := range r.touched {
-		now := r.count[addr] > 0
-		switch {
-		case now && !before:
-			c.Added = append(c.Added, addr)
-		case before && !now:
-			c.Removed = append(c.Removed, addr)
-		}
-	}
-	slices.SortFunc(c.Added, netip.Addr.Compare)
-	slices.SortFunc(c.Removed, netip.Addr.Compare)
-	r.touched = map[netip.Addr]bool{} // see Table.Flush
-	return c
 }

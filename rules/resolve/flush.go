@@ -1,0 +1,289 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// touched is what is programmed for a key that was touched and not flushed yet.
+type touched struct {
+	old   *model.Frontend
+	since int // Table.flushes when it was touched
+	cost  int // of the change that is to be flushed; 0: not known
+}
+
+// note keeps what is programmed now for a key that is about to change.
+func (t *Table) note(key model.FrontendKey) {
+	if known := t.touched[key]; known != nil {
+		known.cost = 0
+		return
+	}
+	t.touched[key] = &touched{old: t.winner(key), since: t.flushes}
+}
+
+// Flush returns everything that changed since the last Flush.
+func (t *Table) Flush() model.Delta {
+	d, _ := t.FlushSlice(math.MaxInt)
+	return d
+}
+
+// FlushSlice returns a part of what changed and was not flushed yet, and whether
+// there is more. A change costs one, and one more for each endpoint and source range
+// that comes or goes. Half of the budget goes to the Services with the cheapest
+// changes, the rest to those that have waited longest. So the change of a small Service
+// is in the next slice whatever else is to be done, and no Service waits for ever. A slice costs at most the budget and one step (see
+// pendingPort). A change of the node's settings is flushed with everything.
+func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
+	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
+		settings := t.settings
+		d.Node, budget = &settings, math.MaxInt
+	}
+	t.flushedSettings = nil
+	s := slicer{left: budget}
+	ports := pendingPorts(t.pending())
+	s.take(ports, budget/2)
+	if waiting := byAge(ports, t.flushes); len(waiting) > 0 {
+		s.takeStep(waiting[0])
+		s.take(waiting, s.left)
+	}
+	s.take(ports, s.left)
+	if len(s.changes) == 0 && len(ports) > 0 {
+		s.takeStep(ports[0])
+	}
+	d.Frontends = s.changes
+	slices.SortFunc(d.Frontends, func(a, b model.Change) int { return a.Key.Compare(b.Key) })
+	for _, c := range d.Frontends {
+		delete(t.touched, c.Key)
+	}
+	t.flushes++
+	if more = len(t.touched) > 0; !more {
+		// A new map: walking and clearing one costs as much as it ever held, and
+		// the first Flush holds everything.
+		t.touched = map[model.FrontendKey]*touched{}
+	}
+	d.ClusterIPs, d.LocalEndpoints = t.cluster.flush(!more), t.local.flush(!more)
+	return d, more
+}
+
+// slicer fills a slice.
+type slicer struct {
+	changes []model.Change
+	left    int // of the budget
+}
+
+// take takes the steps of the ports in their order, as long as the limit allows.
+func (s *slicer) take(ports []*pendingPort, limit int) {
+	for _, p := range ports {
+		for len(p.steps) > 0 {
+			if p.steps[0].cost > limit {
+				return
+			}
+			limit -= p.steps[0].cost
+			s.takeStep(p)
+		}
+	}
+}
+
+// takeStep takes the next step of a port, if it has one.
+func (s *slicer) takeStep(p *pendingPort) {
+	if len(p.steps) > 0 {
+		s.changes, s.left = append(s.changes, p.steps[0].changes...), s.left-p.steps[0].cost
+		p.steps = p.steps[1:]
+	}
+}
+
+// pendingChange is a change with its cost, touched at a number of flushes.
+type pendingChange struct {
+	model.Change
+	cost, since int
+}
+
+// pending returns all changes that are not flushed yet, by key. Keys that mean again
+// what is programmed are touched no more.
+func (t *Table) pending() []pendingChange {
+	out := make([]pendingChange, 0, len(t.touched))
+	for key, p := range t.touched {
+		now := t.winner(key)
+		if p.cost == 0 {
+			if p.old.Equal(now) {
+				delete(t.touched, key)
+				continue
+			}
+			p.cost = costOf(p.old, now)
+		}
+		out = append(out, pendingChange{model.Change{Key: key, Old: p.old, New: now}, p.cost, p.since})
+	}
+	slices.SortFunc(out, func(a, b pendingChange) int { return a.Key.Compare(b.Key) })
+	return out
+}
+
+// costOf is what a change of a frontend costs.
+func costOf(old, now *model.Frontend) int {
+	if old == nil {
+		old = &model.Frontend{}
+	}
+	if now == nil {
+		now = &model.Frontend{}
+	}
+	n := 1 + differences(old.Internal.Endpoints, now.Internal.Endpoints, model.Endpoint.Compare) +
+		differences(old.Sources, now.Sources, model.ComparePrefix)
+	if !old.Internal.Equal(old.External) || !now.Internal.Equal(now.External) {
+		n += differences(old.External.Endpoints, now.External.Endpoints, model.Endpoint.Compare)
+	}
+	return n
+}
+
+// differences counts what is in only one of two sorted lists.
+func differences[T any](a, b []T, compare func(T, T) int) (n int) {
+	if len(a) > 0 && len(a) == len(b) && &a[0] == &b[0] {
+		return 0
+	}
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compare(a[0], b[0]); {
+		case c == 0:
+			a, b = a[1:], b[1:]
+		case c < 0:
+			a, n = a[1:], n+1
+		default:
+			b, n = b[1:], n+1
+		}
+	}
+	return n + len(a) + len(b)
+}
+
+// pendingPort is what is to be flushed of a Service's port: step by step, so that
+// after each what its frontends share is as if nothing were to come. First go, one by
+// one, the frontends that are no more; then what stays changes, together with the
+// frontend whose key is the PortKey; then the new ones come.
+type pendingPort struct {
+	service model.ServiceID
+	home    model.FrontendKey
+	steps   []step
+	since   int // the least of the changes'
+}
+
+// step is what is flushed together.
+type step struct {
+	changes []model.Change
+	cost    int
+}
+
+func (s *step) add(c pendingChange) { s.changes, s.cost = append(s.changes, c.Change), s.cost+c.cost }
+
+// pendingPorts groups changes by port, those of the Services with the cheapest
+// changes first. Ports that pass a frontend on to each other count as one.
+func pendingPorts(changes []pendingChange) []*pendingPort {
+	homes := joinedHomes{}
+	for _, c := range changes {
+		if c.Old != nil && c.New != nil {
+			homes.join(c.Old.Home(), c.New.Home())
+		}
+	}
+	byHome := map[model.FrontendKey]*pendingPort{}
+	added, together := map[*pendingPort][]step{}, map[*pendingPort]*step{}
+	costs := map[model.ServiceID]int{}
+	for _, c := range changes {
+		f := c.New
+		if f == nil {
+			f = c.Old
+		}
+		home := homes.of(f.Home())
+		p := byHome[home]
+		if p == nil {
+			p = &pendingPort{service: f.Service, home: home, since: c.since}
+			byHome[home], together[p] = p, &step{}
+		}
+		p.since = min(p.since, c.since)
+		costs[p.service] += c.cost
+		alone := step{[]model.Change{c.Change}, c.cost}
+		switch {
+		case c.New == nil && c.Key != f.Home():
+			p.steps = append(p.steps, alone)
+		case c.Old == nil && c.Key != f.Home():
+			added[p] = append(added[p], alone)
+		default:
+			together[p].add(c)
+		}
+	}
+	out := slices.SortedFunc(maps.Values(byHome), func(a, b *pendingPort) int {
+		return cmp.Or(cmp.Compare(costs[a.service], costs[b.service]), compareServices(a.service, b.service), a.home.Compare(b.home))
+	})
+	for _, p := range out {
+		if len(together[p].changes) > 0 {
+			p.steps = append(p.steps, *together[p])
+		}
+		p.steps = append(p.steps, added[p]...)
+	}
+	return out
+}
+
+func compareServices(a, b model.ServiceID) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Family, b.Family))
+}
+
+// joinedHomes are the PortKeys of ports that count as one: each leads to another
+// one, and the last of them stands for all.
+type joinedHomes map[model.FrontendKey]model.FrontendKey
+
+func (j joinedHomes) of(key model.FrontendKey) model.FrontendKey {
+	for {
+		next, ok := j[key]
+		if !ok {
+			return key
+		}
+		key = next
+	}
+}
+
+func (j joinedHomes) join(a, b model.FrontendKey) {
+	if a, b = j.of(a), j.of(b); a != b {
+		j[a] = b
+	}
+}
+
+// byAge returns the ports of the Services that were left over by the last flush,
+// those first that have waited longest.
+func byAge(ports []*pendingPort, flushes int) (out []*pendingPort) {
+	since := map[model.ServiceID]int{}
+	for _, p := range ports {
+		if len(p.steps) == 0 || p.since == flushes {
+			continue
+		}
+		if first, ok := since[p.service]; !ok || p.since < first {
+			since[p.service] = p.since
+		}
+		out = append(out, p)
+	}
+	slices.SortStableFunc(out, func(a, b *pendingPort) int { return cmp.Compare(since[a.service], since[b.service]) })
+	return out
+}
+
+// flush returns what changed in a set since the last time; what goes only if all is
+// flushed, for frontends that are not may need it.
+func (r *refCounts) flush(all bool) model.AddrChanges {
+	var c model.AddrChanges
+	left := map[netip.Addr]bool{} // a new map: see FlushSlice
+	for addr, before := range r.touched {
+		switch now := r.count[addr] > 0; {
+		case now && !before:
+			c.Added = append(c.Added, addr)
+		case before && !now && all:
+			c.Removed = append(c.Removed, addr)
+		case before && !now:
+			left[addr] = before
+		}
+	}
+	slices.SortFunc(c.Added, netip.Addr.Compare)
+	slices.SortFunc(c.Removed, netip.Addr.Compare)
+	r.touched = left
+	return c
+}

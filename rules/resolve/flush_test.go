@@ -1,0 +1,204 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+// TestSlicesAddUp flushes slices of random budgets between random changes. At each
+// moment what is programmed is well-formed, and in the end it is everything.
+func TestSlicesAddUp(t *testing.T) {
+	everySeed(t, 100, func(t *testing.T, r *random) {
+		node := r.Node()
+		table, flushed := resolve.NewTable(), model.NewDesired()
+		more := false
+		slice := func() {
+			var d model.Delta
+			d, more = table.FlushSlice(1 + r.IntN(30))
+			d.Apply(&flushed)
+			if err := checkPorts(flushed); err != nil {
+				t.Error(err)
+			}
+			if more && len(d.Frontends) == 0 {
+				t.Error("a slice of a table that has more to flush is empty")
+			}
+		}
+		for range 60 {
+			id := model.ServiceID{"default", rulestest.Pick(r, "a", "b", "c", "d", "e"), rulestest.Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
+			resolved := resolve.Result{}
+			if r.Chance(80) {
+				var err error
+				if resolved, err = resolve.Service(node, id, specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			table.Set(id, resolved)
+			if r.Chance(60) {
+				slice()
+			}
+		}
+		for slices := 0; more || slices == 0; slices++ {
+			if slice(); slices > 1000 {
+				t.Fatal("there is always more to flush")
+			}
+		}
+		if diff := cmp.Diff(table.Desired(), flushed, byValue); diff != "" {
+			t.Errorf("flushed (-table +flushed):\n%s", diff)
+		}
+	})
+}
+
+// giant returns a Service with many external addresses, ports and endpoints.
+func giant(addresses, ports, endpoints int) resolve.Result {
+	var list []model.Endpoint
+	for i := range endpoints {
+		list = append(list, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80))
+	}
+	b := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeAlways, Endpoints: list}
+	if endpoints == 0 {
+		b = model.Backend{Verdict: model.Reject}
+	}
+	var out resolve.Result
+	for port := range ports {
+		home := model.FrontendKey{Address: addr("172.30.0.1"), Protocol: model.TCP, Port: uint16(port + 1)}
+		add := func(a netip.Addr, kind model.Kind) {
+			out.Frontends = append(out.Frontends, model.Frontend{Key: model.FrontendKey{a, model.TCP, home.Port}, Kind: kind, PortKey: home,
+				Service: model.ServiceID{"default", "giant", corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b})
+		}
+		add(home.Address, model.KindClusterIP)
+		for i := range addresses {
+			add(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), model.KindExternalIP)
+		}
+	}
+	return out
+}
+
+// small returns a Service with some endpoints.
+func small(name string, address string, endpoints int) (model.ServiceID, resolve.Result) {
+	r := giant(0, 1, endpoints)
+	id := model.ServiceID{"default", name, corev1.IPv4Protocol}
+	f := &r.Frontends[0]
+	f.Key.Address, f.Service = addr(address), id
+	f.PortKey = f.Key
+	return id, r
+}
+
+// TestSmallServicesGoFirst changes a small Service before each slice, while a giant
+// comes, changes and goes.
+func TestSmallServicesGoFirst(t *testing.T) {
+	const budget = 1000
+	giantID := model.ServiceID{"default", "giant", corev1.IPv4Protocol}
+	steps := []struct {
+		name  string
+		giant resolve.Result
+		// largest is the largest step of it: what the port of a giant has in common
+		// changes at once.
+		largest int
+	}{
+		{"a giant comes", giant(10, 20, 300), 301},
+		{"all its ports change", giant(10, 20, 310), 11 * 11},
+		{"half of its addresses and endpoints go", giant(5, 20, 150), 6 * 161},
+		{"it goes", resolve.Result{}, 151},
+		{"one of many cheap changes comes", giant(100, 20, 0), 1},
+	}
+	table, flushed, changes := resolve.NewTable(), model.NewDesired(), 0
+	for _, step := range steps {
+		t.Run(step.name, func(t *testing.T) {
+			before := table.Desired()
+			table.Set(giantID, step.giant)
+			delta := model.Diff(before, table.Desired())
+			total := 0
+			for _, c := range delta.Frontends {
+				total += resolve.CostOf(c.Old, c.New)
+			}
+			slices := 0
+			for more := true; more; slices++ {
+				changes++
+				id, resolved := small("small", "172.30.1.1", 1+changes%2)
+				table.Set(id, resolved)
+				var d model.Delta
+				d, more = table.FlushSlice(budget)
+				cost, found := 0, false
+				for _, c := range d.Frontends {
+					cost += resolve.CostOf(c.Old, c.New)
+					found = found || c.New != nil && c.New.Service == id
+				}
+				if !found {
+					t.Fatalf("slice %d has no change of the small Service", slices)
+				}
+				if cost > budget+step.largest {
+					t.Errorf("slice %d costs %d", slices, cost)
+				}
+				d.Apply(&flushed)
+			}
+			if most := total/(budget/2) + 2; slices > most || slices < total/(budget+step.largest) {
+				t.Errorf("changes that cost %d took %d slices, want at most %d", total, slices, most)
+			}
+			if diff := cmp.Diff(table.Desired(), flushed, byValue); diff != "" {
+				t.Errorf("flushed (-table +flushed):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGiantsFinish changes so many other Services before each slice that they need
+// all of it.
+func TestGiantsFinish(t *testing.T) {
+	const budget = 1000
+	table := resolve.NewTable()
+	table.Set(model.ServiceID{"default", "giant", corev1.IPv4Protocol}, giant(10, 10, 20))
+	left := len(table.Desired().Frontends)
+	for slices := 0; left > 0; slices++ {
+		for i := range 20 {
+			table.Set(small(fmt.Sprint("small-", i), fmt.Sprintf("172.30.1.%d", i), 100*(1+slices%2)))
+		}
+		d, _ := table.FlushSlice(budget)
+		for _, c := range d.Frontends {
+			if c.New.Service.Name == "giant" {
+				left--
+			}
+		}
+		if slices > 20 {
+			t.Fatalf("%d frontends of the giant are left after %d slices", left, slices)
+		}
+	}
+}
+
+// TestNodeIsFlushedWhole checks that settings of the node come with everything.
+func TestNodeIsFlushedWhole(t *testing.T) {
+	table := resolve.NewTable()
+	table.Set(model.ServiceID{"default", "giant", corev1.IPv4Protocol}, giant(10, 10, 10))
+	if _, more := table.FlushSlice(10); !more {
+		t.Fatal("a slice has everything")
+	}
+	table.SetNode(model.NodeSettings{NodePortLocalhost: true})
+	if d, more := table.FlushSlice(10); more || d.Node == nil || len(d.Frontends) < 100 {
+		t.Errorf("got %d frontends, more: %v", len(d.Frontends), more)
+	}
+}
+
+// TestHarmlessChangesCostNothing checks that a change that is undone is not flushed.
+func TestHarmlessChangesCostNothing(t *testing.T) {
+	table := resolve.NewTable()
+	id, one := small("small", "172.30.1.1", 1)
+	_, two := small("small", "172.30.1.1", 2)
+	table.Set(id, one)
+	table.Flush()
+	table.Set(id, two)
+	table.Set(id, one)
+	if d, more := table.FlushSlice(1); more || !d.Empty() {
+		t.Errorf("got %v, more: %v", d, more)
+	}
+}

@@ -40,26 +40,16 @@ func (t *Table) Flush() model.Delta {
 // there is more. A change costs one, and one more for each endpoint and source range
 // that comes or goes. Half of the budget goes to the Services with the cheapest
 // changes, the rest to those that have waited longest. So the change of a small Service
-// is in the next slice whatever else is to be done, and no Service waits for ever. A slice costs at most the budget and one step (see
-// pendingPort). A change of the node's settings is flushed with everything.
+// is in the next slice whatever else is to be done, and no Service waits for ever. A
+// slice costs at most the budget and one step (see pendingPort). A change of the
+// node's settings is flushed with everything.
 func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
 	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
 		settings := t.settings
 		d.Node, budget = &settings, math.MaxInt
 	}
 	t.flushedSettings = nil
-	s := slicer{left: budget}
-	ports := pendingPorts(t.pending())
-	s.take(ports, budget/2)
-	if waiting := byAge(ports, t.flushes); len(waiting) > 0 {
-		s.takeStep(waiting[0])
-		s.take(waiting, s.left)
-	}
-	s.take(ports, s.left)
-	if len(s.changes) == 0 && len(ports) > 0 {
-		s.takeStep(ports[0])
-	}
-	d.Frontends = s.changes
+	d.Frontends = t.slice(budget)
 	slices.SortFunc(d.Frontends, func(a, b model.Change) int { return a.Key.Compare(b.Key) })
 	for _, c := range d.Frontends {
 		delete(t.touched, c.Key)
@@ -72,6 +62,30 @@ func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
 	}
 	d.ClusterIPs, d.LocalEndpoints = t.cluster.flush(!more), t.local.flush(!more)
 	return d, more
+}
+
+// slice returns the changes of a slice.
+func (t *Table) slice(budget int) []model.Change {
+	pending := t.pending()
+	s := slicer{left: budget}
+	for _, c := range pending {
+		s.changes, s.left = append(s.changes, c.Change), s.left-c.cost
+	}
+	if s.left >= 0 {
+		return s.changes
+	}
+	s = slicer{left: budget}
+	ports := pendingPorts(pending)
+	s.take(ports, budget/2)
+	if waiting := byAge(ports, t.flushes); len(waiting) > 0 {
+		s.takeStep(waiting[0])
+		s.take(waiting, s.left)
+	}
+	s.take(ports, s.left)
+	if len(s.changes) == 0 {
+		s.takeStep(ports[0])
+	}
+	return s.changes
 }
 
 // slicer fills a slice.

@@ -36,7 +36,7 @@ func TestSlicesAddUp(t *testing.T) {
 			}
 		}
 		for range 60 {
-			id := model.ServiceID{"default", rulestest.Pick(r, "a", "b", "c", "d", "e"), rulestest.Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
+			id := model.ServiceID{Namespace: "default", Name: rulestest.Pick(r, "a", "b", "c", "d", "e"), Family: rulestest.Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
 			resolved := resolve.Result{}
 			if r.Chance(80) {
 				var err error
@@ -74,8 +74,8 @@ func giant(addresses, ports, endpoints int) resolve.Result {
 	for port := range ports {
 		home := model.FrontendKey{Address: addr("172.30.0.1"), Protocol: model.TCP, Port: uint16(port + 1)}
 		add := func(a netip.Addr, kind model.Kind) {
-			out.Frontends = append(out.Frontends, model.Frontend{Key: model.FrontendKey{a, model.TCP, home.Port}, Kind: kind, PortKey: home,
-				Service: model.ServiceID{"default", "giant", corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b})
+			out.Frontends = append(out.Frontends, model.Frontend{Key: model.FrontendKey{Address: a, Protocol: model.TCP, Port: home.Port}, Kind: kind, PortKey: home,
+				Service: model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b})
 		}
 		add(home.Address, model.KindClusterIP)
 		for i := range addresses {
@@ -88,7 +88,7 @@ func giant(addresses, ports, endpoints int) resolve.Result {
 // small returns a Service with some endpoints.
 func small(name string, address string, endpoints int) (model.ServiceID, resolve.Result) {
 	r := giant(0, 1, endpoints)
-	id := model.ServiceID{"default", name, corev1.IPv4Protocol}
+	id := model.ServiceID{Namespace: "default", Name: name, Family: corev1.IPv4Protocol}
 	f := &r.Frontends[0]
 	f.Key.Address, f.Service = addr(address), id
 	f.PortKey = f.Key
@@ -99,7 +99,7 @@ func small(name string, address string, endpoints int) (model.ServiceID, resolve
 // comes, changes and goes.
 func TestSmallServicesGoFirst(t *testing.T) {
 	const budget = 1000
-	giantID := model.ServiceID{"default", "giant", corev1.IPv4Protocol}
+	giantID := model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}
 	steps := []struct {
 		name  string
 		giant resolve.Result
@@ -158,7 +158,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 func TestGiantsFinish(t *testing.T) {
 	const budget = 1000
 	table := resolve.NewTable()
-	table.Set(model.ServiceID{"default", "giant", corev1.IPv4Protocol}, giant(10, 10, 20))
+	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(10, 10, 20))
 	left := len(table.Desired().Frontends)
 	for slices := 0; left > 0; slices++ {
 		for i := range 20 {
@@ -179,7 +179,7 @@ func TestGiantsFinish(t *testing.T) {
 // TestNodeIsFlushedWhole checks that settings of the node come with everything.
 func TestNodeIsFlushedWhole(t *testing.T) {
 	table := resolve.NewTable()
-	table.Set(model.ServiceID{"default", "giant", corev1.IPv4Protocol}, giant(10, 10, 10))
+	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(10, 10, 10))
 	if _, more := table.FlushSlice(10); !more {
 		t.Fatal("a slice has everything")
 	}

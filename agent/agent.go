@@ -23,12 +23,12 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/serve"
 	"github.com/fairlead-proxy/fairlead/agent/serve/healthcheck"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/agent/state"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
 )
 
 // Options are what an agent needs to run.

@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 )
 
 const (
@@ -40,7 +40,7 @@ type Netlink struct {
 // NewNetlink returns the connection tracking of a network namespace, given by a
 // file descriptor; 0 is the namespace of the calling thread.
 func NewNetlink(space int) *Netlink {
-	return &Netlink{space: nodenet.Namespace(space)}
+	return &Netlink{space: netdev.Namespace(space)}
 }
 
 // Close frees the sockets.
@@ -124,4 +124,4 @@ func (n *Netlink) execute(s **nl.SocketHandle, r *nl.NetlinkRequest, each func([
 }
 
 // Addresses implements Kernel.
-func (n *Netlink) Addresses() ([]netip.Addr, error) { return nodenet.AddressesOf(n.space) }
+func (n *Netlink) Addresses() ([]netip.Addr, error) { return netdev.AddressesOf(n.space) }

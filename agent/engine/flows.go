@@ -7,7 +7,7 @@ import (
 	"k8s.io/utils/cpuset"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )

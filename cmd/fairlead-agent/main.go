@@ -28,7 +28,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/apiserver"
 	"github.com/fairlead-proxy/fairlead/version"

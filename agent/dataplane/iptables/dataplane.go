@@ -47,9 +47,9 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -127,7 +127,7 @@ func New(o Options) (*Dataplane, error) {
 	}
 	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: model.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
-	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
+	d.addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return d, nil
 }
 

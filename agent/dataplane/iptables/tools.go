@@ -17,8 +17,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
 )
 
 // kernel is what a variant of iptables does for us, in either family.
@@ -104,7 +104,7 @@ func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 // such file.
 func netFile(netns int, name string) (string, error) {
 	var text []byte
-	err := nodenet.Do(netns, func() (err error) {
+	err := netdev.Do(netns, func() (err error) {
 		text, err = os.ReadFile("/proc/thread-self/net/" + name)
 		return err
 	})
@@ -124,7 +124,7 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	cmd.Stderr = &stderr
 	talk, err := converse(cmd, input, line)
 	if err == nil {
-		err = nodenet.Do(t.netns, func() error { return t.children.start(cmd) })
+		err = netdev.Do(t.netns, func() error { return t.children.start(cmd) })
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)

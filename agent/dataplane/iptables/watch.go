@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
@@ -23,7 +24,7 @@ import (
 // would cost a node with a busy firewall all of a core.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	rules := func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, d.concerns, changed) }
-	return netlink.Watch(ctx, changed, netlink.Addresses(d.netns), rules)
+	return netlink.Watch(ctx, changed, netdev.WatchAddresses(d.netns), rules)
 }
 
 // concerns says whether a change is one of our chains that our programs did not make.

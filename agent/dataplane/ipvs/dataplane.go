@@ -40,7 +40,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 )
 
 // DeviceName is the device that holds the virtual addresses: IPVS sees only what
@@ -50,7 +50,7 @@ var _ device = (*dummyDevice)(nil)
 // openDevice opens the device of a network namespace; 0 is that of the calling
 // thread.
 func openDevice(namespace int) (*dummyDevice, error) {
-	handle, err := netlink.NewHandleAt(nodenet.Namespace(namespace), unix.NETLINK_ROUTE)
+	handle, err := netlink.NewHandleAt(netdev.Namespace(namespace), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
 	}
@@ -122,7 +122,7 @@ func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, 
 	if _, err := d.link(); err != nil {
 		return nil, nil, err
 	}
-	list, err := nodenet.Addresses(d.handle)
+	list, err := netdev.Addresses(d.handle)
 	if err != nil {
 		return nil, nil, err
 	}

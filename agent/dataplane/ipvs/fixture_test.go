@@ -20,7 +20,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 

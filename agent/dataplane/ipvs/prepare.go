@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -58,7 +58,7 @@ func (d *Dataplane) prepareIPv6() error {
 	if err := d.filter.IPv6Error(); err != nil {
 		return err
 	}
-	if err := nodenet.IPv6Error(d.sysctls); err != nil {
+	if err := netdev.IPv6Error(d.sysctls); err != nil {
 		return err
 	}
 	// The default for new devices may be another.

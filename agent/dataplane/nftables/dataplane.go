@@ -48,9 +48,9 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -103,7 +103,7 @@ func New(o Options) (*Dataplane, error) {
 		o.Sysctls = sysctl.Tree{}
 	}
 	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
-	d.addresses = func() ([]netip.Addr, error) { return nodenet.AddressesOf(nodenet.Namespace(o.NetNS)) }
+	d.addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return d, nil
 }
 

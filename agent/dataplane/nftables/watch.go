@@ -6,6 +6,7 @@ package nftables
 import (
 	"context"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
@@ -19,7 +20,7 @@ import (
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	watchers := []netlink.Watcher{func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, concerns, changed) }}
 	if d.layout == balancing { // else the addresses are the caller's affair
-		watchers = append(watchers, netlink.Addresses(d.netns))
+		watchers = append(watchers, netdev.WatchAddresses(d.netns))
 	}
 	return netlink.Watch(ctx, changed, watchers...)
 }

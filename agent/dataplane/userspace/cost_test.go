@@ -14,7 +14,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -25,7 +25,7 @@ type countedTable struct {
 }
 
 func (c *countedTable) routes() (map[route]netip.Addr, error) { c.reads++; return c.table.routes() }
-func (c *countedTable) addresses() ([]nodenet.Address, error) {
+func (c *countedTable) addresses() ([]netdev.Address, error) {
 	c.reads++
 	return c.table.addresses()
 }

@@ -38,8 +38,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -246,8 +246,8 @@ func (d *Dataplane) leftOut(key model.FrontendKey) bool { return key.Address.Is6
 // prepareIPv6 finds out whether the node has IPv6.
 func (d *Dataplane) prepareIPv6() {
 	had := d.noIPv6 == nil
-	_ = nodenet.Do(d.netns, func() error {
-		d.noIPv6 = nodenet.IPv6Error(d.sysctls)
+	_ = netdev.Do(d.netns, func() error {
+		d.noIPv6 = netdev.IPv6Error(d.sysctls)
 		return nil
 	})
 	if had && d.noIPv6 != nil {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -35,7 +35,7 @@ type link struct {
 }
 
 // newInside returns who is inside on a node with some links.
-func newInside(s model.NodeSettings, links []link, addresses []nodenet.Address) *inside {
+func newInside(s model.NodeSettings, links []link, addresses []netdev.Address) *inside {
 	in := &inside{podCIDRs: s.PodCIDRs, addresses: make(map[netip.Addr]struct{}, len(addresses))}
 	for _, a := range addresses {
 		in.addresses[a.Addr] = struct{}{}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -75,7 +75,7 @@ func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l list
 	if err := p.open.admitSocket(); err != nil {
 		return nil, err
 	}
-	err = nodenet.Do(p.netns, func() (err error) {
+	err = netdev.Do(p.netns, func() (err error) {
 		config := net.ListenConfig{Control: prepare(at, code), KeepAliveConfig: keepAlive}
 		config.SetMultipathTCP(false) // Go's choice otherwise: it has neither filters nor IP_PKTINFO
 		address := netip.AddrPortFrom(at.Address, at.Port).String()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -25,7 +25,7 @@ const maxYieldErrors = 3
 // that we have not accepted included. The rules of NAT of another mode are asked about
 // connections that are new to the kernel, and these would be.
 func (d *Dataplane) Yield(context.Context) error {
-	open, err := nodenet.Connections(nodenet.Namespace(d.netns))
+	open, err := netdev.Connections(netdev.Namespace(d.netns))
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 )
 
 // Protocol is the number by which our routes are told from others' (`ip route show
@@ -48,7 +48,7 @@ type table interface {
 	add(r route, source netip.Addr) error
 	remove(route) error
 
-	addresses() ([]nodenet.Address, error)
+	addresses() ([]netdev.Address, error)
 	links() ([]link, error)
 	close() error
 }
@@ -62,7 +62,7 @@ type kernelTable struct {
 var _ table = (*kernelTable)(nil)
 
 func openTable(namespace int) (*kernelTable, error) {
-	handle, err := netlink.NewHandleAt(nodenet.Namespace(namespace), unix.NETLINK_ROUTE)
+	handle, err := netlink.NewHandleAt(netdev.Namespace(namespace), unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
 	}
@@ -145,7 +145,7 @@ func (t *kernelTable) remove(r route) error {
 	return nil
 }
 
-func (t *kernelTable) addresses() ([]nodenet.Address, error) { return nodenet.Addresses(t.handle) }
+func (t *kernelTable) addresses() ([]netdev.Address, error) { return netdev.Addresses(t.handle) }
 
 func (t *kernelTable) links() ([]link, error) {
 	list, err := t.handle.LinkList()

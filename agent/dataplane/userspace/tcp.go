@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -140,7 +140,7 @@ func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 }
 
 func (p *proxy) connect(to netip.AddrPort) (out *net.TCPConn, err error) {
-	err = nodenet.Do(p.netns, func() error {
+	err = netdev.Do(p.netns, func() error {
 		dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
 		conn, err := dialer.Dial("tcp", to.String())
 		if err == nil {

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/nodenet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -177,7 +177,7 @@ func (l *udpListener) session(from netip.AddrPort, link int) *session {
 		return nil
 	}
 	s := &session{client: from, endpoint: endpoint, began: now, used: now}
-	err := nodenet.Do(l.netns, func() error {
+	err := netdev.Do(l.netns, func() error {
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(endpoint))
 		s.conn = conn
 		return err

@@ -84,8 +84,3 @@ func Groups(netns, protocol int, groups ...int) Watcher {
 		return errors.Join(err, c.Close())
 	}
 }
-
-// Addresses returns a Watcher for changes of the addresses of a network namespace.
-func Addresses(netns int) Watcher {
-	return Groups(netns, unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
-}

@@ -1,8 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nodenet asks the kernel about a node's network.
-package nodenet
+// Package netdev asks the kernel about a node's network: namespaces, addresses and
+// open connections.
+package netdev
 
 import (
 	"errors"
@@ -14,11 +15,9 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 )
-
-// dumpTries is how often a dump is repeated that was interrupted.
-const dumpTries = 10
 
 // Namespace returns the network namespace of a file descriptor; 0 is that of the
 // calling thread.
@@ -77,18 +76,19 @@ func Addresses(handle *netlink.Handle) (out []Address, err error) {
 	return out, nil
 }
 
-// whole repeats a dump as long as changes interrupt it.
+// whole repeats a dump of the library as long as changes interrupt it.
 func whole[T any](dump func() ([]T, error)) (list []T, err error) {
-	for range dumpTries {
-		if list, err = dump(); !interrupted(err) {
-			break
-		}
-	}
+	err = kernel.Retry(func() (err error) {
+		list, err = dump()
+		return err
+	})
 	return list, err
 }
 
-func interrupted(err error) bool {
-	return errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS)
+// WatchAddresses returns a Watcher for changes of the addresses of a network
+// namespace; 0 is that of the calling thread.
+func WatchAddresses(fd int) kernel.Watcher {
+	return kernel.Groups(fd, unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 }
 
 // AddressesOf lists the addresses of a network namespace.

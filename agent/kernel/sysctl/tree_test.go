@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/agent/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 )
 
 const name = "net/ipv4/ip_forward"

@@ -6,7 +6,7 @@ package engine
 import (
 	"k8s.io/utils/cpuset"
 
-	"github.com/fairlead-proxy/fairlead/agent/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -29,7 +29,7 @@ func (d *Dataplane) Yield(context.Context) error {
 	if err != nil {
 		return err
 	}
-	tracked := conntrack.NewNetlink(d.netns)
+	tracked := conntrack.NewTable(d.netns)
 	defer tracked.Close()
 	var errs []error
 	accepted := d.proxy.open.all()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/ptr"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/conntracktest"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -107,7 +108,7 @@ func TestTuneGoesOnAfterAnError(t *testing.T) {
 
 // In a network namespace the timeouts are its own, and the limit cannot be set.
 func TestTuneTheKernel(t *testing.T) {
-	s := newSpace(t)
+	s := conntracktest.NewSpace(t)
 	o := &v1alpha1.ConntrackOptions{UDPTimeoutSeconds: ptr.To[int32](17), TCPBeLiberal: ptr.To(true), MaxPerCore: ptr.To[int32](1)}
 	s.Do(func() error {
 		tree := sysctl.Tree{}

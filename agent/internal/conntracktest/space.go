@@ -1,7 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package conntrack
+// Package conntracktest makes network namespaces with flows that the kernel tracks.
+package conntracktest
 
 import (
 	"net"
@@ -12,14 +13,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// space is a network namespace of a test.
-type space struct{ *netnstest.Space }
+// Space is a network namespace of a test.
+type Space struct{ *netnstest.Space }
 
-// newSpace makes a network namespace in which everything is reached through the
+// NewSpace makes a network namespace in which everything is reached through the
 // loopback; it ends with the test.
-func newSpace(t *testing.T) *space {
+func NewSpace(t *testing.T) *Space {
 	t.Helper()
-	s := &space{netnstest.NewSpace(t)}
+	s := &Space{netnstest.NewSpace(t)}
 	s.Run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
 	s.Run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
 	for _, address := range []string{"fd00::1", "fd00::2"} { // to listen on; IPv4 needs no such thing
@@ -28,14 +29,14 @@ func newSpace(t *testing.T) *space {
 	return s
 }
 
-// translate makes the namespace send what goes to an address elsewhere.
-func (s *space) translate(rules ...string) {
+// Translate makes the namespace send what goes to an address elsewhere.
+func (s *Space) Translate(rules ...string) {
 	s.T.Helper()
 	s.Feed("flush ruleset\ntable inet t {\nchain c { type nat hook output priority -100;\n"+strings.Join(rules, "\n")+"\n}\n}", "nft", "-f", "-")
 }
 
-// dial opens a flow that is closed with the test.
-func (s *space) dial(network, to string) (conn net.Conn) {
+// Dial opens a flow that is closed with the test.
+func (s *Space) Dial(network, to string) (conn net.Conn) {
 	s.T.Helper()
 	s.Do(func() (err error) {
 		conn, err = net.Dial(network, to)
@@ -45,8 +46,8 @@ func (s *space) dial(network, to string) (conn net.Conn) {
 	return conn
 }
 
-// knock opens a connection to where nobody answers.
-func (s *space) knock(to string) {
+// Knock opens a connection to where nobody answers.
+func (s *Space) Knock(to string) {
 	s.Do(func() error {
 		dialer := net.Dialer{Timeout: 50 * time.Millisecond}
 		if conn, err := dialer.Dial("tcp", to); err == nil {
@@ -57,8 +58,8 @@ func (s *space) knock(to string) {
 	})
 }
 
-// serve answers every packet with the server's own address.
-func (s *space) serve(at string) {
+// Serve answers every packet with the server's own address.
+func (s *Space) Serve(at string) {
 	s.T.Helper()
 	s.Do(func() error {
 		server, err := net.ListenPacket("udp", at)
@@ -82,7 +83,8 @@ func (s *space) serve(at string) {
 	})
 }
 
-func (s *space) accept(at string) {
+// Accept listens for TCP connections.
+func (s *Space) Accept(at string) {
 	s.T.Helper()
 	s.Do(func() error {
 		server, err := net.Listen("tcp", at)

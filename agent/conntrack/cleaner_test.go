@@ -83,8 +83,10 @@ func desired(frontends ...*model.Frontend) model.Desired {
 func (c *Cleaner) settle(t *testing.T, everything bool) {
 	t.Helper()
 	c.Programmed(everything)
-	if _, err := c.look(t.Context(), c.take()); err != nil {
-		t.Fatal(err)
+	for _, q := range c.queues {
+		if _, err := c.look(t.Context(), q.protocol, q.take()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -224,7 +226,7 @@ func TestNodePortRanges(t *testing.T) {
 func TestDumps(t *testing.T) {
 	address := netip.MustParseAddr("10.96.0.10")
 	var many []*model.Frontend
-	for port := range maxFilters + 1 {
+	for port := range 9 {
 		many = append(many, frontend(model.UDP, netip.AddrPortFrom(address, uint16(port+1)).String(), podA))
 	}
 	base := []*model.Frontend{frontend(model.UDP, vip, podA, podB), frontend(model.TCP, vip, podA), frontend(model.UDP, nodePort, podA)}
@@ -250,6 +252,14 @@ func TestDumps(t *testing.T) {
 		"TCP": {base, []*model.Frontend{base[0], frontend(model.TCP, vip), base[2]},
 			[]Filter{{Family: "IPv4", Protocol: model.TCP, Address: address, Port: 53, Unanswered: true}}},
 		"many": {base, with(many...), []Filter{{Family: "IPv4", Protocol: model.UDP}}},
+		"ports of an address": {with(frontend(model.UDP, "10.96.0.10:54", podA)), []*model.Frontend{frontend(model.UDP, vip), frontend(model.UDP, "10.96.0.10:54"), base[1], base[2]},
+			[]Filter{{Family: "IPv4", Protocol: model.UDP, Address: address}}},
+		"a port of addresses": {with(frontend(model.UDP, "10.96.0.11:53", podA)), []*model.Frontend{frontend(model.UDP, vip), frontend(model.UDP, "10.96.0.11:53"), base[1], base[2]},
+			[]Filter{{Family: "IPv4", Protocol: model.UDP, Port: 53}}},
+		"an address and a node port": {base, []*model.Frontend{frontend(model.UDP, vip), base[1], frontend(model.UDP, nodePort)},
+			[]Filter{{Family: "IPv4", Protocol: model.UDP}}},
+		"several of TCP": {with(frontend(model.TCP, "10.96.0.11:80", podA)), []*model.Frontend{base[0], frontend(model.TCP, vip), base[2], frontend(model.TCP, "10.96.0.11:80")},
+			[]Filter{{Family: "IPv4", Protocol: model.TCP, Unanswered: true}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +287,7 @@ func TestChangesWaitForTheProgramming(t *testing.T) {
 	c.Change(model.Diff(model.NewDesired(), before))
 	c.settle(t, true)
 	c.Change(model.Diff(before, after))
-	if w := c.take(); !w.empty() {
+	if w := c.queues[model.UDP].take(); !w.empty() {
 		t.Fatalf("due before it was programmed: %v", w)
 	}
 	c.settle(t, false)
@@ -298,8 +308,7 @@ func TestRunLooksAgain(t *testing.T) {
 	}
 	c := newCleaner(m, nil)
 	c.Change(model.Diff(model.NewDesired(), desired()))
-	c.Programmed(true)
-	c.take()
+	c.settle(t, true)
 	c.Change(model.Diff(desired(), desired(frontend(model.UDP, vip, podA))))
 	c.Programmed(false)
 	ctx, cancel := context.WithCancel(t.Context())

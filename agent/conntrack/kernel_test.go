@@ -22,6 +22,7 @@ type memory struct {
 	failing   error
 	dumps     []Filter
 	deleted   func(Entry) // what happens then
+	walked    func()      // what happens at the end of a dump
 }
 
 var errBroken = errors.New("broken")
@@ -37,6 +38,9 @@ func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
 		if m.coarse || f.selects(e) {
 			each(e)
 		}
+	}
+	if m.walked != nil {
+		m.walked()
 	}
 	return nil
 }

@@ -4,40 +4,14 @@
 package conntrack
 
 import (
-	"cmp"
 	"context"
-	"maps"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// maxFilters is the number of frontends up to which each is looked for by itself.
-// The kernel walks through its whole table each time, but that is cheap against
-// handing over entries that nobody has asked for.
-const maxFilters = 8
-
-// work is what has to be looked at: frontends, and whether there may be flows that
-// are older than the frontend.
-type work struct {
-	everything bool
-	frontends  map[model.FrontendKey]bool
-}
-
-func newWork() work { return work{frontends: map[model.FrontendKey]bool{}} }
-
-func (w *work) add(o work) {
-	w.everything = w.everything || o.everything
-	for key, older := range o.frontends {
-		w.frontends[key] = w.frontends[key] || older
-	}
-}
-
-func (w *work) empty() bool { return !w.everything && len(w.frontends) == 0 }
 
 // kind is what a dump can have in common.
 type kind struct {
@@ -52,38 +26,51 @@ func kindOf(key model.FrontendKey) kind {
 	return kind{corev1.IPv6Protocol, key.Protocol}
 }
 
-// filters are the dumps of one kind that find what is to be looked at.
+// filters are the dumps of one kind that find what is to be looked at: one for all
+// keys, and a second for flows that are older than a single one. The kernel walks
+// through its whole table for each, which costs as much as to hand over some
+// thousand entries that nothing is wrong with.
 func (w *work) filters(k kind, keys []model.FrontendKey) []Filter {
 	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: flows.HalfOpen(k.protocol)}
-	var out []Filter
-	for _, key := range keys {
-		f := whole
-		f.Port = key.Port
-		if !key.IsNodePort() {
-			f.Address = key.Address
-		}
-		out = append(out, f)
-		if w.frontends[key] && !key.IsNodePort() {
-			f.Reverse = true
-			out = append(out, f)
-		}
-	}
-	if w.everything || len(out) > maxFilters {
+	if w.everything || len(keys) == 0 {
 		return []Filter{whole}
 	}
-	return out
+	f := whole
+	f.Address, f.Port = keys[0].Address, keys[0].Port
+	older := false
+	for _, key := range keys {
+		if key.Address != f.Address {
+			f.Address = netip.Addr{}
+		}
+		if key.Port != f.Port {
+			f.Port = 0
+		}
+		older = older || w.frontends[key]
+	}
+	if f.Address.IsUnspecified() { // of node ports
+		f.Address = netip.Addr{}
+	}
+	switch {
+	case !older || len(keys) == 1 && keys[0].IsNodePort():
+		return []Filter{f}
+	case len(keys) > 1:
+		return []Filter{whole}
+	}
+	reverse := f
+	reverse.Reverse = true
+	return []Filter{f, reverse}
 }
 
-// look looks at what is due, once. It returns what to look at once more: frontends
+// look looks at what is due of a protocol, once. It returns what to look at once more: frontends
 // that had flows that were older. An answer to them that is under way while they
 // are forgotten begins a flow anew, the other way round.
-func (c *Cleaner) look(ctx context.Context, w work) (again work, err error) {
+func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again work, err error) {
 	kinds := map[kind][]model.FrontendKey{}
 	for key := range w.frontends {
 		kinds[kindOf(key)] = append(kinds[kindOf(key)], key)
 	}
 	if w.everything {
-		for k := range c.kinds() {
+		for k := range c.kinds(p) {
 			if _, known := kinds[k]; !known {
 				kinds[k] = nil
 			}
@@ -102,12 +89,9 @@ func (c *Cleaner) look(ctx context.Context, w work) (again work, err error) {
 		Removed:           func(k model.FrontendKey) bool { _, due := w.frontends[k]; return due },
 		NodePortAddresses: nodePorts,
 	}}
-	order := slices.SortedFunc(maps.Keys(kinds), func(a, b kind) int {
-		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.protocol, b.protocol))
-	})
-	for _, k := range order {
+	for k, keys := range kinds {
 		start := c.clock.Now()
-		for _, f := range w.filters(k, kinds[k]) {
+		for _, f := range w.filters(k, keys) {
 			err = first(err, s.filtered(ctx, f))
 		}
 		c.metrics.duration.WithLabelValues(string(k.family)).Observe(c.clock.Since(start).Seconds())
@@ -163,13 +147,15 @@ func (s *sweep) stale(e Entry) (model.FrontendKey, bool) {
 	return s.rules.Stale(e.Flow)
 }
 
-// kinds are the kinds of all frontends.
-func (c *Cleaner) kinds() map[kind]struct{} {
+// kinds are the kinds of all frontends of a protocol.
+func (c *Cleaner) kinds(p model.Protocol) map[kind]struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	found := map[kind]struct{}{}
 	for key := range c.frontends {
-		found[kindOf(key)] = struct{}{}
+		if key.Protocol == p {
+			found[kindOf(key)] = struct{}{}
+		}
 	}
 	return found
 }

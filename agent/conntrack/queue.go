@@ -1,0 +1,53 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// queue is what there is to look at of one protocol.
+type queue struct {
+	protocol model.Protocol
+	interval time.Duration // the least from one look to the next
+	waiting  work          // until it is programmed
+	due      work
+	next     time.Time // no look before
+
+	// Looks in a row that failed, or found flows that were older; the back-off of
+	// the next; and why they have failed for some time.
+	failures, repeats int
+	retry             time.Duration
+	failure           error
+}
+
+func newQueue(p model.Protocol, interval time.Duration) *queue {
+	return &queue{protocol: p, interval: interval, waiting: newWork(), due: newWork()}
+}
+
+// take takes what is due.
+func (q *queue) take() (w work) {
+	w, q.due = q.due, newWork()
+	return w
+}
+
+// work is what has to be looked at: frontends, and whether there may be flows that
+// are older than the frontend.
+type work struct {
+	everything bool
+	frontends  map[model.FrontendKey]bool
+}
+
+func newWork() work { return work{frontends: map[model.FrontendKey]bool{}} }
+
+func (w *work) add(o work) {
+	w.everything = w.everything || o.everything
+	for key, older := range o.frontends {
+		w.frontends[key] = w.frontends[key] || older
+	}
+}
+
+func (w *work) empty() bool { return !w.everything && len(w.frontends) == 0 }

@@ -17,11 +17,11 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/report"
@@ -50,11 +50,8 @@ type Options struct {
 	// sets some.
 	Sysctls sysctl.Tree
 
-	// Dataplanes are the modes that the agent can run.
-	Dataplanes engine.Dataplanes
-
-	// Collectors are metrics besides the agent's own.
-	Collectors []prometheus.Collector
+	// Modes are those that the agent can run.
+	Modes []dataplane.Mode
 }
 
 // Run runs an agent until ctx ends. The kernel is left as it is: traffic flows
@@ -91,7 +88,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	m := serve.NewMetrics()
-	m.Registry.MustRegister(o.Collectors...)
+	for _, mode := range o.Modes {
+		m.Registry.MustRegister(mode.Collectors...)
+	}
 	r := report.NewWriter(report.NodeStatus(client, o.NodeName), report.NodeEvents(client, o.NodeName), log.WithName("status"), clk)
 	h := serve.NewHealth(m, clk, in.Waiting, r.Conditions)
 	checks := healthcheck.New(h.ProxyHealthy, report.ServiceEvents(client, o.NodeName), log.WithName("healthcheck"), clk)
@@ -100,7 +99,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	cleaner := conntrack.New(kernel, log.WithName("conntrack"), clk, in.Wake)
 	m.Registry.MustRegister(cleaner.Collectors()...)
 	l := engine.New(engine.Config{
-		NodeName: o.NodeName, Source: in, Dataplanes: o.Dataplanes, Journal: cp, Installed: installed,
+		NodeName: o.NodeName, Source: in, Journal: cp, Installed: installed,
+		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},
 		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls),
 		Log: log.WithName("loop"), Clock: clk,
 		Report: func(out report.Snapshot) {

@@ -128,7 +128,7 @@ func (l *loaded) fill(ctx context.Context, r *kernelResult) error {
 	}
 	l.table.Flush()
 	r.Resolve = time.Since(start)
-	var stats dataplane.Stats
+	var stats dataplane.Result
 	stats, r.Sync, err = timedSync(ctx, l.dp, l.table)
 	r.Filled = stats.Operations
 	return err
@@ -141,12 +141,12 @@ func (l *loaded) resolve(spec *v1alpha1.ServiceRuleSliceSpec) error {
 	return err
 }
 
-func timedSync(ctx context.Context, dp dataplane.Dataplane, table *resolve.Table) (dataplane.Stats, timed, error) {
+func timedSync(ctx context.Context, dp dataplane.Dataplane, table *resolve.Table) (dataplane.Result, timed, error) {
 	watch, err := begin()
 	if err != nil {
-		return dataplane.Stats{}, timed{}, err
+		return dataplane.Result{}, timed{}, err
 	}
-	stats, err := dp.Sync(ctx, table.Desired())
+	stats, err := dp.Sync(ctx, table.Desired(), nil)
 	if err != nil {
 		return stats, timed{}, err
 	}
@@ -215,7 +215,7 @@ func (l *loaded) adopt(ctx context.Context, r *kernelResult) error {
 		return err
 	}
 	defer fresh.Close()
-	var stats dataplane.Stats
+	var stats dataplane.Result
 	stats, r.Adopt, err = timedSync(ctx, fresh, l.table)
 	if err == nil && stats.Operations != 0 {
 		err = fmt.Errorf("a fresh dataplane changes what is right already: %+v", stats)

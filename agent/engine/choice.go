@@ -4,24 +4,23 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
-
-// autoModes are the modes that Auto tries, in order.
-var autoModes = []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPVS, v1alpha1.ModeIPTables}
-
-// Dataplanes makes the dataplane of each mode that this build has.
-type Dataplanes map[v1alpha1.ProxyMode]func() (dataplane.Dataplane, error)
 
 // Errors of choosing a mode.
 var (
@@ -29,149 +28,211 @@ var (
 	errNotImplemented = errors.New("not implemented in this version of the agent")
 )
 
-// demand is what a policy asks of a node's kernel.
-type demand struct {
-	modes     []v1alpha1.ProxyMode // in the policy's order
-	scheduler string               // of modes that have schedulers
+// openMode is a mode that is open.
+type openMode struct {
+	dataplane.Dataplane
+	mode dataplane.Mode
 }
 
-func demandOf(spec v1alpha1.NodeRuleSetSpec, scheduler string) demand {
-	d := demand{modes: autoModes, scheduler: scheduler}
-	if spec.Mode != v1alpha1.ModeAuto && spec.Mode != "" {
-		d.modes = append([]v1alpha1.ProxyMode{spec.Mode}, spec.FallbackModes...)
-	}
-	return d
+// Mode is the name.
+func (o *openMode) Mode() v1alpha1.ProxyMode { return o.mode.Name }
+
+// isProxy says whether connection tracking has nothing of the mode.
+func (o *openMode) isProxy() bool { return o.mode.Kind == dataplane.Proxy }
+
+// demand is what a policy asks of a node's kernel.
+type demand struct {
+	modes   []v1alpha1.ProxyMode // in the policy's order
+	options map[v1alpha1.ProxyMode]dataplane.Options
 }
 
 func (d demand) equal(other demand) bool {
-	return d.scheduler == other.scheduler && slices.Equal(d.modes, other.modes)
+	return slices.Equal(d.modes, other.modes) && reflect.DeepEqual(d.options, other.options)
 }
 
-// capability is what was found out about a mode on this node.
+// nodeModes is what this node can run.
+type nodeModes struct {
+	list  []dataplane.Mode
+	env   dataplane.Env
+	clock clock.PassiveClock
+	known map[v1alpha1.ProxyMode]capability
+	tried map[v1alpha1.ProxyMode]attempt
+}
+
+// capability is what was found out about a mode on this node, whatever its options.
 type capability struct {
-	err        error // why it cannot run
-	scheduling bool  // it has schedulers, namely these and maybe more:
-	schedulers []string
-	complete   bool // no more
-	variant    string
+	dataplane.Capability
+	err error // why it cannot run
 }
 
-// lacks says what is missing for the mode with a scheduler.
-func (c capability) lacks(scheduler string) error {
-	if c.err == nil && c.scheduling && !slices.Contains(c.schedulers, scheduler) {
-		return fmt.Errorf("this kernel has no scheduler %s (module ip_vs_%s)", scheduler, scheduler)
-	}
-	return c.err
+// attempt is the last one to take a mode into use.
+type attempt struct {
+	options dataplane.Options
+	err     error // why that is not possible
+	retry   dataplane.Retry
 }
 
-// modes is what this node can run.
-type modes struct {
-	dataplanes Dataplanes
-	known      map[v1alpha1.ProxyMode]capability
+func newNodeModes(list []dataplane.Mode, env dataplane.Env, clk clock.PassiveClock) *nodeModes {
+	return &nodeModes{list: list, env: env, clock: clk, known: map[v1alpha1.ProxyMode]capability{}, tried: map[v1alpha1.ProxyMode]attempt{}}
 }
 
-func newModes(d Dataplanes) *modes {
-	return &modes{dataplanes: d, known: map[v1alpha1.ProxyMode]capability{}}
-}
-
-// choose returns the first dataplane, in the policy's order, that this kernel can
-// run as the policy wants it: the running one (nil: none is), or a new one. skipped
-// says what those before it lack, err what each of them lacks.
-func (m *modes) choose(ctx context.Context, want demand, running dataplane.Dataplane) (dp dataplane.Dataplane, skipped, err error) {
-	var errs []error
-	for _, mode := range want.modes {
-		dp, err := m.try(ctx, mode, want.scheduler, running)
-		if err == nil {
-			return dp, errors.Join(errs...), nil
+// byName returns a mode; nil: this build does not have it.
+func (m *nodeModes) byName(name v1alpha1.ProxyMode) *dataplane.Mode {
+	for i := range m.list {
+		if m.list[i].Name == name {
+			return &m.list[i]
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", mode, err))
+	}
+	return nil
+}
+
+// auto returns the modes that Auto tries, in order.
+func (m *nodeModes) auto() []v1alpha1.ProxyMode {
+	ranked := slices.DeleteFunc(slices.Clone(m.list), func(mode dataplane.Mode) bool { return mode.AutoRank == 0 })
+	slices.SortStableFunc(ranked, func(a, b dataplane.Mode) int { return cmp.Compare(a.AutoRank, b.AutoRank) })
+	var out []v1alpha1.ProxyMode
+	for _, mode := range ranked {
+		out = append(out, mode.Name)
+	}
+	return out
+}
+
+// demand returns what a node's rules ask for. The error names malformed options.
+func (m *nodeModes) demand(spec v1alpha1.NodeRuleSetSpec) (demand, error) {
+	d := demand{modes: m.auto(), options: map[v1alpha1.ProxyMode]dataplane.Options{}}
+	if spec.Mode != v1alpha1.ModeAuto && spec.Mode != "" {
+		d.modes = append([]v1alpha1.ProxyMode{spec.Mode}, spec.FallbackModes...)
+	}
+	var errs []error
+	for _, mode := range m.list {
+		o, err := mode.ParseOptions(spec)
+		d.options[mode.Name] = o
+		errs = append(errs, err)
+	}
+	return d, errors.Join(errs...)
+}
+
+// open opens a mode.
+func (m *nodeModes) open(name v1alpha1.ProxyMode) (*openMode, error) {
+	mode := m.byName(name)
+	if mode == nil {
+		return nil, dataplane.Unsupported(errNotImplemented)
+	}
+	env := m.env
+	env.Log = env.Log.WithName(strings.ToLower(string(name)))
+	d, err := mode.Open(env)
+	if err != nil {
+		return nil, err
+	}
+	return &openMode{d, *mode}, nil
+}
+
+// choose returns the first mode, in the policy's order, that this kernel can run as
+// the policy wants it: the running one (nil: none is), or a new one. skipped says what
+// those before it cannot do, err what each of them cannot.
+func (m *nodeModes) choose(ctx context.Context, want demand, running *openMode) (chosen *openMode, skipped, err error) {
+	var errs []error
+	for _, name := range want.modes {
+		o, err := m.try(ctx, name, want.options[name], running)
+		if err == nil {
+			return o, errors.Join(errs...), nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", name, err))
 	}
 	return nil, nil, errors.Join(append([]error{errUnsupported}, errs...)...)
 }
 
-// try opens the dataplane of a mode, unless it is running and known to have what
-// is asked for: then that is what it returns.
-func (m *modes) try(ctx context.Context, mode v1alpha1.ProxyMode, scheduler string, running dataplane.Dataplane) (dataplane.Dataplane, error) {
-	inUse := running != nil && running.Mode() == mode
-	if c, known := m.known[mode]; known && inUse && c.lacks(scheduler) == nil {
-		return running, nil
-	}
-	dp, err := m.probe(ctx, mode, scheduler)
-	if err != nil {
-		return nil, err
-	}
-	if lack := m.known[mode].lacks(scheduler); lack != nil {
-		return nil, errors.Join(lack, dp.Close())
-	}
-	if inUse {
-		return running, dp.Close()
-	}
-	return dp, nil
-}
-
-// probe opens the dataplane of a mode and finds out what the kernel can do of it,
-// with some schedulers or with all: each may be a module that has to be loaded.
-func (m *modes) probe(ctx context.Context, mode v1alpha1.ProxyMode, schedulers ...string) (dataplane.Dataplane, error) {
-	open := m.dataplanes[mode]
-	if open == nil {
-		return nil, errNotImplemented
-	}
-	dp, err := open()
-	if err != nil {
-		m.known[mode] = capability{err: err}
-		return nil, err
-	}
-	c := capability{err: dp.Probe(ctx)}
-	if c.err == nil {
-		c.schedule(ctx, dp, schedulers)
-		if v, ok := dp.(dataplane.Variant); ok {
-			c.variant = v.Variant()
+// try opens a mode, unless it is running and known to have what is asked for: then that
+// is what it returns. What has failed is not tried again before its time. A mode that
+// runs is not given up for a failure of this moment.
+func (m *nodeModes) try(ctx context.Context, name v1alpha1.ProxyMode, options dataplane.Options, running *openMode) (*openMode, error) {
+	inUse := running != nil && running.Mode() == name
+	a, known := m.tried[name]
+	if known && reflect.DeepEqual(a.options, options) {
+		if a.err == nil && inUse {
+			return running, nil
+		}
+		if a.err != nil && a.retry.Wait(m.clock.Now()) > 0 {
+			return nil, a.err
 		}
 	}
-	m.known[mode] = c
-	if c.err != nil {
-		return nil, errors.Join(c.err, dp.Close())
+	o, err := m.probe(ctx, name, options)
+	a.options, a.err = options, err
+	a.retry.Failed(m.clock.Now(), err)
+	m.tried[name] = a
+	switch {
+	case !inUse:
+		return o, err
+	case err == nil:
+		return running, o.Close()
+	case errors.Is(err, dataplane.ErrUnsupported):
+		return nil, err
 	}
-	return dp, nil
+	return running, nil
 }
 
-// schedule finds out which schedulers there are, if the dataplane has any.
-func (c *capability) schedule(ctx context.Context, dp dataplane.Dataplane, names []string) {
-	prober, ok := dp.(dataplane.SchedulerProber)
-	if !ok {
-		return
+// probe opens a mode and finds out what the kernel can do of it: with some options, or
+// everything.
+func (m *nodeModes) probe(ctx context.Context, name v1alpha1.ProxyMode, options dataplane.Options) (*openMode, error) {
+	o, err := m.open(name)
+	if err != nil {
+		if !errors.Is(err, errNotImplemented) {
+			m.known[name] = capability{err: err}
+		}
+		return nil, err
 	}
-	c.scheduling, c.complete = true, len(names) == 0
-	c.schedulers, c.err = prober.ProbeSchedulers(ctx, names...)
+	found, err := o.Probe(ctx, options)
+	if options == nil {
+		m.known[name] = capability{found, err}
+	}
+	if err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	return o, nil
 }
 
-// survey finds out what nobody has asked for yet.
-func (m *modes) survey(ctx context.Context, running dataplane.Dataplane) error {
+// wait is after which time to try again what has failed of the running mode and of those
+// that come before it.
+func (m *nodeModes) wait(want demand, running *openMode) (wait time.Duration, failed bool) {
+	for _, name := range want.modes {
+		if a := m.tried[name]; a.err != nil {
+			if w := a.retry.Wait(m.clock.Now()); !failed || w < wait {
+				wait, failed = w, true
+			}
+		}
+		if running != nil && running.Mode() == name {
+			break
+		}
+	}
+	return wait, failed
+}
+
+// forget has what has failed tried again, whatever its time: the policy has changed.
+func (m *nodeModes) forget() {
+	maps.DeleteFunc(m.tried, func(_ v1alpha1.ProxyMode, a attempt) bool { return a.err != nil })
+}
+
+// survey finds out what was not asked for yet.
+func (m *nodeModes) survey(ctx context.Context) error {
 	var errs []error
-	for mode := range m.dataplanes {
-		c, known := m.known[mode]
-		if known && (c.err != nil || !c.scheduling || c.complete) {
-			continue
-		}
-		if known && running != nil && running.Mode() == mode {
-			c.schedule(ctx, running, nil)
-			m.known[mode] = c
+	for _, mode := range m.list {
+		if _, known := m.known[mode.Name]; known {
 			continue
 		}
 		// What is missing is no failure, but what is to be known.
-		if dp, err := m.probe(ctx, mode); err == nil {
-			errs = append(errs, dp.Close())
+		if o, err := m.probe(ctx, mode.Name, nil); err == nil {
+			errs = append(errs, o.Close())
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // capabilities returns what is known, for the status.
-func (m *modes) capabilities() []v1alpha1.ModeCapability {
+func (m *nodeModes) capabilities() []v1alpha1.ModeCapability {
 	var out []v1alpha1.ModeCapability
 	for _, mode := range slices.Sorted(maps.Keys(m.known)) {
 		c := m.known[mode]
-		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Variant: c.variant, Schedulers: c.schedulers}
+		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Variant: c.Variant, Schedulers: c.Schedulers}
 		if c.err != nil {
 			reported.Message = report.Truncate(report.OneLine(c.err.Error()), report.MaxCapabilityMessage)
 		}
@@ -180,45 +241,35 @@ func (m *modes) capabilities() []v1alpha1.ModeCapability {
 	return out
 }
 
-// choose opens the dataplane that the policy asks for, unless it is in use. A
-// node that can run none of the modes keeps the one that it has.
+// choose opens the mode that the policy asks for, unless it is in use. A node that can
+// run none of the modes keeps the one that it has, with the options that it has: those
+// that the kernel cannot have would stop all changes.
 func (l *Loop) choose(ctx context.Context) error {
-	want := demandOf(l.node.Spec, l.settings.IPVS.Scheduler)
-	if l.dp != nil && l.snapshot.Unsupported == nil && want.equal(l.demand) {
-		return nil
+	if !l.want.equal(l.demand) {
+		l.modes.forget()
 	}
-	l.chosen = l.clock.Now()
-	dp, skipped, err := l.modes.choose(ctx, want, l.dp)
+	l.demand = l.want
+	o, skipped, err := l.modes.choose(ctx, l.demand, l.dp)
 	if err != nil {
 		return err
 	}
-	l.demand, l.snapshot.Skipped = want, skipped
-	if l.dp == dp {
+	l.snapshot.Skipped = skipped
+	if options := l.demand.options[o.Mode()]; l.dp != o || !reflect.DeepEqual(l.options, options) {
+		l.options, l.needSync = options, true
+	}
+	if l.dp == o {
 		return nil
 	}
 	if l.dp != nil {
-		l.log.Info("Changing the mode", "from", l.dp.Mode(), "to", dp.Mode())
+		l.log.Info("Changing the mode", "from", l.dp.Mode(), "to", o.Mode())
 	}
-	return l.change(ctx, dp)
-}
-
-// applySettings brings the node's settings into the table. Where the kernel cannot
-// have what they ask for, the parameters of IPVS stay as they are: with a scheduler
-// that it lacks, no changed Service could be programmed any more.
-func (l *Loop) applySettings() {
-	settings := l.settings
-	if l.snapshot.Unsupported == nil {
-		l.ipvs = settings.IPVS
-	} else {
-		settings.IPVS = l.ipvs
-	}
-	l.table.SetNode(settings)
+	return l.change(ctx, o)
 }
 
 // survey completes what is known of the kernel, when traffic does not wait for it.
 // It says whether there is news.
 func (l *Loop) survey(ctx context.Context) bool {
-	if err := l.modes.survey(ctx, l.dp); err != nil {
+	if err := l.modes.survey(ctx); err != nil {
 		l.log.Error(err, "Failed to find out what this kernel can do")
 	}
 	before := l.snapshot.Capabilities

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
@@ -25,30 +27,39 @@ const (
 	nftablesMode = v1alpha1.ModeNFTables
 )
 
-var errNoModule = errors.New("this kernel has no IPVS (module ip_vs)")
+var errNoModule = dataplane.Unsupported(errors.New("this kernel has no IPVS (module ip_vs)"))
 
-// pretended makes dataplanes of kernels: IPVS with some schedulers, or an error if
-// that is nil, and NFTables unless it fails.
-func pretended(schedulers []string, nftables error) Dataplanes {
-	return Dataplanes{
-		ipvsMode: func() (dataplane.Dataplane, error) {
-			if schedulers == nil {
-				return nil, errNoModule
-			}
-			return &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: schedulers}, nil
-		},
-		nftablesMode: func() (dataplane.Dataplane, error) {
-			dp := fake.New(nftablesMode)
-			dp.Fail(fake.Probe, nftables)
-			return dp, nil
-		},
-	}
+// pretended makes the modes of kernels: NFTables unless it fails, and IPVS with some
+// schedulers, or an error if that is nil.
+func pretended(schedulers []string, nftables error) []dataplane.Mode {
+	nft := fake.New()
+	nft.Fail(fake.Probe, nftables)
+	return []dataplane.Mode{ranked(1, fake.Mode(nftablesMode, dataplane.NAT, nft)), ranked(2, scheduling(schedulers))}
 }
 
-// varied has variants.
-type varied struct{ *fake.Dataplane }
+func ranked(rank int, m dataplane.Mode) dataplane.Mode {
+	m.AutoRank = rank
+	return m
+}
 
-func (*varied) Variant() string { return "nft, iptables v1.8.9" }
+// scheduling is a mode whose option is the scheduler.
+func scheduling(schedulers []string) dataplane.Mode {
+	kernel := fake.New()
+	kernel.Schedulers = schedulers
+	m := fake.Mode(ipvsMode, dataplane.LoadBalancer, kernel)
+	m.Parse = parseScheduler
+	if schedulers == nil {
+		m.Open = func(dataplane.Env) (dataplane.Dataplane, error) { return nil, errNoModule }
+	}
+	return m
+}
+
+func parseScheduler(spec v1alpha1.NodeRuleSetSpec) (dataplane.Options, error) {
+	if spec.IPVS == nil {
+		return "rr", nil
+	}
+	return spec.IPVS.Scheduler, nil
+}
 
 func TestChooseMode(t *testing.T) {
 	spec := func(modes ...v1alpha1.ProxyMode) v1alpha1.NodeRuleSetSpec {
@@ -59,7 +70,7 @@ func TestChooseMode(t *testing.T) {
 	cases := map[string]struct {
 		spec      v1alpha1.NodeRuleSetSpec
 		scheduler string
-		kernel    Dataplanes
+		kernel    []dataplane.Mode
 		want      v1alpha1.ProxyMode // empty: none
 		skipped   string
 		err       string
@@ -78,7 +89,13 @@ func TestChooseMode(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			dp, skipped, err := newModes(tc.kernel).choose(t.Context(), demandOf(tc.spec, tc.scheduler), nil)
+			tc.spec.IPVS = &v1alpha1.IPVSOptions{Scheduler: tc.scheduler}
+			m := newNodeModes(tc.kernel, dataplane.Env{}, clock.RealClock{})
+			want, err := m.demand(tc.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dp, skipped, err := m.choose(t.Context(), want, nil)
 			if (dp == nil) != (tc.want == "") || dp != nil && dp.Mode() != tc.want {
 				t.Errorf("got %v, want %q", dp, tc.want)
 			}
@@ -97,26 +114,31 @@ func TestChooseMode(t *testing.T) {
 	}
 }
 
+// varied has variants.
+func varied() dataplane.Mode {
+	kernel := fake.New()
+	kernel.Variant = "nft, iptables v1.8.9"
+	return fake.Mode(v1alpha1.ModeIPTables, dataplane.NAT, kernel)
+}
+
 func TestCapabilities(t *testing.T) {
 	cases := map[string]struct {
-		kernel Dataplanes
+		kernel []dataplane.Mode
 		want   []v1alpha1.ModeCapability
 	}{
 		"everything": {pretended([]string{"rr", "mh"}, nil), []v1alpha1.ModeCapability{
 			{Mode: ipvsMode, Supported: true, Schedulers: []string{"rr", "mh"}}, {Mode: nftablesMode, Supported: true}}},
 		"no ip_vs": {pretended(nil, nil), []v1alpha1.ModeCapability{
 			{Mode: ipvsMode, Message: errNoModule.Error()}, {Mode: nftablesMode, Supported: true}}},
-		"with variants": {Dataplanes{v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
-			return &varied{fake.New(v1alpha1.ModeIPTables)}, nil
-		}}, []v1alpha1.ModeCapability{{Mode: v1alpha1.ModeIPTables, Supported: true, Variant: "nft, iptables v1.8.9"}}},
+		"with variants": {[]dataplane.Mode{varied()}, []v1alpha1.ModeCapability{{Mode: v1alpha1.ModeIPTables, Supported: true, Variant: "nft, iptables v1.8.9"}}},
 		"old and talkative": {pretended(nil, errors.New("one\n"+strings.Repeat("x", 1000))), []v1alpha1.ModeCapability{
 			{Mode: ipvsMode, Message: errNoModule.Error()},
 			{Mode: nftablesMode, Message: "one; " + strings.Repeat("x", 247) + " ..."}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			m := newModes(tc.kernel)
-			if err := m.survey(t.Context(), nil); err != nil {
+			m := newNodeModes(tc.kernel, dataplane.Env{}, clock.RealClock{})
+			if err := m.survey(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, m.capabilities()); diff != "" {
@@ -139,7 +161,9 @@ func asking(generation int64, scheduler string, modes ...v1alpha1.ProxyMode) *so
 func TestLoopProbesWhenAsked(t *testing.T) {
 	h := newHarness(t)
 	opened := 0
-	h.modes.dataplanes[ipvsMode] = func() (dataplane.Dataplane, error) { opened++; return nil, errNoModule }
+	missing := scheduling(nil)
+	missing.Open = func(dataplane.Env) (dataplane.Dataplane, error) { opened++; return nil, errNoModule }
+	h.add(missing)
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	h.store.SetNode(asking(2, "rr", ipvsMode, nftablesMode))
 	h.step(t.Context())
@@ -168,8 +192,13 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 // lacks: it says so, and goes on with the one that it has.
 func TestLoopKeepsItsScheduler(t *testing.T) {
 	h := newHarness(t)
-	kernel := &fake.Scheduling{Dataplane: fake.New(ipvsMode), Schedulers: []string{"rr", "sh"}}
-	h.modes.dataplanes[ipvsMode] = func() (dataplane.Dataplane, error) { return kernel, nil }
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	h.clock, h.modes.clock = clk, clk
+	kernel := fake.New()
+	kernel.Schedulers = []string{"rr", "sh"}
+	mode := fake.Mode(ipvsMode, dataplane.LoadBalancer, kernel)
+	mode.Parse = parseScheduler
+	h.add(mode)
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	h.store.SetNode(asking(2, "rr", ipvsMode))
 	h.step(t.Context())
@@ -181,14 +210,14 @@ func TestLoopKeepsItsScheduler(t *testing.T) {
 	if h.last.Unsupported == nil || !strings.Contains(h.last.Unsupported.Error(), "ip_vs_fo") {
 		t.Errorf("got %v, want the missing module", h.last.Unsupported)
 	}
-	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "rr" || h.last.Programming != nil {
+	if got := kernel.Options(); got != "rr" || h.last.Programming != nil {
 		t.Errorf("scheduler %s, error %v; want rr to stay", got, h.last.Programming)
 	}
 	// The module is installed: it is found when it is tried again.
 	kernel.Schedulers = append(kernel.Schedulers, "fo")
-	h.chosen = h.chosen.Add(-time.Hour)
+	clk.Step(time.Hour)
 	h.step(t.Context())
-	if got := kernel.Kernel().Node.IPVS.Scheduler; got != "fo" || h.last.Unsupported != nil {
+	if got := kernel.Options(); got != "fo" || h.last.Unsupported != nil {
 		t.Errorf("scheduler %s, error %v; want fo", got, h.last.Unsupported)
 	}
 	h.store.SetNode(asking(4, "sed", ipvsMode, nftablesMode))

@@ -13,18 +13,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// retireInterval is how often a mode is asked whether its connections are over.
-const retireInterval = 2 * time.Second
-
-// lingerTime is how long connections go on that the kernel translates, when a mode is
-// in force for which the kernel needs to translate nothing.
-const lingerTime = 5 * time.Second
+// cleanupInterval is after which time a clean-up that failed is tried again.
+const cleanupInterval = 2 * time.Second
 
 // change takes another dataplane into use. It is programmed before the rules of
 // the old one go, and where both would hold the same table, one replaces the
 // other in one transaction: there is no moment without rules. The old one stays
 // for its connections, see retire.
-func (l *Loop) change(ctx context.Context, dp dataplane.Dataplane) error {
+func (l *Loop) change(ctx context.Context, dp *openMode) error {
 	// A disk that is full must not keep the node from being programmed.
 	l.snapshot.Retiring = l.installed.Add(dp.Mode())
 	if again := l.retiring[dp.Mode()]; again != nil {
@@ -36,30 +32,16 @@ func (l *Loop) change(ctx context.Context, dp dataplane.Dataplane) error {
 	}
 	if l.dp != nil {
 		l.stopWatcher()
-		if err := l.yield(ctx, dp); err != nil {
+		// The kernel has to know of all connections before it translates any: Outgoing
+		// makes those known that are open, and Incoming has it see those that begin.
+		if err := errors.Join(dp.Incoming(ctx, l.dp.mode.Kind), l.dp.Outgoing(ctx, dp.mode.Kind)); err != nil {
 			l.log.Error(err, "Some open connections will end with the change of the mode", "from", l.dp.Mode(), "to", dp.Mode())
 		}
 		l.retiring[l.dp.Mode()] = l.dp
 	}
-	delete(l.lingering, dp.Mode())
 	l.dp, l.needSync, l.resync = dp, true, resync{clock: l.clock}
 	l.stopWatcher = l.startWatcher(ctx, dp)
 	return nil
-}
-
-// yield has the rules of another mode leave the connections alone that the one in force
-// has opened itself. The kernel has to know of all of them before it translates any: of
-// those that are open it is told, and those that begin it sees.
-func (l *Loop) yield(ctx context.Context, to dataplane.Dataplane) error {
-	y, ok := l.dp.(dataplane.Yielder)
-	if !ok {
-		return nil
-	}
-	var err error
-	if t, ok := to.(dataplane.Tracker); ok {
-		err = t.Track(ctx)
-	}
-	return errors.Join(err, y.Yield(ctx))
 }
 
 // retire removes what the modes have left that are not in force any more, once
@@ -75,56 +57,43 @@ func (l *Loop) retire(ctx context.Context) {
 	}
 	var errs []error
 	for _, mode := range others {
-		done, err := l.retireMode(ctx, mode)
+		wait, err := l.retireMode(ctx, mode)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove the rules of the mode %s: %w", mode, err))
+			wait = cleanupInterval
 		}
-		if !done && l.retry == 0 {
-			l.retry = retireInterval
+		if wait > 0 && (l.retry == 0 || wait < l.retry) {
+			l.retry = wait
 		}
 	}
 	l.snapshot.Retiring = errors.Join(errs...)
 }
 
-func (l *Loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (done bool, err error) {
-	dp := l.retiring[mode]
-	if dp == nil { // left by an agent before this one
-		open := l.modes.dataplanes[mode]
-		if open == nil {
-			return true, l.installed.Remove(mode) // of a newer version: nothing that we could do
+// retireMode removes what a mode has left, or returns after which time to try again.
+func (l *Loop) retireMode(ctx context.Context, mode v1alpha1.ProxyMode) (wait time.Duration, err error) {
+	old := l.retiring[mode]
+	if old == nil { // left by an agent before this one
+		old, err = l.modes.open(mode)
+		if errors.Is(err, dataplane.ErrUnsupported) {
+			// Of a newer version, or what it needs is not there, and so nothing of it.
+			return 0, l.installed.Remove(mode)
 		}
-		if dp, err = open(); err != nil {
-			return false, err
+		if err != nil {
+			return 0, err
 		}
-		l.retiring[mode] = dp
+		l.retiring[mode] = old
 	}
-	_, last := l.dp.(dataplane.Yielder)
-	if r, ok := dp.(dataplane.Retirer); ok && !last {
-		if idle, err := r.Retire(ctx, l.table.Desired()); err != nil || !idle {
-			return false, err
-		}
+	wait, err = old.Released(ctx, l.dp.mode.Kind, l.table.Desired(), l.demand.options[mode])
+	if err != nil || wait > 0 {
+		return wait, err
 	}
-	if lingerer, ok := dp.(dataplane.Lingerer); ok && last {
-		since, lingers := l.lingering[mode]
-		if !lingers {
-			if err := lingerer.Linger(ctx); err != nil {
-				return false, err
-			}
-			since = l.clock.Now()
-			l.lingering[mode] = since
-		}
-		if l.clock.Since(since) < lingerTime {
-			return false, nil
-		}
-	}
-	if err := dp.Cleanup(ctx); err != nil {
-		return false, err
+	if err := old.Cleanup(ctx); err != nil {
+		return 0, err
 	}
 	delete(l.retiring, mode)
-	delete(l.lingering, mode)
-	if err := dp.Close(); err != nil {
-		return false, err
+	if err := old.Close(); err != nil {
+		return 0, err
 	}
 	l.log.Info("Removed the rules of the mode that was in force before", "mode", mode)
-	return true, l.installed.Remove(mode)
+	return 0, l.installed.Remove(mode)
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
@@ -22,13 +21,14 @@ import (
 // twoModes is a loop that has also a mode whose connections end with it.
 type twoModes struct {
 	*harness
-	other      *fake.Retiring
+	other      *fake.Dataplane
 	generation int64
 }
 
 func newTwoModes(t *testing.T) *twoModes {
-	m := &twoModes{harness: newHarness(t), other: &fake.Retiring{Dataplane: fake.New(v1alpha1.ModeIPVS)}, generation: 1}
-	m.modes.dataplanes[v1alpha1.ModeIPVS] = func() (dataplane.Dataplane, error) { return m.other, nil }
+	m := &twoModes{harness: newHarness(t), other: fake.New(), generation: 1}
+	m.other.Wait = time.Second
+	m.add(fake.Mode(v1alpha1.ModeIPVS, dataplane.LoadBalancer, m.other))
 	return m
 }
 
@@ -72,14 +72,14 @@ func TestModeChanges(t *testing.T) {
 	m.want(t, v1alpha1.ModeNFTables)
 	m.wantTraces(t, v1alpha1.ModeIPVS, v1alpha1.ModeNFTables)
 	m.wantKernel(t, a)
-	if cleanups(m.other.Dataplane) > 0 || m.retry != retireInterval {
-		t.Errorf("%d clean-ups while there are connections, next look after %v", cleanups(m.other.Dataplane), m.retry)
+	if cleanups(m.other) > 0 || m.retry != time.Second {
+		t.Errorf("%d clean-ups while there are connections, next look after %v", cleanups(m.other), m.retry)
 	}
-	m.other.Idle = true
+	m.other.Wait = 0
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeNFTables)
-	if cleanups(m.other.Dataplane) != 1 || m.retry != 0 || m.last.Retiring != nil {
-		t.Errorf("%d clean-ups without connections, next look after %v, error %v", cleanups(m.other.Dataplane), m.retry, m.last.Retiring)
+	if cleanups(m.other) != 1 || m.retry != 0 || m.last.Retiring != nil {
+		t.Errorf("%d clean-ups without connections, next look after %v, error %v", cleanups(m.other), m.retry, m.last.Retiring)
 	}
 }
 
@@ -91,8 +91,8 @@ func TestModeComesBack(t *testing.T) {
 	m.want(t, v1alpha1.ModeNFTables)
 	m.want(t, v1alpha1.ModeIPVS)
 	m.wantTraces(t, v1alpha1.ModeIPVS)
-	if cleanups(m.other.Dataplane) > 0 || cleanups(m.kernel) != 1 || len(m.retiring) > 0 {
-		t.Errorf("%d and %d clean-ups, %d modes wait", cleanups(m.other.Dataplane), cleanups(m.kernel), len(m.retiring))
+	if cleanups(m.other) > 0 || cleanups(m.kernel) != 1 || len(m.retiring) > 0 {
+		t.Errorf("%d and %d clean-ups, %d modes wait", cleanups(m.other), cleanups(m.kernel), len(m.retiring))
 	}
 }
 
@@ -109,14 +109,14 @@ func TestTracesOfAnAgentBefore(t *testing.T) {
 		}
 	}
 	m := newTwoModes(t)
-	m.other.Idle = true
+	m.other.Wait = 0
 	if m.installed, err = state.OpenInstalledModes(dir); err != nil {
 		t.Fatal(err)
 	}
 	m.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	m.other.Fail(fake.Cleanup, errors.New("the kernel says no"))
 	m.step(t.Context())
-	if m.last.Retiring == nil || m.retry != retireInterval {
+	if m.last.Retiring == nil || m.retry != cleanupInterval {
 		t.Errorf("error %v, next try after %v", m.last.Retiring, m.retry)
 	}
 	m.step(t.Context())
@@ -132,82 +132,57 @@ func TestTracesOfAnAgentBefore(t *testing.T) {
 	}
 }
 
-// A mode that meets only what others' rules leave does not wait for their connections,
-// and is told before another one is programmed.
-func TestModeThatYields(t *testing.T) {
-	m := newTwoModes(t)
-	yielded := 0
-	last := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace)}
-	last.Yielded = func() {
-		yielded++
-		if len(m.kernel.Kernel().Frontends) > 0 {
-			t.Error("told after another mode was programmed")
-		}
+// What the kernel does not have was never programmed, or went with the kernel before:
+// there is nothing to clean up, and nothing to load a module for again and again.
+func TestTracesOfWhatIsNotThere(t *testing.T) {
+	for name, open := range map[string]func(dataplane.Env) (dataplane.Dataplane, error){
+		"no module":              func(dataplane.Env) (dataplane.Dataplane, error) { return nil, errNoModule },
+		"not in this build, too": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			if open != nil {
+				h.add(dataplane.Mode{Name: ipvsMode, Kind: dataplane.LoadBalancer, Open: open})
+			}
+			if err := h.installed.Add(ipvsMode); err != nil {
+				t.Fatal(err)
+			}
+			h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+			h.step(t.Context())
+			if left := h.installed.Others(nftablesMode); len(left) != 0 || h.retry != 0 || h.last.Retiring != nil {
+				t.Errorf("left %v, next try after %v, error %v", left, h.retry, h.last.Retiring)
+			}
+		})
 	}
-	m.modes.dataplanes[v1alpha1.ModeUserspace] = func() (dataplane.Dataplane, error) { return last, nil }
+}
+
+// Before a mode takes over, the kernel is prepared for its rules, and then the mode before
+// makes its connections known. Connection tracking has nothing of a Proxy.
+func TestHandover(t *testing.T) {
+	m := newTwoModes(t)
+	proxy := fake.New()
+	m.add(fake.Mode(v1alpha1.ModeUserspace, dataplane.Proxy, proxy))
 	r := &recorder{failure: errors.New("no connection tracking here")}
 	m.flows = r
 	m.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	m.other.Wait = 0
 	m.want(t, v1alpha1.ModeIPVS)
 	m.want(t, v1alpha1.ModeUserspace)
 	m.wantTraces(t, v1alpha1.ModeUserspace)
 	if r.take(); m.last.Forgetting != nil {
-		t.Errorf("connection tracking is not its affair: %v", m.last.Forgetting)
+		t.Errorf("connection tracking does not concern it: %v", m.last.Forgetting)
 	}
 	m.needSync = true
 	m.step(t.Context())
 	if calls := r.take(); calls != nil {
-		t.Errorf("connection tracking is told: %v", calls)
+		t.Errorf("connection tracking is notified: %v", calls)
 	}
-	if cleanups(m.other.Dataplane) != 1 || yielded != 0 {
-		t.Errorf("%d clean-ups, told %d times", cleanups(m.other.Dataplane), yielded)
-	}
+	var order []string
+	m.kernel.On = func(call fake.Method) { order = append(order, "new "+string(call)) }
+	proxy.On = func(call fake.Method) { order = append(order, "old "+string(call)) }
 	m.want(t, v1alpha1.ModeNFTables)
-	if yielded != 1 {
-		t.Errorf("told %d times", yielded)
-	}
-}
-
-// Connections that the kernel translates get a moment when a mode takes over for which
-// it would translate nothing. A mode that comes back meanwhile is left alone.
-func TestModeThatLingers(t *testing.T) {
-	for name, back := range map[string]bool{"its time is over": false, "it comes back": true} {
-		t.Run(name, func(t *testing.T) {
-			m := newTwoModes(t)
-			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
-			m.clock = clk
-			old := &fake.Tracking{Dataplane: fake.New(v1alpha1.ModeIPTables)}
-			m.modes.dataplanes[v1alpha1.ModeIPTables] = func() (dataplane.Dataplane, error) { return old, nil }
-			proxy := &fake.Yielding{Dataplane: fake.New(v1alpha1.ModeUserspace), Yielded: func() {
-				if old.Tracked != 1 {
-					t.Errorf("told when the kernel did not track connections: %d", old.Tracked)
-				}
-			}}
-			m.modes.dataplanes[v1alpha1.ModeUserspace] = func() (dataplane.Dataplane, error) { return proxy, nil }
-			m.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
-			m.want(t, v1alpha1.ModeIPTables)
-			m.want(t, v1alpha1.ModeUserspace)
-			clk.Step(lingerTime - 1)
-			m.step(t.Context())
-			if old.Lingered != 1 || cleanups(old.Dataplane) != 0 || m.retry != retireInterval {
-				t.Errorf("before its time is over: lingers %d times, %d clean-ups, next look after %v", old.Lingered, cleanups(old.Dataplane), m.retry)
-			}
-			if back {
-				m.want(t, v1alpha1.ModeIPTables)
-			}
-			clk.Step(1)
-			m.step(t.Context())
-			want, wantCleanups := v1alpha1.ModeUserspace, 1
-			if back {
-				want, wantCleanups = v1alpha1.ModeIPTables, 0
-			}
-			m.wantTraces(t, want)
-			if back != (old.Tracked == 1) {
-				t.Errorf("it was asked to track connections %d times", old.Tracked)
-			}
-			if old.Lingered != 1 || cleanups(old.Dataplane) != wantCleanups || len(m.lingering) != 0 {
-				t.Errorf("lingers %d times, %d clean-ups, want %d; %d modes linger", old.Lingered, cleanups(old.Dataplane), wantCleanups, len(m.lingering))
-			}
-		})
+	want := []string{"new Probe", "new Incoming", "old Outgoing", "new Sync", "old Released", "old Cleanup", "old Close"}
+	if diff := cmp.Diff(want, order); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }

@@ -70,7 +70,7 @@ func TestProgrammingLatency(t *testing.T) {
 	want("nobody knows when it began", 1, 4)
 	change(slice(clk.Now().Add(time.Hour), "10.244.1.7"))
 	want("the other clock is ahead", 2, 4)
-	if n, _ := metricstest.Sample(t, m.Registry, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"); n != 1 {
+	if n, _ := metricstest.Sample(t, m.Registry, "fairlead_agent_programming_failures_total"); n != 1 {
 		t.Errorf("%v failures, want 1", n)
 	}
 }

@@ -9,6 +9,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -44,7 +45,7 @@ const sliceBudget = 4096
 type Loop struct {
 	nodeName string
 	store    *source.Store
-	modes    *modes
+	modes    *nodeModes
 	journal  *state.Journal
 	report   func(report.Snapshot)
 	// answer takes what load balancers are told, once it is programmed.
@@ -54,13 +55,13 @@ type Loop struct {
 	log    logr.Logger
 	clock  clock.Clock
 
-	dp       dataplane.Dataplane
+	dp       *openMode
+	options  dataplane.Options // of it
 	table    *resolve.Table
 	node     *source.NodeRules
 	settings model.NodeSettings // that the node asks for
-	demand   demand             // that the choice of the mode was made for, when:
-	chosen   time.Time
-	ipvs     model.IPVSSettings // that the kernel can have
+	want     demand             // of the node
+	demand   demand             // that the choice of the mode was made for
 	malform  map[model.ServiceID]error
 	snapshot report.Snapshot
 	measured []time.Time // when the changes began that wait to be programmed
@@ -69,22 +70,23 @@ type Loop struct {
 	retry    time.Duration
 
 	installed *state.InstalledModes
-	retiring  map[v1alpha1.ProxyMode]dataplane.Dataplane // that were in force before
-	lingering map[v1alpha1.ProxyMode]time.Time           // of them, without rules since then
+	retiring  map[v1alpha1.ProxyMode]*openMode // that were in force before
 
 	disturbed   chan struct{} // others may have changed the kernel
 	resync      resync
 	lookAt      <-chan time.Time // the kernel, for news that had to wait
+	nextLook    <-chan time.Time // the mode asks for
 	stopWatcher func()
 }
 
 // Config is what a loop works with. All of it is needed.
 type Config struct {
-	NodeName   string
-	Source     *source.Store
-	Dataplanes Dataplanes
-	Journal    *state.Journal
-	Installed  *state.InstalledModes
+	NodeName  string
+	Source    *source.Store
+	Modes     []dataplane.Mode // that the agent can run
+	Env       dataplane.Env    // where they are opened
+	Journal   *state.Journal
+	Installed *state.InstalledModes
 	// HealthChecks takes what load balancers are told, once it is programmed.
 	HealthChecks func(model.NodeSettings, resolve.HealthChecks)
 	Flows        Flows
@@ -97,11 +99,10 @@ type Config struct {
 // New returns a Loop that has not begun.
 func New(c Config) *Loop {
 	return &Loop{
-		nodeName: c.NodeName, store: c.Source, modes: newModes(c.Dataplanes), journal: c.Journal, report: c.Report,
+		nodeName: c.NodeName, store: c.Source, modes: newNodeModes(c.Modes, c.Env, c.Clock), journal: c.Journal, report: c.Report,
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, log: c.Log, clock: c.Clock,
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
-		installed: c.Installed, retiring: map[v1alpha1.ProxyMode]dataplane.Dataplane{},
-		lingering: map[v1alpha1.ProxyMode]time.Time{},
+		installed: c.Installed, retiring: map[v1alpha1.ProxyMode]*openMode{},
 		disturbed: make(chan struct{}, 1), resync: resync{clock: c.Clock},
 	}
 }
@@ -140,6 +141,9 @@ func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.
 			l.needSync = true
 		case <-l.lookAt:
 			l.lookAt, l.needSync = nil, true
+		case <-l.nextLook:
+			l.nextLook, l.needSync = nil, true
+		case <-l.probeAgain():
 		case <-readBack.C():
 			l.needSync = true
 			readBack.Reset(l.resync.regular())
@@ -171,10 +175,10 @@ func (l *Loop) step(ctx context.Context) {
 	l.snapshot.NodeGone, l.snapshot.FromAPI, l.snapshot.Queued = ch.NodeGone, ch.FromAPI, ch.Since
 	l.note(ch)
 	l.resolve(ch)
-	choosing := ch.Node != nil || l.snapshot.Unsupported != nil && l.clock.Since(l.chosen) >= l.retry
+	wait, failed := l.modes.wait(l.demand, l.dp)
+	choosing := ch.Node != nil || failed && wait == 0
 	if choosing {
 		l.snapshot.Unsupported = l.choose(ctx)
-		l.applySettings()
 	}
 	l.retry = l.program(ctx, ch)
 	if ctx.Err() != nil {
@@ -185,14 +189,14 @@ func (l *Loop) step(ctx context.Context) {
 		l.snapshot.Tuning = l.tune(l.node.Spec.Conntrack)
 	}
 	l.snapshot.Forgetting = nil
-	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+	if l.dp != nil && !l.dp.isProxy() {
 		l.snapshot.Forgetting = l.flows.Failure()
 	}
 	l.retire(ctx)
 	l.report(l.snapshot)
 	// To load modules may take long: nobody has to wait for it.
 	if choosing && l.survey(ctx) && l.snapshot.Programming == nil {
-		l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Stats{}, false, nil // told already
+		l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Result{}, false, nil // told already
 		l.report(l.snapshot)
 	}
 }
@@ -211,7 +215,11 @@ func (l *Loop) note(ch source.Changes) {
 func (l *Loop) resolve(ch source.Changes) {
 	if ch.Node != nil {
 		l.node = ch.Node
+		var malformed error
 		l.settings, l.snapshot.Settings = resolve.Settings(ch.Node.Spec)
+		l.want, malformed = l.modes.demand(ch.Node.Spec)
+		l.snapshot.Settings = errors.Join(l.snapshot.Settings, malformed)
+		l.table.SetNode(l.settings)
 	}
 	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec}
 	for id, parts := range ch.Services {
@@ -225,9 +233,18 @@ func (l *Loop) resolve(ch source.Changes) {
 	}
 }
 
+// probeAgain returns when modes that have failed are to be tried again; nil: none has.
+func (l *Loop) probeAgain() <-chan time.Time {
+	wait, failed := l.modes.wait(l.demand, l.dp)
+	if !failed {
+		return nil
+	}
+	return l.clock.After(wait)
+}
+
 // startWatcher wakes the loop when somebody else changes the kernel, until the
 // returned function is called. What it misses is found by the regular read-back.
-func (l *Loop) startWatcher(ctx context.Context, dp dataplane.Dataplane) (stop func()) {
+func (l *Loop) startWatcher(ctx context.Context, dp *openMode) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	disturb := func() {
@@ -266,7 +283,7 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
 	l.flows.Change(delta)
 	l.snapshot.Node = l.node
 	l.snapshot.Malformed = l.malformed()
-	l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Stats{}, l.needSync, nil
+	l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Result{}, l.needSync, nil
 	l.measured = l.store.Latency.Take(ch, l.measured)
 	if l.dp == nil {
 		return retryAfter(l.retry)
@@ -276,7 +293,7 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
 	switch {
 	case l.needSync:
 		l.lookAt = nil // this is the look
-		l.snapshot.Stats, err = l.dp.Sync(ctx, l.table.Desired())
+		l.snapshot.Stats, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
 	case !delta.Empty():
 		l.snapshot.Stats, err = l.dp.Apply(ctx, delta)
 	}
@@ -290,14 +307,18 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
 		return retryAfter(l.retry)
 	}
 	if l.snapshot.Synced || !delta.Empty() {
-		l.snapshot.Lacking = l.snapshot.Stats.Lacking
+		l.snapshot.Limitations = l.snapshot.Stats.Unsupported
+		l.nextLook = nil
+		if wait := l.snapshot.Stats.NextLook; wait > 0 {
+			l.nextLook = l.clock.After(max(wait, l.resync.afterNews()))
+		}
 	}
 	if l.snapshot.Stats.Repaired > 0 {
 		l.snapshot.Repairs++
 		l.snapshot.LastRepair = l.clock.Now()
 	}
 	l.snapshot.Mode, l.snapshot.Programmed = l.dp.Mode(), l.clock.Now()
-	if _, proxies := l.dp.(dataplane.Yielder); !proxies {
+	if !l.dp.isProxy() {
 		l.flows.Programmed(l.snapshot.Synced)
 	}
 	if !more {
@@ -306,7 +327,7 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
 		l.snapshot.Measured, l.measured = l.measured, nil
 		l.answer(l.table.Node(), l.table.FlushHealthChecks())
 	}
-	if l.snapshot.Storing != nil || l.snapshot.Unsupported != nil {
+	if l.snapshot.Storing != nil {
 		return retryMax
 	}
 	return 0

@@ -35,8 +35,7 @@ type harness struct {
 func newHarness(t *testing.T) *harness { return newHarnessAt(t, clock.RealClock{}) }
 
 func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
-	h := &harness{kernel: fake.New(v1alpha1.ModeNFTables)}
-	planes := Dataplanes{v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) { return h.kernel, nil }}
+	h := &harness{kernel: fake.New()}
 	in := source.NewStore(clk.Now)
 	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot)
 	if err != nil {
@@ -44,14 +43,21 @@ func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 	}
 	t.Cleanup(func() { cp.Close() })
 	h.Loop = New(Config{
-		NodeName: agenttest.TestNode, Source: in, Dataplanes: planes, Journal: cp, Installed: &state.InstalledModes{},
+		NodeName: agenttest.TestNode, Source: in, Journal: cp, Installed: &state.InstalledModes{},
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
 		Report:       func(o report.Snapshot) { h.last = o },
 		Log:          logr.Discard(), Clock: clk,
 	})
+	h.add(fake.Mode(v1alpha1.ModeNFTables, dataplane.NAT, h.kernel))
 	return h
+}
+
+// add gives the loop a mode.
+func (h *harness) add(m dataplane.Mode) {
+	m.AutoRank = len(h.modes.list) + 1
+	h.modes.list = append(h.modes.list, m)
 }
 
 // fromAPI makes the API's answer complete.

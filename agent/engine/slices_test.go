@@ -54,7 +54,7 @@ func (h *harness) lastApply(t *testing.T) int {
 	if last.Method != fake.Apply {
 		t.Fatalf("the last call is %s, want Apply", last.Method)
 	}
-	return last.Stats.Operations
+	return last.Result.Operations
 }
 
 // TestGiantDelaysNobody changes a small Service before each slice of a giant.

@@ -99,8 +99,12 @@ func degraded(o Snapshot) metav1.Condition {
 	case len(o.Malformed) > 0:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonSkippedRules,
 			"Malformed entries of ServiceRuleSlices were left out: "+errors.Join(o.Malformed...).Error())
-	case o.Lacking != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonPartlyProgrammed, "Not in force: "+o.Lacking.Error()+".")
+	case len(o.Limitations) > 0:
+		var texts []string
+		for _, l := range o.Limitations {
+			texts = append(texts, l.String())
+		}
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: "+strings.Join(texts, "; ")+".")
 	case o.Retiring != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonRetiringFailed,
 			"Rules of a mode that was in force before are left: "+o.Retiring.Error()+". It is tried again.")

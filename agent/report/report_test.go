@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -48,7 +49,7 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
 		"malformed settings": {with(func(o *Snapshot) { o.Settings = trouble }), map[string]string{
 			"Accepted": "False/Invalid", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
-		"something cannot be done here": {with(func(o *Snapshot) { o.Lacking = trouble }), map[string]string{
+		"something cannot be done here": {with(func(o *Snapshot) { o.Limitations = []dataplane.Limitation{{Message: trouble.Error()}} }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PartlyProgrammed"}},
 		"the disk is full": {with(func(o *Snapshot) { o.Storing = trouble }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},

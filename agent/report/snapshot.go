@@ -33,17 +33,17 @@ type Snapshot struct {
 	Skipped     error // what the modes lack that come before the one in force
 	Settings    error // malformed parameters in the NodeRuleSet
 	Malformed   []error
-	Programming error              // the last programming failed
-	Attempted   v1alpha1.ProxyMode // by the last programming
-	Lacking     error              // what it left out, for the node cannot do it
-	Storing     error              // the checkpoint cannot be written
-	Retiring    error              // what another mode has left cannot be removed
-	Forgetting  error              // stale entries of connection tracking cannot be deleted
-	Tuning      error              // nor can its parameters be set
-	Queued      time.Time          // when the oldest change of this step came
+	Programming error                  // the last programming failed
+	Attempted   v1alpha1.ProxyMode     // by the last programming
+	Limitations []dataplane.Limitation // what it left out, for the node cannot do it
+	Storing     error                  // the checkpoint cannot be written
+	Retiring    error                  // what another mode has left cannot be removed
+	Forgetting  error                  // stale entries of connection tracking cannot be deleted
+	Tuning      error                  // nor can its parameters be set
+	Queued      time.Time              // when the oldest change of this step came
 	Programmed  time.Time
 	Duration    time.Duration
-	Stats       dataplane.Stats
+	Stats       dataplane.Result
 	Synced      bool        // by Sync rather than Apply
 	Measured    []time.Time // when the changes began that this step programmed
 

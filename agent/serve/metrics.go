@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/fairlead-proxy/fairlead/agent/report"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // Metrics are the agent's metrics, see docs/metrics.md. Those that mean what
@@ -23,8 +22,7 @@ type Metrics struct {
 	syncDuration, fullSync, partialSync prometheus.Histogram
 	lastSync, lastQueued                prometheus.Gauge
 	stranded, size                      *prometheus.GaugeVec
-	failures, nftablesFailures          prometheus.Counter
-	operations, repairs                 prometheus.Counter
+	failures, operations, repairs       prometheus.Counter
 	watchFailures, healthz, livez       *prometheus.CounterVec
 }
 
@@ -71,8 +69,6 @@ func NewMetrics() *Metrics {
 			"Service ports that a Local policy leaves without endpoints on this node, while there are some elsewhere.", "traffic_policy"),
 		failures: counter(fairlead+"programming_failures_total",
 			"Programmings that the kernel refused; each was tried again.").WithLabelValues(),
-		nftablesFailures: counter(kubeproxy+"sync_proxy_rules_nftables_sync_failures_total",
-			"Programmings in mode NFTables that the kernel refused; each was tried again.").WithLabelValues(),
 		operations: counter(fairlead+"kernel_operations_total",
 			"Objects added to or deleted from the kernel.").WithLabelValues(),
 		repairs: counter(fairlead+"repairs_total",
@@ -111,9 +107,6 @@ func (m *Metrics) Observe(o report.Snapshot) {
 	}
 	if o.Programming != nil {
 		m.failures.Inc()
-		if o.Attempted == v1alpha1.ModeNFTables {
-			m.nftablesFailures.Inc()
-		}
 		return
 	}
 	if o.Running == nil {

@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/agent/internal/metricstest"
+	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
@@ -26,7 +26,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics()
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
 	m.Registry.MustRegister(conntrack.New(nil, logr.Discard(), nil, nil).Collectors()...)
-	m.Registry.MustRegister(userspace.NewConnections().Collectors()...)
+	for _, mode := range modes.All() {
+		m.Registry.MustRegister(mode.Collectors...)
+	}
 	descs := make(chan *prometheus.Desc, 1000)
 	m.Registry.Describe(descs)
 	close(descs)

@@ -179,7 +179,7 @@ type NodeRuleSetStatus struct {
 	// for what was missing.
 	// +listType=map
 	// +listMapKey=mode
-	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Capabilities []ModeCapability `json:"capabilities,omitempty"`
 

@@ -22,14 +22,8 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
-	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/apiserver"
 	"github.com/fairlead-proxy/fairlead/version"
 )
@@ -93,51 +87,14 @@ func run(args []string) error {
 	klog.SetLogger(log)
 	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	connections := userspace.NewConnections()
-	o.agent.Dataplanes, o.agent.Collectors = dataplanes(log, o.agent.Sysctls, connections), connections.Collectors()
+	o.agent.Modes = modes.All()
 	if o.cleanup {
-		return cleanup(ctx, o.agent.Dataplanes)
+		return modes.Cleanup(ctx, o.agent.Modes, dataplane.Env{Log: log, Sysctls: o.agent.Sysctls})
 	}
 	if o.agent.Config, err = restConfig(o); err != nil {
 		return err
 	}
 	return agent.Run(ctx, o.agent)
-}
-
-// dataplanes are the modes of this build.
-func dataplanes(log logr.Logger, sysctls sysctl.Tree, connections *userspace.Connections) engine.Dataplanes {
-	var onLocalhost localhost.Users
-	return engine.Dataplanes{
-		v1alpha1.ModeNFTables: func() (dataplane.Dataplane, error) {
-			return nftables.New(nftables.Options{Log: log.WithName("nftables"), Sysctls: sysctls, Localhost: &onLocalhost})
-		},
-		v1alpha1.ModeIPVS: func() (dataplane.Dataplane, error) {
-			return ipvs.New(ipvs.Options{Sysctls: sysctls, Log: log.WithName("ipvs")})
-		},
-		v1alpha1.ModeIPTables: func() (dataplane.Dataplane, error) {
-			return iptables.New(iptables.Options{Sysctls: sysctls, Log: log.WithName("iptables"), Localhost: &onLocalhost})
-		},
-		v1alpha1.ModeUserspace: func() (dataplane.Dataplane, error) {
-			return userspace.New(userspace.Options{Sysctls: sysctls, Connections: connections, Log: log.WithName("userspace")})
-		},
-	}
-}
-
-func cleanup(ctx context.Context, all engine.Dataplanes) error {
-	var errs []error
-	for mode, open := range all {
-		dp, err := open()
-		if errors.Is(err, ipvs.ErrNoIPVS) {
-			continue // then nothing of it is there
-		}
-		if err == nil {
-			err = errors.Join(dp.Cleanup(ctx), dp.Close())
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("clean up %s: %w", mode, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func restConfig(o options) (*rest.Config, error) {

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 )
 
-// NodeSettings are the parameters of a node that do not belong to a frontend.
+// NodeSettings are the parameters of a node that do not belong to a frontend. Those
+// of one mode alone are that mode's, see dataplane.Options.
 type NodeSettings struct {
 	// NodePortAddresses are the node's addresses that node ports answer on.
 	// NodePortCIDRs adds those of the local addresses that lie in a range;
@@ -32,9 +32,6 @@ type NodeSettings struct {
 	// that is no cluster IP, that no frontend takes, and that the node does not
 	// have is dropped.
 	ServiceCIDRs []netip.Prefix
-
-	// IPVS are the parameters of the IPVS mode.
-	IPVS IPVSSettings
 }
 
 // AnswersNodePorts says whether node ports answer on one of the node's addresses.
@@ -63,22 +60,3 @@ func (s *NodeSettings) NodePortsOn(local func() ([]netip.Addr, error)) (map[neti
 	}
 	return out, nil
 }
-
-// IPVSSettings are the parameters of the IPVS mode.
-type IPVSSettings struct {
-	Scheduler      string
-	SchedulerFlags []string
-	StrictARP      bool
-
-	// ExcludeCIDRs are ranges whose virtual servers are somebody else's.
-	ExcludeCIDRs []netip.Prefix
-
-	Timeouts IPVSTimeouts
-
-	// Drain is how long a real server that gets no new connections keeps those it
-	// has, ReadBack how often the kernel is read.
-	Drain, ReadBack time.Duration
-}
-
-// IPVSTimeouts are idle timeouts of connections in seconds; 0 keeps the kernel's.
-type IPVSTimeouts struct{ TCP, TCPFin, UDP int32 }

@@ -67,7 +67,6 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (model.NodeSettings, error) {
 		}
 		s.ServiceCIDRs = append(s.ServiceCIDRs, p)
 	}
-	s.IPVS = ipvsSettings(spec.IPVS, prefixes)
 	return s, errors.Join(errs...)
 }
 

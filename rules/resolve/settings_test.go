@@ -57,7 +57,6 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := resolve.Settings(c.node.Spec)
-			got.IPVS = model.IPVSSettings{} // see TestIPVSSettings
 			if diff := cmp.Diff(c.want, got, byValue); diff != "" {
 				t.Errorf("settings (-want +got):\n%s", diff)
 			}

@@ -325,7 +325,7 @@ func differences(t *testing.T, node string, want model.Desired) int {
 		t.Fatal(err)
 	}
 	defer plane.Close()
-	stats, err := plane.Sync(t.Context(), want)
+	stats, err := plane.Sync(t.Context(), want, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,12 @@
 
 // Package fake is a Dataplane in memory, for tests of what uses dataplanes. It
 // holds the rules that a kernel would hold, lets a test change them behind the
-// agent's back, and fails when told to.
+// agent's back, and fails when it is made to.
 package fake
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -22,117 +23,66 @@ type Method string
 
 // The methods that are recorded and that can be made to fail.
 const (
-	Probe   Method = "Probe"
-	Sync    Method = "Sync"
-	Apply   Method = "Apply"
-	Cleanup Method = "Cleanup"
-	Close   Method = "Close"
+	Probe    Method = "Probe"
+	Sync     Method = "Sync"
+	Apply    Method = "Apply"
+	Incoming Method = "Incoming"
+	Outgoing Method = "Outgoing"
+	Released Method = "Released"
+	Cleanup  Method = "Cleanup"
+	Close    Method = "Close"
 )
 
 // Call is a call that the Dataplane has answered.
 type Call struct {
 	Method Method
-	Stats  dataplane.Stats
+	Result dataplane.Result
 	Err    error
 }
 
 // Dataplane implements dataplane.Dataplane. All methods may be used while the
 // agent uses it.
 type Dataplane struct {
-	mode v1alpha1.ProxyMode
-
-	mu     sync.Mutex
-	kernel model.Desired // what the pretended kernel holds
-	last   model.Desired // what Sync and Apply have programmed
-	synced bool          // a Sync succeeded and nothing has failed since
-	ever   bool          // a Sync succeeded at some time: drift counts as repaired
-	errs   map[Method][]error
-	calls  []Call
+	mu      sync.Mutex
+	kernel  model.Desired // what the pretended kernel holds
+	last    model.Desired // what Sync and Apply have programmed
+	options dataplane.Options
+	synced  bool // a Sync succeeded and nothing has failed since
+	ever    bool // a Sync succeeded at some time: drift counts as repaired
+	errs    map[Method][]error
+	calls   []Call
 
 	watchers map[int]func()
 	lastID   int
 
-	// Reading is how long a Sync says that it has read. Set it before the first.
-	Reading time.Duration
+	// What follows is set by the test before the agent uses the Dataplane, or between
+	// two of its calls.
+
+	// Reading and NextLook are those of each Result, Unsupported too.
+	Reading, NextLook time.Duration
+	Unsupported       []dataplane.Limitation
+
+	// Variant is that of the capability. Schedulers are those of the pretended kernel;
+	// nil: the mode has none. The options are then the name of the one that is needed.
+	Variant    string
+	Schedulers []string
+
+	// Wait is what Released returns.
+	Wait time.Duration
+	// On is called within a method, before the method does anything.
+	On func(Method)
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
 
-// Scheduling is a Dataplane of a mode that has schedulers.
-type Scheduling struct {
-	*Dataplane
-
-	// Schedulers are those that the pretended kernel has.
-	Schedulers []string
+// Mode returns a mode whose Open returns one Dataplane again and again.
+func Mode(name v1alpha1.ProxyMode, kind dataplane.Kind, d *Dataplane) dataplane.Mode {
+	return dataplane.Mode{Name: name, Kind: kind, Open: func(dataplane.Env) (dataplane.Dataplane, error) { return d, nil }}
 }
 
-var _ dataplane.SchedulerProber = (*Scheduling)(nil)
-
-// ProbeSchedulers returns those of Schedulers that are asked for.
-func (d *Scheduling) ProbeSchedulers(_ context.Context, names ...string) ([]string, error) {
-	return slices.DeleteFunc(slices.Clone(d.Schedulers), func(s string) bool {
-		return len(names) > 0 && !slices.Contains(names, s)
-	}), nil
-}
-
-// Retiring is a Dataplane whose connections end with it.
-type Retiring struct {
-	*Dataplane
-
-	// Idle says that none is left.
-	Idle bool
-}
-
-var _ dataplane.Retirer = (*Retiring)(nil)
-
-// Retire returns Idle.
-func (d *Retiring) Retire(context.Context, model.Desired) (bool, error) { return d.Idle, nil }
-
-// Tracking is a Dataplane whose connections the kernel translates.
-type Tracking struct {
-	*Dataplane
-
-	// Tracked and Lingered count the calls of Track and Linger.
-	Tracked, Lingered int
-}
-
-var (
-	_ dataplane.Tracker  = (*Tracking)(nil)
-	_ dataplane.Lingerer = (*Tracking)(nil)
-)
-
-// Track counts.
-func (d *Tracking) Track(context.Context) error {
-	d.Tracked++
-	return nil
-}
-
-// Linger counts.
-func (d *Tracking) Linger(context.Context) error {
-	d.Lingered++
-	return nil
-}
-
-// Yielding is a Dataplane that opens connections itself.
-type Yielding struct {
-	*Dataplane
-
-	// Yielded is called by Yield.
-	Yielded func()
-}
-
-var _ dataplane.Yielder = (*Yielding)(nil)
-
-// Yield calls Yielded.
-func (d *Yielding) Yield(context.Context) error {
-	d.Yielded()
-	return nil
-}
-
-// New returns a Dataplane of the mode with an empty kernel.
-func New(mode v1alpha1.ProxyMode) *Dataplane {
+// New returns a Dataplane with an empty kernel.
+func New() *Dataplane {
 	return &Dataplane{
-		mode:   mode,
 		kernel: model.NewDesired(),
 		last:   model.NewDesired(),
 		errs:   map[Method][]error{},
@@ -141,57 +91,77 @@ func New(mode v1alpha1.ProxyMode) *Dataplane {
 	}
 }
 
-// Mode returns the mode given to New.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return d.mode }
+// Probe succeeds unless made to fail, or a scheduler is not there.
+func (d *Dataplane) Probe(ctx context.Context, o dataplane.Options) (dataplane.Capability, error) {
+	_, err := d.call(ctx, Probe, func() (dataplane.Result, error) {
+		if name, asked := o.(string); asked && d.Schedulers != nil && !slices.Contains(d.Schedulers, name) {
+			return dataplane.Result{}, dataplane.Unsupported(fmt.Errorf("this kernel has no scheduler %s (module ip_vs_%s)", name, name))
+		}
+		return dataplane.Result{}, nil
+	})
+	return dataplane.Capability{Variant: d.Variant, Schedulers: d.Schedulers}, err
+}
 
-// Probe succeeds unless told to fail.
-func (d *Dataplane) Probe(ctx context.Context) error {
-	_, err := d.call(ctx, Probe, func() (dataplane.Stats, error) { return dataplane.Stats{}, nil })
+// Incoming is recorded.
+func (d *Dataplane) Incoming(ctx context.Context, _ dataplane.Kind) error {
+	_, err := d.call(ctx, Incoming, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
 	return err
 }
 
+// Outgoing is recorded.
+func (d *Dataplane) Outgoing(ctx context.Context, _ dataplane.Kind) error {
+	_, err := d.call(ctx, Outgoing, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
+	return err
+}
+
+// Released returns Wait.
+func (d *Dataplane) Released(ctx context.Context, _ dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
+	_, err := d.call(ctx, Released, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
+	return d.Wait, err
+}
+
 // Sync makes the kernel equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
-	return d.call(ctx, Sync, func() (dataplane.Stats, error) {
-		var stats dataplane.Stats
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
+	return d.call(ctx, Sync, func() (dataplane.Result, error) {
+		var result dataplane.Result
 		if d.ever {
 			drift := model.Diff(d.kernel, d.last)
-			stats.Repaired = size(&drift)
+			result.Repaired = size(&drift)
 		}
 		delta := model.Diff(d.kernel, desired)
-		stats.Operations = max(size(&delta), stats.Repaired)
-		d.kernel, d.last = desired.Clone(), desired.Clone()
+		result.Operations = max(size(&delta), result.Repaired)
+		d.kernel, d.last, d.options = desired.Clone(), desired.Clone(), o
 		d.synced, d.ever = true, true
-		stats.Reading = d.Reading
-		return stats, nil
+		result.Reading, result.NextLook, result.Unsupported = d.Reading, d.NextLook, d.Unsupported
+		return result, nil
 	})
 }
 
 // Apply changes the kernel by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
-	return d.call(ctx, Apply, func() (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
+	return d.call(ctx, Apply, func() (dataplane.Result, error) {
 		if !d.synced {
-			return dataplane.Stats{}, dataplane.ErrNotSynced
+			return dataplane.Result{}, dataplane.ErrNotSynced
 		}
 		delta.Apply(&d.kernel)
 		delta.Apply(&d.last)
-		return dataplane.Stats{Operations: size(&delta)}, nil
+		return dataplane.Result{Operations: size(&delta), NextLook: d.NextLook, Unsupported: d.Unsupported}, nil
 	})
 }
 
 // Cleanup empties the kernel.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
-	_, err := d.call(ctx, Cleanup, func() (dataplane.Stats, error) {
+	_, err := d.call(ctx, Cleanup, func() (dataplane.Result, error) {
 		d.kernel, d.last = model.NewDesired(), model.NewDesired()
 		d.synced, d.ever = false, false
-		return dataplane.Stats{}, nil
+		return dataplane.Result{}, nil
 	})
 	return err
 }
 
 // Close leaves the kernel as it is.
 func (d *Dataplane) Close() error {
-	_, err := d.call(context.Background(), Close, func() (dataplane.Stats, error) { return dataplane.Stats{}, nil })
+	_, err := d.call(context.Background(), Close, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
 	return err
 }
 
@@ -241,6 +211,13 @@ func (d *Dataplane) Kernel() model.Desired {
 	return d.kernel.Clone()
 }
 
+// Options returns those of the last successful Sync.
+func (d *Dataplane) Options() dataplane.Options {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.options
+}
+
 // Calls returns the calls so far, the oldest first.
 func (d *Dataplane) Calls() []Call {
 	d.mu.Lock()
@@ -262,23 +239,26 @@ func (d *Dataplane) Count(m Method) int {
 }
 
 // call runs do unless the context has ended or an error is due, and records.
-func (d *Dataplane) call(ctx context.Context, m Method, do func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (d *Dataplane) call(ctx context.Context, m Method, do func() (dataplane.Result, error)) (dataplane.Result, error) {
+	if d.On != nil {
+		d.On(m)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var stats dataplane.Stats
+	var result dataplane.Result
 	err := ctx.Err()
 	if due := d.errs[m]; err == nil && len(due) > 0 {
 		err, d.errs[m] = due[0], due[1:]
 	}
 	if err == nil {
-		stats, err = do()
+		result, err = do()
 	}
 	if err != nil && (m == Sync || m == Apply) {
 		// As in a real kernel, whose state is unknown then.
 		d.synced = false
 	}
-	d.calls = append(d.calls, Call{Method: m, Stats: stats, Err: err})
-	return stats, err
+	d.calls = append(d.calls, Call{Method: m, Result: result, Err: err})
+	return result, err
 }
 
 // size counts the changed objects of a delta.

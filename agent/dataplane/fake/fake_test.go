@@ -39,17 +39,17 @@ func addresses(d model.Desired) []string {
 }
 
 func TestSyncAndApply(t *testing.T) {
-	ctx, d := context.Background(), New("NFTables")
+	ctx, d := context.Background(), New()
 	if _, err := d.Apply(ctx, model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
 		t.Errorf("Apply before Sync: %v, want ErrNotSynced", err)
 	}
-	stats, err := d.Sync(ctx, desired(one))
-	if diff := cmp.Diff(dataplane.Stats{Operations: 1}, stats); diff != "" || err != nil {
+	stats, err := d.Sync(ctx, desired(one), nil)
+	if diff := cmp.Diff(dataplane.Result{Operations: 1}, stats); diff != "" || err != nil {
 		t.Errorf("Sync: %v %s", err, diff)
 	}
 	delta := model.Diff(desired(one), desired(two))
 	stats, err = d.Apply(ctx, delta)
-	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, stats); diff != "" || err != nil {
+	if diff := cmp.Diff(dataplane.Result{Operations: 2}, stats); diff != "" || err != nil {
 		t.Errorf("Apply: %v %s", err, diff)
 	}
 	if diff := cmp.Diff([]string{"10.96.0.2"}, addresses(d.Kernel())); diff != "" {
@@ -61,23 +61,23 @@ func TestSyncAndApply(t *testing.T) {
 }
 
 func TestDriftIsRepaired(t *testing.T) {
-	ctx, d := context.Background(), New("NFTables")
-	if _, err := d.Sync(ctx, desired(one)); err != nil {
+	ctx, d := context.Background(), New()
+	if _, err := d.Sync(ctx, desired(one), nil); err != nil {
 		t.Fatal(err)
 	}
 	d.Drift(func(kernel *model.Desired) { delete(kernel.ClusterIPs, one) })
 	if len(d.Kernel().ClusterIPs) != 0 {
 		t.Error("drift did not reach the kernel")
 	}
-	stats, err := d.Sync(ctx, desired(one))
-	if diff := cmp.Diff(dataplane.Stats{Operations: 1, Repaired: 1}, stats); diff != "" || err != nil {
+	stats, err := d.Sync(ctx, desired(one), nil)
+	if diff := cmp.Diff(dataplane.Result{Operations: 1, Repaired: 1}, stats); diff != "" || err != nil {
 		t.Errorf("Sync: %v %s", err, diff)
 	}
 }
 
 func TestFail(t *testing.T) {
-	ctx, d, broken := context.Background(), New("NFTables"), errors.New("broken")
-	if _, err := d.Sync(ctx, desired()); err != nil {
+	ctx, d, broken := context.Background(), New(), errors.New("broken")
+	if _, err := d.Sync(ctx, desired(), nil); err != nil {
 		t.Fatal(err)
 	}
 	d.Fail(Apply, nil, broken)
@@ -86,7 +86,7 @@ func TestFail(t *testing.T) {
 			t.Errorf("call %d: %v, want %v", i, err, want)
 		}
 	}
-	if _, err := d.Sync(ctx, desired()); err != nil {
+	if _, err := d.Sync(ctx, desired(), nil); err != nil {
 		t.Error(err)
 	}
 	if _, err := d.Apply(ctx, model.Delta{}); err != nil {

@@ -42,15 +42,16 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -83,15 +84,20 @@ type Dataplane struct {
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
 
+	clock    clock.PassiveClock
 	kernel   kernel    // nil until probed
 	variant  string    // and its version
 	others   []*tools  // of which something of ours may be left
 	families []*family // that this kernel has
-	noIPv6   error
+	noIPv6   error     // why IPv6 is not among them
+	ipv6     dataplane.Retry
+	leftOut  dataplane.LeftOut
 
 	known   bool // the last Sync or Apply has succeeded
 	desired model.Desired
 	gen     nft.Generation // when the kernel was read
+
+	released time.Time // since when a Proxy is in force; zero: none is
 
 	children children
 	nft      *nft.Client
@@ -111,7 +117,7 @@ func (f *family) String() string {
 	return "IPv4"
 }
 
-var _ dataplane.Variant = (*Dataplane)(nil)
+var _ dataplane.Dataplane = (*Dataplane)(nil)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {
@@ -125,60 +131,59 @@ func New(o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, desired: model.NewDesired()}
+	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, clock: clock.RealClock{}, desired: model.NewDesired()}
 	d.localhost = localhost.New(loopback{&d.kernel}, d.sysctls, d.users)
 	d.addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return d, nil
 }
 
-// Mode returns IPTables.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPTables }
-
-// Variant returns for example "nft, iptables v1.8.9".
-func (d *Dataplane) Variant() string { return d.variant }
-
-// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
-// first Probe or Sync.
-func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
 // Sync makes the kernel's tables equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
 	if err := d.prepare(ctx); err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
+	}
+	d.leftOut = dataplane.LeftOut{}
+	if d.noIPv6 != nil {
+		for key, f := range desired.Frontends {
+			d.leftOut.NoIPv6(d.noIPv6, key, f)
+		}
 	}
 	delta := model.Diff(d.desired, desired)
-	return d.withLocalhost(ctx, desired.Node, func(node model.NodeSettings) (dataplane.Stats, error) {
+	result, err := d.withLocalhost(ctx, desired.Node, func(node model.NodeSettings) (dataplane.Result, error) {
 		return d.program(ctx, &delta, node, true)
 	})
+	return d.report(result), err
 }
 
 // Apply changes the tables by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
 	if !d.known {
-		return dataplane.Stats{}, dataplane.ErrNotSynced
+		return dataplane.Result{}, dataplane.ErrNotSynced
+	}
+	for _, c := range delta.Frontends {
+		d.leftOut.NoIPv6(d.noIPv6, c.Key, c.New)
 	}
 	delta = d.relative(delta)
 	if delta.Node == nil {
-		stats, err := d.program(ctx, &delta, d.desired.Node, false)
-		stats.Lacking = d.lacking()
-		return stats, err
+		result, err := d.program(ctx, &delta, d.desired.Node, false)
+		return d.report(result), err
 	}
-	return d.withLocalhost(ctx, *delta.Node, func(node model.NodeSettings) (dataplane.Stats, error) {
+	result, err := d.withLocalhost(ctx, *delta.Node, func(node model.NodeSettings) (dataplane.Result, error) {
 		return d.program(ctx, &delta, node, false)
 	})
+	return d.report(result), err
 }
 
 // withLocalhost calls program between what node ports on localhost need before it
 // and after it, with the settings that can be had.
-func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, program func(model.NodeSettings) (dataplane.Stats, error)) (dataplane.Stats, error) {
-	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Stats, error) { return program(s) })
+func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, program func(model.NodeSettings) (dataplane.Result, error)) (dataplane.Result, error) {
+	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Result, error) { return program(s) })
 	if err == nil {
 		err = d.leaveOthers(ctx)
 	}
 	if err != nil {
 		d.known = false
 	}
-	stats.Lacking = d.lacking()
 	return stats, err
 }
 
@@ -200,10 +205,10 @@ func (d *Dataplane) relative(delta model.Delta) model.Delta {
 
 // program makes the kernel follow a delta of what is desired. It reads the kernel
 // before, if it shall look for what others have done.
-func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.NodeSettings, look bool) (dataplane.Stats, error) {
+func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.NodeSettings, look bool) (dataplane.Result, error) {
 	wasKnown := d.known
 	d.known = false // until it has succeeded
-	var stats dataplane.Stats
+	var stats dataplane.Result
 	changes := map[*family]change{}
 	settings, err := d.settings(node)
 	if err != nil {

@@ -10,10 +10,14 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -71,7 +75,7 @@ func TestHalfAnError(t *testing.T) {
 		return nil
 	}
 	want := mixed()
-	if _, err := d.Sync(t.Context(), want); !errors.Is(err, errLocked) || !strings.Contains(err.Error(), "IPv6") {
+	if _, err := d.Sync(t.Context(), want, nil); !errors.Is(err, errLocked) || !strings.Contains(err.Error(), "IPv6") {
 		t.Errorf("got %v", err)
 	}
 	m.failRestore = func(bool) error { return nil }
@@ -91,9 +95,8 @@ func TestWithoutIPv6(t *testing.T) {
 		return nil
 	}
 	d := inMemory(t, m)
-	mustSync(t, d, mixed())
-	if err := d.IPv6Error(); err == nil || err.Error() != "no IPv6" {
-		t.Errorf("got %v", err)
+	if got := desiredtest.Unsupported(mustSync(t, d, mixed())); !strings.Contains(got, "IPv6 43 [[") || !strings.HasSuffix(got, ": no IPv6") {
+		t.Errorf("got %v", got)
 	}
 	for id := range m.chains[true] {
 		if strings.HasPrefix(id.name, prefix) {
@@ -137,7 +140,7 @@ func TestRefused(t *testing.T) {
 			before := m.number
 			bad := want.Clone()
 			change(&bad)
-			if _, err := d.Sync(t.Context(), bad); err == nil {
+			if _, err := d.Sync(t.Context(), bad, nil); err == nil {
 				t.Error("no error")
 			}
 			if m.number != before {
@@ -227,5 +230,42 @@ func TestEveryEndpointGetsItsShare(t *testing.T) {
 		if left != 0 {
 			t.Errorf("%d endpoints: %f of all packets are left", n, left)
 		}
+	}
+}
+
+// TestIPv6FailsJustNow checks that a lock that is held at the start leaves no node
+// without IPv6 for good, and that what is not there is not tried all the time.
+func TestIPv6FailsJustNow(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err   error
+		after time.Duration // it is tried again
+	}{"a lock is held": {errLocked, 2 * time.Second}, "not there": {errNoIPv6, 11 * time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			m, clk := newMemory(), clocktesting.NewFakeClock(time.Unix(1000, 0))
+			m.failTry = func(v6 bool) error {
+				if v6 {
+					return tc.err
+				}
+				return nil
+			}
+			d := inMemory(t, m)
+			d.clock, d.ipv6 = clk, dataplane.Retry{}
+			d.ipv6.Failed(clk.Now(), tc.err)
+			got := mustSync(t, d, mixed())
+			if transient := tc.err == errLocked; transient != (got.NextLook > 0) || got.NextLook > 2*time.Second {
+				t.Errorf("next look after %v", got.NextLook)
+			}
+			m.failTry = func(bool) error { return nil }
+			if got := mustSync(t, d, mixed()); got.Operations != 0 || len(got.Unsupported) == 1 {
+				t.Errorf("tried too early: %+v", got)
+			}
+			clk.Step(tc.after)
+			if got := mustSync(t, d, mixed()); got.Operations == 0 || strings.Contains(desiredtest.Unsupported(got), "IPv6 ") || got.NextLook != 0 {
+				t.Errorf("tried again: %+v", got)
+			}
+			if stats := mustSync(t, inMemory(t, m), mixed()); stats.Operations != 0 {
+				t.Errorf("a new agent: %+v", stats)
+			}
+		})
 	}
 }

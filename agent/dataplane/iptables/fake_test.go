@@ -128,14 +128,16 @@ func inMemory(t *testing.T, m *memory) *Dataplane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.use(t.Context(), m, "memory")
+	if err := d.use(t.Context(), m, "memory"); err != nil {
+		t.Fatal(err)
+	}
 	return d
 }
 
 // step is a Sync (to a state) or an Apply (from one to another).
-func step(d *Dataplane, from *model.Desired, to model.Desired) (dataplane.Stats, error) {
+func step(d *Dataplane, from *model.Desired, to model.Desired) (dataplane.Result, error) {
 	if from == nil {
-		return d.Sync(context.Background(), to)
+		return d.Sync(context.Background(), to, nil)
 	}
 	return d.Apply(context.Background(), model.Diff(*from, to))
 }

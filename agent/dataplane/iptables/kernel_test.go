@@ -5,17 +5,20 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -190,19 +193,52 @@ func (k *reads) save(ctx context.Context, v6 bool, table string, line func([]byt
 	return k.kernel.save(ctx, v6, table, line)
 }
 
+// TestLinger checks that rules go at once when a proxy is in force, and that connections
+// have some time until the kernel need not track them any more.
+func TestLinger(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		d, clk := s.dataplane(), clocktesting.NewFakeClock(time.Unix(1000, 0))
+		d.clock = clk
+		mustSync(t, d, mixed())
+		released := func(to dataplane.Kind) time.Duration {
+			t.Helper()
+			wait, err := d.Released(t.Context(), to, mixed(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		if wait := released(dataplane.LoadBalancer); wait != 0 || !strings.Contains(s.state(), prefix+"SERVICES") {
+			t.Errorf("for another mode of the kernel it waits %v", wait)
+		}
+		if wait := released(dataplane.Proxy); wait != dataplane.LingerTime || strings.Contains(s.state(), prefix+"SERVICES") || !strings.Contains(s.state(), tracking.name) {
+			t.Errorf("it waits %v, with\n%s", wait, s.state())
+		}
+		clk.Step(dataplane.LingerTime - 1)
+		if wait := released(dataplane.Proxy); wait != 1 {
+			t.Errorf("it waits %v", wait)
+		}
+		clk.Step(1)
+		if wait := released(dataplane.Proxy); wait != 0 {
+			t.Errorf("it waits %v when its time is over", wait)
+		}
+	})
+}
+
 // TestProbeAndCleanup checks that neither leaves anything behind.
 func TestProbeAndCleanup(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		before := s.state()
 		d := s.dataplane()
-		if err := d.Probe(t.Context()); err != nil {
+		found, err := d.Probe(t.Context(), nil)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(before, s.state()); diff != "" {
 			t.Errorf("Probe: %s", diff)
 		}
-		if want := s.variant; !strings.HasPrefix(d.Variant(), want+", iptables v") {
-			t.Errorf("variant %q, want %s", d.variant, want)
+		if want := s.variant; !strings.HasPrefix(found.Variant, want+", iptables v") {
+			t.Errorf("variant %q, want %s", found.Variant, want)
 		}
 		if err := d.Cleanup(t.Context()); err != nil {
 			t.Fatal(err)
@@ -330,9 +366,8 @@ func TestIPv6IsOff(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		s.Run("ip", "-6", "addr", "flush", "dev", "lo")
 		d := s.dataplane()
-		mustSync(t, d, mixed())
-		if err := d.IPv6Error(); !errors.Is(err, errNoIPv6) {
-			t.Errorf("got %v", err)
+		if got := desiredtest.Unsupported(mustSync(t, d, mixed())); !strings.Contains(got, errNoIPv6.Error()) {
+			t.Errorf("got %v", got)
 		}
 		if err := d.Cleanup(t.Context()); err != nil {
 			t.Error(err)

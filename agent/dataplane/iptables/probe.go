@@ -10,22 +10,28 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // errNoTools is returned where there are no programs of iptables.
-var errNoTools = errors.New("there are no programs iptables-restore and iptables-save on this node, or none that this kernel can run")
+var errNoTools = dataplane.Unsupported(errors.New("there are no programs iptables-restore and iptables-save on this node, or none that this kernel can run"))
 
 // Probe lets the programs of the node's variant check one rule of every form, without
 // changing anything. That IPv6 is missing is no error.
-func (d *Dataplane) Probe(ctx context.Context) error {
+func (d *Dataplane) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capability, error) {
 	d.kernel = nil
-	return d.prepare(ctx)
+	err := d.prepare(ctx)
+	return dataplane.Capability{Variant: d.variant}, err
 }
 
-// prepare finds out which variant the node uses, and which families it has.
+// prepare finds out which variant the node uses, and which families it has. IPv6 is
+// tried again when that is due: it may have failed for a reason of that moment.
 func (d *Dataplane) prepare(ctx context.Context) error {
 	if d.kernel != nil {
+		if d.noIPv6 != nil && d.ipv6.Wait(d.clock.Now()) == 0 {
+			return d.use(ctx, d.kernel, d.variant)
+		}
 		return nil
 	}
 	found := d.findTools(ctx)
@@ -42,23 +48,35 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 			continue
 		}
-		d.use(ctx, t, t.String())
 		d.others = slices.DeleteFunc(slices.Clone(all), func(o *tools) bool { return o == t })
-		return nil
+		d.ipv6 = dataplane.Retry{}
+		return d.use(ctx, t, t.String())
 	}
 	return fmt.Errorf("this node cannot run iptables mode: %w", errors.Join(errs...))
 }
 
-// use takes a variant into use.
-func (d *Dataplane) use(ctx context.Context, k kernel, variant string) {
+// use takes a variant into use, with the families that it has now. If these are the ones
+// that it had, nothing changes.
+func (d *Dataplane) use(ctx context.Context, k kernel, variant string) error {
+	err := try(ctx, k, true)
+	if ctx.Err() != nil {
+		return err
+	}
+	d.ipv6.Failed(d.clock.Now(), err)
+	if err != nil && (d.noIPv6 == nil || d.noIPv6.Error() != err.Error()) {
+		d.log.Info("going on without IPv6", "reason", err.Error())
+	}
+	again := d.kernel == k && err != nil
+	d.kernel, d.variant, d.noIPv6 = k, variant, err
+	if again {
+		return nil
+	}
 	d.families = []*family{newFamily(false)}
-	if d.noIPv6 = try(ctx, k, true); d.noIPv6 == nil {
+	if err == nil {
 		d.families = append(d.families, newFamily(true))
-	} else {
-		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
 	}
 	d.desired, d.known = model.NewDesired(), false
-	d.kernel, d.variant = k, variant
+	return nil
 }
 
 func newFamily(v6 bool) *family { return &family{v6: v6, want: newWanted(v6), held: newHeld()} }

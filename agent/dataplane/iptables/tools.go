@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
@@ -54,7 +55,7 @@ type tools struct {
 }
 
 // errNoIPv6 is returned of IPv6 where there is none.
-var errNoIPv6 = errors.New("this kernel has no IPv6, or there is no program of iptables for it")
+var errNoIPv6 = dataplane.Unsupported(errors.New("this kernel has no IPv6, or there is no program of iptables for it"))
 
 // String returns for example "nft, iptables v1.8.9".
 func (t *tools) String() string { return t.variant + ", " + t.version }

@@ -50,17 +50,17 @@ func TestSomePrograms(t *testing.T) {
 			t.Setenv("PATH", dir)
 			d := s.dataplane()
 			if tc.want == "" {
-				if err := d.Probe(t.Context()); !errors.Is(err, errNoTools) {
+				if _, err := d.Probe(t.Context(), nil); !errors.Is(err, errNoTools) {
 					t.Errorf("Probe: %v", err)
 				}
 			} else {
 				mustSync(t, d, mixed())
-				if got, _, _ := strings.Cut(d.Variant(), ","); got != tc.want {
-					t.Errorf("variant %s, want %s", d.Variant(), tc.want)
+				if got, _, _ := strings.Cut(d.variant, ","); got != tc.want {
+					t.Errorf("variant %s, want %s", d.variant, tc.want)
 				}
 			}
-			if got := errors.Is(d.IPv6Error(), errNoIPv6); got != tc.noIPv6 {
-				t.Errorf("IPv6: %v", d.IPv6Error())
+			if got := errors.Is(d.noIPv6, errNoIPv6); got != tc.noIPv6 {
+				t.Errorf("IPv6: %v", d.noIPv6)
 			}
 			if err := d.Cleanup(t.Context()); err != nil {
 				t.Errorf("Cleanup: %v", err)

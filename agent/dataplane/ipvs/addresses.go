@@ -47,26 +47,26 @@ func (d *Dataplane) ownAddresses() ([]netip.Addr, error) {
 	return slices.Collect(maps.Keys(d.elsewhere)), nil
 }
 
-// excluded says whether virtual servers on an address belong to somebody else by
-// the policy.
-func excluded(settings model.IPVSSettings, a netip.Addr) bool {
+// excluded says whether the policy excludes virtual servers on an address.
+func (settings *Settings) excluded(a netip.Addr) bool {
 	return slices.ContainsFunc(settings.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// leftOut says whether frontends on an address are not programmed: they are
-// somebody else's, or of a family that this node does not have.
-func (d *Dataplane) leftOut(settings model.IPVSSettings, a netip.Addr) bool {
-	return a.Is6() && d.noIPv6 != nil || excluded(settings, a)
+// leaves says whether frontends on an address are not programmed: they are
+// excluded, or of a family that this node does not have.
+func (d *Dataplane) leaves(a netip.Addr) bool {
+	return a.Is6() && d.noIPv6 != nil || d.settings.excluded(a)
 }
 
-// leaveOut returns desired without the frontends that are left out.
+// leaveOut returns desired without the frontends that are not programmed.
 func (d *Dataplane) leaveOut(desired model.Desired) model.Desired {
-	if len(desired.Node.IPVS.ExcludeCIDRs) == 0 && d.noIPv6 == nil {
+	if len(d.settings.ExcludeCIDRs) == 0 && d.noIPv6 == nil {
 		return desired
 	}
 	desired.Frontends = maps.Clone(desired.Frontends)
-	maps.DeleteFunc(desired.Frontends, func(k model.FrontendKey, _ *model.Frontend) bool {
-		return d.leftOut(desired.Node.IPVS, k.Address)
+	maps.DeleteFunc(desired.Frontends, func(k model.FrontendKey, f *model.Frontend) bool {
+		d.noteIPv6(k, f)
+		return d.leaves(k.Address)
 	})
 	return desired
 }
@@ -74,19 +74,20 @@ func (d *Dataplane) leaveOut(desired model.Desired) model.Desired {
 // count counts the frontends on each virtual address, and notes those whose
 // affinity the kernel does not keep to the second.
 func (d *Dataplane) count(desired model.Desired) {
-	d.vips, d.clamped = make(map[netip.Addr]int, len(d.vips)), map[model.FrontendKey]int32{}
+	d.vips = make(map[netip.Addr]int, len(d.vips))
+	d.leftOut.Clear(reasonAffinity)
 	for key, f := range desired.Frontends {
 		if !key.IsNodePort() {
 			d.vips[key.Address]++
 		}
-		d.noteClamped(key, f, desired.Node.IPVS)
+		d.noteClamped(key, f)
 	}
 }
 
 // countChange counts a changed frontend and says whether its address is a new
 // virtual one.
-func (d *Dataplane) countChange(c model.Change, settings model.IPVSSettings) bool {
-	d.noteClamped(c.Key, c.New, settings)
+func (d *Dataplane) countChange(c model.Change) bool {
+	d.noteClamped(c.Key, c.New)
 	a := c.Key.Address
 	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
 		return false
@@ -131,7 +132,7 @@ func (d *Dataplane) drains(a netip.Addr) bool {
 
 // bind puts those of the addresses on our device that are virtual ones and not
 // yet the node's.
-func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Stats) error {
+func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Result) error {
 	var errs []error
 	for a := range addresses {
 		_, bound := d.bound[a]
@@ -151,7 +152,7 @@ func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Sta
 
 // unbind takes those of the addresses from our device that nothing needs any
 // more. Only then the table stops to refuse what comes for them.
-func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Stats) error {
+func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Result) error {
 	var errs []error
 	var delta model.Delta
 	inTable := d.filter.Desired().ClusterIPs

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -46,11 +47,11 @@ func (c *change) touch(key model.FrontendKey) {
 // carryOut makes a change: first the virtual servers that are new, for without
 // them a packet would reach the node itself; then the table that leads to them,
 // and the addresses; then what is to go.
-func (d *Dataplane) carryOut(ctx context.Context, c change, node model.NodeSettings) (stats dataplane.Stats, err error) {
+func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Result, err error) {
 	before := d.servers.ops
 	defer func() {
 		stats.Operations += d.servers.ops - before
-		stats.Lacking = d.lacking(node)
+		stats.Unsupported, stats.NextLook = d.limitations(), d.nextLook()
 	}()
 	var errs []error
 	for key, want := range c.wanted {
@@ -68,16 +69,20 @@ func (d *Dataplane) carryOut(ctx context.Context, c change, node model.NodeSetti
 		return stats, err
 	}
 	for key, want := range c.wanted {
-		errs = append(errs, d.servers.shrink(key, want, node.IPVS.Drain))
+		errs = append(errs, d.servers.shrink(key, want, d.settings.Drain))
 	}
-	d.schedule(node.IPVS)
 	return stats, errors.Join(append(errs, d.unbind(ctx, c.addresses, &stats))...)
 }
 
-// schedule tells Watch when to look again.
-func (d *Dataplane) schedule(settings model.IPVSSettings) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.draining = len(d.servers.draining) > 0
-	d.interval = d.servers.interval(settings.ReadBack, d.readTime)
+// drainInterval is how often draining real servers are looked at.
+const drainInterval = 2 * time.Second
+
+// nextLook is after which time to look again: IPVS has to be read back, because the
+// kernel does not notify of changes in it, and draining real servers have to go.
+func (d *Dataplane) nextLook() time.Duration {
+	wait := d.servers.interval(d.settings.ReadBack, d.readTime) - d.clock.Since(d.lastRead)
+	if len(d.servers.draining) > 0 {
+		wait = min(wait, drainInterval-d.clock.Since(d.synced))
+	}
+	return max(1, wait)
 }

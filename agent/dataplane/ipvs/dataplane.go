@@ -24,7 +24,7 @@
 // Others' virtual servers are not touched.
 //
 // The kernel tells nobody of changes in IPVS: it is read back now and then, see
-// readback.go. What it cannot do is told, and stops nothing else, see lacking.go.
+// readback.go. What it cannot do is reported, and stops nothing else, see limitations.go.
 package ipvs
 
 import (
@@ -41,7 +41,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -60,10 +59,10 @@ type Options struct {
 // filter is the table of nftables before IPVS, see nftables.Classifier.
 type filter interface {
 	Probe(context.Context) error
-	Track(context.Context) error
+	Incoming(context.Context, dataplane.Kind) error
 	Plan(context.Context, model.Desired) (nftables.Planned, error)
 	PlanDelta(context.Context, model.Delta) error
-	Commit(context.Context) (dataplane.Stats, error)
+	Commit(context.Context) (dataplane.Result, error)
 	Mark(model.FrontendKey) uint32
 	Desired() model.Desired
 	IPv6Error() error
@@ -83,28 +82,28 @@ type Dataplane struct {
 	filter  filter
 	netns   int
 
-	known   bool // the last Sync or Apply has succeeded
-	adopted bool // what the kernel held at the start is known
-	servers *servers
-	desired model.Desired      // as Sync and Apply have it, with maps of our own
-	vips    map[netip.Addr]int // the frontends on each virtual address
-	clamped map[model.FrontendKey]int32
-	noIPv6  error
+	known    bool // the last Sync or Apply has succeeded
+	adopted  bool // what the kernel held at the start is known
+	servers  *servers
+	settings Settings           // of the last Sync
+	desired  model.Desired      // as Sync and Apply have it, with maps of our own
+	vips     map[netip.Addr]int // the frontends on each virtual address
+	noIPv6   error
+	leftOut  dataplane.LeftOut
 
+	synced   time.Time     // when the last Sync began
+	lastRead time.Time     // when IPVS was last read back
 	readTime time.Duration // that the last part of reading IPVS back took
-	retired  time.Time     // since when another mode is in force; zero: this one is
+	released time.Time     // since when another mode is in force; zero: this one is
 	busiest  serverKey     // was busy when it was last asked since then
 
 	// mu guards what Watch looks at.
 	mu        sync.Mutex
 	bound     map[netip.Addr]struct{} // the addresses on our device
 	elsewhere map[netip.Addr]struct{} // the node's other addresses
-	draining  bool
-	lastRead  time.Time     // when IPVS was last read back
-	interval  time.Duration // until it is to be read again
 }
 
-var _ dataplane.Tracker = (*Dataplane)(nil)
+var _ dataplane.Dataplane = (*Dataplane)(nil)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {
@@ -126,43 +125,38 @@ func New(o Options) (*Dataplane, error) {
 }
 
 func (d *Dataplane) reset() {
-	d.known, d.adopted, d.retired = false, false, time.Time{}
+	d.known, d.adopted, d.released = false, false, time.Time{}
 	d.servers = newServers(d.kernel, d.clock.Now)
 }
 
-// Mode returns IPVS.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeIPVS }
-
-// Track makes the table of nftables, without rules that do anything, if there is none.
-func (d *Dataplane) Track(ctx context.Context) error { return d.filter.Track(ctx) }
-
-// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
-// first Sync.
-func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
 // Sync makes the kernel equal to desired. It reads IPVS back if that is due or
 // something has failed, else it takes it for what it was. All else is read always.
-func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
-	d.desired = desired.Clone()
-	settings := desired.Node.IPVS
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
+	d.desired, d.settings = desired.Clone(), settingsOf(o)
+	return d.sync(ctx, desired)
+}
+
+func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.Result, error) {
+	d.synced = d.clock.Now()
 	wasKnown := d.known
 	d.known = false // until it has succeeded
-	if err := d.prepare(settings); err != nil {
-		return dataplane.Stats{}, err
+	if err := d.prepare(); err != nil {
+		return dataplane.Result{}, err
 	}
 	began := d.clock.Now()
 	repairs, err := d.readAddresses()
 	if err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
+	d.leftOut.Clear(dataplane.ReasonIPv6)
 	desired = d.leaveOut(desired)
 	d.count(desired)
 	desired.ClusterIPs = d.refused()
 	planned, err := d.filter.Plan(ctx, desired)
 	if err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
-	r := serverRules{settings: settings, nodePorts: d.filter.NodePorts()}
+	r := serverRules{settings: d.settings, nodePorts: d.filter.NodePorts()}
 	c := newChange(len(desired.Frontends))
 	for key, f := range desired.Frontends {
 		c.want(r.servers(f, d.filter.Mark(key)))
@@ -170,7 +164,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.
 	}
 	found, err := d.readBack(&r, c, planned, !wasKnown)
 	if err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
 	reading := d.clock.Since(began)
 	for key := range d.servers.byKey {
@@ -179,7 +173,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.
 	for a := range d.bound {
 		c.addresses[a] = struct{}{}
 	}
-	stats, err := d.carryOut(ctx, c, desired.Node)
+	stats, err := d.carryOut(ctx, c)
 	stats.Reading = reading
 	stats.Repaired = min(stats.Repaired+repairs+found, stats.Operations)
 	d.known = err == nil
@@ -187,32 +181,34 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.
 }
 
 // Apply changes the kernel by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
 	if !d.known {
-		return dataplane.Stats{}, dataplane.ErrNotSynced
+		return dataplane.Result{}, dataplane.ErrNotSynced
 	}
 	delta.Apply(&d.desired)
 	if delta.Node != nil {
-		return d.Sync(ctx, d.desired)
+		return d.sync(ctx, d.desired)
 	}
 	d.known = false // until it has succeeded
-	settings := d.desired.Node.IPVS
+	for _, c := range delta.Frontends {
+		d.noteIPv6(c.Key, c.New)
+	}
 	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c model.Change) bool {
-		return d.leftOut(settings, c.Key.Address)
+		return d.leaves(c.Key.Address)
 	})
 	delta.ClusterIPs = model.AddrChanges{}
-	r := serverRules{settings: settings, nodePorts: d.filter.NodePorts()}
+	r := serverRules{settings: d.settings, nodePorts: d.filter.NodePorts()}
 	c := newChange(len(delta.Frontends))
 	var old []map[serverKey]wantedServer
 	for _, f := range delta.Frontends {
 		old = append(old, r.servers(f.Old, d.filter.Mark(f.Key)))
 		c.touch(f.Key)
-		if d.countChange(f, settings) {
+		if d.countChange(f) {
 			delta.ClusterIPs.Added = append(delta.ClusterIPs.Added, f.Key.Address)
 		}
 	}
 	if err := d.filter.PlanDelta(ctx, delta); err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
 	for _, f := range delta.Frontends {
 		c.want(r.servers(f.New, d.filter.Mark(f.Key)))
@@ -222,7 +218,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Sta
 			c.unwant(key)
 		}
 	}
-	stats, err := d.carryOut(ctx, c, d.desired.Node)
+	stats, err := d.carryOut(ctx, c)
 	d.known = err == nil
 	return stats, err
 }

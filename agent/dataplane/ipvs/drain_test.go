@@ -125,7 +125,7 @@ func TestSchedulerWhileDraining(t *testing.T) {
 			n := newNode(t)
 			with := func(list ...string) model.Desired {
 				d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, list...))
-				d.Node.IPVS.Scheduler, d.Node.IPVS.SchedulerFlags = name, tc.flags
+				n.o.Scheduler, n.o.SchedulerFlags = name, tc.flags
 				return d
 			}
 			n.sync(with("10.244.0.1:80", "10.244.0.2:80"))

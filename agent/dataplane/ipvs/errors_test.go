@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -24,12 +25,12 @@ func TestErrors(t *testing.T) {
 	after.Frontends[changed.Key] = changed
 	added := clusterIP("10.96.0.9:80", model.TCP, "10.244.0.1:80")
 	after.Frontends[added.Key] = added
-	after.Node.IPVS.Scheduler = "lc"
 
 	probe := newNode(t)
 	probe.sync(before)
 	steps := probe.steps
 	probe.restart()
+	probe.o.Scheduler = "lc"
 	probe.sync(after)
 	steps = append(steps, probe.steps...)
 	steps = append(steps, "list", "list 10.96.0.1:53/tcp", "plan")
@@ -38,9 +39,12 @@ func TestErrors(t *testing.T) {
 			n := newNode(t)
 			failed := false
 			fail := errors.New("not this time")
-			for _, d := range []model.Desired{before, after} {
+			for i, d := range []model.Desired{before, after} {
 				n.fail[step] = fail
-				_, err := n.d.Sync(context.Background(), d)
+				if i == 1 {
+					n.o.Scheduler = "lc"
+				}
+				_, err := n.d.Sync(context.Background(), d, n.o)
 				failed = failed || errors.Is(err, fail)
 				if err != nil && !errors.Is(err, fail) {
 					t.Error(err)
@@ -70,22 +74,22 @@ func TestRefusedEndpoint(t *testing.T) {
 	n.fail["add 10.96.0.1:80/tcp -> 10.244.0.255:80"] = unix.EINVAL
 	const says = "10.96.0.1:80/tcp -> 10.244.0.255:80"
 	for range 2 {
-		if stats := n.sync(desiredOf(bad)); stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), says) {
-			t.Errorf("Sync lacks %v", stats.Lacking)
+		if got := desiredtest.Unsupported(n.sync(desiredOf(bad))); !strings.HasPrefix(got, "RealServer 1 [10.96.0.1:80/tcp]: ") || !strings.Contains(got, says) {
+			t.Errorf("Sync: unsupported: %s", got)
 		}
 	}
-	if stats := n.apply(desiredOf(bad, good)); stats.Lacking == nil {
-		t.Error("the next Apply lacks nothing")
+	if stats := n.apply(desiredOf(bad, good)); stats.Unsupported == nil {
+		t.Error("the next Apply does not say so")
 	}
 	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80", "10.96.0.2:80/tcp rr 10.244.0.1:80")
 	n.expectBound("10.96.0.1", "10.96.0.2")
-	if stats := n.apply(desiredOf(good)); stats.Lacking != nil {
-		t.Errorf("Apply lacks %v, which nobody wants any more", stats.Lacking)
+	if stats := n.apply(desiredOf(good)); stats.Unsupported != nil {
+		t.Errorf("Apply: unsupported: %v, which is not desired any more", stats.Unsupported)
 	}
 	n.apply(desiredOf(bad, good))
 	clear(n.fail)
-	if stats := n.sync(desiredOf(bad, good)); stats.Lacking != nil {
-		t.Errorf("Sync lacks %v, which is there now", stats.Lacking)
+	if stats := n.sync(desiredOf(bad, good)); stats.Unsupported != nil {
+		t.Errorf("Sync: unsupported: %v, which is there now", stats.Unsupported)
 	}
 	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80 10.244.0.255:80", "10.96.0.2:80/tcp rr 10.244.0.1:80")
 }
@@ -95,7 +99,7 @@ func TestRefusedEndpoint(t *testing.T) {
 func TestNoServerNoPackets(t *testing.T) {
 	n := newNode(t)
 	n.fail["add 10.96.0.1:80/tcp"] = unix.ENOENT
-	if _, err := n.d.Sync(context.Background(), desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))); !errors.Is(err, unix.ENOENT) {
+	if _, err := n.d.Sync(context.Background(), desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80")), nil); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("Sync: %v", err)
 	}
 	n.expectBound()

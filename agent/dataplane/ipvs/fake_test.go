@@ -21,7 +21,7 @@ import (
 // world is a kernel in memory. It outlives the dataplanes that program it.
 type world struct {
 	virtual map[serverKey]*fakeServer
-	times   model.IPVSTimeouts
+	times   Timeouts
 
 	device              bool
 	onDevice, elsewhere map[netip.Addr]struct{}
@@ -164,9 +164,9 @@ func (k fakeKernel) deleteRealServer(key serverKey, e model.Endpoint) error {
 	return err
 }
 
-func (k fakeKernel) timeouts() (model.IPVSTimeouts, error) { return k.times, nil }
+func (k fakeKernel) timeouts() (Timeouts, error) { return k.times, nil }
 
-func (k fakeKernel) setTimeouts(t model.IPVSTimeouts) error {
+func (k fakeKernel) setTimeouts(t Timeouts) error {
 	err := k.step("timeouts %+v", t)
 	if err == nil {
 		k.times = t
@@ -239,8 +239,6 @@ type fakeFilter struct {
 
 var _ filter = (*fakeFilter)(nil)
 
-func (f *fakeFilter) Track(context.Context) error { return nil }
-
 func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nftables.Planned, error) {
 	f.calls++
 	p := nftables.Planned{}
@@ -268,9 +266,9 @@ func (f *fakeFilter) PlanDelta(_ context.Context, delta model.Delta) error {
 	return f.fail["plan"]
 }
 
-func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
+func (f *fakeFilter) Commit(context.Context) (dataplane.Result, error) {
 	if f.next == nil {
-		return dataplane.Stats{}, errors.New("nothing is planned")
+		return dataplane.Result{}, errors.New("nothing is planned")
 	}
 	f.last, f.next = *f.next, nil
 	for _, c := range f.changes {
@@ -288,11 +286,11 @@ func (f *fakeFilter) Commit(context.Context) (dataplane.Stats, error) {
 	if !maps.Equal(table, f.table) || !maps.Equal(f.refuse, f.last.ClusterIPs) || !maps.Equal(f.world.nodePorts, f.NodePorts()) {
 		ops = 1
 		if err := f.step("table"); err != nil {
-			return dataplane.Stats{}, err
+			return dataplane.Result{}, err
 		}
 	}
 	f.table, f.refuse, f.world.nodePorts, f.known = table, maps.Clone(f.last.ClusterIPs), f.NodePorts(), true
-	return dataplane.Stats{Operations: ops}, nil
+	return dataplane.Result{Operations: ops}, nil
 }
 
 func (f *fakeFilter) Desired() model.Desired {
@@ -315,6 +313,8 @@ func (f *fakeFilter) markOf(key model.FrontendKey) uint32 {
 	}
 	return 0xf1000000 | uint32(key.Port)
 }
+
+func (f *fakeFilter) Incoming(context.Context, dataplane.Kind) error { return nil }
 
 func (f *fakeFilter) IPv6Error() error { return f.noIPv6 }
 

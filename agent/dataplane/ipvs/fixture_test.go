@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,11 +33,13 @@ type node struct {
 	tree  sysctl.Tree
 	d     *Dataplane
 	have  model.Desired // what was programmed last
+	o     Settings      // to program with
+	last  Settings      // of the last Sync
 }
 
 func newNode(t testing.TB, own ...string) *node {
 	t.Helper()
-	n := &node{world: newWorld(), t: t, clock: testclock.NewFakeClock(time.Unix(1e9, 0)), tree: sysctl.Tree{Root: t.TempDir()}}
+	n := &node{world: newWorld(), t: t, clock: testclock.NewFakeClock(time.Unix(1e9, 0)), tree: sysctl.Tree{Root: t.TempDir()}, o: defaults()}
 	for _, a := range own {
 		n.elsewhere[addr(a)] = struct{}{}
 	}
@@ -69,20 +72,24 @@ func (n *node) restart() {
 	n.d.reset()
 }
 
-func (n *node) sync(desired model.Desired) dataplane.Stats {
+func (n *node) sync(desired model.Desired) dataplane.Result {
 	n.t.Helper()
 	n.steps, n.calls = nil, 0
-	stats, err := n.d.Sync(context.Background(), desired)
+	stats, err := n.d.Sync(context.Background(), desired, n.o)
 	if err != nil {
 		n.t.Fatal("Sync:", err)
 	}
-	n.have = desired
+	n.have, n.last = desired, n.o
 	return stats
 }
 
-// apply brings in the difference to what was programmed last.
-func (n *node) apply(desired model.Desired) dataplane.Stats {
+// apply brings in the difference to what was programmed last; other options come with a
+// Sync.
+func (n *node) apply(desired model.Desired) dataplane.Result {
 	n.t.Helper()
+	if !reflect.DeepEqual(n.o, n.last) {
+		return n.sync(desired)
+	}
 	n.steps, n.calls = nil, 0
 	stats, err := n.d.Apply(context.Background(), model.Diff(n.have, desired))
 	if err != nil {

@@ -17,9 +17,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
-	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // enterSpace puts the calling test into a network namespace of its own, on a
@@ -84,7 +82,6 @@ func clusterIP(address string, protocol model.Protocol, endpoints ...string) *mo
 
 func desiredOf(frontends ...*model.Frontend) model.Desired {
 	d := model.NewDesired()
-	d.Node.IPVS = defaults()
 	for _, f := range frontends {
 		d.Frontends[f.Key] = f
 		d.ClusterIPs[f.Key.Address] = struct{}{}
@@ -92,9 +89,8 @@ func desiredOf(frontends ...*model.Frontend) model.Desired {
 	return d
 }
 
-func defaults() model.IPVSSettings {
-	s, _ := resolve.Settings(v1alpha1.NodeRuleSetSpec{})
-	return s.IPVS
+func defaults() Settings {
+	return settingsOf(nil)
 }
 
 // The check of the seed: after the switch to ipvs, `ipvsadm -Ln` shows the
@@ -102,7 +98,7 @@ func defaults() model.IPVSSettings {
 func TestSeed(t *testing.T) {
 	enterSpace(t)
 	d := newDataplane(t)
-	if err := d.Probe(context.Background()); err != nil {
+	if _, err := d.Probe(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	dns := func(port string, p model.Protocol) *model.Frontend {
@@ -110,7 +106,7 @@ func TestSeed(t *testing.T) {
 	}
 	_, err := d.Sync(context.Background(), desiredOf(
 		clusterIP("10.96.0.1:443", model.TCP, "172.200.1.200:6443"),
-		dns("53", model.TCP), dns("53", model.UDP), dns("9153", model.TCP)))
+		dns("53", model.TCP), dns("53", model.UDP), dns("9153", model.TCP)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

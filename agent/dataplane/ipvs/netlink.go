@@ -16,11 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// ErrNoIPVS says that the kernel does not have IPVS and cannot load it.
-var ErrNoIPVS = errors.New("this kernel has no IPVS (module ip_vs)")
+// errNoIPVS says that the kernel does not have IPVS and cannot load it.
+var errNoIPVS = dataplane.Unsupported(errors.New("this kernel has no IPVS (module ip_vs)"))
 
 // netlinkKernel is the running kernel.
 type netlinkKernel struct{ handle *ipvs.Handle }
@@ -39,7 +40,7 @@ func openKernel(netns int) (*netlinkKernel, error) {
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return nil, ErrNoIPVS
+		return nil, errNoIPVS
 	case err != nil:
 		return nil, fmt.Errorf("looking for IPVS: %w", err)
 	}
@@ -150,16 +151,16 @@ func explain(err error, format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
-func (k *netlinkKernel) timeouts() (model.IPVSTimeouts, error) {
+func (k *netlinkKernel) timeouts() (Timeouts, error) {
 	c, err := k.handle.GetConfig()
 	if err != nil {
-		return model.IPVSTimeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
+		return Timeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
 	}
 	seconds := func(d time.Duration) int32 { return int32(d / time.Second) }
-	return model.IPVSTimeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
+	return Timeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
 }
 
-func (k *netlinkKernel) setTimeouts(t model.IPVSTimeouts) error {
+func (k *netlinkKernel) setTimeouts(t Timeouts) error {
 	seconds := func(n int32) time.Duration { return time.Duration(n) * time.Second }
 	return explain(k.handle.SetConfig(&ipvs.Config{
 		TimeoutTCP: seconds(t.TCP), TimeoutTCPFin: seconds(t.TCPFin), TimeoutUDP: seconds(t.UDP),

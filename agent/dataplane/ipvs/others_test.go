@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -56,7 +57,7 @@ func (n *network) answers() {
 func TestOthers(t *testing.T) {
 	n := newNetwork(t)
 	d := frontendsOnNode()
-	d.Node.IPVS.ReadBack = time.Second
+	n.o.ReadBack = time.Second
 	n.sync(d)
 	n.answers()
 	right := func() []string { // in any order
@@ -115,7 +116,7 @@ func TestOthers(t *testing.T) {
 func TestOwnDoing(t *testing.T) {
 	n := newNetwork(t)
 	d, empty := several(100), desiredOf()
-	d.Node.IPVS.ReadBack, empty.Node.IPVS.ReadBack = time.Hour, time.Hour
+	n.o.ReadBack = time.Hour
 	n.sync(empty)
 	changed := make(chan struct{}, 1000)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -154,8 +155,8 @@ func TestSettings(t *testing.T) {
 	sticky6 := clusterIP("[fd00:96::1]:80", model.TCP, "[fd00:244::1]:8080", "[fd00:244::2]:8080")
 	sticky6.AffinityTimeoutSeconds = 600
 	d := desiredOf(sticky, sticky6)
-	d.Node.IPVS.StrictARP = true
-	d.Node.IPVS.Timeouts = model.IPVSTimeouts{TCP: 7200, UDP: 200}
+	n.o.StrictARP = true
+	n.o.Timeouts = Timeouts{TCP: 7200, UDP: 200}
 	n.sync(d)
 	for command, want := range map[string]string{
 		"ipvsadm -L --timeout":                     "Timeout (tcp tcpfin udp): 7200 120 200",
@@ -204,12 +205,12 @@ func TestNodeWithoutIPv6(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
-	n.sync(frontendsOnNode())
+	stats := n.sync(frontendsOnNode())
 	if got := n.tally("10.96.0.1:80", 2, nil); len(got) != 2 {
 		t.Errorf("connections came to %v", got)
 	}
-	if n.d.IPv6Error() == nil {
-		t.Error("nothing is said of IPv6")
+	if got := desiredtest.Unsupported(stats); !strings.Contains(got, "IPv6: net/ipv6/conf/all/disable_ipv6 is 1") {
+		t.Errorf("unsupported: %s", got)
 	}
 }
 
@@ -217,8 +218,8 @@ func TestNodeWithoutIPv6(t *testing.T) {
 func TestBroadcastEndpoint(t *testing.T) {
 	n := newNetwork(t)
 	stats := n.sync(desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.255:8080")))
-	if stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "10.244.0.255") {
-		t.Errorf("lacking: %v", stats.Lacking)
+	if got := desiredtest.Unsupported(stats); !strings.Contains(got, "RealServer 1 [10.96.0.1:80/tcp]") || !strings.Contains(got, "10.244.0.255") {
+		t.Errorf("unsupported: %v", got)
 	}
 	if got := n.tally("10.96.0.1:80", 4, nil); got["10.244.0.1"] != 4 {
 		t.Errorf("connections came to %v", got)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // parameters are the sysctls that this mode relies on, and why.
@@ -27,10 +26,10 @@ var strictARP = []struct{ name, value, why string }{
 }
 
 // prepare makes everything be as this mode needs it, besides Services.
-func (d *Dataplane) prepare(settings model.IPVSSettings) error {
+func (d *Dataplane) prepare() error {
 	errs := []error{d.device.ensure()}
 	wanted := parameters
-	if settings.StrictARP {
+	if d.settings.StrictARP {
 		wanted = append(wanted[:len(wanted):len(wanted)], strictARP...)
 	}
 	for _, p := range wanted {
@@ -42,7 +41,7 @@ func (d *Dataplane) prepare(settings model.IPVSSettings) error {
 	if d.noIPv6 = d.prepareIPv6(); had && d.noIPv6 != nil {
 		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
 	}
-	return errors.Join(append(errs, d.setTimeouts(settings.Timeouts))...)
+	return errors.Join(append(errs, d.setTimeouts(d.settings.Timeouts))...)
 }
 
 func (d *Dataplane) set(name, value string) error {
@@ -65,8 +64,8 @@ func (d *Dataplane) prepareIPv6() error {
 	return d.set("net/ipv6/conf/"+DeviceName+"/disable_ipv6", "0")
 }
 
-func (d *Dataplane) setTimeouts(want model.IPVSTimeouts) error {
-	if want == (model.IPVSTimeouts{}) {
+func (d *Dataplane) setTimeouts(want Timeouts) error {
+	if want == (Timeouts{}) {
 		return nil
 	}
 	have, err := d.kernel.timeouts()

@@ -12,21 +12,34 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-// Probe says whether this kernel can run the mode: whether it has nftables, IPVS and
-// dummy links. What it can do with IPVS is for ProbeSchedulers to say.
-func (d *Dataplane) Probe(ctx context.Context) error {
+// Probe says whether this kernel can run the mode: whether it has nftables, IPVS,
+// dummy links and the scheduler. Without options it looks for all schedulers.
+func (d *Dataplane) Probe(ctx context.Context, o dataplane.Options) (dataplane.Capability, error) {
 	if err := d.filter.Probe(ctx); err != nil {
-		return err
+		return dataplane.Capability{}, err
 	}
 	if _, err := d.kernel.timeouts(); err != nil {
-		return fmt.Errorf("this kernel cannot run IPVS: %w", err)
+		return dataplane.Capability{}, fmt.Errorf("this kernel cannot run IPVS: %w", err)
 	}
 	if err := d.device.possible(); err != nil {
-		return fmt.Errorf("this kernel cannot run IPVS: %w", err)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			err = dataplane.Unsupported(err)
+		}
+		return dataplane.Capability{}, fmt.Errorf("this kernel cannot run IPVS: %w", err)
 	}
-	return nil
+	wanted := allSchedulers
+	if o != nil {
+		wanted = []string{settingsOf(o).Scheduler}
+	}
+	found, err := d.schedulers(ctx, wanted)
+	if err == nil && len(found) == 0 {
+		err = dataplane.Unsupported(fmt.Errorf("this kernel has no scheduler %s (module ip_vs_%s)", wanted[0], wanted[0]))
+	}
+	return dataplane.Capability{Schedulers: found}, err
 }
 
 // allSchedulers are those that the API knows, each a module of the kernel.
@@ -36,12 +49,9 @@ var allSchedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "d
 // moment; no packet has it.
 const probeMark = 0xf1ffffff
 
-// ProbeSchedulers returns which of some schedulers (none named: of all) the kernel
-// has or can load: it has one with which a virtual server can be made.
-func (d *Dataplane) ProbeSchedulers(ctx context.Context, names ...string) ([]string, error) {
-	if len(names) == 0 {
-		names = allSchedulers
-	}
+// schedulers returns which of some schedulers the kernel has or can load: it has one
+// with which a virtual server can be made.
+func (d *Dataplane) schedulers(ctx context.Context, names []string) ([]string, error) {
 	key := onMark(corev1.IPv4Protocol, probeMark)
 	// Left over from a crash, it would look like an error.
 	if err := d.kernel.deleteServer(key); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
 // sparseKernel has a few schedulers, and what a probe makes.
@@ -45,25 +47,31 @@ func (k *sparseKernel) deleteServer(serverKey) error {
 
 func TestProbeSchedulers(t *testing.T) {
 	t.Setenv("PATH", "") // no modprobe: it is not this machine's modules that are asked for
+	world := newWorld()
 	cases := map[string]struct {
 		kernel sparseKernel
-		names  []string
+		name   string // empty: all
 		want   []string
 		err    error
 	}{
-		"all":                     {sparseKernel{has: allSchedulers}, nil, allSchedulers, nil},
-		"some":                    {sparseKernel{has: []string{"rr", "mh"}}, nil, []string{"rr", "mh"}, nil},
-		"one":                     {sparseKernel{has: []string{"rr", "mh"}}, []string{"mh"}, []string{"mh"}, nil},
-		"not that one":            {sparseKernel{has: []string{"rr", "mh"}}, []string{"fo"}, nil, nil},
-		"none":                    {sparseKernel{}, nil, nil, nil},
-		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, nil, []string{"rr"}, nil},
-		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, nil, nil, unix.EPERM},
+		"all":                     {sparseKernel{has: allSchedulers}, "", allSchedulers, nil},
+		"some":                    {sparseKernel{has: []string{"rr", "mh"}}, "", []string{"rr", "mh"}, nil},
+		"one":                     {sparseKernel{has: []string{"rr", "mh"}}, "mh", []string{"mh"}, nil},
+		"not that one":            {sparseKernel{has: []string{"rr", "mh"}}, "fo", nil, dataplane.ErrUnsupported},
+		"none":                    {sparseKernel{}, "", nil, dataplane.ErrUnsupported},
+		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, "", []string{"rr"}, nil},
+		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, "", nil, unix.EPERM},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			d := &Dataplane{kernel: &tc.kernel}
-			got, err := d.ProbeSchedulers(t.Context(), tc.names...)
-			if diff := cmp.Diff(tc.want, got); diff != "" || !errors.Is(err, tc.err) {
+			tc.kernel.kernel = fakeKernel{world}
+			d := &Dataplane{kernel: &tc.kernel, device: fakeDevice{world}, filter: &fakeFilter{world: world}}
+			var o dataplane.Options
+			if tc.name != "" {
+				o = Settings{Scheduler: tc.name}
+			}
+			found, err := d.Probe(t.Context(), o)
+			if diff := cmp.Diff(tc.want, found.Schedulers); diff != "" || !errors.Is(err, tc.err) {
 				t.Errorf("error %v, want %v; schedulers (-want +got):\n%s", err, tc.err, diff)
 			}
 			if tc.kernel.server != "" {
@@ -76,11 +84,11 @@ func TestProbeSchedulers(t *testing.T) {
 // A kernel without dummy links has no place for the addresses.
 func TestProbeWithoutDummy(t *testing.T) {
 	n := newNode(t)
-	if err := n.d.Probe(t.Context()); err != nil {
+	if _, err := n.d.Probe(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	n.fail["possible"] = unix.EOPNOTSUPP
-	if err := n.d.Probe(t.Context()); !errors.Is(err, unix.EOPNOTSUPP) {
+	if _, err := n.d.Probe(t.Context(), nil); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("got %v, want that dummy links are not supported", err)
 	}
 }
@@ -89,10 +97,8 @@ func TestProbeWithoutDummy(t *testing.T) {
 func TestProbeLoadsModules(t *testing.T) {
 	enterSpace(t)
 	d := newDataplane(t)
-	if err := d.Probe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	got, err := d.ProbeSchedulers(t.Context())
+	found, err := d.Probe(t.Context(), nil)
+	got := found.Schedulers
 	if err != nil || !slices.Contains(got, "rr") {
 		t.Errorf("schedulers %v, error %v", got, err)
 	}

@@ -137,9 +137,7 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned,
 	if err != nil {
 		return 0, err
 	}
-	d.mu.Lock()
 	d.lastRead = d.clock.Now()
-	d.mu.Unlock()
 	if !all { // which is no measure of a part
 		d.readTime = d.clock.Since(began)
 	}
@@ -160,7 +158,7 @@ func (d *Dataplane) owned(r *serverRules, c change, planned nftables.Planned) fu
 		}
 		_, bound := d.bound[k.Address]
 		_, removed := planned.Removed[k.FrontendKey]
-		if c.wanted[k] != nil || known[k] != nil || removed || bound && !excluded(r.settings, k.Address) {
+		if c.wanted[k] != nil || known[k] != nil || removed || bound && !r.settings.excluded(k.Address) {
 			return true
 		}
 		nodePort := k.FrontendKey.NodePort()

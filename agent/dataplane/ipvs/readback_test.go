@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -163,70 +164,29 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// When Watch is to call: after the parts of a period, counted from the last look,
-// and every two seconds while something drains.
-func TestUntilDue(t *testing.T) {
+// When to look again: after the parts of a period, counted from the last look, and
+// every two seconds while something drains, also if there are changes all the time.
+func TestNextLook(t *testing.T) {
 	n := newNode(t)
-	expect := func(want time.Duration, called time.Time) {
+	expect := func(want time.Duration, got dataplane.Result) {
 		t.Helper()
-		if got := n.d.untilDue(called); got != want {
-			t.Errorf("%v left, want %v", got, want)
+		if got.NextLook != want {
+			t.Errorf("next look after %v, want %v", got.NextLook, want)
 		}
 	}
-	start := n.clock.Now()
-	expect(2*time.Second, start)
 	web := func(list ...string) model.Desired { return desiredOf(clusterIP("10.96.0.1:80", model.TCP, list...)) }
-	n.sync(web("10.244.0.1:80", "10.244.0.2:80"))
+	expect(10*time.Second, n.sync(web("10.244.0.1:80", "10.244.0.2:80")))
 	n.clock.Step(4 * time.Second)
-	expect(6*time.Second, start)
+	expect(6*time.Second, n.sync(n.have)) // which reads nothing back
 	n.clock.Step(6 * time.Second)
-	expect(0, start)
-	expect(10*time.Second, n.clock.Now()) // it has called, but nobody has looked yet
-	n.clock.Step(time.Second)
-	n.sync(n.have)
-	expect(10*time.Second, n.clock.Now().Add(-time.Second))
+	expect(10*time.Second, n.sync(n.have))
 	n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
-	n.apply(web("10.244.0.2:80"))
-	expect(2*time.Second, n.clock.Now())
+	expect(2*time.Second, n.apply(web("10.244.0.2:80")))
+	n.clock.Step(time.Second)
+	expect(time.Second, n.apply(web("10.244.0.2:80", "10.244.0.3:80")))
 	n.sync(several(4000))
 	n.clock.Step(time.Hour)
-	n.sync(n.have)
-	expect(2*time.Second, n.clock.Now())
-}
-
-func TestWatchTicks(t *testing.T) {
-	n := newNode(t)
-	n.sync(desiredOf())
-	ctx, cancel := context.WithCancel(t.Context())
-	calls, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		n.d.tick(ctx, func() {
-			select {
-			case calls <- struct{}{}:
-			case <-ctx.Done():
-			}
-		})
-	}()
-	for range 2 {
-		for stepped := time.Duration(0); ; stepped += time.Second {
-			if stepped > 12*time.Second {
-				t.Fatal("no call within the period")
-			}
-			for deadline := time.Now().Add(10 * time.Second); !n.clock.HasWaiters() && time.Now().Before(deadline); {
-				time.Sleep(time.Millisecond)
-			}
-			n.clock.Step(time.Second)
-			select {
-			case <-calls:
-			case <-time.After(20 * time.Millisecond):
-				continue
-			}
-			break
-		}
-	}
-	cancel()
-	<-done
+	expect(2*time.Second, n.sync(n.have))
 }
 
 func BenchmarkSync(b *testing.B) {
@@ -234,7 +194,7 @@ func BenchmarkSync(b *testing.B) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			n := newNode(b)
 			d := several(size)
-			d.Node.IPVS.ReadBack = time.Hour
+			n.o.ReadBack = time.Hour
 			d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
 			n.sync(d)
 			b.ReportAllocs()

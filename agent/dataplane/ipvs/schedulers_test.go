@@ -63,7 +63,7 @@ func TestSchedulers(t *testing.T) {
 		{"sh", []string{"sh-fallback"}, (*scheduled).byClient, false}, {"mh", []string{"mh-fallback"}, (*scheduled).byClient, false},
 		{"dh", nil, (*scheduled).one, false}, {"fo", nil, (*scheduled).one, true}, {"ovf", nil, (*scheduled).overflow, false},
 	} {
-		web.Node.IPVS.Scheduler, web.Node.IPVS.SchedulerFlags = tc.scheduler, tc.flags
+		n.o.Scheduler, n.o.SchedulerFlags = tc.scheduler, tc.flags
 		n.sync(web)
 		for family, f := range families {
 			f.web = web

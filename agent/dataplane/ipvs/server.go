@@ -116,8 +116,8 @@ type kernel interface {
 
 	// timeouts returns, and setTimeouts sets, the idle timeouts of connections in
 	// seconds; 0 leaves one as it is.
-	timeouts() (model.IPVSTimeouts, error)
-	setTimeouts(model.IPVSTimeouts) error
+	timeouts() (Timeouts, error)
+	setTimeouts(Timeouts) error
 
 	close() error
 }

@@ -37,9 +37,8 @@ func TestStreams(t *testing.T) {
 				for _, i := range numbers {
 					list = append(list, fmt.Sprintf(family.endpoint, i))
 				}
-				d := desiredOf(clusterIP(vip, model.TCP, list...))
-				d.Node.IPVS.Drain = drain
-				return d
+				n.o.Drain = drain
+				return desiredOf(clusterIP(vip, model.TCP, list...))
 			}
 			live := func(s *stream) {
 				t.Helper()

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -125,7 +127,7 @@ func TestForeign(t *testing.T) {
 	want := []string{"198.51.100.1:80/tcp wlc", "192.168.0.2:22/tcp wlc", "10.96.5.1:80/tcp wlc", "mark 0x4d (IPv4) wlc"}
 	d := desiredOf(nodePort("30080", "10.244.0.1:80"), clusterIP("10.96.5.2:80", model.TCP, "10.244.0.1:80"))
 	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
-	d.Node.IPVS.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
+	n.o.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
 	n.onDevice[addr("10.96.5.1")] = struct{}{}
 	n.onDevice[addr("10.96.6.1")] = struct{}{} // the device is ours, and so what answers on it
 	n.virtual[onAddress(clusterIP("10.96.6.1:80", model.TCP).Key)] = &fakeServer{}
@@ -153,10 +155,11 @@ func TestExcludeLater(t *testing.T) {
 	n := newNode(t)
 	n.sync(desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80")))
 	without := desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80"))
-	without.Node.IPVS.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
+	n.o.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.5.0/24")}
 	n.apply(without)
 	n.expect()
 	n.expectBound()
+	n.o = defaults()
 	n.sync(desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80")))
 	n.expect("10.96.5.1:80/tcp rr 10.244.0.1:80")
 }
@@ -263,20 +266,25 @@ func TestWithoutIPv6(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			without(n)
-			n.sync(dual)
-			n.apply(more)
+			says := func(stats dataplane.Result, frontend string) {
+				t.Helper()
+				if got := desiredtest.Unsupported(stats); !strings.HasPrefix(got, "IPv6 1 ["+frontend+"]: IPv6: ") {
+					t.Errorf("unsupported: %s", got)
+				}
+			}
+			says(n.sync(dual), "[fd00:96::1]:80/tcp")
+			says(n.apply(more), "[fd00:96::2]:80/tcp")
 			n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80")
 			n.expectBound("10.96.0.1")
-			if n.d.IPv6Error() == nil {
-				t.Error("nothing is said of it")
-			}
 			n.noIPv6 = nil
 			n.setSysctl("net/ipv6/conf/all/disable_ipv6", "0")
 			n.setSysctl("net/ipv6/conf/kube-ipvs0/disable_ipv6", "1") // as by default
-			n.sync(dual)
+			if stats := n.sync(dual); stats.Unsupported != nil {
+				t.Errorf("when it is there: %+v", stats)
+			}
 			n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80", "[fd00:96::1]:80/tcp rr [fd00:244::1]:80")
-			if value, err := n.tree.Get("net/ipv6/conf/kube-ipvs0/disable_ipv6"); value != "0" || n.d.IPv6Error() != nil {
-				t.Errorf("on the device it is still off: %s, %v; %v", value, err, n.d.IPv6Error())
+			if value, err := n.tree.Get("net/ipv6/conf/kube-ipvs0/disable_ipv6"); value != "0" {
+				t.Errorf("on the device it is still off: %s, %v", value, err)
 			}
 		})
 	}
@@ -294,9 +302,9 @@ func TestParameters(t *testing.T) {
 	}
 	expect("net/ipv4/vs/conntrack", "1")
 	expect("net/ipv4/conf/all/arp_ignore", "0")
-	d.Node.IPVS.StrictARP = true
-	d.Node.IPVS.Timeouts = model.IPVSTimeouts{TCP: 7200}
-	n.times = model.IPVSTimeouts{TCP: 900, TCPFin: 120, UDP: 300}
+	n.o.StrictARP = true
+	n.o.Timeouts = Timeouts{TCP: 7200}
+	n.times = Timeouts{TCP: 900, TCPFin: 120, UDP: 300}
 	n.apply(d)
 	n.expectSteps("timeouts {TCP:7200 TCPFin:0 UDP:0}")
 	expect("net/ipv4/conf/all/arp_ignore", "1")
@@ -306,7 +314,7 @@ func TestParameters(t *testing.T) {
 	expect("net/ipv4/vs/conntrack", "1")
 }
 
-func TestLacking(t *testing.T) {
+func TestUnsupported(t *testing.T) {
 	n := newNode(t)
 	short := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80")
 	short.AffinityTimeoutSeconds = 60
@@ -314,21 +322,22 @@ func TestLacking(t *testing.T) {
 	long.AffinityTimeoutSeconds = 120
 	d := desiredOf(short, long)
 	d.Node.NodePortLocalhost = true
-	for name, stats := range map[string]error{"Sync": n.sync(d).Lacking, "Sync again": n.sync(d).Lacking} {
-		if stats == nil || !strings.Contains(stats.Error(), "10.96.0.1:80/tcp (1 such frontends): 60 seconds are clamped") ||
-			!strings.Contains(stats.Error(), "localhost") {
-			t.Errorf("%s lacks %v", name, stats)
+	for name, stats := range map[string]dataplane.Result{"Sync": n.sync(d), "Sync again": n.sync(d)} {
+		got := desiredtest.Unsupported(stats)
+		if !strings.Contains(got, "AffinityTimeout 1 [10.96.0.1:80/tcp]: session affinity: 60 seconds are clamped") ||
+			!strings.Contains(got, "NodePortLocalhost 0 []: IPVS has no node ports on localhost") {
+			t.Errorf("%s: unsupported: %s", name, got)
 		}
 	}
 	n.expect("10.96.0.1:80/tcp rr persistent 60 10.244.0.1:80", "10.96.0.2:80/tcp rr persistent 120 10.244.0.1:80")
 	udp := clusterIP("10.96.0.3:80", model.UDP, "10.244.0.1:80")
 	udp.AffinityTimeoutSeconds = 120
-	if stats := n.apply(desiredOf(long, udp)); stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "clamped to 300") {
-		t.Errorf("Apply lacks %v", stats.Lacking)
+	if got := desiredtest.Unsupported(n.apply(desiredOf(long, udp))); !strings.Contains(got, "clamped to 300") {
+		t.Errorf("Apply: unsupported: %s", got)
 	}
 	d = desiredOf(long)
-	if stats := n.apply(d); stats.Lacking != nil {
-		t.Errorf("Apply lacks %v", stats.Lacking)
+	if stats := n.apply(d); stats.Unsupported != nil {
+		t.Errorf("Apply: unsupported: %v", stats.Unsupported)
 	}
 }
 
@@ -339,7 +348,7 @@ func TestSettingsAndServicesAtOnce(t *testing.T) {
 	changed := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80")
 	changed.Internal.Masquerade, changed.External.Masquerade = model.MasqueradeAlways, model.MasqueradeAlways
 	desired := desiredOf(changed, clusterIP("10.96.0.2:80", model.TCP, "10.244.0.3:80"))
-	desired.Node.IPVS.Scheduler = "lc"
+	n.o.Scheduler = "lc"
 	n.apply(desired)
 	if diff := cmp.Diff(desired.Frontends, n.d.filter.(*fakeFilter).programmed, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("the table differs (-want +got):\n%s", diff)

@@ -33,6 +33,7 @@ type network struct {
 	t                        *testing.T
 	node, clients, endpoints netns.NsHandle
 	d                        *Dataplane
+	o                        Settings // to program with
 }
 
 const (
@@ -43,7 +44,7 @@ const (
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	enterSpace(t)
-	n := &network{t: t, clients: newSpace(t), endpoints: newSpace(t)}
+	n := &network{t: t, o: defaults(), clients: newSpace(t), endpoints: newSpace(t)}
 	node, err := netns.Get()
 	if err != nil {
 		t.Fatal(err)
@@ -196,10 +197,10 @@ func (n *network) restart() {
 
 // sync runs on a thread in the node, which subtests are not: sysctls are those of
 // the thread.
-func (n *network) sync(d model.Desired) (stats dataplane.Stats) {
+func (n *network) sync(d model.Desired) (stats dataplane.Result) {
 	n.t.Helper()
 	thread(n.t, n.node, func() (err error) {
-		stats, err = n.d.Sync(context.Background(), d)
+		stats, err = n.d.Sync(context.Background(), d, n.o)
 		return err
 	})
 	return stats

@@ -22,7 +22,7 @@ type wantedServer struct {
 
 // serverRules say which virtual servers a frontend has.
 type serverRules struct {
-	settings  model.IPVSSettings
+	settings  Settings
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 

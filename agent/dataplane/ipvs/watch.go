@@ -9,22 +9,17 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
 
-// drainInterval is how often draining real servers are looked at.
-const drainInterval = 2 * time.Second
-
 // newsBuffer is how much news of addresses the kernel keeps for us, in bytes; of
 // one it takes about 1 KiB.
 const newsBuffer = 32 << 20
 
-// Watch calls changed when the table or the node's addresses were changed by
-// others, and, because the kernel tells nobody of changes in IPVS, when it is time
-// to read that back or to look at what drains.
+// Watch calls changed when the table or the node's addresses were changed
+// externally. The kernel does not notify of changes in IPVS, see nextLook.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -36,44 +31,8 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 			errs <- watch(ctx, changed)
 		})
 	}
-	d.tick(ctx, changed)
 	group.Wait()
 	return errors.Join(<-errs, <-errs)
-}
-
-// tick calls changed at the times that Watch names.
-func (d *Dataplane) tick(ctx context.Context, changed func()) {
-	called := d.clock.Now()
-	for {
-		wait := d.untilDue(called)
-		if wait <= 0 {
-			called = d.clock.Now()
-			changed()
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.clock.After(min(wait, drainInterval)): // what is due may change
-		}
-	}
-}
-
-// untilDue is how long not to call changed again, after it was called.
-func (d *Dataplane) untilDue(called time.Time) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	wait := drainInterval
-	if !d.draining {
-		if d.interval <= 0 {
-			return drainInterval // nothing is programmed yet
-		}
-		wait = d.interval
-		if d.lastRead.After(called) {
-			called = d.lastRead
-		}
-	}
-	return wait - d.clock.Since(called)
 }
 
 // watchAddresses calls changed for news of addresses that are not our own doing.

@@ -111,11 +111,11 @@ func (p *Ports) Lacking() error { return p.lacking }
 // With calls program when node ports can answer on localhost, if they shall, and
 // cleans up after it if they shall not. If they cannot, it takes that out of the
 // settings.
-func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Result, error)) (dataplane.Result, error) {
 	p.lacking = nil
 	before, err := p.allow(ctx, s)
 	if err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
 	stats, err := program()
 	if err != nil {

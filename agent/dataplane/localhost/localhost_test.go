@@ -59,11 +59,11 @@ func TestPorts(t *testing.T) {
 	type modes struct{ a, b *Ports }
 	on := func(t *testing.T, n *node, p *Ports, yes bool) {
 		s := model.NodeSettings{NodePortLocalhost: yes}
-		if _, err := p.With(context.Background(), &s, func() (dataplane.Stats, error) {
+		if _, err := p.With(context.Background(), &s, func() (dataplane.Result, error) {
 			if s.NodePortLocalhost {
 				n.log = append(n.log, "rules")
 			}
-			return dataplane.Stats{}, nil
+			return dataplane.Result{}, nil
 		}); err != nil {
 			t.Error(err)
 		}

@@ -268,7 +268,7 @@ func TestMalformedAffinity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, desired := newSpace(t).dataplane(), several(1, 1)
 			stick(&desired, "10.96.0.1:80/tcp", shared, 1)
-			if _, err := d.Sync(t.Context(), desired); err == nil || !strings.Contains(err.Error(), "cannot share") {
+			if _, err := d.Sync(t.Context(), desired, nil); err == nil || !strings.Contains(err.Error(), "cannot share") {
 				t.Error(err)
 			}
 		})

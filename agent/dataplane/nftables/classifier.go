@@ -44,8 +44,10 @@ func NewClassifier(o Options, addresses func() ([]netip.Addr, error)) (*Classifi
 	return &Classifier{dataplane: d}, nil
 }
 
-// Track is Dataplane.Track.
-func (c *Classifier) Track(ctx context.Context) error { return c.dataplane.Track(ctx) }
+// Incoming is Dataplane.Incoming.
+func (c *Classifier) Incoming(ctx context.Context, from dataplane.Kind) error {
+	return c.dataplane.Incoming(ctx, from)
+}
 
 // Plan plans to make the table equal to desired.
 func (c *Classifier) Plan(ctx context.Context, desired model.Desired) (Planned, error) {
@@ -62,9 +64,9 @@ func (c *Classifier) PlanDelta(_ context.Context, delta model.Delta) error {
 }
 
 // Commit makes the planned change.
-func (c *Classifier) Commit(ctx context.Context) (dataplane.Stats, error) {
+func (c *Classifier) Commit(ctx context.Context) (dataplane.Result, error) {
 	if c.next == nil || c.next.batch == nil {
-		return dataplane.Stats{}, errors.New("nothing is planned")
+		return dataplane.Result{}, errors.New("nothing is planned")
 	}
 	p := *c.next
 	c.next = nil
@@ -97,8 +99,9 @@ func (c *Classifier) wanted() *wanted {
 	return c.dataplane.last
 }
 
-// IPv6Error says why IPv6 is not programmed; nil if it is, or not known yet.
-func (c *Classifier) IPv6Error() error { return c.dataplane.IPv6Error() }
+// IPv6Error says why IPv6 is not programmed; nil if it is, or not known yet. An error
+// that is not ErrUnsupported is tried again by a Plan.
+func (c *Classifier) IPv6Error() error { return c.dataplane.noIPv6 }
 
 // NodePorts returns the addresses that node ports answer on, after the planned
 // change.
@@ -112,7 +115,10 @@ func (c *Classifier) NodePorts() map[netip.Addr]struct{} {
 // Probe, Watch, Cleanup and Close are those of the dataplane.
 
 // Probe says whether this kernel can hold the table.
-func (c *Classifier) Probe(ctx context.Context) error { return c.dataplane.Probe(ctx) }
+func (c *Classifier) Probe(ctx context.Context) error {
+	_, err := c.dataplane.Probe(ctx, nil)
+	return err
+}
 
 // Watch calls changed when somebody else has changed the table.
 func (c *Classifier) Watch(ctx context.Context, changed func()) error {

@@ -44,14 +44,15 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -70,6 +71,9 @@ type Options struct {
 	// Localhost are the modes of this node with node ports on localhost; nil: it is
 	// the only one.
 	Localhost *localhost.Users
+
+	// Failures counts failed Syncs and Applies; nil: it need not be counted.
+	Failures prometheus.Counter
 }
 
 // Dataplane implements dataplane.Dataplane.
@@ -82,13 +86,21 @@ type Dataplane struct {
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
 
-	tables  []*table // of the families that this kernel has; nil until probed
-	noIPv6  error
-	last    *wanted              // what was programmed last; nil: unknown
-	content map[*table]*contents // the kernel's content, if last is known
-	gen     nft.Generation       // when the content was read
+	clock  clock.PassiveClock
+	tables []*table // of the families that this kernel has; nil until probed
+	noIPv6 error    // why IPv6 is not among them
+	ipv6   dataplane.Retry
+	// tryFamily says whether the kernel can run a family, see probe.
+	tryFamily func(ctx context.Context, family byte) error
+	leftOut   dataplane.LeftOut
+	last      *wanted              // what was programmed last; nil: unknown
+	content   map[*table]*contents // the kernel's content, if last is known
+	gen       nft.Generation       // when the content was read
 
 	localhost *localhost.Ports
+	released  time.Time // since when a Proxy is in force; zero: none is
+
+	failures prometheus.Counter
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -97,42 +109,58 @@ var _ dataplane.Dataplane = (*Dataplane)(nil)
 func New(o Options) (*Dataplane, error) {
 	c, err := nft.Dial(o.NetNS)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
+	if o.Failures == nil {
+		o.Failures = newFailures()
+	}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, clock: clock.RealClock{}, failures: o.Failures, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
+	d.tryFamily = d.probe
 	d.addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return d, nil
 }
 
-// Mode returns NFTables.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeNFTables }
-
-// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
-// first Probe or Sync.
-func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
 // Sync makes the kernel's tables equal to desired.
-func (d *Dataplane) Sync(ctx context.Context, desired model.Desired) (dataplane.Stats, error) {
-	return d.withLocalhost(ctx, &desired.Node, func() (dataplane.Stats, error) {
+func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
+	result, err := d.withLocalhost(ctx, &desired.Node, func() (dataplane.Result, error) {
 		p, err := d.plan(ctx, desired)
 		if err != nil {
-			return dataplane.Stats{}, err
+			return dataplane.Result{}, err
 		}
 		return d.carryOut(ctx, p)
 	})
+	d.leftOut = dataplane.LeftOut{}
+	if d.noIPv6 != nil {
+		for key, f := range desired.Frontends {
+			d.leftOut.NoIPv6(d.noIPv6, key, f)
+		}
+	}
+	return d.report(ctx, result, err)
+}
+
+// report adds to a result what is not programmed, and when to try it again.
+func (d *Dataplane) report(ctx context.Context, result dataplane.Result, err error) (dataplane.Result, error) {
+	if err != nil && ctx.Err() == nil {
+		d.failures.Inc()
+	}
+	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Lacking())
+	result.Unsupported = d.leftOut.Limitations()
+	if d.noIPv6 != nil && !errors.Is(d.noIPv6, dataplane.ErrUnsupported) {
+		result.NextLook = max(1, d.ipv6.Wait(d.clock.Now()))
+	}
+	return result, err
 }
 
 // withLocalhost calls program between what node ports on localhost need before it
 // and after it.
-func (d *Dataplane) withLocalhost(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Stats, error)) (dataplane.Stats, error) {
+func (d *Dataplane) withLocalhost(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Result, error)) (dataplane.Result, error) {
 	stats, err := d.localhost.With(ctx, s, program)
 	if err != nil {
 		d.last = nil
 	}
-	stats.Lacking = d.localhost.Lacking()
 	return stats, err
 }
 
@@ -158,7 +186,7 @@ func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (plan, erro
 }
 
 // carryOut makes a planned change.
-func (d *Dataplane) carryOut(ctx context.Context, p plan) (dataplane.Stats, error) {
+func (d *Dataplane) carryOut(ctx context.Context, p plan) (dataplane.Result, error) {
 	stats, err := d.commit(ctx, p.batch, p.after)
 	stats.Repaired, stats.Reading = min(p.repairs, stats.Operations), p.reading
 	return stats, err
@@ -232,18 +260,24 @@ func (d *Dataplane) repairs(t *table, s *snapshot) (int, error) {
 }
 
 // Apply changes the tables by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Stats, error) {
-	program := func() (dataplane.Stats, error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
+	for _, c := range delta.Frontends {
+		d.leftOut.NoIPv6(d.noIPv6, c.Key, c.New)
+	}
+	result, err := d.apply(ctx, delta)
+	return d.report(ctx, result, err)
+}
+
+func (d *Dataplane) apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
+	program := func() (dataplane.Result, error) {
 		p, err := d.planDelta(delta)
 		if err != nil {
-			return dataplane.Stats{}, err
+			return dataplane.Result{}, err
 		}
 		return d.carryOut(ctx, p)
 	}
 	if delta.Node == nil || d.last == nil {
-		stats, err := program()
-		stats.Lacking = d.localhost.Lacking()
-		return stats, err
+		return program()
 	}
 	node := *delta.Node
 	delta.Node = &node
@@ -284,9 +318,9 @@ func (d *Dataplane) planChange(delta *model.Delta, after *wanted) (plan, error) 
 // it has left without users go in a second one, for kernels that do not count a
 // user off before the first has ended; what is busy even then is tried again
 // after the next change.
-func (d *Dataplane) commit(ctx context.Context, b *nft.Batch, want *wanted) (dataplane.Stats, error) {
+func (d *Dataplane) commit(ctx context.Context, b *nft.Batch, want *wanted) (dataplane.Result, error) {
 	d.last = nil
-	var stats dataplane.Stats
+	var stats dataplane.Result
 	if b.Operations() > 0 {
 		if err := d.nft.Commit(ctx, b); err != nil {
 			return stats, fmt.Errorf("changing nftables: %w", err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -215,7 +216,7 @@ func TestRouteLocalnet(t *testing.T) {
 		"turned off by others": {"0", func(s *space, d *Dataplane) {
 			mustSync(t, d, on)
 			s.Run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=0")
-			want := dataplane.Stats{Operations: 1, Repaired: 1}
+			want := dataplane.Result{Operations: 1, Repaired: 1}
 			if diff := cmp.Diff(want, mustSync(t, d, on)); diff != "" {
 				t.Error(diff)
 			}
@@ -299,17 +300,17 @@ func TestReadOnlySysctl(t *testing.T) {
 	s, on := newSpace(t), onLocalhost()
 	d, w := s.dataplane(), &watchedSysctl{value: "0", readOnly: true, changed: func(string) {}}
 	d.localhost = localhost.New(loopback{d.nft}, w, nil)
-	stats, err := d.Sync(t.Context(), on)
+	stats, err := d.Sync(t.Context(), on, nil)
 	if err != nil || stats.Operations == 0 {
 		t.Fatalf("%+v %v", stats, err)
 	}
-	wantLacking := func(stats dataplane.Stats) {
+	wantUnsupported := func(stats dataplane.Result) {
 		t.Helper()
-		if stats.Lacking == nil || !strings.Contains(stats.Lacking.Error(), "node ports on localhost: read-only file system: let the agent write") {
-			t.Errorf("lacking: %v", stats.Lacking)
+		if got := desiredtest.Unsupported(stats); !strings.Contains(got, "NodePortLocalhost 0 []: node ports on localhost: read-only file system: let the agent write") {
+			t.Errorf("unsupported: %v", got)
 		}
 	}
-	wantLacking(stats)
+	wantUnsupported(stats)
 	if s.hasGuard() || !strings.Contains(s.Run("nft", "list", "map", "ip", "fairlead", "nodeports"), "30080") {
 		t.Error("there is a guard, or no node port")
 	}
@@ -319,21 +320,21 @@ func TestReadOnlySysctl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantLacking(stats)
+	wantUnsupported(stats)
 	before := d.generation(t)
-	stats, err = d.Sync(t.Context(), next)
+	stats, err = d.Sync(t.Context(), next, nil)
 	if err != nil || stats.Operations != 0 || d.generation(t) != before {
 		t.Errorf("again: %+v %v, generation %d after %d", stats, err, d.generation(t), before)
 	}
 	w.readOnly = false
-	if stats := mustSync(t, d, next); stats.Lacking != nil || !s.hasGuard() || w.value != "1" {
+	if stats := mustSync(t, d, next); stats.Unsupported != nil || !s.hasGuard() || w.value != "1" {
 		t.Errorf("when it can be written: %+v, value %s", stats, w.value)
 	}
 	w.readOnly = true
 	off := onLocalhost()
 	off.Node.NodePortLocalhost = false
 	stats = mustApply(t, d, model.Diff(next, off))
-	wantLacking(stats)
+	wantUnsupported(stats)
 	if !s.hasGuard() {
 		t.Error("the guard is gone while the sysctl cannot be set back")
 	}

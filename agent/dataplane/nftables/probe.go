@@ -5,11 +5,13 @@ package nftables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -19,31 +21,47 @@ const probeName = "fairlead-probe"
 
 // Probe makes the whole layout under another name in a dormant table, which sees
 // no packets, and deletes it again. That IPv6 is missing is no error.
-func (d *Dataplane) Probe(ctx context.Context) error {
+func (d *Dataplane) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capability, error) {
 	d.tables = nil
-	return d.prepare(ctx)
+	return dataplane.Capability{}, d.prepare(ctx)
 }
 
-// prepare finds out which families the kernel has.
+// prepare finds out which families the kernel has. IPv6 is tried again when that is
+// due: it may have failed for a reason of that moment.
 func (d *Dataplane) prepare(ctx context.Context) error {
-	if d.tables != nil {
+	if d.tables == nil {
+		if err := d.tryFamily(ctx, unix.NFPROTO_IPV4); err != nil {
+			return fmt.Errorf("this kernel cannot run nftables mode: %w", classify(err))
+		}
+		d.tables = []*table{newTable(unix.NFPROTO_IPV4, tableName, d.layout, false)}
+		d.last, d.noIPv6, d.ipv6 = nil, nil, dataplane.Retry{}
+	}
+	if len(d.tables) > 1 || d.ipv6.Wait(d.clock.Now()) > 0 {
 		return nil
 	}
-	if err := d.probe(ctx, unix.NFPROTO_IPV4); err != nil {
-		return fmt.Errorf("this kernel cannot run nftables mode: %w", err)
-	}
-	tables := []*table{newTable(unix.NFPROTO_IPV4, tableName, d.layout, false)}
-	err := d.probe(ctx, unix.NFPROTO_IPV6)
-	switch {
-	case err == nil:
-		tables = append(tables, newTable(unix.NFPROTO_IPV6, tableName, d.layout, false))
-	case ctx.Err() != nil:
+	err := classify(d.tryFamily(ctx, unix.NFPROTO_IPV6))
+	if ctx.Err() != nil {
+		d.tables = nil
 		return err
-	default:
+	}
+	d.ipv6.Failed(d.clock.Now(), err)
+	if err == nil {
+		d.tables = append(d.tables, newTable(unix.NFPROTO_IPV6, tableName, d.layout, false))
+		d.last = nil // the new table is not read yet
+	} else if d.noIPv6 == nil || d.noIPv6.Error() != err.Error() {
 		d.log.Info("going on without IPv6", "reason", err.Error())
 	}
-	d.tables, d.noIPv6 = tables, err
+	d.noIPv6 = err
 	return nil
+}
+
+// classify tells what a kernel does not have, be it nftables, a family or a part of it
+// that our rules need, from what has failed just now.
+func classify(err error) error {
+	if nft.IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return dataplane.Unsupported(err)
+	}
+	return err
 }
 
 func (d *Dataplane) probe(ctx context.Context, family byte) error {

@@ -173,7 +173,7 @@ func TestMalformedSources(t *testing.T) {
 			d, desired := newSpace(t).dataplane(), restricted(1)
 			f := desired.Frontends[at("10.96.0.1:80/tcp")]
 			f.Sources = append(f.Sources, source)
-			if _, err := d.Sync(t.Context(), desired); err == nil || !strings.Contains(err.Error(), "source range") {
+			if _, err := d.Sync(t.Context(), desired, nil); err == nil || !strings.Contains(err.Error(), "source range") {
 				t.Error(err)
 			}
 		})

@@ -35,12 +35,12 @@ func TestSyncAdopts(t *testing.T) {
 	}
 	for name, d := range map[string]*Dataplane{"the same": s.dataplane(), "after a restart": s.dataplane()} {
 		t.Run(name, func(t *testing.T) {
-			if err := d.Probe(context.Background()); err != nil {
+			if _, err := d.Probe(context.Background(), nil); err != nil {
 				t.Fatal(err)
 			}
 			before := d.generation(t)
 			for range 2 {
-				if diff := cmp.Diff(dataplane.Stats{}, mustSync(t, d, mixed())); diff != "" {
+				if diff := cmp.Diff(dataplane.Result{}, mustSync(t, d, mixed())); diff != "" {
 					t.Error(diff)
 				}
 			}
@@ -174,7 +174,7 @@ func TestRepair(t *testing.T) {
 			if diff := cmp.Diff(want, d.dumpForTest(t)); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(dataplane.Stats{}, mustSync(t, d, mixed())); diff != "" {
+			if diff := cmp.Diff(dataplane.Result{}, mustSync(t, d, mixed())); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -283,7 +283,7 @@ func TestProbeAndCleanupLeaveNothing(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
 	s.Run("nft", "add", "table", "ip", "other")
-	if err := d.Probe(context.Background()); err != nil {
+	if _, err := d.Probe(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
 	const untouched = "table ip other {\n}\n"
@@ -309,7 +309,7 @@ func TestNodePortAddressesFollowTheNode(t *testing.T) {
 	mustSync(t, d, desired)
 	s.Run("ip", "addr", "add", "10.1.0.2/24", "dev", "lo")
 	s.Run("ip", "addr", "add", "fd00::9/64", "dev", "lo", "nodad")
-	if diff := cmp.Diff(dataplane.Stats{Operations: 2}, mustSync(t, d, desired)); diff != "" {
+	if diff := cmp.Diff(dataplane.Result{Operations: 2}, mustSync(t, d, desired)); diff != "" {
 		t.Error(diff)
 	}
 	var got []string
@@ -347,7 +347,7 @@ func TestSyncAmongOthersChanges(t *testing.T) {
 		}
 	}()
 	for range 20 {
-		stats, err := d.Sync(context.Background(), desired)
+		stats, err := d.Sync(context.Background(), desired, nil)
 		if err != nil && !errors.Is(err, unix.EINTR) || stats.Operations != 0 {
 			t.Errorf("%+v %v", stats, err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 type reply struct {
 	Goroutines, Files int
 	Heap, Memory      uint64 // bytes in use, and taken from the system
-	Lacking           string
+	Unsupported       string
 	Error             string
 }
 
@@ -67,7 +68,7 @@ func runChild(files string) error {
 	}
 	var hoarded []*os.File
 	have := leading(childVIP, model.TCP)
-	if _, err := d.Sync(context.Background(), desired(have)); err != nil {
+	if _, err := d.Sync(context.Background(), desired(have), nil); err != nil {
 		return err
 	}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -103,11 +104,11 @@ func runChild(files string) error {
 
 // describe says how the child is. With no descriptor left it cannot count them.
 func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
-	stats, err := d.Sync(context.Background(), desired(have))
+	stats, err := d.Sync(context.Background(), desired(have), nil)
 	if err != nil {
 		r.Error = err.Error()
 	}
-	r.Lacking = fmt.Sprint(stats.Lacking)
+	r.Unsupported = desiredtest.Unsupported(stats)
 	runtime.GC()
 	runtime.GC() // the first one only gives up the pools
 	debug.FreeOSMemory()

@@ -40,7 +40,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -70,8 +69,9 @@ type Dataplane struct {
 
 	known    bool      // the last Sync or Apply has succeeded
 	adopted  bool      // what the kernel held at the start is known
-	relieved time.Time // when another mode was in force first
-	retired  bool      // the sockets have ended since then
+	released time.Time // when another mode was in force first; zero: this one is
+	hungUp   bool      // the sockets have ended since then
+	synced   time.Time // when the last Sync began
 	desired  model.Desired
 	noIPv6   error
 
@@ -82,7 +82,8 @@ type Dataplane struct {
 	source     netip.Addr              // of connections of the node's processes
 	stale      map[route]struct{}      // with a source that the node has no more
 	vips       map[netip.Addr]int      // the frontends on each virtual address
-	lacks      lacks
+	leftOut    dataplane.LeftOut
+	broken     int // sockets that others have ended
 
 	// places are where our sockets are; proxies ask for them all the time.
 	places sync.Map // of place to struct{}
@@ -93,7 +94,6 @@ type Dataplane struct {
 	own      map[netip.Addr]struct{} // the node's addresses
 	settings model.NodeSettings
 	changed  func() // of Watch
-	unbound  bool   // some socket could not be opened
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -120,7 +120,7 @@ func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
 
 func (d *Dataplane) reset() {
 	d.known, d.adopted = false, false
-	d.frontends, d.vips, d.lacks = map[model.FrontendKey]*frontend{}, map[netip.Addr]int{}, newLacks()
+	d.frontends, d.vips, d.leftOut = map[model.FrontendKey]*frontend{}, map[netip.Addr]int{}, dataplane.LeftOut{}
 	d.inside.Store(&inside{})
 }
 
@@ -130,35 +130,30 @@ func (d *Dataplane) isOurs(p place) bool {
 	return ok
 }
 
-// Mode returns Userspace.
-func (d *Dataplane) Mode() v1alpha1.ProxyMode { return v1alpha1.ModeUserspace }
-
-// IPv6Error says why IPv6 is not programmed; nil if it is. It is known after the
-// first Sync.
-func (d *Dataplane) IPv6Error() error { return d.noIPv6 }
-
 // Sync makes routes and sockets equal to desired.
-func (d *Dataplane) Sync(_ context.Context, desired model.Desired) (stats dataplane.Stats, err error) {
-	d.desired = desired.Clone()
-	d.known, d.retired, d.relieved = false, false, time.Time{} // known: when it has succeeded
+func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.Options) (stats dataplane.Result, err error) {
+	d.desired, d.synced = desired.Clone(), d.clock.Now()
+	d.known, d.hungUp, d.released = false, false, time.Time{} // known: when it has succeeded
 	d.prepareIPv6()
 	began := d.clock.Now()
 	found, err := d.readBack()
 	if err != nil {
-		return dataplane.Stats{}, err
+		return dataplane.Result{}, err
 	}
 	stats.Reading = d.clock.Since(began)
-	d.lacks.broken = 0
-	defer func() { stats.Repaired = min(found+d.lacks.broken, stats.Operations) }()
+	d.broken = 0
+	defer func() { stats.Repaired = min(found+d.broken, stats.Operations) }()
 	for key := range d.frontends {
-		if f := desired.Frontends[key]; f == nil || d.leftOut(key) {
+		if f := desired.Frontends[key]; f == nil || d.isLeftOut(key) {
 			stats.Operations += d.takeDown(key)
 		}
 	}
+	d.leftOut.Clear(dataplane.ReasonIPv6)
 	wanted := make(map[route]struct{}, len(desired.Frontends))
 	affine := map[model.FrontendKey]struct{}{}
 	for key, f := range desired.Frontends {
-		if d.leftOut(key) {
+		if d.isLeftOut(key) {
+			d.leftOut.NoIPv6(d.noIPv6, key, f)
 			continue
 		}
 		n, err := d.putUp(f)
@@ -183,24 +178,25 @@ func (d *Dataplane) Sync(_ context.Context, desired model.Desired) (stats datapl
 	}
 	n, err := d.setRoutes(wanted)
 	stats.Operations += n
-	stats.Lacking = d.lacking()
+	d.report(&stats)
 	d.adopted, d.known = d.adopted || err == nil, err == nil
 	return stats, err
 }
 
 // Apply changes routes and sockets by a delta.
-func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats dataplane.Stats, err error) {
+func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats dataplane.Result, err error) {
 	if !d.known {
-		return dataplane.Stats{}, dataplane.ErrNotSynced
+		return dataplane.Result{}, dataplane.ErrNotSynced
 	}
 	delta.Apply(&d.desired)
 	if delta.Node != nil {
-		return d.Sync(ctx, d.desired)
+		return d.Sync(ctx, d.desired, nil)
 	}
 	d.known = false // until it has succeeded
 	touched := map[netip.Addr]struct{}{}
 	for _, c := range delta.Frontends {
-		if d.leftOut(c.Key) {
+		if d.isLeftOut(c.Key) {
+			d.leftOut.NoIPv6(d.noIPv6, c.Key, c.New)
 			continue
 		}
 		n := 0
@@ -220,7 +216,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats datapla
 		stats.Operations += n
 		errs = append(errs, err)
 	}
-	stats.Lacking = d.lacking()
+	d.report(&stats)
 	err = errors.Join(errs...)
 	d.known = err == nil
 	return stats, err
@@ -240,8 +236,10 @@ func (d *Dataplane) hangUp() {
 	}
 }
 
-// leftOut says whether a frontend is of a family that this node does not have.
-func (d *Dataplane) leftOut(key model.FrontendKey) bool { return key.Address.Is6() && d.noIPv6 != nil }
+// isLeftOut says whether a frontend is of a family that this node does not have.
+func (d *Dataplane) isLeftOut(key model.FrontendKey) bool {
+	return key.Address.Is6() && d.noIPv6 != nil
+}
 
 // prepareIPv6 finds out whether the node has IPv6.
 func (d *Dataplane) prepareIPv6() {

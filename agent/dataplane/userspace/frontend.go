@@ -52,7 +52,7 @@ func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	have.rules = f
 	if changed {
 		ops++
-		d.lacks.note(f)
+		d.note(f)
 		for _, l := range have.sockets {
 			l.keep(f.Serving)
 		}
@@ -79,7 +79,7 @@ func (d *Dataplane) takeDown(key model.FrontendKey) (ops int) {
 		ops += d.close(have, at, l)
 	}
 	delete(d.frontends, key)
-	d.lacks.forget(key)
+	d.leftOut.Forget(key)
 	if !key.IsNodePort() {
 		if d.vips[key.Address]--; d.vips[key.Address] == 0 {
 			delete(d.vips, key.Address)
@@ -94,13 +94,13 @@ func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 	wanted := d.socketsOf(f.rules)
 	for at, l := range f.sockets {
 		if l.broken() {
-			d.lacks.broken++
+			d.broken++
 		} else if slices.Contains(wanted, at) {
 			continue
 		}
 		ops += d.close(f, at, l)
 	}
-	delete(d.lacks.unbound, f.rules.Key)
+	d.leftOut.Remove(reasonSocket, f.rules.Key)
 	for _, at := range wanted {
 		if f.sockets[at] != nil {
 			continue
@@ -109,7 +109,7 @@ func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 		l, err := d.proxy.listen(at, f.balancer, f.code)
 		if err != nil {
 			d.places.Delete(at)
-			d.lacks.unbound[f.rules.Key] = err
+			d.leftOut.Add(reasonSocket, "frontends have no socket: "+err.Error(), f.rules.Key, f.rules.Service)
 			continue
 		}
 		f.sockets[at] = l

@@ -6,7 +6,6 @@ package userspace
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"net"
@@ -18,6 +17,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -83,8 +83,8 @@ func TestDropped(t *testing.T) {
 					want.Frontends[f.Key] = f
 				}
 			}
-			if stats := n.sync(want); stats.Lacking != nil {
-				t.Fatal(stats.Lacking)
+			if stats := n.sync(want); stats.Unsupported != nil {
+				t.Fatal(stats.Unsupported)
 			}
 			for who, space := range n.spaces() {
 				for to, silent := range map[string]bool{"1.2.3.4:80": who == "outside", "1.2.3.5:80": who != "outside", "1.2.3.6:80": true} {
@@ -136,35 +136,35 @@ func TestPortTaken(t *testing.T) {
 	defer taken.Close()
 	want := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("10.96.0.1:81", model.TCP, "10.244.1.2:8080"))
 	stats := n.sync(want)
-	if text := fmt.Sprint(stats.Lacking); !errors.Is(stats.Lacking, unix.EADDRINUSE) || !strings.Contains(text, "10.96.0.1:80/tcp") || !strings.Contains(text, "process of the node") {
-		t.Errorf("lacking: %v", stats.Lacking)
+	if text := desiredtest.Unsupported(stats); !strings.Contains(text, unix.EADDRINUSE.Error()) || !strings.Contains(text, "Socket 1 [10.96.0.1:80/tcp]") || !strings.Contains(text, "process of the node") {
+		t.Errorf("unsupported: %v", text)
 	}
 	n.meets(n.outside, "10.96.0.1:81", 1)
-	if again := n.sync(want); again.Operations != 0 || again.Lacking == nil {
+	if again := n.sync(want); again.Operations != 0 || again.Unsupported == nil {
 		t.Errorf("while it is taken: %+v", again)
 	}
 	taken.Close()
-	if stats = n.sync(want); stats.Operations != 1 || stats.Lacking != nil {
+	if stats = n.sync(want); stats.Operations != 1 || stats.Unsupported != nil {
 		t.Errorf("when it is free: %+v", stats)
 	}
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 
 // What this mode does not have is told.
-func TestLacking(t *testing.T) {
+func TestUnsupported(t *testing.T) {
 	n := newTopology(t)
 	local := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
 	local.Kind, local.External.Masquerade = model.KindLoadBalancer, model.MasqueradeNever
 	sctp := leading("10.96.0.1:3868", model.SCTP, "10.244.1.2:3868")
-	text := fmt.Sprint(n.sync(desired(local, sctp, leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"))).Lacking)
-	for _, want := range []string{"1 frontends of SCTP, such as 10.96.0.1:3868/sctp", "1 frontends with policy Local, such as 1.2.3.4:80/tcp"} {
+	text := desiredtest.Unsupported(n.sync(desired(local, sctp, leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"))))
+	for _, want := range []string{"SCTP 1 [10.96.0.1:3868/sctp]: frontends of SCTP", "ClientAddress 1 [1.2.3.4:80/tcp]: "} {
 		if !strings.Contains(text, want) {
-			t.Errorf("lacking: %s, want %s", text, want)
+			t.Errorf("unsupported: %s, want %s", text, want)
 		}
 	}
 	stats := n.apply(model.Change{Key: local.Key, Old: local}, model.Change{Key: sctp.Key, Old: sctp})
-	if stats.Lacking != nil {
-		t.Errorf("still lacking: %v", stats.Lacking)
+	if stats.Unsupported != nil {
+		t.Errorf("still unsupported: %v", stats.Unsupported)
 	}
 }
 
@@ -203,10 +203,10 @@ func TestWithoutIPv6(t *testing.T) {
 	v4, v6 := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", model.TCP, "[fd00:244::2]:8080")
 	want := desired(v4, v6)
 	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("fd00:96::/112")}
-	if stats := n.sync(want); stats.Operations != 3 || n.d.IPv6Error() == nil {
-		t.Errorf("%+v, %v", stats, n.d.IPv6Error())
+	if stats := n.sync(want); stats.Operations != 3 || !strings.Contains(desiredtest.Unsupported(stats), "IPv6 1 [[fd00:96::1]:80/tcp]: IPv6: net/ipv6/conf/all/disable_ipv6 is 1") {
+		t.Errorf("%+v", stats)
 	}
-	if stats := n.apply(model.Change{Key: v6.Key, Old: v6}); stats.Operations != 0 {
+	if stats := n.apply(model.Change{Key: v6.Key, Old: v6}); stats.Operations != 0 || stats.Unsupported != nil {
 		t.Errorf("%+v", stats)
 	}
 	n.wantRoutes("10.96.0.1/32")
@@ -215,7 +215,7 @@ func TestWithoutIPv6(t *testing.T) {
 
 // Another mode takes over: sockets end when nobody can wait in their queues any more,
 // addresses with the last connection to them.
-func TestRetire(t *testing.T) {
+func TestReleased(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
 	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("10.96.0.2:80", model.TCP, "10.244.1.2:8080")))
@@ -228,8 +228,8 @@ func TestRetire(t *testing.T) {
 	}
 	n.serve("10.244.1.3:8080")
 	left := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.3:8080"))
-	if idle, err := n.d.Retire(t.Context(), left); idle || err != nil {
-		t.Errorf("idle: %v, %v", idle, err)
+	if wait, err := n.released(left); wait == 0 || err != nil {
+		t.Errorf("released, or an error: %v", err)
 	}
 	if met := n.meets(n.outside, "10.96.0.1:80", 1); met["10.244.1.3:8080"] != 1 {
 		t.Errorf("a new connection meets %v", met)
@@ -245,15 +245,15 @@ func TestRetire(t *testing.T) {
 	echo(t, conn, "still", "still")
 	conn.Close()
 	eventually(t, "it is idle", func() bool {
-		idle, err := n.d.Retire(t.Context(), desired())
-		return idle && err == nil
+		wait, err := n.released(desired())
+		return wait == 0 && err == nil
 	})
 	n.wantRoutes()
 }
 
 func TestProbe(t *testing.T) {
 	n := newTopology(t)
-	if err := n.d.Probe(t.Context()); err != nil {
+	if _, err := n.d.Probe(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	n.wantRoutes()

@@ -90,8 +90,8 @@ func TestFilesRunOut(t *testing.T) {
 	if len(open) != 69 || refused != 31 { // of 160 an eighth is reserved, and one is the socket
 		t.Errorf("%d connections are open, %d were refused", len(open), refused)
 	}
-	if r := proxy.say(""); !strings.Contains(r.Lacking, "RLIMIT_NOFILE") {
-		t.Errorf("lacking: %s", r.Lacking)
+	if r := proxy.say(""); !strings.Contains(r.Unsupported, "RLIMIT_NOFILE") {
+		t.Errorf("unsupported: %s", r.Unsupported)
 	}
 	for i, conn := range open {
 		if err := alive(conn); err != nil {
@@ -132,7 +132,7 @@ func TestKernelHasNoFiles(t *testing.T) {
 	proxy.say("hoard")
 	n.dialMany(1, func(_ int, conn net.Conn) error {
 		defer conn.Close()
-		eventually(t, "the status says so", func() bool { return strings.Contains(proxy.say("").Lacking, "RLIMIT_NOFILE") })
+		eventually(t, "the status says so", func() bool { return strings.Contains(proxy.say("").Unsupported, "RLIMIT_NOFILE") })
 		proxy.say("release")
 		return greeted(conn)
 	})

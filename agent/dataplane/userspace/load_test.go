@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -111,9 +112,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 				n.give(other, want)
 				clients.meet()
 				n.sync(want)
-				if err := other.Linger(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				n.linger(other, want)
 				clients.meet()
 				clients.quiet.Lock()
 				n.end(other)
@@ -124,7 +123,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 }
 
 // give has another mode take over, as the agent does.
-func (n *topology) give(to translator, want model.Desired) {
+func (n *topology) give(to dataplane.Dataplane, want model.Desired) {
 	n.t.Helper()
 	n.yieldTo(to)
 	desiredtest.Sync(n.t, to, want)
@@ -135,7 +134,7 @@ func (n *topology) give(to translator, want model.Desired) {
 // in a few seconds the kernel remembers the masqueraded ones, and gives some of ours to
 // the same endpoint another port than they have. That would end when it translates
 // nothing any more, and begin when it does so again: hence it shall forget.
-func (n *topology) end(other translator) {
+func (n *topology) end(other dataplane.Dataplane) {
 	n.t.Helper()
 	if err := other.Cleanup(n.t.Context()); err != nil {
 		n.t.Fatal(err)

@@ -25,17 +25,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// translator is a mode whose connections the kernel translates.
-type translator interface {
-	dataplane.Tracker
-	dataplane.Lingerer
-}
-
 // otherModes make the modes whose connections the kernel translates.
-var otherModes = map[string]func(*topology) translator{
-	"nftables":         func(n *topology) translator { return n.withNFTables() },
-	"iptables, legacy": func(n *topology) translator { return n.withIPTables("legacy") },
-	"iptables, nft":    func(n *topology) translator { return n.withIPTables("nft") },
+var otherModes = map[string]func(*topology) dataplane.Dataplane{
+	"nftables":         func(n *topology) dataplane.Dataplane { return n.withNFTables() },
+	"iptables, legacy": func(n *topology) dataplane.Dataplane { return n.withIPTables("legacy") },
+	"iptables, nft":    func(n *topology) dataplane.Dataplane { return n.withIPTables("nft") },
 }
 
 // withNFTables returns the node's other mode.
@@ -51,7 +45,7 @@ func (n *topology) withNFTables() *nftables.Dataplane {
 }
 
 // withIPTables returns another mode, in a variant of its programs.
-func (n *topology) withIPTables(variant string) translator {
+func (n *topology) withIPTables(variant string) dataplane.Dataplane {
 	n.t.Helper()
 	n.forward()
 	netnstest.Do(n.t, n.node, func() error { // so that this is the node's variant
@@ -102,9 +96,7 @@ func TestFromOtherModes(t *testing.T) {
 				}
 				conn := n.connected()
 				n.sync(want)
-				if err := before.Linger(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				n.linger(before, want)
 				for until := time.Now().Add(impatience); time.Now().Before(until); { // the kernel is not quick to forget
 					if err := alive(conn); err != nil {
 						t.Fatalf("while the mode lingers: %v", err)
@@ -164,8 +156,8 @@ func TestToNFTables(t *testing.T) {
 	n.yieldTo(after)
 	late := n.connected()
 	desiredtest.Sync(t, after, want)
-	if idle, err := n.d.Retire(t.Context(), want); idle || err != nil {
-		t.Errorf("idle: %v, %v", idle, err)
+	if wait, err := n.released(want); wait == 0 || err != nil {
+		t.Errorf("released, or an error: %v", err)
 	}
 	for name, conn := range map[string]net.Conn{"open before": open, "opened meanwhile": late} {
 		if err := alive(conn); err != nil {
@@ -177,8 +169,8 @@ func TestToNFTables(t *testing.T) {
 		t.Errorf("a new connection is from %s, %v", seen, err)
 	}
 	eventually(t, "it is idle", func() bool {
-		idle, err := n.d.Retire(t.Context(), want)
-		return idle && err == nil
+		wait, err := n.released(want)
+		return wait == 0 && err == nil
 	})
 	n.wantRoutes()
 }
@@ -243,10 +235,23 @@ func TestAddressOfProcessesGoes(t *testing.T) {
 }
 
 // yieldTo is what the agent does before it programs another mode.
-func (n *topology) yieldTo(other dataplane.Tracker) {
+func (n *topology) yieldTo(other dataplane.Dataplane) {
 	n.t.Helper()
-	if err := errors.Join(other.Track(n.t.Context()), n.d.Yield(n.t.Context())); err != nil {
+	if err := errors.Join(other.Incoming(n.t.Context(), dataplane.Proxy), n.d.Outgoing(n.t.Context(), dataplane.NAT)); err != nil {
 		n.t.Fatal(err)
+	}
+}
+
+// released is what the agent asks when another mode is in force.
+func (n *topology) released(want model.Desired) (time.Duration, error) {
+	return n.d.Released(n.t.Context(), dataplane.NAT, want, nil)
+}
+
+// linger has another mode let go its rules, and checks that it wants some time then.
+func (n *topology) linger(other dataplane.Dataplane, want model.Desired) {
+	n.t.Helper()
+	if wait, err := other.Released(n.t.Context(), dataplane.Proxy, want, nil); wait == 0 || err != nil {
+		n.t.Fatalf("does not linger: %v, %v", wait, err)
 	}
 }
 
@@ -254,7 +259,7 @@ func (n *topology) yieldTo(other dataplane.Tracker) {
 func (n *topology) untilItHangsUp(want model.Desired) {
 	n.t.Helper()
 	eventually(n.t, "the sockets are closed", func() bool {
-		if _, err := n.d.Retire(n.t.Context(), want); err != nil {
+		if _, err := n.released(want); err != nil {
 			n.t.Fatal(err)
 		}
 		return len(n.d.frontends) == 0

@@ -30,7 +30,7 @@ func TestTCP(t *testing.T) {
 			n := newTopology(t)
 			n.serve(c.one, c.two)
 			f := leading(c.vip, model.TCP, c.one, c.two)
-			if stats := n.sync(desired(f)); stats.Operations != 3 || stats.Lacking != nil { // frontend, socket, route
+			if stats := n.sync(desired(f)); stats.Operations != 3 || stats.Unsupported != nil { // frontend, socket, route
 				t.Errorf("%+v", stats)
 			}
 			want := map[string]int{c.one: 2, c.two: 2}

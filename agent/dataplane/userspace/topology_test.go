@@ -121,12 +121,12 @@ func leading(address string, protocol model.Protocol, to ...string) *model.Front
 	return f
 }
 
-func (n *topology) sync(want model.Desired) dataplane.Stats {
+func (n *topology) sync(want model.Desired) dataplane.Result {
 	n.t.Helper()
 	return desiredtest.Sync(n.t, n.d, want)
 }
 
-func (n *topology) apply(changes ...model.Change) dataplane.Stats {
+func (n *topology) apply(changes ...model.Change) dataplane.Result {
 	n.t.Helper()
 	return desiredtest.Apply(n.t, n.d, model.Delta{Frontends: changes})
 }

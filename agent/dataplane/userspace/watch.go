@@ -8,26 +8,19 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// newsBuffer is how much news of routes the kernel keeps for us, in bytes; of
-	// one it takes about 1 KiB, and of our own there may be thousands at once.
-	newsBuffer = 32 << 20
-
-	// bindInterval is how often a port that somebody else has is tried again.
-	bindInterval = 5 * time.Second
-)
+// newsBuffer is how many notifications of routes the kernel keeps for us, in bytes; of
+// one it takes about 1 KiB, and of our own there may be thousands at once.
+const newsBuffer = 32 << 20
 
 // Watch calls changed when others have changed our routes, when the node's
-// addresses have changed or its links that Pods are told by, when the last
-// connection to an address has ended that only waits for it, and now and then while
-// some socket cannot be opened.
+// addresses have changed or its links that Pods are told by, and when the last
+// connection to an address has ended that only waits for it.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	d.setChanged(changed)
 	defer d.setChanged(func() {})
@@ -59,8 +52,6 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	if err != nil {
 		return fmt.Errorf("listening to news of routes, addresses and links: %w", err)
 	}
-	retry := time.NewTicker(bindInterval)
-	defer retry.Stop()
 	for {
 		var news bool
 		select {
@@ -78,8 +69,6 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 			news = d.isAddressNews(u)
 		case u := <-links:
 			news = d.isLinkNews(u)
-		case <-retry.C:
-			news = d.isUnbound()
 		}
 		if news {
 			changed()
@@ -131,11 +120,4 @@ func (d *Dataplane) isLinkNews(u netlink.LinkUpdate) bool {
 	d.mu.Unlock()
 	known := slices.Contains(d.inside.Load().podLinks, u.Attrs().Index)
 	return leads != known || known && u.Header.Type == unix.RTM_DELLINK
-}
-
-// isUnbound says whether some socket could not be opened.
-func (d *Dataplane) isUnbound() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.unbound || d.proxy.open.full() != nil
 }

@@ -5,6 +5,7 @@
 package desiredtest
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,9 +37,9 @@ func ForwardTo(m model.Masquerade, endpoints ...string) model.Backend {
 }
 
 // Sync calls a dataplane's Sync, which must not fail.
-func Sync(t testing.TB, d dataplane.Dataplane, desired model.Desired) dataplane.Stats {
+func Sync(t testing.TB, d dataplane.Dataplane, desired model.Desired) dataplane.Result {
 	t.Helper()
-	stats, err := d.Sync(t.Context(), desired)
+	stats, err := d.Sync(t.Context(), desired, nil)
 	if err != nil {
 		t.Fatal("Sync:", err)
 	}
@@ -47,11 +48,21 @@ func Sync(t testing.TB, d dataplane.Dataplane, desired model.Desired) dataplane.
 }
 
 // Apply calls a dataplane's Apply, which must not fail.
-func Apply(t testing.TB, d dataplane.Dataplane, delta model.Delta) dataplane.Stats {
+func Apply(t testing.TB, d dataplane.Dataplane, delta model.Delta) dataplane.Result {
 	t.Helper()
 	stats, err := d.Apply(t.Context(), delta)
 	if err != nil {
 		t.Fatal("Apply:", err)
 	}
 	return stats
+}
+
+// Unsupported writes down what a result says is not programmed, a limitation a line:
+// the reason, of how many frontends, those that are named, and the message.
+func Unsupported(r dataplane.Result) string {
+	var lines []string
+	for _, l := range r.Unsupported {
+		lines = append(lines, fmt.Sprintf("%s %d %v: %s", l.Reason, l.Count, l.Frontends, l.Message))
+	}
+	return strings.Join(lines, "\n")
 }

@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Another mode is in force. One connection of 50 servers is left, then none, or its
 // time is over. As long as it lives, to ask again asks its server alone.
-func TestRetire(t *testing.T) {
+func TestReleased(t *testing.T) {
 	const servers = 50
 	for name, end := range map[string]func(*node, *realServer){
 		"closed":      func(_ *node, r *realServer) { r.active = 0 },
@@ -33,17 +34,17 @@ func TestRetire(t *testing.T) {
 			left.active = 1
 			for i := range 3 {
 				n.calls = 0
-				idle, err := n.d.Retire(context.Background(), d)
-				if err != nil || idle {
-					t.Fatalf("idle %v, error %v; want a busy one", idle, err)
+				wait, err := n.d.Released(context.Background(), dataplane.NAT, d, n.o)
+				if err != nil || wait != releaseInterval {
+					t.Fatalf("wait %v, error %v; want a busy one", wait, err)
 				}
 				if i > 0 && n.calls != 1 {
 					t.Errorf("%d calls, want 1", n.calls)
 				}
 			}
 			end(n, left)
-			if idle, err := n.d.Retire(context.Background(), d); err != nil || !idle {
-				t.Errorf("idle %v, error %v; want idle", idle, err)
+			if wait, err := n.d.Released(context.Background(), dataplane.NAT, d, n.o); err != nil || wait != 0 {
+				t.Errorf("wait %v, error %v; want released", wait, err)
 			}
 		})
 	}

@@ -6,37 +6,53 @@ package ipvs
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-var _ dataplane.Retirer = (*Dataplane)(nil)
+// releaseInterval is how often open connections are looked for.
+const releaseInterval = 2 * time.Second
 
-// Retire says whether the last connection through our virtual servers is over, or
-// has had the time that draining ones have.
-func (d *Dataplane) Retire(_ context.Context, desired model.Desired) (idle bool, err error) {
-	if d.retired.IsZero() {
-		if err := d.recognise(desired); err != nil {
-			return false, err
-		}
-		d.retired = d.clock.Now()
+// Incoming makes the table of nftables, without rules that do anything, if there is
+// none: the connections of a Proxy must be known to connection tracking.
+func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
+	return d.filter.Incoming(ctx, from)
+}
+
+// Outgoing does nothing: the kernel has our connections.
+func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
+
+// Released looks for the last connection through our virtual servers, which may have
+// the time that draining ones have. A Proxy cannot wait for it: it meets nothing while
+// the addresses are on our device.
+func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model.Desired, o dataplane.Options) (time.Duration, error) {
+	if to == dataplane.Proxy {
+		return 0, nil
 	}
-	if d.clock.Since(d.retired) >= desired.Node.IPVS.Drain {
-		return true, nil
+	d.settings = settingsOf(o)
+	if d.released.IsZero() {
+		if err := d.recognise(desired); err != nil {
+			return 0, err
+		}
+		d.released = d.clock.Now()
+	}
+	if d.clock.Since(d.released) >= d.settings.Drain {
+		return 0, nil
 	}
 	// A server that was busy a moment ago most often is.
 	if busy, err := d.busy(d.busiest); busy || err != nil {
-		return false, err
+		return releaseInterval, err
 	}
 	for key := range d.servers.byKey {
 		if busy, err := d.busy(key); busy || err != nil {
 			d.busiest = key
-			return false, err
+			return releaseInterval, err
 		}
 	}
-	return true, nil
+	return 0, nil
 }
 
 // busy says whether one of our virtual servers has open connections.
@@ -57,7 +73,7 @@ func (d *Dataplane) recognise(desired model.Desired) error {
 	if _, err := d.readAddresses(); err != nil {
 		return err
 	}
-	r, c := serverRules{settings: desired.Node.IPVS, nodePorts: d.elsewhere}, newChange(len(desired.Frontends))
+	r, c := serverRules{settings: d.settings, nodePorts: d.elsewhere}, newChange(len(desired.Frontends))
 	for _, f := range desired.Frontends {
 		c.want(r.servers(f, 0))
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
 // listLength is the parameter of the kernel that says how many clients a list of
@@ -20,12 +22,22 @@ const listLength = "/sys/module/xt_recent/parameters/ip_list_tot"
 // limit.
 const enoughClients = 10_000
 
-// lacking says what of desired this node cannot have.
-func (d *Dataplane) lacking() error {
-	return errors.Join(d.localhost.Lacking(), d.lackingAffinity())
+// reasonAffinity: the kernel remembers fewer clients than there may be.
+const reasonAffinity dataplane.Reason = "AffinityClients"
+
+// report adds to a result what is not programmed, and when to try it again.
+func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
+	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Lacking())
+	d.leftOut.Node(reasonAffinity, d.affinityLimit())
+	result.Unsupported = d.leftOut.Limitations()
+	if d.noIPv6 != nil && !errors.Is(d.noIPv6, dataplane.ErrUnsupported) {
+		result.NextLook = max(1, d.ipv6.Wait(d.clock.Now()))
+	}
+	return result
 }
 
-func (d *Dataplane) lackingAffinity() error {
+// affinityLimit says how many clients the kernel remembers, if that may not be enough.
+func (d *Dataplane) affinityLimit() error {
 	sticky := false
 	for _, f := range d.families {
 		sticky = sticky || f.want.affine > 0

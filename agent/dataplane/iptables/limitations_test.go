@@ -9,10 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-func TestLackingAffinity(t *testing.T) {
+func TestAffinityLimit(t *testing.T) {
 	for name, tc := range map[string]struct {
 		seconds int32
 		limit   string // of the kernel; empty: it says none
@@ -35,11 +36,11 @@ func TestLackingAffinity(t *testing.T) {
 			mustSync(t, d, want)
 			sticky := want.Clone()
 			put(&sticky, "web", "10.96.0.1:80/tcp", forwardTo(model.MasqueradeNever, "10.0.0.1:80")).AffinityTimeoutSeconds = tc.seconds
-			got := mustApply(t, d, model.Diff(want, sticky)).Lacking
-			if (got != nil) != (tc.want != "") || got != nil && !strings.Contains(got.Error(), tc.want) {
+			got := desiredtest.Unsupported(mustApply(t, d, model.Diff(want, sticky)))
+			if (got != "") != (tc.want != "") || !strings.Contains(got, tc.want) {
 				t.Errorf("got %v, want %q", got, tc.want)
 			}
-			if got := mustApply(t, d, model.Diff(sticky, want)).Lacking; got != nil {
+			if got := mustApply(t, d, model.Diff(sticky, want)).Unsupported; got != nil {
 				t.Errorf("after that: %v", got)
 			}
 		})

@@ -6,24 +6,42 @@ package nftables
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-var (
-	_ dataplane.Tracker  = (*Dataplane)(nil)
-	_ dataplane.Lingerer = (*Dataplane)(nil)
-)
+// Incoming makes our tables where there are none, with nothing but what has the kernel
+// track connections: those of a Proxy must be known before rules translate any. The
+// first Sync replaces the tables.
+func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
+	if from != dataplane.Proxy {
+		return nil
+	}
+	return d.onlyTracking(ctx, false)
+}
 
-// Track makes our tables where there are none, with nothing but what has the kernel
-// track connections. The first Sync replaces them.
-func (d *Dataplane) Track(ctx context.Context) error { return d.onlyTracking(ctx, false) }
+// Outgoing does nothing: connection tracking has our connections.
+func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
 
-// Linger replaces our tables by such ones.
-func (d *Dataplane) Linger(ctx context.Context) error { return d.onlyTracking(ctx, true) }
+// Released replaces our tables by such ones when a Proxy is in force, which meets
+// nothing that our rules take first. They go when the connections have had some time.
+func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
+	if to != dataplane.Proxy {
+		return 0, nil
+	}
+	if d.released.IsZero() {
+		if err := d.onlyTracking(ctx, true); err != nil {
+			return 0, err
+		}
+		d.released = d.clock.Now()
+	}
+	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
+}
 
 // onlyTracking makes tables that do nothing, in the place of ours or where we have none.
 // The kernel translates the packets of the connections that it knows if anybody has a

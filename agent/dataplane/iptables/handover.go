@@ -1,0 +1,91 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// tracking is a chain that no other leads to. The kernel tracks connections for its rule.
+var tracking = chainID{tableNAT, prefix + "TRACKING"}
+
+func trackingRules() []string { return []string{"-m conntrack --ctstate NEW"} }
+
+// Incoming makes the chain, unless there are chains of ours: the connections of a Proxy
+// must be known before rules translate any. The first Sync removes it.
+func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
+	if from != dataplane.Proxy {
+		return nil
+	}
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	for _, f := range d.families {
+		h, err := holds(ctx, d.kernel, f.v6)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+		if len(h.sums) > 0 {
+			continue
+		}
+		s := newScript()
+		s.write(tracking, 1, trackingRules)
+		if err := d.restore(ctx, f, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Outgoing does nothing: connection tracking has our connections.
+func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
+
+// Released puts the chain in the place of all others of ours when a Proxy is in force,
+// which meets nothing that our rules take first. It goes when the connections have had
+// some time.
+func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
+	if to != dataplane.Proxy {
+		return 0, nil
+	}
+	if d.released.IsZero() {
+		if err := d.linger(ctx); err != nil {
+			return 0, err
+		}
+		d.released = d.clock.Now()
+	}
+	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
+}
+
+// linger leaves nothing but the chain. The built-in chains of the table nat stay: as long
+// as there is one, the kernel translates the packets of the connections that it knows.
+func (d *Dataplane) linger(ctx context.Context) error {
+	d.known = false
+	for _, t := range d.findTools(ctx) {
+		for _, v6 := range []bool{false, true} {
+			if err := onlyTracking(ctx, t, v6); err != nil {
+				return fmt.Errorf("%s: %w", t, err)
+			}
+		}
+	}
+	return nil
+}
+
+func onlyTracking(ctx context.Context, k kernel, v6 bool) error {
+	h, err := holds(ctx, k, v6)
+	if err != nil {
+		return err
+	}
+	delete(h.sums, tracking)
+	s := removal(h)
+	if s.ops == 0 {
+		return nil
+	}
+	s.write(tracking, 1, trackingRules)
+	return k.restore(ctx, v6, s)
+}

@@ -1,0 +1,21 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Mode returns the mode IPTables. The users are those of the node, see package
+// localhost.
+func Mode(users *localhost.Users) dataplane.Mode {
+	return dataplane.Mode{
+		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT,
+		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {
+			return New(Options{NetNS: e.NetNS, Log: e.Log, Sysctls: e.Sysctls, Localhost: users})
+		},
+	}
+}

@@ -1,0 +1,80 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Settings are the parameters of the mode that a policy sets. They are its
+// dataplane.Options.
+type Settings struct {
+	Scheduler      string
+	SchedulerFlags []string
+	StrictARP      bool
+
+	// ExcludeCIDRs are ranges whose virtual servers Fairlead does not own.
+	ExcludeCIDRs []netip.Prefix
+
+	Timeouts Timeouts
+
+	// Drain is how long a real server that gets no new connections keeps those it
+	// has, ReadBack how often the kernel is read.
+	Drain, ReadBack time.Duration
+}
+
+// Timeouts are idle timeouts of connections in seconds; 0 keeps the kernel's.
+type Timeouts struct{ TCP, TCPFin, UDP int32 }
+
+// The defaults of the API, for a NodeRuleSet without the parameters.
+const (
+	defaultScheduler = "rr"
+	defaultDrain     = 900 // seconds
+	defaultReadBack  = 10  // seconds
+)
+
+// parse is the Parse of the mode.
+func parse(spec v1alpha1.NodeRuleSetSpec) (dataplane.Options, error) {
+	o := spec.IPVS
+	if o == nil {
+		o = &v1alpha1.IPVSOptions{}
+	}
+	drain := int32(defaultDrain)
+	if o.DrainTimeoutSeconds != nil {
+		drain = *o.DrainTimeoutSeconds
+	}
+	s := Settings{
+		Scheduler:      cmp.Or(o.Scheduler, defaultScheduler),
+		SchedulerFlags: o.SchedulerFlags,
+		StrictARP:      o.StrictARP != nil && *o.StrictARP,
+		Timeouts:       Timeouts{TCP: o.TCPTimeoutSeconds, TCPFin: o.TCPFinTimeoutSeconds, UDP: o.UDPTimeoutSeconds},
+		Drain:          time.Duration(drain) * time.Second,
+		ReadBack:       time.Duration(cmp.Or(o.ReadBackSeconds, defaultReadBack)) * time.Second,
+	}
+	var errs []error
+	for _, text := range o.ExcludeCIDRs {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ipvs.excludeCIDRs: %q is not a CIDR", text))
+			continue
+		}
+		s.ExcludeCIDRs = append(s.ExcludeCIDRs, p.Masked())
+	}
+	return s, errors.Join(errs...)
+}
+
+// settingsOf returns the settings that options stand for.
+func settingsOf(o dataplane.Options) Settings {
+	if o == nil {
+		o, _ = parse(v1alpha1.NodeRuleSetSpec{})
+	}
+	return o.(Settings)
+}

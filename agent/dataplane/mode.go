@@ -1,0 +1,115 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"errors"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Mode is a way to program a node's kernel, and everything that the agent has to know
+// of it. A mode that is added is one package, one line in agent/modes, and its name
+// and options in the API.
+type Mode struct {
+	Name v1alpha1.ProxyMode
+
+	// AutoRank is the mode's place among those that Auto tries, the lowest first;
+	// 0: Auto never chooses it.
+	AutoRank int
+
+	Kind Kind
+
+	// Parse returns the mode's own parameters in the rules of a node. The error names
+	// those that are malformed, which are left out. Nil: the mode has no parameters.
+	Parse func(v1alpha1.NodeRuleSetSpec) (Options, error)
+
+	// Open returns the mode in a network namespace. An ErrUnsupported is final: what
+	// the mode needs is not there, so there is nothing to clean up either.
+	Open func(Env) (Dataplane, error)
+
+	// Collectors are the mode's own metrics.
+	Collectors []prometheus.Collector
+}
+
+// ParseOptions calls Parse, if there is one.
+func (m Mode) ParseOptions(spec v1alpha1.NodeRuleSetSpec) (Options, error) {
+	if m.Parse == nil {
+		return nil, nil
+	}
+	return m.Parse(spec)
+}
+
+// Kind is how a mode leads packets to endpoints. It decides what two modes have to
+// take care of when one replaces the other, see Handover.
+type Kind int
+
+const (
+	// NAT translates packets by rules of netfilter. Its open connections are in the
+	// kernel's connection tracking, which translates them without its rules too, as
+	// long as somebody has it track connections.
+	NAT Kind = iota + 1
+
+	// LoadBalancer is a load balancer of the kernel that has a table of connections of
+	// its own (IPVS). They end with its virtual servers.
+	LoadBalancer
+
+	// Proxy opens the connections to endpoints itself. It meets only the packets that
+	// no rules take first, and has nothing in connection tracking.
+	Proxy
+)
+
+// Env is where a mode is opened.
+type Env struct {
+	// NetNS is a file descriptor of the network namespace to program, which the caller
+	// keeps open; 0 is the namespace of the calling thread.
+	NetNS int
+
+	Log logr.Logger
+
+	// Sysctls are the kernel's parameters of that namespace.
+	Sysctls sysctl.Tree
+}
+
+// Options are the parameters of one mode, as its Parse has made them. Only the mode
+// knows their type; all others compare them (reflect.DeepEqual) and hand them on. nil
+// stands for the defaults.
+//
+// They are not part of rules.Desired, so that a mode can have parameters that nobody
+// else has to know. To change them is to call Sync: that is rare, and never urgent.
+type Options any
+
+// Capability is what a kernel can do of a mode that it can run.
+type Capability struct {
+	// Variant names the one of several ways to program the same that this node uses,
+	// with its version; empty: there is only one.
+	Variant string
+
+	// Schedulers are the ways to choose an endpoint, of a mode that leaves the choice
+	// to the kernel.
+	Schedulers []string
+}
+
+// ErrUnsupported says that something is not there: a module, a program, a family of
+// addresses. Whoever gets it need not try again soon. An error that is not
+// ErrUnsupported is a failure of this moment, such as no memory or a lock that is
+// held, see Retry.
+var ErrUnsupported = errors.New("not supported by this node")
+
+// Unsupported makes an error an ErrUnsupported. Its text stays as it is.
+func Unsupported(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unsupported{err}
+}
+
+type unsupported struct{ error }
+
+func (u unsupported) Is(target error) bool { return target == ErrUnsupported }
+func (u unsupported) Unwrap() error        { return u.error }

@@ -1,0 +1,100 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+const (
+	// acceptGrace is for how long sockets take clients when another mode takes the new
+	// ones: a client that the kernel has answered just before, or is about to, must not
+	// be reset.
+	acceptGrace = time.Second
+
+	// releaseInterval is how often open connections are counted after that.
+	releaseInterval = 2 * time.Second
+
+	// maxErrors bounds how many errors are reported: there may be one for each
+	// connection.
+	maxErrors = 3
+)
+
+// Incoming does nothing: the rules of other modes go when our sockets are there.
+func (d *Dataplane) Incoming(context.Context, dataplane.Kind) error { return nil }
+
+// Outgoing makes the connections to our sockets known to the kernel's connection
+// tracking, those that we have not accepted included. The rules of another mode are
+// asked about connections that are new to the kernel, and these would be.
+func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
+	open, err := netdev.Connections(netdev.Namespace(d.netns))
+	if err != nil {
+		return err
+	}
+	tracked := conntrack.NewTable(d.netns)
+	defer tracked.Close()
+	var errs []error
+	accepted := d.proxy.open.all()
+	for _, c := range open {
+		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that has ended
+		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: model.TCP}) {
+			continue
+		}
+		if err := tracked.Establish(c.Remote, c.Local); err != nil && len(errs) < maxErrors {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Released ends the sockets after a moment, and asks for the last connection that is
+// open. Until that has ended its address stays the node's. Another Proxy has sockets in
+// the same places, so there is nothing to wait for.
+func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model.Desired, _ dataplane.Options) (time.Duration, error) {
+	if to == dataplane.Proxy {
+		return 0, nil
+	}
+	if d.released.IsZero() {
+		d.released = d.clock.Now()
+	}
+	if grace := acceptGrace - d.clock.Since(d.released); len(d.frontends) > 0 && grace > 0 {
+		return grace, d.follow(desired)
+	}
+	if !d.hungUp {
+		d.hangUp()
+		d.desired = model.NewDesired()
+		if _, err := d.readBack(); err != nil {
+			return 0, err
+		}
+		d.known, d.adopted, d.hungUp = false, false, true
+	}
+	if _, err := d.setRoutes(nil); err != nil {
+		return 0, err
+	}
+	if len(d.proxy.open.open()) > 0 {
+		return releaseInterval, nil
+	}
+	return 0, nil
+}
+
+// follow lets frontends go that are not desired any more, and makes the others as they
+// are desired. It makes none.
+func (d *Dataplane) follow(desired model.Desired) error {
+	for key := range d.frontends {
+		f := desired.Frontends[key]
+		if f == nil {
+			d.takeDown(key)
+		} else if _, err := d.putUp(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

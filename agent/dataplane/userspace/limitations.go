@@ -1,0 +1,53 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package userspace
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// bindInterval is how often a port that another process has is tried again.
+const bindInterval = 5 * time.Second
+
+// Why something is not programmed, or not as it is desired.
+const (
+	reasonFiles   dataplane.Reason = "OpenFiles"
+	reasonSCTP    dataplane.Reason = "SCTP"
+	reasonSocket  dataplane.Reason = "Socket"
+	reasonSources dataplane.Reason = "ClientAddress"
+)
+
+// note notes what a frontend asks for that cannot be had. That the endpoints of a
+// cluster IP do not see the Pod that asks is not reported: nothing asks for it. The
+// external traffic policy Local does.
+func (d *Dataplane) note(f *model.Frontend) {
+	d.leftOut.Forget(f.Key)
+	switch {
+	case f.Key.Protocol == model.SCTP:
+		d.leftOut.Add(reasonSCTP, "frontends of SCTP: this mode has TCP and UDP only", f.Key, f.Service)
+	case f.Kind != model.KindClusterIP && f.External.Verdict == model.Forward && f.External.Masquerade == model.MasqueradeNever:
+		d.leftOut.Add(reasonSources, "endpoints see the node's address and not the client's at frontends with policy Local: "+
+			"this mode opens the connections to endpoints itself", f.Key, f.Service)
+	}
+}
+
+// report adds to a result what is not programmed, and when to try it again.
+func (d *Dataplane) report(r *dataplane.Result) {
+	full := d.proxy.open.full()
+	d.leftOut.Node(reasonFiles, full)
+	r.Unsupported = d.leftOut.Limitations()
+	if full != nil || d.leftOut.Count(reasonSocket) > 0 {
+		r.NextLook = max(1, bindInterval-d.clock.Since(d.synced))
+	}
+}
+
+func sorted(addresses iter.Seq[netip.Addr]) []netip.Addr {
+	return slices.SortedFunc(addresses, netip.Addr.Compare)
+}

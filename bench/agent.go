@@ -26,21 +26,21 @@ import (
 
 const metricsAddress = "127.0.0.1:10249"
 
-// quiet is the pause between two changes: each meets an idle agent.
+// quiet is the pause between two changes, so that the agent is idle before each.
 const quiet = 20 * time.Millisecond
 
-// settling is how long after its start the agent's memory is read: by then Go
-// has given back what only the start needed.
+// settling is the time from the agent's start until its memory is read: by then Go
+// has returned what only the start needed.
 const settling = 5 * time.Second
 
-// agentResult is what the agent program does.
+// agentResult are the measurements of the agent binary.
 type agentResult struct {
 	Start, Restart agentStart
 	Changes        distribution  // from the event to the kernel's commit
 	CPU            time.Duration // of all changes
 }
 
-// agentStart is a start of the agent, up to the report that all is programmed.
+// agentStart is a start of the agent, until it reports that everything is programmed.
 type agentStart struct {
 	Took, CPU       time.Duration
 	Operations      int
@@ -81,7 +81,7 @@ func measureAgent(ctx context.Context, c cluster, program string, changes int) (
 		return r, fmt.Errorf("restart: %w", err)
 	}
 	if n := r.Restart.Operations; n != 0 {
-		return r, fmt.Errorf("restart: the agent made %d changes of what was right already", n)
+		return r, fmt.Errorf("restart: the agent made %d changes to rules that were correct", n)
 	}
 	return r, nil
 }
@@ -115,7 +115,7 @@ current-context: bench
 `, url), 0o600)
 }
 
-// kill ends the agent without giving it time to tidy up.
+// kill sends SIGKILL: the agent has no time to clean up.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	_ = p.cmd.Wait()         // reports the signal
@@ -157,12 +157,12 @@ func (p *process) started(ctx context.Context, c cluster) (s agentStart, err err
 // follow changes one endpoint after the other and waits for each to be in the
 // kernel.
 func (p *process) follow(ctx context.Context, c cluster, changes int) (distribution, time.Duration, error) {
-	news, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	notifications, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
 	if err != nil {
 		return distribution{}, 0, err
 	}
-	defer news.Close()
-	if err := news.SetReceiveTimeout(&unix.Timeval{Sec: 10}); err != nil {
+	defer notifications.Close()
+	if err := notifications.SetReceiveTimeout(&unix.Timeval{Sec: 10}); err != nil {
 		return distribution{}, 0, err
 	}
 	before, err := p.cpu()
@@ -180,7 +180,7 @@ func (p *process) follow(ctx context.Context, c cluster, changes int) (distribut
 		if err := p.api.change(ctx, slice); err != nil {
 			return distribution{}, 0, err
 		}
-		if err := awaitCommit(news); err != nil {
+		if err := awaitCommit(notifications); err != nil {
 			return distribution{}, 0, err
 		}
 		all = append(all, time.Since(begun))
@@ -190,10 +190,10 @@ func (p *process) follow(ctx context.Context, c cluster, changes int) (distribut
 	return distributionOf(all), after - before, err
 }
 
-// awaitCommit waits until somebody has committed to nftables.
-func awaitCommit(news *nl.NetlinkSocket) error {
+// awaitCommit waits for the next commit to nftables.
+func awaitCommit(notifications *nl.NetlinkSocket) error {
 	for {
-		messages, _, err := news.Receive()
+		messages, _, err := notifications.Receive()
 		if err != nil {
 			return fmt.Errorf("wait for a commit: %w", err)
 		}
@@ -205,7 +205,7 @@ func awaitCommit(news *nl.NetlinkSocket) error {
 	}
 }
 
-// cpu is the processor time that the agent has taken.
+// cpu is the CPU time that the agent has used.
 func (p *process) cpu() (time.Duration, error) {
 	// The process's clock is precise to the nanosecond, /proc to 10 ms.
 	var t unix.Timespec

@@ -24,16 +24,16 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// apiserver pretends to be one, as far as an agent can tell: it streams the
-// objects and takes the node's status. All events are encoded beforehand, so that
-// it takes little of the time that is measured.
+// apiserver is a fake that implements what an agent uses: it streams the objects
+// and accepts the node's status. All events are encoded beforehand, so that it
+// uses little of the time that is measured.
 type apiserver struct {
 	server   http.Server
 	listener net.Listener
 	closing  context.Context
 
 	mu     sync.Mutex
-	slices map[string][]byte // events with the newest of each
+	slices map[string][]byte // the latest event of each
 	node   []byte
 
 	changed  chan []byte                     // to the one watch of slices
@@ -67,7 +67,7 @@ func startAPIServer(ctx context.Context, c cluster) (*apiserver, error) {
 	if a.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	go func() { _ = a.server.Serve(a.listener) }() // ends by close
+	go func() { _ = a.server.Serve(a.listener) }() // ends with close
 	return a, nil
 }
 
@@ -154,7 +154,7 @@ func stream(closing context.Context, w http.ResponseWriter, r *http.Request, kin
 	}
 	w.Header().Set("Content-Type", "application/json")
 	for next := slices.Concat(all, mark); ; {
-		// An error is the watcher's end, which it knows better.
+		// An error means that the watcher has disconnected.
 		if _, err := w.Write(next); err != nil || http.NewResponseController(w).Flush() != nil {
 			return
 		}
@@ -177,5 +177,5 @@ func (a *apiserver) takeStatus(w http.ResponseWriter, r *http.Request) {
 	}
 	a.statuses <- object.Status
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // an error is the agent's end
+	_, _ = w.Write(body) // an error means that the agent has ended
 }

@@ -26,7 +26,7 @@ const (
 	// endpointsEach is how many endpoints a Service has.
 	endpointsEach = 10
 
-	// podsEach is how many Pods a node has: that many endpoints are local.
+	// podsEach is how many Pods a node has, and so how many endpoints are local.
 	podsEach = 100
 
 	// Every affinityEach-th Service of the full shape has session affinity.
@@ -39,8 +39,8 @@ const (
 )
 
 // cluster is a made-up cluster. A Service of the plain shape has a cluster IP.
-// One of the full shape has a node port and a load balancer's address with source
-// ranges besides, and some have session affinity.
+// One of the full shape also has a node port and a load balancer IP with source
+// ranges, and some have session affinity.
 type cluster struct {
 	services int
 	full     bool
@@ -59,18 +59,18 @@ func (c cluster) String() string {
 }
 
 // slice returns the compiled rules of a Service. Each version has one endpoint
-// that the version before had not.
+// that the previous version does not have.
 func (c cluster) slice(i, version int) (compile.Slice, error) {
 	compiled := compile.Service(compile.Input{Service: c.service(i),
 		EndpointSlices: []*discoveryv1.EndpointSlice{c.endpoints(i, version, endpointsEach)}})
 	if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
-		return compile.Slice{}, fmt.Errorf("compiling Service %d: %+v", i, compiled)
+		return compile.Slice{}, fmt.Errorf("compile Service %d: %+v", i, compiled)
 	}
 	return compiled.Slices[0], nil
 }
 
 // changes returns a function that replaces one endpoint of one Service at each
-// call, all over the cluster.
+// call, across the cluster.
 func (c cluster) changes() func() (compile.Slice, error) {
 	versions, i := map[int]int{}, 0
 	return func() (compile.Slice, error) {
@@ -115,7 +115,7 @@ func (c cluster) endpoints(i, version, n int) *discoveryv1.EndpointSlice {
 	}
 	nodes := max(c.services*endpointsEach/podsEach, 1)
 	for j := range n + 1 {
-		// One address more than there are endpoints: each version lacks another.
+		// One address more than endpoints: each version leaves out a different one.
 		if j == version%(n+1) {
 			continue
 		}

@@ -24,11 +24,11 @@ const (
 // contender is a service proxy that is measured.
 type contender interface {
 	start(ctx context.Context) (*process, error)
-	// started waits until the proxy says that all is programmed.
+	// started waits until the proxy reports that everything is programmed.
 	started(ctx context.Context) (agentStart, error)
 	// change gives a Service other endpoints.
 	change(ctx context.Context, service, version int) error
-	// rest waits until the proxy has done with a change that came at a time.
+	// rest waits until the proxy has processed a change that was made at a time.
 	rest(ctx context.Context, since time.Time) error
 	close() error
 }
@@ -40,8 +40,8 @@ func (o options) contenders() []string {
 	return []string{agentName, kubeProxyName}
 }
 
-// compete has a contender measured, with a number of Services, and prints the result
-// as JSON. This process is alone in its network namespace.
+// compete measures a contender with a number of Services and prints the result as
+// JSON. This process has a network namespace of its own.
 func (o options) compete(ctx context.Context, mode v1alpha1.ProxyMode, number, name string, measure func(context.Context, cluster, contender) (any, error)) error {
 	services, err := strconv.Atoi(number)
 	if err != nil || services < 1 || services > maxServices {
@@ -51,7 +51,7 @@ func (o options) compete(ctx context.Context, mode v1alpha1.ProxyMode, number, n
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // nothing is wrong with the numbers
+	defer os.RemoveAll(dir) //nolint:errcheck // the result is valid anyway
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := cluster{services: services, mode: mode}
@@ -71,7 +71,7 @@ func (o options) compete(ctx context.Context, mode v1alpha1.ProxyMode, number, n
 	return json.NewEncoder(os.Stdout).Encode(result)
 }
 
-// startedWithin waits for a contender; unfinished says that the time is over.
+// startedWithin waits for a contender; unfinished means that it timed out.
 func startedWithin(ctx context.Context, p contender, patience time.Duration) (s agentStart, unfinished bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -83,7 +83,7 @@ func startedWithin(ctx context.Context, p contender, patience time.Duration) (s 
 }
 
 // followAll changes one endpoint after the other, each when the contender is idle, and
-// returns how long it took until arrived knew of it.
+// returns how long it took until arrived returned.
 func followAll(ctx context.Context, c cluster, p contender, changes int, arrived func(service, version int) error) ([]time.Duration, error) {
 	var all []time.Duration
 	for version := 1; version <= changes; version++ {

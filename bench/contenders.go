@@ -59,11 +59,11 @@ func (a *fairleadAgent) rest(context.Context, time.Time) error {
 
 func (a *fairleadAgent) close() error { return a.api.close() }
 
-// kubeProxy is kube-proxy as a contender, with as much of an apiserver as it needs.
+// kubeProxy is kube-proxy as a contender, with a fake apiserver for what it uses.
 type kubeProxy struct {
 	cluster
 	program, dir string
-	path         string // where it looks for programs; empty: as usual
+	path         string // its PATH; empty: the default
 	server       http.Server
 	listener     net.Listener
 	changed      chan []byte // to the watch of EndpointSlices
@@ -103,7 +103,7 @@ func newKubeProxy(ctx context.Context, c cluster, program, dir string) (*kubePro
 	mux.HandleFunc("GET /api/v1/nodes", stream("v1", "Node", nodes, nil))
 	mux.HandleFunc("GET /api/v1/nodes/"+nodeName, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(node) // who does not get it will ask again
+		_ = json.NewEncoder(w).Encode(node) // the client retries
 	})
 	mux.HandleFunc("GET /api/v1/services", stream("v1", "Service", services.Bytes(), nil))
 	mux.HandleFunc("GET /apis/discovery.k8s.io/v1/endpointslices", stream("discovery.k8s.io/v1", "EndpointSlice", slices.Bytes(), k.changed))
@@ -112,7 +112,7 @@ func newKubeProxy(ctx context.Context, c cluster, program, dir string) (*kubePro
 	if k.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	go func() { _ = k.server.Serve(k.listener) }() // ends by close
+	go func() { _ = k.server.Serve(k.listener) }() // ends with close
 	return k, nil
 }
 
@@ -129,7 +129,7 @@ func (k *kubeProxy) start(ctx context.Context) (*process, error) {
 	if err := writeKubeconfig(file("kubeconfig"), "http://"+k.listener.Addr().String()); err != nil {
 		return nil, err
 	}
-	// As it comes, but for the limits of connection tracking: a namespace may not set them.
+	// The defaults, except for conntrack limits: a network namespace cannot set them.
 	config, err := json.Marshal(map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode": strings.ToLower(string(k.mode)), "hostnameOverride": nodeName, "detectLocalMode": "ClusterCIDR", "clusterCIDR": "10.128.0.0/9",
@@ -173,13 +173,13 @@ func (k *kubeProxy) started(ctx context.Context) (s agentStart, err error) {
 	return s, err
 }
 
-// lastSync is the metric with the end of the last sync.
+// lastSync is the metric with the time of the last sync.
 const lastSync = `kubeproxy_sync_proxy_rules_last_timestamp_seconds`
 
-// synced waits until a sync has ended since a moment.
+// synced waits until a sync has ended after a given time.
 func (k *kubeProxy) synced(ctx context.Context, since time.Time) error {
 	for {
-		values, err := metrics(ctx) // an error: it does not listen yet
+		values, err := metrics(ctx) // an error: it is not listening yet
 		for name, value := range values {
 			if strings.HasPrefix(name, lastSync) && !strings.Contains(name, "IPv6") && value > float64(since.UnixNano())/1e9 {
 				return nil
@@ -187,7 +187,7 @@ func (k *kubeProxy) synced(ctx context.Context, since time.Time) error {
 		}
 		select {
 		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(k.dir, "log")) // as far as it is there
+			log, _ := os.ReadFile(filepath.Join(k.dir, "log")) // may be missing
 			return fmt.Errorf("kube-proxy does not sync: %w\n%s", errors.Join(ctx.Err(), err), log[max(0, len(log)-2000):])
 		case <-time.After(50 * time.Millisecond):
 		}
@@ -207,7 +207,7 @@ func (k *kubeProxy) change(ctx context.Context, service, version int) error {
 	}
 }
 
-// minSyncPeriod is kube-proxy's: after a sync it lets that much time pass.
+// minSyncPeriod is kube-proxy's minimum time between two syncs.
 const minSyncPeriod = time.Second
 
 func (k *kubeProxy) rest(ctx context.Context, since time.Time) error {

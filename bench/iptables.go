@@ -22,7 +22,7 @@ import (
 )
 
 // The first arguments of the comparison in the mode IPTables, and of the process that
-// measures one contender of it.
+// measures one of its contenders.
 const (
 	iptablesCommand        = "iptables"
 	measureIPTablesCommand = "measure-iptables"
@@ -30,27 +30,27 @@ const (
 
 const iptablesText = `# Benchmarks: iptables
 
-The agent in the mode IPTables beside kube-proxy v1.37.2 with --proxy-mode=iptables, with both variants of iptables, one after
+The agent in the mode IPTables and kube-proxy v1.37.2 with --proxy-mode=iptables, with both variants of iptables, one after
 the other in the same run, measured by ` + "`make bench-iptables`" + ` on %s.
 %s
-Every Service has a cluster IP, one port and %d endpoints. Start is from that of the process to everything being in the
-kernel, as the proxy says (the status "Programmed"; the end of the first sync). CPU and memory are those of the process and
-of the programs that it starts. Memory is read %s after the start; the peak is that of all of them at one moment. A change
-replaces one endpoint of one Service, and is timed from the watch event to the first answer of the new endpoint to somebody
-who asks again and again; each of %d changes meets an idle proxy. A proxy that has not started after %s is stopped, and its
-line says what it had taken until then.
+Every Service has a cluster IP, one port and %d endpoints. "Start" is from the start of the process until the proxy reports
+that everything is in the kernel (the status "Programmed"; the end of the first sync). CPU and memory include the programs
+that the process starts. Memory is read %s after the start; "peak" is the maximum of their sum. A change replaces one
+endpoint of one Service, and is timed from the watch event to the first answer of the new endpoint to a client that polls;
+each of the %d changes starts when the proxy is idle. A proxy that has not started after %s is stopped; its line shows what
+it had used until then.
 
 | variant | Services | proxy | start | CPU | RSS MiB | peak | one change p50 | p99 | CPU of a change | rules |
 |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
 `
 
-// iptablesResult is what a contender does.
+// iptablesResult are the measurements of a contender.
 type iptablesResult struct {
 	ipvsResult
 	Rules int // in the kernel
 }
 
-// compareIPTables measures the agent and, if its program is named, kube-proxy, and
+// compareIPTables measures the agent and, if its binary is given, kube-proxy, and
 // prints the page.
 func (o options) compareIPTables(ctx context.Context) error {
 	var page strings.Builder
@@ -75,7 +75,7 @@ func (o options) compareIPTables(ctx context.Context) error {
 }
 
 // measureIPTables measures one contender and prints the result as JSON. This process
-// is alone in its network namespace.
+// has a network namespace of its own.
 func (o options) measureIPTables(ctx context.Context, args []string) error {
 	if len(args) != 3 {
 		return errors.New("want a number of Services, a proxy and a variant")
@@ -101,7 +101,7 @@ func (o options) measureIPTables(ctx context.Context, args []string) error {
 }
 
 // makeLocalNode makes all endpoints addresses of this network namespace, so that one
-// server answers for all of them, and says which variant its node uses.
+// server answers for all of them, and sets up the iptables variant of the node.
 func makeLocalNode(variant string) error {
 	if err := loopbackUp(); err != nil {
 		return err
@@ -125,7 +125,7 @@ func makeLocalNode(variant string) error {
 	return exec.Command("iptables-"+variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT").Run()
 }
 
-// programsOf returns a PATH in which iptables is that of a variant.
+// programsOf returns a PATH in which iptables is of the given variant.
 func programsOf(variant, dir string) (string, error) {
 	dir = filepath.Join(dir, "bin")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -188,7 +188,7 @@ func measureWithPackets(ctx context.Context, c cluster, p contender, changes int
 	return r, nil
 }
 
-// answer tells everybody which address he has reached.
+// answer sends each client the address that it is connected to.
 func answer(server net.Listener) {
 	for {
 		conn, err := server.Accept()
@@ -197,13 +197,13 @@ func answer(server net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			_, _ = io.WriteString(conn, conn.LocalAddr().(*net.TCPAddr).IP.String()) // who asks notices
+			_, _ = io.WriteString(conn, conn.LocalAddr().(*net.TCPAddr).IP.String()) // the client sees the error
 		}()
 	}
 }
 
-// awaitAnswer asks a Service until the endpoint answers that is new in a version. The
-// endpoint that it lacks is one that all versions before it had.
+// awaitAnswer polls a Service until the endpoint that is new in a version answers. The
+// endpoint that a version leaves out is one that all versions before it had.
 func awaitAnswer(ctx context.Context, c cluster, service, version int) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()

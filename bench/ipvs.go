@@ -22,34 +22,34 @@ import (
 )
 
 // The first arguments of the comparison in the mode IPVS, and of the process that
-// measures one contender of it.
+// measures one of its contenders.
 const (
 	ipvsCommand        = "ipvs"
 	measureIPVSCommand = "measure-ipvs"
 )
 
-// warmUp is a number of Services that is measured and not told.
+// warmUp is a number of Services whose result is discarded.
 const warmUp = "1"
 
 const ipvsText = `# Benchmarks: IPVS
 
-The agent in the mode IPVS beside kube-proxy v1.37.2 with --proxy-mode=ipvs, one after the other in the same run, measured by
-` + "`make bench-ipvs`" + ` on %s. On a machine without ip_vs that is in QEMU, which is many times slower
-than a processor: compare the lines with each other, and the numbers with nothing else.
+The agent in the mode IPVS and kube-proxy v1.37.2 with --proxy-mode=ipvs, one after the other in the same run, measured by
+` + "`make bench-ipvs`" + ` on %s. On a machine without ip_vs it runs in QEMU, which is many
+times slower: compare the lines with each other only.
 %s
-Every Service has a cluster IP, one port and %d endpoints. Start is from that of the process to everything being in the
-kernel, as the proxy says (the status "Programmed"; the end of the first sync), which is checked. Memory is that of the
-process %s after that, and its peak with the changes; programs that it starts (ipset, iptables) are not counted, nor is
-their processor time. A change replaces one endpoint of one Service, and is timed from the watch event to the kernel having
-the new one and giving the old one no more connections; each of %d changes meets an idle proxy. Before, both have run with
-one Service: the first start reads the programs and loads the kernel's modules. A proxy that has not started after %s
-is stopped, and its line says what it had taken until then.
+Every Service has a cluster IP, one port and %d endpoints. "Start" is from the start of the process until the proxy reports
+that everything is in the kernel (the status "Programmed"; the end of the first sync), which is checked. RSS is read %s
+after the start; "peak" includes the changes. Programs that the process starts (ipset, iptables) are not counted, neither
+their memory nor their CPU time. A change replaces one endpoint of one Service, and is timed from the watch event until the
+kernel has the new endpoint and schedules no new connections to the old one; each of the %d changes starts when the proxy is
+idle. Both proxies run with one Service first, because the first start reads the binaries and loads the kernel's modules. A proxy that has not started after %s
+is stopped; its line shows what it had used until then.
 
 | Services | proxy | start | CPU | RSS MiB | peak | one change p50 | slowest | CPU of a change |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|
 `
 
-// ipvsResult is what a contender does.
+// ipvsResult are the measurements of a contender.
 type ipvsResult struct {
 	Start     agentStart
 	Change    distribution
@@ -57,15 +57,15 @@ type ipvsResult struct {
 	ChangeCPU time.Duration // of one
 	Peak      int           // MiB
 
-	Unfinished bool // it had not started when the patience was over
+	Unfinished bool // it had not started within the patience
 }
 
-// compareIPVS measures the agent and, if its program is named, kube-proxy, and
+// compareIPVS measures the agent and, if its binary is given, kube-proxy, and
 // prints the page.
 func (o options) compareIPVS(ctx context.Context) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, ipvsText, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, settling, o.changes, o.patience)
-	// The first start of all reads the programs and loads the kernel's modules.
+	// The very first start reads the binaries and loads the kernel's modules.
 	for _, services := range append([]string{warmUp}, strings.Split(o.services, ",")...) {
 		for _, name := range o.contenders() {
 			fmt.Fprintln(os.Stderr, "measuring", services, "Services,", name)
@@ -86,8 +86,8 @@ func (o options) compareIPVS(ctx context.Context) error {
 	return o.print(page.String())
 }
 
-// measureIPVS measures one contender and prints the result as JSON. This process is
-// alone in its network namespace.
+// measureIPVS measures one contender and prints the result as JSON. This process has
+// a network namespace of its own.
 func (o options) measureIPVS(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("want a number of Services and a proxy")
@@ -100,8 +100,8 @@ func (o options) measureIPVS(ctx context.Context, args []string) error {
 	})
 }
 
-// makeNode gives this network namespace what a node has: without routes the kernel
-// refuses real servers.
+// makeNode configures this network namespace like a node: without routes the kernel
+// rejects real servers.
 func makeNode() error {
 	if err := loopbackUp(); err != nil {
 		return err
@@ -125,7 +125,7 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int, 
 		return r, err
 	}
 	defer handle.Close()
-	// Else the kernel would do it while the next contender is measured.
+	// Otherwise the kernel does it while the next contender is measured.
 	defer func() { err = errors.Join(err, handle.Flush()) }()
 	process, err := p.start(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func measureContender(ctx context.Context, c cluster, p contender, changes int, 
 	return r, err
 }
 
-// complete checks that the kernel has everything.
+// complete checks that the kernel has all real servers.
 func complete(c cluster) error {
 	f, err := os.Open("/proc/net/ip_vs")
 	if err != nil {
@@ -176,7 +176,7 @@ func complete(c cluster) error {
 	if err != nil {
 		return err
 	}
-	// Three lines are the header's, of which one looks like that of a real server.
+	// Three lines are the header; one of them looks like a real server.
 	if got, want := strings.Count(string(text), "\n  -> ")-1, c.services*endpointsEach; got != want {
 		return fmt.Errorf("the kernel has %d real servers, want %d", got, want)
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// kernelResult is what the agent's parts do when they are called directly.
+// kernelResult are the measurements of the agent's packages, called directly.
 type kernelResult struct {
 	Resolve time.Duration // of all Services, into the table
 	Sync    timed         // from an empty kernel
@@ -39,7 +39,7 @@ type kernelResult struct {
 	Adopt timed // a Sync of a fresh dataplane, which finds nothing to do
 }
 
-// timed is a duration, and the part of it that the kernel worked for us.
+// timed is a duration, and its system time.
 type timed struct{ Total, Kernel time.Duration }
 
 // stopwatch measures the calling thread.
@@ -59,14 +59,14 @@ func (s stopwatch) stop() (timed, error) {
 	return timed{total, system - s.system}, err
 }
 
-// systemTime is how long the kernel has worked for this thread.
+// systemTime is the system time of this thread.
 func systemTime() (time.Duration, error) {
 	var u unix.Rusage
 	err := unix.Getrusage(unix.RUSAGE_THREAD, &u)
 	return time.Duration(u.Stime.Nano()), err
 }
 
-// distribution is that of many durations.
+// distribution is the distribution of many durations.
 type distribution struct{ P50, P99 time.Duration }
 
 func distributionOf(all []time.Duration) distribution {
@@ -154,7 +154,7 @@ func timedSync(ctx context.Context, dp dataplane.Dataplane, table *resolve.Table
 	return stats, took, err
 }
 
-// change replaces one endpoint of one Service, again and again.
+// change repeatedly replaces one endpoint of one Service.
 func (l *loaded) change(ctx context.Context, r *kernelResult, changes int) error {
 	var all []time.Duration
 	next := l.changes()
@@ -207,7 +207,7 @@ func (*loaded) count(_ context.Context, r *kernelResult) error {
 	return nil
 }
 
-// adopt does what an agent does after a restart.
+// adopt is the first Sync of an agent after a restart.
 func (l *loaded) adopt(ctx context.Context, r *kernelResult) error {
 	runtime.GC()
 	fresh, err := open()
@@ -218,7 +218,7 @@ func (l *loaded) adopt(ctx context.Context, r *kernelResult) error {
 	var stats dataplane.Result
 	stats, r.Adopt, err = timedSync(ctx, fresh, l.table)
 	if err == nil && stats.Operations != 0 {
-		err = fmt.Errorf("a fresh dataplane changes what is right already: %+v", stats)
+		err = fmt.Errorf("a new dataplane changes rules that are correct: %+v", stats)
 	}
 	return err
 }

@@ -1,17 +1,17 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what the size of a cluster costs a node: the time to
-// program everything, the time and the kernel operations of one changed endpoint,
+// Command bench measures the cost of Fairlead on a node by cluster size: the time
+// to program everything, the time and the kernel operations of one changed endpoint,
 // and the memory of the agent. It prints a page of Markdown, see
 // docs/benchmarks.md.
 //
-// Each size is measured in a process of its own, in a network namespace of its
-// own that ends with it: sizes do not mix, and the machine's rules are not touched.
+// Each size is measured in its own process and network namespace: sizes do not
+// influence each other, and the machine's rules are not touched.
 //
 //	main ── a process for each size and shape, in a new network namespace:
 //	        kernel.go  Resolve, Table and Dataplane, called directly
-//	        agent.go   the agent program, with a pretended apiserver (apiserver.go)
+//	        agent.go   the agent binary, with a fake apiserver (apiserver.go)
 //	        ipvs.go    the agent and kube-proxy in the mode IPVS (contenders.go)
 //	        iptables.go the same in the mode IPTables, with both variants
 package main
@@ -51,12 +51,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var o options
-	flag.StringVar(&o.agent, "agent", "bin/fairlead-agent", "the agent program")
+	flag.StringVar(&o.agent, "agent", "bin/fairlead-agent", "path of the agent binary")
 	flag.StringVar(&o.services, "services", "1000,10000,50000", "numbers of Services to measure")
 	flag.IntVar(&o.changes, "changes", 100, "endpoints to replace, one after the other")
-	flag.StringVar(&o.out, "out", "", "file that the page is written to; empty: printed only")
-	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "the program of kube-proxy, to be compared with in the modes IPVS and IPTables")
-	flag.DurationVar(&o.patience, "patience", 15*time.Minute, "how long a proxy that is compared may take to start")
+	flag.StringVar(&o.out, "out", "", "file to write the page to; empty: print it only")
+	flag.StringVar(&o.kubeProxy, "kube-proxy", "", "path of the kube-proxy binary to compare with in the modes IPVS and IPTables")
+	flag.DurationVar(&o.patience, "patience", 15*time.Minute, "how long a compared proxy may take to start")
 	flag.Parse()
 	run := o.run
 	switch flag.Arg(0) {
@@ -119,7 +119,7 @@ func (o options) print(page string) error {
 	return err
 }
 
-// result is what was measured of a cluster.
+// result are the measurements of a cluster.
 type result struct {
 	Services int
 	Shape    string
@@ -144,8 +144,8 @@ func (o options) apart(ctx context.Context, result any, command ...string) error
 	return json.Unmarshal(out, result)
 }
 
-// measure measures one cluster and prints the result as JSON. This process is
-// alone in its network namespace.
+// measure measures one cluster and prints the result as JSON. This process has a
+// network namespace of its own.
 func (o options) measure(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("want a number of Services and a shape")

@@ -16,26 +16,26 @@ import (
 
 const introduction = `# Benchmarks
 
-What the size of a cluster costs one node, measured by ` + "`make bench`" + ` on %s.
+The cost of Fairlead on one node by cluster size, measured by ` + "`make bench`" + ` on %s.
 %s
-Every Service has %d endpoints, spread over nodes of %d Pods each. *Plain* Services have a cluster IP. *Full* ones have a
-node port and a load balancer's address with three source ranges besides, and every %s has ClientIP affinity.
+Every Service has %d endpoints, spread over nodes of %d Pods each. *Plain* Services have a cluster IP. *Full* Services also
+have a node port and a load balancer IP with three source ranges, and every %s has ClientIP affinity.
 
-The mode IPVS is compared with kube-proxy's in [benchmarks-ipvs.md](benchmarks-ipvs.md), the mode IPTables in
+For the modes compared with kube-proxy see [benchmarks-ipvs.md](benchmarks-ipvs.md) and
 [benchmarks-iptables.md](benchmarks-iptables.md).
 `
 
 const kernelText = `
 ## The kernel
 
-The agent's parts, called directly. From empty: Resolve and Table, then Sync; "kernel" is the system time of it. A change
-replaces one endpoint of one Service, %d times all over the cluster: Resolve, Table, Flush, Apply. Its operations (elements
+The agent's packages, called directly. From empty: Resolve and Table, then Sync; "kernel" is its system time. A change
+replaces one endpoint of one Service, %d times across the cluster: Resolve, Table, Flush, Apply. Its operations (elements
 added or deleted) depend on the Service alone: 2 for each frontend, 6 with affinity, 1 more where an endpoint on this node
-comes or goes. Chains, sets and maps are those of both families.
+comes or goes. Chains, sets and maps are counted for both families.
 
-Adoption is the Sync after a restart: it reads everything, finds it right and changes nothing. It grows with the square of
-a map's size, because the kernel walks a map from its beginning for each 32 KiB of a dump. Traffic flows on meanwhile, but
-changes wait.
+Adoption is the Sync after a restart: it reads everything, finds it correct and changes nothing. Its time grows with the
+square of a map's size, because the kernel walks a map from its start for each 32 KiB of a dump. Forwarding continues
+meanwhile, but changes wait.
 
 | Services | shape | Resolve, Table | Sync from empty | of that kernel | operations | one change p50 | p99 | operations | chains | sets | maps | adoption |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -44,10 +44,10 @@ changes wait.
 const agentText = `
 ## The agent
 
-The agent program with an apiserver that streams the compiled rules as JSON, from the start of the process to the status
-"Programmed"; and again after a kill -9, when it starts from its checkpoint and adopts without an operation. Memory is that
-of the process %s after that, its peak, and the Go heap with its garbage. A change is timed from the watch event to the
-kernel's commit, one at a time.
+The agent binary with an apiserver that streams the compiled rules as JSON. "Start" is from the start of the process to the
+status "Programmed"; "restart" is the same after a kill -9: the agent starts from its checkpoint and adopts the rules without
+an operation. RSS is read %s after the start; "peak" is its maximum, "heap" the Go heap with garbage. A change is timed from
+the watch event to the kernel's commit, one at a time.
 
 | Services | shape | start | CPU | RSS MiB | peak | heap | one change p50 | p99 | CPU of %d changes | restart | CPU | RSS MiB | peak |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -116,7 +116,7 @@ func short(d time.Duration) string {
 
 func ordinal(n int) string { return fmt.Sprintf("%dth", n) }
 
-// machine says what the numbers were measured on.
+// machine describes the machine of the measurements.
 func machine() string {
 	kernel := "unknown"
 	var u unix.Utsname
@@ -127,6 +127,6 @@ func machine() string {
 	if out, err := exec.Command("nft", "--version").Output(); err == nil {
 		nft = strings.TrimSpace(string(out))
 	}
-	return fmt.Sprintf("Machine: %d cores, Linux %s, %s (only to look at; the agent talks netlink), %s.\n",
+	return fmt.Sprintf("Machine: %d cores, Linux %s, %s (for inspection only; the agent uses netlink), %s.\n",
 		runtime.NumCPU(), kernel, nft, runtime.Version())
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// pureResult is what a pure function takes.
+// pureResult is the cost of a pure function.
 type pureResult struct {
 	What string
 	testing.BenchmarkResult
 }
 
-// largeService is how many endpoints the Service has that is compiled.
+// largeService is the number of endpoints of the large Service.
 const largeService = 1000
 
 // measurePure measures the pure functions.

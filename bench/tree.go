@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// tree watches a process and the programs that it starts.
+// tree watches a process and its child processes.
 type tree struct {
 	pid  int
 	stop chan struct{}
 	peak chan int
 }
 
-// watchTree looks at the memory of all of them now and then.
+// watchTree samples the memory of all of them.
 func watchTree(pid int) *tree {
 	t := &tree{pid: pid, stop: make(chan struct{}), peak: make(chan int)}
 	go func() {
@@ -36,13 +36,13 @@ func watchTree(pid int) *tree {
 	return t
 }
 
-// end returns the most memory that all had at one moment, in MiB.
+// end returns the maximum of their memory sum, in MiB.
 func (t *tree) end() int {
 	close(t.stop)
 	return <-t.peak
 }
 
-// memory is the resident memory of all. Who has just ended has none.
+// memory is the resident memory of all. A process that has just ended has none.
 func (t *tree) memory() int {
 	sum := resident(t.pid)
 	for _, child := range t.children() {
@@ -51,7 +51,7 @@ func (t *tree) memory() int {
 	return sum
 }
 
-// children are the programs that run.
+// children are the running child processes.
 func (t *tree) children() (pids []int) {
 	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.pid))
 	for _, thread := range threads {
@@ -75,17 +75,17 @@ func resident(pid int) int {
 	return pages * os.Getpagesize()
 }
 
-// cpu is the processor time of the process and of the programs that it has started.
+// cpu is the CPU time of the process and of the programs that it has started.
 func (t *tree) cpu() (time.Duration, error) {
 	sum, err := processorTime(t.pid)
 	for _, child := range t.children() {
-		running, _ := processorTime(child) // if it has ended, it is in the sum of the next time
+		running, _ := processorTime(child) // if it has ended, the parent's next sum includes it
 		sum += running
 	}
 	return sum, err
 }
 
-// processorTime is that of a process and of its children that have ended.
+// processorTime is the CPU time of a process and of its children that have ended.
 func processorTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

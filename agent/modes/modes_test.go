@@ -1,0 +1,179 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package modes
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/engine"
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
+	"github.com/fairlead-proxy/fairlead/agent/internal/toymode"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/agent/state"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
+)
+
+var toy = toymode.New()
+
+// The one line that a mode needs which is added.
+func init() { list = append(list, func(*shared) dataplane.Mode { return toy.Mode() }) }
+
+func TestModes(t *testing.T) {
+	names, ranks := map[v1alpha1.ProxyMode]bool{}, map[int]bool{}
+	registry := prometheus.NewRegistry()
+	for _, m := range All() {
+		if m.Kind < dataplane.NAT || m.Kind > dataplane.Proxy || m.Open == nil {
+			t.Errorf("%s is not complete: %+v", m.Name, m)
+		}
+		if names[m.Name] || m.AutoRank != 0 && ranks[m.AutoRank] {
+			t.Errorf("%s has the name or the rank %d of another mode", m.Name, m.AutoRank)
+		}
+		names[m.Name], ranks[m.AutoRank] = true, true
+		if _, err := m.ParseOptions(v1alpha1.NodeRuleSetSpec{}); err != nil {
+			t.Errorf("%s does not take the defaults: %v", m.Name, err)
+		}
+		for _, c := range m.Collectors {
+			if err := registry.Register(c); err != nil {
+				t.Errorf("%s: %v", m.Name, err)
+			}
+		}
+	}
+}
+
+// agentWith is the engine with all modes, on a node whose policy asks for one.
+type agentWith struct {
+	t     *testing.T
+	store *source.Store
+	env   dataplane.Env
+
+	mu     sync.Mutex
+	latest v1alpha1.NodeRuleSetStatus
+}
+
+func run(t *testing.T) *agentWith {
+	a := &agentWith{t: t, store: source.NewStore(time.Now), env: dataplane.Env{NetNS: int(netnstest.New(t)), Log: logr.Discard()}}
+	journal, err := state.OpenJournal(t.TempDir(), a.store.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := engine.New(engine.Config{
+		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Installed: &state.InstalledModes{},
+		Modes: All(), Env: a.env,
+		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
+		Flows:        noFlows{},
+		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
+		Report: func(s report.Snapshot) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.latest = report.StatusOf(s, nil, metav1.Now())
+		},
+		Log: logr.Discard(), Clock: clock.RealClock{},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); loop.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done; journal.Close() })
+	return a
+}
+
+// noFlows is a kernel that tracks none.
+type noFlows struct{}
+
+func (noFlows) Change(model.Delta) {}
+func (noFlows) Programmed(bool)    {}
+func (noFlows) Failure() error     { return nil }
+
+// ask has the policy ask for a mode.
+func (a *agentWith) ask(generation int64, mode v1alpha1.ProxyMode) {
+	spec := agenttest.NodeSpec()
+	spec.Mode, spec.Node.Zone = mode, "a"
+	a.store.SetNode(&source.NodeRules{UID: "uid", Generation: generation, Spec: spec})
+}
+
+// await waits until the status says something.
+func (a *agentWith) await(what string, says func(v1alpha1.NodeRuleSetStatus) bool) {
+	a.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		a.mu.Lock()
+		latest := a.latest
+		a.mu.Unlock()
+		if says(latest) {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("%s: not so in the status %+v", what, latest)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// A mode that is added by one line is run, reported, changed to and from, and cleaned
+// up, without any place that has to know it.
+func TestToyMode(t *testing.T) {
+	a := run(t)
+	a.ask(1, toymode.Name)
+	a.store.NodeSynced()
+	a.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
+	in := func(mode v1alpha1.ProxyMode, generation int64) func(v1alpha1.NodeRuleSetStatus) bool {
+		return func(s v1alpha1.NodeRuleSetStatus) bool {
+			return s.Mode == mode && s.ObservedGeneration == generation
+		}
+	}
+	a.await("the toy is in force", in(toymode.Name, 1))
+	if n, o := toy.Frontends(); n != 1 || o != "zone a" {
+		t.Errorf("%d frontends with options %v", n, o)
+	}
+	a.await("it is among the capabilities", func(s v1alpha1.NodeRuleSetStatus) bool {
+		return slices.ContainsFunc(s.Capabilities, func(c v1alpha1.ModeCapability) bool {
+			return c.Mode == toymode.Name && c.Supported && c.Variant == "of wood"
+		})
+	})
+	a.ask(2, v1alpha1.ModeNFTables)
+	a.await("another mode takes over", in(v1alpha1.ModeNFTables, 2))
+	a.await("the toy is cleaned up", func(v1alpha1.NodeRuleSetStatus) bool { n, _ := toy.Frontends(); return n == 0 })
+	a.ask(3, toymode.Name)
+	a.await("and back", in(toymode.Name, 3))
+	if err := Cleanup(t.Context(), All(), a.env); err != nil {
+		t.Error(err)
+	}
+	if n, _ := toy.Frontends(); n != 0 {
+		t.Errorf("--cleanup leaves %d frontends", n)
+	}
+}
+
+// What a mode needs and the kernel does not have has nothing in it.
+func TestCleanup(t *testing.T) {
+	denied, cleaned := errors.New("operation not permitted"), 0
+	open := func(err error) func(dataplane.Env) (dataplane.Dataplane, error) {
+		return func(e dataplane.Env) (dataplane.Dataplane, error) {
+			if err != nil {
+				return nil, err
+			}
+			cleaned++
+			return toymode.New().Mode().Open(e)
+		}
+	}
+	err := Cleanup(t.Context(), []dataplane.Mode{
+		{Name: "A", Open: open(dataplane.Unsupported(errors.New("no module")))}, {Name: "B", Open: open(denied)}, {Name: "C", Open: open(nil)},
+	}, dataplane.Env{})
+	if !errors.Is(err, denied) || err.Error() != "clean up B: operation not permitted" || cleaned != 1 {
+		t.Errorf("cleaned up %d modes, error %v", cleaned, err)
+	}
+}

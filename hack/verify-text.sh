@@ -3,11 +3,19 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fails on files that gofmt would change, on missing licence headers, and on
-# files and functions that are too long to read.
+# files, functions, packages and types that are too large to read.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # A test may be a long table of cases.
 readonly max_file=420 max_function=85 max_test=100
+readonly max_files=25 max_methods=25 # of a package, of a type; without tests
+# Packages and types that are to be taken apart. Remove what is.
+readonly large=(
+  "type agent/dataplane/ipvs.Dataplane"
+  "type agent/dataplane/nftables.table"
+  "type agent/dataplane/userspace.Dataplane"
+  "type test/lab/kubelet.worker"
+)
 failed=0
 fail() { echo "verify: $*" >&2; failed=1; }
 
@@ -25,6 +33,21 @@ long=$(awk -v code=$max_function -v test=$max_test '
   /^}/ && start { n = FNR - start + 1; if (n > max) printf "%s:%d %d lines: %s\n", FILENAME, start, n, name; start = 0 }
 ' "${files[@]}")
 [[ -z $long ]] || fail "functions that are too long:"$'\n'"$long"
+# shellcheck disable=SC2016
+sizes=$(printf '%s\n' "${files[@]}" | grep -v '_test\.go$' | xargs awk -v files=$max_files -v methods=$max_methods '
+  FNR == 1 { package = FILENAME; sub(/\/[^\/]*$/, "", package); n[package]++ }
+  /^func \([A-Za-z_]* ?\*?[A-Za-z_]+(\[[^]]*\])?\) / {
+    name = $0; sub(/\).*/, "", name); sub(/.*[ (*]/, "", name); sub(/\[.*/, "", name); m[package "." name]++
+  }
+  END {
+    for (p in n) if (n[p] > files) printf "package %s: %d files\n", p, n[p]
+    for (t in m) if (m[t] > methods) printf "type %s: %d methods\n", t, m[t]
+  }' | sort)
+for known in "${large[@]}"; do
+  grep -q "^$known: " <<<"$sizes" || fail "$known is not too large any more: take it out of the list"
+  sizes=$(grep -v "^$known: " <<<"$sizes" || true)
+done
+[[ -z $sizes ]] || fail "too large (at most $max_files files, $max_methods methods): two subjects in one?"$'\n'"$sizes"
 while read -r f; do
   bash -n "$f" || fail "$f is no valid shell script"
 done < <(git ls-files '*.sh')

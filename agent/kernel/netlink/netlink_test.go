@@ -37,14 +37,14 @@ func TestMessages(t *testing.T) {
 	var got []string
 	for m := range Messages(append(w.B, 0xff)) {
 		attrs, ok := m.Attrs()
-		got = append(got, fmt.Sprint(m.Type, m.Flags, m.Data[:4], ok))
+		got = append(got, fmt.Sprintf("%d %x %x %v", m.Type, m.Flags, m.Data[:4], ok))
 		for typ, data := range Attrs(attrs) {
 			got = append(got, fmt.Sprint(typ.Number(), typ.Nested(), len(data)))
 		}
 	}
 	want := []string{
-		fmt.Sprint(7, unix.NLM_F_DUMP|unix.NLM_F_REQUEST, []byte{unix.AF_INET, 0, 0, 0}, true), "1 false 4", "2 true 8",
-		fmt.Sprint(8, unix.NLM_F_REQUEST, []byte{0, 0, 1, 2}, true),
+		fmt.Sprintf("7 %x 02000000 true", unix.NLM_F_DUMP|unix.NLM_F_REQUEST), "1 false 4", "2 true 8",
+		fmt.Sprintf("8 %x 00000102 true", unix.NLM_F_REQUEST),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -75,9 +75,10 @@ func DestinationPort(reg int) Expr {
 		Offset: 2, Len: 2, DestRegister: register(reg)})
 }
 
-// Input loads the index of the link that the packet comes in by, InputName its name,
-// in unix.IFNAMSIZ bytes.
-func Input() Expr     { return library(&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}) }
+// Input loads the index of the link that the packet comes in by.
+func Input() Expr { return library(&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}) }
+
+// InputName loads the name of that link, in unix.IFNAMSIZ bytes.
 func InputName() Expr { return library(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}) }
 
 // Output loads the index of the link that the packet leaves by.
@@ -89,7 +90,7 @@ func DestinationType() Expr {
 	return library(&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true})
 }
 
-// LoadMark loads the packet's mark; StoreMark gives the packet the mark that is loaded.
+// LoadMark loads the packet's mark, in the host's byte order.
 func LoadMark() Expr { return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}) }
 
 // StoreMark gives the packet the mark that is loaded.
@@ -205,9 +206,13 @@ func Jump(chain string) Expr { return library(&expr.Verdict{Kind: expr.VerdictJu
 // Goto goes on with a chain, and does not come back.
 func Goto(chain string) Expr { return library(&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}) }
 
-// Accept, Drop and Return are the other verdicts.
+// Accept lets the packet go on behind the base chain.
 func Accept() Expr { return library(&expr.Verdict{Kind: expr.VerdictAccept}) }
-func Drop() Expr   { return library(&expr.Verdict{Kind: expr.VerdictDrop}) }
+
+// Drop drops the packet.
+func Drop() Expr { return library(&expr.Verdict{Kind: expr.VerdictDrop}) }
+
+// Return goes back to the chain that jumped here.
 func Return() Expr { return library(&expr.Verdict{Kind: expr.VerdictReturn}) }
 
 // RejectTCP answers with a reset.

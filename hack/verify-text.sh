@@ -12,6 +12,7 @@ readonly max_files=25 max_methods=25 # of a package, of a type; without tests
 # Packages and types that are to be taken apart. Remove what is.
 readonly large=(
   "type agent/dataplane/ipvs.Dataplane"
+  "type agent/dataplane/nftables.Dataplane"
   "type agent/dataplane/nftables.table"
   "type agent/dataplane/userspace.Dataplane"
   "type test/lab/kubelet.worker"

@@ -253,7 +253,10 @@ func (l *Loop) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.snapshot.Skipped = skipped
+	l.problems[report.FallbackMode] = nil
+	if skipped != nil {
+		l.problems[report.FallbackMode] = fmt.Errorf("Runs %s, as the policy's fallbackModes allow, and not %w", o.Mode(), skipped)
+	}
 	if options := l.demand.options[o.Mode()]; l.dp != o || !reflect.DeepEqual(l.options, options) {
 		l.options, l.needSync = options, true
 	}
@@ -272,7 +275,7 @@ func (l *Loop) survey(ctx context.Context) bool {
 	if err := l.modes.survey(ctx); err != nil {
 		l.log.Error(err, "Failed to find out what this kernel can do")
 	}
-	before := l.snapshot.Capabilities
-	l.snapshot.Capabilities = l.modes.capabilities()
-	return !apiequality.Semantic.DeepEqual(before, l.snapshot.Capabilities)
+	before := l.capabilities
+	l.capabilities = l.modes.capabilities()
+	return !apiequality.Semantic.DeepEqual(before, l.capabilities)
 }

@@ -167,8 +167,8 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	h.store.SetNode(asking(2, "rr", ipvsMode, nftablesMode))
 	h.step(t.Context())
-	if h.last.Mode != nftablesMode || !errors.Is(h.last.Skipped, errNoModule) {
-		t.Fatalf("runs %s, skipped %v", h.last.Mode, h.last.Skipped)
+	if h.last.Mode() != nftablesMode || !errors.Is(h.last.Problem(report.FallbackMode), errNoModule) {
+		t.Fatalf("runs %s, skipped %v", h.last.Mode(), h.last.Problem(report.FallbackMode))
 	}
 	same := asking(3, "rr", ipvsMode, nftablesMode)
 	same.Spec.Masquerade.All = new(true)
@@ -183,8 +183,8 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 	}
 	h.store.SetNode(asking(4, "sh", ipvsMode, nftablesMode))
 	h.step(t.Context())
-	if opened != 2 || h.last.Unsupported != nil {
-		t.Errorf("%d probes of IPVS and error %v, want another one when it is asked for anew", opened, h.last.Unsupported)
+	if opened != 2 || h.last.Problem(report.ModeUnsupported) != nil {
+		t.Errorf("%d probes of IPVS and error %v, want another one when it is asked for anew", opened, h.last.Problem(report.ModeUnsupported))
 	}
 }
 
@@ -207,22 +207,22 @@ func TestLoopKeepsItsScheduler(t *testing.T) {
 	}
 	h.store.SetNode(asking(3, "fo", ipvsMode))
 	h.step(t.Context())
-	if h.last.Unsupported == nil || !strings.Contains(h.last.Unsupported.Error(), "ip_vs_fo") {
-		t.Errorf("got %v, want the missing module", h.last.Unsupported)
+	if h.last.Problem(report.ModeUnsupported) == nil || !strings.Contains(h.last.Problem(report.ModeUnsupported).Error(), "ip_vs_fo") {
+		t.Errorf("got %v, want the missing module", h.last.Problem(report.ModeUnsupported))
 	}
-	if got := kernel.Options(); got != "rr" || h.last.Programming != nil {
-		t.Errorf("scheduler %s, error %v; want rr to stay", got, h.last.Programming)
+	if got := kernel.Options(); got != "rr" || h.last.Problem(report.KernelError) != nil {
+		t.Errorf("scheduler %s, error %v; want rr to stay", got, h.last.Problem(report.KernelError))
 	}
 	// The module is installed: it is found when it is tried again.
 	kernel.Schedulers = append(kernel.Schedulers, "fo")
 	clk.Step(time.Hour)
 	h.step(t.Context())
-	if got := kernel.Options(); got != "fo" || h.last.Unsupported != nil {
-		t.Errorf("scheduler %s, error %v; want fo", got, h.last.Unsupported)
+	if got := kernel.Options(); got != "fo" || h.last.Problem(report.ModeUnsupported) != nil {
+		t.Errorf("scheduler %s, error %v; want fo", got, h.last.Problem(report.ModeUnsupported))
 	}
 	h.store.SetNode(asking(4, "sed", ipvsMode, nftablesMode))
 	h.step(t.Context())
-	if h.last.Mode != nftablesMode || h.last.Unsupported != nil {
-		t.Errorf("runs %s, error %v; want the fallback mode", h.last.Mode, h.last.Unsupported)
+	if h.last.Mode() != nftablesMode || h.last.Problem(report.ModeUnsupported) != nil {
+		t.Errorf("runs %s, error %v; want the fallback mode", h.last.Mode(), h.last.Problem(report.ModeUnsupported))
 	}
 }

@@ -6,12 +6,14 @@ package engine
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -59,18 +61,18 @@ func TestLoopTellsOfFlows(t *testing.T) {
 	}
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	step("change 10.96.0.1:80/tcp", "programmed everything")
-	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"))
+	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"), time.Time{})
 	step("change 10.96.0.1:80/tcp", "programmed")
 	// A change that the kernel refuses counts when it is programmed.
-	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.4"))
+	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.4"), time.Time{})
 	h.kernel.Fail(fake.Apply, errors.New("no buffer space available"))
 	step("change 10.96.0.1:80/tcp")
 	step("programmed everything")
 
 	r.failure = errors.New("operation not permitted")
 	h.step(t.Context())
-	if !errors.Is(h.last.Forgetting, r.failure) {
-		t.Errorf("the failure is %v", h.last.Forgetting)
+	if !errors.Is(h.last.Problem(report.ConntrackFailed), r.failure) {
+		t.Errorf("the failure is %v", h.last.Problem(report.ConntrackFailed))
 	}
 }
 
@@ -85,14 +87,14 @@ func TestLoopTunes(t *testing.T) {
 		if diff := cmp.Diff(want, tuned); diff != "" {
 			t.Error(diff)
 		}
-		if !errors.Is(h.last.Tuning, denied) {
-			t.Errorf("the failure is %v", h.last.Tuning)
+		if !errors.Is(h.last.Problem(report.ConntrackSysctlFailed), denied) {
+			t.Errorf("the failure is %v", h.last.Problem(report.ConntrackSysctlFailed))
 		}
 		tuned = nil
 	}
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	expect(nil) // the policy has none
-	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"))
+	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"), time.Time{})
 	expect()
 	node := testNodeRules(2)
 	node.Spec.Conntrack = &v1alpha1.ConntrackOptions{UDPTimeoutSeconds: ptr.To[int32](10)}

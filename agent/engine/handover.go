@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
@@ -22,7 +23,7 @@ const cleanupInterval = 2 * time.Second
 // for its connections, see retire.
 func (l *Loop) change(ctx context.Context, dp *openMode) error {
 	// A disk that is full must not keep the node from being programmed.
-	l.snapshot.Retiring = l.installed.Add(dp.Mode())
+	l.problems[report.PreviousModeCleanup] = l.installed.Add(dp.Mode())
 	if again := l.retiring[dp.Mode()]; again != nil {
 		// The new one adopts what it has left.
 		delete(l.retiring, dp.Mode())
@@ -48,7 +49,7 @@ func (l *Loop) change(ctx context.Context, dp *openMode) error {
 // the one in force is programmed. Those whose connections would end with them are
 // asked again later.
 func (l *Loop) retire(ctx context.Context) {
-	if l.dp == nil || l.snapshot.Programming != nil {
+	if l.dp == nil || l.problems[report.KernelError] != nil {
 		return
 	}
 	others := l.installed.Others(l.dp.Mode())
@@ -66,7 +67,7 @@ func (l *Loop) retire(ctx context.Context) {
 			l.retry = wait
 		}
 	}
-	l.snapshot.Retiring = errors.Join(errs...)
+	l.problems[report.PreviousModeCleanup] = errors.Join(errs...)
 }
 
 // retireMode removes what a mode has left, or returns after which time to try again.

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/state"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -65,8 +66,8 @@ func TestModeChanges(t *testing.T) {
 	}
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeIPVS)
-	if m.last.Mode != v1alpha1.ModeIPVS || cleanups(m.kernel) != 1 || len(m.kernel.Kernel().Frontends) > 0 || len(m.other.Kernel().Frontends) != 1 {
-		t.Errorf("in mode %s, %d clean-ups, kernels %v and %v", m.last.Mode, cleanups(m.kernel), m.kernel.Kernel(), m.other.Kernel())
+	if m.last.Mode() != v1alpha1.ModeIPVS || cleanups(m.kernel) != 1 || len(m.kernel.Kernel().Frontends) > 0 || len(m.other.Kernel().Frontends) != 1 {
+		t.Errorf("in mode %s, %d clean-ups, kernels %v and %v", m.last.Mode(), cleanups(m.kernel), m.kernel.Kernel(), m.other.Kernel())
 	}
 
 	m.want(t, v1alpha1.ModeNFTables)
@@ -78,8 +79,8 @@ func TestModeChanges(t *testing.T) {
 	m.other.Wait = 0
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeNFTables)
-	if cleanups(m.other) != 1 || m.retry != 0 || m.last.Retiring != nil {
-		t.Errorf("%d clean-ups without connections, next look after %v, error %v", cleanups(m.other), m.retry, m.last.Retiring)
+	if cleanups(m.other) != 1 || m.retry != 0 || m.last.Problem(report.PreviousModeCleanup) != nil {
+		t.Errorf("%d clean-ups without connections, next look after %v, error %v", cleanups(m.other), m.retry, m.last.Problem(report.PreviousModeCleanup))
 	}
 }
 
@@ -116,12 +117,12 @@ func TestTracesOfAnAgentBefore(t *testing.T) {
 	m.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	m.other.Fail(fake.Cleanup, errors.New("the kernel says no"))
 	m.step(t.Context())
-	if m.last.Retiring == nil || m.retry != cleanupInterval {
-		t.Errorf("error %v, next try after %v", m.last.Retiring, m.retry)
+	if m.last.Problem(report.PreviousModeCleanup) == nil || m.retry != cleanupInterval {
+		t.Errorf("error %v, next try after %v", m.last.Problem(report.PreviousModeCleanup), m.retry)
 	}
 	m.step(t.Context())
-	if m.last.Retiring != nil {
-		t.Error(m.last.Retiring)
+	if m.last.Problem(report.PreviousModeCleanup) != nil {
+		t.Error(m.last.Problem(report.PreviousModeCleanup))
 	}
 	after, err := state.OpenInstalledModes(dir)
 	if err != nil {
@@ -149,8 +150,8 @@ func TestTracesOfWhatIsNotThere(t *testing.T) {
 			}
 			h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 			h.step(t.Context())
-			if left := h.installed.Others(nftablesMode); len(left) != 0 || h.retry != 0 || h.last.Retiring != nil {
-				t.Errorf("left %v, next try after %v, error %v", left, h.retry, h.last.Retiring)
+			if left := h.installed.Others(nftablesMode); len(left) != 0 || h.retry != 0 || h.last.Problem(report.PreviousModeCleanup) != nil {
+				t.Errorf("left %v, next try after %v, error %v", left, h.retry, h.last.Problem(report.PreviousModeCleanup))
 			}
 		})
 	}
@@ -169,8 +170,8 @@ func TestHandover(t *testing.T) {
 	m.want(t, v1alpha1.ModeIPVS)
 	m.want(t, v1alpha1.ModeUserspace)
 	m.wantTraces(t, v1alpha1.ModeUserspace)
-	if r.take(); m.last.Forgetting != nil {
-		t.Errorf("connection tracking does not concern it: %v", m.last.Forgetting)
+	if r.take(); m.last.Problem(report.ConntrackFailed) != nil {
+		t.Errorf("connection tracking does not concern it: %v", m.last.Problem(report.ConntrackFailed))
 	}
 	m.needSync = true
 	m.step(t.Context())

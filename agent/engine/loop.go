@@ -10,7 +10,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -41,7 +41,11 @@ const (
 // and a rule of iptables less.
 const sliceBudget = 4096
 
-// Loop turns inputs into a programmed kernel. One goroutine runs it.
+// maxBegan bounds the changes that wait to be measured while the kernel refuses to be
+// programmed.
+const maxBegan = 10000
+
+// Loop turns Changes into a programmed kernel. One goroutine runs it.
 type Loop struct {
 	nodeName string
 	store    *source.Store
@@ -63,11 +67,17 @@ type Loop struct {
 	want     demand             // of the node
 	demand   demand             // that the choice of the mode was made for
 	malform  map[model.ServiceID]error
-	snapshot report.Snapshot
-	measured []time.Time // when the changes began that wait to be programmed
+	began    []time.Time // the moments at which the changes began that wait to be programmed
 	needSync bool
 	more     bool // the table has more to program than the last slice
-	retry    time.Duration
+	backoff  backoff.Backoff
+	retry    time.Duration // when to step although nothing happens; 0: never
+
+	problems     report.Problems
+	programmed   *report.Programmed
+	limitations  []dataplane.Limitation
+	capabilities []v1alpha1.ModeCapability
+	repairs      report.Repairs
 
 	installed *state.InstalledModes
 	retiring  map[v1alpha1.ProxyMode]*openMode // that were in force before
@@ -104,6 +114,7 @@ func New(c Config) *Loop {
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, retiring: map[v1alpha1.ProxyMode]*openMode{},
 		disturbed: make(chan struct{}, 1), resync: resync{clock: c.Clock},
+		backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
 }
 
@@ -172,32 +183,30 @@ func (l *Loop) step(ctx context.Context) {
 	if !complete {
 		return
 	}
-	l.snapshot.NodeGone, l.snapshot.FromAPI, l.snapshot.Queued = ch.NodeGone, ch.FromAPI, ch.Since
 	l.note(ch)
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0
 	if choosing {
-		l.snapshot.Unsupported = l.choose(ctx)
+		l.problems[report.ModeUnsupported] = l.choose(ctx)
 	}
-	l.retry = l.program(ctx, ch)
+	did := l.program(ctx, ch)
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}
-	if ch.Node != nil || l.snapshot.Synced {
+	if ch.Node != nil || did.Synced {
 		// Not before the programming, which loads the kernel's module.
-		l.snapshot.Tuning = l.tune(l.node.Spec.Conntrack)
+		l.problems[report.ConntrackSysctlFailed] = l.tune(l.node.Spec.Conntrack)
 	}
-	l.snapshot.Forgetting = nil
+	l.problems[report.ConntrackFailed] = nil
 	if l.dp != nil && !l.dp.isProxy() {
-		l.snapshot.Forgetting = l.flows.Failure()
+		l.problems[report.ConntrackFailed] = l.flows.Failure()
 	}
 	l.retire(ctx)
-	l.report(l.snapshot)
-	// To load modules may take long: nobody has to wait for it.
-	if choosing && l.survey(ctx) && l.snapshot.Programming == nil {
-		l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Result{}, false, nil // told already
-		l.report(l.snapshot)
+	l.report(l.snapshot(ch, did))
+	// To load modules may take long: nothing waits for it.
+	if choosing && l.survey(ctx) && l.problems[report.KernelError] == nil {
+		l.report(l.snapshot(ch, report.Step{Queued: did.Queued}))
 	}
 }
 
@@ -205,20 +214,20 @@ func (l *Loop) step(ctx context.Context) {
 // killed agent must not take the kernel back to an older state. A full disk
 // must not stop the programming, though.
 func (l *Loop) note(ch source.Changes) {
-	if ch.Node == nil && len(ch.Slices) == 0 && l.snapshot.Storing == nil {
+	if ch.Node == nil && len(ch.Slices) == 0 && l.problems[report.JournalFailed] == nil {
 		return
 	}
-	l.snapshot.Storing = l.journal.Append(ch)
+	l.problems[report.JournalFailed] = l.journal.Append(ch)
 }
 
 // resolve brings the changes into the table.
 func (l *Loop) resolve(ch source.Changes) {
 	if ch.Node != nil {
 		l.node = ch.Node
-		var malformed error
-		l.settings, l.snapshot.Settings = resolve.Settings(ch.Node.Spec)
-		l.want, malformed = l.modes.demand(ch.Node.Spec)
-		l.snapshot.Settings = errors.Join(l.snapshot.Settings, malformed)
+		var settings, options error
+		l.settings, settings = resolve.Settings(ch.Node.Spec)
+		l.want, options = l.modes.demand(ch.Node.Spec)
+		l.problems[report.InvalidSettings] = errors.Join(settings, options)
 		l.table.SetNode(l.settings)
 	}
 	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec}
@@ -271,83 +280,103 @@ func (l *Loop) startWatcher(ctx context.Context, dp *openMode) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// program makes the kernel follow the table, by one slice of what changed. What the
-// node reports to be programmed follows when nothing is left. It returns after which
-// time to try again; 0: all is done, or there is more.
-func (l *Loop) program(ctx context.Context, ch source.Changes) time.Duration {
+// program makes the kernel follow the table, by one slice of what changed. It says what
+// it did, and sets when to try again.
+func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	budget := sliceBudget
 	if l.needSync || l.dp == nil {
 		budget = math.MaxInt // Sync programs everything
 	}
 	delta, more := l.table.FlushSlice(budget)
 	l.flows.Change(delta)
-	l.snapshot.Node = l.node
-	l.snapshot.Malformed = l.malformed()
-	l.snapshot.Stats, l.snapshot.Synced, l.snapshot.Measured = dataplane.Result{}, l.needSync, nil
-	l.measured = l.store.Latency.Take(ch, l.measured)
+	l.problems[report.SkippedRules] = l.malformed()
+	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)
+	did := report.Step{Queued: ch.Since, Synced: l.needSync}
 	if l.dp == nil {
-		return retryAfter(l.retry)
+		l.retry = l.backoff.Next()
+		return did
 	}
+	did.Mode = l.dp.Mode()
 	start := l.clock.Now()
+	var result dataplane.Result
 	var err error
 	switch {
 	case l.needSync:
 		l.lookAt = nil // this is the look
-		l.snapshot.Stats, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
+		result, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
 	case !delta.Empty():
-		l.snapshot.Stats, err = l.dp.Apply(ctx, delta)
+		result, err = l.dp.Apply(ctx, delta)
 	}
-	l.snapshot.Duration = l.clock.Since(start)
-	if l.snapshot.Synced {
-		l.resync.looked(l.snapshot.Stats.Reading)
+	did.Operations, did.Repaired, did.Duration = result.Operations, result.Repaired, l.clock.Since(start)
+	if did.Synced {
+		l.resync.looked(result.Reading)
 	}
-	l.needSync, l.more = err != nil, more && err == nil
-	l.snapshot.Programming, l.snapshot.Attempted = err, l.dp.Mode()
+	l.needSync, l.more, l.problems[report.KernelError] = err != nil, more && err == nil, err
 	if err != nil {
-		return retryAfter(l.retry)
+		l.retry = l.backoff.Next()
+		return did
 	}
-	if l.snapshot.Synced || !delta.Empty() {
-		l.snapshot.Limitations = l.snapshot.Stats.Unsupported
-		l.nextLook = nil
-		if wait := l.snapshot.Stats.NextLook; wait > 0 {
+	if did.Synced || !delta.Empty() {
+		l.limitations, l.nextLook = result.Unsupported, nil
+		if wait := result.NextLook; wait > 0 {
 			l.nextLook = l.clock.After(max(wait, l.resync.afterNews()))
 		}
 	}
-	if l.snapshot.Stats.Repaired > 0 {
-		l.snapshot.Repairs++
-		l.snapshot.LastRepair = l.clock.Now()
+	if result.Repaired > 0 {
+		l.repairs = report.Repairs{Count: l.repairs.Count + 1, Last: l.clock.Now()}
 	}
-	l.snapshot.Mode, l.snapshot.Programmed = l.dp.Mode(), l.clock.Now()
-	if !l.dp.isProxy() {
-		l.flows.Programmed(l.snapshot.Synced)
-	}
-	if !more {
-		l.snapshot.Running = l.node
-		l.snapshot.Digest, l.snapshot.Slices, l.snapshot.Counts = ch.Digest, ch.Count, l.table.Counts()
-		l.snapshot.Measured, l.measured = l.measured, nil
-		l.answer(l.table.Node(), l.table.FlushHealthChecks())
-	}
-	if l.snapshot.Storing != nil {
-		return retryMax
-	}
-	return 0
+	l.succeed(&did, ch)
+	return did
 }
 
-func retryAfter(last time.Duration) time.Duration {
-	return min(max(2*last, retryMin), retryMax)
+// succeed notes what is programmed now. What the node reports, and tells balancers,
+// follows when no slice is left.
+func (l *Loop) succeed(did *report.Step, ch source.Changes) {
+	if !l.dp.isProxy() {
+		l.flows.Programmed(did.Synced)
+	}
+	if l.more {
+		p := *l.programmed // there is one: the first programming is a Sync
+		p.Time = l.clock.Now()
+		l.programmed = &p
+	} else {
+		l.programmed = &report.Programmed{Node: l.node, Mode: did.Mode, Digest: ch.Digest, Slices: ch.Count,
+			Counts: l.table.Counts(), Time: l.clock.Now()}
+		did.Began, l.began = l.began, nil
+		l.answer(l.table.Node(), l.table.FlushHealthChecks())
+	}
+	l.backoff.Reset()
+	l.retry = 0
+	if l.problems[report.JournalFailed] != nil {
+		l.retry = retryMax
+	}
+}
+
+// snapshot is what the loop knows after a step.
+func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
+	problems := l.problems
+	if l.programmed == nil || l.node.Spec.Mode == v1alpha1.ModeAuto {
+		problems[report.FallbackMode] = nil
+	}
+	return report.Snapshot{
+		Node: l.node, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
+		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
+		Step: did,
+	}
 }
 
 // maxMalformed bounds how many malformed Services are reported by name.
 const maxMalformed = 3
 
-func (l *Loop) malformed() []error {
+func (l *Loop) malformed() error {
 	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
 	var errs []error
 	for i, id := range ids {
 		if i == maxMalformed {
-			return append(errs, fmt.Errorf("and %d more", len(ids)-i))
+			errs = append(errs, errors.New("and others"))
+			break
 		}
 		errs = append(errs, l.malform[id])
 	}
-	return errs
+	return errors.Join(errs...)
 }

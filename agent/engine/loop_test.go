@@ -117,7 +117,7 @@ func TestLoopWaitsForEverything(t *testing.T) {
 		"slices came one by one, no list": {func(in *source.Store) {
 			in.SetNode(testNodeRules(1))
 			in.NodeSynced()
-			in.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1"))
+			in.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1"), time.Time{})
 		}, 0},
 		"both are listed": {func(in *source.Store) {
 			in.SetNode(testNodeRules(1))
@@ -153,14 +153,14 @@ func TestLoopFollowsChanges(t *testing.T) {
 	h.step(t.Context())
 	h.wantKernel(t, a, other)
 
-	h.store.SetSlice(agenttest.WebName, b)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	h.step(t.Context())
 	h.wantKernel(t, b, other)
 	if h.kernel.Count(fake.Sync) != 1 || h.kernel.Count(fake.Apply) != 1 {
 		t.Errorf("a change must be applied, not synced: %d Sync, %d Apply", h.kernel.Count(fake.Sync), h.kernel.Count(fake.Apply))
 	}
 
-	h.store.SetSlice(agenttest.WebName, nil)
+	h.store.SetSlice(agenttest.WebName, nil, time.Time{})
 	h.step(t.Context())
 	h.wantKernel(t, other)
 
@@ -181,15 +181,15 @@ func TestLoopRetriesWithSync(t *testing.T) {
 	h.step(t.Context())
 	refused := errors.New("no buffer space available")
 	h.kernel.Fail(fake.Apply, refused)
-	h.store.SetSlice(agenttest.WebName, b)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	h.step(t.Context())
-	if !errors.Is(h.last.Programming, refused) || h.retry == 0 {
-		t.Fatalf("got error %v and retry after %v, want %v and a retry", h.last.Programming, h.retry, refused)
+	if !errors.Is(h.last.Problem(report.KernelError), refused) || h.retry == 0 {
+		t.Fatalf("got error %v and retry after %v, want %v and a retry", h.last.Problem(report.KernelError), h.retry, refused)
 	}
 	h.step(t.Context())
 	h.wantKernel(t, b)
-	if h.last.Programming != nil || h.retry != 0 || h.kernel.Count(fake.Sync) != 2 {
-		t.Errorf("after the retry: error %v, retry %v, %d Sync", h.last.Programming, h.retry, h.kernel.Count(fake.Sync))
+	if h.last.Problem(report.KernelError) != nil || h.retry != 0 || h.kernel.Count(fake.Sync) != 2 {
+		t.Errorf("after the retry: error %v, retry %v, %d Sync", h.last.Problem(report.KernelError), h.retry, h.kernel.Count(fake.Sync))
 	}
 }
 
@@ -209,7 +209,7 @@ func TestLoopTellsBalancers(t *testing.T) {
 	}
 	h.fromAPI(checked("10.244.1.2"))
 	h.step(t.Context())
-	h.store.SetSlice(agenttest.WebName, checked("10.244.1.2", "10.244.1.3"))
+	h.store.SetSlice(agenttest.WebName, checked("10.244.1.2", "10.244.1.3"), time.Time{})
 	h.kernel.Fail(fake.Apply, errors.New("no buffer space available"))
 	h.step(t.Context())
 	if len(told) != 1 {
@@ -235,11 +235,11 @@ func TestLoopStopped(t *testing.T) {
 	h.step(t.Context())
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"))
+	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"), time.Time{})
 	h.kernel.Fail(fake.Apply, context.Canceled)
 	h.step(ctx)
-	if h.last.Programming != nil {
-		t.Errorf("reported %v", h.last.Programming)
+	if h.last.Problem(report.KernelError) != nil {
+		t.Errorf("reported %v", h.last.Problem(report.KernelError))
 	}
 }
 
@@ -249,7 +249,7 @@ func TestLoopKeepsRulesWithoutItsNodeRuleSet(t *testing.T) {
 	h.fromAPI(a)
 	h.step(t.Context())
 	h.store.LoseNode()
-	h.store.SetSlice(agenttest.WebName, b)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	h.step(t.Context())
 	h.wantKernel(t, b)
 	if !h.last.NodeGone {
@@ -266,18 +266,18 @@ func TestLoopRunsOnWithAModeItCannotRun(t *testing.T) {
 	ipvs.Spec.Mode = v1alpha1.ModeIPVS
 	h.store.SetNode(ipvs)
 	b := agenttest.Web("10.96.0.1", "10.244.1.3")
-	h.store.SetSlice(agenttest.WebName, b)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	h.step(t.Context())
 	h.wantKernel(t, b)
-	if !errors.Is(h.last.Unsupported, errUnsupported) || h.last.Mode != v1alpha1.ModeNFTables {
-		t.Errorf("got %v in mode %s, want it unsupported and nftables still in force", h.last.Unsupported, h.last.Mode)
+	if !errors.Is(h.last.Problem(report.ModeUnsupported), errUnsupported) || h.last.Mode() != v1alpha1.ModeNFTables {
+		t.Errorf("got %v in mode %s, want it unsupported and nftables still in force", h.last.Problem(report.ModeUnsupported), h.last.Mode())
 	}
 	fallback := testNodeRules(3)
 	fallback.Spec.Mode, fallback.Spec.FallbackModes = v1alpha1.ModeIPVS, []v1alpha1.ProxyMode{v1alpha1.ModeNFTables}
 	h.store.SetNode(fallback)
 	h.step(t.Context())
-	if h.last.Unsupported != nil {
-		t.Errorf("a fallback mode is there: %v", h.last.Unsupported)
+	if h.last.Problem(report.ModeUnsupported) != nil {
+		t.Errorf("a fallback mode is there: %v", h.last.Problem(report.ModeUnsupported))
 	}
 }
 
@@ -287,14 +287,14 @@ func TestLoopLeavesOutMalformedRules(t *testing.T) {
 	h.fromAPI(bad)
 	h.step(t.Context())
 	h.wantKernelWithout(t)
-	if len(h.last.Malformed) != 1 {
-		t.Errorf("malformed: %v", h.last.Malformed)
+	if h.last.Problem(report.SkippedRules) == nil {
+		t.Errorf("malformed: %v", h.last.Problem(report.SkippedRules))
 	}
 	good := agenttest.Web("10.96.0.1", "10.244.1.2")
-	h.store.SetSlice(agenttest.WebName, good)
+	h.store.SetSlice(agenttest.WebName, good, time.Time{})
 	h.step(t.Context())
-	if len(h.last.Malformed) != 0 {
-		t.Errorf("still malformed: %v", h.last.Malformed)
+	if h.last.Problem(report.SkippedRules) != nil {
+		t.Errorf("still malformed: %v", h.last.Problem(report.SkippedRules))
 	}
 }
 
@@ -343,7 +343,7 @@ func TestLoopRepairs(t *testing.T) {
 		case last = <-outcomes:
 		default:
 		}
-		return last.Repairs == 1
+		return last.Repairs.Count == 1
 	})
 	h.wantKernel(t, a)
 	status := report.StatusOf(last, nil, metav1.Now())

@@ -65,7 +65,7 @@ func TestChangesDoNotWaitForNews(t *testing.T) {
 	await(t, "watching", func() bool { return h.kernel.Watchers() == 1 && h.kernel.Count(fake.Sync) == 1 })
 	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	await(t, "waiting with the news", func() bool { return clk.Waiters() == 2 })
-	h.store.SetSlice(agenttest.WebName, b)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	await(t, "programmed", func() bool { return h.kernel.Count(fake.Apply) == 1 })
 	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	if n := h.kernel.Count(fake.Sync); n != 1 {

@@ -63,12 +63,12 @@ func TestGiantDelaysNobody(t *testing.T) {
 	web := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(web)
 	h.step(t.Context())
-	reported := h.last.Digest
-	h.store.SetSlice(giantName, giant())
+	reported := h.last.Programmed.Digest
+	h.store.SetSlice(giantName, giant(), time.Time{})
 	slices := 0
 	for h.more = true; h.more; slices++ {
 		web = agenttest.Web("10.96.0.1", fmt.Sprintf("10.244.1.%d", 3+slices))
-		h.store.SetSlice(agenttest.WebName, web)
+		h.store.SetSlice(agenttest.WebName, web, time.Time{})
 		h.step(t.Context())
 		if n := h.lastApply(t); n > giantSlice+2 { // and those of the small Service
 			t.Errorf("slice %d changes %d frontends and addresses, want at most %d", slices, n, giantSlice+2)
@@ -78,7 +78,7 @@ func TestGiantDelaysNobody(t *testing.T) {
 				t.Errorf("slice %d does not have the change of the small Service", slices)
 			}
 		}
-		if h.more && h.last.Digest != reported {
+		if h.more && h.last.Programmed.Digest != reported {
 			t.Errorf("slice %d of more is reported as programmed", slices)
 		}
 	}
@@ -86,7 +86,7 @@ func TestGiantDelaysNobody(t *testing.T) {
 	if slices < least || slices > 3*least {
 		t.Errorf("the giant took %d slices, want between %d and %d", slices, least, 3*least)
 	}
-	if h.last.Digest == reported {
+	if h.last.Programmed.Digest == reported {
 		t.Error("what is programmed is not reported")
 	}
 	h.wantKernel(t, web, giant())
@@ -98,7 +98,7 @@ func TestSlicesDoNotWait(t *testing.T) {
 	h := newHarnessAt(t, testclock.NewFakeClock(time.Unix(1_800_000_000, 0)))
 	h.fromAPI()
 	h.step(t.Context())
-	h.store.SetSlice(giantName, giant())
+	h.store.SetSlice(giantName, giant(), time.Time{})
 	for h.more = true; h.more; {
 		h.step(t.Context())
 		if h.more {
@@ -113,7 +113,7 @@ func TestFailedSlice(t *testing.T) {
 	h := newHarness(t)
 	h.fromAPI()
 	h.step(t.Context())
-	h.store.SetSlice(giantName, giant())
+	h.store.SetSlice(giantName, giant(), time.Time{})
 	h.step(t.Context())
 	h.kernel.Fail(fake.Apply, errors.New("no"))
 	h.step(t.Context())

@@ -17,33 +17,38 @@ import (
 
 // maxMessage bounds a condition's message, in bytes: it must be readable, and
 // errors of thousands of Services must not make the object large.
-const MaxMessage = 1024
+const maxMessage = 1024
 
-// maxCapabilityMessage bounds what is said of a mode, in bytes.
+// maxSentence bounds one cause in the message of Degraded, in bytes: a long one leaves
+// room for others.
+const maxSentence = 384
+
+// MaxCapabilityMessage bounds what is said of a mode, in bytes.
 const MaxCapabilityMessage = 256
 
 // StatusOf makes the NodeRuleSet's status of a Snapshot. Messages hold no
 // counts: they would make every change of a Service a write to the API.
-func StatusOf(o Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1.NodeRuleSetStatus {
-	status := v1alpha1.NodeRuleSetStatus{Mode: o.Mode, Capabilities: o.Capabilities}
-	if o.Running != nil {
-		status.ObservedGeneration = o.Running.Generation
-		policy := o.Running.Spec.Policy
+func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1.NodeRuleSetStatus {
+	status := v1alpha1.NodeRuleSetStatus{
+		Mode: s.Mode(), Capabilities: s.Capabilities, Limitations: limitations(s.Limitations)}
+	if p := s.Programmed; p != nil {
+		status.ObservedGeneration = p.Node.Generation
+		policy := p.Node.Spec.Policy
 		status.Policy = &policy
-		status.RulesDigest = source.FormatDigest(o.Digest)
+		status.RulesDigest = source.FormatDigest(p.Digest)
 		status.Programmed = &v1alpha1.ProgrammedCounts{
-			Slices:    int32(o.Slices),
-			Services:  int32(o.Counts.Services),
-			Frontends: int32(o.Counts.Frontends),
-			Endpoints: int32(o.Counts.Endpoints),
+			Slices:    int32(p.Slices),
+			Services:  int32(p.Counts.Services),
+			Frontends: int32(p.Counts.Frontends),
+			Endpoints: int32(p.Counts.Endpoints),
 		}
 	}
-	if o.Repairs > 0 {
-		status.Repairs = &v1alpha1.RepairCounts{Count: o.Repairs, LastTime: metav1.NewTime(o.LastRepair.Truncate(time.Second))}
+	if s.Repairs.Count > 0 {
+		status.Repairs = &v1alpha1.RepairCounts{Count: s.Repairs.Count, LastTime: metav1.NewTime(s.Repairs.Last.Truncate(time.Second))}
 	}
-	for _, c := range []metav1.Condition{accepted(o), programmed(o), degraded(o)} {
-		c.Message = Truncate(OneLine(c.Message), MaxMessage)
-		c.ObservedGeneration = o.Node.Generation
+	for _, c := range []metav1.Condition{accepted(s), programmed(s), degraded(s)} {
+		c.Message = Truncate(OneLine(c.Message), maxMessage)
+		c.ObservedGeneration = s.Node.Generation
 		c.LastTransitionTime = now
 		for _, p := range previous {
 			if p.Type == c.Type && p.Status == c.Status {
@@ -59,69 +64,94 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }
 
-func accepted(o Snapshot) metav1.Condition {
+func accepted(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionAccepted
+	unsupported, settings := s.Problem(ModeUnsupported), s.Problem(InvalidSettings)
 	switch {
-	case o.Unsupported != nil:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported,
-			o.Unsupported.Error()+". Set another mode or fallbackModes in the ProxyConfig; the rules programmed before stay in force.")
-	case o.Settings != nil:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonInvalid, "Left out: "+o.Settings.Error())
+	case unsupported != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, Problem{ModeUnsupported, unsupported}.sentence())
+	case settings != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonInvalid, "Left out: "+settings.Error())
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The policy is in force on this node.")
 }
 
-func programmed(o Snapshot) metav1.Condition {
+func programmed(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionProgrammed
+	failed := s.Problem(KernelError)
 	switch {
-	case o.Programming != nil:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKernelError,
-			o.Programming.Error()+". It is tried again; the rules programmed before stay in force.")
-	case o.Running == nil && o.Unsupported != nil:
+	case failed != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKernelError, Problem{KernelError, failed}.sentence())
+	case s.Programmed == nil && s.Problem(ModeUnsupported) != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, "Nothing is programmed, see the condition Accepted.")
-	case o.Running == nil:
+	case s.Programmed == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "The first programming has not ended yet.")
-	case !o.FromAPI:
+	case !s.FromAPI:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFromCheckpoint, "The kernel holds the rules stored on the node; the apiserver has not answered yet.")
-	case o.Running.Generation != o.Node.Generation:
+	case s.Programmed.Node.Generation != s.Node.Generation:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonProgramming, "The kernel holds the rules of an older generation.")
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "The kernel holds the desired rules.")
 }
 
-func degraded(o Snapshot) metav1.Condition {
+// degraded names all problems, the most severe first. The reason is that one's.
+func degraded(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionDegraded
-	switch {
-	case o.Programming != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonKernelError, o.Programming.Error())
-	case o.Unsupported != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonModeUnsupported, o.Unsupported.Error())
-	case len(o.Malformed) > 0:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonSkippedRules,
-			"Malformed entries of ServiceRuleSlices were left out: "+errors.Join(o.Malformed...).Error())
-	case len(o.Limitations) > 0:
-		var texts []string
-		for _, l := range o.Limitations {
-			texts = append(texts, l.String())
-		}
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: "+strings.Join(texts, "; ")+".")
-	case o.Retiring != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonRetiringFailed,
-			"Rules of a mode that was in force before are left: "+o.Retiring.Error()+". It is tried again.")
-	case o.Storing != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCheckpointFailed,
-			o.Storing.Error()+". The node would boot with older rules. Free space on, or repair, the state folder.")
-	case o.Forgetting != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: "+
-			o.Forgetting.Error()+". It is tried again. The agent needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink.")
-	case o.Tuning != nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not in force: "+
-			o.Tuning.Error()+". Set it on the machine (sysctl), take it out of the ProxyConfig, or let the agent write the machine's /proc/sys/net.")
-	case o.Running != nil && o.Skipped != nil && o.Node.Spec.Mode != v1alpha1.ModeAuto:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFallbackMode,
-			fmt.Sprintf("Runs %s, as the policy's fallbackModes allow, and not %v.", o.Mode, o.Skipped))
+	var reasons, causes []string
+	for _, p := range causesOf(s) {
+		reasons = append(reasons, p.Kind.reason())
+		causes = append(causes, p.sentence())
 	}
-	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonHealthy, "Nothing is wrong.")
+	if len(causes) == 0 {
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonHealthy, "Nothing is wrong.")
+	}
+	return condition(kind, metav1.ConditionTrue, reasons[0], joinBounded(causes))
+}
+
+// causesOf returns the problems that degrade a node, the most severe first.
+func causesOf(s Snapshot) []Problem {
+	var out []Problem
+	limited := len(s.Limitations) > 0
+	add := func() {
+		if limited {
+			out, limited = append(out, Problem{Unsupported, errors.New(summary(s.Limitations))}), false
+		}
+	}
+	for _, p := range s.Problems {
+		if p.Kind > Unsupported {
+			add()
+		}
+		if p.Kind.reason() != "" {
+			out = append(out, p)
+		}
+	}
+	add()
+	return out
+}
+
+// joinBounded joins sentences in at most maxMessage bytes, and says how many more there
+// are.
+func joinBounded(sentences []string) string {
+	var b strings.Builder
+	for i, s := range sentences {
+		more := fmt.Sprintf(" And %d more.", len(sentences)-i)
+		if len(sentences) > 1 {
+			s = Truncate(s, maxSentence)
+		}
+		if i > 0 {
+			s = " " + s
+		}
+		room := maxMessage - b.Len()
+		if i < len(sentences)-1 {
+			room -= len(more)
+		}
+		if i > 0 && len(s) > room {
+			b.WriteString(more)
+			break
+		}
+		b.WriteString(s)
+	}
+	return b.String()
 }
 
 // OneLine joins the lines of joined errors.
@@ -133,5 +163,5 @@ func Truncate(s string, limit int) string {
 		return s
 	}
 	const more = " ..."
-	return s[:limit-len(more)] + more
+	return strings.ToValidUTF8(s[:limit-len(more)], "") + more
 }

@@ -91,7 +91,7 @@ func createEvent(ctx context.Context, client *source.Client, nodeName, reason, a
 		Action:              action,
 		Reason:              reason,
 		Type:                corev1.EventTypeWarning,
-		Note:                Truncate(note, MaxMessage),
+		Note:                Truncate(note, maxMessage),
 		Regarding:           regarding,
 	})
 	if err != nil {

@@ -16,5 +16,13 @@ func testNodeRules(generation int64) *source.NodeRules {
 
 // good is a snapshot without any trouble.
 func good() Snapshot {
-	return Snapshot{Node: testNodeRules(1), Running: testNodeRules(1), FromAPI: true, Mode: v1alpha1.ModeNFTables, Digest: 7, Slices: 1}
+	return Snapshot{Node: testNodeRules(1), FromAPI: true,
+		Programmed: &Programmed{Node: testNodeRules(1), Mode: v1alpha1.ModeNFTables, Digest: 7, Slices: 1}}
+}
+
+// with is a good snapshot with some problems.
+func with(problems ...Problem) Snapshot {
+	s := good()
+	s.Problems = problems
+	return s
 }

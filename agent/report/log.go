@@ -3,24 +3,27 @@
 
 package report
 
-import "github.com/go-logr/logr"
+import (
+	"github.com/go-logr/logr"
+)
 
-// LogStep says what changed in the kernel.
-func LogStep(log logr.Logger, o Snapshot) {
+// LogStep says what a step changed in the kernel, and what failed in it.
+func LogStep(log logr.Logger, s Snapshot) {
+	failed := s.Problem(KernelError)
 	switch {
-	case o.Programming != nil:
-		log.Error(o.Programming, "Failed to program the kernel, will retry")
-	case o.Stats.Repaired > 0:
-		log.Info("Repaired rules that somebody else had changed", "operations", o.Stats.Repaired)
-	case o.Stats.Operations > 0 && o.Synced:
-		log.Info("Synced the kernel", "operations", o.Stats.Operations, "duration", o.Duration.String(), "services", o.Counts.Services)
-	case o.Stats.Operations > 0:
-		log.V(1).Info("Programmed changes", "operations", o.Stats.Operations, "duration", o.Duration.String())
+	case failed != nil:
+		log.Error(failed, "Failed to program the kernel, will retry")
+	case s.Step.Repaired > 0:
+		log.Info("Rules were modified externally and have been restored", "operations", s.Step.Repaired)
+	case s.Step.Operations > 0 && s.Step.Synced:
+		log.Info("Synced the kernel", "operations", s.Step.Operations, "duration", s.Step.Duration.String(), "services", s.Programmed.Counts.Services)
+	case s.Step.Operations > 0:
+		log.V(1).Info("Programmed changes", "operations", s.Step.Operations, "duration", s.Step.Duration.String())
 	}
-	if o.Unsupported != nil {
-		log.Error(o.Unsupported, "Cannot run the mode of the policy")
+	if err := s.Problem(ModeUnsupported); err != nil {
+		log.Error(err, "Cannot run the mode of the policy")
 	}
-	if o.Storing != nil {
-		log.Error(o.Storing, "Failed to write the checkpoint, will retry")
+	if err := s.Problem(JournalFailed); err != nil {
+		log.Error(err, "Failed to write the journal, will retry")
 	}
 }

@@ -24,44 +24,46 @@ import (
 
 func TestStatus(t *testing.T) {
 	trouble := errors.New("trouble")
-	with := func(change func(o *Snapshot)) Snapshot {
-		o := good()
-		change(&o)
-		return o
+	but := func(change func(s *Snapshot)) Snapshot {
+		s := good()
+		change(&s)
+		return s
 	}
 	cases := map[string]struct {
-		outcome Snapshot
-		want    map[string]string // condition type: status/reason
+		snapshot Snapshot
+		want     map[string]string // condition type: status/reason
 	}{
 		"all is well": {good(), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
-		"before the first programming": {with(func(o *Snapshot) { o.Running = nil }), map[string]string{
+		"before the first programming": {but(func(s *Snapshot) { s.Programmed = nil }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "Unknown/Programming", "Degraded": "False/Healthy"}},
-		"the kernel refuses": {with(func(o *Snapshot) { o.Programming = trouble }), map[string]string{
+		"the kernel refuses": {with(Problem{KernelError, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "False/KernelError", "Degraded": "True/KernelError"}},
-		"the kernel cannot run the mode": {with(func(o *Snapshot) { o.Running, o.Unsupported = nil, trouble }), map[string]string{
+		"the kernel cannot run the mode": {but(func(s *Snapshot) { s.Programmed, s.Problems = nil, []Problem{{ModeUnsupported, trouble}} }), map[string]string{
 			"Accepted": "False/ModeUnsupported", "Programmed": "False/ModeUnsupported", "Degraded": "True/ModeUnsupported"}},
-		"on stored rules": {with(func(o *Snapshot) { o.FromAPI = false }), map[string]string{
+		"on stored rules": {but(func(s *Snapshot) { s.FromAPI = false }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/FromCheckpoint", "Degraded": "False/Healthy"}},
-		"a new generation is not programmed": {with(func(o *Snapshot) { o.Node = testNodeRules(2) }), map[string]string{
+		"a new generation is not programmed": {but(func(s *Snapshot) { s.Node = testNodeRules(2) }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "False/Programming", "Degraded": "False/Healthy"}},
-		"malformed slices": {with(func(o *Snapshot) { o.Malformed = []error{trouble} }), map[string]string{
+		"malformed slices": {with(Problem{SkippedRules, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
-		"malformed settings": {with(func(o *Snapshot) { o.Settings = trouble }), map[string]string{
+		"malformed settings": {with(Problem{InvalidSettings, trouble}), map[string]string{
 			"Accepted": "False/Invalid", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
-		"something cannot be done here": {with(func(o *Snapshot) { o.Limitations = []dataplane.Limitation{{Message: trouble.Error()}} }), map[string]string{
+		"something cannot be done here": {but(func(s *Snapshot) { s.Limitations = []dataplane.Limitation{{Message: trouble.Error()}} }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PartlyProgrammed"}},
-		"the disk is full": {with(func(o *Snapshot) { o.Storing = trouble }), map[string]string{
+		"the rules of a previous mode are left": {with(Problem{PreviousModeCleanup, trouble}), map[string]string{
+			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PreviousModeCleanupFailed"}},
+		"the disk is full": {with(Problem{JournalFailed, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
-		"a fallback mode": {with(func(o *Snapshot) { o.Node.Spec.Mode, o.Skipped = v1alpha1.ModeIPVS, trouble }), map[string]string{
+		"a fallback mode": {with(Problem{FallbackMode, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}
-			for _, c := range StatusOf(tc.outcome, nil, metav1.Now()).Conditions {
+			for _, c := range StatusOf(tc.snapshot, nil, metav1.Now()).Conditions {
 				got[c.Type] = string(c.Status) + "/" + c.Reason
-				if c.Message == "" || c.ObservedGeneration != tc.outcome.Node.Generation {
+				if c.Message == "" || c.ObservedGeneration != tc.snapshot.Node.Generation {
 					t.Errorf("%s lacks a message or its generation: %+v", c.Type, c)
 				}
 			}
@@ -73,20 +75,19 @@ func TestStatus(t *testing.T) {
 }
 
 func TestStatusMessageIsBounded(t *testing.T) {
-	o := good()
-	o.Programming = errors.New(strings.Repeat("x", 100_000))
+	o := with(Problem{KernelError, errors.New(strings.Repeat("x", 100_000))})
 	for _, c := range StatusOf(o, nil, metav1.Now()).Conditions {
-		if len(c.Message) > MaxMessage {
-			t.Errorf("%s has %d bytes, want at most %d", c.Type, len(c.Message), MaxMessage)
+		if len(c.Message) > maxMessage {
+			t.Errorf("%s has %d bytes, want at most %d", c.Type, len(c.Message), maxMessage)
 		}
 	}
 }
 
 func TestStatusMessageIsOneLine(t *testing.T) {
-	o := good()
-	o.Malformed = []error{errors.New("one"), errors.New("two")}
-	o.Unsupported = errors.Join(errors.New("none of the modes"), errors.New("IPVS: not there"))
-	o.Programming = errors.Join(errors.New("one"), errors.New("two"))
+	o := with(
+		Problem{KernelError, errors.Join(errors.New("one"), errors.New("two"))},
+		Problem{ModeUnsupported, errors.Join(errors.New("none of the modes"), errors.New("IPVS: not there"))},
+		Problem{SkippedRules, errors.Join(errors.New("one"), errors.New("two"))})
 	for _, c := range StatusOf(o, nil, metav1.Now()).Conditions {
 		if strings.Contains(c.Message, "\n") {
 			t.Errorf("%s: %q", c.Type, c.Message)
@@ -97,8 +98,7 @@ func TestStatusMessageIsOneLine(t *testing.T) {
 func TestStatusKeepsTransitionTimes(t *testing.T) {
 	first, later := metav1.Unix(100, 0), metav1.Unix(200, 0)
 	before := StatusOf(good(), nil, first).Conditions
-	o := good()
-	o.Programming = errors.New("trouble")
+	o := with(Problem{KernelError, errors.New("trouble")})
 	for _, c := range StatusOf(o, before, later).Conditions {
 		want := later
 		if c.Type == v1alpha1.ConditionAccepted {
@@ -113,47 +113,46 @@ func TestStatusKeepsTransitionTimes(t *testing.T) {
 // TestReporter steps a reporter through time and counts its writes.
 func TestReporter(t *testing.T) {
 	type step struct {
-		after   time.Duration
-		outcome Snapshot
-		fail    bool
-		want    int // writes so far
+		after    time.Duration
+		snapshot Snapshot
+		fail     bool
+		want     int // writes so far
 	}
 	counted := func(services int) Snapshot {
 		o := good()
-		o.Counts = resolve.Counts{Services: services}
+		o.Programmed.Counts = resolve.Counts{Services: services}
 		return o
 	}
-	failing := good()
-	failing.Programming = errors.New("trouble")
+	failing := with(Problem{KernelError, errors.New("trouble")})
 	gone := good()
 	gone.NodeGone = true
 	stored := good()
 	stored.FromAPI = false
 	cases := map[string][]step{
-		"the first is written": {{outcome: good(), want: 1}},
+		"the first is written": {{snapshot: good(), want: 1}},
 		"the same is not written again": {
-			{outcome: good(), want: 1}, {after: time.Hour, outcome: good(), want: 1}},
+			{snapshot: good(), want: 1}, {after: time.Hour, snapshot: good(), want: 1}},
 		"a condition is written at once": {
-			{outcome: good(), want: 1}, {after: time.Second, outcome: failing, want: 2}, {outcome: good(), want: 3}},
+			{snapshot: good(), want: 1}, {after: time.Second, snapshot: failing, want: 2}, {snapshot: good(), want: 3}},
 		"counts wait for their minute": {
-			{outcome: counted(1), want: 1},
-			{after: time.Second, outcome: counted(2), want: 1},
-			{after: 50 * time.Second, outcome: counted(3), want: 1},
-			{after: 9 * time.Second, outcome: counted(3), want: 2},
-			{after: 10 * time.Second, outcome: counted(4), want: 2}},
+			{snapshot: counted(1), want: 1},
+			{after: time.Second, snapshot: counted(2), want: 1},
+			{after: 50 * time.Second, snapshot: counted(3), want: 1},
+			{after: 9 * time.Second, snapshot: counted(3), want: 2},
+			{after: 10 * time.Second, snapshot: counted(4), want: 2}},
 		"counts after a quiet time wait for the jitter only": {
-			{outcome: counted(1), want: 1},
-			{after: time.Hour, outcome: counted(2), want: 1},
-			{after: 3 * time.Second, outcome: counted(2), want: 2}},
+			{snapshot: counted(1), want: 1},
+			{after: time.Hour, snapshot: counted(2), want: 1},
+			{after: 3 * time.Second, snapshot: counted(2), want: 2}},
 		"a failed write is tried again with back-off": {
-			{outcome: good(), fail: true, want: 1},
-			{outcome: good(), fail: true, want: 1},
-			{after: writeRetryMin, outcome: good(), fail: true, want: 2},
-			{after: writeRetryMin, outcome: good(), want: 2},
-			{after: writeRetryMin, outcome: good(), want: 3},
-			{after: time.Hour, outcome: good(), want: 3}},
-		"nothing is written where no object is":          {{outcome: gone, want: 0}},
-		"nothing is written before the API has answered": {{outcome: stored, want: 0}},
+			{snapshot: good(), fail: true, want: 1},
+			{snapshot: good(), fail: true, want: 1},
+			{after: writeRetryMin, snapshot: good(), fail: true, want: 2},
+			{after: writeRetryMin, snapshot: good(), want: 2},
+			{after: writeRetryMin, snapshot: good(), want: 3},
+			{after: time.Hour, snapshot: good(), want: 3}},
+		"nothing is written where no object is":          {{snapshot: gone, want: 0}},
+		"nothing is written before the API has answered": {{snapshot: stored, want: 0}},
 	}
 	for name, steps := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -166,11 +165,11 @@ func TestReporter(t *testing.T) {
 				}
 				return nil
 			}, nil, logr.Discard(), clk)
-			r.jitter = func() time.Duration { return 2 * time.Second }
+			r.random, r.backoff.Jitter = func() float64 { return 0.4 }, 0 // 2 s of 5
 			for i, s := range steps {
 				clk.Step(s.after)
 				fail = s.fail
-				r.Set(s.outcome)
+				r.Set(s.snapshot)
 				r.step(t.Context())
 				if writes != s.want {
 					t.Fatalf("step %d: %d writes, want %d", i, writes, s.want)
@@ -200,7 +199,7 @@ func TestReporterRestores(t *testing.T) {
 	}{
 		"what was written":         {same, good().Node.UID, time.Hour, 0},
 		"the same in other words":  {shuffled, good().Node.UID, time.Hour, 0},
-		"somebody's edit":          {edited, good().Node.UID, time.Hour, 1},
+		"an external edit":         {edited, good().Node.UID, time.Hour, 1},
 		"maybe our write's before": {edited, good().Node.UID, restoreAfter - time.Second, 0},
 		"another object":           {edited, "another", time.Hour, 0},
 	}
@@ -247,7 +246,7 @@ func TestRepairEvents(t *testing.T) {
 	}{{0, 0, 0}, {time.Second, 1, 1}, {time.Second, 1, 1}, {time.Second, 5, 1}, {time.Minute, 5, 2}, {time.Hour, 5, 2}, {time.Second, 6, 3}} {
 		clk.Step(s.after)
 		o := good()
-		o.Repairs = s.repairs
+		o.Repairs.Count = s.repairs
 		r.Set(o)
 		r.step(t.Context())
 		if events != s.want {
@@ -257,22 +256,20 @@ func TestRepairEvents(t *testing.T) {
 }
 
 func TestStatusOfFlows(t *testing.T) {
-	forgetting, tuning, both := good(), good(), good()
-	forgetting.Forgetting = errors.New("operation not permitted")
-	tuning.Tuning = errors.New("nf_conntrack_max is 1 and should be 2: read-only file system")
-	both.Forgetting, both.Tuning = forgetting.Forgetting, tuning.Tuning
+	forgetting := Problem{ConntrackFailed, errors.New("operation not permitted")}
+	tuning := Problem{ConntrackSysctlFailed, errors.New("nf_conntrack_max is 1 and should be 2: read-only file system")}
 	cases := map[string]struct {
-		outcome Snapshot
-		reason  string
+		snapshot Snapshot
+		reason   string
 	}{
 		"nothing is wrong": {good(), v1alpha1.ReasonHealthy},
-		"clean-up":         {forgetting, v1alpha1.ReasonConntrackFailed},
-		"parameters":       {tuning, v1alpha1.ReasonConntrackSysctl},
-		"both":             {both, v1alpha1.ReasonConntrackFailed},
+		"clean-up":         {with(forgetting), v1alpha1.ReasonConntrackFailed},
+		"parameters":       {with(tuning), v1alpha1.ReasonConntrackSysctl},
+		"both":             {with(forgetting, tuning), v1alpha1.ReasonConntrackFailed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := degraded(tc.outcome)
+			got := degraded(tc.snapshot)
 			want := metav1.ConditionTrue
 			if tc.reason == v1alpha1.ReasonHealthy {
 				want = metav1.ConditionFalse
@@ -280,7 +277,7 @@ func TestStatusOfFlows(t *testing.T) {
 			if got.Reason != tc.reason || got.Status != want {
 				t.Errorf("%s %s: %s", got.Status, got.Reason, got.Message)
 			}
-			if accepted(tc.outcome).Status != metav1.ConditionTrue || programmed(tc.outcome).Status != metav1.ConditionTrue {
+			if accepted(tc.snapshot).Status != metav1.ConditionTrue || programmed(tc.snapshot).Status != metav1.ConditionTrue {
 				t.Error("the rules are in force all the same")
 			}
 		})

@@ -4,7 +4,7 @@
 // Package report says what the engine has done: in the NodeRuleSet's status, in events
 // and in the log.
 //
-//	Snapshot -> conditions -> Writer -> API
+//	Snapshot -> conditions, limitations -> Writer -> API
 package report
 
 import (
@@ -16,39 +16,76 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// Snapshot is what the loop knows after a step; the status is made of it.
+// Snapshot is what the engine knows at the end of a step. It is never changed: the
+// engine makes a new one after each step.
 type Snapshot struct {
-	Node     *source.NodeRules // the newest
+	// Node is the newest NodeRuleSet; NodeGone: it was deleted since.
+	Node     *source.NodeRules
 	NodeGone bool
-	FromAPI  bool
 
-	// What is programmed; running is nil before the first time.
-	Running *source.NodeRules
-	Mode    v1alpha1.ProxyMode
-	Digest  uint64
-	Slices  int
-	Counts  resolve.Counts
+	// FromAPI says that the API has answered, and not only the journal.
+	FromAPI bool
 
-	Unsupported error // no dataplane can run what the policy asks for
-	Skipped     error // what the modes lack that come before the one in force
-	Settings    error // malformed parameters in the NodeRuleSet
-	Malformed   []error
-	Programming error                  // the last programming failed
-	Attempted   v1alpha1.ProxyMode     // by the last programming
-	Limitations []dataplane.Limitation // what it left out, for the node cannot do it
-	Storing     error                  // the checkpoint cannot be written
-	Retiring    error                  // what another mode has left cannot be removed
-	Forgetting  error                  // stale entries of connection tracking cannot be deleted
-	Tuning      error                  // nor can its parameters be set
-	Queued      time.Time              // when the oldest change of this step came
-	Programmed  time.Time
-	Duration    time.Duration
-	Stats       dataplane.Result
-	Synced      bool        // by Sync rather than Apply
-	Measured    []time.Time // when the changes began that this step programmed
+	// Programmed is nil before the first time.
+	Programmed *Programmed
 
+	Problems     []Problem // the most severe first
+	Limitations  []dataplane.Limitation
 	Capabilities []v1alpha1.ModeCapability
+	Repairs      Repairs
 
-	Repairs    int64 // steps that found others' changes
-	LastRepair time.Time
+	Step Step
+}
+
+// Programmed is what is in the kernel.
+type Programmed struct {
+	Node   *source.NodeRules
+	Mode   v1alpha1.ProxyMode
+	Digest uint64 // XOR of the slices' digests
+	Slices int
+	Counts resolve.Counts
+	Time   time.Time
+}
+
+// Repairs counts the steps that found external changes of the rules and undid them.
+type Repairs struct {
+	Count int64
+	Last  time.Time
+}
+
+// Step is what one step of the engine did.
+type Step struct {
+	// Mode is the one that was programmed; empty: none was.
+	Mode v1alpha1.ProxyMode
+
+	// Synced says that all rules were compared with the kernel, and not only changes
+	// were applied.
+	Synced bool
+
+	Operations, Repaired int
+	Duration             time.Duration
+
+	// Queued is when the oldest change of this step came; zero: there was none.
+	Queued time.Time
+
+	// Began are the moments at which the changes began that this step programmed.
+	Began []time.Time
+}
+
+// Problem returns the error of a kind; nil: there is none.
+func (s Snapshot) Problem(kind Kind) error {
+	for _, p := range s.Problems {
+		if p.Kind == kind {
+			return p.Err
+		}
+	}
+	return nil
+}
+
+// Mode is the mode that is programmed; empty: none is.
+func (s Snapshot) Mode() v1alpha1.ProxyMode {
+	if s.Programmed == nil {
+		return ""
+	}
+	return s.Programmed.Mode
 }

@@ -6,7 +6,6 @@ package report
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,17 +40,13 @@ func (r *Writer) Conditions() []metav1.Condition {
 	return r.reported
 }
 
-// dueRestore returns 0 if the API shows a status that is not the one written,
-// a negative duration if it does not, else after which time to look again:
-// the watch may be behind the last write. One write answers what was shown;
-// whatever else others put beside our fields makes no further ones.
-func (r *Writer) dueRestore(now time.Time) time.Duration {
+// drifted says whether the API shows a status that is not the one written. One write
+// answers what was shown; whatever else others put beside our fields makes no further
+// ones.
+func (r *Writer) drifted() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.shown == nil || r.shown.uid != r.uid || sameReport(r.shown.status, *r.written) {
-		return -1
-	}
-	return max(r.lastWrite.Add(restoreAfter).Sub(now), 0)
+	return r.written != nil && r.shown != nil && r.shown.uid == r.uid && !sameReport(r.shown.status, *r.written)
 }
 
 func (r *Writer) forgetShown() {

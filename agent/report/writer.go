@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"reflect"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -26,35 +26,25 @@ const (
 	// FieldOwner is the agent's field owner in server-side apply.
 	FieldOwner = "fairlead-agent"
 
-	// countsInterval is how often mere changes of counts and digest are written:
-	// thousands of nodes must not answer every change with a write.
-	countsInterval = time.Minute
-
-	// countsJitter spreads the first such write after a quiet time.
-	countsJitter = 5 * time.Second
-
-	// restoreAfter is how long after a write the API may still show an older
-	// status before that counts as somebody else's change.
-	restoreAfter = 5 * time.Second
+	// repairsInterval is the least time between two events of repairs.
+	repairsInterval = time.Minute
 
 	// Back-off of a failed write.
-	writeRetryMin = 500 * time.Millisecond
-	writeRetryMax = 30 * time.Second
+	writeRetryMin    = 500 * time.Millisecond
+	writeRetryMax    = 30 * time.Second
+	writeRetryJitter = 0.2
 )
 
 // WriteStatus writes a NodeRuleSet's status.
 type WriteStatus func(ctx context.Context, uid types.UID, status v1alpha1.NodeRuleSetStatus) error
 
-// Writer writes the newest Snapshot into the NodeRuleSet's status: at
-// once if a condition, the mode or the generation changed, else at most once a
-// minute.
+// Writer writes the newest Snapshot into the NodeRuleSet's status, when nextWrite says so.
 type Writer struct {
-	write WriteStatus
-	event WriteEvent
-	log   logr.Logger
-	clock clock.Clock
-	// jitter returns a duration within [0, countsJitter).
-	jitter func() time.Duration
+	write  WriteStatus
+	event  WriteEvent
+	log    logr.Logger
+	clock  clock.Clock
+	random func() float64 // in [0, 1), for jitter
 
 	mu       sync.Mutex
 	latest   *Snapshot
@@ -62,28 +52,27 @@ type Writer struct {
 	reported []metav1.Condition // that the API showed last
 	wakeup   chan struct{}
 
-	// Of run's goroutine only.
-	written   *v1alpha1.NodeRuleSetStatus
-	uid       types.UID
-	lastWrite time.Time
-	dueCounts time.Time
-	retry     time.Duration
+	// Of Run's goroutine only.
+	written *v1alpha1.NodeRuleSetStatus
+	uid     types.UID
+	state   writeState
+	backoff backoff.Backoff
 
-	toldRepairs int64 // of which an event told
-	lastEvent   time.Time
+	notifiedRepairs int64 // of which an event was written
+	lastEvent       time.Time
 }
 
 // NewWriter returns a Writer that writes nothing before it has a Snapshot.
 func NewWriter(write WriteStatus, event WriteEvent, log logr.Logger, clk clock.Clock) *Writer {
-	return &Writer{write: write, event: event, log: log, clock: clk, wakeup: make(chan struct{}, 1),
-		jitter: func() time.Duration { return rand.N(countsJitter) }}
+	return &Writer{write: write, event: event, log: log, clock: clk, random: rand.Float64, wakeup: make(chan struct{}, 1),
+		backoff: backoff.Backoff{Min: writeRetryMin, Max: writeRetryMax, Jitter: writeRetryJitter}}
 }
 
 // Set gives the Writer the newest Snapshot.
-func (r *Writer) Set(o Snapshot) {
+func (r *Writer) Set(s Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.latest = &o
+	r.latest = &s
 	select {
 	case r.wakeup <- struct{}{}:
 	default:
@@ -101,7 +90,7 @@ func (r *Writer) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.wakeup:
-			// Outcomes come in bursts; what they have in common is written once.
+			// Snapshots come in bursts; what they have in common is written once.
 		case <-timer:
 		}
 	}
@@ -116,70 +105,56 @@ func (r *Writer) step(ctx context.Context) time.Duration {
 		return 0
 	}
 	now := r.clock.Now()
-	r.tellRepairs(ctx, latest, now)
-	if r.retry > 0 {
-		if wait := r.lastWrite.Add(r.retry).Sub(now); wait > 0 {
-			return wait
-		}
+	r.notifyRepairs(ctx, latest, now)
+	if latest.Node.UID != r.uid {
+		r.written = nil // another object of the same name
 	}
-	known := r.written != nil && r.uid == latest.Node.UID
 	previous := latest.Node.Reported
-	if known {
+	if r.written != nil {
 		previous = r.written.Conditions
 	}
 	status := StatusOf(*latest, previous, metav1.NewTime(now.Truncate(time.Second)))
-	if known && r.retry == 0 {
-		wait := r.due(status, now)
-		if restore := r.dueRestore(now); restore >= 0 && (wait < 0 || restore < wait) {
-			wait = restore
-		}
-		if wait != 0 {
-			return max(wait, 0)
-		}
+	r.note(changeOf(r.written, status), now)
+	at, due := nextWrite(r.state)
+	if !due {
+		return 0
 	}
-	r.lastWrite, r.dueCounts = now, time.Time{}
+	if wait := at.Sub(now); wait > 0 {
+		return wait
+	}
 	r.forgetShown()
 	err := r.write(ctx, latest.Node.UID, status)
 	if err != nil && ctx.Err() == nil {
 		r.log.Error(err, "Failed to write the status of the NodeRuleSet, will retry")
-		r.retry = min(max(2*r.retry, writeRetryMin), writeRetryMax)
-		return r.retry
+		pause := r.backoff.Next()
+		r.state.wrote(now, pause, r.random())
+		return pause
 	}
-	r.written, r.uid, r.retry = &status, latest.Node.UID, 0
+	r.backoff.Reset()
+	r.state.wrote(now, 0, r.random())
+	r.written, r.uid = &status, latest.Node.UID
 	return 0
 }
 
-// tellRepairs makes an event of repairs, at most one a minute. One that cannot be
-// written is not tried again: the status has the count.
-func (r *Writer) tellRepairs(ctx context.Context, o *Snapshot, now time.Time) {
-	if o.Repairs <= r.toldRepairs || now.Sub(r.lastEvent) < countsInterval {
-		return
+// note notes how the newest status differs from what was written and what the API shows.
+func (r *Writer) note(c change, now time.Time) {
+	if r.state.change == unchanged || c == unchanged {
+		r.state.since = now
 	}
-	note := fmt.Sprintf("Somebody else changed Fairlead's rules on this node; they were made right again (%d times since the agent started).", o.Repairs)
-	r.toldRepairs, r.lastEvent = o.Repairs, now
-	if err := r.event(ctx, o.Node.UID, ReasonRulesRepaired, note); err != nil {
-		r.log.Error(err, "Failed to write an event", "note", note)
-	}
+	r.state.change, r.state.drifted = c, r.drifted()
 }
 
-// due returns 0 if status must be written now, a negative duration if it says
-// nothing new, else after which time to look again.
-func (r *Writer) due(status v1alpha1.NodeRuleSetStatus, now time.Time) time.Duration {
-	if reflect.DeepEqual(status, *r.written) {
-		return -1
+// notifyRepairs makes an event of repairs, at most one a minute. One that cannot be
+// written is not tried again: the status has the count.
+func (r *Writer) notifyRepairs(ctx context.Context, s *Snapshot, now time.Time) {
+	if s.Repairs.Count <= r.notifiedRepairs || now.Sub(r.lastEvent) < repairsInterval {
+		return
 	}
-	quiet := status
-	quiet.Programmed, quiet.RulesDigest, quiet.Repairs = r.written.Programmed, r.written.RulesDigest, r.written.Repairs
-	if !reflect.DeepEqual(quiet, *r.written) {
-		return 0
+	note := fmt.Sprintf("Rules were modified externally and have been restored (%d times since the agent started).", s.Repairs.Count)
+	r.notifiedRepairs, r.lastEvent = s.Repairs.Count, now
+	if err := r.event(ctx, s.Node.UID, ReasonRulesRepaired, note); err != nil {
+		r.log.Error(err, "Failed to write an event", "note", note)
 	}
-	if r.dueCounts.IsZero() {
-		r.dueCounts = now.Add(r.jitter())
-		if next := r.lastWrite.Add(countsInterval); next.After(r.dueCounts) {
-			r.dueCounts = next
-		}
-	}
-	return max(r.dueCounts.Sub(now), 0)
 }
 
 // NodeStatus writes a node's status through the API. The UID keeps a status

@@ -17,5 +17,6 @@ func testNodeRules(generation int64) *source.NodeRules {
 
 // good is a snapshot without any trouble.
 func good() report.Snapshot {
-	return report.Snapshot{Node: testNodeRules(1), Running: testNodeRules(1), FromAPI: true, Mode: v1alpha1.ModeNFTables, Digest: 7, Slices: 1}
+	return report.Snapshot{Node: testNodeRules(1), FromAPI: true,
+		Programmed: &report.Programmed{Node: testNodeRules(1), Mode: v1alpha1.ModeNFTables, Digest: 7, Slices: 1}}
 }

@@ -46,12 +46,12 @@ func NewHealth(m *Metrics, clk clock.PassiveClock, waiting func() time.Time, rep
 }
 
 // Set takes the newest snapshot.
-func (h *Health) Set(o report.Snapshot) {
+func (h *Health) Set(s report.Snapshot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last = o
+	h.last = s
 	switch {
-	case o.Programming == nil:
+	case s.Problem(report.KernelError) == nil:
 		h.failing = time.Time{}
 	case h.failing.IsZero():
 		h.failing = h.clock.Now()
@@ -73,8 +73,11 @@ type healthStatus struct {
 func (h *Health) alive() healthStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.clock.Now()
-	return healthStatus{LastUpdated: h.last.Programmed, CurrentTime: now, Healthy: !late(now, h.waiting())}
+	now, updated := h.clock.Now(), time.Time{}
+	if h.last.Programmed != nil {
+		updated = h.last.Programmed.Time
+	}
+	return healthStatus{LastUpdated: updated, CurrentTime: now, Healthy: !late(now, h.waiting())}
 }
 
 // healthy is what /healthz says: the node may get traffic, because it programs
@@ -102,7 +105,7 @@ func (h *Health) ProxyHealthy() bool {
 func (h *Health) programs(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.last.Running != nil && !late(now, h.failing)
+	return h.last.Programmed != nil && !late(now, h.failing)
 }
 
 func late(now, since time.Time) bool { return !since.IsZero() && now.Sub(since) > healthyFor }
@@ -141,7 +144,7 @@ func (h *Health) metricsMux() http.Handler {
 	mux.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		fmt.Fprint(w, strings.ToLower(string(h.last.Mode)))
+		fmt.Fprint(w, strings.ToLower(string(h.last.Mode())))
 	})
 	return mux
 }

@@ -47,7 +47,7 @@ func TestServedStatus(t *testing.T) {
 func TestHealth(t *testing.T) {
 	now := time.Unix(1000, 0)
 	failing := good()
-	failing.Programming = errors.New("trouble")
+	failing.Problems = []report.Problem{{Kind: report.KernelError, Err: errors.New("trouble")}}
 	departing := good()
 	departing.Node.Spec.Node.Departing = true
 	cases := map[string]struct {

@@ -5,6 +5,7 @@ package serve
 
 import (
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -68,11 +69,11 @@ func NewMetrics() *Metrics {
 		stranded: gauge(kubeproxy+"sync_proxy_rules_no_local_endpoints_total",
 			"Service ports that a Local policy leaves without endpoints on this node, while there are some elsewhere.", "traffic_policy"),
 		failures: counter(fairlead+"programming_failures_total",
-			"Programmings that the kernel refused; each was tried again.").WithLabelValues(),
+			"Sync attempts rejected by the kernel; each was tried again.").WithLabelValues(),
 		operations: counter(fairlead+"kernel_operations_total",
 			"Objects added to or deleted from the kernel.").WithLabelValues(),
 		repairs: counter(fairlead+"repairs_total",
-			"Kernel operations that undid what somebody else had changed.").WithLabelValues(),
+			"Kernel operations that restored rules after external changes.").WithLabelValues(),
 		size: gauge(fairlead+"programmed",
 			"What is in the kernel, by kind (services, frontends, endpoints, slices).", "kind"),
 		watchFailures: counter(fairlead+"watch_failures_total",
@@ -84,8 +85,8 @@ func NewMetrics() *Metrics {
 	}
 }
 
-// WatchHealthChecks registers the number of health check node ports, asked for
-// when somebody reads the metrics.
+// WatchHealthChecks registers the number of health check node ports, read when
+// the metrics are.
 func (m *Metrics) WatchHealthChecks(ports func() (open, failing int)) {
 	gauge := func(state string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -100,38 +101,44 @@ func (m *Metrics) WatchHealthChecks(ports func() (open, failing int)) {
 // WatchFailed counts a failed list or watch of a resource.
 func (m *Metrics) WatchFailed(resource string) { m.watchFailures.WithLabelValues(resource).Inc() }
 
-// Observe counts a step of the loop.
-func (m *Metrics) Observe(o report.Snapshot) {
-	if !o.Queued.IsZero() {
-		m.lastQueued.Set(float64(o.Queued.UnixMilli()) / 1000)
+// Observe counts a step of the engine.
+func (m *Metrics) Observe(s report.Snapshot) {
+	if !s.Step.Queued.IsZero() {
+		m.lastQueued.Set(float64(s.Step.Queued.UnixMilli()) / 1000)
 	}
-	if o.Programming != nil {
+	if s.Problem(report.KernelError) != nil {
 		m.failures.Inc()
 		return
 	}
-	if o.Running == nil {
+	if s.Programmed == nil {
 		return
 	}
-	if o.Stats.Operations > 0 || o.Synced {
-		m.syncDuration.Observe(o.Duration.Seconds())
-		kind := m.partialSync
-		if o.Synced {
-			kind = m.fullSync
-		}
-		kind.Observe(o.Duration.Seconds())
-	}
-	for _, began := range o.Measured {
-		m.latency.Observe(max(0, o.Programmed.Sub(began)).Seconds()) // clocks differ
-	}
-	m.stranded.WithLabelValues("internal").Set(float64(o.Counts.Stranded.Internal))
-	m.stranded.WithLabelValues("external").Set(float64(o.Counts.Stranded.External))
-	m.lastSync.Set(float64(o.Programmed.UnixMilli()) / 1000)
-	m.operations.Add(float64(o.Stats.Operations))
-	m.repairs.Add(float64(o.Stats.Repaired))
+	m.observeStep(s.Step, s.Programmed.Time)
+	counts := s.Programmed.Counts
+	m.stranded.WithLabelValues("internal").Set(float64(counts.Stranded.Internal))
+	m.stranded.WithLabelValues("external").Set(float64(counts.Stranded.External))
+	m.lastSync.Set(float64(s.Programmed.Time.UnixMilli()) / 1000)
 	for kind, n := range map[string]int{
-		"services": o.Counts.Services, "frontends": o.Counts.Frontends,
-		"endpoints": o.Counts.Endpoints, "slices": o.Slices,
+		"services": counts.Services, "frontends": counts.Frontends,
+		"endpoints": counts.Endpoints, "slices": s.Programmed.Slices,
 	} {
 		m.size.WithLabelValues(kind).Set(float64(n))
 	}
+}
+
+// observeStep counts what a step did that ended at a moment.
+func (m *Metrics) observeStep(did report.Step, ended time.Time) {
+	if did.Operations > 0 || did.Synced {
+		m.syncDuration.Observe(did.Duration.Seconds())
+		kind := m.partialSync
+		if did.Synced {
+			kind = m.fullSync
+		}
+		kind.Observe(did.Duration.Seconds())
+	}
+	for _, began := range did.Began {
+		m.latency.Observe(max(0, ended.Sub(began)).Seconds()) // clocks differ
+	}
+	m.operations.Add(float64(did.Operations))
+	m.repairs.Add(float64(did.Repaired))
 }

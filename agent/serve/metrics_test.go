@@ -60,7 +60,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 func TestStrandedMetric(t *testing.T) {
 	m := NewMetrics()
 	o := good()
-	o.Counts.Stranded = resolve.Stranded{Internal: 2, External: 3}
+	o.Programmed.Counts.Stranded = resolve.Stranded{Internal: 2, External: 3}
 	m.Observe(o)
 	for policy, want := range map[string]float64{"internal": 2, "external": 3} {
 		if got, _ := metricstest.Sample(t, m.Registry, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", policy); got != want {

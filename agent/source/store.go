@@ -43,7 +43,7 @@ type Store struct {
 
 	now     func() time.Time
 	Wakeup  chan struct{}
-	Latency *latency
+	latency *latency
 }
 
 // NodeRules is what the agent needs of its NodeRuleSet.
@@ -65,7 +65,8 @@ type Changes struct {
 	Digest   uint64
 	Count    int // of all slices
 	FromAPI  bool
-	Since    time.Time
+	Since    time.Time   // of the oldest
+	Began    []time.Time // the moments at which the changes began that these slices show
 }
 
 // NewStore returns a store that holds nothing. now is the clock.
@@ -78,7 +79,7 @@ func NewStore(now func() time.Time) *Store {
 		now:     now,
 		Wakeup:  make(chan struct{}, 1),
 
-		Latency: newLatency(now),
+		latency: newLatency(now),
 	}
 }
 
@@ -128,10 +129,16 @@ func (in *Store) NodeSynced() {
 	in.notify()
 }
 
-// SetSlice replaces a slice; nil deletes it.
-func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) {
+// SetSlice replaces a slice; nil deletes it. began is when the change began that it
+// shows; zero: unknown.
+func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if spec == nil {
+		in.latency.forget(name)
+	} else {
+		in.latency.note(name, began)
+	}
 	in.put(name, spec)
 }
 
@@ -167,6 +174,7 @@ func (in *Store) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceS
 func (in *Store) ReplaceSlices(list map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, fromAPI bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.latency.reset()
 	for name, spec := range list {
 		in.put(name, spec)
 	}
@@ -208,6 +216,7 @@ func (in *Store) Take() (Changes, bool) {
 		Count:    len(in.slices),
 		FromAPI:  in.nodeListed && in.slicesListed,
 		Since:    in.since,
+		Began:    in.latency.take(in.changed),
 	}
 	if in.nodeChanged {
 		c.Node = in.node

@@ -19,9 +19,9 @@ func TestInputsDigest(t *testing.T) {
 	in.NodeSynced()
 	a, b := agenttest.Web("10.96.0.1", "10.244.1.2"), agenttest.Web("10.96.0.1", "10.244.1.3")
 	in.ReplaceSlices(agenttest.Listed(a), true)
-	in.SetSlice(agenttest.WebName, b)
-	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, a)
-	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, nil)
+	in.SetSlice(agenttest.WebName, b, time.Time{})
+	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, a, time.Time{})
+	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, nil, time.Time{})
 	ch, ok := in.Take()
 	if !ok || model.XORDigest(b.Digest) != model.XORDigest(FormatDigest(ch.Digest)) {
 		t.Errorf("digest %x, want %s", ch.Digest, b.Digest)

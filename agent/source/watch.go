@@ -94,12 +94,10 @@ func (s *sliceSink) put(obj any, gone bool) error {
 	}
 	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
 	if gone {
-		s.store.Latency.forget(name)
-		s.store.SetSlice(name, nil)
+		s.store.SetSlice(name, nil, time.Time{})
 		return nil
 	}
-	s.store.Latency.note(name, model.Trigger(slice))
-	s.store.SetSlice(name, &slice.Spec)
+	s.store.SetSlice(name, &slice.Spec, model.Trigger(slice))
 	return nil
 }
 
@@ -116,7 +114,6 @@ func (s *sliceSink) Replace(list []any, _ string) error {
 		s.failed("serviceruleslices", err)
 		return err
 	}
-	s.store.Latency.reset()
 	s.store.ReplaceSlices(all, true)
 	return nil
 }

@@ -77,9 +77,9 @@ const (
 	// asks for; the message says what, and what to change. All else is in force.
 	ReasonPartlyProgrammed = "PartlyProgrammed"
 
-	// ReasonRetiringFailed is set when rules of a mode are left that is not in force
-	// any more.
-	ReasonRetiringFailed = "RetiringFailed"
+	// ReasonPreviousModeCleanupFailed is set when rules of a previous mode are left
+	// and cannot be removed; it is tried again.
+	ReasonPreviousModeCleanupFailed = "PreviousModeCleanupFailed"
 
 	// ReasonCheckpointFailed is set when the agent cannot store the desired state
 	// on the node.

@@ -183,12 +183,20 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Capabilities []ModeCapability `json:"capabilities,omitempty"`
 
+	// limitations are what the policy or Services ask for and this node does not do in
+	// its mode; all else is programmed. They are refreshed at most once a minute.
+	// +listType=map
+	// +listMapKey=reason
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Limitations []Limitation `json:"limitations,omitempty"`
+
 	// programmed counts what is in the kernel.
 	// +optional
 	Programmed *ProgrammedCounts `json:"programmed,omitempty"`
 
-	// repairs counts what somebody else changed in the kernel and the agent made
-	// right again; absent if nothing. It is refreshed at most once a minute.
+	// repairs counts external changes of the rules in the kernel that the agent has
+	// undone; absent if there were none. It is refreshed at most once a minute.
 	// +optional
 	Repairs *RepairCounts `json:"repairs,omitempty"`
 
@@ -229,10 +237,36 @@ type ModeCapability struct {
 	Schedulers []string `json:"schedulers,omitempty"`
 }
 
+// Limitation is something that a node does not do in its mode.
+type Limitation struct {
+	// reason says in one word what it is.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +required
+	Reason string `json:"reason"`
+
+	// message says what is not in force, why, and what helps.
+	// +kubebuilder:validation:MaxLength=512
+	// +required
+	Message string `json:"message"`
+
+	// frontends is the number of addresses and ports that it concerns; absent if it
+	// concerns the node as a whole.
+	// +optional
+	Frontends int32 `json:"frontends,omitempty"`
+
+	// services are some of the Services that it concerns, as namespace/name, sorted.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=128
+	// +listType=atomic
+	// +optional
+	Services []string `json:"services,omitempty"`
+}
+
 // RepairCounts counts what the agent had to repair.
 type RepairCounts struct {
-	// count is how often, since the agent started, the agent found its rules
-	// changed by somebody else and made them right again.
+	// count is how often, since the agent started, rules were modified externally and
+	// have been restored.
 	Count int64 `json:"count"`
 
 	// lastTime is when it did so last.

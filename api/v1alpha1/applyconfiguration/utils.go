@@ -25,6 +25,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.FailingNodeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPVSOptions"):
 		return &apiv1alpha1.IPVSOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Limitation"):
+		return &apiv1alpha1.LimitationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LocalTrafficOptions"):
 		return &apiv1alpha1.LocalTrafficOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasqueradeOptions"):

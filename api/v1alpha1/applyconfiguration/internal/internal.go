@@ -108,6 +108,24 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
   scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.Limitation
+  map:
+    fields:
+    - name: frontends
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: services
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficDetection
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficOptions
@@ -295,6 +313,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: limitations
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.Limitation
+          elementRelationship: associative
+          keys:
+          - reason
     - name: mode
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode

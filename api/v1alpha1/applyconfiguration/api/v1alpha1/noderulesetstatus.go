@@ -27,10 +27,13 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	// They are found out once the agent has started, and anew when a policy asks
 	// for what was missing.
 	Capabilities []ModeCapabilityApplyConfiguration `json:"capabilities,omitempty"`
+	// limitations are what the policy or Services ask for and this node does not do in
+	// its mode; all else is programmed. They are refreshed at most once a minute.
+	Limitations []LimitationApplyConfiguration `json:"limitations,omitempty"`
 	// programmed counts what is in the kernel.
 	Programmed *ProgrammedCountsApplyConfiguration `json:"programmed,omitempty"`
-	// repairs counts what somebody else changed in the kernel and the agent made
-	// right again; absent if nothing. It is refreshed at most once a minute.
+	// repairs counts external changes of the rules in the kernel that the agent has
+	// undone; absent if there were none. It is refreshed at most once a minute.
 	Repairs *RepairCountsApplyConfiguration `json:"repairs,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
@@ -90,6 +93,19 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithCapabilities(values ...*ModeCa
 			panic("nil value passed to WithCapabilities")
 		}
 		b.Capabilities = append(b.Capabilities, *values[i])
+	}
+	return b
+}
+
+// WithLimitations adds the given value to the Limitations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Limitations field.
+func (b *NodeRuleSetStatusApplyConfiguration) WithLimitations(values ...*LimitationApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithLimitations")
+		}
+		b.Limitations = append(b.Limitations, *values[i])
 	}
 	return b
 }

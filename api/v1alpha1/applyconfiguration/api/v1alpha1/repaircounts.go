@@ -14,8 +14,8 @@ import (
 //
 // RepairCounts counts what the agent had to repair.
 type RepairCountsApplyConfiguration struct {
-	// count is how often, since the agent started, the agent found its rules
-	// changed by somebody else and made them right again.
+	// count is how often, since the agent started, rules were modified externally and
+	// have been restored.
 	Count *int64 `json:"count,omitempty"`
 	// lastTime is when it did so last.
 	LastTime *v1.Time `json:"lastTime,omitempty"`

@@ -1,0 +1,74 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Kind is a kind of problem. Their order is their severity, the most severe first.
+type Kind int
+
+// The kinds of problems.
+const (
+	KernelError           Kind = iota // the last programming failed
+	ModeUnsupported                   // this node can run none of the modes asked for
+	InvalidSettings                   // malformed parameters in the NodeRuleSet
+	SkippedRules                      // malformed entries of slices
+	Unsupported                       // limitations; made of Snapshot.Limitations
+	PreviousModeCleanup               // what a previous mode has left cannot be removed
+	JournalFailed                     // the journal cannot be written
+	ConntrackFailed                   // stale entries of connection tracking cannot be deleted
+	ConntrackSysctlFailed             // its parameters cannot be set
+	FallbackMode                      // the mode is not the policy's first
+	kinds
+)
+
+// Problem is something that is wrong on this node.
+type Problem struct {
+	Kind Kind
+	Err  error
+}
+
+// Problems are what is wrong now, at most one of each kind. The zero value says that
+// nothing is.
+type Problems [kinds]error
+
+// List returns the problems, the most severe first.
+func (p *Problems) List() []Problem {
+	var out []Problem
+	for kind, err := range p {
+		if err != nil {
+			out = append(out, Problem{Kind(kind), err})
+		}
+	}
+	return out
+}
+
+// sentences say what a kind of problem means: reason of the condition Degraded, and
+// what stands before and after the error.
+var sentences = [kinds]struct{ reason, before, after string }{
+	KernelError:     {v1alpha1.ReasonKernelError, "", ". It is tried again; the rules programmed before stay in force."},
+	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the rules programmed before stay in force."},
+	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices were left out: ", "."},
+	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
+	PreviousModeCleanup: {v1alpha1.ReasonPreviousModeCleanupFailed,
+		"Rules of a previous mode are left: ", ". It is tried again."},
+	JournalFailed: {v1alpha1.ReasonCheckpointFailed, "",
+		". The node would boot with older rules. Free space on, or repair, the state folder."},
+	ConntrackFailed: {v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: ",
+		". It is tried again. The agent needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink."},
+	ConntrackSysctlFailed: {v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not in force: ",
+		". Set it on the machine (sysctl), take it out of the ProxyConfig, or let the agent write the machine's /proc/sys/net."},
+	FallbackMode: {v1alpha1.ReasonFallbackMode, "", "."},
+}
+
+// reason is the reason of Degraded for a kind; empty: the kind does not degrade the node.
+func (k Kind) reason() string { return sentences[k].reason }
+
+// sentence says what is wrong and what helps, in one line.
+func (p Problem) sentence() string {
+	s := sentences[p.Kind]
+	return s.before + OneLine(p.Err.Error()) + s.after
+}

@@ -7,17 +7,17 @@ IMG ?= fairlead-controller:v$(VERSION)
 AGENT_IMG ?= fairlead-agent:v$(VERSION)
 CONTAINER_TOOL ?= docker
 PLATFORMS ?= linux/arm64,linux/amd64
-# Image of the OLM bundle, its channels, and the one for who names none.
+# Image of the OLM bundle, its channels, and the default channel.
 BUNDLE_IMG ?= fairlead-bundle:v$(VERSION)
 CHANNELS ?= candidate
 DEFAULT_CHANNEL ?= candidate
-# Command-line programs of the control plane are built or found by
-# hack/controlplane.sh; KUBEBUILDER_ASSETS names those that are there already.
+# hack/controlplane.sh finds or builds the control plane binaries; KUBEBUILDER_ASSETS
+# is the folder of existing ones.
 KUBECTL ?= kubectl
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
-# Where ip and nft are, which is not in everybody's PATH.
+# The folders of ip and nft are not in every user's PATH.
 export PATH := $(PATH):/usr/sbin:/sbin
 
 BIN := $(CURDIR)/bin
@@ -27,9 +27,9 @@ KUSTOMIZE := $(BIN)/kustomize
 GOLANGCI_LINT := $(CACHE)/golangci-lint-$(shell sed -n 's|.*github.com/golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/lint/go.mod)
 LAB := $(BIN)/lab
 LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSION)
-# Programs of the lab run in Pods with a file system of their own: static.
+# Binaries are static: in the lab they run in containers.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
-# What else to tell the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
+# More flags for the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
 BENCHFLAGS ?=
 # How long a fuzz target runs, see `make fuzz`.
 FUZZTIME ?= 1m
@@ -47,11 +47,11 @@ help: ## Show this help.
 ##@ Development
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate CRDs and roles from the markers in the code.
+manifests: $(CONTROLLER_GEN) ## Generate CRDs and RBAC roles from the markers in the code.
 	$(CONTROLLER_GEN) rbac:roleName=manager-role crd paths="./..." output:crd:artifacts:config=config/crd/bases
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations.
+generate: $(CONTROLLER_GEN) ## Generate deepcopy functions and apply configurations.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths="./api/..."
 
 .PHONY: fmt
@@ -65,15 +65,15 @@ vet: ## Vet the code.
 	cd test && go vet -tags e2e ./...
 
 .PHONY: test
-test: test-unit test-api test-cases ## Run all tests but those that need a whole cluster.
-	@[ "$$(id -u)" = 0 ] || echo "Not root: the tests that make network namespaces were skipped."
+test: test-unit test-api test-cases ## Run all tests except those that need a whole cluster.
+	@[ "$$(id -u)" = 0 ] || echo "Not root: the tests that create network namespaces were skipped."
 
 .PHONY: test-unit
-test-unit: deps ## Run unit tests and, as root, the tests on the real kernel.
+test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 	go test -race -shuffle=on ./...
 
 .PHONY: test-api
-test-api: deps ## Run the tests against a real apiserver, and the lab's own.
+test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 $$(go list ./... | grep -v /cases$$)
 
 .PHONY: test-cases
@@ -81,30 +81,30 @@ test-cases: deps ## Run the table of cases against the pure functions and on the
 	cd test/cases && go test -race -count=1 -timeout 10m
 
 .PHONY: test-oracle
-test-oracle: root deps ## Run the table of cases with kube-proxy, which must not differ but where the cases say so.
+test-oracle: root deps ## Run the table of cases with kube-proxy; only declared differences may occur.
 	export KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; cd test/cases && go test -run TestOracle -count=1 -timeout 20m
 
 .PHONY: test-vm
-test-vm: root deps build ## Run the tests that want a kernel with ip_vs: here if it has it, else in QEMU.
+test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it has ip_vs, else in QEMU.
 	cd test && FAIRLEAD_VM_KERNEL="$$(../hack/vm-kernel.sh)" go test -count=1 ./vm/
 	FAIRLEAD_AGENT=$(BIN)/fairlead-agent hack/test-vm.sh
 
 .PHONY: test-e2e
-test-e2e: root lab-binaries ## Run the end-to-end tests on a lab that they start and stop.
+test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and stop it.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
 
 .PHONY: bench
-bench: root deps build ## Measure what the size of a cluster costs a node (docs/benchmarks.md).
+bench: root deps build ## Measure the cost per node by cluster size (docs/benchmarks.md).
 	go run ./bench -agent $(BIN)/fairlead-agent $(BENCHFLAGS)
 
 .PHONY: bench-ipvs
-bench-ipvs: root deps build ## Compare the mode IPVS with kube-proxy's (docs/benchmarks-ipvs.md): here if the kernel has it, else in QEMU.
+bench-ipvs: root deps build ## Compare the mode IPVS with kube-proxy's, on this kernel or in QEMU (docs/benchmarks-ipvs.md).
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./bench
 	hack/vm -timeout 4h $(BIN)/bench -agent $(BIN)/fairlead-agent \
 		-kube-proxy "$$(hack/controlplane.sh kube-proxy)/kube-proxy" -services 1000 -changes 5 $(BENCHFLAGS) ipvs
 
 .PHONY: bench-iptables
-bench-iptables: root deps build ## Compare the mode IPTables with kube-proxy's, with both variants (docs/benchmarks-iptables.md).
+bench-iptables: root deps build ## Compare the mode IPTables with kube-proxy's, in both variants (docs/benchmarks-iptables.md).
 	go run ./bench -agent $(BIN)/fairlead-agent -kube-proxy "$$(hack/controlplane.sh kube-proxy)/kube-proxy" \
 		-services 1000,5000,10000 -changes 20 -patience 3m $(BENCHFLAGS) iptables
 
@@ -113,12 +113,12 @@ fuzz: ## Fuzz every target for FUZZTIME.
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run the linters, which also guard the import directions.
+lint: $(GOLANGCI_LINT) ## Run the linters, which also enforce the import directions.
 	$(GOLANGCI_LINT) run --allow-parallel-runners
 	cd test && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../.golangci.yml
 
 .PHONY: lint-fix
-lint-fix: $(GOLANGCI_LINT) ## Run the linters and let them fix what they can.
+lint-fix: $(GOLANGCI_LINT) ## Run the linters with automatic fixes.
 	$(GOLANGCI_LINT) run --fix
 
 .PHONY: lint-config
@@ -141,17 +141,17 @@ verify-modules: ## Check that the go.mod files are tidy.
 	hack/verify-modules.sh
 
 .PHONY: verify-text
-verify-text: ## Check formats, licence headers, and the size of files and functions.
+verify-text: ## Check formatting, licence headers, and the size of files and functions.
 	hack/verify-text.sh
 
 ##@ Build
 
 .PHONY: build
-build: ## Build controller and agent into bin.
+build: ## Build controller and agent into bin/.
 	$(GO_BUILD) -o $(BIN)/ ./cmd/...
 
 .PHONY: run
-run: manifests generate build ## Run the controller here, against the cluster of the current kubeconfig.
+run: manifests generate build ## Run the controller on this machine, against the cluster of the current kubeconfig.
 	$(BIN)/fairlead-controller --leader-elect=false --install-agent=false
 
 .PHONY: docker-build
@@ -170,7 +170,7 @@ docker-buildx: ## Build and push the images for PLATFORMS.
 	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) --target agent -t $(AGENT_IMG) .
 
 .PHONY: build-installer
-build-installer: manifests generate $(KUSTOMIZE) ## Write everything to install into dist/install.yaml.
+build-installer: manifests generate $(KUSTOMIZE) ## Write all manifests into dist/install.yaml.
 	hack/build-installer.sh $(KUSTOMIZE) $(IMG) $(AGENT_IMG)
 
 ##@ Deployment
@@ -184,7 +184,7 @@ install: manifests ## Install the CRDs into the cluster of the current kubeconfi
 	$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: manifests ## Remove the CRDs, and with them all policies. Nodes keep forwarding.
+uninstall: manifests ## Remove the CRDs, and with them all ProxyConfigs. Nodes keep forwarding.
 	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/crd
 
 .PHONY: deploy
@@ -192,13 +192,13 @@ deploy: build-installer ## Install Fairlead into the cluster of the current kube
 	$(KUBECTL) apply --server-side -f dist/install.yaml
 
 .PHONY: undeploy
-undeploy: ## Remove Fairlead from the cluster. Nodes keep the rules that are programmed.
+undeploy: ## Remove Fairlead from the cluster. Nodes keep the programmed rules.
 	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/default
 
 ##@ OLM bundle
 
 .PHONY: bundle
-bundle: manifests $(KUSTOMIZE) ## Write the bundle for the Operator Lifecycle Manager into bundle.
+bundle: manifests $(KUSTOMIZE) ## Write the bundle for the Operator Lifecycle Manager into bundle/.
 	$(KUSTOMIZE) build config/manifests | go run ./hack/bundle --version=$(VERSION) --image=$(IMG) --agent-image=$(AGENT_IMG) \
 		--channels=$(CHANNELS) --default-channel=$(DEFAULT_CHANNEL) --icon=config/manifests/icon.svg
 
@@ -217,35 +217,35 @@ bundle-push: ## Push the bundle's image.
 ##@ Lab: a local cluster without containers
 
 .PHONY: demo
-demo: root lab-binaries ## Start a cluster, install Fairlead, and tell its story, checked at every step.
+demo: root lab-binaries ## Start a lab, install Fairlead and walk through Services; every step is checked.
 	test/demo/run.sh
 
 .PHONY: lab-up
-lab-up: root lab-binaries ## Start the lab: a control plane, three nodes, a client outside.
+lab-up: root lab-binaries ## Start the lab: a control plane, three nodes, an outside client.
 	hack/controlplane.sh >/dev/null
 	$(LAB) up --bin $(BIN)
 
 .PHONY: lab-down
-lab-down: root ## Stop the lab and remove everything of it.
+lab-down: root ## Stop the lab and remove everything that it created.
 	cd test && CGO_ENABLED=0 go build -trimpath -o $(LAB) ./lab/cmd/lab
 	$(LAB) down
 
 .PHONY: root
 root:
-	@[ "$$(id -u)" = 0 ] || { echo "The lab needs root, to make network namespaces: run this make as root." >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "The lab needs root to create network namespaces: run make as root." >&2; exit 1; }
 
 .PHONY: lab-binaries
-lab-binaries: deps build ## Build everything that runs in the lab.
+lab-binaries: deps build ## Build all binaries that run in the lab.
 	cd test && CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./lab/cmd/...
 
 ##@ Dependencies
 
 .PHONY: deps
-deps: ## Install the Debian packages that tests and lab need, if they are missing.
+deps: ## Install missing Debian packages for tests and lab.
 	hack/deps.sh
 
 .PHONY: setup-envtest
-setup-envtest: ## Find, download or build the programs of a control plane, and print where they are.
+setup-envtest: ## Find, download or build the control plane binaries, and print their folder.
 	@hack/controlplane.sh
 
 .PHONY: controller-gen
@@ -263,5 +263,5 @@ golangci-lint: $(GOLANGCI_LINT) ## Build golangci-lint.
 # Its name has the version, so a fresh clone does not build it again.
 $(GOLANGCI_LINT):
 	@mkdir -p $(CACHE)
-	@echo "building golangci-lint, this takes some minutes once"
+	@echo "building golangci-lint: this takes some minutes, once"
 	cd hack/lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -70,13 +70,16 @@ type Cleaner struct {
 	queues    map[model.Protocol]*queue
 	failure   error
 
-	rested time.Time // no look before; of Run
+	// What only Run uses: there is no look before rested, and the last one for
+	// everything has found so many entries.
+	rested  time.Time
+	entries map[kind]int
 }
 
 // New returns a Cleaner; told is called when Failure says something new.
 func New(kernel Kernel, log logr.Logger, clk clock.Clock, told func()) *Cleaner {
 	return &Cleaner{kernel: kernel, log: log, clock: clk, told: told, metrics: newMetrics(), wakeup: make(chan struct{}, 1),
-		frontends: map[model.FrontendKey]*model.Frontend{},
+		frontends: map[model.FrontendKey]*model.Frontend{}, entries: map[kind]int{},
 		queues: map[model.Protocol]*queue{
 			model.UDP: newQueue(model.UDP, udpInterval),
 			model.TCP: newQueue(model.TCP, tcpInterval),

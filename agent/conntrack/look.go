@@ -26,39 +26,36 @@ func kindOf(key model.FrontendKey) kind {
 	return kind{corev1.IPv6Protocol, key.Protocol}
 }
 
-// filters are the dumps of one kind that find what is to be looked at: one for all
-// keys, and a second for flows that are older than a single one. The kernel walks
-// through its whole table for each, which costs as much as to hand over some
-// thousand entries that nothing is wrong with.
-func (w *work) filters(k kind, keys []model.FrontendKey) []Filter {
+// A dump for each frontend makes the kernel walk through its whole table each time;
+// one for all of them makes it hand over entries that nothing is wrong with. A walk
+// through an empty table takes the time in which walkEntries are handed over (9 ms),
+// one through a full table more: maxFilters of them take as long as all entries.
+const (
+	walkEntries = 5000
+	maxFilters  = 8
+)
+
+// filters are the dumps of one kind that find what is to be looked at. all is how
+// many entries there are of the kind.
+func (w *work) filters(k kind, keys []model.FrontendKey, all int) []Filter {
 	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: flows.HalfOpen(k.protocol)}
-	if w.everything || len(keys) == 0 {
-		return []Filter{whole}
-	}
-	f := whole
-	f.Address, f.Port = keys[0].Address, keys[0].Port
-	older := false
+	var out []Filter
 	for _, key := range keys {
-		if key.Address != f.Address {
-			f.Address = netip.Addr{}
+		f := whole
+		f.Port = key.Port
+		if !key.IsNodePort() {
+			f.Address = key.Address
 		}
-		if key.Port != f.Port {
-			f.Port = 0
+		out = append(out, f)
+		if w.frontends[key] && !key.IsNodePort() {
+			f.Reverse = true
+			out = append(out, f)
 		}
-		older = older || w.frontends[key]
 	}
-	if f.Address.IsUnspecified() { // of node ports
-		f.Address = netip.Addr{}
-	}
-	switch {
-	case !older || len(keys) == 1 && keys[0].IsNodePort():
-		return []Filter{f}
-	case len(keys) > 1:
+	if w.everything || len(keys) > 1 && (len(out) > maxFilters || (len(out)-1)*walkEntries > all) {
 		return []Filter{whole}
 	}
-	reverse := f
-	reverse.Reverse = true
-	return []Filter{f, reverse}
+	return out
 }
 
 // look looks at what is due of a protocol, once. It returns what to look at once more: frontends
@@ -91,7 +88,7 @@ func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again wor
 	}}
 	for k, keys := range kinds {
 		start := c.clock.Now()
-		for _, f := range w.filters(k, keys) {
+		for _, f := range w.filters(k, keys, c.entries[k]) {
 			err = first(err, s.filtered(ctx, f))
 		}
 		c.metrics.duration.WithLabelValues(string(k.family)).Observe(c.clock.Since(start).Seconds())
@@ -117,9 +114,10 @@ type sweep struct {
 
 // filtered deletes what is stale among the entries that a filter selects.
 func (s *sweep) filtered(ctx context.Context, f Filter) error {
-	n := 0
+	n, all := 0, 0
 	var failed error
 	err := s.kernel.Dump(ctx, f, func(e Entry) {
+		all++
 		key, stale := s.stale(e)
 		if !stale {
 			return
@@ -133,6 +131,9 @@ func (s *sweep) filtered(ctx context.Context, f Filter) error {
 			s.again.frontends[key] = true
 		}
 	})
+	if f.Port == 0 {
+		s.entries[kind{f.Family, f.Protocol}] = all
+	}
 	s.metrics.deleted.WithLabelValues(string(f.Family)).Add(float64(n))
 	if n > 0 {
 		s.log.V(1).Info("Forgot flows to endpoints that are gone", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)

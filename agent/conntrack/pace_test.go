@@ -168,3 +168,39 @@ func TestProtocolsDoNotWaitForEachOther(t *testing.T) {
 		t.Errorf("%d walks within 50 s, of which %d for TCP", n, tcp)
 	}
 }
+
+// Changes of several frontends cost one walk, or one each where all the entries
+// that would be handed over otherwise cost more.
+func TestWalksOfLargeTables(t *testing.T) {
+	for name, c := range map[string]struct {
+		losses, entries, want int
+	}{
+		"one":                          {1, 0, 1},
+		"one, large table":             {1, 40_000, 1},
+		"several":                      {4, 100, 1},
+		"several, large table":         {4, 40_000, 4},
+		"more than pay, large table":   {8, 20_000, 1},
+		"many more, very large table":  {20, 120_000, 1},
+		"as many as pay, larger table": {8, 40_000, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n = 20
+			p := newPaced(t, services(model.UDP, n, func(int) int { return 0 })...)
+			busy := flow("busy", model.UDP, "10.96.9.9:53", "10.244.9.9:53")
+			for range c.entries {
+				p.kernel.entries = append(p.kernel.entries, busy)
+			}
+			p.Programmed(true)
+			p.pass(time.Minute)
+			p.wantWalks("the regular look", 1)
+			p.change(services(model.UDP, n, func(i int) int {
+				if i < c.losses {
+					return 1
+				}
+				return 0
+			})...)
+			p.pass(0)
+			p.wantWalks("the losses", c.want)
+		})
+	}
+}

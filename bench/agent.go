@@ -68,7 +68,7 @@ func measureAgent(ctx context.Context, c cluster, program string, changes int) (
 	if r.Start, err = first.started(ctx, c); err != nil {
 		return r, fmt.Errorf("start: %w", err)
 	}
-	if r.Changes, r.CPU, err = first.follow(ctx, c, changes); err != nil {
+	if r.Changes, r.CPU, err = first.follow(ctx, c, changes, quiet); err != nil {
 		return r, fmt.Errorf("changes: %w", err)
 	}
 	first.kill()
@@ -155,8 +155,8 @@ func (p *process) started(ctx context.Context, c cluster) (s agentStart, err err
 }
 
 // follow changes one endpoint after the other and waits for each to be in the
-// kernel.
-func (p *process) follow(ctx context.Context, c cluster, changes int) (distribution, time.Duration, error) {
+// kernel, and then a pause.
+func (p *process) follow(ctx context.Context, c cluster, changes int, pause time.Duration) (distribution, time.Duration, error) {
 	notifications, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
 	if err != nil {
 		return distribution{}, 0, err
@@ -184,7 +184,7 @@ func (p *process) follow(ctx context.Context, c cluster, changes int) (distribut
 			return distribution{}, 0, err
 		}
 		all = append(all, time.Since(begun))
-		time.Sleep(quiet)
+		time.Sleep(pause)
 	}
 	after, err := p.cpu()
 	return distributionOf(all), after - before, err

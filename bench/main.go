@@ -62,6 +62,10 @@ func main() {
 	switch flag.Arg(0) {
 	case measureCommand:
 		run = func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) }
+	case flowsCommand:
+		run = o.measureFlows
+	case passesCommand:
+		run = o.measurePasses
 	case ipvsCommand:
 		run = o.compareIPVS
 	case iptablesCommand:
@@ -102,8 +106,13 @@ func (o options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(os.Stderr, "measuring flows")
+	flows, err := o.compareFlows(ctx)
+	if err != nil {
+		return fmt.Errorf("flows: %w", err)
+	}
 	var page strings.Builder
-	if err := writePage(&page, results, pure, o.changes); err != nil {
+	if err := writePage(&page, results, pure, flows, o.changes); err != nil {
 		return err
 	}
 	return o.print(page.String())

@@ -41,7 +41,7 @@ const (
 // The least time from one look to the next. The first look after a quiet time is
 // not delayed; what changes until the next is looked for all at once, because the
 // kernel walks through its whole table each time: 9 ms of processor time for the
-// 262,144 buckets of a large node, and 0.2 s with a million entries.
+// 262,144 buckets of a large node, and 0.3 s with a million entries.
 const (
 	// A client of UDP whose endpoint is gone sends into the void until its entry is
 	// deleted. A second is also kube-proxy's minSyncPeriod.

@@ -8,14 +8,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/ipvs"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 )
 
 // shared is what modes of one node have in common.
 type shared struct {
-	localhost localhost.Users
+	localhost routelocalnet.Owner
 }
 
 // list is all that has to be changed here for a mode that is added.

@@ -51,6 +51,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -65,19 +66,19 @@ type Options struct {
 
 	// Sysctls are the kernel's parameters of that namespace; nil: those that the
 	// calling thread sees.
-	Sysctls localhost.Sysctls
+	Sysctls routelocalnet.Sysctls
 
 	// Localhost are the modes of this node with node ports on localhost; nil: it is
 	// the only one.
-	Localhost *localhost.Users
+	Localhost *routelocalnet.Owner
 }
 
 // Dataplane implements dataplane.Dataplane.
 type Dataplane struct {
 	log       logr.Logger
 	netns     int
-	sysctls   localhost.Sysctls
-	users     *localhost.Users
+	sysctls   routelocalnet.Sysctls
+	users     *routelocalnet.Owner
 	localhost *localhost.Ports
 	// listLength is a file, see lacking.go.
 	listLength string
@@ -125,7 +126,7 @@ func New(o Options) (*Dataplane, error) {
 		o.Sysctls = sysctl.Tree{}
 	}
 	if o.Localhost == nil {
-		o.Localhost = &localhost.Users{}
+		o.Localhost = &routelocalnet.Owner{}
 	}
 	client, err := nft.Dial(o.NetNS)
 	if err != nil {

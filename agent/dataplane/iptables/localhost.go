@@ -6,10 +6,10 @@ package iptables
 import (
 	"context"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 )
 
-// loopback implements localhost.Guard in the table mangle of IPv4. Packets of other
+// loopback implements routelocalnet.Guard in the table mangle of IPv4. Packets of other
 // machines and of Pods that are for our loopback, or pretend to be from it, are
 // dropped. What leaves from the loopback and is not translated, so that it will not
 // be masqueraded, is dropped too, as without the sysctl.
@@ -40,8 +40,8 @@ func guardChains(resets bool) map[chainID][]string {
 
 // Read reads the chains. Those that are not intact reset nothing, unless the first
 // one says so.
-func (l loopback) Read(ctx context.Context) (localhost.Held, error) {
-	var held localhost.Held
+func (l loopback) Read(ctx context.Context) (routelocalnet.Held, error) {
+	var held routelocalnet.Held
 	have, err := l.read(ctx)
 	if err != nil {
 		return held, err
@@ -70,7 +70,7 @@ func (l loopback) read(ctx context.Context) (*held, error) {
 }
 
 // Make writes the chains and the jumps to them.
-func (l loopback) Make(ctx context.Context, _ localhost.Held, resets bool) (int, error) {
+func (l loopback) Make(ctx context.Context, _ routelocalnet.Held, resets bool) (int, error) {
 	have, err := l.read(ctx)
 	if err != nil {
 		return 0, err
@@ -84,7 +84,7 @@ func (l loopback) Make(ctx context.Context, _ localhost.Held, resets bool) (int,
 }
 
 // Remove deletes the chains and the jumps.
-func (l loopback) Remove(ctx context.Context, _ localhost.Held) error {
+func (l loopback) Remove(ctx context.Context, _ routelocalnet.Held) error {
 	have, err := l.read(ctx)
 	if err != nil {
 		return err

@@ -5,13 +5,13 @@ package iptables
 
 import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // Mode returns the mode IPTables. The users are those of the node, see package
 // localhost.
-func Mode(users *localhost.Users) dataplane.Mode {
+func Mode(users *routelocalnet.Owner) dataplane.Mode {
 	return dataplane.Mode{
 		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT,
 		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {

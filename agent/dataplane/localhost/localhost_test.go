@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -38,20 +39,20 @@ func (n *node) Set(_, value string) error {
 type guard struct {
 	*node
 	name string
-	held Held
+	held routelocalnet.Held
 }
 
-func (g *guard) Read(context.Context) (Held, error) { return g.held, nil }
+func (g *guard) Read(context.Context) (routelocalnet.Held, error) { return g.held, nil }
 
-func (g *guard) Make(_ context.Context, _ Held, resets bool) (int, error) {
+func (g *guard) Make(_ context.Context, _ routelocalnet.Held, resets bool) (int, error) {
 	g.log = append(g.log, g.name+" guards")
-	g.held = Held{Exists: true, Intact: true, Resets: resets}
+	g.held = routelocalnet.Held{Exists: true, Intact: true, Resets: resets}
 	return 1, nil
 }
 
-func (g *guard) Remove(context.Context, Held) error {
+func (g *guard) Remove(context.Context, routelocalnet.Held) error {
 	g.log = append(g.log, g.name+" goes")
-	g.held = Held{}
+	g.held = routelocalnet.Held{}
 	return nil
 }
 
@@ -93,7 +94,7 @@ func TestPorts(t *testing.T) {
 			cleanup(t, m.a)
 			on(t, n, m.b, true)
 			on(t, n, m.b, false)
-		}, []string{"a guards", "sysctl 1", "rules", "b guards", "rules", "a goes", "b guards", "rules", "sysctl 0", "b goes"}, "0"},
+		}, []string{"a guards", "sysctl 1", "rules", "b guards", "rules", "a goes", "rules", "sysctl 0", "b goes"}, "0"},
 		"the mode changes and changes back": {"0", func(t *testing.T, n *node, m modes) {
 			on(t, n, m.a, true)
 			on(t, n, m.b, true)
@@ -122,8 +123,8 @@ func TestPorts(t *testing.T) {
 		}, nil, "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, users := &node{value: tc.before}, &Users{}
-			m := modes{New(&guard{node: n, name: "a"}, n, users), New(&guard{node: n, name: "b"}, n, users)}
+			n, owner := &node{value: tc.before}, &routelocalnet.Owner{}
+			m := modes{New(&guard{node: n, name: "a"}, n, owner), New(&guard{node: n, name: "b"}, n, owner)}
 			tc.do(t, n, m)
 			if diff := cmp.Diff(tc.want, n.log); diff != "" {
 				t.Error(diff)

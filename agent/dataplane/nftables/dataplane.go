@@ -52,6 +52,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -66,11 +67,11 @@ type Options struct {
 
 	// Sysctls are the kernel's parameters of that namespace; nil: those that the
 	// calling thread sees.
-	Sysctls localhost.Sysctls
+	Sysctls routelocalnet.Sysctls
 
 	// Localhost are the modes of this node with node ports on localhost; nil: it is
 	// the only one.
-	Localhost *localhost.Users
+	Localhost *routelocalnet.Owner
 
 	// Failures counts failed Syncs and Applies; nil: it need not be counted.
 	Failures prometheus.Counter
@@ -117,7 +118,7 @@ func New(o Options) (*Dataplane, error) {
 	if o.Failures == nil {
 		o.Failures = newFailures()
 	}
-	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, clock: clock.RealClock{}, failures: o.Failures, localhost: localhost.New(loopback{c}, o.Sysctls, o.Localhost)}
+	d := &Dataplane{log: o.Log, netns: o.NetNS, nft: c, clock: clock.RealClock{}, failures: o.Failures, localhost: localhost.New(routelocalnet.NewTable(c), o.Sysctls, o.Localhost)}
 	d.tryFamily = d.probe
 	d.addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return d, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -133,7 +134,7 @@ func TestLoopbackGuard(t *testing.T) {
 	}
 	mustSync(t, d, desired)
 	check("guarded", false)
-	o.node.Run("nft", "delete", "table", "ip", guardName)
+	o.node.Run("nft", "delete", "table", "ip", routelocalnet.TableName)
 	check("not guarded", true) // so the test can tell
 	if stats := mustSync(t, d, desired); stats.Repaired == 0 {
 		t.Errorf("not repaired: %+v", stats)
@@ -171,7 +172,7 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	if out := counter(); !strings.Contains(out, "packets 0") {
 		t.Error("it has left:", out)
 	}
-	o.node.Run("nft", "delete", "table", "ip", guardName)
+	o.node.Run("nft", "delete", "table", "ip", routelocalnet.TableName)
 	send()
 	if out := counter(); strings.Contains(out, "packets 0") {
 		t.Error("the test cannot tell:", out)
@@ -251,7 +252,7 @@ func TestRouteLocalnet(t *testing.T) {
 
 func (s *space) hasGuard() bool {
 	s.T.Helper()
-	return strings.Contains(s.Run("nft", "list", "tables"), "table ip "+guardName)
+	return strings.Contains(s.Run("nft", "list", "tables"), "table ip "+routelocalnet.TableName)
 }
 
 // watchedSysctl is a sysctl that says when it is changed, and may be read-only.
@@ -279,7 +280,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 	s, on, off := newSpace(t), onLocalhost(), onLocalhost()
 	off.Node.NodePortLocalhost = false
 	d, changes := s.dataplane(), 0
-	d.localhost = localhost.New(loopback{d.nft}, &watchedSysctl{value: "0", changed: func(to string) {
+	d.localhost = localhost.New(routelocalnet.NewTable(d.nft), &watchedSysctl{value: "0", changed: func(to string) {
 		changes++
 		if !s.hasGuard() {
 			t.Errorf("set to %s without a guard", to)
@@ -299,7 +300,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 func TestReadOnlySysctl(t *testing.T) {
 	s, on := newSpace(t), onLocalhost()
 	d, w := s.dataplane(), &watchedSysctl{value: "0", readOnly: true, changed: func(string) {}}
-	d.localhost = localhost.New(loopback{d.nft}, w, nil)
+	d.localhost = localhost.New(routelocalnet.NewTable(d.nft), w, nil)
 	stats, err := d.Sync(t.Context(), on, nil)
 	if err != nil || stats.Operations == 0 {
 		t.Fatalf("%+v %v", stats, err)

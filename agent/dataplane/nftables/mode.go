@@ -7,13 +7,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/localhost"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // Mode returns the mode NFTables. The users are those of the node, see package
 // localhost.
-func Mode(users *localhost.Users) dataplane.Mode {
+func Mode(users *routelocalnet.Owner) dataplane.Mode {
 	failures := newFailures()
 	return dataplane.Mode{
 		Name: v1alpha1.ModeNFTables, AutoRank: 1, Kind: dataplane.NAT,

@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 )
 
 // Watch calls changed after somebody else has touched our tables, after the
@@ -27,5 +28,5 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 
 // concerns says whether a change is of one of our tables, and not our own.
 func concerns(c nft.Change) bool {
-	return !c.Own && (c.Table == tableName || c.Table == guardName)
+	return !c.Own && (c.Table == tableName || c.Table == routelocalnet.TableName)
 }

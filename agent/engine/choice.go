@@ -69,6 +69,7 @@ type capability struct {
 type attempt struct {
 	options dataplane.Options
 	err     error // why that is not possible
+	failed  bool  // it could be probed and not be programmed
 	retry   dataplane.Retry
 }
 
@@ -128,12 +129,12 @@ func (m *nodeModes) open(name v1alpha1.ProxyMode) (*openMode, error) {
 }
 
 // choose returns the first mode, in the policy's order, that this kernel can run as
-// the policy wants it: the running one (nil: none is), or a new one. skipped says what
+// the policy wants it: one that is open (nil: none), or a new one. skipped says what
 // those before it cannot do, err what each of them cannot.
-func (m *nodeModes) choose(ctx context.Context, want demand, running *openMode) (chosen *openMode, skipped, err error) {
+func (m *nodeModes) choose(ctx context.Context, want demand, open ...*openMode) (chosen *openMode, skipped, err error) {
 	var errs []error
 	for _, name := range want.modes {
-		o, err := m.try(ctx, name, want.options[name], running)
+		o, err := m.try(ctx, name, want.options[name], open)
 		if err == nil {
 			return o, errors.Join(errs...), nil
 		}
@@ -142,33 +143,55 @@ func (m *nodeModes) choose(ctx context.Context, want demand, running *openMode) 
 	return nil, nil, errors.Join(append([]error{errUnsupported}, errs...)...)
 }
 
-// try opens a mode, unless it is running and known to have what is asked for: then that
-// is what it returns. What has failed is not tried again before its time. A mode that
-// runs is not given up for a failure of this moment.
-func (m *nodeModes) try(ctx context.Context, name v1alpha1.ProxyMode, options dataplane.Options, running *openMode) (*openMode, error) {
-	inUse := running != nil && running.Mode() == name
+// try opens a mode, unless it is open and known to have what is asked for: then that is
+// what it returns. What has failed is not tried again before its time. A mode that is
+// open is not given up for a failure of this moment.
+func (m *nodeModes) try(ctx context.Context, name v1alpha1.ProxyMode, options dataplane.Options, open []*openMode) (*openMode, error) {
+	var inUse *openMode
+	for _, o := range open {
+		if o != nil && o.Mode() == name {
+			inUse = o
+		}
+	}
 	a, known := m.tried[name]
 	if known && reflect.DeepEqual(a.options, options) {
-		if a.err == nil && inUse {
-			return running, nil
+		if a.err == nil && inUse != nil {
+			return inUse, nil
 		}
 		if a.err != nil && a.retry.Wait(m.clock.Now()) > 0 {
 			return nil, a.err
 		}
 	}
 	o, err := m.probe(ctx, name, options)
-	a.options, a.err = options, err
-	a.retry.Failed(m.clock.Now(), err)
+	a.options, a.err, a.failed = options, err, false
+	if err != nil {
+		a.retry.Failed(m.clock.Now(), err)
+	}
 	m.tried[name] = a
 	switch {
-	case !inUse:
+	case inUse == nil:
 		return o, err
 	case err == nil:
-		return running, o.Close()
+		return inUse, o.Close()
 	case errors.Is(err, dataplane.ErrUnsupported):
 		return nil, err
 	}
-	return running, nil
+	return inUse, nil
+}
+
+// failed notes that a mode that was probed could not be programmed.
+func (m *nodeModes) failed(name v1alpha1.ProxyMode, options dataplane.Options, err error) {
+	a := m.tried[name]
+	a.options, a.err, a.failed = options, err, true
+	a.retry.Failed(m.clock.Now(), err)
+	m.tried[name] = a
+}
+
+// succeeded notes that a mode was programmed: the next failure is the first one.
+func (m *nodeModes) succeeded(name v1alpha1.ProxyMode) {
+	a := m.tried[name]
+	a.err, a.failed, a.retry = nil, false, dataplane.Retry{}
+	m.tried[name] = a
 }
 
 // probe opens a mode and finds out what the kernel can do of it: with some options, or
@@ -232,6 +255,9 @@ func (m *nodeModes) capabilities() []v1alpha1.ModeCapability {
 	var out []v1alpha1.ModeCapability
 	for _, mode := range slices.Sorted(maps.Keys(m.known)) {
 		c := m.known[mode]
+		if a := m.tried[mode]; a.failed {
+			c.err = a.err
+		}
 		reported := v1alpha1.ModeCapability{Mode: mode, Supported: c.err == nil, Variant: c.Variant, Schedulers: c.Schedulers}
 		if c.err != nil {
 			reported.Message = report.Truncate(report.OneLine(c.err.Error()), report.MaxCapabilityMessage)
@@ -241,32 +267,43 @@ func (m *nodeModes) capabilities() []v1alpha1.ModeCapability {
 	return out
 }
 
-// choose opens the mode that the policy asks for, unless it is in use. A node that can
-// run none of the modes keeps the one that it has, with the options that it has: those
-// that the kernel cannot have would stop all changes.
+// choose makes the mode that the policy asks for the candidate, unless it is in force. A
+// node that can run none of the modes keeps the one that it has, with the options that
+// it has: those that the kernel cannot have would stop all changes.
 func (l *Loop) choose(ctx context.Context) error {
 	if !l.want.equal(l.demand) {
 		l.modes.forget()
 	}
 	l.demand = l.want
-	o, skipped, err := l.modes.choose(ctx, l.demand, l.dp)
+	open := []*openMode{l.dp}
+	if l.candidate != nil {
+		open = append(open, l.candidate.openMode)
+	}
+	o, skipped, err := l.modes.choose(ctx, l.demand, open...)
 	if err != nil {
+		// Where nothing is in force, the candidate is better than nothing.
+		if l.candidate != nil && (l.dp != nil || !slices.Contains(l.demand.modes, l.candidate.Mode())) {
+			l.drop()
+		}
 		return err
 	}
 	l.problems[report.FallbackMode] = nil
 	if skipped != nil {
 		l.problems[report.FallbackMode] = fmt.Errorf("Runs %s, as the policy's fallbackModes allow, and not %w", o.Mode(), skipped)
 	}
-	if options := l.demand.options[o.Mode()]; l.dp != o || !reflect.DeepEqual(l.options, options) {
-		l.options, l.needSync = options, true
+	options := l.demand.options[o.Mode()]
+	switch {
+	case o == l.dp:
+		l.drop()
+		if !reflect.DeepEqual(l.options, options) {
+			l.options, l.needSync = options, true
+		}
+	case l.candidate != nil && o == l.candidate.openMode:
+		l.candidate.options = options
+	default:
+		l.nominate(ctx, o, options)
 	}
-	if l.dp == o {
-		return nil
-	}
-	if l.dp != nil {
-		l.log.Info("Changing the mode", "from", l.dp.Mode(), "to", o.Mode())
-	}
-	return l.change(ctx, o)
+	return nil
 }
 
 // survey completes what is known of the kernel, when traffic does not wait for it.

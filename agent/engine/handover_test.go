@@ -64,6 +64,7 @@ func TestModeChanges(t *testing.T) {
 	if cleanups(m.kernel) > 0 {
 		t.Fatal("the old rules went before the new ones were there")
 	}
+	m.candidate.due = time.Time{}
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeIPVS)
 	if m.last.Mode() != v1alpha1.ModeIPVS || cleanups(m.kernel) != 1 || len(m.kernel.Kernel().Frontends) > 0 || len(m.other.Kernel().Frontends) != 1 {
@@ -92,8 +93,8 @@ func TestModeComesBack(t *testing.T) {
 	m.want(t, v1alpha1.ModeNFTables)
 	m.want(t, v1alpha1.ModeIPVS)
 	m.wantTraces(t, v1alpha1.ModeIPVS)
-	if cleanups(m.other) > 0 || cleanups(m.kernel) != 1 || len(m.retiring) > 0 {
-		t.Errorf("%d and %d clean-ups, %d modes wait", cleanups(m.other), cleanups(m.kernel), len(m.retiring))
+	if cleanups(m.other) > 0 || cleanups(m.kernel) != 1 || len(m.previous) > 0 {
+		t.Errorf("%d and %d clean-ups, %d modes wait", cleanups(m.other), cleanups(m.kernel), len(m.previous))
 	}
 }
 

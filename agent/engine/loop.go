@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -59,8 +58,10 @@ type Loop struct {
 	log    logr.Logger
 	clock  clock.Clock
 
-	dp       *openMode
-	options  dataplane.Options // of it
+	dp        *openMode         // in force; nil: none is
+	options   dataplane.Options // of it
+	candidate *candidate        // to be in force; nil: dp stays
+
 	table    *resolve.Table
 	node     *source.NodeRules
 	settings model.NodeSettings // that the node asks for
@@ -80,7 +81,7 @@ type Loop struct {
 	repairs      report.Repairs
 
 	installed *state.InstalledModes
-	retiring  map[v1alpha1.ProxyMode]*openMode // that were in force before
+	previous  map[v1alpha1.ProxyMode]*openMode // modes that are not in force any more, until they are cleaned up
 
 	disturbed   chan struct{} // others may have changed the kernel
 	resync      resync
@@ -112,7 +113,7 @@ func New(c Config) *Loop {
 		nodeName: c.NodeName, store: c.Source, modes: newNodeModes(c.Modes, c.Env, c.Clock), journal: c.Journal, report: c.Report,
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, log: c.Log, clock: c.Clock,
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
-		installed: c.Installed, retiring: map[v1alpha1.ProxyMode]*openMode{},
+		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
 		disturbed: make(chan struct{}, 1), resync: resync{clock: c.Clock},
 		backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
@@ -170,7 +171,8 @@ func (l *Loop) close() {
 			l.log.Error(err, "Failed to close the dataplane")
 		}
 	}
-	for mode, dp := range l.retiring {
+	l.drop()
+	for mode, dp := range l.previous {
 		if err := dp.Close(); err != nil {
 			l.log.Error(err, "Failed to close the dataplane", "mode", mode)
 		}
@@ -191,6 +193,12 @@ func (l *Loop) step(ctx context.Context) {
 		l.problems[report.ModeUnsupported] = l.choose(ctx)
 	}
 	did := l.program(ctx, ch)
+	if l.candidate != nil {
+		l.stepAfter(l.candidate.due.Sub(l.clock.Now()))
+	}
+	if l.problems[report.JournalFailed] != nil {
+		l.stepAfter(retryMax)
+	}
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}
@@ -202,7 +210,7 @@ func (l *Loop) step(ctx context.Context) {
 	if l.dp != nil && !l.dp.isProxy() {
 		l.problems[report.ConntrackFailed] = l.flows.Failure()
 	}
-	l.retire(ctx)
+	l.cleanUp(ctx)
 	l.report(l.snapshot(ch, did))
 	// To load modules may take long: nothing waits for it.
 	if choosing && l.survey(ctx) && l.problems[report.KernelError] == nil {
@@ -278,78 +286,6 @@ func (l *Loop) startWatcher(ctx context.Context, dp *openMode) (stop func()) {
 		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// program makes the kernel follow the table, by one slice of what changed. It says what
-// it did, and sets when to try again.
-func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
-	budget := sliceBudget
-	if l.needSync || l.dp == nil {
-		budget = math.MaxInt // Sync programs everything
-	}
-	delta, more := l.table.FlushSlice(budget)
-	l.flows.Change(delta)
-	l.problems[report.SkippedRules] = l.malformed()
-	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)
-	did := report.Step{Queued: ch.Since, Synced: l.needSync}
-	if l.dp == nil {
-		l.retry = l.backoff.Next()
-		return did
-	}
-	did.Mode = l.dp.Mode()
-	start := l.clock.Now()
-	var result dataplane.Result
-	var err error
-	switch {
-	case l.needSync:
-		l.lookAt = nil // this is the look
-		result, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
-	case !delta.Empty():
-		result, err = l.dp.Apply(ctx, delta)
-	}
-	did.Operations, did.Repaired, did.Duration = result.Operations, result.Repaired, l.clock.Since(start)
-	if did.Synced {
-		l.resync.looked(result.Reading)
-	}
-	l.needSync, l.more, l.problems[report.KernelError] = err != nil, more && err == nil, err
-	if err != nil {
-		l.retry = l.backoff.Next()
-		return did
-	}
-	if did.Synced || !delta.Empty() {
-		l.limitations, l.nextLook = result.Unsupported, nil
-		if wait := result.NextLook; wait > 0 {
-			l.nextLook = l.clock.After(max(wait, l.resync.afterNews()))
-		}
-	}
-	if result.Repaired > 0 {
-		l.repairs = report.Repairs{Count: l.repairs.Count + 1, Last: l.clock.Now()}
-	}
-	l.succeed(&did, ch)
-	return did
-}
-
-// succeed notes what is programmed now. What the node reports, and tells balancers,
-// follows when no slice is left.
-func (l *Loop) succeed(did *report.Step, ch source.Changes) {
-	if !l.dp.isProxy() {
-		l.flows.Programmed(did.Synced)
-	}
-	if l.more {
-		p := *l.programmed // there is one: the first programming is a Sync
-		p.Time = l.clock.Now()
-		l.programmed = &p
-	} else {
-		l.programmed = &report.Programmed{Node: l.node, Mode: did.Mode, Digest: ch.Digest, Slices: ch.Count,
-			Counts: l.table.Counts(), Time: l.clock.Now()}
-		did.Began, l.began = l.began, nil
-		l.answer(l.table.Node(), l.table.FlushHealthChecks())
-	}
-	l.backoff.Reset()
-	l.retry = 0
-	if l.problems[report.JournalFailed] != nil {
-		l.retry = retryMax
-	}
 }
 
 // snapshot is what the loop knows after a step.

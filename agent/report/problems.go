@@ -13,6 +13,7 @@ type Kind int
 // The kinds of problems.
 const (
 	KernelError           Kind = iota // the last programming failed
+	ModeChangeFailed                  // the mode that was chosen cannot be programmed, the one before goes on
 	ModeUnsupported                   // this node can run none of the modes asked for
 	InvalidSettings                   // malformed parameters in the NodeRuleSet
 	SkippedRules                      // malformed entries of slices
@@ -49,7 +50,9 @@ func (p *Problems) List() []Problem {
 // sentences say what a kind of problem means: reason of the condition Degraded, and
 // what stands before and after the error.
 var sentences = [kinds]struct{ reason, before, after string }{
-	KernelError:     {v1alpha1.ReasonKernelError, "", ". It is tried again; the rules programmed before stay in force."},
+	KernelError: {v1alpha1.ReasonKernelError, "", ". It is tried again; the rules programmed before stay in force."},
+	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
+		". It is tried again; the mode before stays in force and follows all changes."},
 	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the rules programmed before stay in force."},
 	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices were left out: ", "."},
 	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},

@@ -197,6 +197,13 @@ func (d *Dataplane) Drift(change func(kernel *model.Desired)) {
 	}
 }
 
+// Clear empties the kernel, and notifies nobody.
+func (d *Dataplane) Clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kernel = model.NewDesired()
+}
+
 // Watchers returns how many watch.
 func (d *Dataplane) Watchers() int {
 	d.mu.Lock()

@@ -1,0 +1,302 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+const iptablesMode = v1alpha1.ModeIPTables
+
+var errRejected = errors.New("the kernel says no")
+
+// changing is a loop with three modes, of which NFTables is in force, and time that the
+// test passes.
+type changing struct {
+	*harness
+	t              *testing.T
+	time           *clocktesting.FakeClock
+	ipvs, iptables *fake.Dataplane
+	generation     int64
+}
+
+func newChanging(t *testing.T) *changing {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	c := &changing{harness: newHarnessAt(t, clk), t: t, time: clk, ipvs: fake.New(), iptables: fake.New(), generation: 1}
+	c.add(fake.Mode(ipvsMode, dataplane.LoadBalancer, c.ipvs))
+	c.add(fake.Mode(iptablesMode, dataplane.NAT, c.iptables))
+	return c
+}
+
+// ask has the policy ask for modes.
+func (c *changing) ask(modes ...v1alpha1.ProxyMode) {
+	c.generation++
+	node := testNodeRules(c.generation)
+	node.Spec.Mode, node.Spec.FallbackModes = modes[0], modes[1:]
+	c.store.SetNode(node)
+	c.step(c.t.Context())
+}
+
+// endpoint changes the one endpoint of the Service.
+func (c *changing) endpoint(i int) *v1alpha1.ServiceRuleSliceSpec {
+	spec := agenttest.Web("10.96.0.1", fmt.Sprintf("10.244.1.%d", i))
+	c.store.SetSlice(agenttest.WebName, spec, time.Time{})
+	return spec
+}
+
+// wait passes the time until the loop wants to step, and steps.
+func (c *changing) wait() {
+	c.t.Helper()
+	wait, failed := c.modes.wait(c.demand, c.dp)
+	if c.retry > 0 && (!failed || c.retry < wait) {
+		wait, failed = c.retry, true
+	}
+	if !failed {
+		c.t.Fatal("nothing is waited for")
+	}
+	c.time.Step(wait)
+	c.step(c.t.Context())
+}
+
+func (c *changing) inForce(mode v1alpha1.ProxyMode, generation int64) {
+	c.t.Helper()
+	if c.dp == nil || c.dp.Mode() != mode || c.last.Mode() != mode || c.last.Programmed.Node.Generation != generation {
+		c.t.Errorf("reports %+v, want %s in generation %d", c.last.Programmed, mode, generation)
+	}
+}
+
+func fail(d *fake.Dataplane, m fake.Method, times int) {
+	for range times {
+		d.Fail(m, errRejected)
+	}
+}
+
+// The mode in force follows all changes until the new one has been programmed once, and
+// is cleaned up after that.
+func TestOldModeFollows(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	const failures = 3
+	fail(c.ipvs, fake.Sync, failures)
+	c.ask(ipvsMode)
+	for i := range failures {
+		c.inForce(nftablesMode, 1)
+		if err := c.last.Problem(report.ModeChangeFailed); !errors.Is(err, errRejected) || !strings.HasPrefix(err.Error(), "IPVS: ") {
+			t.Errorf("reports %v", err)
+		}
+		if c.last.Problem(report.KernelError) != nil || c.last.Problem(report.ModeUnsupported) != nil || c.last.Repairs.Count != 0 {
+			t.Errorf("of the mode in force it reports %+v, repairs %+v", c.last.Problems, c.last.Repairs)
+		}
+		applied, tried := c.kernel.Count(fake.Apply), c.ipvs.Count(fake.Sync)
+		spec := c.endpoint(10 + i)
+		c.step(t.Context())
+		c.wantKernel(t, spec)
+		if c.kernel.Count(fake.Apply) != applied+1 || c.ipvs.Count(fake.Sync) != tried {
+			t.Errorf("a change makes %d Apply of the old mode and %d Sync of the new one", c.kernel.Count(fake.Apply)-applied, c.ipvs.Count(fake.Sync)-tried)
+		}
+		c.wait()
+	}
+	c.inForce(ipvsMode, 2)
+	if got := len(c.ipvs.Kernel().Frontends); got != 1 || c.last.Problems != nil {
+		t.Errorf("%d frontends, problems %v", got, c.last.Problems)
+	}
+	if c.ipvs.Count(fake.Incoming) != 1 || c.kernel.Count(fake.Outgoing) != 1 || c.kernel.Count(fake.Cleanup) != 1 {
+		t.Errorf("calls of the old mode %v", c.kernel.Calls())
+	}
+}
+
+// What a failed attempt has changed of the rules in force is made right at once.
+func TestOldModeIsRestored(t *testing.T) {
+	c := newChanging(t)
+	spec := agenttest.Web("10.96.0.1", "10.244.1.2")
+	c.fromAPI(spec)
+	c.step(t.Context())
+	fail(c.ipvs, fake.Sync, 1)
+	c.ipvs.On = func(m fake.Method) {
+		if m == fake.Sync {
+			c.kernel.Clear()
+		}
+	}
+	c.ask(ipvsMode)
+	c.wantKernel(t, spec)
+	if c.last.Repairs.Count != 0 {
+		t.Errorf("counts %d external changes", c.last.Repairs.Count)
+	}
+}
+
+// A mode that fails again and again counts as unsupported. The fallback is taken, and
+// what the mode has made is cleaned up. When it can be programmed, it is taken back.
+func TestFallbackAfterFailedSyncs(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	fail(c.ipvs, fake.Sync, maxFailedSyncs)
+	c.ask(ipvsMode, iptablesMode)
+	for range maxFailedSyncs - 1 {
+		c.inForce(nftablesMode, 1)
+		c.wait()
+	}
+	c.wait()
+	c.inForce(iptablesMode, 2)
+	if c.ipvs.Count(fake.Sync) != maxFailedSyncs || c.ipvs.Count(fake.Cleanup) != 1 || c.kernel.Count(fake.Cleanup) != 1 {
+		t.Errorf("calls of the mode that failed: %v", c.ipvs.Calls())
+	}
+	if err := c.last.Problem(report.FallbackMode); err == nil || !strings.Contains(err.Error(), "IPVS: could not be programmed 5 times in a row: the kernel says no") {
+		t.Errorf("reports %v", err)
+	}
+	for _, capability := range c.last.Capabilities {
+		if capability.Mode == ipvsMode && (capability.Supported || !strings.Contains(capability.Message, "the kernel says no")) {
+			t.Errorf("reports %+v", capability)
+		}
+	}
+	c.wait()
+	c.inForce(ipvsMode, 2)
+	if c.last.Problems != nil {
+		t.Errorf("reports %v", c.last.Problems)
+	}
+}
+
+// Without a fallback the mode in force goes on, and the other is tried less and less.
+func TestNoFallbackAfterFailedSyncs(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	fail(c.ipvs, fake.Sync, 100*maxFailedSyncs)
+	c.ask(ipvsMode)
+	var pauses []time.Duration
+	for round := range 4 {
+		for c.last.Problem(report.ModeUnsupported) == nil {
+			c.wait()
+		}
+		if c.last.Mode() != nftablesMode {
+			t.Errorf("runs %s", c.last.Mode())
+		}
+		if tried := c.ipvs.Count(fake.Sync); tried != (round+1)*maxFailedSyncs {
+			t.Errorf("round %d: tried %d times", round, tried)
+		}
+		spec := c.endpoint(10 + round)
+		c.step(t.Context())
+		c.wantKernel(t, spec)
+		before := c.time.Now()
+		c.wait()
+		pauses = append(pauses, c.time.Since(before))
+	}
+	for i, pause := range pauses {
+		if want := time.Second << i; pause < want || pause > want+want/5 {
+			t.Errorf("pauses %v, want them to double from a second on", pauses)
+			break
+		}
+	}
+}
+
+// Where nothing is in force, there is nothing better than to try on.
+func TestFirstModeFails(t *testing.T) {
+	c := newChanging(t)
+	fail(c.kernel, fake.Sync, maxFailedSyncs+2)
+	spec := agenttest.Web("10.96.0.1", "10.244.1.2")
+	c.fromAPI(spec)
+	c.step(t.Context())
+	if !errors.Is(c.last.Problem(report.KernelError), errRejected) || c.last.Problem(report.ModeUnsupported) != nil || c.last.Programmed != nil {
+		t.Errorf("reports %v", c.last.Problems)
+	}
+	for range maxFailedSyncs - 1 {
+		c.wait()
+	}
+	if !errors.Is(c.last.Problem(report.KernelError), errRejected) || !errors.Is(c.last.Problem(report.ModeUnsupported), errRejected) {
+		t.Errorf("after %d failures it reports %v", maxFailedSyncs, c.last.Problems)
+	}
+	for began := c.time.Now(); c.last.Programmed == nil; c.wait() {
+		if c.time.Since(began) > time.Minute {
+			t.Fatal("does not try on")
+		}
+	}
+	c.wantKernel(t, spec)
+	if c.last.Problems != nil || c.kernel.Count(fake.Cleanup) != 0 {
+		t.Errorf("reports %v, calls %v", c.last.Problems, c.kernel.Calls())
+	}
+}
+
+// A probe that fails just now is made again, and the better mode is taken back. One that
+// finds that something is not there is not made again for a while.
+func TestProbeAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err    error
+		within time.Duration
+		not    time.Duration
+	}{
+		"just now":  {errors.New("no memory"), 2 * time.Second, 500 * time.Millisecond},
+		"not there": {dataplane.Unsupported(errors.New("no module")), 10 * time.Minute, 9 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChanging(t)
+			c.kernel.Fail(fake.Probe, tc.err)
+			node := testNodeRules(1)
+			node.Spec.Mode = v1alpha1.ModeAuto
+			c.store.SetNode(node)
+			c.store.NodeSynced()
+			c.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
+			c.step(t.Context())
+			c.inForce(ipvsMode, 1)
+			probes := c.kernel.Count(fake.Probe)
+			c.time.Step(tc.not)
+			for i := range 10 {
+				c.endpoint(10 + i)
+				c.step(t.Context())
+			}
+			if got := c.kernel.Count(fake.Probe); got != probes {
+				t.Errorf("probed %d times too early", got-probes)
+			}
+			c.time.Step(tc.within - tc.not)
+			c.step(t.Context())
+			c.inForce(nftablesMode, 1)
+			if c.ipvs.Count(fake.Cleanup) != 1 || c.last.Problems != nil {
+				t.Errorf("reports %v, calls of the other mode %v", c.last.Problems, c.ipvs.Calls())
+			}
+		})
+	}
+}
+
+// A mode in force is not left because a probe for other options fails just now.
+func TestProbeOfTheModeInForceFails(t *testing.T) {
+	c := newChanging(t)
+	c.modes.list[1].Parse = parseScheduler
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.ask(ipvsMode, nftablesMode)
+	c.inForce(ipvsMode, 2)
+	c.ipvs.Fail(fake.Probe, errors.New("no memory"))
+	c.generation++
+	c.store.SetNode(asking(c.generation, "sh", ipvsMode, nftablesMode))
+	c.step(t.Context())
+	c.inForce(ipvsMode, 3)
+	if got := c.ipvs.Options(); got != "sh" {
+		t.Errorf("runs with %v", got)
+	}
+}
+
+// A policy that goes back drops the candidate, whose traces go.
+func TestCandidateIsDropped(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	fail(c.ipvs, fake.Sync, 1)
+	c.ask(ipvsMode)
+	c.ask(nftablesMode)
+	c.inForce(nftablesMode, 3)
+	if c.ipvs.Count(fake.Cleanup) != 1 || c.kernel.Count(fake.Cleanup) != 0 || c.kernel.Count(fake.Close) != 0 || c.last.Problems != nil {
+		t.Errorf("reports %v, calls %v and %v", c.last.Problems, c.ipvs.Calls(), c.kernel.Calls())
+	}
+}

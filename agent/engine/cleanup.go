@@ -1,0 +1,75 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// cleanupInterval is after which time a clean-up that failed is tried again.
+const cleanupInterval = 2 * time.Second
+
+// cleanUp removes what modes have left that are not in force any more, once the one in
+// force is programmed. Those whose connections would end with them are asked again
+// when they say.
+func (l *Loop) cleanUp(ctx context.Context) {
+	if l.dp == nil || l.problems[report.KernelError] != nil {
+		return
+	}
+	others := l.installed.Others(l.dp.Mode())
+	if len(others) == 0 {
+		return
+	}
+	var errs []error
+	for _, mode := range others {
+		if l.candidate != nil && l.candidate.Mode() == mode {
+			continue
+		}
+		wait, err := l.cleanUpMode(ctx, mode)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove the rules of the mode %s: %w", mode, err))
+			wait = cleanupInterval
+		}
+		if wait > 0 {
+			l.stepAfter(wait)
+		}
+	}
+	l.problems[report.PreviousModeCleanup] = errors.Join(errs...)
+}
+
+// cleanUpMode removes what a mode has left, or returns after which time to try again.
+func (l *Loop) cleanUpMode(ctx context.Context, mode v1alpha1.ProxyMode) (wait time.Duration, err error) {
+	old := l.previous[mode]
+	if old == nil { // left by an agent before this one
+		old, err = l.modes.open(mode)
+		if errors.Is(err, dataplane.ErrUnsupported) {
+			// Of a newer version, or what it needs is not there, and so nothing of it.
+			return 0, l.installed.Remove(mode)
+		}
+		if err != nil {
+			return 0, err
+		}
+		l.previous[mode] = old
+	}
+	wait, err = old.Released(ctx, l.dp.mode.Kind, l.table.Desired(), l.demand.options[mode])
+	if err != nil || wait > 0 {
+		return wait, err
+	}
+	if err := old.Cleanup(ctx); err != nil {
+		return 0, err
+	}
+	delete(l.previous, mode)
+	if err := old.Close(); err != nil {
+		return 0, err
+	}
+	l.log.Info("Removed the rules of the mode that was in force before", "mode", mode)
+	return 0, l.installed.Remove(mode)
+}

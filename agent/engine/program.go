@@ -1,0 +1,100 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"math"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// program makes the kernel follow the table: the mode in force by one slice of what
+// changed, then the candidate, if it is due, by everything. It says what it did, and
+// sets when to try again.
+func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
+	due := l.candidate != nil && !l.clock.Now().Before(l.candidate.due)
+	budget := sliceBudget
+	if l.needSync || l.dp == nil || due {
+		budget = math.MaxInt // Sync programs everything
+	}
+	delta, more := l.table.FlushSlice(budget)
+	l.flows.Change(delta)
+	l.problems[report.SkippedRules] = l.malformed()
+	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)
+	did := report.Step{Queued: ch.Since}
+	l.retry = 0
+	if l.dp != nil {
+		l.follow(ctx, &did, delta, more, ch)
+	}
+	if due && ctx.Err() == nil {
+		l.attempt(ctx, &did, ch)
+	}
+	return did
+}
+
+// follow makes the mode in force follow a delta, or all of the table if its state is not
+// known or it is time to look.
+func (l *Loop) follow(ctx context.Context, did *report.Step, delta model.Delta, more bool, ch source.Changes) {
+	did.Mode, did.Synced = l.dp.Mode(), l.needSync
+	start := l.clock.Now()
+	var result dataplane.Result
+	var err error
+	switch {
+	case l.needSync:
+		l.lookAt = nil // this is the look
+		result, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
+	case !delta.Empty():
+		result, err = l.dp.Apply(ctx, delta)
+	}
+	did.Operations, did.Repaired, did.Duration = result.Operations, result.Repaired, l.clock.Since(start)
+	l.needSync, l.more, l.problems[report.KernelError] = err != nil, more && err == nil, err
+	if err != nil {
+		if did.Synced {
+			l.resync.looked(result.Reading)
+		}
+		l.stepAfter(l.backoff.Next())
+		return
+	}
+	l.succeed(did, result, delta, ch)
+}
+
+// succeed notes what is programmed now. What the node reports, and tells balancers,
+// follows when no slice is left.
+func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.Delta, ch source.Changes) {
+	did.Operations, did.Repaired = result.Operations, result.Repaired
+	if did.Synced {
+		l.resync.looked(result.Reading)
+	}
+	if did.Synced || !delta.Empty() {
+		l.limitations, l.nextLook = result.Unsupported, nil
+		if wait := result.NextLook; wait > 0 {
+			l.nextLook = l.clock.After(max(wait, l.resync.afterNews()))
+		}
+	}
+	if result.Repaired > 0 {
+		l.repairs = report.Repairs{Count: l.repairs.Count + 1, Last: l.clock.Now()}
+	}
+	if !l.dp.isProxy() {
+		l.flows.Programmed(did.Synced)
+	}
+	if l.more {
+		p := *l.programmed // there is one: the first programming is a Sync
+		p.Time = l.clock.Now()
+		l.programmed = &p
+	} else {
+		node := l.node
+		if l.candidate != nil && l.programmed != nil {
+			node = l.programmed.Node // the mode that the new one asks for is not in force
+		}
+		l.programmed = &report.Programmed{Node: node, Mode: did.Mode, Digest: ch.Digest, Slices: ch.Count,
+			Counts: l.table.Counts(), Time: l.clock.Now()}
+		did.Began, l.began = l.began, nil
+		l.answer(l.table.Node(), l.table.FlushHealthChecks())
+	}
+	l.backoff.Reset()
+}

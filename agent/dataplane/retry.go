@@ -7,7 +7,7 @@ import (
 	"errors"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 
 // Retry says when to try again what has failed. The zero value is due.
 type Retry struct {
-	backoff wait.Backoff
+	backoff backoff.Backoff
 	due     time.Time
 }
 
@@ -35,10 +35,10 @@ func (r *Retry) Failed(now time.Time, err error) {
 		*r = Retry{}
 		return
 	case !errors.Is(err, ErrUnsupported):
-		if r.backoff.Duration == 0 {
-			r.backoff = wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.1, Steps: 100, Cap: slowPeriod}
+		if r.backoff.Min == 0 {
+			r.backoff = backoff.Backoff{Min: retryFirst, Max: slowPeriod, Jitter: 0.1}
 		}
-		pause = r.backoff.Step()
+		pause = r.backoff.Next()
 	}
 	r.due = now.Add(pause)
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
-	"github.com/fairlead-proxy/fairlead/rules/model"
-
 	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // maxFailedSyncs is how many Syncs in a row a mode may fail before its first success.

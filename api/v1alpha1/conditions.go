@@ -5,72 +5,72 @@ package v1alpha1
 
 // Condition types of ProxyConfig.
 const (
-	// ConditionAccepted says whether the object is valid and in force. It is
-	// used on ProxyConfig (by the controller) and on NodeRuleSet (by the agent).
+	// ConditionAccepted is True if the object is valid and in effect. It is set
+	// on ProxyConfig (by the controller) and on NodeRuleSet (by the agent).
 	ConditionAccepted = "Accepted"
 
 	// ConditionAvailable is True while every selected node forwards traffic
-	// with some programmed rules. False means: somebody must act now.
+	// with some programmed rules. False needs action at once.
 	ConditionAvailable = "Available"
 
 	// ConditionProgressing is True while nodes are moving to the current
 	// generation of the policy.
 	ConditionProgressing = "Progressing"
 
-	// ConditionDegraded is True while some node does not run what it should.
-	// It is used on ProxyConfig and on NodeRuleSet.
+	// ConditionDegraded is True while some node does not run all of the desired
+	// state. It is set on ProxyConfig and on NodeRuleSet.
 	ConditionDegraded = "Degraded"
 
-	// ConditionProgrammed says on a NodeRuleSet whether the node's kernel holds
-	// the desired rules.
+	// ConditionProgrammed is True on a NodeRuleSet if the node's kernel has the
+	// desired rules.
 	ConditionProgrammed = "Programmed"
 )
 
 // Reasons of Accepted.
 const (
-	// ReasonPending is the default reason: nobody has looked at the object yet.
+	// ReasonPending is the default reason: the object has not been processed yet.
 	ReasonPending = "Pending"
 
-	// ReasonAccepted is set when the object is in force.
+	// ReasonAccepted is set when the object is in effect.
 	ReasonAccepted = "Accepted"
 
-	// ReasonOverridden is set on a ProxyConfig that selects nodes, of which
-	// some are won by another ProxyConfig (higher priority, else older).
+	// ReasonOverridden is set on a ProxyConfig that selects nodes of which some
+	// use another ProxyConfig (with a higher priority, or older).
 	ReasonOverridden = "Overridden"
 
 	// ReasonNoNodes is set on a ProxyConfig that selects no node.
 	ReasonNoNodes = "NoNodesSelected"
 
-	// ReasonInvalid is set when an object passed the API's validation and is
-	// wrong nevertheless; the message says what to change.
+	// ReasonInvalid is set when an object passed the API's validation but is
+	// invalid; the message describes what to change.
 	ReasonInvalid = "Invalid"
 
-	// ReasonModeUnsupported is set on a NodeRuleSet whose node can run neither
-	// the mode asked for nor one of the fallback modes.
+	// ReasonModeUnsupported is set on a NodeRuleSet whose node supports neither
+	// the desired mode nor a fallback mode.
 	ReasonModeUnsupported = "ModeUnsupported"
 
-	// ReasonNodeMismatch is set on a NodeRuleSet whose facts do not fit the
-	// machine that the agent runs on.
+	// ReasonNodeMismatch is set on a NodeRuleSet whose node properties do not
+	// match the machine that the agent runs on.
 	ReasonNodeMismatch = "NodeMismatch"
 )
 
 // Reasons of Available, Progressing, Degraded and Programmed.
 const (
-	// ReasonProgrammed is set when the kernel holds the desired rules.
+	// ReasonProgrammed is set when the kernel has the desired rules.
 	ReasonProgrammed = "Programmed"
 
-	// ReasonProgramming is set while the first complete programming runs.
+	// ReasonProgramming is set during the first sync.
 	ReasonProgramming = "Programming"
 
-	// ReasonKernelError is set when the kernel refused an operation; it is
-	// retried with back-off, and what was programmed before stays.
+	// ReasonKernelError is set when the kernel rejected an operation; it is
+	// retried with back-off, and the rules programmed before stay.
 	ReasonKernelError = "KernelError"
 
-	// ReasonFromCheckpoint is set when the agent runs on the state it had
-	// stored before, because the apiserver has not answered yet.
+	// ReasonFromCheckpoint is set when the agent runs from its stored state,
+	// because the apiserver has not answered yet.
 	ReasonFromCheckpoint = "FromCheckpoint"
 
-	// ReasonSkippedRules is set when some slice was malformed and left out.
+	// ReasonSkippedRules is set when a slice was malformed and skipped.
 	ReasonSkippedRules = "SkippedRules"
 
 	// ReasonPartlyProgrammed is set when the node cannot do some of what the policy
@@ -85,18 +85,18 @@ const (
 	// on the node.
 	ReasonCheckpointFailed = "CheckpointFailed"
 
-	// ReasonConntrackFailed is set when flows to endpoints that are gone cannot be
-	// ended.
+	// ReasonConntrackFailed is set when conntrack entries of flows to removed
+	// endpoints cannot be deleted.
 	ReasonConntrackFailed = "ConntrackFailed"
 
-	// ReasonConntrackSysctl is set when a parameter of connection tracking cannot
-	// be given the value that the policy asks for. Traffic is forwarded all the same.
+	// ReasonConntrackSysctl is set when a conntrack parameter cannot be set to the
+	// value of the policy. Forwarding is not affected.
 	ReasonConntrackSysctl = "ConntrackSysctl"
 
 	// ReasonHealthy is the reason of Degraded=False.
 	ReasonHealthy = "Healthy"
 
-	// ReasonFallbackMode is set when a node runs one of the fallback modes.
+	// ReasonFallbackMode is set when a node runs a fallback mode.
 	ReasonFallbackMode = "FallbackMode"
 
 	// ReasonAllProgrammed is set when every selected node is programmed.

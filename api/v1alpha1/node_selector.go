@@ -8,9 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// NodeSelector selects nodes by their labels. It is written like any label selector
-// (metav1.LabelSelector), of which the apiserver would check nothing: a policy with a
-// selector that nobody can read would be in force nowhere.
+// NodeSelector selects nodes by their labels. It has the form of a label selector
+// (metav1.LabelSelector), but the apiserver validates it: a policy with an invalid
+// selector would select no node.
 type NodeSelector struct {
 	// matchLabels are labels that a node must have, with these values.
 	// +kubebuilder:validation:MaxProperties=32
@@ -18,7 +18,7 @@ type NodeSelector struct {
 	// +optional
 	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
 
-	// matchExpressions are requirements that a node must meet, each of them.
+	// matchExpressions are requirements; a node must meet all of them.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
 	// +optional
@@ -41,7 +41,7 @@ type NodeSelectorRequirement struct {
 	// +required
 	Operator metav1.LabelSelectorOperator `json:"operator,omitempty"`
 
-	// values are what In and NotIn compare the label with.
+	// values are the values that In and NotIn compare the label with.
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=set
 	// +optional
@@ -54,9 +54,9 @@ type NodeSelectorRequirement struct {
 // +kubebuilder:validation:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
 type LabelValue string
 
-// Selector returns what the selector means; nil selects every node. The error names
-// what cannot be a label: the apiserver lets some of that through, such as a key's
-// prefix with two dots in a row.
+// Selector converts the selector; nil selects every node. The error names an invalid
+// label: the apiserver's validation lets some pass, such as a key's prefix with two
+// consecutive dots.
 func (s *NodeSelector) Selector() (labels.Selector, error) {
 	if s == nil {
 		return labels.Everything(), nil

@@ -5,10 +5,10 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// NodeRuleSet is what one node shall program: the policy in force on the node
-// and the node's facts that rules depend on. It has the name of the Node and is
-// owned by it. The rules themselves are in the ServiceRuleSlices, which all
-// nodes share. In its status the node's agent reports what is programmed.
+// NodeRuleSet is the desired state of one node: the effective policy, and the
+// properties of the node that rules depend on. It has the name of the Node and is
+// owned by it. The rules themselves are in the ServiceRuleSlices, which all nodes
+// share. In the status the node's agent reports what is programmed.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -30,13 +30,13 @@ type NodeRuleSet struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what the node shall program besides the ServiceRuleSlices. It has
-	// one writer, which replaces it as a whole.
+	// spec is the desired state of the node apart from the ServiceRuleSlices. The
+	// controller replaces it as a whole.
 	// +structType=atomic
 	// +required
 	Spec NodeRuleSetSpec `json:"spec,omitzero"`
 
-	// status is what the node's agent reports.
+	// status is the observed state of the node, as reported by its agent.
 	// +kubebuilder:default={conditions: {{type: "Accepted", status: "Unknown", reason: "Pending", message: "Waiting for the agent", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Programmed", status: "Unknown", reason: "Pending", message: "Waiting for the agent", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Degraded", status: "Unknown", reason: "Pending", message: "Waiting for the agent", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
 	// +optional
 	Status NodeRuleSetStatus `json:"status,omitzero"`
@@ -56,23 +56,23 @@ type NodeRuleSetList struct {
 	Items []NodeRuleSet `json:"items"`
 }
 
-// NodeRuleSetSpec is what a node shall program besides the ServiceRuleSlices.
+// NodeRuleSetSpec is the desired state of a node apart from the ServiceRuleSlices.
 type NodeRuleSetSpec struct {
-	// policy names the ProxyConfig in force on this node.
+	// policy is the effective ProxyConfig of this node.
 	// +required
 	Policy PolicyReference `json:"policy,omitzero"`
 
-	// mode is the mode that the policy asks for.
+	// mode is the mode of the policy.
 	// +required
 	Mode ProxyMode `json:"mode,omitempty"`
 
-	// fallbackModes are tried in order where the kernel cannot run `mode`.
+	// fallbackModes are tried in order if the node does not support `mode`.
 	// +kubebuilder:validation:MaxItems=3
 	// +listType=atomic
 	// +optional
 	FallbackModes []ProxyMode `json:"fallbackModes,omitempty"`
 
-	// node holds the facts of the node that rules depend on.
+	// node holds the properties of the node that rules depend on.
 	// +required
 	Node NodeFacts `json:"node,omitzero"`
 
@@ -80,19 +80,19 @@ type NodeRuleSetSpec struct {
 	// +optional
 	IPVS *IPVSOptions `json:"ipvs,omitempty"`
 
-	// sessionAffinity says whether clients stick to an endpoint.
+	// sessionAffinity configures whether a client keeps its endpoint.
 	// +optional
 	SessionAffinity SessionAffinityOptions `json:"sessionAffinity,omitzero"`
 
-	// nodePort says on which addresses node ports answer.
+	// nodePort configures the addresses of node ports.
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`
 
-	// masquerade says which traffic gets the node's address as its source.
+	// masquerade configures which traffic gets the node's address as its source.
 	// +optional
 	Masquerade MasqueradeOptions `json:"masquerade,omitzero"`
 
-	// localTraffic says how the node recognises traffic of its own Pods.
+	// localTraffic configures how the node detects traffic of its own Pods.
 	// +optional
 	LocalTraffic LocalTrafficOptions `json:"localTraffic,omitzero"`
 
@@ -100,9 +100,9 @@ type NodeRuleSetSpec struct {
 	// +optional
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
 
-	// serviceCIDRs are the ranges that the cluster takes cluster IPs from. Traffic
-	// to an address in them that no Service has is dropped: it must not leave the
-	// node by the default route, and come back, and leave again.
+	// serviceCIDRs are the ranges that the cluster allocates ClusterIPs from. Traffic
+	// to unallocated addresses in them is dropped: otherwise it could loop between
+	// the node and its default gateway.
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=atomic
@@ -110,7 +110,7 @@ type NodeRuleSetSpec struct {
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 }
 
-// PolicyReference names a ProxyConfig in one of its generations.
+// PolicyReference is a reference to a generation of a ProxyConfig.
 type PolicyReference struct {
 	// name is the name of the ProxyConfig.
 	// +kubebuilder:validation:MinLength=1
@@ -123,8 +123,8 @@ type PolicyReference struct {
 	Generation int64 `json:"generation,omitempty"`
 }
 
-// NodeFacts are the facts of a node that rules depend on. Nothing else of a
-// Node object has an influence on its rules.
+// NodeFacts are the properties of a node that rules depend on. No other field
+// of the Node has an effect on its rules.
 type NodeFacts struct {
 	// zone is the node's label topology.kubernetes.io/zone; empty: no zone.
 	// +kubebuilder:validation:MaxLength=63
@@ -139,13 +139,13 @@ type NodeFacts struct {
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
 
-	// departing says that the node is being deleted, or that the cluster
-	// autoscaler is about to: the agent's /healthz then tells load balancers to
-	// send it no more traffic, while what arrives is still forwarded (KEP-3836).
+	// departing is true if the node is being deleted, or the cluster autoscaler is
+	// about to delete it. The agent's /healthz then fails, so that load balancers
+	// drain the node; traffic that arrives is still forwarded (KEP-3836).
 	// +optional
 	Departing bool `json:"departing,omitempty"`
 
-	// podCIDRs are the ranges of the node's Pods, at most one of each family.
+	// podCIDRs are the Pod CIDRs of the node, at most one of each family.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=atomic
@@ -153,7 +153,7 @@ type NodeFacts struct {
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 }
 
-// NodeRuleSetStatus is what a node's agent reports.
+// NodeRuleSetStatus is the observed state of a node, as reported by its agent.
 type NodeRuleSetStatus struct {
 	// conditions are Accepted, Programmed and Degraded.
 	// +listType=map
@@ -170,66 +170,66 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Policy *PolicyReference `json:"policy,omitempty"`
 
-	// mode is the mode in force: never Auto; empty before the first programming.
+	// mode is the active mode: never Auto; empty before the first sync.
 	// +optional
 	Mode ProxyMode `json:"mode,omitempty"`
 
-	// capabilities are what this node can run, of the modes that its agent has.
-	// They are found out once the agent has started, and anew when a policy asks
-	// for what was missing.
+	// capabilities lists which of the agent's modes this node supports. The agent
+	// probes them when it starts, and again when a policy needs a mode that was
+	// not supported.
 	// +listType=map
 	// +listMapKey=mode
 	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Capabilities []ModeCapability `json:"capabilities,omitempty"`
 
-	// limitations are what the policy or Services ask for and this node does not do in
-	// its mode; all else is programmed. They are refreshed at most once a minute.
+	// limitations lists what the policy or Services need and this node does not support
+	// in its mode; everything else is programmed. It is updated at most once a minute.
 	// +listType=map
 	// +listMapKey=reason
 	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Limitations []Limitation `json:"limitations,omitempty"`
 
-	// programmed counts what is in the kernel.
+	// programmed counts the rules in the kernel.
 	// +optional
 	Programmed *ProgrammedCounts `json:"programmed,omitempty"`
 
-	// repairs counts external changes of the rules in the kernel that the agent has
-	// undone; absent if there were none. It is refreshed at most once a minute.
+	// repairs counts how often rules were modified externally and have been
+	// restored; absent if never. It is updated at most once a minute.
 	// +optional
 	Repairs *RepairCounts `json:"repairs,omitempty"`
 
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
-	// policy run the same rules. It is refreshed at most once a minute.
+	// policy run the same rules. It is updated at most once a minute.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	RulesDigest string `json:"rulesDigest,omitempty"`
 }
 
-// ModeCapability is what a node's kernel can do of a mode.
+// ModeCapability describes whether a node supports a mode.
 type ModeCapability struct {
 	// mode is the mode.
 	// +required
 	Mode ProxyMode `json:"mode"`
 
-	// supported says whether the node can run the mode.
+	// supported is true if the node can run the mode.
 	// +required
 	Supported bool `json:"supported"`
 
-	// message says what is missing for the mode.
+	// message describes what is missing for the mode.
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	Message string `json:"message,omitempty"`
 
-	// variant is the one of iptables that the IPTables mode uses on this node, nft or
-	// legacy, and the version of its programs.
+	// variant is the iptables variant that the IPTables mode uses on this node, nft or
+	// legacy, and the version of iptables.
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	Variant string `json:"variant,omitempty"`
 
-	// schedulers are those of the IPVS mode that the kernel has or can load.
+	// schedulers are the IPVS schedulers that the kernel has or can load.
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=16
 	// +listType=set
@@ -237,25 +237,25 @@ type ModeCapability struct {
 	Schedulers []string `json:"schedulers,omitempty"`
 }
 
-// Limitation is something that a node does not do in its mode.
+// Limitation is something that a node does not support in its mode.
 type Limitation struct {
-	// reason says in one word what it is.
+	// reason is a CamelCase word that identifies the limitation.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +required
 	Reason string `json:"reason"`
 
-	// message says what is not in force, why, and what helps.
+	// message describes what is not programmed, why, and how to resolve it.
 	// +kubebuilder:validation:MaxLength=512
 	// +required
 	Message string `json:"message"`
 
-	// frontends is the number of addresses and ports that it concerns; absent if it
-	// concerns the node as a whole.
+	// frontends is the number of affected frontends; absent if the limitation affects
+	// the whole node.
 	// +optional
 	Frontends int32 `json:"frontends,omitempty"`
 
-	// services are some of the Services that it concerns, as namespace/name, sorted.
+	// services are some of the affected Services, as namespace/name, sorted.
 	// +kubebuilder:validation:MaxItems=10
 	// +kubebuilder:validation:items:MaxLength=128
 	// +listType=atomic
@@ -263,27 +263,27 @@ type Limitation struct {
 	Services []string `json:"services,omitempty"`
 }
 
-// RepairCounts counts what the agent had to repair.
+// RepairCounts counts repairs of externally modified rules.
 type RepairCounts struct {
-	// count is how often, since the agent started, rules were modified externally and
-	// have been restored.
+	// count is how often rules were modified externally and have been restored since
+	// the agent started.
 	Count int64 `json:"count"`
 
-	// lastTime is when it did so last.
+	// lastTime is the time of the last repair.
 	// +optional
 	LastTime metav1.Time `json:"lastTime,omitzero"`
 }
 
-// ProgrammedCounts counts what is in a node's kernel.
+// ProgrammedCounts counts the rules in a node's kernel.
 type ProgrammedCounts struct {
 	// slices is the number of ServiceRuleSlices.
 	Slices int32 `json:"slices"`
 
-	// services is the number of Services, a dual-stack Service counting once.
+	// services is the number of Services; a dual-stack Service counts once.
 	Services int32 `json:"services"`
 
-	// frontends is the number of addresses and ports (virtual addresses and node
-	// ports) that answer.
+	// frontends is the number of frontends: pairs of address and port of Services,
+	// including node ports.
 	Frontends int32 `json:"frontends"`
 
 	// endpoints is the number of endpoints (address and port) of all Services.

@@ -46,8 +46,8 @@ type IPVSOptions struct {
 	// +optional
 	StrictARP *bool `json:"strictARP,omitempty"`
 
-	// excludeCIDRs are ranges whose virtual servers belong to somebody else
-	// and are never touched.
+	// excludeCIDRs are address ranges whose virtual servers are managed by other
+	// programs and are never changed.
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="each of `excludeCIDRs` must be a CIDR such as 192.0.2.0/24 or 2001:db8::/64"
@@ -55,34 +55,34 @@ type IPVSOptions struct {
 	// +optional
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 
-	// tcpTimeoutSeconds is the idle timeout of TCP connections; 0 keeps the kernel's.
+	// tcpTimeoutSeconds is the idle timeout of TCP connections; 0 keeps the kernel's value.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional
 	TCPTimeoutSeconds int32 `json:"tcpTimeoutSeconds,omitempty"`
 
-	// tcpFinTimeoutSeconds is the timeout of TCP connections after a FIN; 0 keeps the kernel's.
+	// tcpFinTimeoutSeconds is the timeout of TCP connections after a FIN; 0 keeps the kernel's value.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional
 	TCPFinTimeoutSeconds int32 `json:"tcpFinTimeoutSeconds,omitempty"`
 
-	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's.
+	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's value.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional
 	UDPTimeoutSeconds int32 `json:"udpTimeoutSeconds,omitempty"`
 
-	// drainTimeoutSeconds is how long an endpoint that gets no new connections may
-	// keep those it has. It goes earlier when it has none left; 0: it goes at once.
+	// drainTimeoutSeconds is how long a removed endpoint keeps its open connections.
+	// It is deleted earlier if it has none left; 0: it is deleted at once.
 	// +kubebuilder:default=900
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=604800
 	// +optional
 	DrainTimeoutSeconds *int32 `json:"drainTimeoutSeconds,omitempty"`
 
-	// readBackSeconds is how often the virtual servers in the kernel are compared
-	// with what they should be: the kernel tells nobody when they are changed.
+	// readBackSeconds is the period in which the virtual servers in the kernel are
+	// compared with the desired ones: the kernel does not notify about their changes.
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
@@ -90,28 +90,28 @@ type IPVSOptions struct {
 	ReadBackSeconds int32 `json:"readBackSeconds,omitempty"`
 }
 
-// AffinityPolicy says whose session affinity counts.
+// AffinityPolicy selects the source of the session affinity.
 //
 // +kubebuilder:validation:Enum=FromService;ClientIP
 type AffinityPolicy string
 
 // The affinity policies.
 const (
-	// AffinityFromService obeys each Service's own sessionAffinity.
+	// AffinityFromService uses each Service's own sessionAffinity.
 	AffinityFromService AffinityPolicy = "FromService"
 	// AffinityClientIP forces client affinity for every Service.
 	AffinityClientIP AffinityPolicy = "ClientIP"
 )
 
-// SessionAffinityOptions say whether clients stick to an endpoint.
+// SessionAffinityOptions configure whether a client keeps its endpoint.
 type SessionAffinityOptions struct {
-	// policy is FromService (each Service's sessionAffinity counts) or ClientIP
+	// policy is FromService (each Service's sessionAffinity is used) or ClientIP
 	// (every Service gets client affinity).
 	// +kubebuilder:default=FromService
 	// +optional
 	Policy AffinityPolicy `json:"policy,omitempty"`
 
-	// timeoutSeconds is the affinity timeout of Services that name none.
+	// timeoutSeconds is the affinity timeout of Services without one.
 	// +kubebuilder:default=10800
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
@@ -119,21 +119,21 @@ type SessionAffinityOptions struct {
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
 }
 
-// Words that nodePort.addresses takes besides CIDRs.
+// Keywords of nodePort.addresses besides CIDRs.
 const (
-	// NodePortPrimary stands for the node's own addresses as its Node object names them.
+	// NodePortPrimary selects the addresses in the Node's status.
 	NodePortPrimary = "Primary"
-	// NodePortAll stands for every local address but loopback.
+	// NodePortAll selects every local address except loopback.
 	NodePortAll = "All"
-	// NodePortLocalhost stands for 127.0.0.1 (TCP over IPv4 only).
+	// NodePortLocalhost selects 127.0.0.1 (TCP over IPv4 only).
 	NodePortLocalhost = "Localhost"
 )
 
-// NodePortOptions say on which addresses node ports answer.
+// NodePortOptions configure the addresses of node ports.
 type NodePortOptions struct {
-	// addresses are Primary (the addresses of the Node object), All (every local
-	// address but loopback), Localhost (127.0.0.1, TCP), or CIDRs of local
-	// addresses.
+	// addresses on which node ports are reachable: Primary (the addresses in the
+	// Node's status), All (every local address except loopback), Localhost
+	// (127.0.0.1, TCP), or CIDRs that select local addresses.
 	// +kubebuilder:default={"Primary"}
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
@@ -145,20 +145,20 @@ type NodePortOptions struct {
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// MasqueradeOptions say which traffic gets the node's address as its source.
+// MasqueradeOptions configure which traffic gets the node's address as its source.
 type MasqueradeOptions struct {
-	// all masquerades also what Pods of this node send to a ClusterIP.
+	// all also masquerades traffic from Pods of this node to a ClusterIP.
 	// +kubebuilder:default=false
 	// +optional
 	All *bool `json:"all,omitempty"`
 }
 
-// LocalTrafficDetection says how a node recognises traffic of its own Pods.
+// LocalTrafficDetection is how a node detects traffic of its own Pods.
 //
 // +kubebuilder:validation:Enum=NodeCIDR;ClusterCIDR;BridgeInterface;InterfaceNamePrefix
 type LocalTrafficDetection string
 
-// The ways to recognise local traffic.
+// The ways to detect local traffic.
 const (
 	DetectNodeCIDR            LocalTrafficDetection = "NodeCIDR"
 	DetectClusterCIDR         LocalTrafficDetection = "ClusterCIDR"
@@ -166,7 +166,7 @@ const (
 	DetectInterfaceNamePrefix LocalTrafficDetection = "InterfaceNamePrefix"
 )
 
-// LocalTrafficOptions say how a node recognises traffic of its own Pods.
+// LocalTrafficOptions configure how a node detects traffic of its own Pods.
 //
 // +kubebuilder:validation:XValidation:rule="(self.detect == 'ClusterCIDR') == (has(self.clusterCIDRs) && size(self.clusterCIDRs) > 0)",message="`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",fieldPath=.clusterCIDRs
 // +kubebuilder:validation:XValidation:rule="(self.detect in ['BridgeInterface', 'InterfaceNamePrefix']) == (has(self.interface) && size(self.interface) > 0)",message="`interface` must be set with `detect: BridgeInterface` (its name) or `detect: InterfaceNamePrefix` (the prefix), and only then",fieldPath=.interface
@@ -187,25 +187,26 @@ type LocalTrafficOptions struct {
 	// +optional
 	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
 
-	// interface is a link's name or the prefix of one, see `detect`. The kernel
-	// allows 15 characters.
+	// interface is the name of a link, or the prefix of a name, see `detect`. The
+	// kernel allows 15 characters.
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^[^/\s]*$`
 	// +optional
 	Interface string `json:"interface,omitempty"`
 }
 
-// ConntrackOptions are the parameters of connection tracking, those of
-// kube-proxy's linux.conntrack. An absent field leaves the kernel as it is.
+// ConntrackOptions are the parameters of connection tracking, as in kube-proxy's
+// linux.conntrack. An absent field keeps the kernel's value.
 type ConntrackOptions struct {
-	// maxPerCore is the number of tracked connections per CPU core; the limit is
-	// only ever raised.
+	// maxPerCore is the maximum number of tracked connections per CPU core; the
+	// kernel's limit is only ever raised.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1048576
 	// +optional
 	MaxPerCore *int32 `json:"maxPerCore,omitempty"`
 
-	// min is the least number of tracked connections, whatever `maxPerCore` says.
+	// min is the lower bound of the maximum number of tracked connections,
+	// regardless of `maxPerCore`.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16777216
 	// +optional
@@ -223,8 +224,8 @@ type ConntrackOptions struct {
 	// +optional
 	TCPCloseWaitTimeoutSeconds *int32 `json:"tcpCloseWaitTimeoutSeconds,omitempty"`
 
-	// tcpBeLiberal makes the kernel mark only packets outside of the window as
-	// invalid when they are resets.
+	// tcpBeLiberal makes the kernel mark only RST packets outside the window as
+	// invalid, see nf_conntrack_tcp_be_liberal.
 	// +optional
 	TCPBeLiberal *bool `json:"tcpBeLiberal,omitempty"`
 

@@ -5,8 +5,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ProxyConfig is the policy of the service proxy for a set of nodes: which mode
-// programs the kernel, with which parameters.
+// ProxyConfig is the service proxy policy of a set of nodes: the mode that programs
+// the kernel, and its parameters.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -29,7 +29,7 @@ type ProxyConfig struct {
 	// +required
 	Spec ProxyConfigSpec `json:"spec,omitzero"`
 
-	// status is what the nodes report about the policy.
+	// status is the observed state of the policy, aggregated over its nodes.
 	// +kubebuilder:default={conditions: {{type: "Accepted", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Available", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Progressing", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Degraded", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
 	// +optional
 	Status ProxyConfigStatus `json:"status,omitzero"`
@@ -49,15 +49,15 @@ type ProxyConfigList struct {
 	Items []ProxyConfig `json:"items"`
 }
 
-// ProxyConfigSpec is the policy that a person writes.
+// ProxyConfigSpec is the desired state of a ProxyConfig.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || !self.fallbackModes.exists(m, m == 'Auto')",message="`fallbackModes` must not contain Auto: list the modes to try, e.g. [NFTables, IPTables]",fieldPath=.fallbackModes
 // +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || !self.fallbackModes.exists(m, m == self.mode)",message="`fallbackModes` must not repeat `mode`: remove it from the list",fieldPath=.fallbackModes
-// +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || size(self.fallbackModes) == 0 || self.mode != 'Auto'",message="`fallbackModes` has no meaning with `mode: Auto`, which picks a mode by itself: remove it, or name a mode",fieldPath=.fallbackModes
+// +kubebuilder:validation:XValidation:rule="!has(self.fallbackModes) || size(self.fallbackModes) == 0 || self.mode != 'Auto'",message="`fallbackModes` has no effect with `mode: Auto`, which selects a mode itself: remove it, or set another `mode`",fieldPath=.fallbackModes
 // +kubebuilder:validation:XValidation:rule="!has(self.ipvs) || self.mode == 'IPVS' || self.mode == 'Auto' || (has(self.fallbackModes) && self.fallbackModes.exists(m, m == 'IPVS'))",message="`ipvs` has no effect in this mode: remove it, set `mode: IPVS`, or add IPVS to `fallbackModes`",fieldPath=.ipvs
 type ProxyConfigSpec struct {
 	// nodeSelector selects the nodes of this policy by their labels. Empty
-	// selects every node. Where several ProxyConfigs select a node, the highest
+	// selects every node. If several ProxyConfigs select a node, the highest
 	// `priority` wins, then the oldest object.
 	// +optional
 	NodeSelector *NodeSelector `json:"nodeSelector,omitempty"`
@@ -70,14 +70,14 @@ type ProxyConfigSpec struct {
 	// +optional
 	Priority *int32 `json:"priority,omitempty"`
 
-	// mode is the dataplane that programs the nodes' kernels. Auto takes the
-	// first that the node can run of NFTables, IPVS, IPTables.
+	// mode is the dataplane that programs the nodes' kernels. Auto uses the first of
+	// NFTables, IPVS, IPTables that the node supports.
 	// +kubebuilder:default=Auto
 	// +optional
 	Mode ProxyMode `json:"mode,omitempty"`
 
-	// fallbackModes are tried in order on a node whose kernel cannot run `mode`.
-	// Empty: such a node reports it and changes nothing.
+	// fallbackModes are tried in order on a node that does not support `mode`.
+	// Empty: such a node keeps its rules and reports ModeUnsupported.
 	// +kubebuilder:validation:MaxItems=3
 	// +listType=set
 	// +optional
@@ -87,22 +87,22 @@ type ProxyConfigSpec struct {
 	// +optional
 	IPVS *IPVSOptions `json:"ipvs,omitempty"`
 
-	// sessionAffinity says whether clients stick to the endpoint they met first.
+	// sessionAffinity configures whether a client keeps its first endpoint.
 	// +kubebuilder:default={}
 	// +optional
 	SessionAffinity SessionAffinityOptions `json:"sessionAffinity,omitzero"`
 
-	// nodePort says on which of a node's addresses node ports answer.
+	// nodePort configures the node addresses of node ports.
 	// +kubebuilder:default={}
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`
 
-	// masquerade says which traffic gets the node's address as its source.
+	// masquerade configures which traffic gets the node's address as its source.
 	// +kubebuilder:default={}
 	// +optional
 	Masquerade MasqueradeOptions `json:"masquerade,omitzero"`
 
-	// localTraffic says how a node recognises traffic of its own Pods.
+	// localTraffic configures how a node detects traffic of its own Pods.
 	// +kubebuilder:default={detect: NodeCIDR}
 	// +optional
 	LocalTraffic LocalTrafficOptions `json:"localTraffic,omitzero"`
@@ -112,7 +112,7 @@ type ProxyConfigSpec struct {
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
 }
 
-// ProxyConfigStatus is what the nodes report about the policy.
+// ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatus struct {
 	// conditions are Accepted, Available, Progressing and Degraded.
 	// +listType=map
@@ -139,17 +139,17 @@ type ProxyConfigStatus struct {
 
 // NodeCounts counts the nodes of a policy.
 type NodeCounts struct {
-	// selected is the number of nodes for which this policy is in force.
+	// selected is the number of nodes whose effective policy this is.
 	Selected int32 `json:"selected"`
 
-	// programmed is the number of those whose kernel holds the desired rules.
+	// programmed is the number of those whose kernel has the desired rules.
 	Programmed int32 `json:"programmed"`
 
-	// failing is the number of those that reported a failure.
+	// failing is the number of those that report a failure.
 	Failing int32 `json:"failing"`
 }
 
-// FailingNode is a node that does not run the policy, and why.
+// FailingNode is a node that does not run the policy, with the reason.
 type FailingNode struct {
 	// name is the name of the node.
 	// +kubebuilder:validation:MaxLength=253

@@ -8,18 +8,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// LabelServiceName is on every ServiceRuleSlice and names its Service.
+// LabelServiceName is the label of every ServiceRuleSlice with its Service's name.
 const LabelServiceName = "fairlead.dev/service-name"
 
 // ServiceRuleSlice holds the compiled rules of one Service for one address
-// family: where it answers (frontends) and who answers (endpoints). It is the
-// same for every node. Readiness, the fallback to terminating endpoints and the
-// usability of topology hints are already decided in it; what is left to a node
-// is to pick the endpoints of its own, of its zone, and its own addresses.
+// family: its frontends and its endpoints. It is the same for every node.
+// Readiness, the fallback to terminating endpoints and the usability of topology
+// hints are already decided in it; a node only selects its own endpoints, those
+// of its zone, and its own addresses.
 //
-// A Service with many endpoints has several slices, called parts: each endpoint
-// is in the part that the hash of its address names, so that one changed
-// endpoint changes one part.
+// A Service with many endpoints has several slices, called parts. The hash of an
+// endpoint's address selects its part, so one changed endpoint changes one part.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName={servicerules,srs},categories=fairlead
@@ -37,7 +36,7 @@ type ServiceRuleSlice struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is the compiled rules. It has one writer, which replaces it as a whole.
+	// spec is the compiled rules. The controller replaces it as a whole.
 	// +structType=atomic
 	// +required
 	Spec ServiceRuleSliceSpec `json:"spec,omitzero"`
@@ -57,8 +56,8 @@ type ServiceRuleSliceList struct {
 	Items []ServiceRuleSlice `json:"items"`
 }
 
-// TrafficPolicy says whether only endpoints on the node that met the traffic
-// are used.
+// TrafficPolicy selects all endpoints (Cluster) or only those on the node that
+// received the traffic (Local).
 //
 // +kubebuilder:validation:Enum=Cluster;Local
 type TrafficPolicy string
@@ -101,23 +100,23 @@ type ServiceRuleSliceSpec struct {
 	// +optional
 	ClusterIP string `json:"clusterIP,omitempty"`
 
-	// externalIPs are further addresses that the Service answers on.
+	// externalIPs are the Service's external IPs.
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=39
 	// +listType=atomic
 	// +optional
 	ExternalIPs []string `json:"externalIPs,omitempty"`
 
-	// loadBalancerIPs are the addresses of load balancers whose traffic arrives
-	// with the balancer's address as destination.
+	// loadBalancerIPs are the load balancer IPs whose traffic arrives at the node with
+	// that IP as its destination.
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=39
 	// +listType=atomic
 	// +optional
 	LoadBalancerIPs []string `json:"loadBalancerIPs,omitempty"`
 
-	// loadBalancerSources, when set, are the only sources that loadBalancerIPs
-	// answer to.
+	// loadBalancerSources, if set, are the only sources that can reach
+	// loadBalancerIPs.
 	// +optional
 	LoadBalancerSources *SourceRanges `json:"loadBalancerSources,omitempty"`
 
@@ -132,14 +131,14 @@ type ServiceRuleSliceSpec struct {
 	// +optional
 	InternalTrafficPolicy TrafficPolicy `json:"internalTrafficPolicy,omitempty"`
 
-	// affinityTimeoutSeconds is the timeout of client affinity; 0: no affinity.
+	// affinityTimeoutSeconds is the timeout of ClientIP affinity; 0: no affinity.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=86400
 	// +optional
 	AffinityTimeoutSeconds int32 `json:"affinityTimeoutSeconds,omitempty"`
 
-	// healthCheckNodePort is the port on which each node tells load balancers
-	// whether it has endpoints of its own; 0: none.
+	// healthCheckNodePort is the port on which each node reports to load balancers
+	// whether it has local endpoints; 0: none.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	// +optional
@@ -166,7 +165,7 @@ type ServiceRuleSliceSpec struct {
 
 // SourceRanges is a list of allowed sources.
 type SourceRanges struct {
-	// allowed are the allowed CIDRs; empty denies everyone.
+	// allowed are the allowed CIDRs; empty denies all sources.
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MaxLength=43
 	// +listType=atomic
@@ -176,7 +175,7 @@ type SourceRanges struct {
 
 // RulePort is a port of a Service.
 type RulePort struct {
-	// name is the name of the port; empty only where it is the only one.
+	// name is the name of the port; empty only if it is the only one.
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	Name string `json:"name,omitempty"`
@@ -199,7 +198,7 @@ type RulePort struct {
 	NodePort int32 `json:"nodePort,omitempty"`
 }
 
-// EndpointState says for which traffic an endpoint is used.
+// EndpointState determines for which traffic an endpoint is used.
 //
 // +kubebuilder:validation:Enum=Ready;Terminating;TerminatingLocal;Draining
 type EndpointState string
@@ -209,19 +208,19 @@ const (
 	// EndpointReady is used for all traffic.
 	EndpointReady EndpointState = "Ready"
 
-	// EndpointTerminating is terminating and still serving, and used for all
+	// EndpointTerminating is terminating and still serving. It is used for all
 	// traffic, because the port has no ready endpoint in the whole cluster.
 	EndpointTerminating EndpointState = "Terminating"
 
-	// EndpointTerminatingLocal is terminating and still serving, and used only by
-	// its own node for traffic under a Local policy, because the node has no
-	// ready endpoint of the port (KEP-1669).
+	// EndpointTerminatingLocal is terminating and still serving. It is used only by
+	// its own node for traffic with policy Local, because the node has no ready
+	// endpoint of the port (KEP-1669).
 	EndpointTerminatingLocal EndpointState = "TerminatingLocal"
 
-	// EndpointDraining is terminating and still serving, and not used for new
-	// traffic, because there are ready endpoints. The flows that it has stay with
-	// it. Only UDP needs to know: without it, a flow that goes on for ever would
-	// be moved to another endpoint too early, or never.
+	// EndpointDraining is terminating and still serving. It is not used for new
+	// traffic, because there are ready endpoints. Its existing flows stay. Only UDP
+	// needs this state: without it a flow that never ends would move to another
+	// endpoint too early, or never.
 	EndpointDraining EndpointState = "Draining"
 )
 
@@ -240,16 +239,16 @@ type RuleEndpoint struct {
 	// +required
 	TargetPorts []int32 `json:"targetPorts,omitempty"`
 
-	// nodeName is the node of the endpoint; empty: not on a node.
+	// nodeName is the node of the endpoint; empty if it is not on a node.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	NodeName string `json:"nodeName,omitempty"`
 
-	// state says for which traffic the endpoint is used; empty means Ready.
+	// state determines for which traffic the endpoint is used; empty means Ready.
 	// +optional
 	State EndpointState `json:"state,omitempty"`
 
-	// forNodes are the nodes whose clients should use this endpoint. Present on
+	// forNodes are the nodes whose clients should use this endpoint. It is set on
 	// all ready endpoints of a port or on none.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=253
@@ -257,7 +256,7 @@ type RuleEndpoint struct {
 	// +optional
 	ForNodes []string `json:"forNodes,omitempty"`
 
-	// forZones are the zones whose clients should use this endpoint. Present on
+	// forZones are the zones whose clients should use this endpoint. It is set on
 	// all ready endpoints of a port or on none.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=63

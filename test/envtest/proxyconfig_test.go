@@ -53,7 +53,7 @@ var proxyConfigCases = map[string]proxyConfigCase{
 	"fallback of a named mode": {
 		`spec: {mode: Auto, fallbackModes: []}`,
 		`spec: {mode: Auto, fallbackModes: [IPTables]}`,
-		"`fallbackModes` has no meaning with `mode: Auto`",
+		"`fallbackModes` has no effect with `mode: Auto`",
 	},
 	"parameters of IPVS": {
 		`spec: {mode: NFTables, fallbackModes: [IPVS], ipvs: {scheduler: wlc}}`,

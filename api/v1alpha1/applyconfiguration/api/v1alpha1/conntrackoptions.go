@@ -8,20 +8,21 @@ package v1alpha1
 // ConntrackOptionsApplyConfiguration represents a declarative configuration of the ConntrackOptions type for use
 // with apply.
 //
-// ConntrackOptions are the parameters of connection tracking, those of
-// kube-proxy's linux.conntrack. An absent field leaves the kernel as it is.
+// ConntrackOptions are the parameters of connection tracking, as in kube-proxy's
+// linux.conntrack. An absent field keeps the kernel's value.
 type ConntrackOptionsApplyConfiguration struct {
-	// maxPerCore is the number of tracked connections per CPU core; the limit is
-	// only ever raised.
+	// maxPerCore is the maximum number of tracked connections per CPU core; the
+	// kernel's limit is only ever raised.
 	MaxPerCore *int32 `json:"maxPerCore,omitempty"`
-	// min is the least number of tracked connections, whatever `maxPerCore` says.
+	// min is the lower bound of the maximum number of tracked connections,
+	// regardless of `maxPerCore`.
 	Min *int32 `json:"min,omitempty"`
 	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept.
 	TCPEstablishedTimeoutSeconds *int32 `json:"tcpEstablishedTimeoutSeconds,omitempty"`
 	// tcpCloseWaitTimeoutSeconds is how long a half-closed TCP connection is kept.
 	TCPCloseWaitTimeoutSeconds *int32 `json:"tcpCloseWaitTimeoutSeconds,omitempty"`
-	// tcpBeLiberal makes the kernel mark only packets outside of the window as
-	// invalid when they are resets.
+	// tcpBeLiberal makes the kernel mark only RST packets outside the window as
+	// invalid, see nf_conntrack_tcp_be_liberal.
 	TCPBeLiberal *bool `json:"tcpBeLiberal,omitempty"`
 	// udpTimeoutSeconds is how long an unanswered UDP flow is kept.
 	UDPTimeoutSeconds *int32 `json:"udpTimeoutSeconds,omitempty"`

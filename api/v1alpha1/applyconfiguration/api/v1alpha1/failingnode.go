@@ -8,7 +8,7 @@ package v1alpha1
 // FailingNodeApplyConfiguration represents a declarative configuration of the FailingNode type for use
 // with apply.
 //
-// FailingNode is a node that does not run the policy, and why.
+// FailingNode is a node that does not run the policy, with the reason.
 type FailingNodeApplyConfiguration struct {
 	// name is the name of the node.
 	Name *string `json:"name,omitempty"`

@@ -23,20 +23,20 @@ type IPVSOptionsApplyConfiguration struct {
 	// strictARP sets arp_ignore=1 and arp_announce=2, so that the node does not
 	// answer ARP for the virtual addresses. MetalLB in layer 2 mode needs it.
 	StrictARP *bool `json:"strictARP,omitempty"`
-	// excludeCIDRs are ranges whose virtual servers belong to somebody else
-	// and are never touched.
+	// excludeCIDRs are address ranges whose virtual servers are managed by other
+	// programs and are never changed.
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
-	// tcpTimeoutSeconds is the idle timeout of TCP connections; 0 keeps the kernel's.
+	// tcpTimeoutSeconds is the idle timeout of TCP connections; 0 keeps the kernel's value.
 	TCPTimeoutSeconds *int32 `json:"tcpTimeoutSeconds,omitempty"`
-	// tcpFinTimeoutSeconds is the timeout of TCP connections after a FIN; 0 keeps the kernel's.
+	// tcpFinTimeoutSeconds is the timeout of TCP connections after a FIN; 0 keeps the kernel's value.
 	TCPFinTimeoutSeconds *int32 `json:"tcpFinTimeoutSeconds,omitempty"`
-	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's.
+	// udpTimeoutSeconds is the idle timeout of UDP flows; 0 keeps the kernel's value.
 	UDPTimeoutSeconds *int32 `json:"udpTimeoutSeconds,omitempty"`
-	// drainTimeoutSeconds is how long an endpoint that gets no new connections may
-	// keep those it has. It goes earlier when it has none left; 0: it goes at once.
+	// drainTimeoutSeconds is how long a removed endpoint keeps its open connections.
+	// It is deleted earlier if it has none left; 0: it is deleted at once.
 	DrainTimeoutSeconds *int32 `json:"drainTimeoutSeconds,omitempty"`
-	// readBackSeconds is how often the virtual servers in the kernel are compared
-	// with what they should be: the kernel tells nobody when they are changed.
+	// readBackSeconds is the period in which the virtual servers in the kernel are
+	// compared with the desired ones: the kernel does not notify about their changes.
 	ReadBackSeconds *int32 `json:"readBackSeconds,omitempty"`
 }
 

@@ -8,16 +8,16 @@ package v1alpha1
 // LimitationApplyConfiguration represents a declarative configuration of the Limitation type for use
 // with apply.
 //
-// Limitation is something that a node does not do in its mode.
+// Limitation is something that a node does not support in its mode.
 type LimitationApplyConfiguration struct {
-	// reason says in one word what it is.
+	// reason is a CamelCase word that identifies the limitation.
 	Reason *string `json:"reason,omitempty"`
-	// message says what is not in force, why, and what helps.
+	// message describes what is not programmed, why, and how to resolve it.
 	Message *string `json:"message,omitempty"`
-	// frontends is the number of addresses and ports that it concerns; absent if it
-	// concerns the node as a whole.
+	// frontends is the number of affected frontends; absent if the limitation affects
+	// the whole node.
 	Frontends *int32 `json:"frontends,omitempty"`
-	// services are some of the Services that it concerns, as namespace/name, sorted.
+	// services are some of the affected Services, as namespace/name, sorted.
 	Services []string `json:"services,omitempty"`
 }
 

@@ -12,7 +12,7 @@ import (
 // LocalTrafficOptionsApplyConfiguration represents a declarative configuration of the LocalTrafficOptions type for use
 // with apply.
 //
-// LocalTrafficOptions say how a node recognises traffic of its own Pods.
+// LocalTrafficOptions configure how a node detects traffic of its own Pods.
 type LocalTrafficOptionsApplyConfiguration struct {
 	// detect is NodeCIDR (sources in the node's Pod CIDRs), ClusterCIDR (sources
 	// in `clusterCIDRs`), BridgeInterface (arriving through the bridge `interface`)
@@ -21,8 +21,8 @@ type LocalTrafficOptionsApplyConfiguration struct {
 	Detect *apiv1alpha1.LocalTrafficDetection `json:"detect,omitempty"`
 	// clusterCIDRs are the cluster's Pod ranges, for `detect: ClusterCIDR`.
 	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
-	// interface is a link's name or the prefix of one, see `detect`. The kernel
-	// allows 15 characters.
+	// interface is the name of a link, or the prefix of a name, see `detect`. The
+	// kernel allows 15 characters.
 	Interface *string `json:"interface,omitempty"`
 }
 

@@ -8,9 +8,9 @@ package v1alpha1
 // MasqueradeOptionsApplyConfiguration represents a declarative configuration of the MasqueradeOptions type for use
 // with apply.
 //
-// MasqueradeOptions say which traffic gets the node's address as its source.
+// MasqueradeOptions configure which traffic gets the node's address as its source.
 type MasqueradeOptionsApplyConfiguration struct {
-	// all masquerades also what Pods of this node send to a ClusterIP.
+	// all also masquerades traffic from Pods of this node to a ClusterIP.
 	All *bool `json:"all,omitempty"`
 }
 

@@ -12,18 +12,18 @@ import (
 // ModeCapabilityApplyConfiguration represents a declarative configuration of the ModeCapability type for use
 // with apply.
 //
-// ModeCapability is what a node's kernel can do of a mode.
+// ModeCapability describes whether a node supports a mode.
 type ModeCapabilityApplyConfiguration struct {
 	// mode is the mode.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
-	// supported says whether the node can run the mode.
+	// supported is true if the node can run the mode.
 	Supported *bool `json:"supported,omitempty"`
-	// message says what is missing for the mode.
+	// message describes what is missing for the mode.
 	Message *string `json:"message,omitempty"`
-	// variant is the one of iptables that the IPTables mode uses on this node, nft or
-	// legacy, and the version of its programs.
+	// variant is the iptables variant that the IPTables mode uses on this node, nft or
+	// legacy, and the version of iptables.
 	Variant *string `json:"variant,omitempty"`
-	// schedulers are those of the IPVS mode that the kernel has or can load.
+	// schedulers are the IPVS schedulers that the kernel has or can load.
 	Schedulers []string `json:"schedulers,omitempty"`
 }
 

@@ -10,11 +10,11 @@ package v1alpha1
 //
 // NodeCounts counts the nodes of a policy.
 type NodeCountsApplyConfiguration struct {
-	// selected is the number of nodes for which this policy is in force.
+	// selected is the number of nodes whose effective policy this is.
 	Selected *int32 `json:"selected,omitempty"`
-	// programmed is the number of those whose kernel holds the desired rules.
+	// programmed is the number of those whose kernel has the desired rules.
 	Programmed *int32 `json:"programmed,omitempty"`
-	// failing is the number of those that reported a failure.
+	// failing is the number of those that report a failure.
 	Failing *int32 `json:"failing,omitempty"`
 }
 

@@ -8,19 +8,19 @@ package v1alpha1
 // NodeFactsApplyConfiguration represents a declarative configuration of the NodeFacts type for use
 // with apply.
 //
-// NodeFacts are the facts of a node that rules depend on. Nothing else of a
-// Node object has an influence on its rules.
+// NodeFacts are the properties of a node that rules depend on. No other field
+// of the Node has an effect on its rules.
 type NodeFactsApplyConfiguration struct {
 	// zone is the node's label topology.kubernetes.io/zone; empty: no zone.
 	Zone *string `json:"zone,omitempty"`
 	// addresses are the node's internal IP addresses, the primary one of each
 	// family first; external ones follow.
 	Addresses []string `json:"addresses,omitempty"`
-	// departing says that the node is being deleted, or that the cluster
-	// autoscaler is about to: the agent's /healthz then tells load balancers to
-	// send it no more traffic, while what arrives is still forwarded (KEP-3836).
+	// departing is true if the node is being deleted, or the cluster autoscaler is
+	// about to delete it. The agent's /healthz then fails, so that load balancers
+	// drain the node; traffic that arrives is still forwarded (KEP-3836).
 	Departing *bool `json:"departing,omitempty"`
-	// podCIDRs are the ranges of the node's Pods, at most one of each family.
+	// podCIDRs are the Pod CIDRs of the node, at most one of each family.
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 }
 

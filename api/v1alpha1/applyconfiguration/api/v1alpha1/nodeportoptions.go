@@ -8,11 +8,11 @@ package v1alpha1
 // NodePortOptionsApplyConfiguration represents a declarative configuration of the NodePortOptions type for use
 // with apply.
 //
-// NodePortOptions say on which addresses node ports answer.
+// NodePortOptions configure the addresses of node ports.
 type NodePortOptionsApplyConfiguration struct {
-	// addresses are Primary (the addresses of the Node object), All (every local
-	// address but loopback), Localhost (127.0.0.1, TCP), or CIDRs of local
-	// addresses.
+	// addresses on which node ports are reachable: Primary (the addresses in the
+	// Node's status), All (every local address except loopback), Localhost
+	// (127.0.0.1, TCP), or CIDRs that select local addresses.
 	Addresses []string `json:"addresses,omitempty"`
 }
 

@@ -17,18 +17,18 @@ import (
 // NodeRuleSetApplyConfiguration represents a declarative configuration of the NodeRuleSet type for use
 // with apply.
 //
-// NodeRuleSet is what one node shall program: the policy in force on the node
-// and the node's facts that rules depend on. It has the name of the Node and is
-// owned by it. The rules themselves are in the ServiceRuleSlices, which all
-// nodes share. In its status the node's agent reports what is programmed.
+// NodeRuleSet is the desired state of one node: the effective policy, and the
+// properties of the node that rules depend on. It has the name of the Node and is
+// owned by it. The rules themselves are in the ServiceRuleSlices, which all nodes
+// share. In the status the node's agent reports what is programmed.
 type NodeRuleSetApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata. The name is the node's.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what the node shall program besides the ServiceRuleSlices. It has
-	// one writer, which replaces it as a whole.
+	// spec is the desired state of the node apart from the ServiceRuleSlices. The
+	// controller replaces it as a whole.
 	Spec *NodeRuleSetSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the node's agent reports.
+	// status is the observed state of the node, as reported by its agent.
 	Status *NodeRuleSetStatusApplyConfiguration `json:"status,omitempty"`
 }
 

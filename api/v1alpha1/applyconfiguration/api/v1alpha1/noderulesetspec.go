@@ -12,31 +12,31 @@ import (
 // NodeRuleSetSpecApplyConfiguration represents a declarative configuration of the NodeRuleSetSpec type for use
 // with apply.
 //
-// NodeRuleSetSpec is what a node shall program besides the ServiceRuleSlices.
+// NodeRuleSetSpec is the desired state of a node apart from the ServiceRuleSlices.
 type NodeRuleSetSpecApplyConfiguration struct {
-	// policy names the ProxyConfig in force on this node.
+	// policy is the effective ProxyConfig of this node.
 	Policy *PolicyReferenceApplyConfiguration `json:"policy,omitempty"`
-	// mode is the mode that the policy asks for.
+	// mode is the mode of the policy.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
-	// fallbackModes are tried in order where the kernel cannot run `mode`.
+	// fallbackModes are tried in order if the node does not support `mode`.
 	FallbackModes []apiv1alpha1.ProxyMode `json:"fallbackModes,omitempty"`
-	// node holds the facts of the node that rules depend on.
+	// node holds the properties of the node that rules depend on.
 	Node *NodeFactsApplyConfiguration `json:"node,omitempty"`
 	// ipvs holds the parameters of the IPVS mode.
 	IPVS *IPVSOptionsApplyConfiguration `json:"ipvs,omitempty"`
-	// sessionAffinity says whether clients stick to an endpoint.
+	// sessionAffinity configures whether a client keeps its endpoint.
 	SessionAffinity *SessionAffinityOptionsApplyConfiguration `json:"sessionAffinity,omitempty"`
-	// nodePort says on which addresses node ports answer.
+	// nodePort configures the addresses of node ports.
 	NodePort *NodePortOptionsApplyConfiguration `json:"nodePort,omitempty"`
-	// masquerade says which traffic gets the node's address as its source.
+	// masquerade configures which traffic gets the node's address as its source.
 	Masquerade *MasqueradeOptionsApplyConfiguration `json:"masquerade,omitempty"`
-	// localTraffic says how the node recognises traffic of its own Pods.
+	// localTraffic configures how the node detects traffic of its own Pods.
 	LocalTraffic *LocalTrafficOptionsApplyConfiguration `json:"localTraffic,omitempty"`
 	// conntrack holds the parameters of connection tracking.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`
-	// serviceCIDRs are the ranges that the cluster takes cluster IPs from. Traffic
-	// to an address in them that no Service has is dropped: it must not leave the
-	// node by the default route, and come back, and leave again.
+	// serviceCIDRs are the ranges that the cluster allocates ClusterIPs from. Traffic
+	// to unallocated addresses in them is dropped: otherwise it could loop between
+	// the node and its default gateway.
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 }
 

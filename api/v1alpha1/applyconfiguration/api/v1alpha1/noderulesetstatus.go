@@ -13,7 +13,7 @@ import (
 // NodeRuleSetStatusApplyConfiguration represents a declarative configuration of the NodeRuleSetStatus type for use
 // with apply.
 //
-// NodeRuleSetStatus is what a node's agent reports.
+// NodeRuleSetStatus is the observed state of a node, as reported by its agent.
 type NodeRuleSetStatusApplyConfiguration struct {
 	// conditions are Accepted, Programmed and Degraded.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
@@ -21,23 +21,23 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// policy is the policy that is programmed.
 	Policy *PolicyReferenceApplyConfiguration `json:"policy,omitempty"`
-	// mode is the mode in force: never Auto; empty before the first programming.
+	// mode is the active mode: never Auto; empty before the first sync.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
-	// capabilities are what this node can run, of the modes that its agent has.
-	// They are found out once the agent has started, and anew when a policy asks
-	// for what was missing.
+	// capabilities lists which of the agent's modes this node supports. The agent
+	// probes them when it starts, and again when a policy needs a mode that was
+	// not supported.
 	Capabilities []ModeCapabilityApplyConfiguration `json:"capabilities,omitempty"`
-	// limitations are what the policy or Services ask for and this node does not do in
-	// its mode; all else is programmed. They are refreshed at most once a minute.
+	// limitations lists what the policy or Services need and this node does not support
+	// in its mode; everything else is programmed. It is updated at most once a minute.
 	Limitations []LimitationApplyConfiguration `json:"limitations,omitempty"`
-	// programmed counts what is in the kernel.
+	// programmed counts the rules in the kernel.
 	Programmed *ProgrammedCountsApplyConfiguration `json:"programmed,omitempty"`
-	// repairs counts external changes of the rules in the kernel that the agent has
-	// undone; absent if there were none. It is refreshed at most once a minute.
+	// repairs counts how often rules were modified externally and have been
+	// restored; absent if never. It is updated at most once a minute.
 	Repairs *RepairCountsApplyConfiguration `json:"repairs,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
-	// policy run the same rules. It is refreshed at most once a minute.
+	// policy run the same rules. It is updated at most once a minute.
 	RulesDigest *string `json:"rulesDigest,omitempty"`
 }
 

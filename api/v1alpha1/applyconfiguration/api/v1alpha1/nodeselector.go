@@ -12,13 +12,13 @@ import (
 // NodeSelectorApplyConfiguration represents a declarative configuration of the NodeSelector type for use
 // with apply.
 //
-// NodeSelector selects nodes by their labels. It is written like any label selector
-// (metav1.LabelSelector), of which the apiserver would check nothing: a policy with a
-// selector that nobody can read would be in force nowhere.
+// NodeSelector selects nodes by their labels. It has the form of a label selector
+// (metav1.LabelSelector), but the apiserver validates it: a policy with an invalid
+// selector would select no node.
 type NodeSelectorApplyConfiguration struct {
 	// matchLabels are labels that a node must have, with these values.
 	MatchLabels map[string]apiv1alpha1.LabelValue `json:"matchLabels,omitempty"`
-	// matchExpressions are requirements that a node must meet, each of them.
+	// matchExpressions are requirements; a node must meet all of them.
 	MatchExpressions []NodeSelectorRequirementApplyConfiguration `json:"matchExpressions,omitempty"`
 }
 

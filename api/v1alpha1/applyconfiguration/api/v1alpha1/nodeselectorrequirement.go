@@ -20,7 +20,7 @@ type NodeSelectorRequirementApplyConfiguration struct {
 	// operator is In (one of `values`), NotIn (none of them, or no such label),
 	// Exists or DoesNotExist.
 	Operator *v1.LabelSelectorOperator `json:"operator,omitempty"`
-	// values are what In and NotIn compare the label with.
+	// values are the values that In and NotIn compare the label with.
 	Values []apiv1alpha1.LabelValue `json:"values,omitempty"`
 }
 

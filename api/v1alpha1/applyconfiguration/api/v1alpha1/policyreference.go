@@ -8,7 +8,7 @@ package v1alpha1
 // PolicyReferenceApplyConfiguration represents a declarative configuration of the PolicyReference type for use
 // with apply.
 //
-// PolicyReference names a ProxyConfig in one of its generations.
+// PolicyReference is a reference to a generation of a ProxyConfig.
 type PolicyReferenceApplyConfiguration struct {
 	// name is the name of the ProxyConfig.
 	Name *string `json:"name,omitempty"`

@@ -8,14 +8,14 @@ package v1alpha1
 // ProgrammedCountsApplyConfiguration represents a declarative configuration of the ProgrammedCounts type for use
 // with apply.
 //
-// ProgrammedCounts counts what is in a node's kernel.
+// ProgrammedCounts counts the rules in a node's kernel.
 type ProgrammedCountsApplyConfiguration struct {
 	// slices is the number of ServiceRuleSlices.
 	Slices *int32 `json:"slices,omitempty"`
-	// services is the number of Services, a dual-stack Service counting once.
+	// services is the number of Services; a dual-stack Service counts once.
 	Services *int32 `json:"services,omitempty"`
-	// frontends is the number of addresses and ports (virtual addresses and node
-	// ports) that answer.
+	// frontends is the number of frontends: pairs of address and port of Services,
+	// including node ports.
 	Frontends *int32 `json:"frontends,omitempty"`
 	// endpoints is the number of endpoints (address and port) of all Services.
 	Endpoints *int32 `json:"endpoints,omitempty"`

@@ -17,15 +17,15 @@ import (
 // ProxyConfigApplyConfiguration represents a declarative configuration of the ProxyConfig type for use
 // with apply.
 //
-// ProxyConfig is the policy of the service proxy for a set of nodes: which mode
-// programs the kernel, with which parameters.
+// ProxyConfig is the service proxy policy of a set of nodes: the mode that programs
+// the kernel, and its parameters.
 type ProxyConfigApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is the policy.
 	Spec *ProxyConfigSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the nodes report about the policy.
+	// status is the observed state of the policy, aggregated over its nodes.
 	Status *ProxyConfigStatusApplyConfiguration `json:"status,omitempty"`
 }
 

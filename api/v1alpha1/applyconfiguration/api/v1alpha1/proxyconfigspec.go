@@ -12,30 +12,30 @@ import (
 // ProxyConfigSpecApplyConfiguration represents a declarative configuration of the ProxyConfigSpec type for use
 // with apply.
 //
-// ProxyConfigSpec is the policy that a person writes.
+// ProxyConfigSpec is the desired state of a ProxyConfig.
 type ProxyConfigSpecApplyConfiguration struct {
 	// nodeSelector selects the nodes of this policy by their labels. Empty
-	// selects every node. Where several ProxyConfigs select a node, the highest
+	// selects every node. If several ProxyConfigs select a node, the highest
 	// `priority` wins, then the oldest object.
 	NodeSelector *NodeSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
 	// priority decides between several ProxyConfigs that select the same node:
 	// the highest wins.
 	Priority *int32 `json:"priority,omitempty"`
-	// mode is the dataplane that programs the nodes' kernels. Auto takes the
-	// first that the node can run of NFTables, IPVS, IPTables.
+	// mode is the dataplane that programs the nodes' kernels. Auto uses the first of
+	// NFTables, IPVS, IPTables that the node supports.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
-	// fallbackModes are tried in order on a node whose kernel cannot run `mode`.
-	// Empty: such a node reports it and changes nothing.
+	// fallbackModes are tried in order on a node that does not support `mode`.
+	// Empty: such a node keeps its rules and reports ModeUnsupported.
 	FallbackModes []apiv1alpha1.ProxyMode `json:"fallbackModes,omitempty"`
 	// ipvs holds the parameters of the IPVS mode.
 	IPVS *IPVSOptionsApplyConfiguration `json:"ipvs,omitempty"`
-	// sessionAffinity says whether clients stick to the endpoint they met first.
+	// sessionAffinity configures whether a client keeps its first endpoint.
 	SessionAffinity *SessionAffinityOptionsApplyConfiguration `json:"sessionAffinity,omitempty"`
-	// nodePort says on which of a node's addresses node ports answer.
+	// nodePort configures the node addresses of node ports.
 	NodePort *NodePortOptionsApplyConfiguration `json:"nodePort,omitempty"`
-	// masquerade says which traffic gets the node's address as its source.
+	// masquerade configures which traffic gets the node's address as its source.
 	Masquerade *MasqueradeOptionsApplyConfiguration `json:"masquerade,omitempty"`
-	// localTraffic says how a node recognises traffic of its own Pods.
+	// localTraffic configures how a node detects traffic of its own Pods.
 	LocalTraffic *LocalTrafficOptionsApplyConfiguration `json:"localTraffic,omitempty"`
 	// conntrack holds the parameters of connection tracking.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`

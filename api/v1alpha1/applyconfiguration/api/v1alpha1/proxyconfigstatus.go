@@ -12,7 +12,7 @@ import (
 // ProxyConfigStatusApplyConfiguration represents a declarative configuration of the ProxyConfigStatus type for use
 // with apply.
 //
-// ProxyConfigStatus is what the nodes report about the policy.
+// ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatusApplyConfiguration struct {
 	// conditions are Accepted, Available, Progressing and Degraded.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`

@@ -12,12 +12,12 @@ import (
 // RepairCountsApplyConfiguration represents a declarative configuration of the RepairCounts type for use
 // with apply.
 //
-// RepairCounts counts what the agent had to repair.
+// RepairCounts counts repairs of externally modified rules.
 type RepairCountsApplyConfiguration struct {
-	// count is how often, since the agent started, rules were modified externally and
-	// have been restored.
+	// count is how often rules were modified externally and have been restored since
+	// the agent started.
 	Count *int64 `json:"count,omitempty"`
-	// lastTime is when it did so last.
+	// lastTime is the time of the last repair.
 	LastTime *v1.Time `json:"lastTime,omitempty"`
 }
 

@@ -19,14 +19,14 @@ type RuleEndpointApplyConfiguration struct {
 	// targetPorts are the endpoint's ports, one for each of the Service's
 	// `ports` in their order; 0: the endpoint does not serve that port.
 	TargetPorts []int32 `json:"targetPorts,omitempty"`
-	// nodeName is the node of the endpoint; empty: not on a node.
+	// nodeName is the node of the endpoint; empty if it is not on a node.
 	NodeName *string `json:"nodeName,omitempty"`
-	// state says for which traffic the endpoint is used; empty means Ready.
+	// state determines for which traffic the endpoint is used; empty means Ready.
 	State *apiv1alpha1.EndpointState `json:"state,omitempty"`
-	// forNodes are the nodes whose clients should use this endpoint. Present on
+	// forNodes are the nodes whose clients should use this endpoint. It is set on
 	// all ready endpoints of a port or on none.
 	ForNodes []string `json:"forNodes,omitempty"`
-	// forZones are the zones whose clients should use this endpoint. Present on
+	// forZones are the zones whose clients should use this endpoint. It is set on
 	// all ready endpoints of a port or on none.
 	ForZones []string `json:"forZones,omitempty"`
 }

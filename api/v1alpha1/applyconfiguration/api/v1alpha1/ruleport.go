@@ -14,7 +14,7 @@ import (
 //
 // RulePort is a port of a Service.
 type RulePortApplyConfiguration struct {
-	// name is the name of the port; empty only where it is the only one.
+	// name is the name of the port; empty only if it is the only one.
 	Name *string `json:"name,omitempty"`
 	// protocol is TCP, UDP or SCTP.
 	Protocol *v1.Protocol `json:"protocol,omitempty"`

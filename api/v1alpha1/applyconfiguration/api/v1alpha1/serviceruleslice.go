@@ -18,19 +18,18 @@ import (
 // with apply.
 //
 // ServiceRuleSlice holds the compiled rules of one Service for one address
-// family: where it answers (frontends) and who answers (endpoints). It is the
-// same for every node. Readiness, the fallback to terminating endpoints and the
-// usability of topology hints are already decided in it; what is left to a node
-// is to pick the endpoints of its own, of its zone, and its own addresses.
+// family: its frontends and its endpoints. It is the same for every node.
+// Readiness, the fallback to terminating endpoints and the usability of topology
+// hints are already decided in it; a node only selects its own endpoints, those
+// of its zone, and its own addresses.
 //
-// A Service with many endpoints has several slices, called parts: each endpoint
-// is in the part that the hash of its address names, so that one changed
-// endpoint changes one part.
+// A Service with many endpoints has several slices, called parts. The hash of an
+// endpoint's address selects its part, so one changed endpoint changes one part.
 type ServiceRuleSliceApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is the compiled rules. It has one writer, which replaces it as a whole.
+	// spec is the compiled rules. The controller replaces it as a whole.
 	Spec *ServiceRuleSliceSpecApplyConfiguration `json:"spec,omitempty"`
 }
 

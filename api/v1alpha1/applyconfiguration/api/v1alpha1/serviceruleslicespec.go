@@ -25,23 +25,23 @@ type ServiceRuleSliceSpecApplyConfiguration struct {
 	Parts *int32 `json:"parts,omitempty"`
 	// clusterIP is the Service's virtual address in this family.
 	ClusterIP *string `json:"clusterIP,omitempty"`
-	// externalIPs are further addresses that the Service answers on.
+	// externalIPs are the Service's external IPs.
 	ExternalIPs []string `json:"externalIPs,omitempty"`
-	// loadBalancerIPs are the addresses of load balancers whose traffic arrives
-	// with the balancer's address as destination.
+	// loadBalancerIPs are the load balancer IPs whose traffic arrives at the node with
+	// that IP as its destination.
 	LoadBalancerIPs []string `json:"loadBalancerIPs,omitempty"`
-	// loadBalancerSources, when set, are the only sources that loadBalancerIPs
-	// answer to.
+	// loadBalancerSources, if set, are the only sources that can reach
+	// loadBalancerIPs.
 	LoadBalancerSources *SourceRangesApplyConfiguration `json:"loadBalancerSources,omitempty"`
 	// externalTrafficPolicy applies to node ports, externalIPs and
 	// loadBalancerIPs.
 	ExternalTrafficPolicy *apiv1alpha1.TrafficPolicy `json:"externalTrafficPolicy,omitempty"`
 	// internalTrafficPolicy applies to clusterIP.
 	InternalTrafficPolicy *apiv1alpha1.TrafficPolicy `json:"internalTrafficPolicy,omitempty"`
-	// affinityTimeoutSeconds is the timeout of client affinity; 0: no affinity.
+	// affinityTimeoutSeconds is the timeout of ClientIP affinity; 0: no affinity.
 	AffinityTimeoutSeconds *int32 `json:"affinityTimeoutSeconds,omitempty"`
-	// healthCheckNodePort is the port on which each node tells load balancers
-	// whether it has endpoints of its own; 0: none.
+	// healthCheckNodePort is the port on which each node reports to load balancers
+	// whether it has local endpoints; 0: none.
 	HealthCheckNodePort *int32 `json:"healthCheckNodePort,omitempty"`
 	// ports are the ports of the Service.
 	Ports []RulePortApplyConfiguration `json:"ports,omitempty"`

@@ -12,12 +12,12 @@ import (
 // SessionAffinityOptionsApplyConfiguration represents a declarative configuration of the SessionAffinityOptions type for use
 // with apply.
 //
-// SessionAffinityOptions say whether clients stick to an endpoint.
+// SessionAffinityOptions configure whether a client keeps its endpoint.
 type SessionAffinityOptionsApplyConfiguration struct {
-	// policy is FromService (each Service's sessionAffinity counts) or ClientIP
+	// policy is FromService (each Service's sessionAffinity is used) or ClientIP
 	// (every Service gets client affinity).
 	Policy *apiv1alpha1.AffinityPolicy `json:"policy,omitempty"`
-	// timeoutSeconds is the affinity timeout of Services that name none.
+	// timeoutSeconds is the affinity timeout of Services without one.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 }
 

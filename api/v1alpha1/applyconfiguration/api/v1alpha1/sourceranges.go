@@ -10,7 +10,7 @@ package v1alpha1
 //
 // SourceRanges is a list of allowed sources.
 type SourceRangesApplyConfiguration struct {
-	// allowed are the allowed CIDRs; empty denies everyone.
+	// allowed are the allowed CIDRs; empty denies all sources.
 	Allowed []string `json:"allowed,omitempty"`
 }
 

@@ -37,8 +37,9 @@ func (p plan) empty() bool { return len(p.writes)+len(p.deletes) == 0 }
 // controller did not make are never deleted.
 func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) plan {
 	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
+	held := make(map[string]int32, len(current))
 	for _, c := range current {
-		byName[c.Name] = c
+		byName[c.Name], held[c.Name] = c, c.Spec.Parts
 	}
 	var p plan
 	for _, w := range wanted {
@@ -55,7 +56,7 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 	if p.empty() {
 		return p
 	}
-	p.writes = inSafeOrder(p.writes, byName, wanted)
+	compile.WriteOrder(p.writes, held)
 	p.urgent = !onlyAdds(current, wanted)
 	return p
 }
@@ -79,62 +80,6 @@ func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted co
 	return ssa.IsOurs(current, svc) &&
 		current.Labels[v1alpha1.LabelServiceName] == svc.Name &&
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
-}
-
-// inSafeOrder orders writes so that after each of them every endpoint that was
-// in some slice before, and still is wanted, is in some slice: when endpoints
-// move between parts, the part that gets them is written before the part that
-// loses them.
-func inSafeOrder(writes []compile.Slice, current map[string]*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) []compile.Slice {
-	if len(writes) < 2 {
-		return writes
-	}
-	held := map[string]sets.Set[string]{}
-	holders := map[string]int{}
-	for name, c := range current {
-		held[name] = addresses(c.Spec)
-		for a := range held[name] {
-			holders[a]++
-		}
-	}
-	keep := sets.Set[string]{}
-	for _, w := range wanted {
-		keep = keep.Union(addresses(w.Spec))
-	}
-	isSafe := func(w compile.Slice) bool {
-		for a := range held[w.Name].Difference(addresses(w.Spec)) {
-			if keep.Has(a) && holders[a] < 2 {
-				return false
-			}
-		}
-		return true
-	}
-	pending := slices.Clone(writes)
-	out := make([]compile.Slice, 0, len(writes))
-	for len(pending) > 0 {
-		// With hashes split in halves there is always a safe one. Should two
-		// parts ever swap endpoints, writing either is the best one can do.
-		next := max(0, slices.IndexFunc(pending, isSafe))
-		w := pending[next]
-		for a := range held[w.Name] {
-			holders[a]--
-		}
-		held[w.Name] = addresses(w.Spec)
-		for a := range held[w.Name] {
-			holders[a]++
-		}
-		out = append(out, w)
-		pending = slices.Delete(pending, next, next+1)
-	}
-	return out
-}
-
-func addresses(spec v1alpha1.ServiceRuleSliceSpec) sets.Set[string] {
-	s := make(sets.Set[string], len(spec.Endpoints))
-	for _, e := range spec.Endpoints {
-		s.Insert(e.Address)
-	}
-	return s
 }
 
 // onlyAdds says whether everything that is in force stays in force: each family

@@ -151,3 +151,11 @@ func TestOrderOfSwappedParts(t *testing.T) {
 		t.Errorf("got %d writes, want 2", len(p.writes))
 	}
 }
+
+func addresses(spec v1alpha1.ServiceRuleSliceSpec) sets.Set[string] {
+	s := make(sets.Set[string], len(spec.Endpoints))
+	for _, e := range spec.Endpoints {
+		s.Insert(e.Address)
+	}
+	return s
+}

@@ -1,0 +1,76 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+)
+
+// Whatever the number of parts becomes, and wherever the writing stops before it
+// becomes something else: no endpoint is missing at any moment.
+func TestWriteOrder(t *testing.T) {
+	const endpoints = 40
+	in := input(web(), many(webSlice(), endpoints))
+	powers := []int32{1, 2, 4, 8, 16}
+	compiled := map[int32][]v1alpha1.ServiceRuleSliceSpec{}
+	for _, n := range powers {
+		compiled[n] = compile.Parts(in, n)
+	}
+	everySeed(t, 300, func(t *testing.T, r *random) {
+		stored := map[string]v1alpha1.ServiceRuleSliceSpec{}
+		// The first writes make what there is; then nothing may be missing.
+		for change := range 4 {
+			n := rulestest.Pick(r, powers...)
+			var writes []compile.Slice
+			held := map[string]int32{}
+			for name, s := range stored {
+				held[name] = s.Parts
+			}
+			for i, spec := range compiled[n] {
+				name := compile.SliceName("web", spec.AddressFamily, int32(i))
+				if s, there := stored[name]; !there || s.Parts != n {
+					writes = append(writes, compile.Slice{Name: name, Spec: spec})
+				}
+			}
+			rulestest.Shuffle(r, writes)
+			compile.WriteOrder(writes, held)
+			stop := len(writes)
+			if change > 0 && r.Chance(70) {
+				stop = r.IntN(len(writes) + 1)
+			}
+			for i, w := range writes[:stop] {
+				if stored[w.Name] = w.Spec; change > 0 {
+					if got := distinct(stored); got != endpoints {
+						t.Fatalf("change %d to %d parts, after write %d of %d (part %d): %d of %d endpoints", change, n, i, len(writes), w.Spec.Part, got, endpoints)
+					}
+				}
+			}
+			if stop < len(writes) {
+				continue // interrupted
+			}
+			for name, s := range stored {
+				if s.Parts != n {
+					delete(stored, name)
+				}
+			}
+			if got := distinct(stored); got != endpoints {
+				t.Fatalf("change %d to %d parts, written: %d of %d endpoints", change, n, got, endpoints)
+			}
+		}
+	})
+}
+
+func distinct(stored map[string]v1alpha1.ServiceRuleSliceSpec) int {
+	found := map[string]struct{}{}
+	for _, s := range stored {
+		for _, e := range s.Endpoints {
+			found[e.Address] = struct{}{}
+		}
+	}
+	return len(found)
+}

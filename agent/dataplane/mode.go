@@ -52,7 +52,7 @@ type Kind int
 const (
 	// NAT translates packets by rules of netfilter. Its open connections are in the
 	// kernel's connection tracking, which translates them without its rules too, as
-	// long as somebody has it track connections.
+	// long as something has it track connections.
 	NAT Kind = iota + 1
 
 	// LoadBalancer is a load balancer of the kernel that has a table of connections of
@@ -80,8 +80,8 @@ type Env struct {
 // knows their type; all others compare them (reflect.DeepEqual) and hand them on. nil
 // stands for the defaults.
 //
-// They are not part of rules.Desired, so that a mode can have parameters that nobody
-// else has to know. To change them is to call Sync: that is rare, and never urgent.
+// They are not part of model.Desired, so that a mode can have parameters that no
+// other package has to know. To change them is to call Sync: that is rare, and never urgent.
 type Options any
 
 // Capability is what a kernel can do of a mode that it can run.

@@ -307,7 +307,7 @@ func (l *Loop) choose(ctx context.Context) error {
 }
 
 // survey completes what is known of the kernel, when traffic does not wait for it.
-// It says whether there is news.
+// It says whether anything is different.
 func (l *Loop) survey(ctx context.Context) bool {
 	if err := l.modes.survey(ctx); err != nil {
 		l.log.Error(err, "Failed to find out what this kernel can do")

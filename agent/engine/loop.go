@@ -51,7 +51,7 @@ type Loop struct {
 	modes    *nodeModes
 	journal  *state.Journal
 	report   func(report.Snapshot)
-	// answer takes what load balancers are told, once it is programmed.
+	// answer takes the answers to health checks of load balancers, once they are programmed.
 	answer func(model.NodeSettings, resolve.HealthChecks)
 	flows  Flows
 	tune   func(*v1alpha1.ConntrackOptions) error
@@ -85,7 +85,7 @@ type Loop struct {
 
 	disturbed   chan struct{} // others may have changed the kernel
 	resync      resync
-	lookAt      <-chan time.Time // the kernel, for news that had to wait
+	lookAt      <-chan time.Time // the kernel, for an external change that had to wait
 	nextLook    <-chan time.Time // the mode asks for
 	stopWatcher func()
 }
@@ -98,7 +98,7 @@ type Config struct {
 	Env       dataplane.Env    // where they are opened
 	Journal   *state.Journal
 	Installed *state.InstalledModes
-	// HealthChecks takes what load balancers are told, once it is programmed.
+	// HealthChecks takes the answers to health checks of load balancers, once they are programmed.
 	HealthChecks func(model.NodeSettings, resolve.HealthChecks)
 	Flows        Flows
 	Tune         func(*v1alpha1.ConntrackOptions) error // sets the parameters of connection tracking
@@ -259,7 +259,7 @@ func (l *Loop) probeAgain() <-chan time.Time {
 	return l.clock.After(wait)
 }
 
-// startWatcher wakes the loop when somebody else changes the kernel, until the
+// startWatcher wakes the loop after external changes of the kernel, until the
 // returned function is called. What it misses is found by the regular read-back.
 func (l *Loop) startWatcher(ctx context.Context, dp *openMode) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -63,8 +63,8 @@ func (l *Loop) follow(ctx context.Context, did *report.Step, delta model.Delta, 
 	l.succeed(did, result, delta, ch)
 }
 
-// succeed notes what is programmed now. What the node reports, and tells balancers,
-// follows when no slice is left.
+// succeed notes what is programmed now. What the node reports, and answers to
+// health checks, follows when no slice is left.
 func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.Delta, ch source.Changes) {
 	did.Operations, did.Repaired = result.Operations, result.Repaired
 	if did.Synced {

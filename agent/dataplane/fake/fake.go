@@ -173,7 +173,7 @@ func (d *Dataplane) Fail(m Method, errs ...error) {
 	d.errs[m] = append(d.errs[m], errs...)
 }
 
-// Watch tells of every Drift.
+// Watch calls changed after every Drift.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	d.mu.Lock()
 	d.lastID++
@@ -187,7 +187,7 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// Drift changes the kernel behind the agent's back, and tells who watches.
+// Drift changes the kernel behind the agent's back, and notifies those who watch.
 func (d *Dataplane) Drift(change func(kernel *model.Desired)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -197,7 +197,7 @@ func (d *Dataplane) Drift(change func(kernel *model.Desired)) {
 	}
 }
 
-// Clear empties the kernel, and notifies nobody.
+// Clear empties the kernel, without a notification.
 func (d *Dataplane) Clear() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -252,7 +252,7 @@ func TestIPv6FailsJustNow(t *testing.T) {
 			d.clock, d.ipv6 = clk, dataplane.Retry{}
 			d.ipv6.Failed(clk.Now(), tc.err)
 			got := mustSync(t, d, mixed())
-			if transient := tc.err == errLocked; transient != (got.NextLook > 0) || got.NextLook > 2*time.Second {
+			if transient := errors.Is(tc.err, errLocked); transient != (got.NextLook > 0) || got.NextLook > 2*time.Second {
 				t.Errorf("next look after %v", got.NextLook)
 			}
 			m.failTry = func(bool) error { return nil }

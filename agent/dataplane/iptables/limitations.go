@@ -18,8 +18,8 @@ import (
 // while it is loaded. Of more clients the one is forgotten that came longest ago.
 const listLength = "/sys/module/xt_recent/parameters/ip_list_tot"
 
-// enoughClients are so many clients of an endpoint that nobody has to be told of the
-// limit.
+// enoughClients are so many clients of an endpoint that the limit need not be
+// reported.
 const enoughClients = 10_000
 
 // reasonAffinity: the kernel remembers fewer clients than there may be.

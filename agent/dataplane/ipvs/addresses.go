@@ -139,7 +139,7 @@ func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Res
 		if _, foreign := d.elsewhere[a]; d.vips[a] == 0 || bound || foreign {
 			continue
 		}
-		d.setBound(a, true) // before the news of it
+		d.setBound(a, true) // before the notification
 		if err := d.device.add(a); err != nil {
 			d.setBound(a, false)
 			errs = append(errs, err)

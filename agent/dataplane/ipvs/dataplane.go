@@ -19,11 +19,11 @@
 // left or its time is over. A virtual server that goes waits for its last real
 // server in the same way; new connections to it are refused meanwhile.
 //
-// Who owns a virtual server is told by its address, which is on our device, by its
+// The owner of a virtual server is known by its address, which is on our device, by its
 // firewall mark, or by our table, which has every frontend that we have programmed.
 // Others' virtual servers are not touched.
 //
-// The kernel tells nobody of changes in IPVS: it is read back now and then, see
+// The kernel does not notify of changes in IPVS: it is read back now and then, see
 // readback.go. What it cannot do is reported, and stops nothing else, see limitations.go.
 package ipvs
 

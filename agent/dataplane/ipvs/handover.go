@@ -64,7 +64,7 @@ func (d *Dataplane) busy(key serverKey) (bool, error) {
 	return slices.ContainsFunc(reals, func(r realServer) bool { return r.active > 0 }), err
 }
 
-// recognise finds what another Dataplane has left. The table that told what is
+// recognise finds what another Dataplane has left. The table that says what is
 // ours is another mode's by now, so a node port is ours if it is one still.
 func (d *Dataplane) recognise(desired model.Desired) error {
 	if d.adopted {

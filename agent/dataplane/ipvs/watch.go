@@ -14,9 +14,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// newsBuffer is how much news of addresses the kernel keeps for us, in bytes; of
+// notifyBuffer is how many notifications of addresses the kernel keeps for us, in bytes; of
 // one it takes about 1 KiB.
-const newsBuffer = 32 << 20
+const notifyBuffer = 32 << 20
 
 // Watch calls changed when the table or the node's addresses were changed
 // externally. The kernel does not notify of changes in IPVS, see nextLook.
@@ -35,13 +35,13 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	return errors.Join(<-errs, <-errs)
 }
 
-// watchAddresses calls changed for news of addresses that are not our own doing.
+// watchAddresses calls changed after changes of addresses that are not our own.
 func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 	updates := make(chan netlink.AddrUpdate, 64)
 	failed := make(chan error, 1)
 	options := netlink.AddrSubscribeOptions{
 		// Of our own changes there may be thousands at once.
-		ReceiveBufferSize: newsBuffer, ReceiveBufferForceSize: true,
+		ReceiveBufferSize: notifyBuffer, ReceiveBufferForceSize: true,
 		ErrorCallback: func(err error) {
 			select {
 			case failed <- err:
@@ -54,7 +54,7 @@ func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 		options.Namespace = &ns
 	}
 	if err := netlink.AddrSubscribeWithOptions(updates, ctx.Done(), options); err != nil {
-		return fmt.Errorf("listening to news of addresses: %w", err)
+		return fmt.Errorf("listen for changes of addresses: %w", err)
 	}
 	for {
 		select {
@@ -65,7 +65,7 @@ func (d *Dataplane) watchAddresses(ctx context.Context, changed func()) error {
 				return nil
 			}
 			changed()
-			return fmt.Errorf("listening to news of addresses: %w", err)
+			return fmt.Errorf("listen for changes of addresses: %w", err)
 		case u, ok := <-updates:
 			if !ok {
 				return nil

@@ -76,7 +76,7 @@ func TestIPv6FailsJustNow(t *testing.T) {
 			if got := desiredtest.Unsupported(result); got != "IPv6 1 [[fd00:96::1]:80/tcp]: IPv6: "+tc.err.Error() {
 				t.Errorf("unsupported: %s", got)
 			}
-			if transient := tc.err == unix.ENOMEM; transient != (result.NextLook > 0) || result.NextLook > 2*time.Second {
+			if transient := errors.Is(tc.err, unix.ENOMEM); transient != (result.NextLook > 0) || result.NextLook > 2*time.Second {
 				t.Errorf("next look after %v", result.NextLook)
 			}
 			fails = false

@@ -55,7 +55,7 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	return nil
 }
 
-// classify tells what a kernel does not have, be it nftables, a family or a part of it
+// classify separates what a kernel does not have, be it nftables, a family or a part of it
 // that our rules need, from what has failed just now.
 func classify(err error) error {
 	if nft.IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {

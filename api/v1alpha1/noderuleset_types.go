@@ -133,7 +133,7 @@ type NodeFacts struct {
 
 	// addresses are the node's internal IP addresses, the primary one of each
 	// family first; external ones follow.
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=39
 	// +listType=atomic
 	// +optional

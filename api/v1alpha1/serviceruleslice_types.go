@@ -101,7 +101,7 @@ type ServiceRuleSliceSpec struct {
 	ClusterIP string `json:"clusterIP,omitempty"`
 
 	// externalIPs are the Service's external IPs.
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=39
 	// +listType=atomic
 	// +optional
@@ -109,7 +109,7 @@ type ServiceRuleSliceSpec struct {
 
 	// loadBalancerIPs are the load balancer IPs whose traffic arrives at the node with
 	// that IP as its destination.
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=39
 	// +listType=atomic
 	// +optional
@@ -145,7 +145,7 @@ type ServiceRuleSliceSpec struct {
 	HealthCheckNodePort int32 `json:"healthCheckNodePort,omitempty"`
 
 	// ports are the ports of the Service.
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=10000
 	// +listType=atomic
 	// +optional
 	Ports []RulePort `json:"ports,omitempty"`
@@ -234,7 +234,7 @@ type RuleEndpoint struct {
 
 	// targetPorts are the endpoint's ports, one for each of the Service's
 	// `ports` in their order; 0: the endpoint does not serve that port.
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=10000
 	// +listType=atomic
 	// +required
 	TargetPorts []int32 `json:"targetPorts,omitempty"`

@@ -48,9 +48,11 @@ func (r *Reconciler) conflicts(ctx context.Context, svc *corev1.Service, slices 
 }
 
 // conflictsOf returns the conflicts of a Service in one family, one for each other
-// Service.
+// Service. Its own claims are put together once, and each other Service is compared
+// once, whatever they have in common.
 func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec *v1alpha1.ServiceRuleSliceSpec) ([]conflict, error) {
 	self := serviceRef(svc.Namespace, svc.Name, svc.UID)
+	claims := resolve.ClaimsOf(serviceID(self, spec.AddressFamily), spec)
 	known := map[types.NamespacedName]bool{client.ObjectKeyFromObject(svc): true}
 	var out []conflict
 	for _, address := range compile.ClaimedAddresses(spec) {
@@ -75,7 +77,8 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 			if owner := metav1.GetControllerOf(slice); owner != nil {
 				other.UID = owner.UID
 			}
-			if c, ok := compare(self, other, spec, &slice.Spec); ok {
+			theirs := resolve.ClaimsOf(serviceID(other, spec.AddressFamily), &slice.Spec)
+			if c, ok := compare(self, other, claims, theirs); ok {
 				out = append(out, c)
 			}
 		}
@@ -94,16 +97,13 @@ func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bo
 
 // compare returns the conflict of two Services. Should each win something, the
 // first by address counts.
-func compare(a, b corev1.ObjectReference, specA, specB *v1alpha1.ServiceRuleSliceSpec) (conflict, bool) {
-	id := func(ref corev1.ObjectReference) model.ServiceID {
-		return model.ServiceID{Namespace: ref.Namespace, Name: ref.Name, Family: specA.AddressFamily}
-	}
-	all := resolve.Conflicts(id(a), id(b), specA, specB)
+func compare(a, b corev1.ObjectReference, claimsA, claimsB resolve.Claims) (conflict, bool) {
+	all := claimsA.Conflicts(claimsB)
 	if len(all) == 0 {
 		return conflict{}, false
 	}
 	c := conflict{loser: b, winner: a}
-	if all[0].Winner != id(a) {
+	if all[0].Winner.Namespace != a.Namespace || all[0].Winner.Name != a.Name {
 		c = conflict{loser: a, winner: b}
 	}
 	more := ""
@@ -117,4 +117,8 @@ func compare(a, b corev1.ObjectReference, specA, specB *v1alpha1.ServiceRuleSlic
 
 func serviceRef(namespace, name string, uid types.UID) corev1.ObjectReference {
 	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: uid}
+}
+
+func serviceID(ref corev1.ObjectReference, family corev1.IPFamily) model.ServiceID {
+	return model.ServiceID{Namespace: ref.Namespace, Name: ref.Name, Family: family}
 }

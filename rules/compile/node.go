@@ -106,6 +106,10 @@ func IsDeparting(node *corev1.Node) bool {
 		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == TaintToBeDeleted })
 }
 
+// maxNodeAddresses is how many addresses of a node count. The first of each family is
+// what node ports answer on by default; the others only say what is the node's own.
+const maxNodeAddresses = 256
+
 // nodeIPs returns the node's internal addresses and then its external ones,
 // each in the order of the Node object.
 func nodeIPs(node *corev1.Node, problems *problemList) []string {
@@ -124,6 +128,10 @@ func nodeIPs(node *corev1.Node, problems *problemList) []string {
 				out = append(out, addr.String())
 			}
 		}
+	}
+	if extra := len(out) - maxNodeAddresses; extra > 0 {
+		problems.add("Node", "", node.Name, "%d addresses skipped: at most %d count, the internal ones first", extra, maxNodeAddresses)
+		out = out[:maxNodeAddresses:maxNodeAddresses]
 	}
 	return out
 }

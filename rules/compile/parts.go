@@ -25,6 +25,10 @@ const (
 	partEndpoints      = 200
 	partMergeEndpoints = 80
 	maxParts           = 1 << 16
+
+	// partPorts is for how many ports a part may hold that many. With more an
+	// endpoint is larger, and counts for several: the apiserver takes 1.5 MiB.
+	partPorts = 125
 )
 
 // endpointKey is what endpoints must have in common to share an entry.
@@ -89,7 +93,7 @@ func (m *endpointMerger) sorted() []v1alpha1.RuleEndpoint {
 
 // split makes the parts of a Service's rules.
 func split(svc *corev1.Service, header v1alpha1.ServiceRuleSliceSpec, endpoints []v1alpha1.RuleEndpoint, current int32) []Slice {
-	parts := partCount(len(endpoints), current)
+	parts := partCount(len(endpoints)*max(1, (len(header.Ports)+partPorts-1)/partPorts), current)
 	out := make([]Slice, parts)
 	for i := range out {
 		spec := header

@@ -155,6 +155,7 @@ func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *proble
 		}
 		spec.Ports = append(spec.Ports, port)
 	}
+	applyBounds(svc, &spec, problems)
 	return spec
 }
 

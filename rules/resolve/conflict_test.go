@@ -32,14 +32,16 @@ func TestConflictsAgreeWithTable(t *testing.T) {
 		"balancer's before external":          {a().ExternalIPs("1.2.3.4"), b().LoadBalancer("1.2.3.4"), []string{"1.2.3.4:80/tcp: b's LoadBalancer before a's ExternalIP"}},
 		"the same kind: the first by name":    {a().ExternalIPs("1.2.3.4"), b().ExternalIPs("1.2.3.4"), []string{"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP"}},
 		"node ports are the apiserver's care": {a().NodePort(30001), b().NodePort(30002), nil},
+		"its own external IP":                 {a().ExternalIPs("172.30.0.41"), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
 		"several": {a().Port("s", 443).ExternalIPs("1.2.3.4"), b().Port("s", 443).ExternalIPs("1.2.3.4"), []string{
 			"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP", "1.2.3.4:443/tcp: a's ExternalIP before b's ExternalIP"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			idA, idB := model.ServiceID{Namespace: "default", Name: "a", Family: corev1.IPv4Protocol}, model.ServiceID{Namespace: "default", Name: "b", Family: corev1.IPv4Protocol}
 			specA, specB := specs(compile.Service(input(c.a)), corev1.IPv4Protocol)[0], specs(compile.Service(input(c.b)), corev1.IPv4Protocol)[0]
-			conflicts := resolve.Conflicts(idA, idB, specA, specB)
-			if diff := cmp.Diff(conflicts, resolve.Conflicts(idB, idA, specB, specA), byValue); diff != "" {
+			claimsA, claimsB := resolve.ClaimsOf(idA, specA), resolve.ClaimsOf(idB, specB)
+			conflicts := claimsA.Conflicts(claimsB)
+			if diff := cmp.Diff(conflicts, claimsB.Conflicts(claimsA), byValue); diff != "" {
 				t.Errorf("the other way round:\n%s", diff)
 			}
 			table := tableOf(t, thisNode().Node, input(c.a), input(c.b))

@@ -1,0 +1,68 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// Bounds of a Service, in each address family. What is above them is left out, with a
+// problem: no Service may cost all nodes minutes of work, or be so large that the
+// apiserver refuses its slices, for then its endpoints would not be followed either.
+// The cluster IP and the node ports have all ports. What is kept is always the same:
+// the first by address, load balancers' before external ones.
+const (
+	// maxPorts is more than a Service in etcd can have: each takes some 150 bytes
+	// there, of at most 1.5 MiB.
+	maxPorts = 10_000
+
+	// maxExposed bounds (load balancers' addresses + external IPs) x ports: the
+	// frontends that one entry in a Service multiplies by all others. A frontend is
+	// two elements in nftables, a rule in iptables and a socket in Userspace; with
+	// that many each of these modes has programmed the Service within a second. IPVS
+	// has a real server for each frontend and endpoint: 1,024 frontends with 60
+	// endpoints take a second, and more take longer, in slices (see
+	// resolve.Table.FlushSlice). It is enough for the addresses of 256 nodes as
+	// external IPs of four ports, and for 1,000 ports at a balancer.
+	maxExposed = 1024
+
+	// maxSources is how many source ranges count, maxRestricted how many entries
+	// (load balancers' addresses x ports x source ranges) the nodes have for them: in
+	// nftables each is an element, 10 to 15 µs.
+	maxSources    = 1000
+	maxRestricted = 1 << 16
+)
+
+// applyBounds cuts what is above the bounds. At least one address is kept.
+func applyBounds(svc *corev1.Service, spec *v1alpha1.ServiceRuleSliceSpec, problems *problemList) {
+	cut := func(list []string, keep int, what, advice string) []string {
+		if len(list) <= keep {
+			return list
+		}
+		problems.add("Service", svc.Namespace, svc.Name, "%d of %d %s %s skipped: %s",
+			len(list)-keep, len(list), spec.AddressFamily, what, advice)
+		return list[:keep:keep]
+	}
+	if extra := len(spec.Ports) - maxPorts; extra > 0 {
+		problems.add("Service", svc.Namespace, svc.Name, "%d ports skipped: a Service has at most %d; use several Services", extra, maxPorts)
+		spec.Ports = spec.Ports[:maxPorts:maxPorts]
+	}
+	addresses := maxExposed / max(1, len(spec.Ports))
+	balancers := addresses
+	if sources := spec.LoadBalancerSources; sources != nil {
+		const tooMany = "at most 1000 count, and clients in the others are dropped; write wider ranges"
+		sources.Allowed = cut(sources.Allowed, maxSources, "entries of spec.loadBalancerSourceRanges", tooMany)
+		balancers = min(balancers, maxRestricted/max(1, len(spec.Ports)*len(sources.Allowed)))
+	}
+	const advice = "addresses x ports (x source ranges) are more than nodes program for one Service; " +
+		"use fewer addresses, ports or ranges, or several Services"
+	spec.LoadBalancerIPs = cut(spec.LoadBalancerIPs, max(1, balancers), "addresses of status.loadBalancer.ingress", advice)
+	rest := max(0, addresses-len(spec.LoadBalancerIPs))
+	if len(spec.LoadBalancerIPs) == 0 {
+		rest = max(1, rest)
+	}
+	spec.ExternalIPs = cut(spec.ExternalIPs, rest, "addresses of spec.externalIPs", advice)
+}

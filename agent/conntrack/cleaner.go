@@ -203,14 +203,16 @@ func (c *Cleaner) run(ctx context.Context, q *queue) {
 	switch {
 	case err != nil:
 		q.due.add(w)
-		q.failures, q.retry = q.failures+1, min(max(2*q.retry, retryMin), retryMax)
-		q.next = end.Add(q.retry)
+		q.failures++
+		q.next = end.Add(q.backoff.Next())
 	case !again.empty() && q.repeats < maxRepeats:
 		q.due.add(again)
-		q.failures, q.retry, q.repeats = 0, 0, q.repeats+1
+		q.failures, q.repeats = 0, q.repeats+1
+		q.backoff.Reset()
 		q.next = end.Add(repeatAfter)
 	default:
-		q.failures, q.retry, q.repeats = 0, 0, 0
+		q.failures, q.repeats = 0, 0
+		q.backoff.Reset()
 	}
 	c.mu.Unlock()
 	if err == nil || q.failures >= failuresToTell {

@@ -6,6 +6,7 @@ package conntrack
 import (
 	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -20,12 +21,13 @@ type queue struct {
 	// Looks in a row that failed, or found flows that were older; the back-off of
 	// the next; and why they have failed for some time.
 	failures, repeats int
-	retry             time.Duration
+	backoff           backoff.Backoff
 	failure           error
 }
 
 func newQueue(p model.Protocol, interval time.Duration) *queue {
-	return &queue{protocol: p, interval: interval, waiting: newWork(), due: newWork()}
+	return &queue{protocol: p, interval: interval, waiting: newWork(), due: newWork(),
+		backoff: backoff.Backoff{Min: retryMin, Max: retryMax}}
 }
 
 // take takes what is due.

@@ -17,19 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/fairlead-proxy/fairlead/agent/serve/healthcheck"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// ReasonRulesRepaired is the reason of the event on a NodeRuleSet after the agent
-// has undone what somebody else had changed in the kernel.
-const ReasonRulesRepaired = "RulesRepaired"
-
-// ReasonHealthCheckFailed is the reason of the event on a Service whose health
-// checks a node cannot answer. It is kube-proxy's.
-const ReasonHealthCheckFailed = "FailedToStartServiceHealthcheck"
 
 // WriteEvent records a warning about the node's NodeRuleSet.
 type WriteEvent func(ctx context.Context, uid types.UID, reason, note string) error
@@ -46,10 +37,10 @@ func NodeEvents(client *source.Client, nodeName string) WriteEvent {
 // ServiceEvents writes events about health checks of Services. An agent does
 // not know the UID of a Service, without which kubectl describe shows no events;
 // the owner of the Service's slices has it.
-func ServiceEvents(client *source.Client, nodeName string) healthcheck.Tell {
+func ServiceEvents(client *source.Client, nodeName string) func(ctx context.Context, service model.ServiceID, note string) error {
 	return func(ctx context.Context, service model.ServiceID, note string) error {
 		uid, err := serviceUID(ctx, client, service)
-		return errors.Join(err, createEvent(ctx, client, nodeName, ReasonHealthCheckFailed, "Listen",
+		return errors.Join(err, createEvent(ctx, client, nodeName, v1alpha1.EventHealthCheckFailed, "Listen",
 			"Node "+nodeName+": "+note+".", corev1.ObjectReference{
 				APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name, UID: uid}))
 	}

@@ -85,7 +85,7 @@ func TestServiceEvent(t *testing.T) {
 			if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "shop" {
 				t.Errorf("regarding (-want +got), in %s:\n%s", got.Namespace, diff)
 			}
-			if got.Reason != ReasonHealthCheckFailed || got.Note != "Node node-1: the port cannot be opened." {
+			if got.Reason != v1alpha1.EventHealthCheckFailed || got.Note != "Node node-1: the port cannot be opened." {
 				t.Errorf("reason %s, note %q", got.Reason, got.Note)
 			}
 		})
@@ -95,7 +95,7 @@ func TestServiceEvent(t *testing.T) {
 // TestNodeEvent writes an event about the NodeRuleSet, which has no namespace.
 func TestNodeEvent(t *testing.T) {
 	client, created := eventAPI(t)
-	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", ReasonRulesRepaired, "made right"); err != nil {
+	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", v1alpha1.EventRulesRepaired, "made right"); err != nil {
 		t.Fatal(err)
 	}
 	if len(*created) != 1 {

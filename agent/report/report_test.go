@@ -234,7 +234,7 @@ func TestRepairEvents(t *testing.T) {
 		func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error { return nil },
 		func(_ context.Context, _ types.UID, reason, note string) error {
 			events++
-			if reason != ReasonRulesRepaired || note == "" {
+			if reason != v1alpha1.EventRulesRepaired || note == "" {
 				t.Errorf("event %s: %q", reason, note)
 			}
 			return nil

@@ -152,7 +152,7 @@ func (r *Writer) notifyRepairs(ctx context.Context, s *Snapshot, now time.Time) 
 	}
 	note := fmt.Sprintf("Rules were modified externally and have been restored (%d times since the agent started).", s.Repairs.Count)
 	r.notifiedRepairs, r.lastEvent = s.Repairs.Count, now
-	if err := r.event(ctx, s.Node.UID, ReasonRulesRepaired, note); err != nil {
+	if err := r.event(ctx, s.Node.UID, v1alpha1.EventRulesRepaired, note); err != nil {
 		r.log.Error(err, "Failed to write an event", "note", note)
 	}
 }

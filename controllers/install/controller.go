@@ -26,10 +26,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 )
 
-// ReasonAgentInstallFailed is the reason of events on ProxyConfigs when the
-// agent's DaemonSet could not be written. It is tried again.
-const ReasonAgentInstallFailed = "AgentInstallFailed"
-
 // +kubebuilder:rbac:groups=apps,namespace=system,resources=daemonsets,verbs=get;list;watch;create;patch
 
 // Reconciler installs the agent. Without any ProxyConfig it does nothing: it
@@ -67,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	err := r.install(ctx)
 	if err != nil && ctx.Err() == nil {
 		for i := range configs.Items {
-			r.Recorder.Eventf(&configs.Items[i], nil, corev1.EventTypeWarning, ReasonAgentInstallFailed, "InstallAgent",
+			r.Recorder.Eventf(&configs.Items[i], nil, corev1.EventTypeWarning, v1alpha1.EventAgentInstallFailed, "InstallAgent",
 				"The DaemonSet of the agent could not be written: %.900s", err)
 		}
 	}

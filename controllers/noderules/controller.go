@@ -23,10 +23,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// ReasonNodeFactSkipped is the reason of events on Nodes when an address or Pod
-// range of the Node, or a range of cluster IPs, was left out of its NodeRuleSet.
-const ReasonNodeFactSkipped = "NodeFactSkipped"
-
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=noderulesets,verbs=get;list;watch;create;patch;delete
@@ -77,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	for _, p := range problems {
-		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, ReasonNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
+		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, v1alpha1.EventNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
 	}
 	specIntent, err := ssa.Convert[apiac.NodeRuleSetSpecApplyConfiguration](spec)
 	if err != nil {

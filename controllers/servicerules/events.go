@@ -11,26 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
-)
-
-// Reasons of the events on Services.
-const (
-	// ReasonEndpointSkipped is used when an endpoint or port of an
-	// EndpointSlice was left out.
-	ReasonEndpointSkipped = "EndpointSkipped"
-
-	// ReasonFieldSkipped is used when an address, port or range of the Service
-	// itself was left out.
-	ReasonFieldSkipped = "FieldSkipped"
-
-	// ReasonAddressConflict is used when another Service gets the traffic to an
-	// address and port of this one.
-	ReasonAddressConflict = "AddressConflict"
-
-	// ReasonRulesNotWritten is used when the apiserver did not take the rules.
-	// It is tried again, and the nodes keep the rules they have.
-	ReasonRulesNotWritten = "RulesNotWritten"
 )
 
 // Actions of the events: what the controller did.
@@ -63,9 +45,9 @@ func (s *state) recordProblems(recorder events.EventRecorder, svc *corev1.Servic
 	for _, object := range objects {
 		note := truncate(object + ": " + strings.Join(messages[object], "; "))
 		if slice, ok := strings.CutPrefix(object, "EndpointSlice "); ok {
-			recorder.Eventf(svc, endpointSliceRef(slice), corev1.EventTypeWarning, ReasonEndpointSkipped, actionCompile, "%s", note)
+			recorder.Eventf(svc, endpointSliceRef(slice), corev1.EventTypeWarning, v1alpha1.EventEndpointSkipped, actionCompile, "%s", note)
 		} else {
-			recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonFieldSkipped, actionCompile, "%s", note)
+			recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventFieldSkipped, actionCompile, "%s", note)
 		}
 	}
 }
@@ -77,7 +59,7 @@ func (s *state) recordConflicts(recorder events.EventRecorder, found []conflict)
 	s.conflicts = sets.New(found...)
 	for _, c := range found {
 		if !before.Has(c) {
-			recorder.Eventf(&c.loser, &c.winner, corev1.EventTypeWarning, ReasonAddressConflict, actionCompile, "%s", truncate(c.note))
+			recorder.Eventf(&c.loser, &c.winner, corev1.EventTypeWarning, v1alpha1.EventAddressConflict, actionCompile, "%s", truncate(c.note))
 		}
 	}
 }
@@ -85,7 +67,7 @@ func (s *state) recordConflicts(recorder events.EventRecorder, found []conflict)
 // recordFailure records that the rules of a Service could not be written. The
 // events API counts repetitions.
 func recordFailure(recorder events.EventRecorder, svc *corev1.Service, err error) {
-	recorder.Eventf(svc, nil, corev1.EventTypeWarning, ReasonRulesNotWritten, actionWrite, "%s",
+	recorder.Eventf(svc, nil, corev1.EventTypeWarning, v1alpha1.EventRulesNotWritten, actionWrite, "%s",
 		truncate(err.Error()+"; the controller retries, and the nodes keep the rules that they have"))
 }
 

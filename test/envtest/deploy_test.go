@@ -28,7 +28,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers"
 	"github.com/fairlead-proxy/fairlead/controllers/install"
-	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
 // systemNamespace is the namespace of config/default.
@@ -156,7 +155,7 @@ func TestDeployed(t *testing.T) {
 			return false
 		}
 		for _, e := range list.Items {
-			if e.Reason == servicerules.ReasonEndpointSkipped && e.Regarding.Name == "web" {
+			if e.Reason == v1alpha1.EventEndpointSkipped && e.Regarding.Name == "web" {
 				return true
 			}
 		}

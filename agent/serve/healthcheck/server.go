@@ -25,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -68,7 +69,7 @@ type Server struct {
 	// Of Run's goroutine only.
 	told    map[resolve.HealthPort]map[model.ServiceID]string
 	notes   chan note
-	retry   time.Duration
+	backoff backoff.Backoff
 	retryAt time.Time
 }
 
@@ -89,6 +90,7 @@ func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Serv
 		wakeup:    make(chan struct{}, 1),
 		told:      map[resolve.HealthPort]map[model.ServiceID]string{},
 		notes:     make(chan note, maxNotes),
+		backoff:   backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
 }
 
@@ -202,11 +204,11 @@ func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Li
 	defer s.mu.Unlock()
 	switch {
 	case len(s.failing) == 0:
-		s.retry = 0
+		s.backoff.Reset()
+		s.retryAt = time.Time{}
 		return 0
-	case due || s.retry == 0:
-		s.retry = min(max(2*s.retry, retryMin), retryMax)
-		s.retryAt = s.clock.Now().Add(s.retry)
+	case due || s.retryAt.IsZero():
+		s.retryAt = s.clock.Now().Add(s.backoff.Next())
 	}
 	return max(s.retryAt.Sub(s.clock.Now()), time.Millisecond)
 }

@@ -189,7 +189,7 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 }
 
 // TestLoopKeepsItsScheduler asks a running node for a scheduler that its kernel
-// lacks: it says so, and goes on with the one that it has.
+// has not: it says so, and goes on with the one that it has.
 func TestLoopKeepsItsScheduler(t *testing.T) {
 	h := newHarness(t)
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))

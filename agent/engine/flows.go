@@ -15,7 +15,7 @@ import (
 // Flows keeps the flows that are under way in step with the rules. None of its
 // methods waits for the kernel.
 type Flows interface {
-	// Change tells of a delta that is going to be programmed.
+	// Change notes a delta that is going to be programmed.
 	Change(d model.Delta)
 
 	// Programmed says that all changes so far are, and whether everything was

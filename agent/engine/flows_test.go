@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// recorder notes what the loop tells of flows.
+// recorder notes what the loop says about flows.
 type recorder struct {
 	calls   []string
 	failure error
@@ -48,7 +48,7 @@ func (noFlows) Change(model.Delta) {}
 func (noFlows) Programmed(bool)    {}
 func (noFlows) Failure() error     { return nil }
 
-func TestLoopTellsOfFlows(t *testing.T) {
+func TestLoopNotesFlows(t *testing.T) {
 	h := newHarness(t)
 	r := &recorder{}
 	h.flows = r

@@ -67,7 +67,7 @@ func TestProgrammingLatency(t *testing.T) {
 	change(slice(began, "10.244.1.5"))
 	want("changed for another reason", 1, 4)
 	change(slice(time.Time{}, "10.244.1.6"))
-	want("nobody knows when it began", 1, 4)
+	want("it is unknown when it began", 1, 4)
 	change(slice(clk.Now().Add(time.Hour), "10.244.1.7"))
 	want("the other clock is ahead", 2, 4)
 	if n, _ := metricstest.Sample(t, m.Registry, "fairlead_agent_programming_failures_total"); n != 1 {

@@ -83,7 +83,7 @@ type Loop struct {
 	installed *state.InstalledModes
 	previous  map[v1alpha1.ProxyMode]*openMode // modes that are not in force any more, until they are cleaned up
 
-	disturbed   chan struct{} // others may have changed the kernel
+	notified    chan struct{} // of what may be an external change
 	resync      resync
 	lookAt      <-chan time.Time // the kernel, for an external change that had to wait
 	nextLook    <-chan time.Time // the mode asks for
@@ -114,7 +114,7 @@ func New(c Config) *Loop {
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, log: c.Log, clock: c.Clock,
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
-		disturbed: make(chan struct{}, 1), resync: resync{clock: c.Clock},
+		notified: make(chan struct{}, 1), resync: resync{clock: c.Clock},
 		backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
 }
@@ -135,7 +135,7 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// wait returns when there is something to do. News of others' changes may have to wait
+// wait returns when there is something to do. Notifications may have to wait
 // until it is time to look at the kernel again; our own changes do not wait for them.
 func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.Timer) {
 	for !l.more {
@@ -143,8 +143,8 @@ func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.
 		case <-ctx.Done():
 		case <-l.store.Wakeup:
 		case <-retry:
-		case <-l.disturbed:
-			if wait := l.resync.afterNews(); wait > 0 {
+		case <-l.notified:
+			if wait := l.resync.afterNotification(); wait > 0 {
 				if l.lookAt == nil {
 					l.lookAt = l.clock.After(wait)
 				}
@@ -264,21 +264,21 @@ func (l *Loop) probeAgain() <-chan time.Time {
 func (l *Loop) startWatcher(ctx context.Context, dp *openMode) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	disturb := func() {
+	notify := func() {
 		select {
-		case l.disturbed <- struct{}{}:
+		case l.notified <- struct{}{}:
 		default:
 		}
 	}
 	go func() {
 		defer close(done)
 		for {
-			err := dp.Watch(ctx, disturb)
+			err := dp.Watch(ctx, notify)
 			if ctx.Err() != nil {
 				return
 			}
-			l.log.Error(err, "Failed to watch the kernel for others' changes, will retry")
-			disturb()
+			l.log.Error(err, "Failed to watch the kernel for external changes, will retry")
+			notify()
 			select {
 			case <-ctx.Done():
 			case <-l.clock.After(retryMax):

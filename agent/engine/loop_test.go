@@ -193,12 +193,12 @@ func TestLoopRetriesWithSync(t *testing.T) {
 	}
 }
 
-// TestLoopTellsBalancers tells load balancers of endpoints when these are
+// TestLoopAnswersBalancers answers load balancers with endpoints when these are
 // programmed, and nothing that the kernel has refused.
-func TestLoopTellsBalancers(t *testing.T) {
+func TestLoopAnswersBalancers(t *testing.T) {
 	h := newHarness(t)
-	var told []resolve.HealthChecks
-	h.answer = func(_ model.NodeSettings, c resolve.HealthChecks) { told = append(told, c) }
+	var answers []resolve.HealthChecks
+	h.answer = func(_ model.NodeSettings, c resolve.HealthChecks) { answers = append(answers, c) }
 	checked := func(endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 		spec := agenttest.Web("10.96.0.1", endpoints...)
 		spec.HealthCheckNodePort = 32100
@@ -212,23 +212,23 @@ func TestLoopTellsBalancers(t *testing.T) {
 	h.store.SetSlice(agenttest.WebName, checked("10.244.1.2", "10.244.1.3"), time.Time{})
 	h.kernel.Fail(fake.Apply, errors.New("no buffer space available"))
 	h.step(t.Context())
-	if len(told) != 1 {
-		t.Fatalf("told what the kernel has refused: %v", told)
+	if len(answers) != 1 {
+		t.Fatalf("answers with what the kernel has refused: %v", answers)
 	}
 	h.step(t.Context())
 	var got []int
-	for _, c := range told {
+	for _, c := range answers {
 		for _, claims := range c {
 			got = append(got, claims[0].LocalReady)
 		}
 	}
 	if diff := cmp.Diff([]int{1, 2}, got); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+		t.Errorf("answers (-want +got):\n%s", diff)
 	}
 }
 
 // TestLoopStopped interrupts a programming by the end of the agent: that is
-// nothing to tell as the kernel's refusal.
+// nothing to report as the kernel's refusal.
 func TestLoopStopped(t *testing.T) {
 	h := newHarness(t)
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -253,7 +253,7 @@ func TestLoopKeepsRulesWithoutItsNodeRuleSet(t *testing.T) {
 	h.step(t.Context())
 	h.wantKernel(t, b)
 	if !h.last.NodeGone {
-		t.Error("the outcome must say that the NodeRuleSet is gone")
+		t.Error("the Snapshot must say that the NodeRuleSet is gone")
 	}
 }
 
@@ -348,7 +348,7 @@ func TestLoopRepairs(t *testing.T) {
 	h.wantKernel(t, a)
 	status := report.StatusOf(last, nil, metav1.Now())
 	if status.Repairs == nil || status.Repairs.Count != 1 {
-		t.Errorf("the status tells of repairs %v, want 1", status.Repairs)
+		t.Errorf("the status has repairs %v, want 1", status.Repairs)
 	}
 	stop()
 	if h.kernel.Watchers() != 0 {

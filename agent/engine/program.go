@@ -73,7 +73,7 @@ func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.De
 	if did.Synced || !delta.Empty() {
 		l.limitations, l.nextLook = result.Unsupported, nil
 		if wait := result.NextLook; wait > 0 {
-			l.nextLook = l.clock.After(max(wait, l.resync.afterNews()))
+			l.nextLook = l.clock.After(max(wait, l.resync.afterNotification()))
 		}
 	}
 	if result.Repaired > 0 {

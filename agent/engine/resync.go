@@ -11,19 +11,19 @@ import (
 
 const (
 	// readBackInterval is how often the kernel is read back and compared although
-	// nobody has said that it was changed, unless the agent would spend more than one
+	// there was no notification of a change, unless the agent would spend more than one
 	// part in readBackShare of its time with it.
 	readBackInterval = time.Minute
 	readBackShare    = 50
 
-	// newsPause is the least time from a look at the kernel to one because of news of
-	// others' changes. Against somebody who fights for the rules, the agent takes one
-	// part in newsShare of its time.
-	newsPause = 200 * time.Millisecond
-	newsShare = 5
+	// notifiedPause is the least time from a look at the kernel to one because of a
+	// notification. Against a process that fights for the rules, the agent takes one part
+	// in notifiedShare of its time.
+	notifiedPause = 200 * time.Millisecond
+	notifiedShare = 5
 )
 
-// pace is how often the kernel may be read back, whatever the mode. To read much takes
+// resync is how often the kernel may be read back, whatever the mode. To read much takes
 // long: nftables dumps a large map in a time that grows with the square of its size, 13 s
 // at 500,000 endpoints, and iptables-nft-save prints the rules of 10,000 Services in 3 s.
 type resync struct {
@@ -34,7 +34,7 @@ type resync struct {
 
 // looked notes that the kernel was looked at, and how long it was read.
 func (p *resync) looked(reading time.Duration) {
-	// A look that finds that nobody has changed anything reads nothing: forget slowly.
+	// A look that finds no external change reads nothing: forget slowly.
 	p.longest = max(reading, p.longest/2)
 	p.ended = p.clock.Now()
 }
@@ -42,7 +42,8 @@ func (p *resync) looked(reading time.Duration) {
 // regular is after which time to look again.
 func (p *resync) regular() time.Duration { return max(readBackInterval, readBackShare*p.longest) }
 
-// afterNews is how long to wait with a look because of news that have come now.
-func (p *resync) afterNews() time.Duration {
-	return max(newsPause, (newsShare-1)*p.longest) - p.clock.Since(p.ended)
+// afterNotification is how long to wait with a look because of a notification that has
+// come now.
+func (p *resync) afterNotification() time.Duration {
+	return max(notifiedPause, (notifiedShare-1)*p.longest) - p.clock.Since(p.ended)
 }

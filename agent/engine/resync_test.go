@@ -15,24 +15,24 @@ import (
 )
 
 // The more a look at the kernel costs, the rarer it is.
-func TestPace(t *testing.T) {
+func TestResync(t *testing.T) {
 	for name, c := range map[string]struct {
-		reading   []time.Duration
-		regular   time.Duration
-		afterNews time.Duration
+		reading           []time.Duration
+		regular           time.Duration
+		afterNotification time.Duration
 	}{
-		"nothing is programmed":  {[]time.Duration{0}, time.Minute, 200 * time.Millisecond},
-		"small":                  {[]time.Duration{10 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
-		"a limit":                {[]time.Duration{50 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
-		"large":                  {[]time.Duration{3 * time.Second}, 150 * time.Second, 12 * time.Second},
-		"very large":             {[]time.Duration{12 * time.Second}, 10 * time.Minute, 48 * time.Second},
-		"nobody changed it then": {[]time.Duration{12 * time.Second, 0}, 5 * time.Minute, 24 * time.Second},
+		"nothing is programmed":    {[]time.Duration{0}, time.Minute, 200 * time.Millisecond},
+		"small":                    {[]time.Duration{10 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
+		"a limit":                  {[]time.Duration{50 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
+		"large":                    {[]time.Duration{3 * time.Second}, 150 * time.Second, 12 * time.Second},
+		"very large":               {[]time.Duration{12 * time.Second}, 10 * time.Minute, 48 * time.Second},
+		"no external change since": {[]time.Duration{12 * time.Second, 0}, 5 * time.Minute, 24 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 			p := resync{clock: clk}
-			if wait := p.afterNews(); wait > 0 {
-				t.Errorf("before the first look news wait for %v", wait)
+			if wait := p.afterNotification(); wait > 0 {
+				t.Errorf("before the first look a notification waits for %v", wait)
 			}
 			for _, r := range c.reading {
 				p.looked(r)
@@ -41,37 +41,37 @@ func TestPace(t *testing.T) {
 				t.Errorf("the next look is after %v, want %v", got, c.regular)
 			}
 			clk.Step(time.Millisecond)
-			if got := p.afterNews(); got != c.afterNews-time.Millisecond {
-				t.Errorf("news wait for %v, want %v", got, c.afterNews-time.Millisecond)
+			if got := p.afterNotification(); got != c.afterNotification-time.Millisecond {
+				t.Errorf("a notification waits for %v, want %v", got, c.afterNotification-time.Millisecond)
 			}
 			clk.Step(time.Hour)
-			if got := p.afterNews(); got > 0 {
-				t.Errorf("an hour later news wait for %v", got)
+			if got := p.afterNotification(); got > 0 {
+				t.Errorf("an hour later a notification waits for %v", got)
 			}
 		})
 	}
 }
 
-// While news of others' changes wait, all of them for one look, our own changes are
+// While notifications wait, all of them for one look, our own changes are
 // programmed.
-func TestChangesDoNotWaitForNews(t *testing.T) {
+func TestChangesDoNotWaitForNotifications(t *testing.T) {
 	h := newHarness(t)
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	h.clock, h.resync.clock, h.kernel.Reading = clk, clk, 3*time.Second
 	a, b := agenttest.Web("10.96.0.1", "10.244.1.2"), agenttest.Web("10.96.0.1", "10.244.1.3")
 	h.fromAPI(a)
 	h.start(t)
-	// The clock's waiters are the timer of the regular look and the one for the news.
+	// The clock's waiters are the timer of the regular look and the one for the notifications.
 	await(t, "watching", func() bool { return h.kernel.Watchers() == 1 && h.kernel.Count(fake.Sync) == 1 })
 	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
-	await(t, "waiting with the news", func() bool { return clk.Waiters() == 2 })
+	await(t, "waiting with the notification", func() bool { return clk.Waiters() == 2 })
 	h.store.SetSlice(agenttest.WebName, b, time.Time{})
 	await(t, "programmed", func() bool { return h.kernel.Count(fake.Apply) == 1 })
 	h.kernel.Drift(func(kernel *model.Desired) { clear(kernel.Frontends) })
 	if n := h.kernel.Count(fake.Sync); n != 1 {
 		t.Errorf("%d looks at once", n)
 	}
-	await(t, "waiting with these, too", func() bool { return len(h.disturbed) == 0 })
+	await(t, "waiting with these, too", func() bool { return len(h.notified) == 0 })
 	clk.Step(12 * time.Second)
 	await(t, "looked at", func() bool { return h.kernel.Count(fake.Sync) == 2 })
 	h.wantKernel(t, b)

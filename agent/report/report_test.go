@@ -64,7 +64,7 @@ func TestStatus(t *testing.T) {
 			for _, c := range StatusOf(tc.snapshot, nil, metav1.Now()).Conditions {
 				got[c.Type] = string(c.Status) + "/" + c.Reason
 				if c.Message == "" || c.ObservedGeneration != tc.snapshot.Node.Generation {
-					t.Errorf("%s lacks a message or its generation: %+v", c.Type, c)
+					t.Errorf("%s has no message or its generation: %+v", c.Type, c)
 				}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {

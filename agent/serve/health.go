@@ -94,7 +94,7 @@ func (h *Health) healthy() healthStatus {
 }
 
 // ProxyHealthy is what the answers of health check node ports say. A node that is
-// about to go still serves the endpoints that it has; these ports tell when they
+// about to go still serves the endpoints that it has; these ports say when they
 // are gone (KEP-3836).
 func (h *Health) ProxyHealthy() bool {
 	s := h.alive()
@@ -121,7 +121,7 @@ func (h *Health) handler(status func() healthStatus, count *prometheus.CounterVe
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(code)
-		// The client is gone if this fails; there is nobody to tell.
+		// The client is gone if this fails.
 		_ = json.NewEncoder(w).Encode(status)
 	})
 }

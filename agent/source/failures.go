@@ -22,9 +22,9 @@ func FailureLog(log logr.Logger, count func(what string)) func(what string, err 
 		}
 		switch {
 		case err != nil && !failing[what]:
-			log.Error(fmt.Errorf("watch %s: %w", what, err), "Lost the apiserver; traffic goes on with what is programmed")
+			log.Error(fmt.Errorf("watch %s: %w", what, err), "Watch failed; forwarding continues with the last programmed rules")
 		case err == nil && failing[what]:
-			log.Info("The apiserver answers again", "resource", what)
+			log.Info("Watch works again", "resource", what)
 		}
 		failing[what] = err != nil
 	}

@@ -35,7 +35,7 @@ func Watch(ctx context.Context, client *Client, nodeName string, in *Store,
 }
 
 // mirror runs a reflector that writes into store. The back-off is short: a
-// node that cannot hear of changes sends traffic to Pods that are gone.
+// node that misses changes sends traffic to Pods that are gone.
 func mirror(ctx context.Context, client *Client, resource string, selector fields.Selector,
 	object runtime.Object, store cache.ReflectorStore, failed func(string, error)) {
 	log := logr.FromContextOrDiscard(ctx)

@@ -20,7 +20,7 @@ const installedModesFile = "modes.json"
 
 // InstalledModes is in which modes this node was programmed and not cleaned up since.
 // It outlives the agent: what another agent has begun to leave, this one removes,
-// and nobody removes what was never ours, such as the rules of a kube-proxy that
+// and it never removes what it has not made, such as the rules of a kube-proxy that
 // still runs.
 type InstalledModes struct {
 	path  string // empty: it does not outlive the agent

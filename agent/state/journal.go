@@ -28,7 +28,7 @@ import (
 // program it at boot, before the apiserver answers.
 //
 // It is a journal: every change is appended before it is programmed, so that a
-// killed agent finds at its restart what the kernel was last told, and costs
+// killed agent finds at its restart what was programmed last, and costs
 // one small write. Nothing is flushed to the disk then: a crash of the machine
 // empties the kernel too, and an older state is good enough to boot from. A
 // torn or damaged tail ends the reading. When most of the journal is outdated,

@@ -48,11 +48,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(a.LocalEndpoints))
 	w.WriteHeader(code)
-	// The client is gone if this fails; there is nobody to tell.
+	// The client is gone if this fails.
 	_ = json.NewEncoder(w).Encode(a)
 }
 
-// checkAt returns what is to be told on the port that a request came to.
+// checkAt returns what to answer on the port that a request came to.
 func (s *Server) checkAt(r *http.Request) (resolve.HealthCheck, bool) {
 	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {

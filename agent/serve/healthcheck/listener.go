@@ -53,8 +53,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		if !ok || l.answers(localOf(tcp.LocalAddr()).Addr()) {
 			return conn, nil
 		}
-		// Closed with a reset, as if nobody listened. The client may have gone
-		// already; there is nobody to tell of an error.
+		// Closed with a reset, as if nothing listened. The client may have gone
+		// already; the error helps no more.
 		_ = tcp.SetLinger(0)
 		_ = tcp.Close()
 	}

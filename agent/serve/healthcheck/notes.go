@@ -11,10 +11,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// note tells what is wrong at a port: that it could not be opened, and that
-// another Service has it. Each Service is told once while it lasts.
+// note records what is wrong at a port: that it could not be opened, and that
+// another Service has it. There is one event of each Service while it lasts.
 func (s *Server) note(port resolve.HealthPort, claims []resolve.HealthCheck, listening error) {
-	before := s.told[port]
+	before := s.noted[port]
 	now := map[model.ServiceID]string{}
 	add := func(service model.ServiceID, text string) {
 		now[service] = text
@@ -24,7 +24,7 @@ func (s *Server) note(port resolve.HealthPort, claims []resolve.HealthCheck, lis
 		select {
 		case s.notes <- note{service, text}:
 		default:
-			delete(now, service) // told at the next try
+			delete(now, service) // at the next try
 		}
 	}
 	for i, c := range claims {
@@ -38,22 +38,22 @@ func (s *Server) note(port resolve.HealthPort, claims []resolve.HealthCheck, lis
 		}
 	}
 	if len(now) == 0 {
-		delete(s.told, port)
+		delete(s.noted, port)
 	} else {
-		s.told[port] = now
+		s.noted[port] = now
 	}
 }
 
-// tellNotes tells until ctx ends. What cannot be told is not tried again: that
+// writeNotes writes events until ctx ends. What cannot be written is not tried again: that
 // a port is not open shows also in the metrics.
-func (s *Server) tellNotes(ctx context.Context) {
+func (s *Server) writeNotes(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case n := <-s.notes:
-			if err := s.tell(ctx, n.service, n.text); err != nil && ctx.Err() == nil {
-				s.log.Error(err, "Failed to tell about a health check port", "service", n.service.String(), "note", n.text)
+			if err := s.event(ctx, n.service, n.text); err != nil && ctx.Err() == nil {
+				s.log.Error(err, "Failed to write an event of a health check port", "service", n.service.String(), "note", n.text)
 			}
 		}
 	}

@@ -8,7 +8,7 @@
 //	       -> which ports    -> Run, which opens and closes listeners
 //
 // What to answer changes at once. Listeners follow in Run's goroutine, so that
-// nobody who calls Update ever waits for the kernel or the apiserver.
+// Update never waits for the kernel or the apiserver.
 package healthcheck
 
 import (
@@ -41,19 +41,19 @@ const (
 	// maxHeader is the limit of a request's header in bytes.
 	maxHeader = 4 << 10
 
-	// maxNotes is how many notes may wait to be told. Others are told at the
+	// maxNotes is how many notes may wait to be written. Others are written at the
 	// next try.
 	maxNotes = 32
 )
 
-// Tell tells about a Service whose health checks a node cannot answer.
-type Tell func(ctx context.Context, service model.ServiceID, note string) error
+// Event records an event of a Service whose health checks a node cannot answer.
+type Event func(ctx context.Context, service model.ServiceID, note string) error
 
 // Server answers on the ports of all Services of the node. One HTTP server does
 // it for all listeners: a Service costs a socket and the goroutine that accepts.
 type Server struct {
 	healthy func() bool
-	tell    Tell
+	event   Event
 	log     logr.Logger
 	clock   clock.Clock
 	bind    map[corev1.IPFamily]string // the address of listeners
@@ -62,12 +62,12 @@ type Server struct {
 	node      model.NodeSettings
 	claims    resolve.HealthChecks // the first answers
 	listeners map[resolve.HealthPort]net.Listener
-	dirty     map[resolve.HealthPort]struct{} // to open, close or tell about
+	dirty     map[resolve.HealthPort]struct{} // to open, close or write an event of
 	failing   map[resolve.HealthPort]struct{} // not open, or claimed twice
 	wakeup    chan struct{}
 
 	// Of Run's goroutine only.
-	told    map[resolve.HealthPort]map[model.ServiceID]string
+	noted   map[resolve.HealthPort]map[model.ServiceID]string
 	notes   chan note
 	backoff backoff.Backoff
 	retryAt time.Time
@@ -79,16 +79,16 @@ type note struct {
 }
 
 // New returns a Server. healthy says whether the node's proxy works.
-func New(healthy func() bool, tell Tell, log logr.Logger, clk clock.Clock) *Server {
+func New(healthy func() bool, event Event, log logr.Logger, clk clock.Clock) *Server {
 	return &Server{
-		healthy: healthy, tell: tell, log: log, clock: clk,
+		healthy: healthy, event: event, log: log, clock: clk,
 		bind:      map[corev1.IPFamily]string{corev1.IPv4Protocol: "0.0.0.0", corev1.IPv6Protocol: "::"},
 		claims:    resolve.HealthChecks{},
 		listeners: map[resolve.HealthPort]net.Listener{},
 		dirty:     map[resolve.HealthPort]struct{}{},
 		failing:   map[resolve.HealthPort]struct{}{},
 		wakeup:    make(chan struct{}, 1),
-		told:      map[resolve.HealthPort]map[model.ServiceID]string{},
+		noted:     map[resolve.HealthPort]map[model.ServiceID]string{},
 		notes:     make(chan note, maxNotes),
 		backoff:   backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
@@ -150,7 +150,7 @@ func (s *Server) Run(ctx context.Context) {
 			s.log.Error(err, "Failed to close the health check ports")
 		}
 	}()
-	group.Go(func() { s.tellNotes(ctx) })
+	group.Go(func() { s.writeNotes(ctx) })
 	for {
 		var retry <-chan time.Time
 		if wait := s.step(ctx, func(port resolve.HealthPort, l net.Listener) {
@@ -213,7 +213,7 @@ func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Li
 	return max(s.retryAt.Sub(s.clock.Now()), time.Millisecond)
 }
 
-// settle opens or closes a port, and notes what is to be told. It returns a
+// settle opens or closes a port, and notes what is wrong. It returns a
 // listener that it has opened.
 func (s *Server) settle(ctx context.Context, port resolve.HealthPort) net.Listener {
 	s.mu.Lock()

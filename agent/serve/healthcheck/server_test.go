@@ -71,7 +71,7 @@ func claim(name string, ready int) resolve.HealthCheck {
 	return resolve.HealthCheck{Service: model.ServiceID{Name: name}, LocalReady: ready}
 }
 
-// freePorts returns ports that nobody has.
+// freePorts returns ports that are free.
 func freePorts(t *testing.T, n int) []uint16 {
 	t.Helper()
 	var ports []uint16
@@ -181,7 +181,7 @@ func (f *fixture) listenerOf(port resolve.HealthPort) net.Listener {
 	return f.listeners[port]
 }
 
-// TestPortInUse wants a port that another process has: the Service is told once,
+// TestPortInUse wants a port that another process has: the Service gets one event,
 // and the port is opened as soon as it is free.
 func TestPortInUse(t *testing.T) {
 	f, _ := start(t)
@@ -192,17 +192,17 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer other.Close()
 	f.set(port, claim("web", 1))
-	await(t, 1, func() int { return len(f.told()) })
-	if note := f.told()[0]; !strings.Contains(note, "web: ") || !strings.Contains(note, "address already in use") {
-		t.Errorf("told %q", note)
+	await(t, 1, func() int { return len(f.events()) })
+	if note := f.events()[0]; !strings.Contains(note, "web: ") || !strings.Contains(note, "address already in use") {
+		t.Errorf("events %q", note)
 	}
 	for _, step := range []time.Duration{retryMin, 2 * retryMin, 4 * retryMin} {
 		await(t, true, f.clock.HasWaiters)
 		f.clock.Step(step)
 	}
 	await(t, true, f.clock.HasWaiters)
-	if _, failing := f.Ports(); failing != 1 || len(f.told()) != 1 {
-		t.Errorf("%d ports fail, told %q", failing, f.told())
+	if _, failing := f.Ports(); failing != 1 || len(f.events()) != 1 {
+		t.Errorf("%d ports fail, events %q", failing, f.events())
 	}
 	other.Close()
 	f.clock.Step(retryMax)
@@ -215,21 +215,21 @@ func (f *fixture) ports() [2]int {
 	return [2]int{open, failing}
 }
 
-func (f *fixture) told() []string {
+func (f *fixture) events() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.notes...)
 }
 
-// TestTwoServicesWantAPort tells the one that does not get it.
+// TestTwoServicesWantAPort writes an event of the one that does not get it.
 func TestTwoServicesWantAPort(t *testing.T) {
 	f, _ := start(t)
 	port := freePort(t)
 	f.set(port, claim("a", 1), claim("b", 2))
 	f.wantAnswer(port, "200 1 "+body("a", 1, true))
-	await(t, 1, func() int { return len(f.told()) })
-	if note := f.told()[0]; !strings.Contains(note, "b: ") || !strings.Contains(note, "belongs to Service default/a") {
-		t.Errorf("told %q", note)
+	await(t, 1, func() int { return len(f.events()) })
+	if note := f.events()[0]; !strings.Contains(note, "b: ") || !strings.Contains(note, "belongs to Service default/a") {
+		t.Errorf("events %q", note)
 	}
 	f.set(port, claim("b", 2))
 	f.wantAnswer(port, "200 2 "+body("b", 2, true))

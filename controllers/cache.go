@@ -19,15 +19,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// The labels of objects that a service proxy leaves alone.
+// The labels of objects that a service proxy ignores.
 const (
 	labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 	labelHeadless         = corev1.IsHeadlessService
 )
 
-// CacheOptions make a cache that holds what the reconcilers read and no more: a
-// cluster has many Services, endpoints and nodes, and most of what is in their
-// objects is of no use here.
+// CacheOptions restrict the cache to what the reconcilers read: a cluster has many
+// Services, endpoints and nodes, and most fields of the objects are not used here.
 func CacheOptions(namespace string) crcache.Options {
 	return crcache.Options{
 		ReaderFailOnMissingInformer: true,
@@ -44,13 +43,13 @@ func CacheOptions(namespace string) crcache.Options {
 func without(label string) labels.Selector {
 	r, err := labels.NewRequirement(label, selection.DoesNotExist, nil)
 	if err != nil {
-		panic(err) // a constant that is no valid label
+		panic(err) // a constant is not a valid label
 	}
 	return labels.NewSelector().Add(*r)
 }
 
-// transform makes a cache transform of a function for one type. Anything else
-// that a cache passes (the tombstone of a deleted object) stays as it is.
+// transform converts a function for one type to a cache transform. Other objects
+// (the tombstone of a deleted object) are not changed.
 func transform[T metav1.Object](trim func(T)) cache.TransformFunc {
 	return func(obj any) (any, error) {
 		if o, ok := obj.(T); ok {
@@ -64,7 +63,7 @@ func transform[T metav1.Object](trim func(T)) cache.TransformFunc {
 func trimService(svc *corev1.Service) { svc.Annotations = nil }
 
 func trimEndpointSlice(slice *discoveryv1.EndpointSlice) {
-	// When the change was triggered is what programming latency is measured from.
+	// The trigger time is the start of the programming latency.
 	trigger, ok := slice.Annotations[corev1.EndpointsLastChangeTriggerTime]
 	slice.Annotations = nil
 	if ok {

@@ -1,8 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers puts the reconcilers together. Each has a package of its
-// own below.
+// Package controllers sets up the reconcilers, which have a package each.
 package controllers
 
 import (
@@ -32,27 +31,27 @@ import (
 // Name is the name that the controller reports events under.
 const Name = "fairlead-controller"
 
-// The delays after failures. An apiserver that was away for an hour must not be
-// waited for much longer than that hour.
+// The back-off after failures. The maximum is short, so that work resumes soon
+// after a long outage of the apiserver.
 const (
 	firstRetry = 20 * time.Millisecond
 	lastRetry  = 15 * time.Second
 )
 
-// serviceWorkers is how many Services are compiled and written at a time. A
-// write waits for etcd's disk, so more than the cores of a small machine.
+// serviceWorkers is how many Services are compiled and written concurrently: more
+// than the cores of a small machine, because a write waits for etcd's disk.
 const serviceWorkers = 8
 
-// Install says how the agents are installed.
+// Install configures the installation of the agents.
 type Install struct {
-	// Namespace is where the agents' DaemonSet belongs.
+	// Namespace is the namespace of the agents' DaemonSet.
 	Namespace string
 
 	// Image is the agents' image.
 	Image string
 
-	// APIServers are the addresses of the apiserver that the agents get; those
-	// of the endpoints of default/kubernetes if empty.
+	// APIServers are the addresses of the apiserver for the agents; if empty, the
+	// endpoints of default/kubernetes.
 	APIServers []string
 }
 
@@ -62,8 +61,8 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// Setup adds the reconcilers to a manager. Without an Install nobody installs
-// the agents.
+// Setup adds the reconcilers to a manager. Without an Install the agents are not
+// installed.
 func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
 	recorder := mgr.GetEventRecorder(Name)
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
@@ -82,8 +81,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
 	return nil
 }
 
-// options make a controller that keeps its cache warm while another replica
-// leads.
+// options are the options of a controller that keeps its cache warm while another
+// replica leads.
 func options(workers int) controller.Options {
 	warm := true
 	return controller.Options{
@@ -93,14 +92,14 @@ func options(workers int) controller.Options {
 	}
 }
 
-// CachesSynced is a readiness check: it succeeds once the replica could take
-// over the lead at once.
+// CachesSynced is a readiness check: it succeeds once the replica can become the
+// leader without a delay.
 func CachesSynced(c crcache.Cache) healthz.Checker {
 	return func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
 		defer cancel()
 		if !c.WaitForCacheSync(ctx) {
-			return errors.New("the caches are not filled yet")
+			return errors.New("the caches are not synced yet")
 		}
 		return nil
 	}

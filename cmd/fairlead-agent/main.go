@@ -24,13 +24,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
-	"github.com/fairlead-proxy/fairlead/apiserver"
+	"github.com/fairlead-proxy/fairlead/kubeclient"
 	"github.com/fairlead-proxy/fairlead/version"
 )
 
 type options struct {
 	kubeconfig string
-	apiservers apiserver.Addresses
+	apiservers kubeclient.Addresses
 	cleanup    bool
 	version    bool
 	agent      agent.Options
@@ -38,8 +38,8 @@ type options struct {
 }
 
 func main() {
-	// After the start an agent's heap hardly changes: room for as much garbage
-	// again would be taken once and never be used.
+	// After the start the heap hardly changes: the default GC target would double
+	// the memory for nothing.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
@@ -52,14 +52,14 @@ func main() {
 func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("fairlead-agent", flag.ContinueOnError)
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; without one the agent uses its Pod's service account")
-	f.Var(&o.apiservers, "apiserver", "address of the apiserver, https://host:port; several (repeated or separated by commas) are tried in turn. It must not be a Service's address, which only works once the agent has programmed it")
-	f.StringVar(&o.agent.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node object (default $NODE_NAME)")
-	f.StringVar(&o.agent.StateDir, "state-dir", "/var/lib/fairlead", "folder for the state that is programmed at boot; each agent needs its own")
-	f.StringVar(&o.agent.HealthAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez; empty: not served")
-	f.StringVar(&o.agent.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics and /proxyMode; empty: not served")
-	f.StringVar(&o.agent.Sysctls.Root, "sysctl-root", sysctl.DefaultRoot, "folder of the machine's kernel parameters; in a container, whose own is read-only, where the machine's is mounted")
-	f.BoolVar(&o.cleanup, "cleanup", false, "remove everything that Fairlead has programmed on this machine, and exit")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: the Pod's service account")
+	f.Var(&o.apiservers, "apiserver", "address of the apiserver, https://host:port; several addresses (repeated flag, or separated by commas) are tried in turn. It must not be a Service's address, which is unreachable before the agent has programmed it")
+	f.StringVar(&o.agent.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node (default $NODE_NAME)")
+	f.StringVar(&o.agent.StateDir, "state-dir", "/var/lib/fairlead", "directory of the checkpoint, which is programmed at boot; not shared with other agents")
+	f.StringVar(&o.agent.HealthAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez; empty: disabled")
+	f.StringVar(&o.agent.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics and /proxyMode; empty: disabled")
+	f.StringVar(&o.agent.Sysctls.Root, "sysctl-root", sysctl.DefaultRoot, "directory of the kernel parameters; in a container, where /proc/sys is read-only, the mount point of the machine's directory")
+	f.BoolVar(&o.cleanup, "cleanup", false, "remove everything that Fairlead has programmed on this machine and exit")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	o.zap.BindFlags(f)
 	if err := f.Parse(args); err != nil {
@@ -104,9 +104,9 @@ func restConfig(o options) (*rest.Config, error) {
 	}
 	config, err := load()
 	if err != nil {
-		return nil, fmt.Errorf("find the apiserver (outside of a Pod set --kubeconfig): %w", err)
+		return nil, fmt.Errorf("load the client configuration (outside a Pod, set --kubeconfig): %w", err)
 	}
-	config.QPS = -1 // two watches and rare status writes; the apiserver's own limits apply
+	config.QPS = -1 // no client-side limit: two watches and rare status writes
 	config.UserAgent = "fairlead-agent/" + version.Version
-	return apiserver.Config(config, o.apiservers)
+	return kubeclient.Config(config, o.apiservers)
 }

@@ -21,13 +21,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/fairlead-proxy/fairlead/apiserver"
 	"github.com/fairlead-proxy/fairlead/controllers"
+	"github.com/fairlead-proxy/fairlead/kubeclient"
 	"github.com/fairlead-proxy/fairlead/version"
 )
 
-// The lease is short: while nobody leads, no change of a Service reaches the
-// nodes. The agents go on with what they have.
+// The lease is short: without a leader no change of a Service reaches the nodes.
+// The agents continue with the rules they have.
 const (
 	leaseDuration = 4 * time.Second
 	renewDeadline = 3 * time.Second
@@ -35,7 +35,7 @@ const (
 )
 
 type options struct {
-	apiservers     apiserver.Addresses
+	apiservers     kubeclient.Addresses
 	namespace      string
 	leaderElect    bool
 	metricsAddress string
@@ -67,14 +67,14 @@ func main() {
 // parseFlags reads the flags into a flag set that has --kubeconfig already.
 func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 	opts := &options{}
-	fs.Var(&opts.apiservers, "apiserver", "address of the apiserver, https://host:port, to be used instead of the one in the kubeconfig "+
-		"or the Service default/kubernetes; may be repeated, or hold several separated by commas, which stand in for each other "+
+	fs.Var(&opts.apiservers, "apiserver", "address of the apiserver, https://host:port, instead of the one in the kubeconfig "+
+		"or the Service default/kubernetes; several addresses (repeated flag, or separated by commas) are tried in turn "+
 		"(default: environment FAIRLEAD_APISERVERS)")
 	fs.StringVar(&opts.namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "kube-system"),
 		"namespace of the leader election lease and of the agent's DaemonSet (default: environment POD_NAMESPACE, else kube-system)")
-	fs.BoolVar(&opts.leaderElect, "leader-elect", true, "work only while holding the lease, so that several replicas can stand in for each other")
-	fs.StringVar(&opts.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics (HTTPS, for authorized clients); 0 switches them off")
-	fs.StringVar(&opts.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 switches them off")
+	fs.BoolVar(&opts.leaderElect, "leader-elect", true, "use leader election, which is required for several replicas")
+	fs.StringVar(&opts.metricsAddress, "metrics-bind-address", ":8443", "address of /metrics (HTTPS, for authorized clients); 0: disabled")
+	fs.StringVar(&opts.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0: disabled")
 	fs.BoolVar(&opts.installAgent, "install-agent", true, "create the agent's DaemonSet and keep it up to date")
 	fs.StringVar(&opts.agentImage, "agent-image", os.Getenv("RELATED_IMAGE_AGENT"), "image of the agent (default: environment RELATED_IMAGE_AGENT)")
 	fs.BoolVar(&opts.version, "version", false, "print the version and exit")
@@ -83,7 +83,7 @@ func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 		return nil, err
 	}
 	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: there are only flags", fs.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q: only flags are accepted", fs.Arg(0))
 	}
 	if len(opts.apiservers) == 0 {
 		if err := opts.apiservers.Set(os.Getenv("FAIRLEAD_APISERVERS")); err != nil {
@@ -91,7 +91,7 @@ func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 		}
 	}
 	if opts.installAgent && opts.agentImage == "" && !opts.version {
-		return nil, errors.New("--agent-image is needed to install the agent; without it, --install-agent=false leaves that to you")
+		return nil, errors.New("--agent-image is needed to install the agent; to install it yourself, set --install-agent=false")
 	}
 	return opts, nil
 }
@@ -99,13 +99,13 @@ func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 func run(ctx context.Context, opts *options) error {
 	base, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the apiserver: %w", err)
+		return fmt.Errorf("load the client configuration: %w", err)
 	}
-	cfg, err := apiserver.Config(base, opts.apiservers)
+	cfg, err := kubeclient.Config(base, opts.apiservers)
 	if err != nil {
 		return err
 	}
-	// The apiserver's own priority and fairness limits us where needed.
+	// no client-side limit: API Priority and Fairness applies
 	cfg.QPS = -1
 	scheme, err := controllers.Scheme()
 	if err != nil {
@@ -130,7 +130,7 @@ func run(ctx context.Context, opts *options) error {
 		RetryPeriod:                   &retry,
 	})
 	if err != nil && len(opts.apiservers) == 0 {
-		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, name the apiserver's own address: "+
+		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, set the apiserver's own address: "+
 			"--apiserver, or the key addresses of the ConfigMap fairlead-apiserver)", err)
 	}
 	if err != nil {

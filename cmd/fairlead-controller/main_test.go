@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/fairlead-proxy/fairlead/apiserver"
+	"github.com/fairlead-proxy/fairlead/kubeclient"
 )
 
 func TestFlags(t *testing.T) {
 	type want struct {
-		APIServers         apiserver.Addresses
+		APIServers         kubeclient.Addresses
 		Namespace, Image   string
 		LeaderElect, Agent bool
 	}
@@ -28,12 +28,12 @@ func TestFlags(t *testing.T) {
 	}{
 		"in a Pod": {nil,
 			map[string]string{"POD_NAMESPACE": "fairlead-system", "RELATED_IMAGE_AGENT": "agent:v1", "FAIRLEAD_APISERVERS": "https://192.0.2.1:6443,https://192.0.2.2:6443"},
-			want{apiserver.Addresses{"https://192.0.2.1:6443", "https://192.0.2.2:6443"}, "fairlead-system", "agent:v1", true, true}, ""},
+			want{kubeclient.Addresses{"https://192.0.2.1:6443", "https://192.0.2.2:6443"}, "fairlead-system", "agent:v1", true, true}, ""},
 		"by hand": {[]string{"--install-agent=false", "--leader-elect=false", "--zap-log-level=debug"}, nil,
 			want{Namespace: "kube-system"}, ""},
 		"flags win": {[]string{"--apiserver", "https://192.0.2.9:6443", "--agent-image=agent:v2", "--namespace=x"},
 			map[string]string{"POD_NAMESPACE": "y", "RELATED_IMAGE_AGENT": "agent:v1", "FAIRLEAD_APISERVERS": "https://192.0.2.1:6443"},
-			want{apiserver.Addresses{"https://192.0.2.9:6443"}, "x", "agent:v2", true, true}, ""},
+			want{kubeclient.Addresses{"https://192.0.2.9:6443"}, "x", "agent:v2", true, true}, ""},
 		"no image":       {nil, nil, want{}, "--agent-image is needed"},
 		"no flag":        {[]string{"run"}, nil, want{}, `unexpected argument "run"`},
 		"wrong address":  {[]string{"--apiserver=192.0.2.1"}, nil, want{}, "must have the form https://host:port"},

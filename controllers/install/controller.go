@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package install creates, upgrades and repairs the agent's DaemonSet. An
-// operator bundle cannot contain a DaemonSet, so the controller has to.
+// operator bundle cannot contain a DaemonSet, so the controller creates it.
 package install
 
 import (
@@ -28,9 +28,8 @@ import (
 
 // +kubebuilder:rbac:groups=apps,namespace=system,resources=daemonsets,verbs=get;list;watch;create;patch
 
-// Reconciler installs the agent. Without any ProxyConfig it does nothing: it
-// creates no agents, and leaves those that are there alone, because they may be
-// all that still forwards traffic.
+// Reconciler installs the agent. Without any ProxyConfig it neither creates nor
+// changes agents: existing ones may still forward traffic.
 type Reconciler struct {
 	// Client reads from the cache and writes to the apiserver.
 	client.Client
@@ -38,20 +37,20 @@ type Reconciler struct {
 	// Recorder records failures on the ProxyConfigs.
 	Recorder events.EventRecorder
 
-	// Namespace is where the DaemonSet belongs.
+	// Namespace is the namespace of the DaemonSet.
 	Namespace string
 
 	// Image is the agent's image.
 	Image string
 
-	// APIServers are the addresses of the apiserver for the agents. If empty,
-	// they get those of the endpoints of default/kubernetes.
+	// APIServers are the addresses of the apiserver for the agents. If empty, they
+	// get the endpoints of default/kubernetes.
 	APIServers []string
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// Reconcile makes the DaemonSet what it should be.
+// Reconcile applies the desired DaemonSet.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var configs v1alpha1.ProxyConfigList
 	if err := r.List(ctx, &configs); err != nil {
@@ -64,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if err != nil && ctx.Err() == nil {
 		for i := range configs.Items {
 			r.Recorder.Eventf(&configs.Items[i], nil, corev1.EventTypeWarning, v1alpha1.EventAgentInstallFailed, "InstallAgent",
-				"The DaemonSet of the agent could not be written: %.900s", err)
+				"Failed to apply the agent's DaemonSet, will retry: %.900s", err)
 		}
 	}
 	return ctrl.Result{}, err
@@ -82,7 +81,7 @@ func (r *Reconciler) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// An intent that is in force already changes nothing in the apiserver.
+	// Applying an unchanged intent does not change the object.
 	if err := r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply DaemonSet %s/%s: %w", r.Namespace, Name, err)
 	}
@@ -97,7 +96,7 @@ func (r *Reconciler) discover(ctx context.Context) ([]string, error) {
 	}
 	found := addressesOf(list.Items)
 	if len(found) == 0 {
-		return nil, errors.New("default/kubernetes has no endpoints; give the controller the apiserver's addresses by --apiserver")
+		return nil, errors.New("default/kubernetes has no endpoints; set the apiserver's addresses with the controller's flag --apiserver")
 	}
 	current := &appsv1.DaemonSet{}
 	err = r.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: Name}, current)
@@ -107,7 +106,7 @@ func (r *Reconciler) discover(ctx context.Context) ([]string, error) {
 	return settle(current, found), nil
 }
 
-// SetupWithManager makes the manager call the Reconciler.
+// SetupWithManager adds the Reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	theOne := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: r.Namespace, Name: Name}}}

@@ -24,7 +24,7 @@ const Name = "fairlead-agent"
 // apiserverFlag is the agent's flag for an address of the apiserver.
 const apiserverFlag = "--apiserver="
 
-// manifest returns the agent's DaemonSet with what depends on the cluster.
+// manifest returns the agent's DaemonSet with the values of this cluster.
 func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSetApplyConfiguration, error) {
 	ds := &appsv1ac.DaemonSetApplyConfiguration{}
 	if err := yaml.UnmarshalStrict(agentmanifest.DaemonSet, ds); err != nil {
@@ -40,8 +40,8 @@ func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSet
 }
 
 // addressesOf returns the addresses in the EndpointSlices of default/kubernetes,
-// sorted. Those slices are the apiservers' own work, so every one in them is an
-// apiserver; an apiserver that stops takes itself out.
+// sorted. The apiservers maintain these slices themselves: every address is an
+// apiserver, and an apiserver that stops removes its own.
 func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
 	var out []string
 	for _, s := range endpointSlices {
@@ -63,10 +63,9 @@ func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
 	return slices.Compact(out)
 }
 
-// settle decides which addresses the agents get. They keep the ones that they
-// have while these contain all current ones: an apiserver that restarts is gone
-// for a moment only, and is no reason to restart every agent twice. A dead
-// address costs an agent nothing, it uses another one.
+// settle decides which addresses the agents get. They keep their addresses as long
+// as these contain all current ones: a restart of an apiserver must not restart all
+// agents twice. An unreachable address does no harm, the agent uses another one.
 func settle(current *appsv1.DaemonSet, found []string) []string {
 	had := apiserversOf(current)
 	for _, a := range found {

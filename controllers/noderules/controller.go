@@ -27,27 +27,27 @@ import (
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=noderulesets,verbs=get;list;watch;create;patch;delete
 
-// Reconciler writes the NodeRuleSet of a node. A node that no ProxyConfig
-// selects any more loses its NodeRuleSet; its agent then keeps what it has
-// programmed, so that deleting a policy by mistake interrupts nothing.
+// Reconciler writes the NodeRuleSet of a node. If no ProxyConfig selects the node
+// any more, it deletes the NodeRuleSet; the agent keeps the programmed rules, so
+// deleting a policy by mistake does not interrupt traffic.
 type Reconciler struct {
 	// Client reads from the cache and writes to the apiserver.
 	client.Client
 
-	// Live reads from the apiserver. It is asked before a NodeRuleSet is deleted.
+	// Live reads from the apiserver, before a NodeRuleSet is deleted.
 	Live client.Reader
 
-	// Recorder records what is odd in Nodes.
+	// Recorder records events on Nodes.
 	Recorder events.EventRecorder
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// errStale is returned, and the work tried again, while the cache lacks what
-// the apiserver has.
-var errStale = errors.New("the cache lacks the Node or ProxyConfig that the apiserver has; the NodeRuleSet is kept")
+// errStale is returned, and the request retried, while the cache is behind the
+// apiserver.
+var errStale = errors.New("the cache does not have the Node or ProxyConfig that the apiserver has; the NodeRuleSet is kept")
 
-// Reconcile makes the NodeRuleSet of one node what it should be.
+// Reconcile applies or deletes the NodeRuleSet of one node.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	current := &v1alpha1.NodeRuleSet{}
 	err := r.Get(ctx, req.NamespacedName, current)
@@ -89,8 +89,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// selectFrom returns a node and the ProxyConfig in force on it. Both are nil if
-// the node is gone or selected by none. It fails if that could be due to a
+// selectFrom returns a node and its effective ProxyConfig. Both are nil if the node
+// does not exist or no ProxyConfig selects it. It fails if the reason could be a
 // ProxyConfig with an invalid selector.
 func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.Node, *v1alpha1.ProxyConfig, error) {
 	node := &corev1.Node{}
@@ -106,21 +106,21 @@ func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.N
 	}
 	config, _, err := compile.SelectConfig(node, configs.Items)
 	if config != nil {
-		// The invalid ones are reported in their own status.
+		// Invalid ones are reported in their own status.
 		return node, config, nil
 	}
 	return nil, nil, err
 }
 
-// remove deletes the NodeRuleSet of a node that is gone or that no ProxyConfig
-// selects, if the apiserver says so too.
+// remove deletes the NodeRuleSet of a node that does not exist or that no
+// ProxyConfig selects, after a check with the apiserver.
 func (r *Reconciler) remove(ctx context.Context, name string, current *v1alpha1.NodeRuleSet) error {
 	if current == nil || current.Labels[ssa.LabelManagedBy] != ssa.ManagedBy {
 		return nil
 	}
 	_, config, err := selectFrom(ctx, r.Live, name)
 	if err != nil {
-		return fmt.Errorf("ask the apiserver before the NodeRuleSet is deleted: %w", err)
+		return fmt.Errorf("check the apiserver before deleting the NodeRuleSet: %w", err)
 	}
 	if config != nil {
 		return errStale

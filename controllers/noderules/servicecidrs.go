@@ -26,11 +26,11 @@ import (
 
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=get;list;watch
 
-// servedInterval is how often a cluster without ServiceCIDRs is asked again: it
-// may be upgraded.
+// servedInterval is how often a cluster without the ServiceCIDR API is checked
+// again: it may be upgraded.
 const servedInterval = time.Minute
 
-// serviceCIDRs lists the ServiceCIDRs of the cluster; none, if it does not know
+// serviceCIDRs lists the ServiceCIDRs of the cluster; none if it does not serve
 // the kind.
 func serviceCIDRs(ctx context.Context, from client.Reader) ([]networkingv1.ServiceCIDR, error) {
 	var list networkingv1.ServiceCIDRList
@@ -45,7 +45,7 @@ func serviceCIDRs(ctx context.Context, from client.Reader) ([]networkingv1.Servi
 	return list.Items, nil
 }
 
-// rangesChanged passes those updates of ServiceCIDRs that change their ranges.
+// rangesChanged accepts updates of ServiceCIDRs that change their ranges.
 func rangesChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*networkingv1.ServiceCIDR), e.ObjectNew.(*networkingv1.ServiceCIDR)
@@ -53,7 +53,7 @@ func rangesChanged() predicate.Predicate {
 	}}
 }
 
-// watchServiceCIDRs returns the source that makes all nodes be reconciled.
+// watchServiceCIDRs returns the source that reconciles all nodes.
 func (r *Reconciler) watchServiceCIDRs(mgr ctrl.Manager) source.SyncingSource {
 	kind := networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR")
 	return &optionalKind{
@@ -67,21 +67,21 @@ func (r *Reconciler) watchServiceCIDRs(mgr ctrl.Manager) source.SyncingSource {
 	}
 }
 
-// optionalKind is a source of events about objects of a kind that a cluster may
-// lack (ServiceCIDRs came with Kubernetes 1.33). An ordinary source would keep
-// its controller from working there.
+// optionalKind is a source of events of a kind that the cluster may not serve
+// (ServiceCIDRs exist since Kubernetes 1.33). An ordinary source would keep its
+// controller from starting there.
 type optionalKind struct {
 	source.SyncingSource
 
-	// served returns a NoMatch error if the cluster lacks the kind.
+	// served returns a NoMatch error if the cluster does not serve the kind.
 	served func() error
-	// decided gets how the first answer was taken: nil if the source has begun.
+	// decided receives the result of the first check: nil if the source has started.
 	decided chan error
 }
 
-var errNotServed = errors.New("the cluster lacks the kind")
+var errNotServed = errors.New("the cluster does not serve the kind")
 
-// Start watches as soon as the cluster has the kind.
+// Start starts the watch as soon as the cluster serves the kind.
 func (s *optionalKind) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	go s.run(ctx, queue)
 	return nil
@@ -98,7 +98,7 @@ func (s *optionalKind) run(ctx context.Context, queue workqueue.TypedRateLimitin
 			again = servedInterval
 			s.decide(errNotServed)
 		default:
-			log.FromContext(ctx).Error(err, "Failed to ask whether the cluster has ServiceCIDRs, will retry")
+			log.FromContext(ctx).Error(err, "Failed to check whether the cluster serves ServiceCIDRs, will retry")
 		}
 		select {
 		case <-ctx.Done():
@@ -108,7 +108,7 @@ func (s *optionalKind) run(ctx context.Context, queue workqueue.TypedRateLimitin
 	}
 }
 
-// decide says it to WaitForSync, the first time.
+// decide sends the result of the first check to WaitForSync.
 func (s *optionalKind) decide(err error) {
 	select {
 	case s.decided <- err:
@@ -121,7 +121,7 @@ func (s *optionalKind) WaitForSync(ctx context.Context) error {
 	select {
 	case err := <-s.decided:
 		if errors.Is(err, errNotServed) {
-			log.FromContext(ctx).Info("The cluster has no ServiceCIDRs: what goes to unused cluster IPs is not dropped")
+			log.FromContext(ctx).Info("The cluster does not serve ServiceCIDRs: unallocated ClusterIPs are not dropped")
 			return nil
 		}
 		if err != nil {
@@ -132,6 +132,6 @@ func (s *optionalKind) WaitForSync(ctx context.Context) error {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil // the manager stops
 		}
-		return fmt.Errorf("ask whether the cluster has ServiceCIDRs: %w", ctx.Err())
+		return fmt.Errorf("check whether the cluster serves ServiceCIDRs: %w", ctx.Err())
 	}
 }

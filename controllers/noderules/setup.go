@@ -23,9 +23,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// SetupWithManager makes the manager call the Reconciler.
+// SetupWithManager adds the Reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	// Neither the agents' status reports nor the kubelets' heartbeats matter.
+	// Status updates by agents and heartbeats of kubelets are ignored.
 	specChanged := builder.WithPredicates(predicate.Or[client.Object](
 		predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
 	return ctrl.NewControllerManagedBy(mgr).Named("noderules").
@@ -37,7 +37,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Complete(r)
 }
 
-// factsChanged passes those updates of Nodes that a NodeRuleSet depends on.
+// factsChanged accepts updates of Nodes that a NodeRuleSet depends on.
 func factsChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.(*corev1.Node), e.ObjectNew.(*corev1.Node)
@@ -49,13 +49,13 @@ func factsChanged() predicate.Predicate {
 	}}
 }
 
-// allNodes returns every node, and every NodeRuleSet whose node is gone.
+// allNodes returns every node, and every NodeRuleSet without a node.
 func (r *Reconciler) allNodes(ctx context.Context, _ client.Object) []reconcile.Request {
 	var nodes corev1.NodeList
 	var sets v1alpha1.NodeRuleSetList
 	for _, list := range []client.ObjectList{&nodes, &sets} {
 		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			// Reads of the cache fail only when the manager stops.
+			// Reading the cache fails only when the manager stops.
 			log.FromContext(ctx).Error(err, "Failed to list from the cache")
 			return nil
 		}

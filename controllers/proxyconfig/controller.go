@@ -1,8 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proxyconfig sums up in the status of each ProxyConfig what its nodes
-// report.
+// Package proxyconfig aggregates the status of the nodes in the status of each
+// ProxyConfig.
 package proxyconfig
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 )
 
-// delay collects the reports of many nodes into one summary.
+// delay combines the reports of many nodes into one write.
 const delay = 200 * time.Millisecond
 
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs/status,verbs=patch
@@ -80,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	intent := apiac.ProxyConfig(req.Name).WithStatus(statusIntent)
-	// With its UID the status cannot land on a namesake created in between.
+	// The UID prevents a write to a new object of the same name.
 	intent.WithUID(in.config.UID)
 	err = r.Status().Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
 	if client.IgnoreNotFound(err) != nil {
@@ -89,10 +89,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// SetupWithManager makes the manager call the Reconciler.
+// SetupWithManager adds the Reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("proxyconfig").
-		// Each ProxyConfig has an influence on what the others win.
+		// Each ProxyConfig can change which nodes the others have.
 		Watches(&v1alpha1.ProxyConfig{}, r.enqueueAll(0)).
 		Watches(&v1alpha1.NodeRuleSet{}, r.enqueueAll(delay)).
 		Watches(&corev1.Node{}, r.enqueueAll(delay), builder.WithPredicates(nodeChanged())).
@@ -112,7 +112,7 @@ func (r *Reconciler) enqueueAll(after time.Duration) handler.EventHandler {
 	all := func(ctx context.Context, q queue) {
 		var configs v1alpha1.ProxyConfigList
 		if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
-			// Reads of the cache fail only when the manager stops.
+			// Reading the cache fails only when the manager stops.
 			log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
 			return
 		}

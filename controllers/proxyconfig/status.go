@@ -23,26 +23,26 @@ const (
 	maxMessage      = 256
 )
 
-// nodeState is what is known about one node of a policy.
+// nodeState is the state of one node of a policy.
 type nodeState struct {
 	name string
 
-	// forwards: some rules are in the kernel, of whatever generation.
+	// forwards: the kernel has rules of some generation.
 	forwards bool
 
-	// programmed: the kernel holds the rules of the policy's current generation.
+	// programmed: the kernel has the rules of the policy's current generation.
 	programmed bool
 
-	// failed is the condition in which the agent reports a failure, degraded
-	// the one in which it reports that something is not as it should be.
+	// failed is the condition that reports a failure, degraded the one that
+	// reports a degradation.
 	failed, degraded *metav1.Condition
 
-	// ready is the node's own condition. Nobody expects a report of a node that
-	// is not ready.
+	// ready is the Ready condition of the Node. A node that is not ready is not
+	// expected to report.
 	ready bool
 }
 
-// pending says that a report on the current generation is expected.
+// pending means that a report on the current generation is expected.
 func (n nodeState) pending() bool { return !n.programmed && n.failed == nil && n.ready }
 
 // input is what the status of a ProxyConfig depends on.
@@ -59,7 +59,7 @@ func computeStatus(in input) v1alpha1.ProxyConfigStatus {
 	status := v1alpha1.ProxyConfigStatus{
 		ObservedGeneration: in.config.Generation,
 		Nodes:              &v1alpha1.NodeCounts{Selected: int32(len(states))},
-		// The API's defaults bear no time: what is unknown still is so from now.
+		// The API's default conditions have no time: use the current one.
 		Conditions: slices.DeleteFunc(slices.Clone(in.config.Status.Conditions), func(c metav1.Condition) bool {
 			return c.Reason == v1alpha1.ReasonPending
 		}),
@@ -89,12 +89,12 @@ func computeStatus(in input) v1alpha1.ProxyConfigStatus {
 	return status
 }
 
-// survey returns the nodes on which the policy is in force, sorted by name, and
-// the number of selected nodes that each other policy has won.
+// survey returns the nodes whose effective policy this is, sorted by name, and the
+// number of selected nodes that use each other policy.
 func survey(in input) (states []nodeState, lostTo map[string]int) {
 	lostTo = map[string]int{}
 	for _, node := range in.nodes {
-		// An invalid selector shows in Accepted of its own ProxyConfig.
+		// An invalid selector is reported in Accepted of its own ProxyConfig.
 		winner, losers, _ := compile.SelectConfig(node, in.configs)
 		switch {
 		case winner == nil:
@@ -116,8 +116,8 @@ func stateOf(config *v1alpha1.ProxyConfig, node *corev1.Node, set *v1alpha1.Node
 	s.forwards = set.Status.Programmed != nil
 	wanted := v1alpha1.PolicyReference{Name: config.Name, Generation: config.Generation}
 	if set.Spec.Policy != wanted || set.Status.ObservedGeneration != set.Generation {
-		// What the agent says about an older generation is no news about this
-		// one, but a failure that lasts is one: see below.
+		// A report on another generation of the NodeRuleSet does not count, except
+		// a failure on the current one.
 		if c := failure(set); c != nil && c.ObservedGeneration == set.Generation && s.ready && set.Spec.Policy == wanted {
 			s.failed = c
 		}
@@ -137,8 +137,8 @@ func stateOf(config *v1alpha1.ProxyConfig, node *corev1.Node, set *v1alpha1.Node
 	return s
 }
 
-// failure returns the condition in which the agent reports that it could not do
-// what it should. The first programming, still running, is none.
+// failure returns the condition that reports a failure of the agent. A first sync
+// in progress is not a failure.
 func failure(set *v1alpha1.NodeRuleSet) *metav1.Condition {
 	for _, t := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionProgrammed} {
 		c := apimeta.FindStatusCondition(set.Status.Conditions, t)
@@ -167,19 +167,19 @@ func accepted(config *v1alpha1.ProxyConfig, won int, lostTo map[string]int) meta
 	switch {
 	case err != nil:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonInvalid
-		c.Message = fmt.Sprintf("spec.nodeSelector selects nothing until it is corrected: %v", err)
+		c.Message = fmt.Sprintf("spec.nodeSelector is invalid and selects no node: %v", err)
 	case lost > 0:
 		if won == 0 {
 			c.Status = metav1.ConditionFalse
 		}
 		c.Reason = v1alpha1.ReasonOverridden
-		c.Message = fmt.Sprintf("In force on %d of %d selected nodes; ProxyConfig %s has a higher priority or is older",
+		c.Message = fmt.Sprintf("In effect on %d of %d selected nodes; ProxyConfig %s has a higher priority or is older",
 			won, won+lost, strings.Join(names, ", "))
 	case won == 0:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonNoNodes
 		c.Message = "spec.nodeSelector matches no node"
 	default:
-		c.Reason, c.Message = v1alpha1.ReasonAccepted, "In force on "+nodes(won)
+		c.Reason, c.Message = v1alpha1.ReasonAccepted, "In effect on "+nodes(won)
 	}
 	return c
 }
@@ -198,9 +198,9 @@ func available(states []nodeState) metav1.Condition {
 	}
 	switch {
 	case len(states) == 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonNoNodes, "There is no node to forward traffic"
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonNoNodes, "No node is selected"
 	case len(failing) > 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonNodesFailing, "No rules at all are programmed on "+some(failing)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonNodesFailing, "No rules are programmed on "+some(failing)
 	case len(waiting) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonNodesPending, "Waiting for the first report of "+some(waiting)
 	default:
@@ -229,9 +229,9 @@ func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condit
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonNodesPending
 		c.Message = fmt.Sprintf("Waiting for generation %d on %s", config.Generation, some(pending))
 	case failing > 0:
-		c.Reason, c.Message = v1alpha1.ReasonNodesFailing, nodes(failing)+" failing, none on the way"
+		c.Reason, c.Message = v1alpha1.ReasonNodesFailing, nodes(failing)+" failing, none progressing"
 	case len(states) == 0:
-		c.Reason, c.Message = v1alpha1.ReasonNoNodes, "There is no node to program"
+		c.Reason, c.Message = v1alpha1.ReasonNoNodes, "No node is selected"
 	default:
 		c.Reason = v1alpha1.ReasonAllProgrammed
 		c.Message = fmt.Sprintf("Generation %d is programmed on %s", config.Generation, nodes(len(states)-away))
@@ -264,7 +264,7 @@ func degraded(states []nodeState) metav1.Condition {
 		c.Message = fmt.Sprintf("%s degraded; %s: %s", nodes(len(other)), other[0].name, other[0].degraded.Message)
 	case len(fallback) > 0:
 		c.Reason = v1alpha1.ReasonFallbackMode
-		c.Message = fmt.Sprintf("In a fallback mode: %s; %s: %s", some(names(fallback)), fallback[0].name, fallback[0].degraded.Message)
+		c.Message = fmt.Sprintf("Running a fallback mode: %s; %s: %s", some(names(fallback)), fallback[0].name, fallback[0].degraded.Message)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonHealthy, "No node reports a failure"
 	}
@@ -286,7 +286,7 @@ func nodes(n int) string {
 	return fmt.Sprintf("%d nodes", n)
 }
 
-// some names the first few of many nodes.
+// some lists the first few of many names.
 func some(names []string) string {
 	const few = 3
 	if len(names) <= few {

@@ -116,7 +116,7 @@ var statusCases = map[string]statusCase{
 		fixture: newFixture(everywhere).config("gold", 5, only("b")).node("a", true).set("a", 7, good).node("b", true),
 		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
 		want:    []string{"Accepted=True/Overridden", "Available=True/AllNodesProgrammed"},
-		message: "In force on 1 of 2 selected nodes; ProxyConfig gold has a higher priority or is older",
+		message: "In effect on 1 of 2 selected nodes; ProxyConfig gold has a higher priority or is older",
 	},
 	"overridden everywhere": {
 		fixture: newFixture(everywhere).config("gold", 5, everywhere).node("a", true),
@@ -150,7 +150,7 @@ var statusCases = map[string]statusCase{
 		nodes:   v1alpha1.NodeCounts{Selected: 1, Failing: 1},
 		failing: []string{"a ModeUnsupported says a"},
 		want:    []string{"Available=False/NodesFailing", "Degraded=True/NodesFailing"},
-		message: "No rules at all are programmed on a",
+		message: "No rules are programmed on a",
 	},
 	"failure of an older generation": {
 		fixture: func() *fixture {
@@ -180,7 +180,7 @@ var statusCases = map[string]statusCase{
 			node("b", true).set("b", 7, good, "Degraded=True/FallbackMode").node("c", true).set("c", 7, good, "Degraded=True/FallbackMode"),
 		nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 3},
 		want:    []string{"Degraded=True/FallbackMode"},
-		message: "In a fallback mode: b, c; b: says b",
+		message: "Running a fallback mode: b, c; b: says b",
 	},
 	"fallback mode is the least trouble": {
 		fixture: newFixture(everywhere).node("a", true).set("a", 7, good, "Degraded=True/FallbackMode").
@@ -281,7 +281,7 @@ func TestManyFailingNodes(t *testing.T) {
 			t.Errorf("message of %d characters: %s", n, m)
 		}
 	}
-	if c := apimeta.FindStatusCondition(got.Conditions, v1alpha1.ConditionAvailable); c.Message != "No rules at all are programmed on node-00, node-01, node-02 and 27 more" {
+	if c := apimeta.FindStatusCondition(got.Conditions, v1alpha1.ConditionAvailable); c.Message != "No rules are programmed on node-00, node-01, node-02 and 27 more" {
 		t.Errorf("got %q", c.Message)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ssa holds what the reconcilers share for writing by server-side apply.
+// Package ssa has the reconcilers' helpers for server-side apply.
 package ssa
 
 import (
@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// FieldOwner is the name under which the controller owns fields.
+	// FieldOwner is the controller's field manager.
 	FieldOwner = client.FieldOwner("fairlead-controller")
 
-	// LabelManagedBy marks the objects that the controller made and may delete.
+	// LabelManagedBy marks the objects that the controller creates and may delete.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "fairlead-controller"
 )
 
-// Convert makes an apply configuration (or a part of one) of the API type that
-// has the same JSON form. Fields that the JSON form omits are not owned.
+// Convert converts an API type to the apply configuration (or part of one) with the
+// same JSON form. Fields that the JSON form omits are not owned.
 func Convert[T any](from any) (*T, error) {
 	text, err := json.Marshal(from)
 	if err != nil {
@@ -39,14 +39,14 @@ func Convert[T any](from any) (*T, error) {
 	return to, nil
 }
 
-// Owner is an owner reference of a controller. It does not block the owner's
-// deletion: that would need a permission on the owner's finalizers.
+// Owner is a controller owner reference. It does not block the owner's deletion,
+// which would need a permission on the owner's finalizers.
 func Owner(apiVersion, kind string, owner metav1.Object) *metav1ac.OwnerReferenceApplyConfiguration {
 	return metav1ac.OwnerReference().WithAPIVersion(apiVersion).WithKind(kind).
 		WithName(owner.GetName()).WithUID(owner.GetUID()).WithController(true)
 }
 
-// IsOurs says whether the controller made an object for this very owner.
+// IsOurs reports whether the controller created an object for this owner (by UID).
 func IsOurs(obj, owner metav1.Object) bool {
 	return obj.GetLabels()[LabelManagedBy] == ManagedBy &&
 		slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {

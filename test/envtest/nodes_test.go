@@ -172,7 +172,7 @@ func TestNodeStaleCache(t *testing.T) {
 			create(t, machine, policy("default", "n1", 0))
 			n.wantWrites("n1", "apply n1")
 			n.hide = hide
-			wantError(t, n.try("n1"), "the cache lacks the Node or ProxyConfig that the apiserver has")
+			wantError(t, n.try("n1"), "the cache does not have the Node or ProxyConfig that the apiserver has")
 			ruleSet(t, "n1")
 			n.hide = nil
 			remove(t, machine)

@@ -1,11 +1,10 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apiserver makes client configurations that reach the apiserver by a
-// list of addresses, one standing in for another. The controller and the agent
-// cannot use the address of the Service default/kubernetes, because programming
-// that address is their own job.
-package apiserver
+// Package kubeclient builds client configurations with a list of apiserver
+// addresses and failover between them. The controller and the agent cannot use the
+// address of the Service default/kubernetes, because they program it themselves.
+package kubeclient
 
 import (
 	"fmt"
@@ -19,24 +18,24 @@ import (
 )
 
 const (
-	// serverName is in the certificate of every conforming apiserver, also of
-	// one whose certificate lacks the address that its endpoint has.
+	// serverName is in the certificate of every conforming apiserver, even if the
+	// certificate does not contain the address of its endpoint.
 	serverName = "kubernetes.default.svc"
 
-	// inClusterToken is where rest.InClusterConfig finds a Pod's token.
+	// inClusterToken is the path of the Pod's token in rest.InClusterConfig.
 	inClusterToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-	// dialTimeout is short, because another address may answer.
+	// dialTimeout is short, because another address may be reachable.
 	dialTimeout = 3 * time.Second
 )
 
-// Config returns a copy of base that talks to the first of the addresses that
-// can be connected to, and stays with it until it cannot. Addresses have the
-// form https://host:port. Without addresses it returns base unchanged.
+// Config returns a copy of base that uses the first reachable address, and keeps
+// using it until it is unreachable. Addresses have the form https://host:port.
+// Without addresses it returns base unchanged.
 //
-// Each server must prove its own address by its certificate. A Pod's in-cluster
-// configuration with addresses that are all IP addresses expects the name
-// kubernetes.default.svc instead, unless base names a server name.
+// The certificate of each server must contain its address. For a Pod's in-cluster
+// configuration with IP addresses only, it must contain the name
+// kubernetes.default.svc instead, unless base has a server name.
 func Config(base *rest.Config, addresses []string) (*rest.Config, error) {
 	if len(addresses) == 0 {
 		return base, nil
@@ -60,8 +59,8 @@ func Config(base *rest.Config, addresses []string) (*rest.Config, error) {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
 	if len(hosts) > 1 {
-		// One state for all clients made from cfg: what one of them found out
-		// about an address is true for the others.
+		// All clients of cfg share one state: an address that is unreachable for one
+		// of them is unreachable for all.
 		state := &choice{hosts: hosts}
 		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
 			return &failover{choice: state, next: next}
@@ -82,8 +81,8 @@ func parse(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// Addresses is a flag of addresses: it may be repeated, and each occurrence may
-// hold several addresses separated by commas.
+// Addresses is a flag value: the flag may be repeated, and each occurrence may have
+// several addresses separated by commas.
 type Addresses []string
 
 // String implements flag.Value.

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package apiserver
+package kubeclient
 
 import (
 	"bytes"

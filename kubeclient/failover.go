@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package apiserver
+package kubeclient
 
 import (
 	"crypto/tls"
@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// choice is the address in use out of several.
+// choice is the current one of several addresses.
 type choice struct {
 	hosts []string
 
@@ -26,7 +26,7 @@ func (c *choice) get() int {
 	return c.current
 }
 
-// leave moves on from an address, unless somebody else did already.
+// leave switches to the next address, unless another request already has.
 func (c *choice) leave(index int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -35,9 +35,9 @@ func (c *choice) leave(index int) {
 	}
 }
 
-// failover sends requests to the address in use, and to the next one when no
-// connection could be made. A request that was sent is never sent twice: what
-// broke under way is the caller's to repeat, and finds the next address then.
+// failover sends requests to the current address, and to the next one if the
+// connection fails. A request that was sent is never repeated: if it fails, the
+// caller retries it.
 type failover struct {
 	choice *choice
 	next   http.RoundTripper
@@ -76,11 +76,11 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// WrappedRoundTripper lets client-go find the transport below.
+// WrappedRoundTripper returns the wrapped transport to client-go.
 func (f *failover) WrappedRoundTripper() http.RoundTripper { return f.next }
 
-// neverConnected says whether an error came before anything was sent: no
-// connection, or a server that is not (any more) the apiserver.
+// neverConnected reports whether an error occurred before the request was sent: no
+// connection, or a server that is not the apiserver (any more).
 func neverConnected(err error) bool {
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {

@@ -81,8 +81,8 @@ func TestTransforms(t *testing.T) {
 	}
 }
 
-// TestCacheSelects checks that the cache lacks exactly what other proxies and
-// nobody serve.
+// TestCacheSelects checks that the cache leaves out exactly the Services of other
+// proxies and the EndpointSlices of headless Services.
 func TestCacheSelects(t *testing.T) {
 	for obj, by := range CacheOptions("ns").ByObject {
 		headless := labels.Set{"service.kubernetes.io/headless": ""}

@@ -2,9 +2,9 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# build-installer.sh KUSTOMIZE CONTROLLER-IMAGE AGENT-IMAGE: writes everything to
-# install into dist/install.yaml. The tree is built in a copy, so that config
-# stays as it is committed.
+# build-installer.sh KUSTOMIZE CONTROLLER-IMAGE AGENT-IMAGE: writes all manifests
+# into dist/install.yaml. It builds a copy of the tree, so that config/ does not
+# change.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kustomize=$1 controller=$2 agent=$3
@@ -13,8 +13,8 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r config "$copy"
 (cd "$copy/config/manager" && "$kustomize" edit set image "fairlead-controller=$controller")
-# The agent's image is not in a container of this tree but in an environment
-# variable of the controller, which creates the agents.
+# The agent's image is in an environment variable of the controller, which creates
+# the agents.
 sed -i "s|value: fairlead-agent:latest|value: $agent|" "$copy/config/manager/manager.yaml"
 grep -qF "value: $agent" "$copy/config/manager/manager.yaml" || { echo "build-installer: no place for the agent's image in config/manager" >&2; exit 1; }
 mkdir -p dist

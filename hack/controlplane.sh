@@ -2,12 +2,11 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes sure that the binaries of a Kubernetes control plane are there and
-# prints the directory that holds them:
+# Provides the binaries of a Kubernetes control plane and prints their directory:
 #
 #   hack/controlplane.sh                        all of them
 #   hack/controlplane.sh etcd kube-apiserver    only these
-#   hack/controlplane.sh kube-proxy             what "all" does not mean
+#   hack/controlplane.sh kube-proxy             not included in "all"
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -22,7 +21,7 @@ readonly on_demand=(kube-proxy)
 say() { echo "controlplane: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The versions are those that the modules require: version MODULE-DIRECTORY PATH
+# The required versions of the modules: version MODULE-DIRECTORY PATH
 version() { awk -v path="$2" '$1 == "require" && $2 == path {print $3}' "$modules/$1/go.mod"; }
 kubernetes_version=$(version kubernetes k8s.io/kubernetes)
 etcd_version=$(version etcd go.etcd.io/etcd/server/v3)
@@ -38,11 +37,11 @@ esac
 root=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}
 cache=$root/controlplane-$kubernetes_version
 assets=${KUBEBUILDER_ASSETS:-}
-network=unknown # open or closed, once a download was tried
+network=unknown # open or closed, after the first download
 
 # ---------------------------------------------------------------- downloads
 
-# fetch URL FILE: one try with a short patience for connecting.
+# fetch URL FILE: one attempt with a short connect timeout.
 fetch() {
   [[ $network == closed ]] && return 1
   if ! command -v curl >/dev/null; then
@@ -61,14 +60,14 @@ fetch() {
   return 1
 }
 
-# verify FILE SUM: the file is what the checksum promises.
+# verify FILE SUM: the file has the checksum.
 verify() {
   [[ $2 =~ ^[0-9a-f]{64}$ ]] && echo "$2  $1" | sha256sum --check --status && return 0
   say "$1 does not match its checksum: not used"
   return 1
 }
 
-# fetch_tar URL SUMS-URL MEMBER TARGET: one program out of a release archive.
+# fetch_tar URL SUMS-URL MEMBER TARGET: extracts one binary from a release archive.
 fetch_tar() {
   local archive=$work/${1##*/} sum
   fetch "$2" "$archive.sums" && fetch "$1" "$archive" || return 1
@@ -102,7 +101,7 @@ stop_ticker() {
   ticker=
 }
 
-# build NAME TARGET, with a line now and then: kube-apiserver takes minutes.
+# build NAME TARGET: prints progress, because kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
   local directory package started=$SECONDS status=0
@@ -126,7 +125,7 @@ build() {
 
 # -------------------------------------------------------------------- wanted
 
-# obtain NAME: from elsewhere into the cache, whole or not at all.
+# obtain NAME: downloads or builds it into the cache, atomically.
 obtain() {
   local target=$work/$1
   if download "$1" "$target"; then
@@ -141,7 +140,7 @@ obtain() {
 wanted=()
 for argument in "$@"; do
   case $argument in
-    --print) ;; # what it does anyway
+    --print) ;; # the default
     *)
       [[ " ${all[*]} ${on_demand[*]} " == *" $argument "* ]] || die "unknown binary $argument; known: ${all[*]} ${on_demand[*]}"
       wanted+=("$argument") ;;
@@ -164,7 +163,7 @@ fi
 
 mkdir -p "$cache"
 if ((${#missing[@]})); then
-  # One at a time: who comes second finds everything made.
+  # One process at a time: the second one finds everything in the cache.
   exec {lock}>"$cache/.lock"
   if ! flock --nonblock "$lock"; then
     say "waiting for another run that fills $cache"
@@ -183,7 +182,7 @@ if ((${#in_assets[@]} == 0)); then
   echo "$cache"
   exit
 fi
-# setup-envtest brings three of the six: one directory points to both places.
+# setup-envtest provides three of the six: one directory links to both places.
 merged=$root/controlplane-with-assets
 mkdir -p "$merged"
 for name in "${wanted[@]}"; do

@@ -2,13 +2,13 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that tests and the lab's nodes and Pods use. Quick
-# when they are there. Says what is missing when it cannot install. Arguments name
-# more of them, in the form of the list below.
+# Installs missing Debian packages of the tests and of the lab's nodes and Pods. Fast
+# if they are installed. Prints what is missing if it cannot install. Arguments add
+# packages, in the form of the list below.
 set -euo pipefail
 
-# command=package, or file=package. The race detector needs a C compiler; nft
-# says tcp where it would say 6 without netbase.
+# command=package, or file=package. The race detector needs a C compiler; nft needs
+# netbase to print tcp instead of 6.
 readonly needs=(
   gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
   /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
@@ -17,8 +17,8 @@ readonly needs=(
 
 say() { echo "deps: $*" >&2; }
 
-# missing prints the packages whose command or file is not found. Daemons live in
-# sbin, which is not in everybody's PATH.
+# missing prints the packages whose command or file is not found. Daemons are in
+# sbin, which is not in every user's PATH.
 missing() {
   local need name
   for need in "${needs[@]}"; do
@@ -31,8 +31,8 @@ missing() {
   done
 }
 
-# The lab starts its own nginx in Pods: one that apt starts on the machine's
-# port 80 would only be in somebody's way.
+# The lab starts nginx in Pods: prevent apt from starting one on the machine's
+# port 80.
 install_quietly() {
   local policy=/usr/sbin/policy-rc.d
   if [[ ! -e $policy ]]; then

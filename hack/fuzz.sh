@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 git grep -l '^func Fuzz' -- '*_test.go' | while read -r file; do
   sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' "$file" | while read -r target; do
     echo "== $target"
-    # Most of the time would go into making new inputs smaller.
+    # Minimizing new inputs would take most of the time.
     go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 1s "./$(dirname "$file")" </dev/null
   done
 done

@@ -2,14 +2,14 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs the tests that want a kernel with ip_vs, each in a VM of its own unless this
-# machine has such a kernel (see hack/vm). Two at once: a VM idles half of its time.
-# $FAIRLEAD_AGENT names the agent, if it is built. With an argument only those tests
-# run whose line below has that text.
+# Runs the tests that need a kernel with ip_vs, each in its own VM unless this machine
+# has such a kernel (see hack/vm). Two at a time: a VM idles half of its time.
+# $FAIRLEAD_AGENT is the path of the agent, if it is built. With an argument, only the
+# tests run whose line below contains that text.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The folder of a package, and arguments of go test. The longest first.
+# The directory of a package, and arguments of go test. The longest first.
 tests=(
   "agent/dataplane/nftables"
   "test/cases -run=^TestIPVS$"
@@ -24,7 +24,7 @@ fi
 
 logs=$(mktemp -d)
 running=()
-set -m # a process group for each of them
+set -m # a process group for each job
 finish() {
   local job
   for job in "${running[@]}"; do kill -- "-$job" 2>/dev/null || true; done
@@ -35,7 +35,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# run NUMBER: its output, and how it ended, go to files.
+# run NUMBER: writes the output and the exit status to files.
 run() {
   local words began=$SECONDS status=0 vm=$PWD/hack/vm
   read -ra words <<<"${tests[$1]}"
@@ -45,7 +45,7 @@ run() {
   echo "$status" >"$logs/$1.status"
 }
 
-hack/vm true # what is missing is installed before two need it
+hack/vm true # install dependencies before two VMs need them
 for i in "${!tests[@]}"; do
   ((i < at_once)) || wait -n || true
   run "$i" >"$logs/$i" 2>&1 &
@@ -57,5 +57,5 @@ for i in "${!tests[@]}"; do
   cat "$logs/$i"
   [[ $(cat "$logs/$i.status") == 0 ]] || failed=1
 done
-tail -qn 1 "$logs"/*[0-9] # the ends of all, after what they said
+tail -qn 1 "$logs"/*[0-9] # the results of all, after their output
 exit $failed

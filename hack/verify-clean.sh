@@ -2,8 +2,8 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# verify-clean.sh COMMAND PATH...: fails if COMMAND, which ran just before, left
-# files that differ from the committed ones.
+# verify-clean.sh COMMAND PATH...: fails if files that COMMAND has just written differ
+# from the committed ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command=$1

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 failed=0
 while read -r mod; do
   dir=$(dirname "$mod")
-  # The module proxies do not all have OLM's module: without it nothing can be said.
+  # Not every module proxy has OLM's module: without it the check is impossible.
   if [[ $dir == test/bundle ]] && ! (cd "$dir" && go mod download >/dev/null 2>&1); then
     echo "verify: $dir is not checked: its modules cannot be downloaded" >&2
     continue

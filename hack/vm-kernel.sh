@@ -2,9 +2,9 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes sure that Debian's kernel for virtual machines is unpacked in the cache, and
-# prints its folder, which has the version in its name. It is not installed, and
-# downloaded once: remove the folder to get a newer one.
+# Downloads Debian's kernel for virtual machines, unpacks it in the cache, and prints
+# its directory, which has the version in its name. It is not installed, and
+# downloaded once: remove the directory to get a newer one.
 set -euo pipefail
 
 readonly package=linux-image-cloud-amd64 # depends on the package that has the kernel
@@ -13,7 +13,7 @@ cache=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/vm
 say() { echo "vm-kernel: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# newest prints the folder that is there already.
+# newest prints the existing directory.
 newest() { find "$cache" -mindepth 1 -maxdepth 1 -name 'linux-image-*' | sort -V | tail -n 1; }
 
 # wanted prints the name and version of the package that has the kernel.
@@ -27,7 +27,7 @@ found=$(newest)
 if [[ -z $found ]]; then
   [[ $(uname -m) == x86_64 ]] || die "only for x86_64"
   command -v apt-get >/dev/null || die "needs apt-get, to download Debian's package $package"
-  # One at a time: who comes second finds everything made.
+  # One process at a time: the second one finds everything in the cache.
   exec {lock}>"$cache/.lock"
   flock "$lock"
   found=$(newest)
@@ -36,7 +36,7 @@ if [[ -z $found ]]; then
   work=$(mktemp -d "$cache/.tmp.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   read -r name version < <(wanted) || true
-  # What apt knows may be too old to download, or nothing.
+  # The package lists may be missing or too old for the download.
   if [[ -z ${name:-} ]] || ! (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$name=$version") 2>/dev/null; then
     ((EUID == 0)) || die "apt-get update is needed, as root"
     apt-get update -qq >&2 || say "apt-get update failed: trying with what is known"

@@ -78,7 +78,7 @@ func serve(t *testing.T, name string, cert tls.Certificate) *server {
 		}
 		w.Write([]byte(name + ":" + string(body)))
 	}))
-	// Clients refuse some of the servers on purpose.
+	// Clients reject some of the servers on purpose.
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.EnableHTTP2 = true
@@ -87,7 +87,7 @@ func serve(t *testing.T, name string, cert tls.Certificate) *server {
 	return s
 }
 
-// refused is an address of which nobody listens.
+// refused returns an address on which no process listens.
 func refused(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -166,8 +166,8 @@ func TestStaysWithTheAddressThatWorks(t *testing.T) {
 	var got []string
 	get := func() { got = append(got, post(t, c, a.URL)) }
 	get()
-	// An open connection may carry one more request and lose it, which is not
-	// repeated; here the next request shall have to connect.
+	// An open connection could carry and lose one more request, which is not
+	// repeated; force the next request to connect.
 	utilnet.CloseIdleConnectionsFor(c.Transport)
 	a.Close()
 	get()

@@ -18,8 +18,8 @@ func daemonSet(args ...string) *appsv1.DaemonSet {
 	return ds
 }
 
-// TestSettle checks that agents are restarted for a new apiserver, and not for
-// one that is gone, perhaps for a moment.
+// TestSettle checks that agents are restarted for a new apiserver, but not for one
+// that is gone, possibly for a short time.
 func TestSettle(t *testing.T) {
 	a, b, c := "https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://192.0.2.3:6443"
 	both := daemonSet("--node-name=$(NODE_NAME)", "--apiserver="+a, "--apiserver="+b)

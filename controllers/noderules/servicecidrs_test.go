@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fakeSource notes when it was started.
+// fakeSource records whether it was started.
 type fakeSource struct {
 	begin           time.Time
 	started, synced chan time.Duration
@@ -34,18 +34,18 @@ func (f *fakeSource) WaitForSync(context.Context) error {
 	return nil
 }
 
-// TestOptionalKind checks when a kind is watched that the cluster may lack.
+// TestOptionalKind checks when a kind that the cluster may not serve is watched.
 func TestOptionalKind(t *testing.T) {
-	lacking, broken := error(&apimeta.NoKindMatchError{}), errors.New("no apiserver")
+	notServed, broken := error(&apimeta.NoKindMatchError{}), errors.New("no apiserver")
 	cases := map[string]struct {
-		answers []error // to whether it is served
+		answers []error // of the check whether it is served
 		started time.Duration
 		waits   bool // for the objects, before the controller works
 	}{
 		"served":             {[]error{nil}, 0, true},
-		"not served":         {[]error{lacking, lacking, nil}, 2 * servedInterval, false},
+		"not served":         {[]error{notServed, notServed, nil}, 2 * servedInterval, false},
 		"no answer at first": {[]error{broken, broken, nil}, 2 * time.Second, true},
-		"no answer later":    {[]error{lacking, broken, nil}, servedInterval + time.Second, false},
+		"no answer later":    {[]error{notServed, broken, nil}, servedInterval + time.Second, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestOptionalKind(t *testing.T) {
 	}
 }
 
-// TestOptionalKindGivesUp checks that an apiserver without an answer is an error.
+// TestOptionalKindGivesUp checks that a missing answer of the apiserver is an error.
 func TestOptionalKindGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &optionalKind{decided: make(chan error, 1), served: func() error { return errors.New("no apiserver") }}
@@ -89,7 +89,7 @@ func TestOptionalKindGivesUp(t *testing.T) {
 	})
 }
 
-// TestRangesChanged checks which changes of a ServiceCIDR cost anything.
+// TestRangesChanged checks which changes of a ServiceCIDR trigger a reconcile.
 func TestRangesChanged(t *testing.T) {
 	cases := map[string]struct {
 		change func(*networkingv1.ServiceCIDR)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 )
 
-// TestFactsChanged checks which changes of a Node cost anything.
+// TestFactsChanged checks which changes of a Node trigger a reconcile.
 func TestFactsChanged(t *testing.T) {
 	cases := map[string]struct {
 		change func(*corev1.Node)

@@ -84,13 +84,13 @@ func only(name string) *v1alpha1.NodeSelector {
 	return &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"name": v1alpha1.LabelValue(name)}}
 }
 
-// statusCase is what is known about the nodes, and the status that it makes.
+// statusCase is a state of the nodes, and the resulting status.
 type statusCase struct {
 	fixture *fixture
 	nodes   v1alpha1.NodeCounts
 	failing []string
 
-	// conditions in the form "Type=Status/Reason", and what a message holds.
+	// conditions in the form "Type=Status/Reason", and a part of a message.
 	want    []string
 	message string
 }
@@ -230,8 +230,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStatusIsStable checks that nothing is written while nothing changes, and
-// that a condition keeps the time since when it is as it is.
+// TestStatusIsStable checks that an unchanged status is not written, and that an
+// unchanged condition keeps its lastTransitionTime.
 func TestStatusIsStable(t *testing.T) {
 	f := newFixture(nil).node("b", true).node("a", true).set("b", 7, "Programmed=True/Programmed")
 	f.in.configs[0].Status.Conditions = []metav1.Condition{
@@ -260,7 +260,7 @@ func TestStatusIsStable(t *testing.T) {
 	}
 }
 
-// TestManyFailingNodes checks the bounds of the API.
+// TestManyFailingNodes checks the limits of the API.
 func TestManyFailingNodes(t *testing.T) {
 	f := newFixture(nil)
 	for i := range 30 {

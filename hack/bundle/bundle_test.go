@@ -101,8 +101,8 @@ func ownedIn(csv *object) []map[string]any {
 	return out
 }
 
-// problems says what is wrong with a bundle: kinds that OLM refuses, and what
-// operator-sdk's scorecard asks for (which needs a cluster to run itself).
+// problems lists the problems of a bundle: kinds that OLM rejects, and violations of
+// operator-sdk's scorecard (which itself needs a cluster).
 func problems(objs []*object) []error {
 	var out []error
 	crds := map[string]*object{}
@@ -133,7 +133,7 @@ func problems(objs []*object) []error {
 			out = append(out, err)
 			continue
 		}
-		// Of the spec what the examples use; of the status everything.
+		// The spec fields that the examples use, and all status fields.
 		for _, e := range examples {
 			if used, _ := e.Object["spec"].(map[string]any); e.GetKind() == kind {
 				out = append(out, undescribed(o, "specDescriptor", used)...)

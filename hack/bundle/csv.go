@@ -12,12 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// agentImageVariable is the environment variable by which the controller learns
-// the agents' image. Its prefix is a convention: OLM's tools know by it which
-// images are needed where there is no registry.
+// agentImageVariable is the environment variable with the agents' image. Its prefix
+// is a convention: OLM's tools use it to find the images for disconnected clusters.
 const agentImageVariable = "RELATED_IMAGE_AGENT"
 
-// completeCSV adds to the ClusterServiceVersion what people do not write.
+// completeCSV adds the generated parts to the ClusterServiceVersion.
 func completeCSV(m *manifests, perms *permissions, opts options, icon []byte) error {
 	var deployments []any
 	for _, d := range m.deployments {
@@ -51,7 +50,7 @@ func completeCSV(m *manifests, perms *permissions, opts options, icon []byte) er
 	return describeOwned(m.csv, m.crds)
 }
 
-// annotate adds the examples. The first is what a user needs to begin.
+// annotate adds the examples. The first one is the initialization resource.
 func annotate(m *manifests, opts options) error {
 	if len(m.examples) == 0 {
 		return errors.New("no samples among the manifests")

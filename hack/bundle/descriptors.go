@@ -11,11 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// uiDescriptor is the prefix of the names of inputs in OLM's user interfaces.
+// uiDescriptor is the prefix of the inputs' names in OLM's user interfaces.
 const uiDescriptor = "urn:alm:descriptor:com.tectonic.ui:"
 
-// describeOwned fills in what the ClusterServiceVersion says about our kinds
-// from the schemas of their CRDs.
+// describeOwned completes the descriptors of the owned CRDs in the
+// ClusterServiceVersion from the CRDs' schemas.
 func describeOwned(csv *object, crds []*object) error {
 	owned, _, err := unstructured.NestedSlice(csv.Object, "spec", "customresourcedefinitions", "owned")
 	if err != nil {
@@ -29,7 +29,7 @@ func describeOwned(csv *object, crds []*object) error {
 		name, _ := owned["name"].(string)
 		i := slices.IndexFunc(crds, named(name))
 		if i < 0 {
-			return fmt.Errorf("owned CRD %q is not there", name)
+			return fmt.Errorf("owned CRD %q does not exist", name)
 		}
 		schema, err := schemaOf(crds[i], owned["version"])
 		if err != nil {
@@ -84,7 +84,7 @@ func describeFields(descriptors any, schema map[string]any, part string) error {
 	return nil
 }
 
-// inputs names the inputs, or for a status the display, of a field.
+// inputs returns the names of a field's inputs, or for a status of its display.
 func inputs(field map[string]any, part string) []any {
 	values, _ := field["enum"].([]any)
 	kind, _ := field["type"].(string)

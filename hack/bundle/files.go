@@ -34,7 +34,7 @@ func generate(m *manifests, opts options, icon []byte) (map[string][]byte, error
 	}
 	files := map[string][]byte{}
 	for _, obj := range slices.Concat([]*object{m.csv}, m.crds, perms.unbound, extraServiceAccounts(m), m.others) {
-		obj.SetNamespace("") // OLM's user chooses it
+		obj.SetNamespace("") // the user of OLM chooses it
 		text, err := yaml.Marshal(obj.Object)
 		if err != nil {
 			return nil, fmt.Errorf("write %s %s: %w", obj.GetKind(), obj.GetName(), err)

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// little is the smallest thing that makes a bundle.
+// little are the minimal manifests of a bundle.
 const little = `
 {apiVersion: operators.coreos.com/v1alpha1, kind: ClusterServiceVersion, metadata: {name: x, annotations: {a: b}}, spec: {
   customresourcedefinitions: {owned: [{kind: Thing, version: v1, name: things.example.org, specDescriptors: [
@@ -122,7 +122,7 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// TestRefusesManifests checks that what OLM would not install is an error.
+// TestRefusesManifests checks that manifests that OLM rejects are an error.
 func TestRefusesManifests(t *testing.T) {
 	cases := map[string]struct{ old, new, want string }{
 		"a DaemonSet":              {"kind: Namespace", "kind: DaemonSet", "OLM accepts no DaemonSet"},

@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// options is what a bundle depends on besides the manifests.
+// options are the parameters of a bundle besides the manifests.
 type options struct {
 	version        string // of the operator, without v
 	image          string // of the controller
@@ -56,7 +56,7 @@ func run(opts options, iconFile string) error {
 	if err != nil {
 		return err
 	}
-	// Files of an object that is gone go too.
+	// This also removes files of objects that no longer exist.
 	if err := os.RemoveAll(bundleDir); err != nil {
 		return fmt.Errorf("remove the old bundle: %w", err)
 	}

@@ -18,8 +18,8 @@ import (
 type object = unstructured.Unstructured
 
 // acceptedKinds are the kinds that OLM installs from a bundle. All others make
-// an InstallPlan fail: a DaemonSet, for one, which is why the controller creates
-// the agents. Deployments are accepted inside the ClusterServiceVersion only.
+// an InstallPlan fail, also a DaemonSet, so the controller creates the agents.
+// Deployments are accepted only inside the ClusterServiceVersion.
 // Source: operator-registry, pkg/lib/bundle/supported_resources.go.
 var acceptedKinds = []string{
 	"ClusterServiceVersion", "CustomResourceDefinition",
@@ -29,20 +29,20 @@ var acceptedKinds = []string{
 	"ConsoleCLIDownload", "ConsoleLink", "ConsolePlugin", "ConsoleQuickStart", "ConsoleYAMLSample",
 }
 
-// manifests is everything to install, sorted by what becomes of it.
+// manifests are all objects to install, sorted by their use in the bundle.
 type manifests struct {
-	csv             *object // the part that people write
+	csv             *object // the hand-written part
 	crds            []*object
 	deployments     []*object
 	serviceAccounts []*object
 	roles           []*object // Roles and ClusterRoles
 	bindings        []*object // of both kinds
-	examples        []*object // objects of our own kinds
-	others          []*object // to be files of the bundle
+	examples        []*object // objects of Fairlead's kinds
+	others          []*object // files of the bundle
 }
 
-// readManifests reads YAML documents. It fails on objects that have no place in
-// a bundle, but for the namespace, which OLM's user chooses.
+// readManifests reads YAML documents. It fails on objects that a bundle cannot
+// contain, except the namespace, which the user of OLM chooses.
 func readManifests(r io.Reader) (*manifests, error) {
 	m := &manifests{}
 	var rest []*object
@@ -69,7 +69,7 @@ func readManifests(r io.Reader) (*manifests, error) {
 	if m.csv == nil || len(m.deployments) == 0 {
 		return nil, errors.New("no ClusterServiceVersion or no Deployment among them")
 	}
-	// Only now all CRDs are known.
+	// All CRDs are known now.
 	for _, obj := range rest {
 		switch {
 		case m.owns(obj):
@@ -83,7 +83,7 @@ func readManifests(r io.Reader) (*manifests, error) {
 	return m, nil
 }
 
-// sort puts an object in its place and reports whether it has one.
+// sort adds an object to its list and reports whether there is one.
 func (m *manifests) sort(obj *object) bool {
 	switch obj.GetKind() {
 	case "ClusterServiceVersion":

@@ -13,15 +13,15 @@ import (
 )
 
 // permissions are the rules of every ServiceAccount, in the form of a
-// ClusterServiceVersion: OLM makes roles and bindings of them.
+// ClusterServiceVersion: OLM creates roles and bindings from them.
 type permissions struct {
 	namespaced, cluster []any
 
-	// unbound are the roles for people, which stay objects of their own.
+	// unbound are the roles for users, which stay separate objects.
 	unbound []*object
 }
 
-// permissionsOf turns roles and bindings into permissions.
+// permissionsOf converts roles and bindings to permissions.
 func permissionsOf(m *manifests) (*permissions, error) {
 	rules := map[string]map[string][]any{"RoleBinding": {}, "ClusterRoleBinding": {}}
 	bound := map[*object]bool{}
@@ -43,7 +43,7 @@ func permissionsOf(m *manifests) (*permissions, error) {
 			subject, _ := s.(map[string]any)
 			name, _ := subject["name"].(string)
 			if subject["kind"] != "ServiceAccount" || !slices.ContainsFunc(m.serviceAccounts, named(name)) {
-				return nil, fmt.Errorf("%s %s: subject %v is no ServiceAccount of ours", b.GetKind(), b.GetName(), subject)
+				return nil, fmt.Errorf("%s %s: subject %v is not one of the ServiceAccounts", b.GetKind(), b.GetName(), subject)
 			}
 			of := rules[b.GetKind()]
 			of[name] = append(of[name], granted...)
@@ -62,7 +62,7 @@ func roleOf(binding *object, roles []*object) (*object, error) {
 	name, _, _ := unstructured.NestedString(binding.Object, "roleRef", "name")
 	i := slices.IndexFunc(roles, func(r *object) bool { return r.GetKind() == kind && r.GetName() == name })
 	if i < 0 {
-		return nil, fmt.Errorf("%s %s refers to %s %s, which is not there", binding.GetKind(), binding.GetName(), kind, name)
+		return nil, fmt.Errorf("%s %s refers to %s %s, which does not exist", binding.GetKind(), binding.GetName(), kind, name)
 	}
 	return roles[i], nil
 }
@@ -75,8 +75,8 @@ func perServiceAccount(rules map[string][]any) []any {
 	return out
 }
 
-// extraServiceAccounts are those that no Deployment uses. OLM makes the others,
-// and refuses a bundle that has them as files.
+// extraServiceAccounts are those that no Deployment uses. OLM creates the others,
+// and rejects a bundle that contains them as files.
 func extraServiceAccounts(m *manifests) []*object {
 	return slices.DeleteFunc(slices.Clone(m.serviceAccounts), func(sa *object) bool {
 		return slices.ContainsFunc(m.deployments, func(d *object) bool {

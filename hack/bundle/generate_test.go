@@ -126,12 +126,12 @@ func TestGenerate(t *testing.T) {
 func TestRefusesManifests(t *testing.T) {
 	cases := map[string]struct{ old, new, want string }{
 		"a DaemonSet":              {"kind: Namespace", "kind: DaemonSet", "OLM accepts no DaemonSet"},
-		"a user among subjects":    {"subjects: [{kind: ServiceAccount, name: manager}]", "subjects: [{kind: User, name: manager}]", "is no ServiceAccount of ours"},
+		"a user among subjects":    {"subjects: [{kind: ServiceAccount, name: manager}]", "subjects: [{kind: User, name: manager}]", "is not one of the ServiceAccounts"},
 		"a role that is not there": {"roleRef: {kind: Role, name: read}", "roleRef: {kind: Role, name: gone}", "refers to Role gone"},
 		"no place for the image":   {"RELATED_IMAGE_AGENT", "OTHER", "no environment variable RELATED_IMAGE_AGENT"},
 		"a field that is not":      {"{path: size}", "{path: sice}", "the CRD has no field spec.sice"},
 		"a version that is not":    {"version: v1, name: things", "version: v2, name: things", "has no version v2"},
-		"a CRD nobody owns":        {"name: things.example.org, specD", "name: others.example.org, specD", `"others.example.org" is not there`},
+		"a CRD without an owner":        {"name: things.example.org, specD", "name: others.example.org, specD", `"others.example.org" does not exist`},
 		"no sample":                {"kind: Thing, metadata", "kind: Namespace, metadata", "no samples"},
 		"no Deployment":            {"kind: Deployment", "kind: Namespace", "no Deployment"},
 	}

@@ -10,10 +10,10 @@ if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
   bold=$'\e[1m' cyan=$'\e[36m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
 fi
 
-# title TEXT: a new part of the story.
+# title TEXT: a new chapter of the demo.
 title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 
-# show COMMAND: runs a command of the story and prints it as a reader would type it.
+# show COMMAND: runs a command and prints it as a user would type it.
 show() {
   printf '%s$ %s%s\n' "$cyan" "$*" "$plain"
   "$@" || { local code=$?; echo "   (exit status $code)"; return "$code"; }
@@ -22,7 +22,7 @@ show() {
 pass() { passed=$((passed + 1)); printf '   %sok%s   %s\n' "$green" "$plain" "$*"; }
 fail() { failed=$((failed + 1)); printf '   %sFAIL%s %s\n' "$red" "$plain" "$*"; }
 
-# check TEXT COMMAND...: the command must succeed, and so does check then.
+# check TEXT COMMAND...: counts the result of the command and returns it.
 check() {
   local text=$1
   shift
@@ -37,8 +37,8 @@ check() {
 # now prints milliseconds.
 now() { echo $(($(date +%s%N) / 1000000)); }
 
-# within SECONDS COMMAND...: the command must succeed before the time is over. It
-# is tried again and again; took is how long it took, in milliseconds.
+# within SECONDS COMMAND...: retries the command until it succeeds or the time is
+# over; took is the elapsed time in milliseconds.
 within() {
   local start deadline
   start=$(now)
@@ -54,7 +54,7 @@ within() {
 k() { kubectl -n myservice "$@"; }
 
 # in_place WHERE COMMAND...: runs a command in a Pod (pod), on a node (node-1 ...)
-# or on the client outside of the cluster (client).
+# or on the client outside the cluster (client).
 in_place() {
   local where=$1
   shift
@@ -65,11 +65,11 @@ in_place() {
   fi
 }
 
-# get WHERE URL: one request; prints who answered.
+# get WHERE URL: sends one request; prints which Pod answered.
 get() { in_place "$1" curl --silent --fail --max-time 2 "$2" 2>/dev/null | sed 's/^/   /'; }
 
-# ask WHERE URL COUNT: sends requests one after the other, until three failed;
-# prints how many times each Pod answered.
+# ask WHERE URL COUNT: sends requests one after the other, until three have failed;
+# prints how often each Pod answered.
 ask() {
   in_place "$1" bash -c '
     failed=0
@@ -80,8 +80,8 @@ ask() {
     done | sort | uniq -c' | sed 's/^/   /'
 }
 
-# answers_from WHERE URL COUNT PODS: requests spread over exactly that many Pods
-# and none fails.
+# answers_from WHERE URL COUNT PODS: the requests reach exactly that many Pods and
+# none fails.
 answers_from() {
   local out
   out=$(ask "$1" "$2" "$3")
@@ -89,7 +89,7 @@ answers_from() {
   [[ $out != *failed* ]] && (($(grep -c . <<<"$out") == $4))
 }
 
-# refused WHERE URL: the connection is refused at once, not left to time out.
+# refused WHERE URL: the connection is refused at once and does not time out.
 refused() {
   in_place "$1" curl --silent --max-time 2 --output /dev/null "$2" 2>/dev/null
   local code=$?

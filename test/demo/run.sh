@@ -2,10 +2,10 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# The demo: starts the lab, installs Fairlead as a user would, and plays the
-# story of Services on it, checked at every step. The lab is stopped at the end,
-# also after Ctrl-C; KEEP=1 leaves it running, with what the story made. A lab
-# that runs already is used, and left running.
+# The demo: starts the lab, installs Fairlead as a user would, and walks through
+# Services on it; every step is checked. The lab is stopped at the end, also after
+# Ctrl-C; KEEP=1 leaves it running, with the objects of the demo. A running lab is
+# used and left running.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -17,7 +17,7 @@ source $here/story.sh
 scratch=$(mktemp -d)
 background=()
 cleanup() {
-  # Once is enough, and nobody gets in between.
+  # Run once, and not interrupted by signals.
   trap - EXIT
   trap '' INT TERM HUP
   local pid
@@ -41,19 +41,19 @@ export KUBEBUILDER_ASSETS PATH=$KUBEBUILDER_ASSETS:$PATH
 
 title "A cluster on this machine: etcd, apiserver, controller-manager, scheduler, three nodes"
 if ! status=$("$LAB" status 2>&1); then
-  # One that is just starting is somebody else's.
+  # A lab that is starting belongs to another process.
   [[ $status == *"no lab is running"* ]] || { echo "$status" >&2; exit 1; }
   started=yes
   "$LAB" up --bin bin || { failed=1; exit 1; }
 else
-  echo "A lab runs already: it is used, and left running."
+  echo "Using the running lab; it is left running."
 fi
 KUBECONFIG=$("$LAB" kubeconfig) || exit 1
 export KUBECONFIG
 
 story
 cleanup
-[[ -z ${KEEP:-} ]] || echo "The lab is left running: stop it with \`make lab-down\`."
+[[ -z ${KEEP:-} ]] || echo "The lab is still running: stop it with \`make lab-down\`."
 echo
 echo "demo: $passed passed, $failed failed"
 ((failed == 0))

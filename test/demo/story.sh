@@ -1,7 +1,7 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# The story that the demo tells; sourced by run.sh.
+# The chapters of the demo; sourced by run.sh.
 
 readonly nodes=(node-1 node-2 node-3)
 readonly node_ip=([1]=10.89.0.11 [2]=10.89.0.12 [3]=10.89.0.13)
@@ -37,7 +37,7 @@ install_fairlead() {
     show kubectl -n kube-system rollout status deployment/coredns --timeout=60s
 }
 
-# why_not shows what a reader would look at when Fairlead does not start.
+# why_not prints what helps to find out why Fairlead does not start.
 why_not() {
   echo
   show kubectl get pods -A -o wide
@@ -63,13 +63,13 @@ one_service() {
 }
 
 names() {
-  title "Names"
+  title "DNS names"
   check "nslookup finds the Service" show kubectl -n myservice exec client -- nslookup mynginx-service
   check "a request by name is answered" get pod http://mynginx-service/
 }
 
 scaling() {
-  title "Scaling is followed within a second"
+  title "Scaling takes effect within a second"
   local ip
   ip=$(vip mynginx-service)
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=5
@@ -79,11 +79,11 @@ scaling() {
   check "requests spread over five Pods" answers_from pod "http://$ip/" 100 5
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=2
   check "two Pods are left" within 30 has_endpoints mynginx-service 2
-  check "no node has the others after a second" within 1 programmed_everywhere "$ip" 2 &&
-    echo "   after ${took} ms no node had them any more"
+  check "no node has the removed Pods after a second" within 1 programmed_everywhere "$ip" 2 &&
+    echo "   after ${took} ms no node had the removed endpoints"
   check "no request is lost" answers_from pod "http://$ip/" 60 2
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=3
-  check "back to three" within 30 has_endpoints mynginx-service 3
+  check "three Pods are ready again" within 30 has_endpoints mynginx-service 3
 }
 
 # programmed_everywhere VIP COUNT: every node's kernel has COUNT endpoints.
@@ -112,7 +112,7 @@ node_ports() {
 }
 
 headless() {
-  title "Headless: the name stands for the Pods themselves"
+  title "Headless: the DNS name resolves to the Pods"
   show kubectl apply -f $here/manifests/headless.yaml
   check "the name has three addresses" within 10 three_addresses
   show kubectl -n myservice exec client -- nslookup mynginx-headless-service
@@ -128,11 +128,11 @@ three_addresses() {
 no_rules() { [[ -z $(k get servicerules -l "fairlead.dev/service-name=$1" -o name) ]]; }
 
 without_selector() {
-  title "A Service without a selector, with Endpoints written by hand"
+  title "A Service without a selector, with hand-written Endpoints"
   "$LAB" exec client -- bin/echo --http=:8080 >/dev/null 2>&1 &
   background+=($!)
   show kubectl apply -f $here/manifests/external.yaml
-  check "a Pod reaches the server outside through the Service" \
+  check "a Pod reaches the external server through the Service" \
     within 10 get pod "http://$(vip external-service):8080/"
 }
 
@@ -144,13 +144,13 @@ agent_killed() {
   local ip node pid before
   ip=$(vip echo)
   node=node-1
-  # A connection that says a number ten times a second, through the Service.
+  # A connection through the Service that sends a number ten times a second.
   "$LAB" exec $node -- bash -c "exec 3<>/dev/tcp/$ip/9000; for i in \$(seq 60); do echo \$i >&3; read -r -t 2 answer <&3 || exit 1; echo \"\$answer\"; sleep 0.1; done" >"$scratch/answers" 2>&1 &
   pid=$!
   within 5 test -s "$scratch/answers"
   before=$(kernel_state $node)
   kill_agent $node
-  check "its rules stay in the kernel while it is gone" test "$(kernel_state $node)" = "$before"
+  check "its rules stay in the kernel while it is stopped" test "$(kernel_state $node)" = "$before"
   check "new connections are answered meanwhile" get $node "http://$(vip mynginx-service)/"
   check "a new agent takes over" within 30 agent_ready $node
   check "it changed nothing in the kernel" test "$(kernel_state $node)" = "$before"
@@ -165,7 +165,7 @@ agent_pod() {
     --field-selector "spec.nodeName=$1" -o jsonpath='{.items[0].metadata.name}'
 }
 
-# kill_agent NODE kills the agent's process without a chance to tidy up.
+# kill_agent NODE sends SIGKILL to the agent: it has no time to clean up.
 kill_agent() {
   local pid
   restarts=$(agent_restarts "$1")
@@ -185,18 +185,18 @@ agent_ready() {
 no_endpoints() {
   title "Without Pods, connections are refused at once"
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=0
-  check "no Pod is left" within 30 has_endpoints mynginx-service 0
+  check "no endpoint is left" within 30 has_endpoints mynginx-service 0
   local ip
   ip=$(vip mynginx-service)
   check "refused from a Pod" within 1 refused pod "http://$ip/"
   check "refused from a node" refused node-3 "http://$ip/"
   check "refused from outside, on the node port" refused client "http://${node_ip[2]}:30086/"
   show kubectl -n myservice scale deployment/mynginx-deploy --replicas=3
-  check "and answered again when Pods are back" within 30 get pod "http://$ip/"
+  check "answered again when the Pods are back" within 30 get pod "http://$ip/"
 }
 
 bad_input() {
-  title "A mistake in a ProxyConfig is refused with the way to mend it"
+  title "An invalid ProxyConfig is rejected with a message that names the fix"
   local out
   out=$(sed 's/^  mode: .*/  mode: IPTables\n  ipvs: {scheduler: sh}/' config/samples/proxyconfig.yaml | kubectl apply -f - 2>&1)
   # shellcheck disable=SC2001
@@ -205,7 +205,7 @@ bad_input() {
 }
 
 ipvs() {
-  title "A policy that asks for IPVS"
+  title "A policy with mode IPVS"
   show kubectl apply -f config/samples/proxyconfig-ipvs.yaml
   if [[ $(capability node-1 .supported) == true ]]; then
     with_ipvs
@@ -214,7 +214,7 @@ ipvs() {
   fi
   check "and every Pod answers" answers_from pod "http://$(vip mynginx-service)/" 60 3
   show kubectl delete -f config/samples/proxyconfig-ipvs.yaml
-  check "the policy before it is in force again" nodes_run default NFTables
+  check "the previous policy is in effect again" nodes_run default NFTables
 }
 
 with_ipvs() {
@@ -225,10 +225,10 @@ with_ipvs() {
 }
 
 without_ipvs() {
-  check "its status says that nodes run a fallback mode" show kubectl wait proxyconfig/ipvs --timeout=15s \
+  check "its status reports the fallback mode" show kubectl wait proxyconfig/ipvs --timeout=15s \
     --for=jsonpath='{.status.conditions[?(@.type=="Degraded")].reason}'=FallbackMode
   show kubectl get proxyconfig ipvs -o jsonpath='{.status.conditions[?(@.type=="Degraded")].message}{"\n"}'
-  check "every node tells what its kernel lacks" everywhere message "this kernel has no IPVS (module ip_vs)"
+  check "every node reports what its kernel does not support" everywhere message "this kernel has no IPVS (module ip_vs)"
   show kubectl get noderulesets -o wide
 }
 
@@ -239,10 +239,10 @@ nodes_run() {
     kubectl wait noderulesets --all --timeout=30s --for=condition=Programmed >/dev/null
 }
 
-# capability NODE FIELD prints what a node says of IPVS.
+# capability NODE FIELD prints a field of a node's IPVS capability.
 capability() { kubectl get noderuleset "$1" -o jsonpath="{.status.capabilities[?(@.mode==\"IPVS\")]$2}"; }
 
-# everywhere FIELD VALUE: all nodes say this of IPVS.
+# everywhere FIELD VALUE: the field of the IPVS capability has this value on all nodes.
 everywhere() {
   local node
   for node in "${nodes[@]}"; do
@@ -251,10 +251,10 @@ everywhere() {
 }
 
 modes() {
-  title "The mode of a running cluster is a field"
+  title "Changing the mode of a running cluster"
   local ip mode pid
   ip=$(vip mynginx-service)
-  # Requests from outside by node port, all the while.
+  # Requests from outside to a node port, during the whole change.
   "$LAB" exec client -- bash -c 'until [[ -e $1 ]]; do curl --silent --fail --max-time 2 --output /dev/null --write-out "%{exitcode}\n" "$2"; done' \
     - "$scratch/enough" "http://${node_ip[2]}:30086/" >"$scratch/requests" &
   pid=$!
@@ -269,10 +269,10 @@ modes() {
   done
   touch "$scratch/enough"
   wait "$pid"
-  check "none of $(wc -l <"$scratch/requests") requests failed meanwhile" none_failed "$scratch/requests"
+  check "none of $(wc -l <"$scratch/requests") requests failed during the changes" none_failed "$scratch/requests"
 }
 
-# look_at MODE VIP prints what node-1 has programmed for an address in a mode.
+# look_at MODE VIP prints node-1's rules for an address in a mode.
 look_at() {
   local address=${2//./\\.}
   case $1 in
@@ -286,11 +286,11 @@ none_failed() { [[ $(sort -u "$1") == 0 ]]; }
 
 what_is_programmed() {
   title "What is programmed"
-  echo "(Nodes report new counts at most once a minute: this waits until all have.)"
+  echo "(Nodes report new counts at most once a minute: waiting until all have.)"
   check "every node reports the same rules" within 90 one_digest
   check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules -A
-  check "the API explains itself" show kubectl explain proxyconfig.spec.ipvs
-  echo "On node-1, the kernel sends port 80 of mynginx-service to:"
+  check "kubectl explain documents the fields" show kubectl explain proxyconfig.spec.ipvs
+  echo "On node-1, the kernel forwards port 80 of mynginx-service to:"
   look_at NFTables "$(vip mynginx-service)" | sed 's/^[[:space:]]*/   /'
 }
 

@@ -22,9 +22,9 @@ import (
 // kills is how often the agent is killed.
 const kills = 20
 
-// TestKilledAgent kills an agent at any moment, also while it starts and while
-// it programs changes. Open connections must survive, new ones be answered, and
-// the kernel must end up with the desired rules each time.
+// TestKilledAgent kills an agent at random moments, also while it starts and while
+// it programs changes. Open connections must survive, new ones must be answered, and
+// the kernel must have the desired rules each time.
 func TestKilledAgent(t *testing.T) {
 	const node = "node-1"
 	namespace := newNamespace(t)
@@ -85,14 +85,14 @@ func killAgent(t *testing.T, node string) (pid int) {
 		pid, err = agentPID(node)
 		return err
 	})
-	time.Sleep(rand.N(400 * time.Millisecond)) // any moment, not a state to wait for
+	time.Sleep(rand.N(400 * time.Millisecond)) // a random moment, not a state to wait for
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	return pid
 }
 
-// churn changes the endpoints of a Service all the time.
+// churn continuously changes the endpoints of a Service.
 type churn struct {
 	t     *testing.T
 	slice *discoveryv1.EndpointSlice

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestApiserverGone stops the apiserver. What is programmed must stay, also over
-// a restart of the agent meanwhile, and changes must arrive when it is back.
+// TestApiserverGone stops the apiserver. The programmed rules must stay, also across
+// a restart of the agent, and changes must arrive when the apiserver is back.
 func TestApiserverGone(t *testing.T) {
 	const node = "node-1"
 	namespace := newNamespace(t)
@@ -99,7 +99,7 @@ func freeze(t *testing.T, component string) (resume func()) {
 	return nil
 }
 
-// scale says how many Pods a Deployment shall have.
+// scale sets the replicas of a Deployment.
 func scale(ctx context.Context, t *testing.T, namespace, name string, replicas int32) {
 	t.Helper()
 	deployment := &appsv1.Deployment{}

@@ -42,8 +42,8 @@ import (
 // echoPort is the echo server's port for lines of text.
 const echoPort = 9000
 
-// eventually polls until ok returns no error, and fails the test with its last
-// one when the time is over.
+// eventually polls until ok returns no error, and fails the test with the last
+// error when the time is over.
 func eventually(t *testing.T, patience time.Duration, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -59,7 +59,7 @@ func eventually(t *testing.T, patience time.Duration, ok func() error) {
 	}
 }
 
-// newEcho makes a Deployment of echo servers and a Service before it, and waits
+// newEcho creates a Deployment of echo servers and its Service, and waits
 // until it answers on node-1.
 func newEcho(t *testing.T, namespace string, replicas int32, change ...func(*corev1.Service)) *corev1.Service {
 	t.Helper()
@@ -117,7 +117,7 @@ func nsPath(name string) string {
 
 // inNode runs a command in a node's network namespace.
 func inNode(node string, command ...string) (string, error) {
-	// Not `ip netns exec`: that does not work in a chroot.
+	// `ip netns exec` does not work in a chroot.
 	out, err := exec.Command("nsenter", append([]string{"--net=" + nsPath(node)}, command...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%v on %s: %w: %s", command, node, err, out)
@@ -125,7 +125,7 @@ func inNode(node string, command ...string) (string, error) {
 	return string(out), nil
 }
 
-// conversation is a connection to the echo server that stays open.
+// conversation is an open connection to the echo server.
 type conversation struct {
 	net.Conn
 	in   *bufio.Reader
@@ -155,7 +155,7 @@ func (c *conversation) say() (string, error) {
 	return c.in.ReadString('\n')
 }
 
-// ask opens a connection, says one thing and closes it.
+// ask opens a connection, sends one line and closes it.
 func ask(from, address string, port int32) error {
 	c, err := dial(from, address, port)
 	if err != nil {
@@ -166,7 +166,7 @@ func ask(from, address string, port int32) error {
 	return err
 }
 
-// refused says whether a connection is refused at once.
+// refused reports whether a connection is refused at once.
 func refused(from, address string, port int32) error {
 	c, err := dial(from, address, port)
 	if err == nil {
@@ -202,7 +202,7 @@ func agentPID(node string) (int, error) {
 	return 0, fmt.Errorf("no agent runs on %s", node)
 }
 
-// agentStatus asks a node's agent what it has programmed.
+// agentStatus returns what a node's agent reports.
 func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
 	var status v1alpha1.NodeRuleSetStatus
 	transport := &http.Transport{DialContext: network.DialContext(nsPath(node)), DisableKeepAlives: true}
@@ -222,8 +222,8 @@ func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
 	return status, json.Unmarshal(body, &status)
 }
 
-// desired computes what a node shall program from the Services in the API, with
-// neither the controller nor the agent.
+// desired computes a node's rules from the Services in the API, independent of the
+// controller and the agent.
 func desired(ctx context.Context, node string) (model.Desired, string, error) {
 	var set v1alpha1.NodeRuleSet
 	if err := api.Get(ctx, client.ObjectKey{Name: node}, &set); err != nil {
@@ -267,13 +267,12 @@ func desired(ctx context.Context, node string) (model.Desired, string, error) {
 	return table.Desired(), model.XORDigest(digests...), nil
 }
 
-// wantKernel waits until the agent says that it has programmed what the API
-// holds, and then compares the kernel itself: a dataplane that synced it now
-// would have nothing to do.
+// wantKernel waits until the agent reports that it has programmed the rules in the
+// API, and then checks the kernel itself: a Sync must find nothing to do.
 func wantKernel(t *testing.T, node string) {
 	t.Helper()
-	// A Pod may become ready, or cease to be, at any moment: then what was wanted
-	// is not wanted any more.
+	// A Pod may become ready or unready at any moment: then the desired rules have
+	// changed.
 	for tries := 1; ; tries++ {
 		want, digest := programmed(t, node)
 		operations := differences(t, node, want)
@@ -291,8 +290,8 @@ func wantKernel(t *testing.T, node string) {
 	}
 }
 
-// programmed waits until an agent has programmed what the API holds, and returns
-// that.
+// programmed waits until an agent has programmed the rules in the API, and returns
+// them.
 func programmed(t *testing.T, node string) (want model.Desired, digest string) {
 	t.Helper()
 	eventually(t, 20*time.Second, func() (err error) {
@@ -311,8 +310,8 @@ func programmed(t *testing.T, node string) (want model.Desired, digest string) {
 	return want, digest
 }
 
-// differences makes a node's kernel equal to what is wanted, and returns how many
-// operations that took.
+// differences syncs a node's kernel to the desired rules, and returns the number of
+// operations.
 func differences(t *testing.T, node string, want model.Desired) int {
 	t.Helper()
 	ns, err := os.Open(nsPath(node))

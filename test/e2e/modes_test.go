@@ -33,20 +33,20 @@ import (
 var labNodes = []string{"node-1", "node-2", "node-3"}
 
 // TestModes changes the mode of all nodes from each to each other. New connections are
-// answered all the time, and nothing of the mode before stays: a node looks as it did
-// when it was in that mode the last time.
+// always answered, and nothing of the previous mode stays: a node looks the same each
+// time it is in a mode.
 func TestModes(t *testing.T) {
 	service := newEcho(t, newNamespace(t), 3, func(s *corev1.Service) {
 		s.Spec.Type = corev1.ServiceTypeNodePort
-		// A port that not everybody may listen on.
+		// A privileged port.
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "low", Port: 80, TargetPort: intstr.FromInt32(echoPort)})
 	})
-	// It watches the API through a Service, and the address of an open connection stays.
+	// CoreDNS watches the API through a Service, and the address of an open connection stays.
 	scale(t.Context(), t, "kube-system", "coredns", 0)
 	t.Cleanup(func() { scale(context.Background(), t, "kube-system", "coredns", 2) })
 	eventually(t, time.Minute, func() error {
 		return errors.Join(served(t.Context(), "kube-system", "coredns", "kube-dns"),
-			served(t.Context(), service.Namespace, "echo", "echo"), undisturbed(t.Context(), service.Namespace))
+			served(t.Context(), service.Namespace, "echo", "echo"), previousTestsGone(t.Context(), service.Namespace))
 	})
 	t.Cleanup(func() { setMode(context.Background(), t, v1alpha1.ModeAuto) })
 	looked := map[v1alpha1.ProxyMode]map[string][]string{}
@@ -91,8 +91,8 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// served says whether other Pods than a Deployment shall have are there, or behind its
-// Service.
+// served returns an error unless exactly the desired Pods of a Deployment exist and are
+// the endpoints of its Service.
 func served(ctx context.Context, namespace, deployment, service string) error {
 	d := &appsv1.Deployment{}
 	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: deployment}, d); err != nil {
@@ -119,8 +119,8 @@ func served(ctx context.Context, namespace, deployment, service string) error {
 	return nil
 }
 
-// undisturbed says which tests before have left something that is about to go.
-func undisturbed(ctx context.Context, ours string) error {
+// previousTestsGone returns an error while namespaces of earlier tests still exist.
+func previousTestsGone(ctx context.Context, ours string) error {
 	var namespaces corev1.NamespaceList
 	if err := api.List(ctx, &namespaces); err != nil {
 		return err
@@ -143,7 +143,7 @@ func setMode(ctx context.Context, t *testing.T, mode v1alpha1.ProxyMode) {
 	}
 }
 
-// wantMode waits until a node is programmed in a mode.
+// wantMode waits until a node has programmed a mode.
 func wantMode(t *testing.T, node string, mode v1alpha1.ProxyMode) {
 	t.Helper()
 	eventually(t, time.Minute, func() error {
@@ -164,8 +164,8 @@ func wantMode(t *testing.T, node string, mode v1alpha1.ProxyMode) {
 	})
 }
 
-// knock connects again and again until the returned function is called, which returns
-// why a connection failed, if one did.
+// knock connects repeatedly until the returned function is called, which returns the
+// error of a failed connection, if any.
 func knock(t *testing.T, from, address string, port int32) func() error {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -180,14 +180,14 @@ func knock(t *testing.T, from, address string, port int32) func() error {
 			case <-ctx.Done():
 				failed <- nil
 				return
-			case <-time.After(20 * time.Millisecond): // a pace, not a state to wait for
+			case <-time.After(20 * time.Millisecond): // an interval, not a state to wait for
 			}
 		}
 	}()
 	return func() error { stop(); return <-failed }
 }
 
-// traces tell of each mode that it is, or was, in force.
+// traces are what each mode leaves on a node while it is, or was, active.
 var traces = map[v1alpha1.ProxyMode]struct {
 	command string
 	sign    *regexp.Regexp
@@ -199,7 +199,7 @@ var traces = map[v1alpha1.ProxyMode]struct {
 		"ss -Hlntup | grep fairlead-agent | grep -v -e :10249 -e :10256 || true", userspace.Protocol), regexp.MustCompile(`.`)},
 }
 
-// onlyTracesOf says which traces a node has of other modes, or that it has none of its own.
+// onlyTracesOf returns an error if a node has traces of other modes, or none of its own.
 func onlyTracesOf(mode v1alpha1.ProxyMode, node string) error {
 	for other, trace := range traces {
 		out, err := inNode(node, "sh", "-c", trace.command)
@@ -213,11 +213,11 @@ func onlyTracesOf(mode v1alpha1.ProxyMode, node string) error {
 	return nil
 }
 
-// changing are the parts of the commands' outputs that are never the same.
+// changing are the volatile parts of the commands' outputs.
 var changing = regexp.MustCompile(`(?m)^#.*|\[\d+:\d+\]| expires \w+| timeout \w+|users:.*`)
 
-// numbers are those of a Service's endpoints in nftables, which depend on what was there
-// before them.
+// numbers are the indexes of a Service's endpoints in nftables, which depend on
+// earlier endpoints.
 var numbers = regexp.MustCompile(`\. \d+ : (tcp \.|[0-9a-f])`)
 
 // without returns the lines that are not in others.
@@ -225,7 +225,7 @@ func without(lines, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return slices.Contains(others, l) })
 }
 
-// look returns all that a mode could leave on a node, one thing a line.
+// look returns everything that a mode could leave on a node, one item per line.
 func look(t *testing.T, node string) []string {
 	t.Helper()
 	var out []string
@@ -239,7 +239,7 @@ func look(t *testing.T, node string) []string {
 			t.Fatal(err)
 		}
 		text = numbers.ReplaceAllString(changing.ReplaceAllString(text, ""), ": $1")
-		// The elements of a set come in any order.
+		// The elements of a set are not ordered.
 		lines := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("\n,{}", r) })
 		for i, l := range lines {
 			lines[i] = command + ": " + strings.Join(strings.Fields(l), " ")

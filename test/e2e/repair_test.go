@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestRepair undoes what somebody does to the rules by hand. A table that is not
-// ours must be left alone.
+// TestRepair checks that externally modified rules are restored, and that other tables
+// are not changed.
 func TestRepair(t *testing.T) {
 	const node = "node-2"
 	service := newEcho(t, newNamespace(t), 2)
@@ -33,8 +33,8 @@ func TestRepair(t *testing.T) {
 	}
 	defer open.Close()
 	wantKernel(t, node)
-	nft("add", "table", "ip", "somebodys")
-	defer nft("delete", "table", "ip", "somebodys")
+	nft("add", "table", "ip", "foreign")
+	defer nft("delete", "table", "ip", "foreign")
 	for what, args := range map[string][]string{
 		"our table is deleted":       {"delete", "table", "ip", "fairlead"},
 		"an element is deleted":      {"delete", "element", "ip", "fairlead", "cluster-ips", "{ " + vip + " }"},
@@ -55,7 +55,7 @@ func TestRepair(t *testing.T) {
 	if _, err := open.say(); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
-	nft("list", "table", "ip", "somebodys")
+	nft("list", "table", "ip", "foreign")
 	eventually(t, 10*time.Second, func() error {
 		var list eventsv1.EventList
 		if err := api.List(t.Context(), &list, client.InNamespace(corev1.NamespaceDefault)); err != nil {
@@ -66,7 +66,7 @@ func TestRepair(t *testing.T) {
 				return nil
 			}
 		}
-		return errors.New("no event tells of the repair")
+		return errors.New("no event about the repair")
 	})
 }
 

@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestServiceChangedUnderWay changes everything that may change of a Service
-// while it is in use.
+// TestServiceChangedUnderWay changes every mutable field of a Service while it is in
+// use.
 func TestServiceChangedUnderWay(t *testing.T) {
 	namespace := newNamespace(t)
 	service := newEcho(t, namespace, 2)
@@ -61,7 +61,7 @@ func TestServiceChangedUnderWay(t *testing.T) {
 	answers("node-2", vip, 9001)
 	refuses("client", "10.89.0.13", nodePort)
 
-	change("a selector that matches nothing", func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "nobody"} })
+	change("a selector that matches nothing", func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "none"} })
 	refuses("node-2", vip, 9001)
 	change("the selector back", func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "echo"} })
 	answers("node-2", vip, 9001)
@@ -84,8 +84,8 @@ func TestServiceChangedUnderWay(t *testing.T) {
 	}
 }
 
-// TestOddEndpointSlice puts into a Service what the apiserver lets through and a
-// kernel cannot use. It must be left out, said in an event, and do no harm.
+// TestOddEndpointSlice adds endpoints to a Service that the apiserver accepts and a
+// kernel cannot use. They must be skipped with an event, without other effects.
 func TestOddEndpointSlice(t *testing.T) {
 	namespace := newNamespace(t)
 	service := newEcho(t, namespace, 1)
@@ -94,7 +94,7 @@ func TestOddEndpointSlice(t *testing.T) {
 			Labels: map[string]string{discoveryv1.LabelServiceName: "echo", discoveryv1.LabelManagedBy: "e2e"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.244.9.9"}}},
-		// No number: all ports. Valid in the API, and no rule can express it.
+		// No number means all ports: valid in the API, but no rule can express it.
 		Ports: []discoveryv1.EndpointPort{{Name: ptr.To("tcp"), Protocol: ptr.To(corev1.ProtocolTCP)}},
 	}
 	if err := api.Create(t.Context(), odd); err != nil {

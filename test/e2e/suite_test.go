@@ -4,7 +4,7 @@
 //go:build e2e
 
 // Package e2e tests Fairlead as a user runs it, on a lab that it starts, or
-// uses if one runs already. `make test-e2e` builds what it needs.
+// uses if one is running. `make test-e2e` builds what it needs.
 package e2e
 
 import (
@@ -101,7 +101,7 @@ func connect() (client.Client, error) {
 
 const namespacePrefix = "e2e-"
 
-// newNamespace makes a namespace that lives as long as the test.
+// newNamespace creates a namespace and deletes it after the test.
 func newNamespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: namespacePrefix}}

@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// An agent reports for its own node only; the node is that of the Pod whose token it
-// has.
+// TestAgentReportsForItsNode checks that an agent can write the status of its own node
+// only, the node of the Pod in its token.
 func TestAgentReportsForItsNode(t *testing.T) {
 	deploy(t)
 	mine := object(t, "NodeRuleSet", `spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`)
@@ -41,7 +41,7 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	for name, c := range map[string]struct {
 		from string
 		on   client.Object
-		want string // of the refusal; empty: it may
+		want string // of the rejection; empty: allowed
 	}{
 		"its own node":      {mine.GetName(), mine, ""},
 		"another node":      {mine.GetName(), other, "the agent of node " + mine.GetName() + " may not report for node " + other.GetName()},
@@ -49,7 +49,7 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent := agentOn(c.from)
-			// The apiserver takes a moment to know the policy.
+			// The policy takes effect after a moment.
 			eventually(t, "the answer to a report for "+name, func(ctx context.Context) bool {
 				err := report(ctx, agent, c.on)
 				if c.want == "" {
@@ -60,6 +60,6 @@ func TestAgentReportsForItsNode(t *testing.T) {
 		})
 	}
 	if err := report(t.Context(), api, other); err != nil {
-		t.Errorf("somebody who is no agent: %v", err)
+		t.Errorf("a user who is not an agent: %v", err)
 	}
 }

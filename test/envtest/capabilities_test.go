@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// TestCapabilities checks that the API takes what agents report of their kernels
-// as it is, within bounds, and shows it.
+// TestCapabilities checks that the API accepts the capabilities that agents report,
+// within its limits, and shows them.
 func TestCapabilities(t *testing.T) {
 	n := newNodes(t)
 	create(t, node("n1"), policy("default", "n1", 0))
@@ -70,6 +70,6 @@ func TestCapabilities(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := kubectl(t, "get", "noderulesets", "-o", "wide"); !strings.Contains(got, "HEALTH") || !strings.Contains(got, "FallbackMode") {
-		t.Errorf("what people see lacks the fallback mode:\n%s", got)
+		t.Errorf("the columns do not show the fallback mode:\n%s", got)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestAddressConflict gives the external IP of one Service the cluster IP of
-// another, in another namespace: whichever is looked at, the loser is told, once.
+// TestAddressConflict gives a Service the cluster IP of another Service, in another
+// namespace, as its external IP: the loser gets one event, whichever is reconciled.
 func TestAddressConflict(t *testing.T) {
 	s := newServices(t)
 	web := s.service()

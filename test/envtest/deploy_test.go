@@ -57,7 +57,7 @@ func kubectl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// deploy installs the operator as a user does. Nothing runs its Pods here.
+// deploy installs the operator as a user does. Its Pods do not run here.
 func deploy(t *testing.T) {
 	t.Helper()
 	kubectl(t, "apply", "--server-side", "-k", filepath.Join("..", "..", "config", "default"))
@@ -67,7 +67,7 @@ func serviceAccount(name string) string {
 	return "system:serviceaccount:" + systemNamespace + ":" + name
 }
 
-// startController runs the controller with the rights of its ServiceAccount and
+// startController runs the controller with the permissions of its ServiceAccount and
 // returns a function that stops it.
 func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 	t.Helper()
@@ -124,7 +124,7 @@ func eventually(t *testing.T, what string, condition func(ctx context.Context) b
 }
 
 // TestDeployed checks that the whole controller works with what config/default
-// installs: watches, indexes, permissions, and the take-over by a second replica.
+// installs: watches, indexes, permissions, and the failover to a second replica.
 func TestDeployed(t *testing.T) {
 	deploy(t)
 	first, stopFirst := startController(t)
@@ -173,7 +173,7 @@ func TestDeployed(t *testing.T) {
 	eventually(t, "the deletion", func(context.Context) bool { return len(s.slices()) == 0 })
 }
 
-// wantColumns checks what people see.
+// wantColumns checks the output of kubectl get.
 func wantColumns(t *testing.T) {
 	got := kubectl(t, "get", "proxyconfig,noderulesets,servicerules", "-A")
 	for _, want := range []string{
@@ -189,15 +189,15 @@ func wantColumns(t *testing.T) {
 		}
 	}
 	if got := kubectl(t, "get", "fairlead", "-A"); !strings.Contains(got, "proxyconfig.proxy.fairlead.dev/default") {
-		t.Errorf("the category fairlead lacks the policy:\n%s", got)
+		t.Errorf("the category fairlead does not list the policy:\n%s", got)
 	}
 	if got := kubectl(t, "explain", "proxyconfig.spec.ipvs"); !strings.Contains(got, "scheduler") || !strings.Contains(got, "strictARP") {
 		t.Errorf("explain:\n%s", got)
 	}
 }
 
-// TestPermissions checks that controller and agent may do what they need and
-// nothing more.
+// TestPermissions checks that controller and agent have exactly the permissions that
+// they need.
 func TestPermissions(t *testing.T) {
 	deploy(t)
 	const ours = "proxy.fairlead.dev"

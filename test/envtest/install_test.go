@@ -88,7 +88,7 @@ func TestInstall(t *testing.T) {
 	wantEvent(t, recorder, "Warning AgentInstallFailed")
 	v.fail = nil
 
-	// Without a policy the agents stay: they may be all that forwards traffic.
+	// Without a policy the agents stay: they may still forward traffic.
 	remove(t, config)
 	if err := reconcile(); err != nil {
 		t.Fatal(err)

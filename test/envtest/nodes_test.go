@@ -55,7 +55,7 @@ type nodes struct {
 
 func newNodes(t *testing.T) *nodes {
 	v := newView(t)
-	// Nobody collects what a deleted node leaves here.
+	// There is no garbage collector here.
 	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 	return &nodes{t: t, view: v, Reconciler: &noderules.Reconciler{Client: v, Live: api, Recorder: events.NewFakeRecorder(10)}}
 }
@@ -159,7 +159,8 @@ func TestNodeGone(t *testing.T) {
 	n.wantWrites("n1", "delete n1")
 }
 
-// TestNodeStaleCache checks that what a cache lacks is not taken for gone.
+// TestNodeStaleCache checks that objects that only the cache misses are not treated as
+// deleted.
 func TestNodeStaleCache(t *testing.T) {
 	cases := map[string]func(client.Object) bool{
 		"no Node":         func(obj client.Object) bool { _, ok := obj.(*corev1.Node); return ok },

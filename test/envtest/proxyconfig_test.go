@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// object reads one object; its kind is in our API group.
+// object reads one object of Fairlead's API group.
 func object(t *testing.T, kind, text string) *unstructured.Unstructured {
 	t.Helper()
 	obj := &unstructured.Unstructured{}
@@ -33,7 +33,7 @@ func object(t *testing.T, kind, text string) *unstructured.Unstructured {
 	return obj
 }
 
-// proxyConfigCase is a valid and an invalid spec for one rule, and what the apiserver says.
+// proxyConfigCase is a valid and an invalid spec for one rule, and the apiserver's message.
 type proxyConfigCase struct {
 	valid, invalid string
 	want           string
@@ -199,8 +199,8 @@ func TestProxyConfigValidation(t *testing.T) {
 	}
 }
 
-// TestDefaults checks what an empty policy becomes, and that a policy which no
-// controller has seen says so.
+// TestDefaults checks the defaults of an empty policy, and that its conditions are
+// Unknown before a controller has processed it.
 func TestDefaults(t *testing.T) {
 	empty := object(t, "ProxyConfig", `spec: {}`)
 	create(t, empty)

@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// rulesCase is a valid and an invalid object for one rule, and what the apiserver says.
+// rulesCase is a valid and an invalid object for one rule, and the apiserver's message.
 type rulesCase struct {
 	kind, valid, invalid string
 	want                 string
@@ -79,7 +79,7 @@ var rulesCases = map[string]rulesCase{
 		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR}}`,
 		"`clusterCIDRs` must be set with `detect: ClusterCIDR`",
 	},
-	// A node without addresses, ranges and zone still has facts: none.
+	// The properties are required, even of a node without addresses, ranges and zone.
 	"facts of a node": {
 		"NodeRuleSet",
 		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {}}`,
@@ -111,7 +111,8 @@ func TestRulesValidation(t *testing.T) {
 	}
 }
 
-// TestNodeRuleSetWithoutAgent checks that a node whose agent never reported says so.
+// TestNodeRuleSetWithoutAgent checks that the conditions are Unknown before an agent
+// has reported.
 func TestNodeRuleSetWithoutAgent(t *testing.T) {
 	obj := object(t, "NodeRuleSet", `spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`)
 	create(t, obj)

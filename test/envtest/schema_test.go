@@ -9,7 +9,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// TestSchemas checks that every field is explained and has a bound.
+// TestSchemas checks that every field has a description and a limit.
 func TestSchemas(t *testing.T) {
 	for _, crd := range environment.CRDs {
 		schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema

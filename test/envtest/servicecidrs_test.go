@@ -27,10 +27,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers"
 )
 
-// serviceRange is the range of cluster IPs that the test's apiserver begins with.
+// serviceRange is the initial ServiceCIDR of the test's apiserver.
 const serviceRange = "10.0.0.0/24"
 
-// guarded polls until all nodes guard exactly these ranges.
+// guarded polls until all NodeRuleSets have exactly these ServiceCIDRs.
 func guarded(t *testing.T, want ...string) {
 	t.Helper()
 	eventually(t, "guarded: "+strings.Join(want, " "), func(ctx context.Context) bool {
@@ -44,8 +44,8 @@ func guarded(t *testing.T, want ...string) {
 	})
 }
 
-// TestServiceCIDRs checks that the nodes follow the cluster's ranges of cluster
-// IPs at once.
+// TestServiceCIDRs checks that the NodeRuleSets follow the cluster's ServiceCIDRs at
+// once.
 func TestServiceCIDRs(t *testing.T) {
 	deploy(t)
 	mgr, _ := startController(t)
@@ -74,8 +74,8 @@ func TestServiceCIDRs(t *testing.T) {
 	guarded(t, serviceRange, "10.98.0.0/16")
 }
 
-// older is an apiserver as it was before Kubernetes 1.33: it has no ServiceCIDRs.
-// Today's does not become ready when they are switched off (runtime-config).
+// older simulates an apiserver before Kubernetes 1.33, without ServiceCIDRs. A current
+// one does not become ready if they are disabled (runtime-config).
 type older struct{ http.RoundTripper }
 
 // RoundTrip hides the kind.
@@ -86,7 +86,7 @@ func (o older) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.URL.Path += "-unknown"
 	}
 	if r.URL.Path == "/api" || r.URL.Path == "/apis" {
-		r.Header.Set("Accept", "application/json") // not everything in one document
+		r.Header.Set("Accept", "application/json") // no aggregated discovery
 	}
 	answer, err := o.RoundTripper.RoundTrip(r)
 	if err != nil || r.URL.Path != group {

@@ -67,7 +67,7 @@ func TestServiceBecomesUnproxied(t *testing.T) {
 	s.wantWrites("delete web-v4-0")
 }
 
-// TestServiceRecreated checks that a Service's slices change hands with it.
+// TestServiceRecreated checks that the slices get the new Service as their owner.
 func TestServiceRecreated(t *testing.T) {
 	s := newServices(t)
 	svc, slice := s.service(), s.endpointSlice(2)
@@ -84,7 +84,7 @@ func TestServiceRecreated(t *testing.T) {
 	}
 }
 
-// TestRestart checks that a controller which starts writes nothing if nothing has changed.
+// TestRestart checks that a starting controller writes nothing if nothing has changed.
 func TestRestart(t *testing.T) {
 	s := newServices(t)
 	create(t, s.service(), s.endpointSlice(500))
@@ -145,8 +145,8 @@ func TestOthersMeddle(t *testing.T) {
 	})
 }
 
-// TestForeignSlices checks that the controller adopts a slice that has the name
-// of one of its own, and leaves others alone.
+// TestForeignSlices checks that the controller adopts a slice that has the name of one
+// of its own, and does not change others.
 func TestForeignSlices(t *testing.T) {
 	s := newServices(t)
 	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, Digest: "0"}
@@ -161,11 +161,12 @@ func TestForeignSlices(t *testing.T) {
 	s.delete(svc)
 	s.wantWrites("delete web-v4-0")
 	if got := slices.Collect(maps.Keys(s.slices())); !slices.Equal(got, []string{"theirs"}) {
-		t.Errorf("left: got %v, want only the slice of somebody else", got)
+		t.Errorf("left: got %v, want only the foreign slice", got)
 	}
 }
 
-// TestStaleCache checks that what a cache lacks is not taken for gone.
+// TestStaleCache checks that objects that only the cache misses are not treated as
+// deleted.
 func TestStaleCache(t *testing.T) {
 	isService := func(obj client.Object) bool { _, ok := obj.(*corev1.Service); return ok }
 	isEndpointSlice := func(obj client.Object) bool { _, ok := obj.(*discoveryv1.EndpointSlice); return ok }
@@ -238,8 +239,8 @@ func TestStaleCache(t *testing.T) {
 	})
 }
 
-// TestPartsGrowAndShrink checks that no endpoint is missing at any moment while
-// endpoints move between parts.
+// TestPartsGrowAndShrink checks that no endpoint is ever missing while endpoints move
+// between parts.
 func TestPartsGrowAndShrink(t *testing.T) {
 	s := newServices(t)
 	slice := s.endpointSlice(1)
@@ -268,7 +269,7 @@ func TestPartsGrowAndShrink(t *testing.T) {
 	}
 }
 
-// TestCoalescing checks that additions wait and that nothing else does.
+// TestCoalescing checks that only additions wait.
 func TestCoalescing(t *testing.T) {
 	s := newServices(t)
 	svc, slice := s.service(), s.endpointSlice(1)
@@ -315,7 +316,7 @@ func TestWriteFailures(t *testing.T) {
 	_, err := s.try()
 	wantError(t, err, refuse.Error())
 	wantEvent(t, s.recorder, "Warning RulesNotWritten apply ServiceRuleSlice web-v4-")
-	// The rest is written at once when it is tried again.
+	// The retry writes the rest at once.
 	s.writes = nil
 	if _, err := s.try(); err != nil || len(s.writes) == 0 || len(s.endpoints()) != 500 {
 		t.Errorf("second try: got %v, writes %v, %d endpoints", err, s.writes, len(s.endpoints()))
@@ -332,7 +333,7 @@ func TestWriteFailures(t *testing.T) {
 	}
 }
 
-// TestOddEndpoints checks that what is skipped is told, and told once.
+// TestOddEndpoints checks that skipped endpoints are reported once.
 func TestOddEndpoints(t *testing.T) {
 	s := newServices(t)
 	slice := s.endpointSlice(1)
@@ -349,8 +350,8 @@ func TestOddEndpoints(t *testing.T) {
 	wantNoEvent(t, s.recorder)
 }
 
-// TestTriggers follows the moments at which changes of endpoints began into the
-// annotation of the slices that show them, and into no others.
+// TestTriggers checks that the trigger time of a change of endpoints is copied into the
+// annotation of exactly the slices that contain the change.
 func TestTriggers(t *testing.T) {
 	s := newServices(t)
 	svc, slice := s.service(), s.endpointSlice(2)
@@ -393,7 +394,7 @@ func TestTriggers(t *testing.T) {
 	began(5)
 	setEndpoints(slice, 4)
 	s.update(slice)
-	s.restart() // while it was away the endpoints changed
+	s.restart() // the endpoints changed while it was down
 	s.wantWrites("apply web-v4-0")
 	want("2026-01-02T03:04:05Z")
 }

@@ -40,7 +40,7 @@ func newServices(t *testing.T) *services {
 	return s
 }
 
-// restart replaces the reconciler by one that knows nothing.
+// restart replaces the reconciler with a new one, without state.
 func (s *services) restart() {
 	s.Reconciler = servicerules.New(s.view, api, s.recorder, s.clock)
 }

@@ -28,7 +28,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers"
 )
 
-// What all tests share.
+// Shared by all tests.
 var (
 	environment *envtest.Environment
 	config      *rest.Config
@@ -55,7 +55,7 @@ func runSuite(m *testing.M) (code int, err error) {
 		ControlPlaneStartTimeout: 2 * time.Minute,
 		ControlPlaneStopTimeout:  time.Minute,
 	}
-	// Stop also what a failed start has left.
+	// Also stop processes of a failed start.
 	defer func() { err = errors.Join(err, environment.Stop()) }()
 	if config, err = environment.Start(); err != nil {
 		return 1, fmt.Errorf("start the control plane: %w", err)
@@ -106,8 +106,8 @@ func statusOf(obj client.Object) client.Object {
 	return nil
 }
 
-// namespace makes a namespace for one test. Nobody finishes its deletion here,
-// so names are never used twice.
+// namespace creates a namespace for one test. Its deletion never completes here, so
+// names are never reused.
 func namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}

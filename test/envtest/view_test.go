@@ -22,11 +22,11 @@ import (
 
 // view is a client as the manager gives it to reconcilers: it reads by the
 // index functions. It reads from the apiserver, so that tests need not wait for
-// a cache; what a cache could miss is hidden on purpose.
+// a cache; hide simulates objects that a cache misses.
 type view struct {
 	client.WithWatch
 
-	// hide says which objects the cache lacks.
+	// hide selects the objects that the cache misses.
 	hide func(client.Object) bool
 
 	// fail is the error of a write, if any; write is for example "apply web-v4-0".

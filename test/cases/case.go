@@ -66,7 +66,7 @@ type File struct {
 	Cases       []Case `json:"cases"`
 }
 
-// Case is a node with Services, packets, and what shall happen to them.
+// Case is a node with Services, packets, and what must happen to them.
 type Case struct {
 	// Name starts with the label of the case in its group, such as C1.
 	Name string `json:"name"`
@@ -97,11 +97,11 @@ type Step struct {
 	// Then says what the change is about.
 	Then string `json:"then,omitempty"`
 
-	// Node and Config replace what of the node and its policy is named.
+	// Node and Config replace the given fields of the node and its policy.
 	Node   *Node           `json:"node,omitempty"`
 	Config json.RawMessage `json:"config,omitempty"`
-	// ServiceCIDRs are the ranges that the apiserver gives ClusterIPs from. Without
-	// any, nobody knows which addresses are unused.
+	// ServiceCIDRs are the ranges that the apiserver allocates ClusterIPs from. Without
+	// any, unallocated addresses are unknown.
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 
 	// Services and EndpointSlices are added, or replace those of the same name.
@@ -110,7 +110,7 @@ type Step struct {
 	// Delete names Services, with the slices of their short form, and EndpointSlices.
 	Delete []string `json:"delete,omitempty"`
 
-	// Restart starts the agent anew, after the changes.
+	// Restart restarts the agent after the changes.
 	Restart bool `json:"restart,omitempty"`
 
 	// IdleSeconds is how long nothing happens before the packets are sent.
@@ -124,7 +124,7 @@ type Step struct {
 type Health struct {
 	Get string `json:"get"`
 
-	// Status is the code of the answer; Refused says that nobody listens.
+	// Status is the code of the answer; Refused means that no process listens.
 	Status  int  `json:"status,omitempty"`
 	Refused bool `json:"refused,omitempty"`
 

@@ -131,7 +131,7 @@ func (c *Cluster) Compile() Compiled {
 	return out
 }
 
-// Desired does the work of the agent: what the node shall program.
+// Desired resolves the rules of the node, like the agent.
 func (c Compiled) Desired() (model.Desired, error) {
 	settings, err := resolve.Settings(c.Node.Spec)
 	if err != nil {

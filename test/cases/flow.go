@@ -15,11 +15,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Flow is packets from a client to an address, and what shall happen to them.
+// Flow is packets from a client to an address, and what must happen to them.
 type Flow struct {
-	// From is who sends: pod, host, outside, or an address (of a Pod, if it is in
+	// From is the client: pod, host, outside, or an address (of a Pod, if it is in
 	// the Pods' network, else outside); "host ADDRESS" is a process of the node
-	// that sends from that address. Several are several flows.
+	// that sends from that address. A list is one flow for each.
 	From OneOrMore `json:"from,omitempty"`
 	// To are addresses with port.
 	To OneOrMore `json:"to,omitempty"`
@@ -28,7 +28,7 @@ type Flow struct {
 
 	Expect Expect `json:"expect"`
 
-	// EverySeconds is how long the client waits before it asks again.
+	// EverySeconds is the pause between two requests.
 	EverySeconds float64 `json:"everySeconds,omitempty"`
 
 	// Open gives the connection a name and keeps it for later steps, where Again
@@ -39,18 +39,18 @@ type Flow struct {
 	// KubeProxy is what kube-proxy does instead.
 	KubeProxy *Deviation `json:"kubeProxy,omitempty"`
 
-	// Modes is what we do instead in a mode of ours that cannot do better.
+	// Modes is what happens instead in a mode with a limitation.
 	Modes map[Runner]ModeDeviation `json:"modes,omitempty"`
 }
 
-// ModeDeviation is what one of our modes does, and why it cannot do better.
+// ModeDeviation is what a mode does because of a limitation, with its reason.
 type ModeDeviation struct {
 	Expect Expect `json:"expect"`
 	Reason string `json:"reason"`
 }
 
-// Deviation is what kube-proxy does in its modes, where it differs from us. What
-// is undefined there is not asked.
+// Deviation is what kube-proxy does differently in its modes. Packets whose result is
+// undefined there are not sent.
 type Deviation struct {
 	NFTables *Expect `json:"nftables,omitempty"`
 	IPTables *Expect `json:"iptables,omitempty"`
@@ -69,13 +69,13 @@ func (o *OneOrMore) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(o))
 }
 
-// Expect is what shall happen to the packets of a flow: one of the words refused,
+// Expect is what must happen to the packets of a flow: one of the words refused,
 // dropped, untouched; or endpoints.
 type Expect struct {
 	// Verdict is forwarded, refused, dropped or untouched.
 	Verdict Verdict
 
-	// Endpoints are all that answer when the client asks often enough.
+	// Endpoints are all that answer over many requests.
 	Endpoints []netip.AddrPort
 	// Sticky says that only one of Endpoints answers, the same each time. Flows
 	// of a case with the same Pinned name meet the same one.
@@ -213,7 +213,7 @@ var PodNetwork = netip.MustParsePrefix("10.0.0.0/8")
 // The links to others have other names.
 func PodLink(a netip.Addr) string { return "pod" + Original(a).String() }
 
-// The addresses of those who have a name. See README.md.
+// The addresses of the named clients. See README.md.
 var (
 	podAddress     = netip.MustParseAddr("10.0.0.2")
 	outsideAddress = netip.MustParseAddr("203.0.113.2")

@@ -13,14 +13,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
 )
 
-// TestIPTables runs the cases with both variants of iptables at once: most of the
-// time it waits.
+// TestIPTables runs the cases with both variants of iptables in parallel, because it
+// mostly waits.
 func TestIPTables(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to make network namespaces")
 	}
 	program := agentProgram(t)
-	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // nobody else's rules are concerned
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // the network namespace has its own rules
 	for variant, runner := range map[string]cases.Runner{"legacy": cases.IPTablesLegacy, "nft": cases.IPTablesNFT} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Service is a Service, written as its spec with a little beside, and its
+// Service is a Service, written as its spec with a few more fields, and its
 // endpoints in short form. What is absent gets the values that the apiserver
 // would set.
 type Service struct {

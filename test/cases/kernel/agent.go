@@ -80,9 +80,9 @@ func (a *Agent) Restart() error {
 // Stop ends the process and what serves it.
 func (a *Agent) Stop() error { return errors.Join(a.process.end(), a.api.listener.Close()) }
 
-// Settle waits until nothing is left that waits for connections, and refuses new
-// ones: virtual servers of IPVS, and addresses of the mode Userspace, whose Service
-// is deleted or whose mode is not in force any more.
+// Settle waits until nothing of deleted Services and inactive modes is left that waits
+// for open connections and refuses new ones: virtual servers of IPVS, and addresses of
+// the mode Userspace.
 func (a *Agent) Settle() error {
 	if a.wantNothing() == nil {
 		return nil
@@ -117,7 +117,7 @@ func (a *Agent) Proxies(c *cases.Cluster) bool {
 	return a.modeOf(c.Config.Spec.Mode) == v1alpha1.ModeUserspace
 }
 
-// modeOf is the mode that a policy asks for: Auto stands for the runner's.
+// modeOf is the mode of a policy: Auto is the runner's mode.
 func (a *Agent) modeOf(policy v1alpha1.ProxyMode) v1alpha1.ProxyMode {
 	if policy == v1alpha1.ModeAuto {
 		return a.mode

@@ -178,8 +178,8 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, path string) {
 	}
 }
 
-// event is a change as somebody sees it who only wants some objects: one that is
-// wanted no longer is deleted to him.
+// event is a change as a watcher with a selector sees it: an object that is no longer
+// selected is deleted.
 func (c change) event(wanted func(object) bool) (event, bool) {
 	before, after := c.old != nil && wanted(c.old), c.now != nil && wanted(c.now)
 	switch {
@@ -210,7 +210,7 @@ func (a *api) initial(path string, wanted func(object) bool) ([]event, int) {
 	}}), version
 }
 
-// wake tells who waits that something has changed. The caller holds mu.
+// wake notifies waiting watchers of a change. The caller holds mu.
 func (a *api) wake() {
 	close(a.changed)
 	a.changed = make(chan struct{})
@@ -230,8 +230,8 @@ func (a *api) put(path, name string, o object) {
 	a.wake()
 }
 
-// replace makes the objects of a path what they shall be: deletes first, then adds
-// and changes in the order of their names. Objects must not be changed after that.
+// replace replaces the objects of a path: first it deletes, then it adds and changes in
+// the order of their names. Objects must not be changed after that.
 func replace[T object](a *api, path string, wanted map[string]T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -154,18 +154,18 @@ func (c *client) source(seen netip.Addr) cases.Source {
 }
 
 const (
-	// silent is how often a client asks where nobody should answer. A packet that
-	// is dropped costs a wait.
+	// silent is the number of requests where no answer is expected. A dropped packet
+	// costs a timeout.
 	silent = 3
-	// perEndpoint is how often it asks for each endpoint that there may be: that
-	// it misses one that should not be there is a matter of e^-8.
+	// perEndpoint is the number of requests for each possible endpoint: the
+	// probability to miss an unexpected one is e^-8.
 	perEndpoint = 8
-	// tooOften is when it gives up to meet the rest.
+	// tooOften is the maximum number of requests.
 	tooOften = 400
 )
 
-// explore asks until all has been seen that is expected, and often enough to see
-// what is not.
+// explore sends requests until everything expected has been seen, and enough to see
+// what is unexpected.
 func (c *client) explore(want cases.Expect, pause time.Duration) (cases.Outcome, error) {
 	atLeast, atMost := silent, silent
 	switch {

@@ -18,11 +18,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
-// balancer is the client outside that asks for the node's health.
+// balancer is the outside client of the health checks.
 var balancer = netip.MustParseAddr("203.0.113.2")
 
-// health asks until the answers are what they should be: health is told beside the
-// programming of rules, and soon.
+// health polls until the answers are the expected ones: health is updated soon after
+// the rules.
 func (r *run) health(wanted []cases.Health) error {
 	if len(wanted) == 0 {
 		return nil
@@ -60,7 +60,7 @@ func checkHealth(client *http.Client, want cases.Health) error {
 			answer.Body.Close()
 			err = fmt.Errorf("got status %d", answer.StatusCode)
 		}
-		return fmt.Errorf("%s: want that nobody listens: %w", want.Get, err)
+		return fmt.Errorf("%s: want no listener: %w", want.Get, err)
 	}
 	if err != nil {
 		return err

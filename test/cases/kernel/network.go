@@ -5,7 +5,7 @@
 // network namespace for every other address, and real packets.
 //
 //	Pods, one namespace each ──┐
-//	                           ├── node (agent) ── beyond: whoever else has an address
+//	                           ├── node (agent) ── beyond: all other addresses
 //	clients outside, likewise ─┘
 package kernel
 
@@ -205,7 +205,7 @@ func single(a netip.Addr) *net.IPNet {
 
 func bothFamilies(a netip.Addr) []netip.Addr { return []netip.Addr{a, cases.Twin(a)} }
 
-// Network is the node and everybody around it.
+// Network is the node and its environment.
 type Network struct {
 	node, beyond *machine
 

@@ -101,9 +101,8 @@ func (r *run) close() error {
 	return errors.Join(append(errs, r.Forget())...)
 }
 
-// serve makes every endpoint answer, and whoever has an address that packets are
-// sent to: so that nobody takes a packet that was left alone for one that was
-// refused.
+// serve starts a server on every endpoint, and on all other destination addresses, so
+// that an untouched packet is answered instead of refused.
 func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 	for _, spec := range compiled.Slices {
 		for _, e := range spec.Endpoints {
@@ -130,7 +129,7 @@ func (r *run) serve(compiled cases.Compiled, flows []cases.Flow) error {
 				return err
 			}
 			if m == r.node && r.proxied && f.Expect.Verdict != cases.Untouched {
-				continue // the proxy has the port, or nobody shall have it
+				continue // the proxy listens on the port, or it must be closed
 			}
 			if err := r.listen(m, p.Protocol, p.Destination); err != nil {
 				return err
@@ -264,10 +263,10 @@ func (r *run) keep(c *client, f cases.Flow) error {
 	return r.once(r.open[f.Open], f.Expect)
 }
 
-// again sends over a connection that is open, until what is expected happens:
-// what concerns it is done beside the programming of rules, and soon. It sends
-// only now and then: if the kernel forgets a connection while an answer is under
-// way, it takes that answer for a new connection, in which the rules have no say.
+// again sends over an open connection until the expected result: conntrack entries are
+// deleted soon after the rules have changed. It sends slowly: if an entry is deleted
+// while an answer is in flight, the kernel treats the answer as a new connection, which
+// the rules do not match.
 func (r *run) again(f cases.Flow) error {
 	c := r.open[f.Again]
 	if c == nil {

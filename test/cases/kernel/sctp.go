@@ -14,7 +14,7 @@ import (
 	"net/netip"
 )
 
-// SCTP over raw sockets, for the kernel need not have it: the first two packets of
+// SCTP over raw sockets, because the kernel may not support it: the first two packets of
 // an association, of which the second carries the answer.
 
 const (

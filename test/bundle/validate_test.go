@@ -69,7 +69,7 @@ func TestRefused(t *testing.T) {
 		"install modes":   {csvFile, "  - supported: true\n", "  - supported: false\n", "none of InstallModeTypes"},
 		"kube version":    {csvFile, "minKubeVersion: 1.32.0", "minKubeVersion: new", "MinKubeVersion"},
 		"owned CRD":       {csvFile, "kind: ProxyConfig\n", "kind: Other\n", "Kind=Other"},
-		"maintainer":      {csvFile, "email: maintainers@fairlead.dev", "email: nobody", "nobody"},
+		"maintainer":      {csvFile, "email: maintainers@fairlead.dev", "email: none", "none"},
 		"capability":      {csvFile, "capabilities: Basic Install", "capabilities: Magic", "Magic"},
 		"category":        {csvFile, "categories: Networking", "categories: Magic", "Magic"},
 		"channel":         {"metadata/annotations.yaml", "channels.v1: candidate", "channels.v1: wild", "wild"},

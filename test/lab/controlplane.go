@@ -17,7 +17,7 @@ const (
 	issuer        = "https://kubernetes.default.svc." + clusterDomain
 )
 
-// etcd has nobody else in its namespace, so it needs no certificates. Its data
+// etcd is reachable only inside its namespace, so it needs no certificates. Its data
 // lives as long as the lab: it need not survive a power cut.
 func etcd(config Config) component {
 	const peer = "http://127.0.0.1:2380"

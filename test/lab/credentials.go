@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/pki"
 )
 
-// credentials are what the supervisor itself needs of what it signed.
+// credentials are the ones that the supervisor itself uses.
 type credentials struct {
 	authority *pki.Authority
 	admin     pki.Pair

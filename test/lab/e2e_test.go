@@ -32,7 +32,7 @@ import (
 // commandTime bounds one lab command. The first one may build a control plane.
 const commandTime = 30 * time.Minute
 
-// machine is a lab beside the one a developer may have running, driven through
+// machine is a lab besides the one that a developer may be running, driven through
 // the lab command as a user does.
 type machine struct {
 	t      *testing.T

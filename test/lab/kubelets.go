@@ -56,7 +56,7 @@ func (s *supervisor) runKubelet(ctx context.Context, node network.Node) error {
 }
 
 // servingTLS lets only the apiserver in, whose certificate comes from the same
-// authority: whoever may connect may run commands in every Pod.
+// authority: a client can run commands in every Pod.
 func (s *supervisor) servingTLS(node network.Node) (*tls.Config, error) {
 	pair, err := s.credentials.authority.Server(node.Name, node.Name, node.IPv4.String(), node.IPv6.String())
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *supervisor) servingTLS(node network.Node) (*tls.Config, error) {
 // textLog writes one line for each message.
 func textLog(to io.Writer) logr.Logger {
 	return funcr.New(func(prefix, args string) {
-		// A log that cannot be written has nobody to tell.
+		// A failed write of the log cannot be reported.
 		_, _ = fmt.Fprintln(to, time.Now().Format(time.RFC3339Nano), prefix, args)
 	}, funcr.Options{})
 }

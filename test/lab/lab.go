@@ -20,7 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
-// Config says where a lab keeps its things and what it runs.
+// Config has the directories of a lab and the programs that it runs.
 type Config struct {
 	// Dir is the state directory. It is removed with the lab.
 	Dir string
@@ -36,7 +36,7 @@ type Config struct {
 }
 
 // Default is the configuration of the lab of this machine. FAIRLEAD_LAB_DIR and
-// FAIRLEAD_LAB_PREFIX, set to something else, make a second lab beside it; the
+// FAIRLEAD_LAB_PREFIX, set to something else, make a second lab; the
 // prefixes must not be the beginning of one another.
 func Default() Config {
 	return Config{
@@ -46,10 +46,10 @@ func Default() Config {
 	}
 }
 
-// Kubeconfig is the administrator's, for use on the host.
+// Kubeconfig is the administrator's kubeconfig for the host.
 func (c Config) Kubeconfig() string { return filepath.Join(c.Dir, "kubeconfig") }
 
-// InsideKubeconfig is the administrator's, for use in the lab's namespaces.
+// InsideKubeconfig is the administrator's kubeconfig for the lab's namespaces.
 func (c Config) InsideKubeconfig() string { return filepath.Join(c.Dir, "kubeconfig-inside") }
 
 // LogDir holds a log for each part of the lab.
@@ -74,7 +74,7 @@ func (c Config) makeDirs() error {
 	return nil
 }
 
-// State is what the supervisor tells about itself in the state directory.
+// State is the supervisor's state in the state directory.
 type State struct {
 	// Config is what the lab was started with.
 	Config Config

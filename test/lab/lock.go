@@ -17,17 +17,17 @@ import (
 
 const lockName = "lock"
 
-// Lock is held by the one who may change the lab: first by the command that
-// starts it, then by its supervisor, who inherits the open file. The kernel
+// Lock is held by the process that may change the lab: first by the command that
+// starts it, then by its supervisor, which inherits the open file. The kernel
 // lets go of it when the holder dies, however that happens.
 type Lock struct {
 	// File carries the lock; pass it to a child to hand the lock over.
 	File *os.File
 }
 
-// HeldError is returned when somebody else has the lock.
+// HeldError is returned when another process has the lock.
 type HeldError struct {
-	// PID is the holder's, 0 when it has not said yet.
+	// PID is the holder's process ID, 0 if it has not been written yet.
 	PID int
 }
 
@@ -60,8 +60,8 @@ func TryLock(config Config) (*Lock, error) {
 	}
 }
 
-// take locks the open file. It has to be tried again when the file was removed
-// meanwhile, or the lock would be one that nobody else can see.
+// take locks the open file. It must be retried if the file was removed meanwhile:
+// otherwise other processes would not see the lock.
 func take(file *os.File, path string) (lock *Lock, again bool, err error) {
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -72,7 +72,7 @@ func take(file *os.File, path string) (lock *Lock, again bool, err error) {
 		}
 		pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
 		if err != nil {
-			pid = 0 // taken, but not signed yet
+			pid = 0 // locked, but the PID is not written yet
 		}
 		return nil, false, &HeldError{PID: pid}
 	}
@@ -105,7 +105,7 @@ func (l *Lock) Sign() error {
 // Release lets go of the lock. Who inherited the file still holds it.
 func (l *Lock) Release() error { return l.File.Close() }
 
-// Holder is the process that has the lock of a lab, 0 for nobody.
+// Holder is the process that has the lock of a lab, 0 if it is not locked.
 func Holder(config Config) (int, error) {
 	if _, err := os.Stat(config.Dir); errors.Is(err, os.ErrNotExist) {
 		return 0, nil

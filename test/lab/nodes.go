@@ -43,7 +43,7 @@ func createNode(ctx context.Context, client kubernetes.Interface, node network.N
 	return nil
 }
 
-// nodesReady returns an error that says how many nodes are not.
+// nodesReady returns an error with the number of nodes that are not ready.
 func nodesReady(ctx context.Context, client kubernetes.Interface, want int) error {
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {

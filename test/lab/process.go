@@ -113,7 +113,7 @@ func (p *controlPlane) logFile(name string) string {
 }
 
 // runOnce runs the component until it or ctx ends. It is killed outright:
-// nothing of what it would put in order outlives the lab.
+// nothing that it would clean up outlives the lab.
 func (p *controlPlane) runOnce(ctx context.Context, c component, index int) error {
 	log, err := os.OpenFile(p.logFile(c.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

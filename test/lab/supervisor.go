@@ -181,7 +181,7 @@ func (s *supervisor) etcdHealthy(ctx context.Context) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("etcd says %s: %s", response.Status, body)
+		err = fmt.Errorf("etcd answers %s: %s", response.Status, body)
 	}
 	return err
 }

@@ -39,7 +39,7 @@ func Remove(config Config) error {
 	return nil
 }
 
-// Clear empties the state directory of a swept lab, but for the lock.
+// Clear empties the state directory of a swept lab, except the lock.
 func Clear(config Config) error {
 	entries, err := os.ReadDir(config.Dir)
 	if err != nil {
@@ -127,7 +127,7 @@ func allThreadsIn(pid int, spaces map[unix.Stat_t]bool) bool {
 	})
 }
 
-// fileID is what tells one namespace from another. Not ok: it is gone.
+// fileID identifies a namespace. Not ok: it does not exist any more.
 func fileID(path string) (unix.Stat_t, bool) {
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {

@@ -78,7 +78,7 @@ func TestTunnelToNowhere(t *testing.T) {
 	defer cancel()
 	go func() { _ = tunnel.serve(ctx) }()
 	if answer, _ := io.ReadAll(dialTunnel(t, tunnel)); len(answer) > 0 {
-		t.Errorf("answer %q from nobody", answer)
+		t.Errorf("unexpected answer %q", answer)
 	}
 }
 

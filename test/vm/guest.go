@@ -22,7 +22,7 @@ import (
 func InGuest() bool { return os.Getpid() == 1 && os.Args[0] == "/init" }
 
 // Guest is the init of the guest: it makes the host's file system its own, runs
-// what the host asks for, and tells how it ended. It does not return: the host
+// the host's command, and reports its exit status. It does not return: the host
 // ends the VM. What goes wrong ends it, too, and is on the console.
 func Guest() {
 	err := serve()
@@ -47,17 +47,17 @@ func serve() error {
 	}
 	to := newEvents(port)
 	if err := to.send(event{Ready: true}); err != nil {
-		return fmt.Errorf("tell the host: %w", err)
+		return fmt.Errorf("report to the host: %w", err)
 	}
 	status, err := run(r, to)
 	if err != nil {
 		status = cannotRun
 		if err := to.send(event{Stderr: fmt.Appendf(nil, "vm: %v\n", err)}); err != nil {
-			return fmt.Errorf("tell the host: %w", err)
+			return fmt.Errorf("report to the host: %w", err)
 		}
 	}
 	if err := to.send(event{Exited: true, Status: status}); err != nil {
-		return fmt.Errorf("tell the host: %w", err)
+		return fmt.Errorf("report to the host: %w", err)
 	}
 	select {} // until the host ends the VM
 }
@@ -80,7 +80,7 @@ func openPort(name string) (*os.File, error) {
 // that it has left behind.
 const lingering = time.Second
 
-// run runs the command and returns its exit status as a shell tells it.
+// run runs the command and returns its exit status like a shell.
 func run(r request, to *events) (int, error) {
 	if err := enter(r); err != nil {
 		return 0, err

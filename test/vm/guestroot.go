@@ -72,7 +72,7 @@ func mountRoot() error {
 	return nil
 }
 
-// mountAll mounts what a machine has besides its root.
+// mountAll mounts the file systems of a machine other than the root.
 func mountAll() error {
 	for _, m := range []struct{ kind, target, options string }{
 		{"proc", "/proc", ""},

@@ -13,7 +13,7 @@ import (
 )
 
 // bootModules are what the guest needs to reach the host; the kernel loads the
-// rest from the host's file system when it is asked for.
+// rest from the host's file system on demand.
 var bootModules = []string{"virtio_pci", "virtio_console", "virtiofs", "overlay"}
 
 // Kernel is a Debian kernel package that was unpacked into a folder.

@@ -60,7 +60,7 @@ func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) 
 	m.control = files.keep(control[0])
 	fromConsole := files.keep(console[0])
 
-	// Without cache=always the guest would read programs anew whenever they start,
+	// Without cache=always the guest would read programs again whenever they start,
 	// which takes five times as long.
 	share := []string{"--fd=3", "-f", "-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always", "-o", "log_level=warn"}
 	if err := m.start(ctx, virtiofsd, share, []*os.File{server}, m.share, readOnlyRoot); err != nil {
@@ -135,7 +135,7 @@ func (m *machine) end() {
 	}
 }
 
-// story is what was printed last, for who has to find out what happened.
+// story is the last output of the console, to find the cause of a failure.
 func (m *machine) story() error {
 	var b strings.Builder
 	for _, part := range []struct {

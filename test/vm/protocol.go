@@ -26,7 +26,7 @@ type request struct {
 	Together bool
 }
 
-// event is what the guest tells the host.
+// event is a message from the guest to the host.
 type event struct {
 	Ready          bool // the guest is up, the command starts
 	Stdout, Stderr []byte

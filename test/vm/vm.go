@@ -65,7 +65,7 @@ func Run(caller context.Context, k Kernel, a Accelerator, c Command) (int, error
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if errors.Is(caller.Err(), context.Canceled) { // who interrupts it knows why
+	if errors.Is(caller.Err(), context.Canceled) { // interrupted by the user
 		return 0, err
 	}
 	return 0, errors.Join(err, m.story())

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package addons installs what every cluster has besides its control plane.
+// Package addons installs the add-ons of every cluster.
 package addons
 
 import (
@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/restmapper"
 )
 
-// fieldOwner is who the applied fields belong to.
+// fieldOwner is the field manager of the applied objects.
 const fieldOwner = "fairlead-lab"
 
 //go:embed *.yaml

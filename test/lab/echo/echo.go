@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package echo is a server that says who it is and whom it sees, over HTTP,
+// Package echo is a server that answers with its name and the client's address, over HTTP,
 // TCP and UDP: "pod=NAME client=ADDRESS:PORT".
 package echo
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package images says which local program stands for a container image. The
+// Package images maps container images to local programs. The
 // lab pulls nothing: its Pods run on the host's files.
 package images
 
@@ -40,7 +40,7 @@ func (i Image) Args(command, args []string) []string {
 type Set struct {
 	// BinDir holds the project's own programs.
 	BinDir string
-	// EchoPath is the echo server, which stands for every unknown image.
+	// EchoPath is the path of the echo server, which is used for every unknown image.
 	EchoPath string
 	// CoreDNSPath is the CoreDNS program.
 	CoreDNSPath string
@@ -56,7 +56,7 @@ var shells = map[string]bool{
 }
 
 // Lookup returns the image of a name such as docker.io/library/nginx:1.14-alpine.
-// Only the last element of the repository counts. The error says what is missing
+// Only the last element of the repository counts. The error names what is missing
 // on this machine.
 func (s Set) Lookup(name string) (Image, error) {
 	repository := Repository(name)

@@ -1,6 +1,6 @@
 # The entrypoint of the lab's nginx image: gives Debian's nginx the layout of
-# the official image, in the Pod's own copy of /etc, and a page that says which
-# Pod answered. What a volume brings along stays as it is.
+# the official image, in the Pod's own copy of /etc, and a page with the
+# Pod's name. Files of volumes are not changed.
 set -e
 mounted() { grep -q " $1 " /proc/self/mounts; }
 

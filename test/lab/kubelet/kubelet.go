@@ -50,7 +50,7 @@ type Network interface {
 	DelPod(node network.Node, id string) error
 }
 
-// Images says which program an image name stands for.
+// Images maps image names to programs.
 type Images interface {
 	Lookup(name string) (images.Image, error)
 }
@@ -67,7 +67,7 @@ type Config struct {
 	StateDir string
 	Images   Images
 	// ServerTLS has the serving certificate; it should demand a certificate of
-	// its clients, for whoever connects may run commands in every Pod.
+	// its clients, because a client can run commands in every Pod.
 	ServerTLS *tls.Config
 	// ClusterDNS is the nameserver of Pods, and ClusterDomain their last search
 	// domain, such as cluster.local.

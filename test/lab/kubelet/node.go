@@ -98,7 +98,7 @@ func (k *kubelet) newNode() *corev1.Node {
 	}
 }
 
-// setNodeStatus writes the status and tells whether it is worth reporting.
+// setNodeStatus writes the status and reports whether it is worth reporting.
 func (k *kubelet) setNodeStatus(node *corev1.Node, now metav1.Time) bool {
 	old := node.Status.DeepCopy()
 	status := &node.Status

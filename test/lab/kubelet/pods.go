@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watchPods follows the Pods bound to the node and tells their workers, until
+// watchPods watches the Pods bound to the node and notifies their workers, until
 // ctx ends.
 func (k *kubelet) watchPods(ctx context.Context) {
 	pods := k.client.CoreV1().Pods(corev1.NamespaceAll)
@@ -78,7 +78,7 @@ func (k *kubelet) updatePod(ctx context.Context, pod *corev1.Pod) {
 	})
 }
 
-// forgetPod says that the Pod's object is gone.
+// forgetPod notifies the worker that the Pod's object is deleted.
 func (k *kubelet) forgetPod(uid types.UID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

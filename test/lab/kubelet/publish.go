@@ -58,7 +58,8 @@ func newPublisher(client kubernetes.Interface, pod *corev1.Pod) *publisher {
 func (p *publisher) publish(pod *corev1.Pod, facts podstatus.Facts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// The object may not have our last words yet, but it has those of others.
+	// The object may not have the last published status yet, but it has the
+	// conditions of other writers.
 	base := *pod
 	base.Status = *p.computed.DeepCopy()
 	base.Status.Conditions = append(own(p.computed.Conditions), others(pod.Status.Conditions)...)
@@ -71,7 +72,7 @@ func (p *publisher) publish(pod *corev1.Pod, facts podstatus.Facts) {
 	p.poke()
 }
 
-// confirm notes what the apiserver has, if that is news. Others write to a Pod
+// confirm records the apiserver's status if it has changed. Others write to a Pod
 // as well: the node lifecycle controller makes Pods unready whose node was
 // silent for long, and leaves it to the kubelet to say otherwise.
 func (p *publisher) confirm(pod *corev1.Pod) (isNews bool) {
@@ -85,7 +86,7 @@ func (p *publisher) confirm(pod *corev1.Pod) (isNews bool) {
 	return true
 }
 
-// finish deletes the Pod's object once its last status is there.
+// finish deletes the Pod's object once its last status is written.
 func (p *publisher) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,7 +132,7 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
-// gone tells whether err means that the Pod is gone. A conflict does when it is
+// gone reports whether err means that the Pod is gone. A conflict does when it is
 // about the UID: another Pod has the name now.
 func (p *publisher) gone(ctx context.Context, err error) bool {
 	if apierrors.IsConflict(err) {

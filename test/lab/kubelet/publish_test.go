@@ -19,7 +19,7 @@ import (
 )
 
 // The node lifecycle controller overwrites the conditions of Pods whose node was
-// silent; nobody but the kubelet makes them ready again.
+// silent; only the kubelet makes them ready again.
 func TestOverwrittenConditions(t *testing.T) {
 	spec := corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", ResourceVersion: "5"}, Spec: spec}
@@ -68,5 +68,5 @@ func TestOverwrittenConditions(t *testing.T) {
 		}
 	}
 	p.publish(theirs, facts)
-	want("made unready by somebody else", `"status":"True","type":"Ready"`)
+	want("made unready by another writer", `"status":"True","type":"Ready"`)
 }

@@ -36,7 +36,7 @@ var podSysctls = map[string]string{
 }
 
 // ensureSandbox makes the Pod's network, files and volumes, and keeps the
-// volumes fresh. It tells whether containers can start.
+// volumes fresh. It reports whether containers can start.
 func (w *worker) ensureSandbox(ctx context.Context) bool {
 	if time.Now().Before(w.sandboxWait.until) {
 		return w.mounts != nil
@@ -61,7 +61,7 @@ func (w *worker) ensureSandbox(ctx context.Context) bool {
 	return true
 }
 
-// sandboxFailed says why no container starts.
+// sandboxFailed reports why no container starts.
 func (w *worker) sandboxFailed(reason string, err error) {
 	if w.sandboxWait.pause > 0 {
 		// Not for the first failure: that is often the authorizer's delay.

@@ -183,7 +183,7 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var streams container.Streams
-	// Nil interfaces only: a stream that was not asked for is none.
+	// Nil interfaces only: a stream that was not requested is nil.
 	if in != nil {
 		streams.In = in
 	}
@@ -201,7 +201,7 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 	exit, err := e.process.Exec(ctx, command, streams)
 	var failed *container.StartError
 	if errors.As(err, &failed) {
-		// The code alone would not tell; the client may have no stream for words.
+		// The exit code alone is not enough, and the client may have no error stream.
 		for _, stream := range []io.Writer{streams.Err, streams.Out} {
 			if stream != nil {
 				if _, err := fmt.Fprintln(stream, failed); err != nil {

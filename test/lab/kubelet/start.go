@@ -37,7 +37,7 @@ type startError struct {
 
 func (e *startError) Error() string { return e.err.Error() }
 
-// startContainer starts the container, or says in its state why that failed and
+// startContainer starts the container, or records in its state why that failed and
 // when to try again.
 func (w *worker) startContainer(ctx context.Context, c *containerState) {
 	failure := w.tryStart(ctx, c)
@@ -92,7 +92,7 @@ func (w *worker) tryStart(ctx context.Context, c *containerState) *startError {
 // started takes note of the new process.
 func (w *worker) started(c *containerState, process *container.Process, log string, logDone chan struct{}) {
 	if c.starts > 1 {
-		// Only the log before this one can still be asked for; a missing file is
+		// Only the previous log can still be read; a missing file is
 		// a start that failed.
 		_ = os.Remove(filepath.Join(w.containerDir(c), fmt.Sprintf("%d.log", c.starts-2)))
 	}
@@ -164,7 +164,7 @@ func closeFiles(files []*os.File) error {
 	return err
 }
 
-// containerSpec says what to run, from the Pod and the image.
+// containerSpec builds the Spec from the Pod and the image.
 func (w *worker) containerSpec(ctx context.Context, c *containerState, image images.Image) (container.Spec, error) {
 	base, err := w.objects.kubernetesService(ctx)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 const (
 	firstBackoff = 500 * time.Millisecond
-	// maxBackoff is 5 minutes in a real kubelet; in a lab somebody is watching.
+	// maxBackoff is 5 minutes in a real kubelet; a lab is interactive.
 	maxBackoff = 4 * time.Second
 	// calmTime is how long a container must have run to start anew with the
 	// first back-off. A real kubelet wants ten minutes, and so much patience of
@@ -77,7 +77,7 @@ func (c *containerState) report() podstatus.Container {
 	}
 }
 
-// Sidecar tells whether c is an init container that stays running.
+// Sidecar reports whether c is an init container that stays running.
 func (c *containerState) Sidecar() bool {
 	return (&podstatus.Container{Spec: c.spec, Init: c.init}).Sidecar()
 }
@@ -97,7 +97,7 @@ func (c *containerState) exitCode() (code int32, ok bool) {
 	return 0, false
 }
 
-// done tells whether an init container lets the next one start.
+// done reports whether an init container lets the next one start.
 func (c *containerState) done() bool {
 	if c.Sidecar() {
 		return c.started
@@ -106,7 +106,7 @@ func (c *containerState) done() bool {
 	return c.process == nil && ended && code == 0
 }
 
-// mayStart tells whether the container, which is not running, is to be started
+// mayStart reports whether the container, which is not running, is to be started
 // by the Pod's restart policy.
 func (c *containerState) mayStart(policy corev1.RestartPolicy) bool {
 	code, ended := c.exitCode()
@@ -123,13 +123,13 @@ func (c *containerState) mayStart(policy corev1.RestartPolicy) bool {
 	return false
 }
 
-// failedForGood tells whether an init container has ended the Pod.
+// failedForGood reports whether an init container has ended the Pod.
 func (c *containerState) failedForGood(policy corev1.RestartPolicy) bool {
 	code, ended := c.exitCode()
 	return c.init && !c.Sidecar() && c.process == nil && ended && code != 0 && policy == corev1.RestartPolicyNever
 }
 
-// wasProbedReady tells whether the container got so far that its probe said so:
+// wasProbedReady reports whether the container got so far that its probe said so:
 // that is no loop of crashes.
 func (c *containerState) wasProbedReady() bool { return c.ready && c.spec.ReadinessProbe != nil }
 
@@ -144,7 +144,7 @@ func (w *worker) noticeExit(c *containerState) {
 	default:
 		return
 	}
-	// The log tells why; wait for its last lines.
+	// The log has the cause; wait for its last lines.
 	<-c.logDone
 	c.stopProbes()
 	exit := c.process.Exit()

@@ -33,7 +33,7 @@ func gracePeriod(pod *corev1.Pod) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// terminating tells whether the Pod is to go, and keeps the deadline: counted
+// terminating reports whether the Pod is to go, and keeps the deadline: counted
 // from when the kubelet learnt of it, and only ever moved closer.
 func (w *worker) terminating() bool {
 	var grace time.Duration
@@ -62,7 +62,7 @@ func (w *worker) terminate(ctx context.Context) {
 }
 
 // stopAll asks the Pod's containers to end until the deadline: the sidecars only
-// when the others have. It tells whether any still runs.
+// when the others have. It reports whether any still runs.
 func (w *worker) stopAll(ctx context.Context, deadline time.Time) bool {
 	for _, sidecars := range []bool{false, true} {
 		running := false

@@ -190,7 +190,7 @@ func (w *worker) due() []*containerState {
 	return due
 }
 
-// finished tells whether the Pod has come to its own end: every container ended
+// finished reports whether the Pod has come to its own end: every container ended
 // and none will be started again.
 func (w *worker) finished() bool {
 	policy := w.pod.Spec.RestartPolicy

@@ -42,7 +42,7 @@ func Do(netnsPath string, fn func() error) error {
 }
 
 // DoOnThread is Do for a caller that has locked its goroutine to an OS thread,
-// to start processes that shall die with that thread. After an error the
+// to start processes that must end with that thread. After an error the
 // thread may be left inside.
 func DoOnThread(netnsPath string, fn func() error) error {
 	_, err := doOnThread(netnsPath, fn)
@@ -163,7 +163,7 @@ func deleteNamespace(path string) error {
 }
 
 // shareNetnsDir makes netnsDir a mount of its own, shared with other mount
-// namespaces. `ip netns add` does it when nobody has, by a recursive bind that
+// namespaces. `ip netns add` does it if necessary, by a recursive bind that
 // would hide our mounts under a copy and make them impossible to undo.
 func shareNetnsDir() error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
@@ -189,7 +189,7 @@ func releaseNetnsDir() error {
 	if err != nil {
 		return fmt.Errorf("directory of network namespaces: %w", err)
 	}
-	// EINVAL: not a mount point. EBUSY: somebody has just added a namespace.
+	// EINVAL: not a mount point. EBUSY: another process has just added a namespace.
 	err = unix.Unmount(netnsDir, 0)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("unmount %s: %w", netnsDir, err)

@@ -66,7 +66,7 @@ func (n Node) Host() Host {
 
 // Topology is the lab's network. Its methods may be called concurrently.
 type Topology struct {
-	// Control carries the control plane, Client stands for the world outside.
+	// Control is the namespace of the control plane, Client that of the outside client.
 	Control, Client Host
 	// Nodes are the cluster's machines.
 	Nodes []Node

@@ -25,7 +25,7 @@ func needsRoot(t *testing.T) {
 	}
 }
 
-// build makes a network of its own beside a lab that may be running.
+// build creates a separate network, because a lab may be running.
 func build(t *testing.T) *Topology {
 	t.Helper()
 	needsRoot(t)

@@ -26,7 +26,7 @@ var sysctls = []struct{ path, value string }{
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
 	// A packet to a ClusterIP leaves a node by the link it came in: without
-	// this the node would tell the router to send it to a Pod directly.
+	// this the node would redirect the router to a Pod (ICMP redirect).
 	{"ipv4/conf/all/send_redirects", "0"},
 	{"ipv4/conf/default/send_redirects", "0"},
 	{"ipv4/conf/all/accept_redirects", "0"},
@@ -178,7 +178,7 @@ func (s *space) replaceRoute(route *netlink.Route) error {
 	return nil
 }
 
-// addNeighbour fixes the hardware address of a neighbour, so that nobody has to
+// addNeighbour sets a permanent neighbour entry, so that no process has to
 // answer for it.
 func (s *space) addNeighbour(addr netip.Addr, mac net.HardwareAddr, name string) error {
 	link, err := s.link(name)

@@ -10,7 +10,7 @@ import (
 )
 
 // Build makes the namespaces of the router, the control plane, the nodes and
-// the client, and connects them. After an error, Teardown removes what is there.
+// the client, and connects them. After an error, Teardown removes the rest.
 func (t *Topology) Build() error {
 	for _, host := range t.hosts() {
 		if err := createNamespace(host.NetNSPath); err != nil {

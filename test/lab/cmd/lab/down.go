@@ -43,7 +43,7 @@ func down(config lab.Config, keepLogs string) (err error) {
 	return lab.Remove(config)
 }
 
-// stop takes the lock over from whoever has it: by request, then by force.
+// stop takes the lock from its holder: by SIGTERM, then by SIGKILL.
 func stop(config lab.Config) (*lab.Lock, error) {
 	for _, way := range []struct {
 		signal   os.Signal

@@ -18,7 +18,7 @@ import (
 )
 
 // prepare makes sure that a lab can start: nothing is left of the last one, and
-// all programs are there. Called with the lock held.
+// all binaries are available. Called with the lock held.
 func prepare(ctx context.Context, config *lab.Config) error {
 	if err := lab.Sweep(*config); err != nil {
 		return fmt.Errorf("remove the last lab: %w", err)

@@ -46,7 +46,7 @@ func Capabilities(add, drop []string) (CapabilitySet, error) {
 	return set&^dropped | added, nil
 }
 
-// Has tells whether the set holds the capability of that number.
+// Has reports whether the set holds the capability of that number.
 func (s CapabilitySet) Has(number int) bool { return s&(1<<number) != 0 }
 
 func capabilitySet(names []string) (CapabilitySet, error) {

@@ -45,10 +45,10 @@ func MaybeInit() {
 	}
 }
 
-// fail tells the parent what went wrong, if anything, and ends the process.
+// fail reports the error, if any, to the parent and ends the process.
 func fail(err error, code int) {
 	if err != nil {
-		// Nobody is left to tell when even this write fails.
+		// If this write fails, the error cannot be reported.
 		_, _ = os.NewFile(failureFD, "failure").WriteString(err.Error())
 	}
 	os.Exit(code)

@@ -266,7 +266,7 @@ func TestSignal(t *testing.T) {
 func TestRuntimeDeathKills(t *testing.T) {
 	h := newHarness(t)
 	spec := h.spec("sleep 600")
-	spec.User.UID = 12345 // a change of identity makes the kernel forget the death signal
+	spec.User.UID = 12345 // a change of the user ID clears the parent death signal
 	process, _ := h.start(spec)
 	h.runtime.Close()
 	if exit := h.wait(process); exit.Signal != 9 {
@@ -323,7 +323,7 @@ func TestExec(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		read, write := io.Pipe()
 		go func() {
-			// The first byte says that the command runs.
+			// The first byte means that the command runs.
 			_, _ = read.Read(make([]byte, 1))
 			cancel()
 			_, _ = io.Copy(io.Discard, read)

@@ -41,7 +41,7 @@ func become(spec *Spec) error {
 			return fmt.Errorf("set no_new_privs: %w", err)
 		}
 	}
-	// The kernel forgets the death signal when a thread changes its identity.
+	// The kernel clears the parent death signal when a thread changes its credentials.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set the parent death signal: %w", err)
 	}

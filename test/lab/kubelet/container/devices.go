@@ -81,7 +81,7 @@ func mountDevices(privileged bool) error {
 	return nil
 }
 
-// bindDevice shows a device of the host; one that the host lacks is left out.
+// bindDevice bind-mounts a device of the host; one that does not exist is skipped.
 func bindDevice(name string) error {
 	device := path.Join("/dev", name)
 	if _, err := os.Stat(path.Join(hostRoot, device)); errors.Is(err, fs.ErrNotExist) {

@@ -20,11 +20,11 @@ var ErrNotRunning = errors.New("the container is not running")
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
-	// Resize, when it is set, asks for a terminal and carries its sizes.
+	// Resize, if set, requests a terminal and carries its sizes.
 	Resize <-chan TerminalSize
 }
 
-// execConfig is what the parent tells the child of an Exec.
+// execConfig is the configuration from the parent to the child of an Exec.
 type execConfig struct {
 	Spec Spec
 	// PID is the container's first process, whose namespaces to enter.

@@ -105,7 +105,7 @@ func runAndWait(program string, config *execConfig, cancelled <-chan os.Signal) 
 		_ = syscall.Kill(-child, syscall.SIGKILL)
 	}()
 	// Our own copies of the streams go, so that their readers see the end with
-	// the command's. The last one tells the parent that the command has begun;
+	// the command's. The last one reports to the parent that the command has started;
 	// from there on, only the exit code can carry a failure.
 	for _, fd := range []int{0, 1, 2, failureFD} {
 		if err := syscall.Close(fd); err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Exit says how a process ended.
+// Exit describes how a process ended.
 type Exit struct {
 	// Code is the exit code; 128 + Signal for a process that a signal ended.
 	Code int
@@ -65,7 +65,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the container has ended, with all its processes.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Exit says how the container ended; valid once Done is closed.
+// Exit returns how the container ended; valid once Done is closed.
 func (p *Process) Exit() Exit { return p.exit }
 
 // Signal sends sig to the container's first process. A container that has ended

@@ -4,20 +4,20 @@
 // Package container runs a program of the host the way a container runtime
 // runs an image: in namespaces of its own (mount, PID, UTS, IPC), in a given
 // network namespace, on a copy-on-write view of the host's files, with the
-// capabilities and the user that a Pod asks for.
+// capabilities and the user that a Pod specifies.
 //
 // There is no image and no daemon. The running binary re-executes itself as the
 // container's first process, builds the namespaces from the inside and then
 // becomes the program; so every binary that starts containers calls [MaybeInit]
 // at the top of main. All mounts live in the container's private mount
 // namespace: when its first process is gone, the kernel removes every process
-// and every mount of it, whoever was killed and however.
+// and every mount of it, whichever process was killed.
 //
 // Not done, because the lab does not need it: cgroup limits, seccomp profiles,
 // user namespaces, mount propagation.
 package container
 
-// Spec says what to run and in which surroundings.
+// Spec is a program and its environment.
 type Spec struct {
 	// Hostname is the name that the container sees as its own.
 	Hostname string
@@ -38,7 +38,7 @@ type Spec struct {
 	Env []string
 	// Dir is the working directory; it is made when it is missing.
 	Dir string
-	// User is who runs the program.
+	// User is the user of the program.
 	User User
 	// Capabilities is the bounding set: what root in the container may do.
 	Capabilities CapabilitySet

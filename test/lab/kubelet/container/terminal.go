@@ -147,7 +147,7 @@ func (p *plumbing) drain(ctx context.Context) error {
 	return p.err
 }
 
-// closeAll closes pipes and terminals, for which a second close is no harm.
+// closeAll closes pipes and terminals; closing one twice is harmless.
 func closeAll(closers []io.Closer) {
 	for _, c := range closers {
 		_ = c.Close()

@@ -3,7 +3,7 @@
 
 // Package logs keeps what containers print, in the format that the kubelet's
 // container runtimes use: one line each of time, stream, F (a full line) or P (a
-// part of one), and the text. So `kubectl logs` can ask for times and ages.
+// part of one), and the text. So `kubectl logs` can select by time and age.
 package logs
 
 import (

@@ -109,7 +109,7 @@ func (b *Builder) addFrom(ctx context.Context, env *environment, from corev1.Env
 		return fmt.Errorf("envFrom: %w", err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		// The API says: keys that are no valid names are left out.
+		// As documented in the API: keys that are not valid names are skipped.
 		if name := from.Prefix + key; len(validation.IsEnvVarName(name)) == 0 {
 			env.set(name, data[key])
 		}
@@ -173,7 +173,7 @@ func unlessAbsent(err error, optional *bool) error {
 }
 
 // Expand replaces $(NAME) by what lookup knows. $$ stands for a single $, and a
-// name that is not known stays as it is written.
+// unknown name is not changed.
 func Expand(text string, lookup func(string) (string, bool)) string {
 	var out strings.Builder
 	for i := 0; i < len(text); i++ {

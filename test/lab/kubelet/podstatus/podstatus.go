@@ -27,12 +27,12 @@ type Container struct {
 	Ready, Started bool
 }
 
-// Sidecar tells whether c is an init container that stays running.
+// Sidecar reports whether c is an init container that stays running.
 func (c *Container) Sidecar() bool {
 	return c.Init && c.Spec.RestartPolicy != nil && *c.Spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// succeeded tells whether an init container lets the next ones start.
+// succeeded reports whether an init container lets the next ones start.
 func (c *Container) succeeded() bool {
 	if c.Sidecar() {
 		return c.Started
@@ -40,13 +40,13 @@ func (c *Container) succeeded() bool {
 	return c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
 }
 
-// Facts are everything the status depends on, besides the Pod itself.
+// Facts are the inputs of the status besides the Pod itself.
 type Facts struct {
 	PodIPs, HostIPs []string
 	StartTime       time.Time
-	// Networked says that the Pod's network is there.
+	// Networked means that the Pod's network is set up.
 	Networked bool
-	// Ended says that nothing of the Pod runs any more and nothing will.
+	// Ended means that no process of the Pod runs or will run any more.
 	Ended      bool
 	Containers []Container
 }

@@ -23,7 +23,7 @@ type Counter struct {
 	last bool
 }
 
-// Observe takes the next result and tells whether the verdict is confirmed or
+// Observe takes the next result and reports whether the verdict is confirmed or
 // changed by it: the threshold of the result's kind is reached.
 func (c *Counter) Observe(ok bool) (reached bool) {
 	if ok != c.last || c.row == 0 {

@@ -14,12 +14,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/kubelet/container"
 )
 
-// NonRootUser is whom a container runs as that must not be root and names no
+// NonRootUser is the user of a container that must not run as root and has no
 // user. The lab's images have no user of their own; this is what nonroot base
 // images have.
 const NonRootUser = 65532
 
-// User is who the container runs as. The container's own context goes before
+// User is the user of the container. The container's own context takes precedence over
 // the Pod's.
 func User(pod *corev1.Pod, c *corev1.Container) container.User {
 	var user container.User

@@ -116,7 +116,7 @@ func linkNames(dir string, files map[string]file) error {
 	return nil
 }
 
-// holds tells whether version has exactly the files.
+// holds reports whether version has exactly the files.
 func holds(version string, files map[string]file) bool {
 	count := 0
 	err := filepath.WalkDir(version, func(path string, entry fs.DirEntry, err error) error {

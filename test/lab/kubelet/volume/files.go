@@ -166,7 +166,7 @@ func (b *builder) add(name string, data []byte, mode *int32) {
 	b.files[path.Clean(name)] = f
 }
 
-// token adds a ServiceAccount token. It is asked for anew after 80 % of its
+// token adds a ServiceAccount token. It is renewed after 80 % of its
 // life, as the kubelet does.
 func (b *builder) token(source *corev1.ServiceAccountTokenProjection) error {
 	seconds := int64(3600)

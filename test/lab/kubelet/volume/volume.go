@@ -22,7 +22,7 @@ import (
 // Objects reads what volumes refer to.
 type Objects interface {
 	podenv.Objects
-	// Token asks for a token of the Pod's ServiceAccount, bound to the Pod.
+	// Token requests a token of the Pod's ServiceAccount, bound to the Pod.
 	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (token string, expires time.Time, err error)
 }
 

@@ -24,7 +24,7 @@ mapfile -t files < <(git ls-files '*.go' | grep -v -e '/zz_generated' -e '/apply
 unformatted=$(gofmt -l "${files[@]}")
 [[ -z $unformatted ]] || fail "run 'make fmt':" $unformatted
 for f in "${files[@]}"; do
-  head -n 5 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || fail "$f lacks the header of hack/boilerplate.go.txt"
+  head -n 5 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || fail "$f has no licence header, see hack/boilerplate.go.txt"
   lines=$(wc -l <"$f")
   ((lines <= max_file)) || fail "$f has $lines lines, more than $max_file: two subjects in one?"
 done

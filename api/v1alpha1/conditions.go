@@ -73,8 +73,9 @@ const (
 	// ReasonSkippedRules is set when a slice was malformed and skipped.
 	ReasonSkippedRules = "SkippedRules"
 
-	// ReasonPartlyProgrammed is set when the node cannot do some of what the policy
-	// asks for; the message says what, and what to change. All else is in force.
+	// ReasonPartlyProgrammed is set when the node does not support everything that
+	// the policy needs; the message describes what, and what to change. Everything
+	// else is programmed.
 	ReasonPartlyProgrammed = "PartlyProgrammed"
 
 	// ReasonPreviousModeCleanupFailed is set when rules of a previous mode are left

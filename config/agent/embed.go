@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package agentmanifest holds the manifest of the agent, so that it is the same
-// whether the controller creates it or somebody reads it in the repository.
+// in the controller and in the repository.
 package agentmanifest
 
 import _ "embed" // for the manifest

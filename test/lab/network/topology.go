@@ -110,7 +110,7 @@ func (t *Topology) route(host Host) error {
 		errs := []error{t.routePods(space, host, "fabric0")}
 		for _, cidr := range ServiceCIDRs {
 			// The outside reaches ClusterIPs through one node, as with a router
-			// that was told a static route.
+			// that was given a static route.
 			errs = append(errs, space.addRoute(cidr, sameFamily(cidr, t.Nodes[0].IPv4, t.Nodes[0].IPv6), "fabric0"))
 		}
 		return errors.Join(errs...)

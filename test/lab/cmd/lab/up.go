@@ -112,7 +112,7 @@ func supervise(ctx context.Context, args []string) (err error) {
 	if err := lock.Sign(); err != nil {
 		return err
 	}
-	// Whoever reads this may be gone: that is no reason to stop.
+	// The reader may have exited: that must not stop the lab.
 	tell := func(line string) {
 		fmt.Println(line)
 		_, _ = fmt.Fprintln(progress, line)

@@ -7,10 +7,7 @@
 package source
 
 import (
-	"fmt"
 	"maps"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,9 +26,7 @@ type Store struct {
 
 	node     *NodeRules
 	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
-	slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
-	parts    map[model.ServiceID][]types.NamespacedName // in slices
-	digest   uint64                                     // XOR of the slices' digests
+	slices   sliceStore
 
 	restored                 bool // filled from the checkpoint
 	nodeListed, slicesListed bool // the API has answered completely
@@ -72,8 +67,7 @@ type Changes struct {
 // NewStore returns a store that holds nothing. now is the clock.
 func NewStore(now func() time.Time) *Store {
 	return &Store{
-		slices:  map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{},
-		parts:   map[model.ServiceID][]types.NamespacedName{},
+		slices:  newSliceStore(),
 		changed: map[types.NamespacedName]struct{}{},
 		dirty:   map[model.ServiceID]struct{}{},
 		now:     now,
@@ -144,26 +138,11 @@ func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleS
 
 // put replaces a slice; nil deletes it. The caller holds mu.
 func (in *Store) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) {
-	old := in.slices[name]
-	if old == nil && spec == nil || old != nil && spec != nil && old.Digest == spec.Digest {
+	services, changed := in.slices.set(name, spec)
+	if !changed {
 		return
 	}
-	if old != nil {
-		id := ServiceOf(name, old)
-		in.parts[id] = slices.DeleteFunc(in.parts[id], func(part types.NamespacedName) bool { return part == name })
-		if len(in.parts[id]) == 0 {
-			delete(in.parts, id)
-		}
-		delete(in.slices, name)
-		in.digest ^= digestOf(old)
-		in.dirty[id] = struct{}{}
-	}
-	if spec != nil {
-		spec = compact(spec)
-		id := ServiceOf(name, spec)
-		in.parts[id] = append(in.parts[id], name)
-		in.slices[name] = spec
-		in.digest ^= digestOf(spec)
+	for _, id := range services {
 		in.dirty[id] = struct{}{}
 	}
 	in.changed[name] = struct{}{}
@@ -178,7 +157,7 @@ func (in *Store) ReplaceSlices(list map[types.NamespacedName]*v1alpha1.ServiceRu
 	for name, spec := range list {
 		in.put(name, spec)
 	}
-	for name := range in.slices {
+	for name := range in.slices.specs {
 		if list[name] == nil {
 			in.put(name, nil)
 		}
@@ -191,11 +170,7 @@ func (in *Store) ReplaceSlices(list map[types.NamespacedName]*v1alpha1.ServiceRu
 func (in *Store) endpoints() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	n := 0
-	for _, spec := range in.slices {
-		n += len(spec.Endpoints)
-	}
-	return n
+	return in.slices.endpoints()
 }
 
 // Take returns what has changed since the last take, with everything dirty if
@@ -212,27 +187,23 @@ func (in *Store) Take() (Changes, bool) {
 		NodeGone: in.nodeGone,
 		Slices:   make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(in.changed)),
 		Services: make(map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec, len(in.dirty)),
-		Digest:   in.digest,
-		Count:    len(in.slices),
+		Digest:   in.slices.digest,
+		Count:    len(in.slices.specs),
 		FromAPI:  in.nodeListed && in.slicesListed,
 		Since:    in.since,
 		Began:    in.latency.take(in.changed),
 	}
 	if in.nodeChanged {
 		c.Node = in.node
-		for id := range in.parts {
+		for id := range in.slices.parts {
 			in.dirty[id] = struct{}{}
 		}
 	}
 	for name := range in.changed {
-		c.Slices[name] = in.slices[name]
+		c.Slices[name] = in.slices.specs[name]
 	}
 	for id := range in.dirty {
-		var parts []*v1alpha1.ServiceRuleSliceSpec
-		for _, name := range in.parts[id] {
-			parts = append(parts, in.slices[name])
-		}
-		c.Services[id] = parts
+		c.Services[id] = in.slices.partsOf(id)
 	}
 	in.nodeChanged, in.since = false, time.Time{}
 	// New maps: clearing one that has held everything once costs as much as
@@ -272,23 +243,5 @@ func (in *Store) Restore(node *NodeRules, slices map[types.NamespacedName]*v1alp
 func (in *Store) Snapshot() (*NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.node, maps.Clone(in.slices)
+	return in.node, maps.Clone(in.slices.specs)
 }
-
-// ServiceOf returns the Service, in one IP family, that a slice is of.
-func ServiceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) model.ServiceID {
-	return model.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
-}
-
-// digestOf returns a slice's digest as a number. Text that is no digest counts
-// as 0, which shows as a difference to what the controller wrote.
-func digestOf(spec *v1alpha1.ServiceRuleSliceSpec) uint64 {
-	n, err := strconv.ParseUint(spec.Digest, 16, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// FormatDigest returns a digest as slices and statuses have it.
-func FormatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }

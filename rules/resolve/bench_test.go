@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
@@ -64,5 +65,44 @@ func BenchmarkTable(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkLargeService replaces one endpoint of a Service with 256 external addresses,
+// 100 ports and 1000 endpoints: 25,700 frontends. The endpoints are read once for each
+// port, not for each frontend.
+func BenchmarkLargeService(b *testing.B) {
+	node := thisNode().Node
+	specsOf := func(first int) []*v1alpha1.ServiceRuleSliceSpec {
+		s, e := svc("web"), slice("web")
+		var addresses []string
+		for i := range 256 {
+			addresses = append(addresses, fmt.Sprintf("198.18.0.%d", i))
+		}
+		s.ExternalIPs(addresses...)
+		for p := range int32(100) {
+			name := fmt.Sprintf("p%d", p)
+			s.Port(name, 1000+p)
+			e.Port(name, 8000+p)
+		}
+		for i := range 1000 {
+			e.Ready(fmt.Sprintf("10.1.%d.%d", (first+i)/256, (first+i)%256), here)
+		}
+		return specs(compile.Service(input(s, e)), corev1.IPv4Protocol)
+	}
+	versions := [][]*v1alpha1.ServiceRuleSliceSpec{specsOf(0), specsOf(1)}
+	table := resolve.NewTable()
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := resolve.Service(node, webID, versions[i%2])
+		if err != nil {
+			b.Fatal(err)
+		}
+		i++
+		table.Set(webID, r)
+		if d := table.Flush(); len(d.Frontends) != 25_700 {
+			b.Fatalf("%d changes", len(d.Frontends))
+		}
 	}
 }

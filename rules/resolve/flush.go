@@ -124,7 +124,7 @@ type pendingChange struct {
 // pending returns all changes that are not flushed yet, by key. Keys that mean again
 // what is programmed are touched no more.
 func (t *Table) pending() []pendingChange {
-	out := make([]pendingChange, 0, len(t.touched))
+	out, lists := make([]pendingChange, 0, len(t.touched)), comparison{}
 	for key, p := range t.touched {
 		now := t.winner(key)
 		if p.cost == 0 {
@@ -132,7 +132,7 @@ func (t *Table) pending() []pendingChange {
 				delete(t.touched, key)
 				continue
 			}
-			p.cost = costOf(p.old, now)
+			p.cost = lists.costOf(p.old, now)
 		}
 		out = append(out, pendingChange{model.Change{Key: key, Old: p.old, New: now}, p.cost, p.since})
 	}
@@ -141,17 +141,17 @@ func (t *Table) pending() []pendingChange {
 }
 
 // costOf is what a change of a frontend costs.
-func costOf(old, now *model.Frontend) int {
+func (c comparison) costOf(old, now *model.Frontend) int {
 	if old == nil {
 		old = &model.Frontend{}
 	}
 	if now == nil {
 		now = &model.Frontend{}
 	}
-	n := 1 + differences(old.Internal.Endpoints, now.Internal.Endpoints, model.Endpoint.Compare) +
+	n := 1 + c.differences(old.Internal.Endpoints, now.Internal.Endpoints) +
 		differences(old.Sources, now.Sources, model.ComparePrefix)
 	if !old.Internal.Equal(old.External) || !now.Internal.Equal(now.External) {
-		n += differences(old.External.Endpoints, now.External.Endpoints, model.Endpoint.Compare)
+		n += c.differences(old.External.Endpoints, now.External.Endpoints)
 	}
 	return n
 }

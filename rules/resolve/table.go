@@ -86,6 +86,7 @@ func (t *Table) Set(id model.ServiceID, r Result) {
 		old = &claim{}
 	}
 	now := newClaim(r)
+	share(now.frontends, old.frontends)
 	t.touch(id, old.frontends)
 	t.touch(id, now.frontends)
 	t.register(id, now)
@@ -111,18 +112,10 @@ func newClaim(r Result) *claim {
 	if check := r.HealthCheck; check.Port != 0 {
 		c.health = &check
 	}
-	distinct := map[model.Endpoint]struct{}{}
-	for i := range r.Frontends {
-		f := &r.Frontends[i]
-		c.frontends = append(c.frontends, f)
-		for _, e := range f.Internal.Endpoints {
-			distinct[e] = struct{}{}
-		}
-		for _, e := range f.External.Endpoints {
-			distinct[e] = struct{}{}
-		}
+	for _, f := range r.Frontends {
+		c.frontends = append(c.frontends, &f)
 	}
-	c.endpoints = len(distinct)
+	c.endpoints = distinctEndpoints(c.frontends)
 	return c
 }
 

@@ -1,0 +1,101 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve
+
+import (
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// list tells lists of endpoints apart without reading them. The frontends of a port
+// share theirs: a Service with 256 addresses and 100 ports has 25,600 frontends and
+// some hundred lists, and work is done once for each list.
+type list struct {
+	first *model.Endpoint
+	n     int
+}
+
+func listOf(endpoints []model.Endpoint) list {
+	if len(endpoints) == 0 {
+		return list{}
+	}
+	return list{&endpoints[0], len(endpoints)}
+}
+
+// listsOf are the places where a frontend keeps its lists.
+func listsOf(f *model.Frontend) [3]*[]model.Endpoint {
+	return [3]*[]model.Endpoint{&f.Internal.Endpoints, &f.External.Endpoints, &f.Serving}
+}
+
+// outline is what lists that are equal have in common.
+type outline struct {
+	first, last model.Endpoint
+	n           int
+}
+
+func outlineOf(endpoints []model.Endpoint) outline {
+	return outline{endpoints[0], endpoints[len(endpoints)-1], len(endpoints)}
+}
+
+// share makes frontends use the lists of those that they replace where these are
+// equal: then one look at the addresses shows that nothing has changed.
+func share(frontends, old []*model.Frontend) {
+	known, seen := map[outline][]model.Endpoint{}, map[list]struct{}{}
+	for _, f := range old {
+		for _, l := range listsOf(f) {
+			if _, twice := seen[listOf(*l)]; twice || len(*l) == 0 {
+				continue
+			}
+			seen[listOf(*l)] = struct{}{}
+			known[outlineOf(*l)] = *l
+		}
+	}
+	chosen := map[list][]model.Endpoint{}
+	for _, f := range frontends {
+		for _, l := range listsOf(f) {
+			if len(*l) == 0 {
+				continue
+			}
+			before, done := chosen[listOf(*l)]
+			if !done {
+				if before = known[outlineOf(*l)]; !slices.Equal(before, *l) {
+					before = *l
+				}
+				chosen[listOf(*l)] = before
+			}
+			*l = before
+		}
+	}
+}
+
+// distinctEndpoints counts the endpoints that frontends lead to.
+func distinctEndpoints(frontends []*model.Frontend) int {
+	seen, distinct := map[list]struct{}{}, map[model.Endpoint]struct{}{}
+	for _, f := range frontends {
+		for _, endpoints := range [...][]model.Endpoint{f.Internal.Endpoints, f.External.Endpoints} {
+			if _, twice := seen[listOf(endpoints)]; twice {
+				continue
+			}
+			seen[listOf(endpoints)] = struct{}{}
+			for _, e := range endpoints {
+				distinct[e] = struct{}{}
+			}
+		}
+	}
+	return len(distinct)
+}
+
+// comparison counts the differences between lists, each pair once.
+type comparison map[[2]list]int
+
+func (c comparison) differences(a, b []model.Endpoint) int {
+	pair := [2]list{listOf(a), listOf(b)}
+	n, known := c[pair]
+	if !known {
+		n = differences(a, b, model.Endpoint.Compare)
+		c[pair] = n
+	}
+	return n
+}

@@ -9,7 +9,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// What the tests with the fixture need of the inside.
+// MaxServiceCIDRs: What the tests with the fixture need of the inside.
 const MaxServiceCIDRs = maxServiceCIDRs
 
 // Parts compiles the IPv4 rules of a Service into a number of parts, whatever

@@ -28,10 +28,10 @@ const (
 	There = "other-node"
 )
 
-// serviceBuilder builds a Service; calls that concern a port amend the last one.
+// ServiceBuilder builds a Service; calls that concern a port amend the last one.
 type ServiceBuilder struct{ *corev1.Service }
 
-// svc returns a Service default/name of type ClusterIP with address
+// Service returns a Service default/name of type ClusterIP with address
 // 172.30.0.41 and no ports.
 func Service(name string) *ServiceBuilder {
 	return (&ServiceBuilder{&corev1.Service{
@@ -40,23 +40,28 @@ func Service(name string) *ServiceBuilder {
 	}}).IP("172.30.0.41")
 }
 
+// IP sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) IP(addresses ...string) *ServiceBuilder {
 	b.Spec.ClusterIP, b.Spec.ClusterIPs = addresses[0], addresses
 	return b
 }
 
+// Port sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Port(name string, number int32) *ServiceBuilder {
 	b.Spec.Ports = append(b.Spec.Ports, corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: number})
 	return b
 }
 
+// Last sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Last() *corev1.ServicePort { return &b.Spec.Ports[len(b.Spec.Ports)-1] }
 
+// Protocol sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Protocol(p corev1.Protocol) *ServiceBuilder {
 	b.Last().Protocol = p
 	return b
 }
 
+// NodePort sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) NodePort(number int32) *ServiceBuilder {
 	b.Last().NodePort = number
 	if b.Spec.Type == corev1.ServiceTypeClusterIP {
@@ -65,28 +70,32 @@ func (b *ServiceBuilder) NodePort(number int32) *ServiceBuilder {
 	return b
 }
 
+// Kind sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Kind(t corev1.ServiceType) *ServiceBuilder {
 	b.Spec.Type = t
 	return b
 }
 
+// Label sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Label(key, value string) *ServiceBuilder {
 	metav1.SetMetaDataLabel(&b.ObjectMeta, key, value)
 	return b
 }
 
+// ExternalIPs sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) ExternalIPs(addresses ...string) *ServiceBuilder {
 	b.Spec.ExternalIPs = addresses
 	return b
 }
 
-// ingress adds an entry to the load balancer's status.
+// Ingress adds an entry to the load balancer's status.
 func (b *ServiceBuilder) Ingress(entries ...corev1.LoadBalancerIngress) *ServiceBuilder {
 	b.Spec.Type = corev1.ServiceTypeLoadBalancer
 	b.Status.LoadBalancer.Ingress = append(b.Status.LoadBalancer.Ingress, entries...)
 	return b
 }
 
+// LoadBalancer sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) LoadBalancer(addresses ...string) *ServiceBuilder {
 	for _, a := range addresses {
 		b.Ingress(corev1.LoadBalancerIngress{IP: a})
@@ -94,23 +103,26 @@ func (b *ServiceBuilder) LoadBalancer(addresses ...string) *ServiceBuilder {
 	return b
 }
 
+// Sources sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) Sources(cidrs ...string) *ServiceBuilder {
 	b.Spec.LoadBalancerSourceRanges = cidrs
 	return b
 }
 
+// ExternalLocal sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) ExternalLocal() *ServiceBuilder {
 	b.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	return b
 }
 
+// InternalLocal sets or adds what its name says, and returns the builder.
 func (b *ServiceBuilder) InternalLocal() *ServiceBuilder {
 	local := corev1.ServiceInternalTrafficPolicyLocal
 	b.Spec.InternalTrafficPolicy = &local
 	return b
 }
 
-// affinity sets client affinity; 0 leaves the timeout to the default.
+// Affinity sets client affinity; 0 leaves the timeout to the default.
 func (b *ServiceBuilder) Affinity(seconds int32) *ServiceBuilder {
 	b.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 	if seconds != 0 {
@@ -119,10 +131,10 @@ func (b *ServiceBuilder) Affinity(seconds int32) *ServiceBuilder {
 	return b
 }
 
-// sliceBuilder builds an EndpointSlice; hints amend the last endpoint.
+// SliceBuilder builds an EndpointSlice; hints amend the last endpoint.
 type SliceBuilder struct{ *discoveryv1.EndpointSlice }
 
-// slice returns the EndpointSlice default/service-1 of a Service, IPv4, with
+// Slice returns the EndpointSlice default/service-1 of a Service, IPv4, with
 // neither ports nor endpoints.
 func Slice(service string) *SliceBuilder {
 	return &SliceBuilder{&discoveryv1.EndpointSlice{
@@ -134,35 +146,42 @@ func Slice(service string) *SliceBuilder {
 	}}
 }
 
+// Named sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Named(name string) *SliceBuilder {
 	b.Name = name
 	return b
 }
 
+// Kind sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Kind(t discoveryv1.AddressType) *SliceBuilder {
 	b.AddressType = t
 	return b
 }
 
+// Label sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Label(key, value string) *SliceBuilder {
 	b.Labels[key] = value
 	return b
 }
 
+// Port sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Port(name string, number int32) *SliceBuilder {
 	return b.RawPort(discoveryv1.EndpointPort{Name: &name, Port: &number})
 }
 
+// Protocol sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Protocol(p corev1.Protocol) *SliceBuilder {
 	b.Ports[len(b.Ports)-1].Protocol = &p
 	return b
 }
 
+// RawPort sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) RawPort(p discoveryv1.EndpointPort) *SliceBuilder {
 	b.Ports = append(b.Ports, p)
 	return b
 }
 
+// Endpoint sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Endpoint(address, node string, ready, serving, terminating bool) *SliceBuilder {
 	e := discoveryv1.Endpoint{
 		Addresses:  []string{address},
@@ -175,20 +194,22 @@ func (b *SliceBuilder) Endpoint(address, node string, ready, serving, terminatin
 	return b
 }
 
+// Ready sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Ready(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, true, true, false)
 }
 
-// terminating adds an endpoint that is terminating and still serving.
+// Terminating adds an endpoint that is terminating and still serving.
 func (b *SliceBuilder) Terminating(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, false, true, true)
 }
 
-// unready adds an endpoint that serves nobody.
+// Unready adds an endpoint that serves nobody.
 func (b *SliceBuilder) Unready(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, false, false, false)
 }
 
+// Hints sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) Hints() *discoveryv1.EndpointHints {
 	e := &b.Endpoints[len(b.Endpoints)-1]
 	if e.Hints == nil {
@@ -197,6 +218,7 @@ func (b *SliceBuilder) Hints() *discoveryv1.EndpointHints {
 	return e.Hints
 }
 
+// ForZones sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) ForZones(zones ...string) *SliceBuilder {
 	for _, z := range zones {
 		b.Hints().ForZones = append(b.Hints().ForZones, discoveryv1.ForZone{Name: z})
@@ -204,6 +226,7 @@ func (b *SliceBuilder) ForZones(zones ...string) *SliceBuilder {
 	return b
 }
 
+// ForNodes sets or adds what its name says, and returns the builder.
 func (b *SliceBuilder) ForNodes(nodes ...string) *SliceBuilder {
 	for _, n := range nodes {
 		b.Hints().ForNodes = append(b.Hints().ForNodes, discoveryv1.ForNode{Name: n})
@@ -211,7 +234,7 @@ func (b *SliceBuilder) ForNodes(nodes ...string) *SliceBuilder {
 	return b
 }
 
-// input joins a Service and its EndpointSlices.
+// Input joins a Service and its EndpointSlices.
 func Input(s *ServiceBuilder, slices ...*SliceBuilder) compile.Input {
 	in := compile.Input{Service: s.Service}
 	for _, b := range slices {
@@ -220,10 +243,10 @@ func Input(s *ServiceBuilder, slices ...*SliceBuilder) compile.Input {
 	return in
 }
 
-// nodeBuilder builds the fixture's node.
+// NodeBuilder builds the fixture's node.
 type NodeBuilder struct{ resolve.Node }
 
-// thisNode knows Pods by the cluster's CIDRs and answers node ports on its
+// ThisNode knows Pods by the cluster's CIDRs and answers node ports on its
 // primary addresses.
 func ThisNode() *NodeBuilder {
 	b := &NodeBuilder{resolve.Node{Name: Here}}
@@ -236,39 +259,44 @@ func ThisNode() *NodeBuilder {
 	return b
 }
 
+// Named sets or adds what its name says, and returns the builder.
 func (b *NodeBuilder) Named(name string) *NodeBuilder {
 	b.Name = name
 	return b
 }
 
+// Zone sets or adds what its name says, and returns the builder.
 func (b *NodeBuilder) Zone(z string) *NodeBuilder {
 	b.Spec.Node.Zone = z
 	return b
 }
 
+// MasqueradeAll sets or adds what its name says, and returns the builder.
 func (b *NodeBuilder) MasqueradeAll() *NodeBuilder {
 	yes := true
 	b.Spec.Masquerade.All = &yes
 	return b
 }
 
-// noDetector takes away every way to know the node's Pods.
+// NoDetector takes away every way to know the node's Pods.
 func (b *NodeBuilder) NoDetector() *NodeBuilder {
 	b.Spec.LocalTraffic = v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}
 	return b
 }
 
+// NodePorts sets or adds what its name says, and returns the builder.
 func (b *NodeBuilder) NodePorts(addresses ...string) *NodeBuilder {
 	b.Spec.NodePort.Addresses = addresses
 	return b
 }
 
+// Affinity sets or adds what its name says, and returns the builder.
 func (b *NodeBuilder) Affinity(policy v1alpha1.AffinityPolicy, seconds int32) *NodeBuilder {
 	b.Spec.SessionAffinity = v1alpha1.SessionAffinityOptions{Policy: policy, TimeoutSeconds: seconds}
 	return b
 }
 
-// specs are the specs of compiled slices of one family.
+// Specs are the specs of compiled slices of one family.
 func Specs(c compile.Result, family corev1.IPFamily) []*v1alpha1.ServiceRuleSliceSpec {
 	var out []*v1alpha1.ServiceRuleSliceSpec
 	for i := range c.Slices {
@@ -279,7 +307,7 @@ func Specs(c compile.Result, family corev1.IPFamily) []*v1alpha1.ServiceRuleSlic
 	return out
 }
 
-// tableOf compiles Services, resolves them on a node and fills a table.
+// TableOf compiles Services, resolves them on a node and fills a table.
 func TableOf(t testing.TB, node resolve.Node, inputs ...compile.Input) *resolve.Table {
 	t.Helper()
 	table := resolve.NewTable()
@@ -302,18 +330,21 @@ func TableOf(t testing.TB, node resolve.Node, inputs ...compile.Input) *resolve.
 	return table
 }
 
+// Addr is part of the fixture.
 func Addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
+// Endpoint is part of the fixture.
 func Endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// byValue compares addresses by ==: they have unexported fields.
+// ByValue compares addresses by ==: they have unexported fields.
 var ByValue = cmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}),
 	cmpopts.EquateEmpty(),
 }
 
+// WebID is part of the fixture.
 var WebID = model.ServiceID{Namespace: "default", Name: "web", Family: corev1.IPv4Protocol}
 
-// many adds n ready endpoints, 10.1.0.0 and up.
+// Many adds n ready endpoints, 10.1.0.0 and up.
 func Many(s *SliceBuilder, n int) *SliceBuilder {
 	for i := range n {
 		s.Ready(fmt.Sprintf("10.1.%d.%d", i/256, i%256), Here)
@@ -321,11 +352,12 @@ func Many(s *SliceBuilder, n int) *SliceBuilder {
 	return s
 }
 
+// Ingress is part of the fixture.
 func Ingress(ip string, mode corev1.LoadBalancerIPMode) corev1.LoadBalancerIngress {
 	return corev1.LoadBalancerIngress{IP: ip, IPMode: &mode}
 }
 
-// Endpoint n of the topology cases is 10.0.0.n.
+// Ep: Endpoint n of the topology cases is 10.0.0.n.
 func Ep(n int) string { return fmt.Sprintf("10.0.0.%d", n) }
 
 // Endpoints of the cases: l is local, r is remote.
@@ -333,14 +365,16 @@ const (
 	L1, L2, R1, R2 = "10.180.0.1", "10.180.0.2", "10.180.1.1", "10.180.1.2"
 )
 
-// web is a Service 172.30.0.41:80 with endpoints on port 80.
+// Web is a Service 172.30.0.41:80 with endpoints on port 80.
 func Web() *ServiceBuilder { return Service("web").Port("http", 80) }
 
+// WebSlice is part of the fixture.
 func WebSlice() *SliceBuilder { return Slice("web").Port("http", 80) }
 
+// One is part of the fixture.
 func One(i compile.Input) []compile.Input { return []compile.Input{i} }
 
-// states returns the IPv4 endpoints with their states, if not Ready.
+// States returns the IPv4 endpoints with their states, if not Ready.
 func States(c compile.Result) []string {
 	var out []string
 	for _, spec := range Specs(c, corev1.IPv4Protocol) {

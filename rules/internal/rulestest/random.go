@@ -18,9 +18,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
+// SeedFlag is part of the fixture.
 var SeedFlag = flag.Uint64("seed", 0, "run the property tests with this seed only")
 
-// everySeed runs a property with random seeds; a failure names its seed.
+// EverySeed runs a property with random seeds; a failure names its seed.
 func EverySeed(t *testing.T, runs int, property func(t *testing.T, r *Random)) {
 	t.Helper()
 	seed := *SeedFlag
@@ -39,16 +40,19 @@ func EverySeed(t *testing.T, runs int, property func(t *testing.T, r *Random)) {
 	}
 }
 
-// random makes objects out of few values, so that they meet often.
+// Random makes objects out of few values, so that they meet often.
 type Random struct{ *rand.Rand }
 
+// NewRandom is part of the fixture.
 func NewRandom(seed uint64) *Random { return &Random{rand.New(rand.NewPCG(seed, 0))} }
 
+// Chance is part of the fixture.
 func (r *Random) Chance(percent int) bool { return r.IntN(100) < percent }
 
+// Pick is part of the fixture.
 func Pick[T any](r *Random, values ...T) T { return values[r.IntN(len(values))] }
 
-// some returns up to n of the values, with repetitions.
+// Some returns up to n of the values, with repetitions.
 func Some[T any](r *Random, n int, values ...T) []T {
 	var out []T
 	for range r.IntN(n + 1) {
@@ -57,6 +61,7 @@ func Some[T any](r *Random, n int, values ...T) []T {
 	return out
 }
 
+// Shuffle is part of the fixture.
 func Shuffle[T any](r *Random, values []T) {
 	r.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
 }
@@ -76,7 +81,7 @@ var (
 	ZoneNames   = []string{"a", "b", "c"}
 )
 
-// service makes a Service default/name, now and then one that is not proxied.
+// Service makes a Service default/name, now and then one that is not proxied.
 func (r *Random) Service(name string) *ServiceBuilder {
 	b := Service(name).IP(Pick(r, "172.30.0.41", "172.30.0.42", "172.030.0.43", "None", "", "fd00:30::41"))
 	if r.Chance(40) {
@@ -109,7 +114,7 @@ func (r *Random) Service(name string) *ServiceBuilder {
 	return b
 }
 
-// slices makes EndpointSlices of a Service.
+// Slices makes EndpointSlices of a Service.
 func (r *Random) Slices(service string) []*SliceBuilder {
 	var out []*SliceBuilder
 	for i := range r.IntN(5) {
@@ -127,6 +132,7 @@ func (r *Random) Slices(service string) []*SliceBuilder {
 	return out
 }
 
+// AddHints is part of the fixture.
 func (r *Random) AddHints(s *SliceBuilder) {
 	if r.Chance(80) {
 		s.ForZones(Some(r, 2, ZoneNames...)...)
@@ -136,6 +142,7 @@ func (r *Random) AddHints(s *SliceBuilder) {
 	}
 }
 
+// Input is part of the fixture.
 func (r *Random) Input(service string) compile.Input {
 	in := Input(r.Service(service), r.Slices(service)...)
 	if r.Chance(30) {
@@ -144,7 +151,7 @@ func (r *Random) Input(service string) compile.Input {
 	return in
 }
 
-// node makes a node and its policy.
+// Node makes a node and its policy.
 func (r *Random) Node() resolve.Node {
 	b := ThisNode().Named(Pick(r, NodeNames...)).Zone(Pick(r, append(ZoneNames, "")...))
 	if r.Chance(20) {
@@ -159,7 +166,7 @@ func (r *Random) Node() resolve.Node {
 	return b.NodePorts(Pick(r, "Primary", "All", "Localhost", "192.168.0.0/16")).Node
 }
 
-// reordered returns a copy whose lists without a meaning of order are shuffled.
+// Reordered returns a copy whose lists without a meaning of order are shuffled.
 func (r *Random) Reordered(in compile.Input) compile.Input {
 	out := compile.Input{Service: in.Service.DeepCopy(), Parts: in.Parts}
 	for _, s := range in.EndpointSlices {
@@ -181,7 +188,7 @@ func (r *Random) Reordered(in compile.Input) compile.Input {
 	return out
 }
 
-// table fills a table with random Services.
+// Table fills a table with random Services.
 func (r *Random) Table(t *testing.T, node resolve.Node) *resolve.Table {
 	t.Helper()
 	var inputs []compile.Input
@@ -198,6 +205,7 @@ type byteSource struct {
 	rest *rand.PCG
 }
 
+// Uint64 is part of the fixture.
 func (s *byteSource) Uint64() uint64 {
 	if len(s.data) == 0 {
 		return s.rest.Uint64()
@@ -207,11 +215,13 @@ func (s *byteSource) Uint64() uint64 {
 	return uint64(b) * 0x0101010101010101
 }
 
+// Steered is part of the fixture.
 func Steered(data []byte) *Random { return &Random{rand.New(&byteSource{data, rand.NewPCG(1, 1)})} }
 
+// Seeds is part of the fixture.
 var Seeds = []string{"", "\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff", "0123456789abcdefghijklmnopqrstuvwxyz", "\x80\x01\x7f\x40\xc0\x20\xe0\x10\xf0"}
 
-// oddSpec makes a slice whose every field may be wrong.
+// OddSpec makes a slice whose every field may be wrong.
 func (r *Random) OddSpec(text string) *v1alpha1.ServiceRuleSliceSpec {
 	address := func() string { return Pick(r, append(append([]string{text}, FrontendTexts...), EndpointTexts...)...) }
 	number := func() int32 { return Pick(r, int32(80), 8080, 3001, 0, -1, 65535, 65536, 65616, -2147483648) }
@@ -251,6 +261,7 @@ func (r *Random) OddSpec(text string) *v1alpha1.ServiceRuleSliceSpec {
 	return spec
 }
 
+// ID is part of the fixture.
 func (r *Random) ID() model.ServiceID {
 	return model.ServiceID{Namespace: "default", Name: "web", Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// checkResolved checks what every dataplane relies on.
+// CheckResult checks what every dataplane relies on.
 func CheckResult(t *testing.T, id model.ServiceID, r resolve.Result) {
 	t.Helper()
 	for _, f := range r.Frontends {

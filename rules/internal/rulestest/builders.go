@@ -331,7 +331,8 @@ func TableOf(t testing.TB, node resolve.Node, inputs ...compile.Input) *resolve.
 }
 
 // Addr is part of the fixture.
-func Addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
+func Addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
 // Endpoint is part of the fixture.
 func Endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 

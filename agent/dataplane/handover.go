@@ -34,7 +34,7 @@ type Handover interface {
 	// has programmed, and with the options that this mode would have. It lets go what new connections would meet, and returns after
 	// which time to ask again; 0: nothing is left that Cleanup would cut off. It may be
 	// the first call that a Dataplane gets, if an agent before this one has left
-	// the mode.
+	// the mode. A Sync puts the mode in force again, and its times begin from anew.
 	Released(ctx context.Context, to Kind, desired model.Desired, o Options) (wait time.Duration, err error)
 }
 

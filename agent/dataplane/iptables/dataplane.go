@@ -140,6 +140,7 @@ func New(o Options) (*Dataplane, error) {
 
 // Sync makes the kernel's tables equal to desired.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
+	d.released = time.Time{}
 	if err := d.prepare(ctx); err != nil {
 		return dataplane.Result{}, err
 	}

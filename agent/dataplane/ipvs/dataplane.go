@@ -137,7 +137,7 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane
 }
 
 func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.Result, error) {
-	d.synced = d.clock.Now()
+	d.synced, d.released = d.clock.Now(), time.Time{}
 	wasKnown := d.known
 	d.known = false // until it has succeeded
 	if err := d.prepare(); err != nil {

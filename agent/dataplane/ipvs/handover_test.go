@@ -46,6 +46,11 @@ func TestReleased(t *testing.T) {
 			if wait, err := n.d.Released(context.Background(), dataplane.NAT, d, n.o); err != nil || wait != 0 {
 				t.Errorf("wait %v, error %v; want released", wait, err)
 			}
+			left.active = 1
+			n.sync(d)
+			if wait, err := n.d.Released(context.Background(), dataplane.NAT, d, n.o); err != nil || wait != releaseInterval {
+				t.Errorf("wait %v, error %v; want that it was in force again", wait, err)
+			}
 		})
 	}
 }

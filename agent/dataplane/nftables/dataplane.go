@@ -126,6 +126,7 @@ func New(o Options) (*Dataplane, error) {
 
 // Sync makes the kernel's tables equal to desired.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
+	d.released = time.Time{}
 	result, err := d.withLocalhost(ctx, &desired.Node, func() (dataplane.Result, error) {
 		p, err := d.plan(ctx, desired)
 		if err != nil {

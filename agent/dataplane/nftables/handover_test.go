@@ -49,6 +49,10 @@ func TestLinger(t *testing.T) {
 	if wait := released(dataplane.Proxy); wait != 0 {
 		t.Errorf("it waits %v when its time is over", wait)
 	}
+	mustSync(t, d, mixed())
+	if wait := released(dataplane.Proxy); wait != dataplane.LingerTime {
+		t.Errorf("after it was in force again it waits %v", wait)
+	}
 }
 
 // What fails just now at the start leaves no node without IPv6 for good. What is not

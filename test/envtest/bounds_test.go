@@ -12,8 +12,6 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/controllers/noderules"
-	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
 // TestBounds has the apiserver accept Services as large as it may, and our objects for
@@ -83,7 +81,7 @@ func TestBounds(t *testing.T) {
 			if c.event == "" {
 				wantNoEvent(t, s.recorder)
 			} else {
-				wantEvent(t, s.recorder, "Warning "+servicerules.ReasonFieldSkipped+" Service "+s.ns+"/web: "+c.event)
+				wantEvent(t, s.recorder, "Warning "+v1alpha1.EventFieldSkipped+" Service "+s.ns+"/web: "+c.event)
 			}
 			// And endpoints are followed.
 			setEndpoints(slice, 49)
@@ -127,7 +125,7 @@ func TestManyNodeAddresses(t *testing.T) {
 			if n == 40 {
 				wantNoEvent(t, recorder)
 			} else {
-				wantEvent(t, recorder, "Warning "+noderules.ReasonNodeFactSkipped+" Node n1: 146 addresses skipped")
+				wantEvent(t, recorder, "Warning "+v1alpha1.EventNodeFactSkipped+" Node n1: 146 addresses skipped")
 			}
 		})
 	}

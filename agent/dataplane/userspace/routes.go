@@ -83,7 +83,9 @@ func (t *kernelTable) routes() (map[route]netip.Addr, error) {
 	out := map[route]netip.Addr{}
 	for _, id := range []int{unix.RT_TABLE_LOCAL, unix.RT_TABLE_MAIN} {
 		filter := &netlink.Route{Table: id, Protocol: Protocol}
-		list, err := t.handle.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		list, err := netdev.Whole(func() ([]netlink.Route, error) {
+			return t.handle.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
@@ -148,7 +150,7 @@ func (t *kernelTable) remove(r route) error {
 func (t *kernelTable) addresses() ([]netdev.Address, error) { return netdev.Addresses(t.handle) }
 
 func (t *kernelTable) links() ([]link, error) {
-	list, err := t.handle.LinkList()
+	list, err := netdev.Whole(t.handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list the node's links: %w", err)
 	}

@@ -69,7 +69,7 @@ func limit(o *v1alpha1.ConntrackOptions, cpus int) (n int) {
 }
 
 // raise raises the limit, and the size of the hash table with it. Neither is
-// lowered: somebody has raised it for a reason, or the entries are there.
+// lowered: an administrator has raised it for a reason, or the entries are there.
 func raise(tree sysctl.Tree, limit int) error {
 	if limit == 0 {
 		return nil
@@ -78,7 +78,7 @@ func raise(tree sysctl.Tree, limit int) error {
 		return err
 	}
 	// A small hash table is slow and works. In a container or a virtual node that
-	// may not change it, nobody can do anything about it.
+	// may not change it, that is no error.
 	err := atLeast(tree, bucketsName, limit/4)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil

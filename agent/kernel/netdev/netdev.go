@@ -64,7 +64,7 @@ type Address struct {
 
 // Addresses lists the addresses of both families.
 func Addresses(handle *netlink.Handle) (out []Address, err error) {
-	list, err := whole(func() ([]netlink.Addr, error) { return handle.AddrList(nil, netlink.FAMILY_ALL) })
+	list, err := Whole(func() ([]netlink.Addr, error) { return handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the node's addresses: %w", err)
 	}
@@ -76,8 +76,8 @@ func Addresses(handle *netlink.Handle) (out []Address, err error) {
 	return out, nil
 }
 
-// whole repeats a dump of the library as long as changes interrupt it.
-func whole[T any](dump func() ([]T, error)) (list []T, err error) {
+// Whole repeats a dump of the library as long as changes interrupt it.
+func Whole[T any](dump func() ([]T, error)) (list []T, err error) {
 	err = kernel.Retry(func() (err error) {
 		list, err = dump()
 		return err

@@ -16,7 +16,7 @@ import (
 type Connection struct{ Local, Remote netip.AddrPort }
 
 // Connections lists the open TCP connections of a network namespace, also those that
-// shake hands and those that nobody has accepted yet.
+// shake hands and those that are not accepted yet.
 func Connections(space netns.NsHandle) (out []Connection, err error) {
 	handle, err := netlink.NewHandleAt(space, unix.NETLINK_INET_DIAG)
 	if err != nil {
@@ -24,7 +24,7 @@ func Connections(space netns.NsHandle) (out []Connection, err error) {
 	}
 	defer handle.Close()
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		sockets, err := whole(func() ([]*netlink.Socket, error) { return handle.SocketDiagTCP(family) })
+		sockets, err := Whole(func() ([]*netlink.Socket, error) { return handle.SocketDiagTCP(family) })
 		if err != nil {
 			return nil, fmt.Errorf("list TCP connections: %w", err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// TestConnections checks that a connection is there before anybody has accepted it, and
+// TestConnections checks that a connection is there before it is accepted, and
 // not any more when both ends have closed it.
 func TestConnections(t *testing.T) {
 	for name, address := range map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"} {
@@ -42,7 +42,7 @@ func TestConnections(t *testing.T) {
 				return slices.Contains(all, want)
 			}
 			if !has() {
-				t.Error("nobody has accepted it, and it is not there")
+				t.Error("it is not accepted, and it is not there")
 			}
 			server, err := listener.Accept()
 			if err != nil {

@@ -22,8 +22,7 @@
 //
 // The Read functions return what the kernel has of a table; HeldSet.Is, HeldChain.Is
 // and RulesEqual compare that with a description. ReadElements streams the elements of
-// a set. A description that a Reader other than a Client answers with (in a test) is
-// read in the same way.
+// a set. A test may have a Reader that is no Client.
 //
 // Client.Generation says whether others have changed the ruleset since it was read, so
 // that it need not be read again. Client.Watch calls back when they do. Large commits

@@ -15,7 +15,7 @@ import (
 // Generation says what others have committed to the ruleset of a namespace: as long
 // as it stays the same, the kernel's tables hold what the client has left there, and
 // need not be read. To read them takes the kernel time that grows with the square of a
-// set's size. The zero value is unknown, and equal to no other that counts.
+// set's size. The zero value is unknown.
 type Generation struct {
 	Others uint32 // commits that were not the client's, modulo 2^32
 	Known  bool

@@ -17,12 +17,12 @@ func TestRemoveIdleTables(t *testing.T) {
 		content string
 		stays   bool
 	}{
-		"base chains":           {base + "chain OUTPUT { type nat hook output priority -100; policy accept; }", false},
-		"nothing at all":        {"", false},
-		"a rule":                {base + "chain OUTPUT { type nat hook output priority -100; policy accept; counter; }", true},
-		"a policy":              {base + "chain OUTPUT { type nat hook output priority -100; policy drop; }", true},
-		"a chain of somebody's": {base + "chain KUBE-KUBELET-CANARY { }", true},
-		"a set of somebody's":   {base + "set s { type ipv4_addr; }", true},
+		"base chains":                {base + "chain OUTPUT { type nat hook output priority -100; policy accept; }", false},
+		"nothing at all":             {"", false},
+		"a rule":                     {base + "chain OUTPUT { type nat hook output priority -100; policy accept; counter; }", true},
+		"a policy":                   {base + "chain OUTPUT { type nat hook output priority -100; policy drop; }", true},
+		"a chain of another program": {base + "chain KUBE-KUBELET-CANARY { }", true},
+		"a set of another program":   {base + "set s { type ipv4_addr; }", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := netnstest.NewSpace(t)

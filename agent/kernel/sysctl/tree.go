@@ -26,7 +26,7 @@ type Tree struct {
 func (t Tree) Get(name string) (string, error) {
 	text, err := os.ReadFile(t.path(name))
 	if err != nil {
-		return "", fmt.Errorf("reading a sysctl: %w", err)
+		return "", fmt.Errorf("read a sysctl: %w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -36,14 +36,14 @@ func (t Tree) Get(name string) (string, error) {
 func (t Tree) Set(name, value string) error {
 	f, err := os.OpenFile(t.path(name), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
-		return fmt.Errorf("writing a sysctl: %w", err)
+		return fmt.Errorf("write a sysctl: %w", err)
 	}
 	_, err = f.WriteString(value + "\n")
 	if closing := f.Close(); err == nil {
 		err = closing
 	}
 	if err != nil {
-		return fmt.Errorf("writing a sysctl: %w", err)
+		return fmt.Errorf("write a sysctl: %w", err)
 	}
 	return nil
 }

@@ -158,6 +158,36 @@ func TestToyMode(t *testing.T) {
 	}
 }
 
+// The modes that this kernel has take over from each other in one network namespace.
+func TestChanges(t *testing.T) {
+	a := run(t)
+	a.ask(1, v1alpha1.ModeNFTables)
+	a.store.NodeSynced()
+	a.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
+	var supported []v1alpha1.ProxyMode
+	a.await("what the kernel has is known", func(s v1alpha1.NodeRuleSetStatus) bool {
+		supported = nil
+		for _, c := range s.Capabilities {
+			if c.Supported {
+				supported = append(supported, c.Mode)
+			}
+		}
+		return len(s.Capabilities) == len(All())
+	})
+	generation := int64(1)
+	for _, from := range supported {
+		for _, to := range supported {
+			for _, mode := range []v1alpha1.ProxyMode{from, to} {
+				generation++
+				a.ask(generation, mode)
+				a.await(string(from)+" to "+string(to), func(s v1alpha1.NodeRuleSetStatus) bool {
+					return s.Mode == mode && s.ObservedGeneration == generation && s.Programmed.Frontends == 1
+				})
+			}
+		}
+	}
+}
+
 // What a mode needs and the kernel does not have has nothing in it.
 func TestCleanup(t *testing.T) {
 	denied, cleaned := errors.New("operation not permitted"), 0

@@ -18,19 +18,19 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// conflict says that a Service does not get the traffic to an address, because
-// another one has it. The controller tells, not the agents: it is the same on all
-// nodes, and they may be thousands.
+// conflict means that a Service does not receive the traffic to an address, because
+// another Service has it. The controller reports it, not the agents: it is the same on
+// all nodes, of which there may be thousands.
 type conflict struct {
 	loser, winner corev1.ObjectReference
 	note          string
 }
 
-// advice is what to do about the address of a loser.
+// advice is how to resolve a conflict, by the kind of the loser's address.
 var advice = map[model.Kind]string{
-	model.KindClusterIP:    "Create one of the Services anew, so that it gets another cluster IP",
-	model.KindLoadBalancer: "Have one of the Services get another address in status.loadBalancer",
-	model.KindExternalIP:   "Take the address out of this Service's spec.externalIPs",
+	model.KindClusterIP:    "Recreate one of the Services to allocate another cluster IP",
+	model.KindLoadBalancer: "Assign another address in status.loadBalancer to one of the Services",
+	model.KindExternalIP:   "Remove the address from this Service's spec.externalIPs",
 }
 
 // conflicts returns the conflicts of a Service with others.
@@ -48,7 +48,7 @@ func (r *Reconciler) conflicts(ctx context.Context, svc *corev1.Service, slices 
 }
 
 // conflictsOf returns the conflicts of a Service in one family, one for each other
-// Service. Its own claims are put together once, and each other Service is compared
+// Service. Its own addresses are collected once, and each other Service is compared
 // once, whatever they have in common.
 func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec *v1alpha1.ServiceRuleSliceSpec) ([]conflict, error) {
 	self := serviceRef(svc.Namespace, svc.Name, svc.UID)
@@ -71,7 +71,7 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 				if err != nil {
 					return nil, err
 				}
-				continue // its slices go as well, and its address may be another's already
+				continue // its slices are about to be deleted, and its address may be reallocated
 			}
 			other := serviceRef(name.Namespace, name.Name, "")
 			if owner := metav1.GetControllerOf(slice); owner != nil {
@@ -86,7 +86,7 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 	return out, nil
 }
 
-// isThere says whether a Service exists, by the cache.
+// isThere reports whether a Service exists in the cache.
 func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bool, error) {
 	err := r.Get(ctx, name, &corev1.Service{})
 	if client.IgnoreNotFound(err) != nil {
@@ -95,8 +95,8 @@ func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bo
 	return err == nil, nil
 }
 
-// compare returns the conflict of two Services. Should each win something, the
-// first by address counts.
+// compare returns the conflict of two Services. If each wins an address, the first
+// address counts.
 func compare(a, b corev1.ObjectReference, claimsA, claimsB resolve.Claims) (conflict, bool) {
 	all := claimsA.Conflicts(claimsB)
 	if len(all) == 0 {
@@ -110,7 +110,7 @@ func compare(a, b corev1.ObjectReference, claimsA, claimsB resolve.Claims) (conf
 	if len(all) > 1 {
 		more = fmt.Sprintf(" (and %d more)", len(all)-1)
 	}
-	c.note = fmt.Sprintf("%s%s is also the %s of Service %s/%s, which gets its traffic on all nodes. %s",
+	c.note = fmt.Sprintf("%s%s is also the %s of Service %s/%s, which receives its traffic on all nodes. %s",
 		all[0].Key, more, all[0].WinnerKind, c.winner.Namespace, c.winner.Name, advice[all[0].LoserKind])
 	return c, true
 }

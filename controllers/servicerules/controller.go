@@ -37,11 +37,11 @@ type Reconciler struct {
 	// Client reads from the cache and writes to the apiserver.
 	client.Client
 
-	// Live reads from the apiserver. It is asked before something that is in
-	// force goes away because the cache lacks it.
+	// Live reads from the apiserver, before rules are removed because the cache does
+	// not have an object.
 	Live client.Reader
 
-	// Recorder records what is odd in Services and EndpointSlices.
+	// Recorder records events on Services.
 	Recorder events.EventRecorder
 
 	clock  clock.PassiveClock
@@ -55,7 +55,7 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, now
 	return &Reconciler{Client: c, Live: live, Recorder: recorder, clock: now, states: newStates()}
 }
 
-// Reconcile makes the slices of one Service what they should be.
+// Reconcile applies and deletes the slices of one Service.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	current, err := r.currentSlices(ctx, req.NamespacedName)
 	if err != nil {
@@ -99,9 +99,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// compile compiles the Service from the cache, unless that would take away its
-// last endpoint: then the apiserver is asked for the EndpointSlices, so that a
-// cache which lost them empties nothing.
+// compile compiles the Service from the cache, unless that would remove its last
+// endpoint: then it reads the EndpointSlices from the apiserver, because the cache may
+// be incomplete.
 func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice) (compile.Result, error) {
 	in := compile.Input{Service: svc, Parts: partsOf(current)}
 	var err error
@@ -117,23 +117,23 @@ func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current [
 	in.EndpointSlices, err = listEndpointSlices(ctx, r.Live, svc.Namespace,
 		client.MatchingLabels{discoveryv1.LabelServiceName: svc.Name})
 	if err != nil {
-		return compile.Result{}, fmt.Errorf("ask the apiserver before the last endpoint is removed: %w", err)
+		return compile.Result{}, fmt.Errorf("check the apiserver before removing the last endpoint: %w", err)
 	}
 	return compile.Service(in), nil
 }
 
-// removeGone deletes the slices of a Service that the cache does not have, if
-// the apiserver says too that it is gone or has been given to another proxy.
+// removeGone deletes the slices of a Service that the cache does not have, if the
+// apiserver confirms that it is deleted or belongs to another proxy.
 func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedName, current []*v1alpha1.ServiceRuleSlice) error {
 	p := makePlan(&corev1.Service{}, current, nil)
 	if !p.empty() {
 		live := &corev1.Service{}
 		err := r.Live.Get(ctx, service, live)
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("ask the apiserver before rules are deleted: %w", err)
+			return fmt.Errorf("check the apiserver before deleting rules: %w", err)
 		}
 		if err == nil && compile.IsProxied(live) {
-			return errors.New("the cache lacks a Service that the apiserver has; its rules are kept")
+			return errors.New("the cache does not have a Service that the apiserver has; its rules are kept")
 		}
 		if err := r.execute(ctx, &corev1.Service{}, p); err != nil {
 			return err
@@ -170,7 +170,7 @@ func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w compile.S
 		WithSpec(spec)
 	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		// Nothing can be created any more, and the Service goes as well.
+		// The namespace is terminating: nothing can be created, and the Service is deleted, too.
 		return nil
 	}
 	return err

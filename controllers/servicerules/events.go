@@ -24,13 +24,13 @@ const (
 // maxNote is the limit of the events API for a note, in bytes.
 const maxNote = 1024
 
-// recordProblems records the problems of a Service that were not there last time.
+// recordProblems records the problems of a Service that are new since the last time.
 func (s *state) recordProblems(recorder events.EventRecorder, svc *corev1.Service, problems []compile.Problem) {
 	before := s.problems
 	s.problems = sets.New(problems...)
-	// The events API takes events of the same objects and reason for
-	// repetitions of the first, whatever they say: so there is one for each
-	// object, which says everything.
+	// The events API treats events with the same objects and reason as repetitions
+	// of the first one, whatever their note: so there is one event for each object,
+	// with all messages.
 	var objects []string
 	messages := map[string][]string{}
 	for _, p := range problems {
@@ -52,8 +52,8 @@ func (s *state) recordProblems(recorder events.EventRecorder, svc *corev1.Servic
 	}
 }
 
-// recordConflicts records the conflicts of a Service that were not there last time.
-// Both Services find one; the events API takes it for a repetition.
+// recordConflicts records the conflicts of a Service that are new since the last time.
+// Both Services find a conflict; the events API treats the second as a repetition.
 func (s *state) recordConflicts(recorder events.EventRecorder, found []conflict) {
 	before := s.conflicts
 	s.conflicts = sets.New(found...)

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// recorder notes the last note of each event, by what the events API takes for
-// the same event.
+// recorder records the last note of each event, keyed like the events API keys
+// repetitions.
 type recorder map[string][]string
 
 func (r recorder) Eventf(_, related runtime.Object, _, reason, _, note string, args ...any) {
@@ -27,7 +27,7 @@ func (r recorder) Eventf(_, related runtime.Object, _, reason, _, note string, a
 	r[key] = append(r[key], fmt.Sprintf(note, args...))
 }
 
-// TestRecordProblems records the problems of a Service one time after the other.
+// TestRecordProblems records the problems of a Service several times.
 func TestRecordProblems(t *testing.T) {
 	first := compile.Problem{Object: "EndpointSlice default/web-1", Message: "port skipped"}
 	second := compile.Problem{Object: "EndpointSlice default/web-1", Message: "endpoint skipped"}

@@ -18,23 +18,23 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// plan is what to do so that the slices of a Service become the wanted ones.
+// plan is the writes and deletes that lead to the desired slices of a Service.
 type plan struct {
 	// writes are applied in this order, then deletes are deleted.
 	writes  []compile.Slice
 	deletes []*v1alpha1.ServiceRuleSlice
 
-	// triggers are when the change began that a slice is written for, by name.
+	// triggers are the trigger times of the changes that slices are written for, by name.
 	triggers map[string]time.Time
 
-	// urgent is false only if nothing but new endpoints has to be written.
+	// urgent is false only if the writes only add endpoints.
 	urgent bool
 }
 
 func (p plan) empty() bool { return len(p.writes)+len(p.deletes) == 0 }
 
-// makePlan compares the slices in the API with the wanted ones. Slices that the
-// controller did not make are never deleted.
+// makePlan compares the slices in the API with the desired ones. Slices that the
+// controller did not create are never deleted.
 func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) plan {
 	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
 	held := make(map[string]int32, len(current))
@@ -61,8 +61,8 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 	return p
 }
 
-// annotate notes in a plan when the change began that it is for; without a fresh
-// one the slices keep what they have.
+// annotate adds the trigger time of the change to a plan; without a new one the slices
+// keep theirs.
 func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
 	p.triggers = map[string]time.Time{}
 	if fresh.IsZero() {
@@ -82,8 +82,8 @@ func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted co
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
 }
 
-// onlyAdds says whether everything that is in force stays in force: each family
-// has the same frontends as before, and each endpoint still serves the same.
+// onlyAdds reports whether nothing is removed or changed: each family has the same
+// frontends as before, and each endpoint still serves the same.
 func onlyAdds(current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) bool {
 	headers := map[corev1.IPFamily]v1alpha1.ServiceRuleSliceSpec{}
 	use := sets.Set[string]{}

@@ -19,7 +19,7 @@ import (
 
 var web = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u"}}
 
-// inAPI returns compiled slices as the API holds them.
+// inAPI returns compiled slices as objects in the API.
 func inAPI(compiled ...compile.Slice) []*v1alpha1.ServiceRuleSlice {
 	yes := true
 	var out []*v1alpha1.ServiceRuleSlice
@@ -88,7 +88,7 @@ func TestUrgency(t *testing.T) {
 }
 
 // TestSafeOrder moves random endpoints between random numbers of parts and
-// checks after every write that no endpoint which stays is missing.
+// checks after every write that no remaining endpoint is missing.
 func TestSafeOrder(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -140,7 +140,7 @@ func TestSafeOrder(t *testing.T) {
 	}
 }
 
-// TestOrderOfSwappedParts checks that an impossible order still ends.
+// TestOrderOfSwappedParts checks that an impossible order terminates.
 func TestOrderOfSwappedParts(t *testing.T) {
 	part := func(name, address string) compile.Slice {
 		return compile.Slice{Name: name, Spec: v1alpha1.ServiceRuleSliceSpec{

@@ -23,7 +23,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// Indexes by the name of the Service, and by the addresses that it answers on.
+// Indexes by the name of the Service, and by its addresses.
 const (
 	indexEndpointSliceService = "serviceName"
 	indexSliceService         = "spec.serviceName"
@@ -50,7 +50,7 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 	err = add(&v1alpha1.ServiceRuleSlice{}, indexSliceAddress, func(obj client.Object) []string {
 		spec := &obj.(*v1alpha1.ServiceRuleSlice).Spec
 		if spec.Part != 0 {
-			return nil // the first part's stand for all
+			return nil // all parts have the same addresses
 		}
 		return compile.ClaimedAddresses(spec)
 	})
@@ -60,7 +60,7 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 	return nil
 }
 
-// SetupWithManager makes the manager call the Reconciler.
+// SetupWithManager adds the Reconciler to the manager.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opts controller.Options) error {
 	err := Indexes(func(obj client.Object, field string, keys client.IndexerFunc) error {
 		return mgr.GetFieldIndexer().IndexField(ctx, obj, field, keys)
@@ -108,8 +108,8 @@ func enqueue(serviceName func(client.Object) string) handler.EventHandler {
 	}
 }
 
-// comesFirst is true for the two Services that everything else in a cluster
-// waits for: the apiserver and DNS. EndpointSlices have their Service's labels.
+// comesFirst is true for the two Services that all others depend on: the apiserver
+// and DNS. EndpointSlices have their Service's labels.
 func comesFirst(service types.NamespacedName, obj client.Object) bool {
 	return service == types.NamespacedName{Namespace: "default", Name: "kubernetes"} ||
 		service.Namespace == "kube-system" && (service.Name == "kube-dns" || obj.GetLabels()["k8s-app"] == "kube-dns")

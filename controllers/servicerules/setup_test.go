@@ -55,8 +55,8 @@ func TestQueueOrder(t *testing.T) {
 	}
 }
 
-// TestSliceMovesToAnotherService checks that the Service which lost an
-// EndpointSlice hears of it.
+// TestSliceMovesToAnotherService checks that the Service that lost an EndpointSlice is
+// reconciled, too.
 func TestSliceMovesToAnotherService(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
@@ -79,11 +79,11 @@ func TestComesFirst(t *testing.T) {
 		labels          map[string]string
 		want            bool
 	}{
-		"apiserver":        {"default", "kubernetes", nil, true},
-		"DNS by name":      {"kube-system", "kube-dns", nil, true},
-		"DNS by label":     {"kube-system", "rke2-coredns", dns, true},
-		"somebody's label": {"default", "web", dns, false},
-		"other":            {"kube-system", "metrics-server", nil, false},
+		"apiserver":     {"default", "kubernetes", nil, true},
+		"DNS by name":   {"kube-system", "kube-dns", nil, true},
+		"DNS by label":  {"kube-system", "rke2-coredns", dns, true},
+		"foreign label": {"default", "web", dns, false},
+		"other":         {"kube-system", "metrics-server", nil, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -16,26 +16,26 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// states holds what the controller remembers of each Service.
+// states holds the controller's state of each Service.
 type states struct {
 	mu        sync.Mutex
 	byService map[types.NamespacedName]*state
 }
 
-// state is what the controller remembers of a Service from one call of Reconcile
-// to the next. Only one call for a Service runs at a time, so it has no lock.
+// state is the state of a Service between calls of Reconcile. Only one call for a
+// Service runs at a time, so it has no lock.
 type state struct {
 	// Writes are spaced: see wait.
 	written   time.Time     // the last one
 	window    time.Duration // after it
-	windows   wait.Backoff  // the ones to come, while changes are collected
+	windows   wait.Backoff  // the next ones, while changes are collected
 	collected bool          // a change waits for the end of the window
 
-	// handled is the begin of the newest change of EndpointSlices that the slices
-	// show, or that needed none; zero: not known yet.
+	// handled is the trigger time of the latest change of EndpointSlices that the
+	// slices contain, or that needed no write; zero: not known yet.
 	handled time.Time
 
-	// problems and conflicts are those that lasted when they were found last.
+	// problems and conflicts are those of the last call.
 	problems  sets.Set[compile.Problem]
 	conflicts sets.Set[conflict]
 }
@@ -54,7 +54,7 @@ func (s *states) of(service types.NamespacedName) *state {
 	return found
 }
 
-// forget drops the state of a Service that is gone.
+// forget drops the state of a deleted Service.
 func (s *states) forget(service types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *states) forget(service types.NamespacedName) {
 // long after each window that collected some, up to a second.
 var windows = wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Steps: 10, Cap: time.Second}
 
-// wait returns how long a change has to wait. A quiet Service is written at once.
+// wait returns how long a change has to wait. An idle Service is written at once.
 // Changes that come within the window after a write are collected until its end.
 func (s *state) wait(now time.Time) time.Duration {
 	left := s.window - now.Sub(s.written)
@@ -76,7 +76,7 @@ func (s *state) wait(now time.Time) time.Duration {
 	return left
 }
 
-// wrote begins a new window: the first one if the last has collected nothing.
+// wrote starts a new window: the first one if the last one has collected nothing.
 func (s *state) wrote(now time.Time) {
 	if !s.collected {
 		s.windows = windows
@@ -84,11 +84,10 @@ func (s *state) wrote(now time.Time) {
 	s.written, s.window, s.collected = now, s.windows.Step(), false
 }
 
-// fresh returns newest if it has not been handled yet, else zero. The agents
-// measure how long a change takes to reach the kernel, by an annotation of the
-// slices: one that is written for another reason, or late because a change had no
-// effect before, must not look like a slow answer. A controller that has just
-// started knows from the slices what others have handled.
+// fresh returns newest if it has not been handled yet, else zero. The agents measure
+// the programming latency from an annotation of the slices: a slice that is written for
+// another reason, or late because a change had no effect before, must not look like a
+// slow change. A controller that has just started gets the handled time from the slices.
 func (s *state) fresh(newest time.Time, current []*v1alpha1.ServiceRuleSlice) time.Time {
 	handled := s.handled
 	if handled.IsZero() {
@@ -100,7 +99,7 @@ func (s *state) fresh(newest time.Time, current []*v1alpha1.ServiceRuleSlice) ti
 	return time.Time{}
 }
 
-// handle notes that the slices show all changes up to newest.
+// handle records that the slices contain all changes up to newest.
 func (s *state) handle(newest time.Time) {
 	if newest.After(s.handled) {
 		s.handled = newest

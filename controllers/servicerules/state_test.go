@@ -12,8 +12,8 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 )
 
-// TestPacer lets changes of one Service come at given times, in milliseconds,
-// and lists when each write happens.
+// TestPacer makes changes of one Service at given times, in milliseconds, and lists the
+// time of each write.
 func TestSpacing(t *testing.T) {
 	every := func(interval, count int) []int {
 		var out []int

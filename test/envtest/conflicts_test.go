@@ -33,13 +33,13 @@ func TestAddressConflict(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	told := "Warning AddressConflict " + web.Spec.ClusterIP + ":80/tcp is also the ClusterIP of Service " + s.ns + "/web, "
+	wantNote := "Warning AddressConflict " + web.Spec.ClusterIP + ":80/tcp is also the ClusterIP of Service " + s.ns + "/web, "
 	reconcile()
-	wantEvent(t, s.recorder, told)
+	wantEvent(t, s.recorder, wantNote)
 	reconcile()
 	wantNoEvent(t, s.recorder)
 	s.reconcile()
-	wantEvent(t, s.recorder, told)
+	wantEvent(t, s.recorder, wantNote)
 	s.reconcile()
 	wantNoEvent(t, s.recorder)
 
@@ -52,5 +52,5 @@ func TestAddressConflict(t *testing.T) {
 	s.update(greedy)
 	s.clock.SetTime(s.clock.Now().Add(1e9))
 	reconcile()
-	wantEvent(t, s.recorder, told)
+	wantEvent(t, s.recorder, wantNote)
 }

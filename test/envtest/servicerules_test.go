@@ -176,7 +176,7 @@ func TestStaleCache(t *testing.T) {
 		s.reconcile()
 		s.hide, s.writes = isService, nil
 		_, err := s.try()
-		wantError(t, err, "the cache lacks a Service that the apiserver has")
+		wantError(t, err, "the cache does not have a Service that the apiserver has")
 		if len(s.writes) > 0 || len(s.endpoints()) != 2 {
 			t.Errorf("writes: %v, endpoints left: %v", s.writes, s.endpoints())
 		}

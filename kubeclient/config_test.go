@@ -141,7 +141,7 @@ func TestFailover(t *testing.T) {
 		"first of two":            {[]string{a.URL, b.URL}, "a:hello"},
 		"first refuses":           {[]string{refused(t), b.URL}, "b:hello"},
 		"two refuse":              {[]string{refused(t), refused(t), a.URL}, "a:hello"},
-		"first is somebody else":  {[]string{impostor.URL, b.URL}, "b:hello"},
+		"first is an impostor":    {[]string{impostor.URL, b.URL}, "b:hello"},
 		"first name is not known": {[]string{"https://no-such-host.invalid:6443", b.URL}, "b:hello"},
 	}
 	for name, tc := range cases {

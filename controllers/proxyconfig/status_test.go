@@ -128,7 +128,7 @@ var statusCases = map[string]statusCase{
 		want:    []string{"Accepted=True/Accepted", "Available=Unknown/NodesPending", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
 		message: "Waiting for generation 3 on a, b",
 	},
-	"older generation in force": {
+	"older generation in effect": {
 		fixture: newFixture(everywhere).node("a", true).set("a", 6, good),
 		nodes:   v1alpha1.NodeCounts{Selected: 1},
 		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
@@ -215,7 +215,7 @@ func TestStatus(t *testing.T) {
 			for _, c := range got.Conditions {
 				all += fmt.Sprintf("%s=%s/%s %s\n", c.Type, c.Status, c.Reason, c.Message)
 				if c.ObservedGeneration != generation || c.LastTransitionTime.IsZero() {
-					t.Errorf("condition %v lacks generation or time", c)
+					t.Errorf("condition %v has no generation or time", c)
 				}
 			}
 			for _, want := range append(tc.want, tc.message) {

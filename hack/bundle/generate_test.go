@@ -131,7 +131,7 @@ func TestRefusesManifests(t *testing.T) {
 		"no place for the image":   {"RELATED_IMAGE_AGENT", "OTHER", "no environment variable RELATED_IMAGE_AGENT"},
 		"a field that is not":      {"{path: size}", "{path: sice}", "the CRD has no field spec.sice"},
 		"a version that is not":    {"version: v1, name: things", "version: v2, name: things", "has no version v2"},
-		"a CRD without an owner":        {"name: things.example.org, specD", "name: others.example.org, specD", `"others.example.org" does not exist`},
+		"a CRD without an owner":   {"name: things.example.org, specD", "name: others.example.org, specD", `"others.example.org" does not exist`},
 		"no sample":                {"kind: Thing, metadata", "kind: Namespace, metadata", "no samples"},
 		"no Deployment":            {"kind: Deployment", "kind: Namespace", "no Deployment"},
 	}

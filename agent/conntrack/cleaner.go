@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package conntrack keeps the kernel's connection tracking in step with the
-// rules: it makes the kernel forget flows that package flows calls stale, and it
-// applies the policy's parameters. It works for every mode, and beside the
-// programming of rules, which never waits for it.
+// rules: it deletes the entries of flows that package flows calls stale. It works for
+// every mode, in parallel to the programming of rules, which never waits for it.
 package conntrack
 
 import (
@@ -20,31 +19,32 @@ import (
 )
 
 const (
-	// Back-off of a failed look.
+	// Back-off of a failed pass.
 	retryMin = 100 * time.Millisecond
 	retryMax = 30 * time.Second
 
-	// A look that finds something may have to be repeated, see look; what is left
-	// even then is found by the regular looks.
+	// A pass that deletes something may have to be repeated, see look; the regular
+	// passes find what is left even then.
 	repeatAfter = 50 * time.Millisecond
 	maxRepeats  = 20
 
-	// failuresToTell is how many looks in a row fail before Failure tells.
-	failuresToTell = 3
+	// reportAfter is how many passes in a row fail before Failure reports it.
+	reportAfter = 3
 
-	// A look is followed by a pause of that many times its duration: with a large
-	// table the clean-up must not take a core when endpoints change all the time.
+	// A pass is followed by a pause of that many times its duration, at most restMax:
+	// with a large table the clean-up must not use a core when endpoints change all
+	// the time.
 	restFactor = 9
 	restMax    = 10 * time.Second
 )
 
-// The least time from one look to the next. The first look after a quiet time is
-// not delayed; what changes until the next is looked for all at once, because the
-// kernel walks through its whole table each time: 9 ms of processor time for the
-// 262,144 buckets of a large node, and 0.3 s with a million entries.
+// The minimum time between two passes. The first pass after a quiet time is not
+// delayed; the next one covers all changes until then, because the kernel walks its
+// whole table each time: 9 ms of processor time for the 262,144 buckets of a large
+// node, and 0.3 s with a million entries.
 const (
-	// A client of UDP whose endpoint is gone sends into the void until its entry is
-	// deleted. A second is also kube-proxy's minSyncPeriod.
+	// The packets of a UDP client whose endpoint is gone are lost until its entry is
+	// deleted. kube-proxy's minSyncPeriod is a second, too.
 	udpInterval = time.Second
 
 	// A client of TCP sends its SYN again after 1, 3, 7 and 15 s. An entry that is
@@ -53,14 +53,14 @@ const (
 )
 
 // Cleaner deletes stale entries. It is level-triggered: it compares entries with
-// the frontends as they are, after a change those that it can concern, and all of
-// them whenever everything was compared with the kernel. A packet that is under
-// way while the rules change, and is tracked after the look, is found that way.
+// the current frontends: after a change those that the change affects, and all of them
+// after each full comparison with the kernel. That also finds the entry of a packet
+// that was in flight while the rules changed and is tracked only after the pass.
 type Cleaner struct {
 	kernel  Kernel
 	log     logr.Logger
 	clock   clock.Clock
-	told    func() // Failure says something new
+	changed func() // called when the result of Failure changes
 	metrics metrics
 	wakeup  chan struct{}
 
@@ -70,15 +70,15 @@ type Cleaner struct {
 	queues    map[model.Protocol]*queue
 	failure   error
 
-	// What only Run uses: there is no look before rested, and the last one for
-	// everything has found so many entries.
+	// Only Run uses these: no pass starts before rested, and the last full pass found
+	// so many entries.
 	rested  time.Time
 	entries map[kind]int
 }
 
-// New returns a Cleaner; told is called when Failure says something new.
-func New(kernel Kernel, log logr.Logger, clk clock.Clock, told func()) *Cleaner {
-	return &Cleaner{kernel: kernel, log: log, clock: clk, told: told, metrics: newMetrics(), wakeup: make(chan struct{}, 1),
+// New returns a Cleaner; changed is called when the result of Failure changes.
+func New(kernel Kernel, log logr.Logger, clk clock.Clock, changed func()) *Cleaner {
+	return &Cleaner{kernel: kernel, log: log, clock: clk, changed: changed, metrics: newMetrics(), wakeup: make(chan struct{}, 1),
 		frontends: map[model.FrontendKey]*model.Frontend{}, entries: map[kind]int{},
 		queues: map[model.Protocol]*queue{
 			model.UDP: newQueue(model.UDP, udpInterval),
@@ -86,7 +86,7 @@ func New(kernel Kernel, log logr.Logger, clk clock.Clock, told func()) *Cleaner 
 		}}
 }
 
-// Change tells the cleaner of a delta that is going to be programmed.
+// Change takes a delta that is about to be programmed.
 func (c *Cleaner) Change(d model.Delta) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,7 @@ func (c *Cleaner) Change(d model.Delta) {
 	for _, change := range d.Frontends {
 		q := c.queues[change.Key.Protocol]
 		if q == nil {
-			continue // its flows end by themselves
+			continue // no clean-up for this protocol
 		}
 		if change.New == nil {
 			delete(c.frontends, change.Key)
@@ -112,8 +112,8 @@ func (c *Cleaner) Change(d model.Delta) {
 	}
 }
 
-// Programmed says that all changes so far are in the kernel, and whether all of
-// the kernel was compared, not only what has changed.
+// Programmed notes that all changes so far are in the kernel. everything: the whole
+// kernel state was compared, not only the changes.
 func (c *Cleaner) Programmed(everything bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +131,8 @@ func (c *Cleaner) Programmed(everything bool) {
 	}
 }
 
-// Failure returns why the clean-up has failed for some time; nil: it has not.
+// Failure returns why the clean-up fails; nil: it works. A single failure is not
+// reported, see reportAfter.
 func (c *Cleaner) Failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,8 +154,8 @@ func (c *Cleaner) Run(ctx context.Context) {
 	}
 }
 
-// step looks once at what is due. It returns how long until there is something to
-// look at again, false: not before the next change.
+// step makes one pass over what is due. It returns the time until the next one; false:
+// none is due before the next change.
 func (c *Cleaner) step(ctx context.Context) (wait time.Duration, waiting bool) {
 	if q, at := c.next(); q != nil && !at.After(c.clock.Now()) {
 		c.run(ctx, q)
@@ -166,7 +167,7 @@ func (c *Cleaner) step(ctx context.Context) (wait time.Duration, waiting bool) {
 	return max(at.Sub(c.clock.Now()), 0), true
 }
 
-// next returns the queue that is looked at next, and when. nil: nothing is due.
+// next returns the queue of the next pass, and when it starts. nil: nothing is due.
 func (c *Cleaner) next() (next *queue, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +185,7 @@ func (c *Cleaner) next() (next *queue, at time.Time) {
 	return next, at
 }
 
-// run looks at what is due in a queue, and decides when it is looked at again.
+// run makes the pass of a queue and schedules the next one.
 func (c *Cleaner) run(ctx context.Context, q *queue) {
 	c.mu.Lock()
 	w := q.take()
@@ -215,14 +216,14 @@ func (c *Cleaner) run(ctx context.Context, q *queue) {
 		q.backoff.Reset()
 	}
 	c.mu.Unlock()
-	if err == nil || q.failures >= failuresToTell {
-		c.tell(q, err)
+	if err == nil || q.failures >= reportAfter {
+		c.report(q, err)
 	}
 }
 
-// tell keeps the first error of a failure that lasts: the next ones may differ
-// in the entry that they name, and change nothing.
-func (c *Cleaner) tell(q *queue, err error) {
+// report keeps the first error of a persistent failure: later ones may only differ in
+// the entry that they name.
+func (c *Cleaner) report(q *queue, err error) {
 	c.mu.Lock()
 	if q.failure == nil || err == nil {
 		q.failure = err
@@ -241,7 +242,7 @@ func (c *Cleaner) tell(q *queue, err error) {
 	case now != nil:
 		c.log.Error(now, "Failed to clean up connection tracking, will retry")
 	default:
-		c.log.Info("The clean-up of connection tracking works again")
+		c.log.Info("Connection tracking is cleaned up again")
 	}
-	c.told()
+	c.changed()
 }

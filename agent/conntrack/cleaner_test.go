@@ -65,8 +65,8 @@ func from(source string) func(*Entry) {
 }
 func otherZone(e *Entry) { e.OtherZone = true }
 
-func newCleaner(m *memory, told func()) *Cleaner {
-	return New(m, logr.Discard(), clock.RealClock{}, told)
+func newCleaner(m *memory, changed func()) *Cleaner {
+	return New(m, logr.Discard(), clock.RealClock{}, changed)
 }
 
 // desired is the delta from nothing.
@@ -318,11 +318,11 @@ func TestRunLooksAgain(t *testing.T) {
 	}
 }
 
-func TestRunRetriesAndTells(t *testing.T) {
+func TestRunRetriesAndReports(t *testing.T) {
 	m := &memory{entries: []Entry{flow("gone", model.UDP, vip, podA)}}
 	m.fail(errBroken)
-	told := make(chan struct{}, 100)
-	c := newCleaner(m, func() { told <- struct{}{} })
+	changed := make(chan struct{}, 100)
+	c := newCleaner(m, func() { changed <- struct{}{} })
 	before := desired(frontend(model.UDP, vip, podA))
 	c.Change(model.Diff(model.NewDesired(), before))
 	c.Change(model.Diff(before, desired(frontend(model.UDP, vip, podB))))
@@ -332,23 +332,23 @@ func TestRunRetriesAndTells(t *testing.T) {
 	go func() { defer close(done); c.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 
-	await(t, told)
+	await(t, changed)
 	if err := c.Failure(); !errors.Is(err, errBroken) {
 		t.Fatalf("the failure is %v", err)
 	}
-	if n := len(m.filters()); n < failuresToTell {
-		t.Errorf("told after %d tries", n)
+	if n := len(m.filters()); n < reportAfter {
+		t.Errorf("reported after %d tries", n)
 	}
 	m.fail(nil)
-	await(t, told)
+	await(t, changed)
 	if err := c.Failure(); err != nil {
 		t.Errorf("the failure is over, but %v", err)
 	}
 	if left := m.left(); len(left) > 0 {
 		t.Errorf("left: %s", left)
 	}
-	if len(told) > 0 {
-		t.Error("told without news")
+	if len(changed) > 0 {
+		t.Error("called without a change")
 	}
 }
 

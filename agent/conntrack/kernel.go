@@ -13,26 +13,24 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Kernel is what the clean-up needs of a kernel's connection tracking. It is
-// used by one goroutine at a time.
+// Kernel is the connection tracking of a kernel. One goroutine at a time uses it.
 type Kernel interface {
 	// Dump calls each for the entries that a filter selects, as they arrive: there
-	// may be millions. A kernel that cannot filter hands over others as well, and
-	// one that has to start again hands over some of them twice. An entry is valid
-	// until each returns.
+	// may be millions. A kernel without filters returns other entries as well, and a
+	// dump that is restarted returns some entries twice. An entry is valid until each
+	// returns.
 	Dump(ctx context.Context, f Filter, each func(Entry)) error
 
-	// Delete deletes this entry, and as far as the kernel can tell them apart no
-	// newer one of the same addresses.
-	// It says false if the entry is not there any more.
+	// Delete deletes this entry; where the kernel has IDs of entries, not a newer one
+	// with the same addresses. False: the entry does not exist any more.
 	Delete(e Entry) (bool, error)
 
 	// Addresses returns the node's own addresses.
 	Addresses() ([]netip.Addr, error)
 }
 
-// Filter selects entries by what their clients have sent. It saves work and does
-// not decide: which entries are stale does not depend on it.
+// Filter selects entries by the original direction. It only saves work: which entries
+// are stale does not depend on it.
 type Filter struct {
 	Family   corev1.IPFamily
 	Protocol model.Protocol
@@ -47,11 +45,11 @@ type Filter struct {
 	Unanswered bool
 }
 
-// Entry is what the kernel remembers of a flow.
+// Entry is a conntrack entry.
 type Entry struct {
 	flows.Flow
 	name name
 }
 
-// name is what the kernel calls an entry, in its own words.
+// name identifies an entry, in the kernel's encoding.
 type name struct{ tuple, zone, id []byte }

@@ -26,17 +26,17 @@ func kindOf(key model.FrontendKey) kind {
 	return kind{corev1.IPv6Protocol, key.Protocol}
 }
 
-// A dump for each frontend makes the kernel walk through its whole table each time;
-// one for all of them makes it hand over entries that nothing is wrong with. A walk
-// through an empty table takes the time in which walkEntries are handed over (9 ms),
-// one through a full table more: maxFilters of them take as long as all entries.
+// With a dump for each frontend the kernel walks its whole table each time; one dump
+// for all frontends also returns entries that are not stale. A walk of an empty table
+// takes as long as returning walkEntries entries (9 ms), a walk of a full table longer:
+// maxFilters of them take as long as returning all entries.
 const (
 	walkEntries = 5000
 	maxFilters  = 8
 )
 
-// filters are the dumps of one kind that find what is to be looked at. all is how
-// many entries there are of the kind.
+// filters returns the dumps of one kind that cover the work. all is the number of
+// entries of the kind.
 func (w *work) filters(k kind, keys []model.FrontendKey, all int) []Filter {
 	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: flows.HalfOpen(k.protocol)}
 	var out []Filter
@@ -58,9 +58,9 @@ func (w *work) filters(k kind, keys []model.FrontendKey, all int) []Filter {
 	return out
 }
 
-// look looks at what is due of a protocol, once. It returns what to look at once more: frontends
-// that had flows that were older. An answer to them that is under way while they
-// are forgotten begins a flow anew, the other way round.
+// look makes one pass over the entries of a protocol. It returns what to check again:
+// frontends with flows that were older than the frontend. A reply that is in flight
+// while such an entry is deleted creates a new one in the reverse direction.
 func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again work, err error) {
 	kinds := map[kind][]model.FrontendKey{}
 	for key := range w.frontends {
@@ -96,8 +96,8 @@ func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again wor
 	return again, err
 }
 
-// first returns the first of two errors: they are likely to say the same, and one
-// entry that cannot be deleted must not keep the others.
+// first returns the first of two errors: both usually have the same cause, and an entry
+// that cannot be deleted must not keep the pass from deleting others.
 func first(a, b error) error {
 	if a != nil {
 		return a
@@ -105,7 +105,7 @@ func first(a, b error) error {
 	return b
 }
 
-// sweep is a look that is under way.
+// sweep is a pass in progress.
 type sweep struct {
 	*Cleaner
 	again work
@@ -136,19 +136,19 @@ func (s *sweep) filtered(ctx context.Context, f Filter) error {
 	}
 	s.metrics.deleted.WithLabelValues(string(f.Family)).Add(float64(n))
 	if n > 0 {
-		s.log.V(1).Info("Forgot flows to endpoints that are gone", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)
+		s.log.V(1).Info("Deleted stale conntrack entries", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)
 	}
 	return first(err, failed)
 }
 
-// stale says whether an entry must go, and which frontend it is about.
+// stale says whether an entry must be deleted, and which frontend it belongs to.
 func (s *sweep) stale(e Entry) (model.FrontendKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rules.Stale(e.Flow)
 }
 
-// kinds are the kinds of all frontends of a protocol.
+// kinds returns the kinds of all frontends of a protocol.
 func (c *Cleaner) kinds(p model.Protocol) map[kind]struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +161,7 @@ func (c *Cleaner) kinds(p model.Protocol) map[kind]struct{} {
 	return found
 }
 
-// nodePortAddresses are the addresses that node ports answer on.
+// nodePortAddresses returns the addresses of node ports.
 func (c *Cleaner) nodePortAddresses() (map[netip.Addr]struct{}, error) {
 	c.mu.Lock()
 	node := c.node

@@ -5,7 +5,7 @@ package conntrack
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics have kube-proxy's names: they mean the same.
+// metrics have kube-proxy's names and meaning.
 type metrics struct {
 	duration *prometheus.HistogramVec
 	deleted  *prometheus.CounterVec

@@ -10,16 +10,16 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// queue is what there is to look at of one protocol.
+// queue is the pending work of one protocol.
 type queue struct {
 	protocol model.Protocol
-	interval time.Duration // the least from one look to the next
+	interval time.Duration // the minimum between two passes
 	waiting  work          // until it is programmed
 	due      work
-	next     time.Time // no look before
+	next     time.Time // no pass starts before
 
-	// Looks in a row that failed, or found flows that were older; the back-off of
-	// the next; and why they have failed for some time.
+	// Consecutive passes that failed, or that deleted flows older than their
+	// frontend; the back-off of the next pass; the persistent failure.
 	failures, repeats int
 	backoff           backoff.Backoff
 	failure           error
@@ -36,8 +36,8 @@ func (q *queue) take() (w work) {
 	return w
 }
 
-// work is what has to be looked at: frontends, and whether there may be flows that
-// are older than the frontend.
+// work is what a pass has to check: frontends, each with whether flows may be older
+// than the frontend.
 type work struct {
 	everything bool
 	frontends  map[model.FrontendKey]bool

@@ -11,8 +11,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // maxMessage bounds a condition's message, in bytes: it must be readable, and
@@ -35,7 +35,7 @@ func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1
 		status.ObservedGeneration = p.Node.Generation
 		policy := p.Node.Spec.Policy
 		status.Policy = &policy
-		status.RulesDigest = source.FormatDigest(p.Digest)
+		status.RulesDigest = model.FormatDigest(p.Digest)
 		status.Programmed = &v1alpha1.ProgrammedCounts{
 			Slices:    int32(p.Slices),
 			Services:  int32(p.Counts.Services),

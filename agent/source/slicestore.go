@@ -4,9 +4,7 @@
 package source
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +39,7 @@ func (s *sliceStore) set(name types.NamespacedName, spec *v1alpha1.ServiceRuleSl
 			delete(s.parts, id)
 		}
 		delete(s.specs, name)
-		s.digest ^= digestOf(old)
+		s.digest ^= model.DigestNumber(old.Digest)
 		services = append(services, id)
 	}
 	if spec != nil {
@@ -49,7 +47,7 @@ func (s *sliceStore) set(name types.NamespacedName, spec *v1alpha1.ServiceRuleSl
 		id := ServiceOf(name, spec)
 		s.parts[id] = append(s.parts[id], name)
 		s.specs[name] = spec
-		s.digest ^= digestOf(spec)
+		s.digest ^= model.DigestNumber(spec.Digest)
 		services = append(services, id)
 	}
 	return services, true
@@ -77,19 +75,6 @@ func (s *sliceStore) endpoints() int {
 func ServiceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) model.ServiceID {
 	return model.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
 }
-
-// digestOf returns a slice's digest as a number. Text that is no digest counts
-// as 0, which shows as a difference to what the controller wrote.
-func digestOf(spec *v1alpha1.ServiceRuleSliceSpec) uint64 {
-	n, err := strconv.ParseUint(spec.Digest, 16, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// FormatDigest returns a digest as slices and statuses have it.
-func FormatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }
 
 // compact returns a spec in less memory. What a JSON decoder makes has room to
 // grow and each string once more; of all slices together that is a third.

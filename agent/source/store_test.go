@@ -23,7 +23,7 @@ func TestInputsDigest(t *testing.T) {
 	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, a, time.Time{})
 	in.SetSlice(types.NamespacedName{Namespace: "x", Name: "gone"}, nil, time.Time{})
 	ch, ok := in.Take()
-	if !ok || model.XORDigest(b.Digest) != model.XORDigest(FormatDigest(ch.Digest)) {
+	if !ok || model.XORDigest(b.Digest) != model.XORDigest(model.FormatDigest(ch.Digest)) {
 		t.Errorf("digest %x, want %s", ch.Digest, b.Digest)
 	}
 	if _, stored := ch.Slices[types.NamespacedName{Namespace: "x", Name: "gone"}]; !stored {

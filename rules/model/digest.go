@@ -27,7 +27,7 @@ func Digest(namespace, name string, spec v1alpha1.ServiceRuleSliceSpec) string {
 	h := sha256.New()
 	h.Write([]byte(namespace + "/" + name + "\n"))
 	h.Write(text)
-	return formatDigest(binary.BigEndian.Uint64(h.Sum(nil)))
+	return FormatDigest(binary.BigEndian.Uint64(h.Sum(nil)))
 }
 
 // XORDigest combines digests of slices: the order does not matter, and adding a
@@ -36,15 +36,21 @@ func Digest(namespace, name string, spec v1alpha1.ServiceRuleSliceSpec) string {
 func XORDigest(digests ...string) string {
 	var sum uint64
 	for _, d := range digests {
-		n, err := strconv.ParseUint(d, 16, 64)
-		if err != nil {
-			h := fnv.New64a()
-			h.Write([]byte(d))
-			n = h.Sum64()
-		}
-		sum ^= n
+		sum ^= DigestNumber(d)
 	}
-	return formatDigest(sum)
+	return FormatDigest(sum)
 }
 
-func formatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }
+// DigestNumber returns a digest as the number that XORDigest combines.
+func DigestNumber(digest string) uint64 {
+	n, err := strconv.ParseUint(digest, 16, 64)
+	if err != nil {
+		h := fnv.New64a()
+		h.Write([]byte(digest))
+		return h.Sum64()
+	}
+	return n
+}
+
+// FormatDigest is the reverse of DigestNumber.
+func FormatDigest(n uint64) string { return fmt.Sprintf("%016x", n) }

@@ -9,34 +9,33 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// Bounds of a Service, in each address family. What is above them is left out, with a
-// problem: no Service may cost all nodes minutes of work, or be so large that the
-// apiserver refuses its slices, for then its endpoints would not be followed either.
-// The cluster IP and the node ports have all ports. What is kept is always the same:
-// the first by address, load balancers' before external ones.
+// Bounds of a Service in each address family. What exceeds them is left out and reported
+// as a problem. No Service may cost every node minutes of work. No Service may be so large
+// that the apiserver refuses its slices, because then its endpoints would not be followed
+// either. The cluster IP and the node ports keep all ports. The choice is stable:
+// addresses in order, those of load balancers before external IPs.
 const (
-	// maxPorts is more than a Service in etcd can have: each takes some 150 bytes
+	// maxPorts is more than a Service in etcd can have: each port takes about 150 bytes
 	// there, of at most 1.5 MiB.
 	maxPorts = 10_000
 
-	// maxExposed bounds (load balancers' addresses + external IPs) x ports: the
-	// frontends that one entry in a Service multiplies by all others. A frontend is
-	// two elements in nftables, a rule in iptables and a socket in Userspace; with
-	// that many each of these modes has programmed the Service within a second. IPVS
-	// has a real server for each frontend and endpoint: 1,024 frontends with 60
-	// endpoints take a second, and more take longer, in slices (see
-	// resolve.Table.FlushSlice). It is enough for the addresses of 256 nodes as
-	// external IPs of four ports, and for 1,000 ports at a balancer.
+	// maxExposed bounds (load balancer IPs + external IPs) x ports: the frontends where
+	// one more entry in the Service adds many. A frontend is two elements in nftables, a
+	// rule in iptables and a socket in Userspace; these modes program maxExposed of them
+	// within a second. IPVS has a real server for each frontend and endpoint: 1,024
+	// frontends with 60 endpoints take a second, and more are programmed in slices (see
+	// resolve.Table.FlushSlice). The bound is enough for the addresses of 256 nodes as
+	// external IPs of four ports, and for 1,000 ports at a load balancer.
 	maxExposed = 1024
 
-	// maxSources is how many source ranges count, maxRestricted how many entries
-	// (load balancers' addresses x ports x source ranges) the nodes have for them: in
-	// nftables each is an element, 10 to 15 µs.
+	// maxSources bounds the source ranges. maxRestricted bounds (load balancer IPs x ports
+	// x source ranges): in nftables each combination is an element, which takes 10 to 15
+	// µs.
 	maxSources    = 1000
 	maxRestricted = 1 << 16
 )
 
-// applyBounds cuts what is above the bounds. At least one address is kept.
+// applyBounds cuts what exceeds the bounds. At least one address is kept.
 func applyBounds(svc *corev1.Service, spec *v1alpha1.ServiceRuleSliceSpec, problems *problemList) {
 	cut := func(list []string, keep int, what, advice string) []string {
 		if len(list) <= keep {

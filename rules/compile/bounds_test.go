@@ -26,8 +26,8 @@ func numbered(prefix string, n int) []string {
 	return out
 }
 
-// TestBounds makes Services larger and larger. The number of slices, and of what they
-// hold, is that of a Service that nodes can program.
+// TestBounds compiles larger and larger Services. The size of the slices stays within what
+// nodes can program.
 func TestBounds(t *testing.T) {
 	type size struct{ Ports, Balancers, External, Sources int }
 	const product = "addresses x ports (x source ranges) are more than nodes program for one Service; use fewer addresses, ports or ranges, or several Services"

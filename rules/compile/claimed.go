@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// ClaimedAddresses returns the addresses that a Service answers on, besides the
-// nodes' own. Only Services with an address in common can be in conflict: node
-// ports are given to one Service each by the apiserver.
+// ClaimedAddresses returns the addresses that a Service answers on, except the nodes' own.
+// Only Services with an address in common can conflict: the apiserver gives each node port
+// to one Service only.
 func ClaimedAddresses(spec *v1alpha1.ServiceRuleSliceSpec) []string {
 	out := slices.Concat([]string{spec.ClusterIP}, spec.LoadBalancerIPs, spec.ExternalIPs)
 	slices.Sort(out)

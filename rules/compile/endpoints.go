@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// candidate is an endpoint of one port of a Service, before it is decided what
-// it is used for.
+// candidate is an endpoint of one port of a Service, before decide says what it is used
+// for.
 type candidate struct {
 	addr        netip.Addr
 	port        int32
@@ -50,8 +50,8 @@ func compileEndpoints(in Input, header *v1alpha1.ServiceRuleSliceSpec, problems 
 	return merged.sorted()
 }
 
-// usableSlices are the EndpointSlices that belong to the Service, in an order
-// that does not depend on that of the input.
+// usableSlices returns the EndpointSlices that belong to the Service, in an order that
+// does not depend on the order of the input.
 func usableSlices(in Input, family corev1.IPFamily) []*discoveryv1.EndpointSlice {
 	var usable []*discoveryv1.EndpointSlice
 	for _, s := range in.EndpointSlices {
@@ -157,10 +157,10 @@ func newCandidate(slice *discoveryv1.EndpointSlice, e *discoveryv1.Endpoint, fam
 	return c, true
 }
 
-// before decides between two entries with the same address and port: the one
-// that is not terminating counts (a slice may lag behind another while a Pod is
-// replaced), else the ready one, else the serving one, else any, but always
-// the same.
+// before decides between two entries with the same address and port. An entry that is not
+// terminating comes first (one slice may lag behind another while a Pod is replaced), then
+// a ready one, then a serving one. Ties are broken by node and hints, so the result is
+// always the same.
 func (c candidate) before(o candidate) bool {
 	rank := func(b bool) int {
 		if b {
@@ -178,9 +178,9 @@ func (c candidate) before(o candidate) bool {
 	) < 0
 }
 
-// decide picks the endpoints that are used, or still served, and says for what (KEP-1669 for the
-// terminating ones). Hints count only if all ready endpoints have them
-// (KEP-2433, KEP-3015), so that a node which sees a hint may trust it.
+// decide picks the endpoints that are used or still serve, and sets their state (KEP-1669
+// for the terminating ones). Hints count only if all ready endpoints have them (KEP-2433,
+// KEP-3015), so that a node may trust each hint it sees.
 func decide(candidates []candidate, usesCluster, usesLocal bool) []candidate {
 	anyReady, nodeHints, zoneHints := false, usesCluster, usesCluster
 	readyOn := map[string]bool{}

@@ -16,8 +16,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// T21: the policy Local of a Service that nobody reaches from outside does not
-// count, so the terminating endpoint is of no use.
+// T21: the policy Local does not count for a Service that is not reachable from outside,
+// so the terminating endpoint is of no use.
 func TestLocalPolicyOfUnreachableService(t *testing.T) {
 	s := webSlice().Ready(ep(1), there).Terminating(ep(2), here)
 	for name, c := range map[string]struct {
@@ -40,7 +40,8 @@ func TestLocalPolicyOfUnreachableService(t *testing.T) {
 	}
 }
 
-// What still serves while it terminates keeps its flows of UDP, and gets no new ones.
+// An endpoint that still serves while it terminates keeps its UDP flows, and gets no new
+// ones.
 func TestDraining(t *testing.T) {
 	service := svc("dns").Port("dns", 53).Protocol(corev1.ProtocolUDP).Port("tcp", 53)
 	of := func(s *sliceBuilder) *sliceBuilder {
@@ -86,7 +87,7 @@ func TestDraining(t *testing.T) {
 	}
 }
 
-// What no node may use is not in a slice at all: nodes would only carry it about.
+// Endpoints that no node may use are in no slice, so that nodes do not store them.
 func TestCompileLeavesOut(t *testing.T) {
 	external := web().NodePort(3001).ExternalLocal()
 	zones, nodes := []string{"a"}, []string{here}

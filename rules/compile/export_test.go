@@ -9,7 +9,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// MaxServiceCIDRs: What the tests with the fixture need of the inside.
+// MaxServiceCIDRs is exported for the tests in package compile_test.
 const MaxServiceCIDRs = maxServiceCIDRs
 
 // Parts compiles the IPv4 rules of a Service into a number of parts, whatever

@@ -17,8 +17,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// FuzzCompile compiles odd Services and EndpointSlices: what comes out is
-// canonical and does not depend on the order of the input.
+// FuzzCompile compiles odd Services and EndpointSlices. The result is canonical and does
+// not depend on the order of the input.
 func FuzzCompile(f *testing.F) {
 	for i, s := range seeds {
 		f.Add([]byte(s), frontendTexts[i], endpointTexts[i], sourceTexts[i])

@@ -61,16 +61,16 @@ func selectsNode(config *v1alpha1.ProxyConfig, node *corev1.Node) (bool, error) 
 	return selector.Matches(labels.Set(node.Labels)), nil
 }
 
-// NodeInput is what a NodeRuleSet is made of.
+// NodeInput is what Node compiles.
 type NodeInput struct {
 	Node   *corev1.Node
 	Config *v1alpha1.ProxyConfig
 
-	// ServiceCIDRs are all of the cluster, in any order.
+	// ServiceCIDRs are all ServiceCIDRs of the cluster, in any order.
 	ServiceCIDRs []networkingv1.ServiceCIDR
 }
 
-// Node makes the NodeRuleSet of a node under a policy.
+// Node compiles the NodeRuleSet of a node under a policy.
 func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 	problems := &problemList{}
 	c := in.Config.Spec.DeepCopy()
@@ -95,19 +95,19 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 	return spec, problems.sorted()
 }
 
-// TaintToBeDeleted is what the cluster autoscaler puts on a node before it
-// deletes it.
+// TaintToBeDeleted is the taint that the cluster autoscaler sets on a node before it
+// deletes the node.
 const TaintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
-// IsDeparting says whether a node is about to go, so that load balancers should
+// IsDeparting says whether a node is about to be removed, so that load balancers should
 // send it no more traffic.
 func IsDeparting(node *corev1.Node) bool {
 	return node.DeletionTimestamp != nil ||
 		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == TaintToBeDeleted })
 }
 
-// maxNodeAddresses is how many addresses of a node count. The first of each family is
-// what node ports answer on by default; the others only say what is the node's own.
+// maxNodeAddresses bounds the addresses of a node. Node ports answer on the first of each
+// family by default; the others only say which addresses are the node's own.
 const maxNodeAddresses = 256
 
 // nodeIPs returns the node's internal addresses and then its external ones,

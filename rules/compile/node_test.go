@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// config returns a ProxyConfig that was made so many hours after the first.
+// config returns a ProxyConfig that was created some hours after the first.
 func config(name string, priority *int32, hours int, selector *v1alpha1.NodeSelector) v1alpha1.ProxyConfig {
 	created := time.Date(2026, 1, 1, hours, 0, 0, 0, time.UTC)
 	return v1alpha1.ProxyConfig{

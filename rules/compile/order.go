@@ -8,17 +8,17 @@ import (
 	"slices"
 )
 
-// WriteOrder sorts the slices that are to be written so that after each write every
-// endpoint that was in some slice before, and still is wanted, is in some slice. held
-// has the number of parts that each slice in the API was written for, by name. Slices
-// that are not wanted any more are deleted after all writes.
+// WriteOrder sorts the slices to write so that after each write every endpoint that was in
+// a slice before, and is still wanted, is in a slice. held is the number of parts that
+// each slice in the API was written for, by name. Slices that are no longer wanted are
+// deleted after all writes.
 //
-// A part holds the endpoints whose hashes begin with certain bits (see partOf). Where
-// there will be more parts, what part p held belongs to parts p and up: the last one
-// is written first. Where there will be fewer, it belongs to parts up to p: the first
-// one is written first. After a change of the number that was interrupted there are
-// both; then the parts of the larger number come first: what they hold alone does not
-// belong to any of the others.
+// A part holds the endpoints whose hashes begin with certain bits (see partOf). When the
+// number of parts grows, the endpoints of part p move to p and higher parts, so the last
+// part is written first. When it shrinks, they move to p and lower parts, so the first
+// part is written first. After an interrupted change of the number both kinds exist. Then
+// the parts of the larger number are written first: the endpoints that only they hold
+// belong to no other part.
 func WriteOrder(writes []Slice, held map[string]int32) {
 	shrinks := func(s *Slice) bool { return held[s.Name] > s.Spec.Parts }
 	slices.SortFunc(writes, func(a, b Slice) int {

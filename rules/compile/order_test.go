@@ -11,8 +11,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
-// Whatever the number of parts becomes, and wherever the writing stops before it
-// becomes something else: no endpoint is missing at any moment.
+// Whatever the number of parts becomes, and wherever writing is interrupted: no endpoint
+// is missing at any moment.
 func TestWriteOrder(t *testing.T) {
 	const endpoints = 40
 	in := input(web(), many(webSlice(), endpoints))
@@ -23,7 +23,7 @@ func TestWriteOrder(t *testing.T) {
 	}
 	everySeed(t, 300, func(t *testing.T, r *random) {
 		stored := map[string]v1alpha1.ServiceRuleSliceSpec{}
-		// The first writes make what there is; then nothing may be missing.
+		// The first writes create the slices; after that no endpoint may be missing.
 		for change := range 4 {
 			n := rulestest.Pick(r, powers...)
 			var writes []compile.Slice

@@ -43,8 +43,8 @@ func TestPartCount(t *testing.T) {
 	}
 }
 
-// A number of parts that was chosen is kept while the endpoints do not change,
-// whatever it was before: compile.Service does not flap.
+// The number of parts does not change while the endpoints do not, whatever it was before:
+// compile.Service does not flap.
 func TestPartCountIsStable(t *testing.T) {
 	for n := range 3000 {
 		for current := int32(0); current <= 64; current++ {

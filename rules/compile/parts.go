@@ -17,17 +17,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Limits of a part. A part holds about partEndpoints endpoints at most (the
-// hash spreads them, so some hold a little more). Parts are merged again only
-// well below that, so that a number that varies around the limit does not
-// rewrite all parts at every change.
+// Limits of a part. A part holds about partEndpoints endpoints at most (the hash spreads
+// them, so some hold a little more). Parts are merged only well below that, so that a
+// number of endpoints that varies around the limit does not rewrite all parts at every
+// change.
 const (
 	partEndpoints      = 200
 	partMergeEndpoints = 80
 	maxParts           = 1 << 16
 
-	// partPorts is for how many ports a part may hold that many. With more an
-	// endpoint is larger, and counts for several: the apiserver takes 1.5 MiB.
+	// partPorts is the number of ports up to which a part holds partEndpoints. With more
+	// ports an endpoint is larger and counts as several: the apiserver accepts 1.5 MiB.
 	partPorts = 125
 )
 
@@ -91,7 +91,8 @@ func (m *endpointMerger) sorted() []v1alpha1.RuleEndpoint {
 	return out
 }
 
-// split makes the parts of a Service's rules.
+// split makes the parts of a Service's rules. current is the number of parts that exist, 0
+// if there are none.
 func split(svc *corev1.Service, header v1alpha1.ServiceRuleSliceSpec, endpoints []v1alpha1.RuleEndpoint, current int32) []Slice {
 	parts := partCount(len(endpoints)*max(1, (len(header.Ports)+partPorts-1)/partPorts), current)
 	out := make([]Slice, parts)
@@ -115,8 +116,8 @@ func SliceName(service string, family corev1.IPFamily, part int32) string {
 	return fmt.Sprintf("%s-%s-%d", service, strings.Replace(strings.ToLower(string(family)), "ip", "", 1), part)
 }
 
-// partCount is the number of parts for n endpoints, a power of two, where
-// current parts are there already (0: none).
+// partCount returns the number of parts for n endpoints, a power of two. current is the
+// number of parts that exist, 0 if there are none.
 func partCount(n int, current int32) int32 {
 	parts := int32(1)
 	if current > 1 && current <= maxParts && current&(current-1) == 0 {

@@ -44,7 +44,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// One endpoint more, less or changed rewrites exactly one part.
+// Adding, removing or changing one endpoint rewrites exactly one part.
 func TestOneEndpointChangesOnePart(t *testing.T) {
 	base := many(webSlice(), 1000)
 	without := many(webSlice(), 999)
@@ -86,10 +86,9 @@ func changedParts(a, b compile.Input) int {
 	return changed + len(digests)
 }
 
-// While the number of parts changes, a node sees old and new parts together.
-// Written in the right order (the last part first when there will be more, the
-// first one first when there will be fewer, then deletions), every endpoint
-// stays reachable at every step.
+// While the number of parts changes, a node sees old and new parts together. In the right
+// order (the last part first when the number grows, the first part first when it shrinks,
+// then deletions) every endpoint stays reachable at every step.
 func TestRepartitionKeepsEndpointsReachable(t *testing.T) {
 	for name, c := range map[string]struct{ from, to int32 }{
 		"one to two":   {1, 2},

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Problem is something odd in an object, and what to do about it.
+// Problem is an invalid or unsupported value in an object, and what to do about it.
 type Problem struct {
 	// Object is the kind, namespace and name, e.g. "EndpointSlice default/web-x".
 	Object  string
@@ -25,7 +25,7 @@ type problemList struct {
 	seen map[Problem]struct{}
 }
 
-// add adds a problem of an object; objects of the cluster have no namespace.
+// add adds a problem of an object. Cluster-scoped objects have no namespace.
 func (l *problemList) add(kind, namespace, name, format string, args ...any) {
 	if namespace != "" {
 		name = namespace + "/" + name

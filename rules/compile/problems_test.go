@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
-// TestProblems covers oddities: they are left out with a message, and the rest
-// of the Service works.
+// TestProblems covers invalid values: they are left out with a message, and the rest of
+// the Service works.
 func TestProblems(t *testing.T) {
 	name, zero, big := "http", int32(0), int32(70000)
 	const special = " must not be an unspecified, loopback, link-local or multicast address"
@@ -89,7 +89,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// A Service whose only address is malformed has no slices, but a problem.
+// A Service whose only address is malformed has a problem and no slices.
 func TestNoUsableClusterIP(t *testing.T) {
 	compiled := compile.Service(input(web().IP("nonsense")))
 	want := compile.Result{Problems: []compile.Problem{{Object: "Service default/web", Message: `cluster IP skipped: "nonsense" is not an IP address`}}}
@@ -98,8 +98,8 @@ func TestNoUsableClusterIP(t *testing.T) {
 	}
 }
 
-// The list of problems is bounded, and each is in it once however many ports
-// and families meet it.
+// The list of problems is bounded, and each problem is in it once, however many ports and
+// families have it.
 func TestManyProblems(t *testing.T) {
 	s := slice("web").Port("http", 80).Port("admin", 81)
 	for i := range 30 {

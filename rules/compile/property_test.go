@@ -44,8 +44,7 @@ func TestCompileProperties(t *testing.T) {
 	})
 }
 
-// What is compiled can be resolved without an error, also after a way through
-// the API.
+// Compiled slices can be resolved without an error, also after they went through the API.
 func TestCompiledIsWellFormed(t *testing.T) {
 	everySeed(t, 500, func(t *testing.T, r *random) {
 		node, id := r.Node(), r.ID()

@@ -1,9 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package compile makes the objects that agents read: ServiceRuleSlices of a
-// Service and its EndpointSlices, and the NodeRuleSet of a Node under a policy. It
-// decides everything that is the same on all nodes. All of it is pure.
+// Package compile makes the objects that agents read: the ServiceRuleSlices of a Service
+// and its EndpointSlices, and the NodeRuleSet of a Node under a policy. It decides
+// everything that is the same on all nodes. All of it is pure.
 package compile
 
 import (
@@ -23,29 +23,29 @@ import (
 // sessionAffinityConfig.clientIP.timeoutSeconds.
 const defaultAffinityTimeout = 10800
 
-// labelServiceProxyName hands a Service to another proxy, whatever its value.
+// labelServiceProxyName on a Service, with any value, says that another proxy implements
+// it.
 const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 
-// Input is what the rules of a Service are made of.
+// Input is what the rules of a Service are compiled from.
 type Input struct {
 	Service        *corev1.Service
 	EndpointSlices []*discoveryv1.EndpointSlice
 
-	// Parts is the number of parts per family that the API holds now. It keeps
-	// the number from flapping when the endpoints vary around a limit, and may
-	// be nil.
+	// Parts is the number of parts per family that the API holds now; nil: none. It keeps
+	// the number of parts from flapping when the endpoints vary around a limit.
 	Parts map[corev1.IPFamily]int32
 }
 
-// Result is what Service makes of a Service.
+// Result is what Service compiles.
 type Result struct {
 	// Slices are ordered by family and part; none if the Service is not proxied.
 	Slices []Slice
 
-	// Problems are oddities that were left out.
+	// Problems are the values that were left out.
 	Problems []Problem
 
-	// Trigger is when the newest change of the EndpointSlices began.
+	// Trigger is the time of the newest change in the EndpointSlices.
 	Trigger time.Time
 }
 
@@ -55,9 +55,9 @@ type Slice struct {
 	Spec v1alpha1.ServiceRuleSliceSpec
 }
 
-// IsProxied says whether a Service has virtual addresses that Fairlead serves:
-// not if it is headless or an ExternalName, and not if its label
-// service.kubernetes.io/service-proxy-name hands it to another proxy.
+// IsProxied says whether a Service has virtual addresses that Fairlead serves. A headless
+// Service and an ExternalName have none. The label
+// service.kubernetes.io/service-proxy-name hands a Service to another proxy.
 func IsProxied(svc *corev1.Service) bool {
 	if _, other := svc.Labels[labelServiceProxyName]; other {
 		return false
@@ -66,10 +66,10 @@ func IsProxied(svc *corev1.Service) bool {
 		svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone
 }
 
-// Service makes the slices of a Service. It decides everything that is the same
-// on all nodes: which endpoints are usable, the fallback to terminating ones,
-// whether topology hints count, and the canonical form of every address. The
-// order of its inputs does not matter.
+// Service compiles the slices of a Service. It decides everything that is the same on all
+// nodes: which endpoints are usable, the fallback to terminating ones, whether topology
+// hints count, and the canonical form of every address. The order of its inputs does not
+// matter.
 func Service(in Input) Result {
 	if !IsProxied(in.Service) {
 		return Result{}
@@ -91,8 +91,8 @@ func Service(in Input) Result {
 	return out
 }
 
-// clusterIPs returns the Service's virtual address of each family. Objects from
-// before dual stack have clusterIP only.
+// clusterIPs returns the Service's virtual address of each family. Objects written before
+// dual stack have clusterIP only.
 func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]netip.Addr {
 	texts := svc.Spec.ClusterIPs
 	if len(texts) == 0 {
@@ -115,7 +115,7 @@ func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]
 	return vips
 }
 
-// compileHeader compiles everything of a Service but its endpoints.
+// compileHeader compiles everything of a Service except its endpoints.
 func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *problemList) v1alpha1.ServiceRuleSliceSpec {
 	spec := v1alpha1.ServiceRuleSliceSpec{
 		ServiceName:           svc.Name,
@@ -159,9 +159,9 @@ func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *proble
 	return spec
 }
 
-// loadBalancerIPs are those addresses of load balancers that packets arrive
-// with. With ipMode Proxy the balancer rewrites the destination (KEP-1860), and
-// traffic of Pods to its address must leave the node.
+// loadBalancerIPs returns the load balancer addresses that packets arrive with. With
+// ipMode Proxy the load balancer rewrites the destination (KEP-1860), and traffic of Pods
+// to its address must leave the node.
 func loadBalancerIPs(svc *corev1.Service) []string {
 	var ips []string
 	for _, ing := range svc.Status.LoadBalancer.Ingress {
@@ -190,9 +190,9 @@ func frontendAddresses(svc *corev1.Service, texts []string, family corev1.IPFami
 	return sortedStrings(addrs, netip.Addr.Compare)
 }
 
-// sourceRanges returns the allowed sources of a family; nil allows everyone. A
-// list with no CIDR of this family denies everyone in it: whoever restricted
-// the Service did not mean to open it (kube-proxy does).
+// sourceRanges returns the allowed sources of a family; nil allows everyone. A list
+// without a CIDR of this family denies everyone in it, because its author wanted to
+// restrict the Service (kube-proxy allows everyone in that family).
 func sourceRanges(svc *corev1.Service, family corev1.IPFamily, problems *problemList) *v1alpha1.SourceRanges {
 	if len(svc.Spec.LoadBalancerSourceRanges) == 0 {
 		return nil

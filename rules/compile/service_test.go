@@ -43,7 +43,7 @@ func TestIsProxied(t *testing.T) {
 	}
 }
 
-// Slices that say nothing about the Service are left out without a word.
+// EndpointSlices that do not belong to the Service are left out without a problem.
 func TestForeignSlices(t *testing.T) {
 	unlabelled := webSlice().Ready(ep(1), here)
 	unlabelled.Labels = nil

@@ -12,12 +12,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// maxServiceCIDRs is how many ranges a NodeRuleSet can hold.
+// maxServiceCIDRs is the number of ranges that a NodeRuleSet can hold.
 const maxServiceCIDRs = 64
 
-// serviceCIDRs returns the ranges of all ServiceCIDRs, without those that lie in
-// others. One that is being deleted counts: its addresses are in use until it is
-// gone (KEP-1880).
+// serviceCIDRs returns the ranges of all ServiceCIDRs, without those that lie in others. A
+// ServiceCIDR that is being deleted counts: its addresses are in use until it is gone
+// (KEP-1880).
 func serviceCIDRs(objects []networkingv1.ServiceCIDR, problems *problemList) []string {
 	var all []netip.Prefix
 	for _, object := range objects {

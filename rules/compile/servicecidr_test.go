@@ -22,7 +22,7 @@ func serviceCIDR(name string, cidrs ...string) networkingv1.ServiceCIDR {
 	return networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: cidrs}}
 }
 
-// TestCompileServiceCIDRs checks what of the ServiceCIDRs comes into a NodeRuleSet.
+// TestCompileServiceCIDRs checks which ServiceCIDRs a NodeRuleSet gets.
 func TestCompileServiceCIDRs(t *testing.T) {
 	going := serviceCIDR("going", "10.97.0.0/16")
 	now := metav1.Now()

@@ -1,9 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flows decides which flows outlive a change of the rules. The kernel asks
-// the rules about the first packet of a flow only, and sends the rest after it: a
-// flow that goes where no new one would has to be ended.
+// Package flows decides which flows outlive a change of the rules. The kernel evaluates
+// the rules for the first packet of a flow only, and sends the rest the same way. So a
+// flow must be deleted if a new flow would not go where it goes.
 package flows
 
 import (
@@ -17,43 +17,43 @@ import (
 type Flow struct {
 	Protocol model.Protocol
 
-	// Destination is where the client, Source, sends its packets. Endpoint is where
-	// the kernel brings them: the source of what is expected to come back. They
-	// differ if the destination was translated.
+	// Destination is where the client, Source, sends its packets. Endpoint is where the
+	// kernel forwards them: the source of the expected reply. They differ if the
+	// destination is translated.
 	Source, Destination, Endpoint netip.AddrPort
 
-	// Unanswered says that nothing has come back yet; with TCP, that the client
-	// has sent its SYN and no more.
+	// Unanswered says that no reply has been seen yet; for TCP, that the client has sent
+	// its SYN and no more.
 	Unanswered bool
 
-	// OtherZone says that the flow is not in the default zone. One and the same
-	// packet may be tracked in several, of which only one translates it.
+	// OtherZone says that the flow is not in the default zone. The same packet may be
+	// tracked in several zones, of which only one translates it.
 	OtherZone bool
 }
 
-// Translated says whether the flow goes elsewhere than its client sends it.
+// Translated says whether the flow goes to another address than its client sends to.
 func (f Flow) Translated() bool { return f.Destination != f.Endpoint }
 
-// Tracked says whether flows of a protocol can be stale. Those of SCTP end by
+// Tracked says whether flows of a protocol can be stale. SCTP associations end by
 // themselves.
 func Tracked(p model.Protocol) bool { return p == model.UDP || p == model.TCP }
 
-// HalfOpen says that of a protocol only unanswered flows can be stale.
+// HalfOpen says whether only unanswered flows of a protocol can be stale.
 func HalfOpen(p model.Protocol) bool { return p == model.TCP }
 
-// Rules are what flows are judged by.
+// Rules are the rules that Stale compares flows with.
 type Rules struct {
-	// Frontend returns the frontend of a key, nil: there is none. Removed says
-	// whether there was one that was removed just now.
+	// Frontend returns the frontend of a key; nil if there is none. Removed says whether
+	// the frontend of a key was removed by the current change.
 	Frontend func(model.FrontendKey) *model.Frontend
 	Removed  func(model.FrontendKey) bool
 
-	// NodePortAddresses are the addresses that node ports answer on. The port alone
-	// says nothing: the node may forward packets to the same port of others.
+	// NodePortAddresses are the addresses that node ports answer on. The port alone is not
+	// enough: the node may forward packets to the same port of other machines.
 	NodePortAddresses map[netip.Addr]struct{}
 }
 
-// Stale says whether a flow must end, and which frontend it is about.
+// Stale says whether a flow must be deleted, and which frontend it belongs to.
 func (r Rules) Stale(f Flow) (model.FrontendKey, bool) {
 	key := keyOf(f.Protocol, f.Destination)
 	keys := [...]model.FrontendKey{key, key}
@@ -70,9 +70,9 @@ func (r Rules) Stale(f Flow) (model.FrontendKey, bool) {
 			return key, true
 		}
 	}
-	// An answer from the address of a Service, untranslated: a flow that is older
-	// than the frontend, the other way round. Of node ports this says nothing: the
-	// node sends from any port.
+	// A reply from the address of a Service, untranslated: the reverse direction of a flow
+	// that is older than the frontend. This says nothing about node ports: the node may
+	// send from any port.
 	key = keyOf(f.Protocol, f.Source)
 	return key, f.Protocol == model.UDP && !f.Translated() && !f.OtherZone && r.Frontend(key) != nil
 }
@@ -81,16 +81,15 @@ func keyOf(p model.Protocol, at netip.AddrPort) model.FrontendKey {
 	return model.FrontendKey{Address: at.Addr(), Protocol: p, Port: at.Port()}
 }
 
-// stale says whether a flow must end. to is the frontend that the client sends to;
-// nil: it was removed.
+// stale says whether a flow must be deleted. to is the frontend that the client sends to;
+// nil if it was removed.
 //
-// UDP has no end: a client that goes on sending keeps its flow, whatever became of
-// the endpoint. So every flow ends whose endpoint serves no longer, and one that is
-// older than the frontend and was let through untranslated.
+// UDP has no end: a client that goes on sending keeps its flow, whatever became of the
+// endpoint. So every flow is deleted whose endpoint no longer serves, and every flow that
+// is older than the frontend and was not translated.
 //
-// TCP ends by itself, and a connection that is established ends with its endpoint.
-// Only a client whose first SYN went to an endpoint that is gone would go on
-// sending it there.
+// TCP ends by itself, and an established connection ends with its endpoint. Only a client
+// whose first SYN went to an endpoint that is gone would go on sending it there.
 func stale(f Flow, to *model.Frontend) bool {
 	if HalfOpen(f.Protocol) && (!f.Unanswered || !f.Translated()) {
 		return false
@@ -101,7 +100,7 @@ func stale(f Flow, to *model.Frontend) bool {
 	return to == nil || !slices.Contains(keeps(to), f.Endpoint)
 }
 
-// keeps are the endpoints that may keep the flows they have.
+// keeps returns the endpoints that may keep the flows they have.
 func keeps(f *model.Frontend) []model.Endpoint {
 	switch {
 	case f == nil:
@@ -114,15 +113,15 @@ func keeps(f *model.Frontend) []model.Endpoint {
 	return slices.Concat(f.Internal.Endpoints, f.External.Endpoints)
 }
 
-// Effect is what a change can have made of flows.
+// Effect is what a change can mean for existing flows.
 type Effect struct {
-	// Stale says that some may be stale now.
+	// Stale says that some flows may be stale now.
 	Stale bool
-	// Older says that some may be older than the frontend.
+	// Older says that some flows may be older than the frontend.
 	Older bool
 }
 
-// EffectOf returns what a change of a frontend can have made of flows to it.
+// EffectOf returns what a change of a frontend can mean for flows to it.
 func EffectOf(c model.Change) Effect {
 	switch c.Key.Protocol {
 	case model.UDP:
@@ -133,7 +132,7 @@ func EffectOf(c model.Change) Effect {
 	return Effect{}
 }
 
-// loses says whether some endpoint may keep its flows no longer.
+// loses says whether some endpoint may no longer keep its flows.
 func loses(c model.Change) bool {
 	if c.New == nil {
 		return true

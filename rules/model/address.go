@@ -11,10 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// ParseAddr reads an IP address as kube-proxy does: octets of IPv4 may have
-// leading zeros (and are decimal), spaces around are ignored, an IPv4 address
-// mapped into IPv6 is IPv4. Old objects hold such addresses; the kernel must
-// only ever see the canonical form.
+// ParseAddr parses an IP address as kube-proxy does: IPv4 octets may have leading zeros
+// (and are decimal), surrounding spaces are ignored, and an IPv4-mapped IPv6 address is an
+// IPv4 address. Old objects hold such addresses; the kernel must only ever see the
+// canonical form.
 func ParseAddr(s string) (netip.Addr, error) {
 	s = strings.TrimSpace(s)
 	addr, err := netip.ParseAddr(s)
@@ -42,7 +42,7 @@ func trimZeros(digits string) string {
 	return "0"
 }
 
-// cutIPv4 splits the dotted part, if there is one, from what stands before it.
+// cutIPv4 splits off the dotted part, if there is one.
 func cutIPv4(s string) (head, v4 string) {
 	if !strings.Contains(s, ".") {
 		return s, ""
@@ -51,7 +51,7 @@ func cutIPv4(s string) (head, v4 string) {
 	return s[:i], s[i:]
 }
 
-// ParsePrefix reads a CIDR as leniently as ParseAddr and clears its host bits.
+// ParsePrefix parses a CIDR as leniently as ParseAddr, and clears its host bits.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	host, bits, found := strings.Cut(strings.TrimSpace(s), "/")
 	if !found {
@@ -61,8 +61,8 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	// The length of a prefix of mapped addresses counts from the front of the
-	// IPv6 address: ::ffff:10.0.0.0/8 is not 10.0.0.0/8.
+	// The length of an IPv4-mapped prefix counts from the start of the IPv6 address:
+	// ::ffff:10.0.0.0/8 is not 10.0.0.0/8.
 	if addr.Is4() && strings.Contains(host, ":") {
 		return netip.Prefix{}, fmt.Errorf("%q must not map IPv4 into IPv6", s)
 	}
@@ -81,9 +81,9 @@ func FamilyOf(a netip.Addr) corev1.IPFamily {
 	return corev1.IPv6Protocol
 }
 
-// ValidateEndpointAddress refuses addresses that no endpoint may have. The apiserver
-// refuses them too; an agent must not become a way around it (CVE-2021-25737:
-// traffic sent to a node's loopback or link-local network).
+// ValidateEndpointAddress rejects addresses that no endpoint may have. The apiserver
+// rejects them too, but an agent must not be a way around it (CVE-2021-25737: traffic to
+// the loopback or link-local network of a node).
 func ValidateEndpointAddress(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified(), a.IsLoopback(), a.IsMulticast(), a.IsLinkLocalUnicast():
@@ -92,7 +92,7 @@ func ValidateEndpointAddress(a netip.Addr) error {
 	return nil
 }
 
-// ValidateFrontendAddress refuses addresses that no Service may answer on.
+// ValidateFrontendAddress rejects addresses that no Service may answer on.
 func ValidateFrontendAddress(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified(), a.IsLoopback(), a.IsMulticast():

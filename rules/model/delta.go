@@ -22,8 +22,7 @@ type Delta struct {
 	LocalEndpoints AddrChanges
 }
 
-// Change is a changed frontend. Old is nil when it was added, New is nil when
-// it was removed.
+// Change is a changed frontend. Old is nil if it was added, New is nil if it was removed.
 type Change struct {
 	Key      FrontendKey
 	Old, New *Frontend
@@ -41,7 +40,7 @@ func (d *Delta) Empty() bool {
 		len(d.LocalEndpoints.Added)+len(d.LocalEndpoints.Removed) == 0
 }
 
-// Diff returns the delta that makes b of a.
+// Diff returns the delta that turns a into b.
 func Diff(a, b Desired) Delta {
 	var d Delta
 	if !reflect.DeepEqual(a.Node, b.Node) {
@@ -64,7 +63,7 @@ func Diff(a, b Desired) Delta {
 	return d
 }
 
-// Apply changes desired by a delta. Frontends are shared, not copied.
+// Apply applies the delta to desired. Frontends are shared, not copied.
 func (d *Delta) Apply(desired *Desired) {
 	if d.Node != nil {
 		desired.Node = *d.Node

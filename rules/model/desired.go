@@ -8,19 +8,19 @@ import (
 	"net/netip"
 )
 
-// Desired is everything that a node shall program.
+// Desired is everything that a node has to program.
 type Desired struct {
 	Node NodeSettings
 
 	// Frontends are keyed by Frontend.Key.
 	Frontends map[FrontendKey]*Frontend
 
-	// ClusterIPs are the addresses of the frontends of KindClusterIP. Traffic to
-	// one of them that no frontend takes is rejected.
+	// ClusterIPs are the addresses of the frontends of KindClusterIP. Traffic to one of
+	// them that matches no frontend is rejected.
 	ClusterIPs map[netip.Addr]struct{}
 
-	// LocalEndpoints are the addresses of endpoints on this node: only these can
-	// meet themselves through a frontend (hairpin).
+	// LocalEndpoints are the addresses of endpoints on this node: only these can be both
+	// the client and the endpoint of a connection (hairpin).
 	LocalEndpoints map[netip.Addr]struct{}
 }
 

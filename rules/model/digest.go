@@ -30,9 +30,9 @@ func Digest(namespace, name string, spec v1alpha1.ServiceRuleSliceSpec) string {
 	return FormatDigest(binary.BigEndian.Uint64(h.Sum(nil)))
 }
 
-// XORDigest combines digests of slices: the order does not matter, and adding a
-// digest a second time takes it away. Text that is no digest is hashed, so that
-// it shows as a difference.
+// XORDigest combines digests of slices. The order does not matter, and adding a digest a
+// second time removes it. Text that is not a digest is hashed, so that it changes the
+// result.
 func XORDigest(digests ...string) string {
 	var sum uint64
 	for _, d := range digests {

@@ -1,19 +1,18 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package model has the words that the rules of Services are written in: what a
-// node shall program (Desired), and what changed in it (Delta). A dataplane
-// renders Frontends and decides nothing.
+// Package model defines the rules of Services: what a node has to program (Desired) and
+// what changed in it (Delta). A dataplane renders Frontends and decides nothing.
 //
-// The packages beside it decide what a Service means, and nothing else does:
+// The packages beside it are the only ones that decide what a Service means:
 //
 //	compile  Service + EndpointSlices  -> ServiceRuleSlices   (controller)
 //	resolve  NodeRuleSet + slices      -> Frontends, Delta    (agent)
 //	flows    Frontends, a flow         -> whether it is stale (agent)
 //
-// compile decides what does not depend on the node, resolve only filters: mine,
-// my zone, my addresses. They have no clients, no clock and no state but
-// resolve.Table's.
+// compile decides what does not depend on the node. resolve only filters by the node: its
+// endpoints, its zone, its addresses. They have no clients, no clock and no state except
+// that of resolve.Table.
 package model
 
 import (
@@ -61,8 +60,8 @@ func (p Protocol) String() string {
 	return strconv.Itoa(int(p))
 }
 
-// FrontendKey is where a Frontend answers. Node ports have the unspecified
-// address (0.0.0.0 or ::), which stands for those of the node's addresses that
+// FrontendKey is the address, protocol and port of a Frontend. Node ports have the
+// unspecified address (0.0.0.0 or ::), which stands for those of the node's addresses that
 // NodeSettings names.
 type FrontendKey struct {
 	Address  netip.Addr
@@ -73,7 +72,7 @@ type FrontendKey struct {
 // IsNodePort says whether the key stands for a node port.
 func (k FrontendKey) IsNodePort() bool { return k.Address.IsUnspecified() }
 
-// NodePort returns the key of the node port that an address and port may stand for.
+// NodePort returns the key of the node port that an address and port may belong to.
 func (k FrontendKey) NodePort() FrontendKey {
 	k.Address = Unspecified(FamilyOf(k.Address))
 	return k
@@ -125,35 +124,35 @@ type Frontend struct {
 	Service  ServiceID
 	PortName string
 
-	// Internal is what happens to traffic of this node's own Pods and processes.
+	// Internal is how traffic of this node's own Pods and processes is handled.
 	Internal Backend
 
-	// External is what happens to all other traffic. It equals Internal unless
-	// the external traffic policy is Local.
+	// External is how all other traffic is handled. It equals Internal unless the external
+	// traffic policy is Local.
 	External Backend
 
-	// Serving are all endpoints that may keep the flows they have, whatever the
-	// policies say about new ones, sorted. It is known for UDP only, whose flows
-	// have no end that the kernel could see.
+	// Serving are all endpoints that may keep their existing flows, whatever the policies
+	// say about new ones, sorted. It is set for UDP only, because the kernel cannot see
+	// when a UDP flow ends.
 	Serving []Endpoint
 
-	// AffinityTimeoutSeconds is how long a client sticks to an endpoint after
-	// its last new connection; 0: it does not.
+	// AffinityTimeoutSeconds is how long a client keeps its endpoint after its last new
+	// connection; 0: no session affinity.
 	AffinityTimeoutSeconds int32
 
-	// PortKey is the same for all frontends of a Service's port: the key of the
-	// first, which is the cluster IP's. They have their endpoints, by Backend.Local,
-	// and their clients with affinity in common. Where another Service has that key,
-	// each of them is on its own, see Table. Zero stands for Key.
+	// PortKey is the same for all frontends of a Service's port: the key of the first one,
+	// which has the cluster IP. The frontends share their endpoints, by Backend.Local, and
+	// their clients with session affinity. If another Service wins that key, they share
+	// nothing, see resolve.Table. Zero stands for Key.
 	PortKey FrontendKey
 
-	// Restricted says that only Sources may use the frontend; others are
-	// dropped. An empty Sources then denies everyone.
+	// Restricted says that only Sources may use the frontend; packets of others are
+	// dropped. With no Sources everyone is denied.
 	Restricted bool
 	Sources    []netip.Prefix
 }
 
-// Home returns the key under which what the frontends of a port share is known.
+// Home returns the key of the state that the frontends of a port share.
 func (f *Frontend) Home() FrontendKey {
 	if f.PortKey == (FrontendKey{}) {
 		return f.Key
@@ -174,8 +173,8 @@ const (
 	Drop Verdict = "Drop"
 )
 
-// Masquerade says whose packets get the node's address as their source. A
-// packet that goes back to the endpoint it came from always gets it.
+// Masquerade says which packets get the node's address as their source. A packet that goes
+// back to the endpoint it came from always gets it.
 type Masquerade string
 
 // The masquerade decisions.
@@ -195,8 +194,8 @@ type Backend struct {
 	Masquerade Masquerade
 	Endpoints  []Endpoint
 
-	// Local says which of the two lists of the port the Endpoints are: those on
-	// this node, or those for traffic of the whole cluster.
+	// Local says which of the two lists of the port Endpoints is: the endpoints on this
+	// node, or those for cluster-wide traffic.
 	Local bool
 }
 
@@ -227,8 +226,8 @@ func (b Backend) Equal(o Backend) bool {
 	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && b.Local == o.Local && equalEndpoints(b.Endpoints, o.Endpoints)
 }
 
-// equalEndpoints says whether two lists are the same. Many frontends share one list, and
-// keep it while it does not change: then the elements need not be read.
+// equalEndpoints says whether two lists are equal. Many frontends share one list and keep
+// it while it does not change; then the elements need not be compared.
 func equalEndpoints(a, b []Endpoint) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }

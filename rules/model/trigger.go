@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Trigger returns when the change happened, to a Pod or a Service, that an object
-// was last written for: what Kubernetes' EndpointSlice controller notes in
-// the annotation endpoints.kubernetes.io/last-change-trigger-time. Zero: unknown.
+// Trigger returns when the Pod or Service changed that caused the last write of an object:
+// the time that the EndpointSlice controller of Kubernetes notes in the annotation
+// endpoints.kubernetes.io/last-change-trigger-time. Zero: unknown.
 func Trigger(obj metav1.Object) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, obj.GetAnnotations()[corev1.EndpointsLastChangeTriggerTime])
 	if err != nil {
@@ -21,7 +21,7 @@ func Trigger(obj metav1.Object) time.Time {
 	return t
 }
 
-// TriggerAnnotation returns the annotation that Trigger reads; none for zero.
+// TriggerAnnotation returns the annotation that Trigger reads; nil for zero.
 func TriggerAnnotation(t time.Time) map[string]string {
 	if t.IsZero() {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// zoned makes ready endpoints 1, 2, ... of which each has the hints of one
-// argument, separated by commas; the odd ones are on this node.
+// zoned makes ready endpoints 1, 2, ..., one for each argument, which lists its hints
+// separated by commas. The odd ones are on this node.
 func zoned(hints ...string) *sliceBuilder {
 	s := webSlice()
 	for i, h := range hints {
@@ -32,7 +32,7 @@ func byNode() *sliceBuilder {
 	return s
 }
 
-// TestCategorize covers what an endpoint is used for: cluster-wide traffic (to
+// TestCategorize covers which traffic an endpoint is used for: cluster-wide traffic (to
 // the ClusterIP, or from outside under the policy Cluster), or local traffic.
 func TestCategorize(t *testing.T) {
 	in := func(zone string) *nodeBuilder { return thisNode().Zone(zone) }

@@ -11,16 +11,16 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Conflict is an address and port that two Services claim. The winner has it on
-// every node, see Table.
+// Conflict is an address and port that two Services claim. The winner has it on every
+// node, see Table.
 type Conflict struct {
 	Key                   model.FrontendKey
 	Winner, Loser         model.ServiceID
 	WinnerKind, LoserKind model.Kind
 }
 
-// Claims are what a Service claims in one family: each of the addresses with each of
-// the ports. Node ports are left out, for the apiserver gives none away twice.
+// Claims are what a Service claims in one family: each of its addresses with each of its
+// ports. Node ports are left out, because the apiserver allocates each only once.
 type Claims struct {
 	service   model.ServiceID
 	addresses map[netip.Addr]model.Kind
@@ -32,8 +32,8 @@ type servicePort struct {
 	number   uint16
 }
 
-// ClaimsOf returns the claims of a Service, given any part of it. What is malformed
-// claims nothing.
+// ClaimsOf returns the claims of a Service, given any part of it. Malformed values claim
+// nothing.
 func ClaimsOf(id model.ServiceID, spec *v1alpha1.ServiceRuleSliceSpec) Claims {
 	c := Claims{service: id, addresses: map[netip.Addr]model.Kind{}, ports: map[servicePort]string{}}
 	add := func(kind model.Kind, texts ...string) {
@@ -58,8 +58,8 @@ func ClaimsOf(id model.ServiceID, spec *v1alpha1.ServiceRuleSliceSpec) Claims {
 	return c
 }
 
-// Conflicts returns what two Services of one family both claim, ordered by key. The
-// work is that of the addresses and ports of the smaller one, and of the conflicts.
+// Conflicts returns what two Services of one family both claim, ordered by key. The cost
+// is that of the addresses and ports of the smaller one, and of the conflicts.
 func (c Claims) Conflicts(o Claims) []Conflict {
 	ports := common(c.ports, o.ports)
 	var out []Conflict

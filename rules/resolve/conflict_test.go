@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// TestConflictsAgreeWithTable finds in both directions what two Services claim, and the winner
-// that a Table takes.
+// TestConflictsAgreeWithTable finds what two Services claim, in both directions, and the
+// winner that a Table chooses.
 func TestConflictsAgreeWithTable(t *testing.T) {
 	a := func() *serviceBuilder { return svc("a").Port("http", 80) }
 	b := func() *serviceBuilder { return svc("b").IP("172.30.0.42").Port("http", 80) }

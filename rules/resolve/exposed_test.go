@@ -128,8 +128,8 @@ func TestNodePortFlows(t *testing.T) {
 	}
 }
 
-// A Service without selector has slices that somebody wrote by hand: no node
-// names, perhaps endpoints outside of the cluster.
+// A Service without a selector has EndpointSlices that were written by hand: without node
+// names, perhaps with endpoints outside of the cluster.
 func TestServiceWithoutSelector(t *testing.T) {
 	flowCase{
 		inputs: one(input(web().NodePort(3001).ExternalLocal(),

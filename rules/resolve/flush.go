@@ -14,14 +14,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// touched is what is programmed for a key that was touched and not flushed yet.
+// touched is what is programmed for a key that changed and is not flushed yet.
 type touched struct {
 	old   *model.Frontend
 	since int // Table.flushes when it was touched
 	cost  int // of the change that is to be flushed; 0: not known
 }
 
-// note keeps what is programmed now for a key that is about to change.
+// note remembers what is programmed now for a key that is about to change.
 func (t *Table) note(key model.FrontendKey) {
 	if known := t.touched[key]; known != nil {
 		known.cost = 0
@@ -36,13 +36,13 @@ func (t *Table) Flush() model.Delta {
 	return d
 }
 
-// FlushSlice returns a part of what changed and was not flushed yet, and whether
-// there is more. A change costs one, and one more for each endpoint and source range
-// that comes or goes. Half of the budget goes to the Services with the cheapest
-// changes, the rest to those that have waited longest. So the change of a small Service
-// is in the next slice whatever else is to be done, and no Service waits for ever. A
-// slice costs at most the budget and one step (see pendingPort). A change of the
-// node's settings is flushed with everything.
+// FlushSlice returns a part of the changes that are not flushed yet, and whether there are
+// more. A change costs one, and one more for each endpoint and source range that is added
+// or removed. Half of the budget goes to the Services with the cheapest changes, the rest
+// to those that have waited longest. So the change of a small Service is always in the
+// next slice, and no Service waits for ever. A slice costs at most the budget and one step
+// (see pendingPort). A change of the node's settings is flushed together with everything
+// else.
 func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
 	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
 		settings := t.settings
@@ -56,15 +56,15 @@ func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
 	}
 	t.flushes++
 	if more = len(t.touched) > 0; !more {
-		// A new map: walking and clearing one costs as much as it ever held, and
-		// the first Flush holds everything.
+		// Make a new map: iterating over and clearing a map costs as much as it ever held,
+		// and before the first Flush it holds everything.
 		t.touched = map[model.FrontendKey]*touched{}
 	}
 	d.ClusterIPs, d.LocalEndpoints = t.cluster.flush(!more), t.local.flush(!more)
 	return d, more
 }
 
-// slice returns the changes of a slice.
+// slice returns the changes of the next slice.
 func (t *Table) slice(budget int) []model.Change {
 	pending := t.pending()
 	s := slicer{left: budget}
@@ -94,7 +94,7 @@ type slicer struct {
 	left    int // of the budget
 }
 
-// take takes the steps of the ports in their order, as long as the limit allows.
+// take takes the steps of the ports in order, as long as the limit allows.
 func (s *slicer) take(ports []*pendingPort, limit int) {
 	for _, p := range ports {
 		for len(p.steps) > 0 {
@@ -115,14 +115,14 @@ func (s *slicer) takeStep(p *pendingPort) {
 	}
 }
 
-// pendingChange is a change with its cost, touched at a number of flushes.
+// pendingChange is a change with its cost, and the flush count when it was touched.
 type pendingChange struct {
 	model.Change
 	cost, since int
 }
 
-// pending returns all changes that are not flushed yet, by key. Keys that mean again
-// what is programmed are touched no more.
+// pending returns all changes that are not flushed yet, by key. Keys that are again as
+// programmed are no longer touched.
 func (t *Table) pending() []pendingChange {
 	out, lists := make([]pendingChange, 0, len(t.touched)), comparison{}
 	for key, p := range t.touched {
@@ -140,7 +140,7 @@ func (t *Table) pending() []pendingChange {
 	return out
 }
 
-// costOf is what a change of a frontend costs.
+// costOf returns the cost of a change of a frontend.
 func (c comparison) costOf(old, now *model.Frontend) int {
 	if old == nil {
 		old = &model.Frontend{}
@@ -156,7 +156,7 @@ func (c comparison) costOf(old, now *model.Frontend) int {
 	return n
 }
 
-// differences counts what is in only one of two sorted lists.
+// differences counts the elements that are in only one of two sorted lists.
 func differences[T any](a, b []T, compare func(T, T) int) (n int) {
 	if len(a) > 0 && len(a) == len(b) && &a[0] == &b[0] {
 		return 0
@@ -174,15 +174,15 @@ func differences[T any](a, b []T, compare func(T, T) int) (n int) {
 	return n + len(a) + len(b)
 }
 
-// pendingPort is what is to be flushed of a Service's port: step by step, so that
-// after each what its frontends share is as if nothing were to come. First go, one by
-// one, the frontends that are no more; then what stays changes, together with the
-// frontend whose key is the PortKey; then the new ones come.
+// pendingPort is what is to be flushed of a Service's port, in steps. After each step the
+// state that the frontends share is consistent. The order is: removed frontends, one by
+// one; then changed frontends, together with the frontend whose key is the PortKey; then
+// added ones.
 type pendingPort struct {
 	service model.ServiceID
 	home    model.FrontendKey
 	steps   []step
-	since   int // the least of the changes'
+	since   int // the smallest of its changes
 }
 
 // step is what is flushed together.
@@ -193,8 +193,8 @@ type step struct {
 
 func (s *step) add(c pendingChange) { s.changes, s.cost = append(s.changes, c.Change), s.cost+c.cost }
 
-// pendingPorts groups changes by port, those of the Services with the cheapest
-// changes first. Ports that pass a frontend on to each other count as one.
+// pendingPorts groups changes by port, those of the Services with the cheapest changes
+// first. Ports between which a frontend moves count as one.
 func pendingPorts(changes []pendingChange) []*pendingPort {
 	homes := joinedHomes{}
 	for _, c := range changes {
@@ -244,8 +244,8 @@ func compareServices(a, b model.ServiceID) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Family, b.Family))
 }
 
-// joinedHomes are the PortKeys of ports that count as one: each leads to another
-// one, and the last of them stands for all.
+// joinedHomes are the PortKeys of ports that count as one: each leads to another one, and
+// the last one stands for all.
 type joinedHomes map[model.FrontendKey]model.FrontendKey
 
 func (j joinedHomes) of(key model.FrontendKey) model.FrontendKey {
@@ -264,8 +264,8 @@ func (j joinedHomes) join(a, b model.FrontendKey) {
 	}
 }
 
-// byAge returns the ports of the Services that were left over by the last flush,
-// those first that have waited longest.
+// byAge returns the ports of the Services that the last flush left over, those that have
+// waited longest first.
 func byAge(ports []*pendingPort, flushes int) (out []*pendingPort) {
 	since := map[model.ServiceID]int{}
 	for _, p := range ports {
@@ -281,8 +281,9 @@ func byAge(ports []*pendingPort, flushes int) (out []*pendingPort) {
 	return out
 }
 
-// flush returns what changed in a set since the last time; what goes only if all is
-// flushed, for frontends that are not may need it.
+// flush returns what changed in a set since the last time. Removals are returned only if
+// all changes are flushed, because frontends that are not flushed yet may need the
+// address.
 func (r *refCounts) flush(all bool) model.AddrChanges {
 	var c model.AddrChanges
 	left := map[netip.Addr]bool{} // a new map: see FlushSlice

@@ -17,8 +17,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// TestSlicesAddUp flushes slices of random budgets between random changes. At each
-// moment what is programmed is well-formed, and in the end it is everything.
+// TestSlicesAddUp flushes slices of random budgets between random changes. At each moment
+// what is programmed is well-formed, and in the end it is complete.
 func TestSlicesAddUp(t *testing.T) {
 	everySeed(t, 100, func(t *testing.T, r *random) {
 		node := r.Node()
@@ -95,16 +95,16 @@ func small(name string, address string, endpoints int) (model.ServiceID, resolve
 	return id, r
 }
 
-// TestSmallServicesGoFirst changes a small Service before each slice, while a giant
-// comes, changes and goes.
+// TestSmallServicesGoFirst changes a small Service before each slice, while a giant one is
+// added, changed and removed.
 func TestSmallServicesGoFirst(t *testing.T) {
 	const budget = 1000
 	giantID := model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}
 	steps := []struct {
 		name  string
 		giant resolve.Result
-		// largest is the largest step of it: what the port of a giant has in common
-		// changes at once.
+		// largest is the largest step: the shared state of a port of the giant changes at
+		// once.
 		largest int
 	}{
 		{"a giant comes", giant(10, 20, 300), 301},
@@ -153,8 +153,8 @@ func TestSmallServicesGoFirst(t *testing.T) {
 	}
 }
 
-// TestGiantsFinish changes so many other Services before each slice that they need
-// all of it.
+// TestGiantsFinish changes so many other Services before each slice that they use up the
+// whole slice.
 func TestGiantsFinish(t *testing.T) {
 	const budget = 1000
 	table := resolve.NewTable()
@@ -176,7 +176,7 @@ func TestGiantsFinish(t *testing.T) {
 	}
 }
 
-// TestNodeIsFlushedWhole checks that settings of the node come with everything.
+// TestNodeIsFlushedWhole checks that settings of the node are flushed with everything.
 func TestNodeIsFlushedWhole(t *testing.T) {
 	table := resolve.NewTable()
 	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(10, 10, 10))
@@ -189,7 +189,7 @@ func TestNodeIsFlushedWhole(t *testing.T) {
 	}
 }
 
-// TestHarmlessChangesCostNothing checks that a change that is undone is not flushed.
+// TestHarmlessChangesCostNothing checks that a change that was reverted is not flushed.
 func TestHarmlessChangesCostNothing(t *testing.T) {
 	table := resolve.NewTable()
 	id, one := small("small", "172.30.1.1", 1)

@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// FuzzResolve resolves slices that no controller of ours would write: no panic,
+// FuzzResolve resolves slices that the controller would never write: there is no panic,
 // and no frontend that a dataplane could not program.
 func FuzzResolve(f *testing.F) {
 	for i, s := range seeds {

@@ -13,25 +13,25 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// HealthCheck is what a node tells load balancers about a Service whose external
-// traffic policy is Local.
+// HealthCheck is what a node answers to the health checks of load balancers, for a Service
+// whose external traffic policy is Local.
 type HealthCheck struct {
 	Service model.ServiceID
 
-	// Port is where the node tells it, in the Service's family; 0: nowhere.
+	// Port is the health check node port, in the Service's family; 0: none.
 	Port uint16
 
-	// LocalReady is the number of addresses of ready endpoints on the node. One
-	// that terminates does not count although it may still get traffic: so the
-	// balancer turns away before the endpoint is gone.
+	// LocalReady is the number of addresses of ready endpoints on the node. A terminating
+	// endpoint does not count although it may still get traffic, so that the load balancer
+	// turns away before the endpoint is gone.
 	LocalReady int
 
-	// LoadBalancerIPs are the Service's. Some balancers ask through these, bound
-	// to the node, others through an address that node ports answer on.
+	// LoadBalancerIPs are those of the Service. Some load balancers send their checks to
+	// these, bound to the node, others to an address that node ports answer on.
 	LoadBalancerIPs []netip.Addr
 }
 
-// healthCheck adds what the node tells load balancers.
+// healthCheck adds the health check of the Service.
 func (r *resolver) healthCheck() {
 	number := r.header.HealthCheckNodePort
 	if number == 0 {
@@ -45,8 +45,8 @@ func (r *resolver) healthCheck() {
 		LoadBalancerIPs: nodeAddresses(r.header.LoadBalancerIPs)}
 }
 
-// AnswersAt says whether the health check answers on a local address: where node
-// ports do, on the Service's own addresses, and to processes of the node.
+// AnswersAt says whether the health check answers on a local address: where node ports
+// answer, on the Service's own addresses, and on loopback.
 func (c *HealthCheck) AnswersAt(local netip.Addr, node model.NodeSettings) bool {
 	local = local.Unmap().WithZone("")
 	return local.IsLoopback() || slices.Contains(c.LoadBalancerIPs, local) || node.AnswersNodePorts(local)
@@ -58,7 +58,8 @@ type HealthPort struct {
 	Number uint16
 }
 
-// HealthChecks are claims by port; the first claim has the port, none: nobody has.
+// HealthChecks are claims by port. The first claim has the port; with no claims the port
+// is closed.
 type HealthChecks map[HealthPort][]HealthCheck
 
 // healthChecks are the HealthChecks of a table by port, and the ports whose
@@ -72,7 +73,7 @@ func newHealthChecks() healthChecks {
 	return healthChecks{claims: map[HealthPort][]*HealthCheck{}, touched: map[HealthPort]struct{}{}}
 }
 
-// replace puts now in the place of old; either may be nil.
+// replace replaces old with now; either may be nil.
 func (h *healthChecks) replace(old, now *HealthCheck) {
 	if now != nil {
 		port := h.touch(now)
@@ -93,9 +94,9 @@ func (h *healthChecks) touch(c *HealthCheck) HealthPort {
 	return port
 }
 
-// FlushHealthChecks returns who claims the ports for health checks that were
-// touched since the last time. The apiserver gives no port away twice, but a
-// restored etcd may: then the first Service by namespace and name has it.
+// FlushHealthChecks returns the claims of the health check ports that changed since the
+// last call. The apiserver allocates each port only once, but a restored etcd may hold it
+// twice: then the first Service by namespace and name has it.
 func (t *Table) FlushHealthChecks() HealthChecks {
 	out := make(HealthChecks, len(t.health.touched))
 	for port := range t.health.touched {

@@ -17,7 +17,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// checked is a load balancer's Service with policy Local and a port for health checks.
+// checked is a Service of type LoadBalancer with policy Local and a health check node
+// port.
 func checked(name string, port int32) *serviceBuilder {
 	b := svc(name).Port("a", 80).Port("b", 81).LoadBalancer("1.2.3.4").ExternalLocal()
 	b.Spec.HealthCheckNodePort = port
@@ -62,7 +63,7 @@ func TestHealthCheckMalformed(t *testing.T) {
 	}
 }
 
-// wantChecks compares what was touched, as "port: first count, second ...".
+// wantChecks compares the changed ports, as "port: first count, second ...".
 func wantChecks(t *testing.T, table *resolve.Table, want ...string) {
 	t.Helper()
 	got := map[string]bool{}
@@ -102,7 +103,7 @@ func TestFlushHealthChecks(t *testing.T) {
 	}
 }
 
-// A port that two Services claim is the first one's by name, in all orders.
+// A port that two Services claim goes to the first one by name, in any order of arrival.
 func TestHealthCheckConflict(t *testing.T) {
 	for name, order := range map[string][]string{"in order": {"a", "b"}, "reversed": {"b", "a"}} {
 		t.Run(name, func(t *testing.T) {

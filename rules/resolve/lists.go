@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// list tells lists of endpoints apart without reading them. The frontends of a port
-// share theirs: a Service with 256 addresses and 100 ports has 25,600 frontends and
-// some hundred lists, and work is done once for each list.
+// list identifies a list of endpoints without reading it. The frontends of a port share
+// theirs: a Service with 256 addresses and 100 ports has 25,600 frontends and some hundred
+// lists, and work is done once for each list.
 type list struct {
 	first *model.Endpoint
 	n     int
@@ -24,7 +24,7 @@ func listOf(endpoints []model.Endpoint) list {
 	return list{&endpoints[0], len(endpoints)}
 }
 
-// listsOf are the places where a frontend keeps its lists.
+// listsOf returns where a frontend keeps its lists.
 func listsOf(f *model.Frontend) [3]*[]model.Endpoint {
 	return [3]*[]model.Endpoint{&f.Internal.Endpoints, &f.External.Endpoints, &f.Serving}
 }
@@ -39,8 +39,8 @@ func outlineOf(endpoints []model.Endpoint) outline {
 	return outline{endpoints[0], endpoints[len(endpoints)-1], len(endpoints)}
 }
 
-// share makes frontends use the lists of those that they replace where these are
-// equal: then one look at the addresses shows that nothing has changed.
+// share makes frontends use the lists of those that they replace if these are equal: then
+// comparing the addresses of the lists shows that nothing has changed.
 func share(frontends, old []*model.Frontend) {
 	known, seen := map[outline][]model.Endpoint{}, map[list]struct{}{}
 	for _, f := range old {
@@ -70,7 +70,7 @@ func share(frontends, old []*model.Frontend) {
 	}
 }
 
-// distinctEndpoints counts the endpoints that frontends lead to.
+// distinctEndpoints counts the distinct endpoints of frontends.
 func distinctEndpoints(frontends []*model.Frontend) int {
 	seen, distinct := map[list]struct{}{}, map[model.Endpoint]struct{}{}
 	for _, f := range frontends {

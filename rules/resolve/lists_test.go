@@ -11,9 +11,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// The frontends of a port share one list of endpoints in memory. One that is resolved
-// anew and is the same stays the one that it was, so that a change of one port costs
-// one look at its list, whatever the number of addresses.
+// The frontends of a port share one list of endpoints in memory. A list that is resolved
+// again and is equal is replaced by the old one, so that a change of one port costs one
+// comparison of its list, whatever the number of addresses.
 func TestListsAreShared(t *testing.T) {
 	const addresses = 20
 	service := func() *serviceBuilder {

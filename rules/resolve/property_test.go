@@ -87,9 +87,8 @@ func TestDiffProperties(t *testing.T) {
 	})
 }
 
-// Whatever happens to a table: the deltas add up to what it holds, each is the
-// difference since the one before, and a table filled afresh in another order
-// holds the same.
+// Whatever happens to a table: the deltas add up to what it holds, each is the difference
+// from the previous one, and a new table that is filled in another order holds the same.
 func TestTableProperties(t *testing.T) {
 	everySeed(t, 100, func(t *testing.T, r *random) {
 		node := r.Node()

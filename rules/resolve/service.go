@@ -1,9 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package resolve decides what the slices of Services mean on one node: its
-// frontends, its settings, its health checks. Service and Settings are pure; a
-// Table holds the results of all Services, and says what changed.
+// Package resolve decides what the slices of Services mean on one node: its frontends, its
+// settings, its health checks. Service and Settings are pure; a Table holds the results of
+// all Services, and returns what changed.
 package resolve
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Node is what Service knows of a node.
+// Node is what Service needs to know about a node.
 type Node struct {
 	Name string
 	Spec v1alpha1.NodeRuleSetSpec
@@ -30,16 +30,16 @@ type Result struct {
 	// LocalEndpoints are the addresses of the Service's endpoints on the node.
 	LocalEndpoints []netip.Addr
 
-	// HealthCheck is what the node tells load balancers.
+	// HealthCheck is the health check of the Service on the node.
 	HealthCheck HealthCheck
 
-	// Stranded are the ports that a Local policy leaves without endpoints here,
-	// while there are some elsewhere.
+	// Stranded are the ports for which a Local policy leaves no endpoints on the node,
+	// although there are some elsewhere.
 	Stranded Stranded
 }
 
-// Stranded counts ports without endpoints on the node, by the policy that wants
-// them to be there.
+// Stranded counts ports without endpoints on the node, by the policy that requires local
+// ones.
 type Stranded struct{ Internal, External int }
 
 // Service returns what a Service means on a node. parts are the slices of one
@@ -67,7 +67,7 @@ func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSp
 	return r.out, errors.Join(r.errs...)
 }
 
-// resolver holds one call of Service. Its header is that of the first part; the
+// resolver is the state of one call of Service. Its header is that of the first part; the
 // other parts only add endpoints.
 type resolver struct {
 	node   Node
@@ -115,7 +115,7 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 		add(ip, port.Port, model.KindLoadBalancer)
 	}
 	for _, ip := range r.header.ExternalIPs {
-		// An address that is both is the load balancer's: its sources count.
+		// An address that is both belongs to the load balancer: its source ranges count.
 		if ip != r.header.ClusterIP && !slices.Contains(r.header.LoadBalancerIPs, ip) {
 			add(ip, port.Port, model.KindExternalIP)
 		}
@@ -168,9 +168,9 @@ func (r *resolver) frontend(address string, port int32, kind model.Kind) (model.
 	return f, true
 }
 
-// sources returns the allowed sources of a load balancer's address. A node that
-// is allowed reaches the address with that address as its own source, where the
-// address is bound to the node: then it is allowed too.
+// sources returns the allowed sources of a load balancer IP. An allowed node sends to that
+// IP with the same IP as its source, if the IP is bound to the node: then the IP is
+// allowed too.
 func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	nodeAllowed := false
@@ -195,7 +195,7 @@ func (r *resolver) sources(vip netip.Addr) []netip.Prefix {
 	return slices.Compact(out)
 }
 
-// backends decides what happens at a frontend, from the endpoints for
+// backends decides how traffic to a frontend is handled, from the endpoints for
 // cluster-wide traffic and those on this node.
 func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (internal, external model.Backend) {
 	if kind == model.KindClusterIP {
@@ -203,7 +203,7 @@ func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (intern
 		if all := r.node.Spec.Masquerade.All; all != nil && *all {
 			mask = model.MasqueradeAlways
 		} else if !knowsPods(r.node.Spec, r.header.AddressFamily) {
-			mask = model.MasqueradeNever // as kube-proxy: else every Pod would be masqueraded
+			mask = model.MasqueradeNever // as in kube-proxy: otherwise every Pod would be masqueraded
 		}
 		if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 			b := local.backend(mask)
@@ -213,12 +213,12 @@ func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (intern
 		return b, b
 	}
 	if r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
-		// Pods and processes of the node reach all endpoints, as they would
-		// through the ClusterIP: they have no balancer in front that knows
-		// where the local endpoints are.
+		// Pods and processes of the node reach all endpoints, as they would through the
+		// ClusterIP: there is no load balancer in front of them that knows where the local
+		// endpoints are.
 		mask := model.MasqueradeUnlessPod
 		if !knowsPods(r.node.Spec, r.header.AddressFamily) {
-			mask = model.MasqueradeAlways // only processes of the node are known to be inside
+			mask = model.MasqueradeAlways // only processes of the node are known to be internal
 		}
 		return cluster.backend(mask), local.backend(model.MasqueradeNever)
 	}
@@ -226,8 +226,8 @@ func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (intern
 	return b, b
 }
 
-// endpointSet is the endpoints that a policy leaves; empty says what to do when
-// it leaves none.
+// endpointSet is the endpoints that a policy leaves. empty is the verdict if there are
+// none.
 type endpointSet struct {
 	endpoints []model.Endpoint
 	empty     model.Verdict
@@ -250,7 +250,7 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 			return p.Name == port.Name && p.Protocol == port.Protocol && p.Port == port.Port
 		})
 		if index < 0 {
-			continue // a part from before a change of the ports
+			continue // a part written before the ports changed
 		}
 		for i := range part.Endpoints {
 			e, ok := r.endpoint(&part.Endpoints[i], index)
@@ -290,8 +290,8 @@ func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alph
 	cluster = endpointSet{endpoints: addresses(fallback), empty: model.Reject}
 	local = endpointSet{endpoints: addresses(localFallback), empty: model.Reject, local: true}
 	if len(all) > 0 {
-		// There are endpoints, but not here: the balancer in front, or the client
-		// on a retry, is to look elsewhere, not to be told that nobody is there.
+		// There are endpoints, but not here: drop the packet instead of rejecting it, so
+		// that the load balancer, or the client on a retry, tries another node.
 		local.empty = model.Drop
 	}
 	return cluster, local, all
@@ -321,9 +321,9 @@ func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, 
 	return portEndpoint{e, netip.AddrPortFrom(addr, uint16(e.TargetPorts[index]))}, true
 }
 
-// nearest filters ready endpoints by their hints: those for this node, else
-// those for its zone, else all. One endpoint without a hint turns them off; so
-// does a node or zone that no hint names.
+// nearest filters ready endpoints by their hints: those for this node, else those for its
+// zone, else all. One endpoint without a hint disables the hints; so does a node or zone
+// that no hint names.
 func (r *resolver) nearest(ready []portEndpoint) []portEndpoint {
 	if mine := hinted(ready, r.node.Name, func(e portEndpoint) []string { return e.ForNodes }); mine != nil {
 		return mine

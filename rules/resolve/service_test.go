@@ -114,8 +114,8 @@ func TestLocalEndpoints(t *testing.T) {
 	}
 }
 
-// While the parts of a Service are rewritten one after the other, they may
-// disagree: the ports and addresses of the first part count.
+// While the parts of a Service are rewritten one after the other, they may disagree: the
+// ports and addresses of the first part count.
 func TestPartsThatDisagree(t *testing.T) {
 	newer := specs(compile.Service(input(web().Port("new", 90), slice("web").Port("http", 80).Port("new", 9090).Ready(l1, here).ForZones("a"))), corev1.IPv4Protocol)[0]
 	older := specs(compile.Service(input(svc("web").IP("172.30.0.99").Port("old", 70).Port("http", 80),
@@ -140,8 +140,8 @@ func TestPartsThatDisagree(t *testing.T) {
 	}
 }
 
-// TestResolveMalformed covers slices that compile never writes: what is
-// malformed is left out and named, the rest works.
+// TestResolveMalformed covers slices that compile never writes: malformed values are left
+// out and named in the error, the rest works.
 func TestResolveMalformed(t *testing.T) {
 	endpointOf := func(address string) func(*v1alpha1.ServiceRuleSliceSpec) {
 		return func(s *v1alpha1.ServiceRuleSliceSpec) {
@@ -186,7 +186,8 @@ func TestResolveMalformed(t *testing.T) {
 	}
 }
 
-// Fewer target ports than ports, and 0, mean: does not serve that port.
+// Fewer target ports than ports, or a target port of 0, mean that the endpoint does not
+// serve that port.
 func TestMissingTargetPorts(t *testing.T) {
 	spec := rule()
 	spec.Ports = append(spec.Ports, v1alpha1.RulePort{Name: "admin", Protocol: corev1.ProtocolTCP, Port: 81})
@@ -196,7 +197,7 @@ func TestMissingTargetPorts(t *testing.T) {
 	}
 }
 
-// Malformed sources never open a frontend.
+// Malformed source ranges never open a frontend.
 func TestMalformedSources(t *testing.T) {
 	spec := rule()
 	spec.LoadBalancerIPs = []string{"1.2.3.4"}

@@ -15,9 +15,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Settings returns the parameters of a node that do not belong to a frontend.
-// The error names malformed entries, and ranges that overlap what they must not;
-// these are left out.
+// Settings returns the parameters of a node that belong to no frontend. The error names
+// malformed entries and ServiceCIDRs that overlap addresses of the node; these are left
+// out.
 func Settings(spec v1alpha1.NodeRuleSetSpec) (model.NodeSettings, error) {
 	var s model.NodeSettings
 	var errs []error
@@ -92,8 +92,8 @@ func primaries(addrs []netip.Addr) []netip.Addr {
 	return out
 }
 
-// knowsPods says whether a node can tell the traffic of its own Pods in a
-// family, see NodeSettings.
+// knowsPods says whether a node can recognize the traffic of its own Pods in a family, see
+// NodeSettings.
 func knowsPods(spec v1alpha1.NodeRuleSetSpec, family corev1.IPFamily) bool {
 	cidrs := spec.Node.PodCIDRs
 	switch spec.LocalTraffic.Detect {
@@ -108,17 +108,17 @@ func knowsPods(spec v1alpha1.NodeRuleSetSpec, family corev1.IPFamily) bool {
 	})
 }
 
-// checkServiceCIDR refuses a range that cannot be one of Services only: to drop
-// what nobody in it answers to would cut the node off.
+// checkServiceCIDR rejects a range that also contains addresses of the node or its Pods:
+// dropping the unallocated addresses in it would cut the node off.
 func checkServiceCIDR(p netip.Prefix, node v1alpha1.NodeFacts) error {
 	for _, a := range nodeAddresses(node.Addresses) {
 		if p.Contains(a) {
-			return fmt.Errorf("%s is not guarded, for it holds the node's address %s", p, a)
+			return fmt.Errorf("ServiceCIDR %s contains node IP %s; unallocated ClusterIPs in it are not dropped", p, a)
 		}
 	}
 	for _, text := range node.PodCIDRs {
 		if pods, err := model.ParsePrefix(text); err == nil && p.Overlaps(pods) {
-			return fmt.Errorf("%s is not guarded, for it overlaps the node's Pod CIDR %s", p, pods)
+			return fmt.Errorf("ServiceCIDR %s overlaps the node's Pod CIDR %s; unallocated ClusterIPs in it are not dropped", p, pods)
 		}
 	}
 	return nil

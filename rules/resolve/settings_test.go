@@ -67,7 +67,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// Whether a node knows its Pods is a matter of the family (K3).
+// Whether a node recognizes its Pods depends on the family (K3).
 func TestMasqueradeByFamily(t *testing.T) {
 	only4 := thisNode().NoDetector()
 	only4.Spec.Node.PodCIDRs = []string{"10.0.0.0/8"}
@@ -92,8 +92,8 @@ func TestMasqueradeByFamily(t *testing.T) {
 			if got := d.Frontends[model.FrontendKey{Address: addr("fd00:30::41"), Protocol: model.TCP, Port: 80}].External.Masquerade; got != c.v6 {
 				t.Errorf("IPv6: got %s, want %s", got, c.v6)
 			}
-			// Under the policy Local, processes of the node are masqueraded even
-			// where no Pod is known (E11).
+			// Under the policy Local, processes of the node are masqueraded even if Pods
+			// are not recognized (E11).
 			want := map[model.Masquerade]model.Masquerade{model.MasqueradeUnlessPod: model.MasqueradeUnlessPod, model.MasqueradeNever: model.MasqueradeAlways}
 			if got := d.Frontends[model.FrontendKey{Address: addr("192.168.99.11"), Protocol: model.TCP, Port: 80}].Internal.Masquerade; got != want[c.v4] {
 				t.Errorf("policy Local, IPv4: got %s, want %s", got, want[c.v4])
@@ -105,7 +105,7 @@ func TestMasqueradeByFamily(t *testing.T) {
 	}
 }
 
-// TestServiceCIDRSettings checks which ranges a node guards.
+// TestServiceCIDRSettings checks in which ranges a node drops unallocated ClusterIPs.
 func TestServiceCIDRSettings(t *testing.T) {
 	node := v1alpha1.NodeFacts{Addresses: []string{"192.168.0.2", "2001:db8::2"}, PodCIDRs: []string{"10.244.1.0/24", "fd00:244:1::/64"}}
 	for name, c := range map[string]struct {
@@ -116,10 +116,10 @@ func TestServiceCIDRSettings(t *testing.T) {
 		"none":                            {"", "[]", ""},
 		"both families":                   {"10.96.0.0/16 fd00:96::/108", "[10.96.0.0/16 fd00:96::/108]", ""},
 		"malformed":                       {"10.96.0.0/16 10.97.0.0", "[10.96.0.0/16]", `serviceCIDRs: "10.97.0.0" is not a CIDR`},
-		"it holds the node":               {"192.168.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "192.168.0.0/16 is not guarded, for it holds the node's address 192.168.0.2"},
-		"it holds the node's Pods":        {"10.244.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "10.244.0.0/16 is not guarded, for it overlaps the node's Pod CIDR 10.244.1.0/24"},
-		"it is a part of the node's Pods": {"10.244.1.128/25", "[]", "overlaps the node's Pod CIDR 10.244.1.0/24"},
-		"everything":                      {"0.0.0.0/0 ::/0", "[]", "holds the node's address 2001:db8::2"},
+		"contains the node":               {"192.168.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 192.168.0.0/16 contains node IP 192.168.0.2; unallocated ClusterIPs in it are not dropped"},
+		"contains the node's Pods":        {"10.244.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 10.244.0.0/16 overlaps the node's Pod CIDR 10.244.1.0/24; unallocated ClusterIPs in it are not dropped"},
+		"part of the node's Pod CIDR": {"10.244.1.128/25", "[]", "overlaps the node's Pod CIDR 10.244.1.0/24"},
+		"everything":                      {"0.0.0.0/0 ::/0", "[]", "contains node IP 2001:db8::2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := resolve.Settings(v1alpha1.NodeRuleSetSpec{Node: node, ServiceCIDRs: strings.Fields(c.cidrs)})

@@ -11,19 +11,18 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Table holds everything a node shall program, by Service, and says what
-// changed since the last Flush. The cost of a change is that of the changed
-// Service, whatever the size of the table.
+// Table holds everything that a node has to program, by Service, and returns what changed
+// since the last Flush. The cost of a change is that of the changed Service, whatever the
+// size of the table.
 //
-// Two Services may claim the same address and port, for example by an external
-// IP that is another's cluster IP. Then the same one wins on all nodes, in all
-// orders of arrival: a cluster IP before a load balancer's address before an
-// external IP before a node port, then the first by namespace and name.
+// Two Services may claim the same address and port, for example with an external IP that
+// is the cluster IP of another. Then the same one wins on all nodes, in any order of
+// arrival: a cluster IP before a load balancer IP before an external IP before a node
+// port, then the first by namespace and name.
 //
-// What the frontends of a port share is known by their PortKey. A port that does
-// not have that key, because another one wins it, shares nothing: each of its
-// frontends has its own key as PortKey. So the frontend with the key PortKey is
-// always of the same port.
+// The frontends of a port share state under their PortKey. If another Service wins that
+// key, they share nothing: each of them has its own key as PortKey. So the frontend with
+// the key PortKey always belongs to the same port.
 //
 // A Table is not safe for concurrent use.
 type Table struct {
@@ -37,13 +36,13 @@ type Table struct {
 	health   healthChecks
 	stranded Stranded
 
-	// What was touched, and is not flushed yet.
+	// What changed and is not flushed yet.
 	flushedSettings *model.NodeSettings // those of the last Flush
 	touched         map[model.FrontendKey]*touched
 	flushes         int
 }
 
-// claim is what a Service brings into the table.
+// claim is what one Service adds to the table.
 type claim struct {
 	frontends []*model.Frontend
 	local     []netip.Addr
@@ -79,7 +78,7 @@ func (t *Table) SetNode(s model.NodeSettings) {
 // Node returns the node's settings.
 func (t *Table) Node() model.NodeSettings { return t.settings }
 
-// Set replaces what a Service brings; nothing removes the Service.
+// Set replaces the result of a Service; an empty result removes the Service.
 func (t *Table) Set(id model.ServiceID, r Result) {
 	old := t.services[id]
 	if old == nil {
@@ -119,7 +118,7 @@ func newClaim(r Result) *claim {
 	return c
 }
 
-// register keeps the claim of a Service, unless it is empty, and the counts.
+// register stores the claim of a Service, unless it is empty, and updates the counts.
 func (t *Table) register(id model.ServiceID, now *claim) {
 	name := serviceName{id.Namespace, id.Name}
 	if old := t.services[id]; old != nil {
@@ -145,9 +144,9 @@ func (t *Table) Services() []model.ServiceID {
 	return ids
 }
 
-// touch notes what is programmed now for some frontends of a Service, before they
-// are claimed or released. That changes also the other frontends of a port, of
-// another Service, whose PortKey is one of theirs.
+// touch notes what is programmed now for some frontends of a Service, before they are
+// claimed or released. It also notes the other frontends of a port of another Service
+// whose PortKey is one of theirs, because these change too.
 func (t *Table) touch(id model.ServiceID, frontends []*model.Frontend) {
 	for _, f := range frontends {
 		t.note(f.Key)
@@ -179,7 +178,7 @@ func (t *Table) winner(key model.FrontendKey) *model.Frontend {
 	return &alone
 }
 
-// samePort says whether the first of the claims is of the same port as f.
+// samePort says whether the first of the claims belongs to the same port as f.
 func samePort(f *model.Frontend, claims []*model.Frontend) bool {
 	return len(claims) > 0 && claims[0].Service == f.Service && claims[0].PortName == f.PortName &&
 		claims[0].PortKey == f.PortKey
@@ -244,13 +243,13 @@ type Counts struct {
 	Stranded Stranded
 }
 
-// Counts counts the table.
+// Counts returns the size of the table.
 func (t *Table) Counts() Counts {
 	return Counts{Services: len(t.names), Frontends: len(t.byKey), Endpoints: t.sum, Stranded: t.stranded}
 }
 
-// refCounts is a set of addresses of which each is in it as often as it was
-// added, and that says what changed since the last flush.
+// refCounts is a set of addresses with a reference count for each. It returns what changed
+// since the last flush.
 type refCounts struct {
 	count   map[netip.Addr]int
 	touched map[netip.Addr]bool // whether it was in the set at the last flush

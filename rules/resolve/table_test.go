@@ -74,7 +74,7 @@ func wantChanges(t *testing.T, table *resolve.Table, want ...string) {
 	}
 }
 
-// A Flush holds what changed and nothing else.
+// A Flush returns what changed and nothing else.
 func TestFlushIsMinimal(t *testing.T) {
 	table := resolve.NewTable()
 	wantChanges(t, table)
@@ -93,7 +93,7 @@ func TestFlushIsMinimal(t *testing.T) {
 
 	set(t, table, two())
 	set(t, table, two(), endpoints(), slice("web").Named("web-2").Port("http", 80).Ready(r1, there))
-	wantChanges(t, table) // back before anyone looked
+	wantChanges(t, table) // reverted before the flush
 
 	set(t, table, two().IP("172.30.0.42"), endpoints())
 	wantChanges(t, table, "-172.30.0.41:80/tcp", "-172.30.0.41:81/tcp", "+172.30.0.42:80/tcp", "+172.30.0.42:81/tcp",
@@ -120,12 +120,12 @@ func TestFlushSettings(t *testing.T) {
 	wantChanges(t, table)
 	table.SetNode(model.NodeSettings{PodInterface: "cni0"})
 	table.SetNode(a)
-	wantChanges(t, table) // back before anyone looked
+	wantChanges(t, table) // reverted before the flush
 	table.SetNode(model.NodeSettings{})
 	wantChanges(t, table, "node")
 }
 
-// Endpoints and cluster IPs that several Services have stay until the last is gone.
+// Endpoints and cluster IPs that several Services have stay until the last one is gone.
 func TestSharedAddresses(t *testing.T) {
 	table := resolve.NewTable()
 	set(t, table, web(), webSlice().Ready(l1, here))
@@ -138,8 +138,8 @@ func TestSharedAddresses(t *testing.T) {
 	wantChanges(t, table, "-172.30.0.41:81/tcp", "-cluster 172.30.0.41", "-local 10.180.0.1")
 }
 
-// TestConflicts covers Services that claim the same address and port: the same
-// one wins in every order of arrival, and the next one takes over.
+// TestConflicts covers Services that claim the same address and port: the same one wins in
+// every order of arrival, and the next one takes over.
 func TestConflicts(t *testing.T) {
 	key := model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}
 	nodePort := model.FrontendKey{Address: addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}
@@ -182,8 +182,8 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// The frontends of a port share a key, which is one of theirs: that of the cluster
-// IP, as long as no other Service has it.
+// The frontends of a port share a key, which belongs to one of them: that of the cluster
+// IP, unless another Service has it.
 func TestPortKeys(t *testing.T) {
 	table := resolve.NewTable()
 	web := svc("web").Port("http", 80).Port("admin", 81).LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.5")
@@ -237,8 +237,8 @@ func permutations(n int) [][]int {
 	return out
 }
 
-// Inside one Service an address that is two things is the first of cluster IP,
-// load balancer and external IP.
+// If an address of a Service has two kinds, the first of cluster IP, load balancer and
+// external IP counts.
 func TestAddressOfTwoKinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		service *serviceBuilder

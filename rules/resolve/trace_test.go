@@ -14,7 +14,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// flow is a packet and what shall happen to it.
+// flow is a packet and what is expected to happen to it.
 type flow struct {
 	// from is pod, host, out, blocked, an address (a Pod's if it is in the Pod
 	// CIDRs, else outside), or an address after "host ".

@@ -204,7 +204,7 @@ func (b *SliceBuilder) Terminating(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, false, true, true)
 }
 
-// Unready adds an endpoint that serves nobody.
+// Unready adds an endpoint that is not ready and not serving.
 func (b *SliceBuilder) Unready(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, false, false, false)
 }
@@ -278,7 +278,7 @@ func (b *NodeBuilder) MasqueradeAll() *NodeBuilder {
 	return b
 }
 
-// NoDetector takes away every way to know the node's Pods.
+// NoDetector removes every way to detect the node's Pods.
 func (b *NodeBuilder) NoDetector() *NodeBuilder {
 	b.Spec.LocalTraffic = v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}
 	return b

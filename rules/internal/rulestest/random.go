@@ -40,7 +40,7 @@ func EverySeed(t *testing.T, runs int, property func(t *testing.T, r *Random)) {
 	}
 }
 
-// Random makes objects out of few values, so that they meet often.
+// Random makes objects from few values, so that they often coincide.
 type Random struct{ *rand.Rand }
 
 // NewRandom is part of the fixture.
@@ -198,8 +198,8 @@ func (r *Random) Table(t *testing.T, node resolve.Node) *resolve.Table {
 	return TableOf(t, node, inputs...)
 }
 
-// byteSource lets the fuzzer steer random: a byte for each decision, and an
-// ordinary generator when the bytes are used up.
+// byteSource lets the fuzzer steer Random: a byte for each decision, and an ordinary
+// generator when the bytes are used up.
 type byteSource struct {
 	data []byte
 	rest *rand.PCG

@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// CheckResult checks what every dataplane relies on.
+// CheckResult checks the invariants that every dataplane relies on.
 func CheckResult(t *testing.T, id model.ServiceID, r resolve.Result) {
 	t.Helper()
 	for _, f := range r.Frontends {
@@ -31,7 +31,7 @@ func CheckResult(t *testing.T, id model.ServiceID, r resolve.Result) {
 	}
 }
 
-// CheckPorts checks what is shared by the frontends of a port, and by no others.
+// CheckPorts checks that the frontends of a port, and no others, share their endpoints.
 func CheckPorts(d model.Desired) error {
 	type list struct {
 		home  model.FrontendKey

@@ -101,7 +101,7 @@ type Dataplane struct {
 	released time.Time // since when a Proxy is in force; zero: none is
 
 	children children
-	nft      *nft.Client
+	nft      *nft.Client // nil: the kernel has no nftables
 }
 
 // family is what we know of an address family.
@@ -120,7 +120,11 @@ func (f *family) String() string {
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
 
-// New returns a Dataplane for a network namespace.
+// dial opens the client of nftables. Tests replace it.
+var dial = nft.Dial
+
+// New returns a Dataplane for a network namespace. A kernel without nftables has the
+// legacy variant only.
 func New(o Options) (*Dataplane, error) {
 	if o.Sysctls == nil {
 		o.Sysctls = sysctl.Tree{}
@@ -128,8 +132,8 @@ func New(o Options) (*Dataplane, error) {
 	if o.Localhost == nil {
 		o.Localhost = &routelocalnet.Owner{}
 	}
-	client, err := nft.Dial(o.NetNS)
-	if err != nil {
+	client, err := dial(o.NetNS)
+	if err != nil && !noNFTables(err) {
 		return nil, err
 	}
 	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, clock: clock.RealClock{}, desired: model.NewDesired()}
@@ -267,12 +271,16 @@ func (d *Dataplane) leaveOthers(ctx context.Context) error {
 
 // restore carries out a script, without listening to it if it is long.
 func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
-	return d.nft.Quietly(ctx, s.ops, s.commits(), func() error {
+	run := func() error {
 		if err := d.kernel.restore(ctx, f.v6, s); err != nil {
 			return fmt.Errorf("change the rules of %s: %w", f, err)
 		}
 		return nil
-	})
+	}
+	if d.nft == nil {
+		return run()
+	}
+	return d.nft.Quietly(ctx, s.ops, s.commits(), run)
 }
 
 // settings returns the node's settings with the addresses that node ports answer on.
@@ -285,4 +293,9 @@ func (d *Dataplane) settings(s model.NodeSettings) (settings, error) {
 }
 
 // Close closes the netlink socket.
-func (d *Dataplane) Close() error { return d.nft.Close() }
+func (d *Dataplane) Close() error {
+	if d.nft == nil {
+		return nil
+	}
+	return d.nft.Close()
+}

@@ -6,6 +6,8 @@ package iptables
 import (
 	"context"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
@@ -15,6 +17,9 @@ import (
 func (t *tools) generation(ctx context.Context) (nft.Generation, error) {
 	if t.variant != variantNFT {
 		return nft.Generation{}, nil
+	}
+	if t.nft == nil {
+		return nft.Generation{}, unix.EPROTONOSUPPORT
 	}
 	return t.nft.Generation(ctx)
 }

@@ -4,12 +4,18 @@
 package iptables
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 // TestSomePrograms checks nodes that lack some of the programs, or have them under
@@ -70,5 +76,36 @@ func TestSomePrograms(t *testing.T) {
 				t.Errorf("left:\n%s", state)
 			}
 		})
+	}
+}
+
+// TestNoNFTables checks a kernel without nftables: the legacy variant is the only one.
+func TestNoNFTables(t *testing.T) {
+	s := newSpace(t, variantLegacy)
+	before := dial
+	t.Cleanup(func() { dial = before })
+	dial = func(int) (*nft.Client, error) {
+		return nil, fmt.Errorf("open a netlink socket: %w", unix.EPROTONOSUPPORT)
+	}
+	d := s.dataplane()
+	mustSync(t, d, several(3, 2))
+	if got, _, _ := strings.Cut(d.variant, ","); got != variantLegacy {
+		t.Errorf("variant %s, want %s", d.variant, variantLegacy)
+	}
+	if !strings.Contains(s.state(), prefix) {
+		t.Error("no rules are programmed")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() { watched <- d.Watch(ctx, func() {}) }()
+	cancel()
+	if err := <-watched; err != nil {
+		t.Errorf("Watch: %v", err)
+	}
+	if err := d.Cleanup(t.Context()); err != nil {
+		t.Errorf("Cleanup: %v", err)
+	}
+	if state := s.state(); strings.Contains(state, prefix) {
+		t.Errorf("left:\n%s", state)
 	}
 }

@@ -23,6 +23,9 @@ import (
 // Rules of others in the same tables are not looked at: reading ours back each time
 // would cost a node with a busy firewall all of a core.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
+	if d.nft == nil {
+		return netlink.Watch(ctx, changed, netdev.WatchAddresses(d.netns))
+	}
 	rules := func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, d.concerns, changed) }
 	return netlink.Watch(ctx, changed, netdev.WatchAddresses(d.netns), rules)
 }

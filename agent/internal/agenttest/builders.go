@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agenttest builds what tests of the agent have the API say.
+// Package agenttest builds API objects for tests of the agent.
 package agenttest
 
 import (
@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
+// TestNode is the name of the node.
 const TestNode = "node-1"
 
 // Web returns the slice of a Service with one port and the given endpoints.
@@ -28,6 +29,7 @@ func Web(vip string, endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 	return &spec
 }
 
+// WebName is the name of the slice that Web returns.
 var WebName = types.NamespacedName{Namespace: "default", Name: "web-v4-0"}
 
 // NodeSpec is what a node is to program besides the slices.

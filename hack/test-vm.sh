@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The directory of a package, and arguments of go test. The longest first.
 tests=(
   "agent/dataplane/nftables"
+  "agent/dataplane/nattable"
   "test/cases -run=^TestIPVS$"
   "test/cases -run=^TestNFTables$"
   "agent/dataplane/ipvs"

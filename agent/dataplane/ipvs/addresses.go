@@ -174,7 +174,7 @@ func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{
 	if delta.Empty() || len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	if err := d.filter.PlanDelta(ctx, delta); err != nil {
+	if err := d.filter.PlanDelta(delta); err != nil {
 		return err
 	}
 	more, err := d.filter.Commit(ctx)

@@ -39,7 +39,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -56,12 +57,12 @@ type Options struct {
 	Log logr.Logger
 }
 
-// filter is the table of nftables before IPVS, see nftables.Classifier.
+// filter is the tables of nftables before IPVS, see nattable.Tables.
 type filter interface {
 	Probe(context.Context) error
-	Incoming(context.Context, dataplane.Kind) error
-	Plan(context.Context, model.Desired) (nftables.Planned, error)
-	PlanDelta(context.Context, model.Delta) error
+	OnlyTrack(ctx context.Context, instead bool) error
+	Plan(context.Context, model.Desired) (nattable.Found, error)
+	PlanDelta(model.Delta) error
 	Commit(context.Context) (dataplane.Result, error)
 	Mark(model.FrontendKey) uint32
 	Desired() model.Desired
@@ -116,10 +117,11 @@ func New(o Options) (*Dataplane, error) {
 		return nil, errors.Join(err, k.close())
 	}
 	d := &Dataplane{log: o.Log, clock: clock.RealClock{}, sysctls: o.Sysctls, kernel: k, device: dev, netns: o.NetNS}
-	d.filter, err = nftables.NewClassifier(nftables.Options{NetNS: o.NetNS, Log: o.Log}, d.ownAddresses)
+	client, err := nft.Dial(o.NetNS)
 	if err != nil {
-		return nil, errors.Join(err, k.close(), dev.close())
+		return nil, errors.Join(nattable.Classify(err), k.close(), dev.close())
 	}
+	d.filter = nattable.New(nattable.Options{Client: client, Target: nattable.Mark(), Log: o.Log, Addresses: d.ownAddresses})
 	d.reset()
 	return d, nil
 }
@@ -207,7 +209,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 			delta.ClusterIPs.Added = append(delta.ClusterIPs.Added, f.Key.Address)
 		}
 	}
-	if err := d.filter.PlanDelta(ctx, delta); err != nil {
+	if err := d.filter.PlanDelta(delta); err != nil {
 		return dataplane.Result{}, err
 	}
 	for _, f := range delta.Frontends {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -239,9 +239,9 @@ type fakeFilter struct {
 
 var _ filter = (*fakeFilter)(nil)
 
-func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nftables.Planned, error) {
+func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nattable.Found, error) {
 	f.calls++
-	p := nftables.Planned{}
+	p := nattable.Found{}
 	if !f.known {
 		p.Removed, p.NodePorts = map[model.FrontendKey]uint32{}, maps.Clone(f.world.nodePorts)
 		for key, mark := range f.table {
@@ -257,7 +257,7 @@ func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nftables.Pl
 	return p, f.fail["plan"]
 }
 
-func (f *fakeFilter) PlanDelta(_ context.Context, delta model.Delta) error {
+func (f *fakeFilter) PlanDelta(delta model.Delta) error {
 	f.calls++
 	f.known = false
 	f.changes = delta.Frontends
@@ -314,7 +314,7 @@ func (f *fakeFilter) markOf(key model.FrontendKey) uint32 {
 	return 0xf1000000 | uint32(key.Port)
 }
 
-func (f *fakeFilter) Incoming(context.Context, dataplane.Kind) error { return nil }
+func (f *fakeFilter) OnlyTrack(context.Context, bool) error { return nil }
 
 func (f *fakeFilter) IPv6Error() error { return f.noIPv6 }
 

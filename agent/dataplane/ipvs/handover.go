@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -19,7 +19,10 @@ const releaseInterval = 2 * time.Second
 // Incoming makes the table of nftables, without rules that do anything, if there is
 // none: the connections of a Proxy must be known to connection tracking.
 func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
-	return d.filter.Incoming(ctx, from)
+	if from != dataplane.Proxy {
+		return nil
+	}
+	return d.filter.OnlyTrack(ctx, false)
 }
 
 // Outgoing does nothing: the kernel has our connections.
@@ -77,6 +80,6 @@ func (d *Dataplane) recognise(desired model.Desired) error {
 	for _, f := range desired.Frontends {
 		c.want(r.servers(f, 0))
 	}
-	_, err := d.readBack(&r, c, nftables.Planned{}, true)
+	_, err := d.readBack(&r, c, nattable.Found{}, true)
 	return err
 }

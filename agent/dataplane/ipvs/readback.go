@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -124,7 +124,7 @@ func (s *servers) readReals(key serverKey) (found int, err error) {
 
 // readBack reads a part of what the kernel holds, or all of it, if that is due. It
 // returns how much of it others have changed.
-func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned, all bool) (int, error) {
+func (d *Dataplane) readBack(r *serverRules, c change, planned nattable.Found, all bool) (int, error) {
 	size := (len(d.servers.byKey) + d.servers.parts() - 1) / d.servers.parts()
 	switch {
 	case all:
@@ -150,11 +150,11 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nftables.Planned,
 // owned returns which virtual servers are ours: what we know or want, what is on
 // our device, and what was in our table, perhaps for addresses that the node had
 // when another agent wrote it.
-func (d *Dataplane) owned(r *serverRules, c change, planned nftables.Planned) func(serverKey) bool {
+func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func(serverKey) bool {
 	known, frontends := d.servers.byKey, d.filter.Desired().Frontends
 	return func(k serverKey) bool {
 		if k.mark != 0 {
-			return nftables.IsOurMark(k.mark)
+			return nattable.IsOurMark(k.mark)
 		}
 		_, bound := d.bound[k.Address]
 		_, removed := planned.Removed[k.FrontendKey]

@@ -5,7 +5,6 @@ package nftables
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -211,11 +211,12 @@ func TestAffinitySurvives(t *testing.T) {
 			t.Errorf("after a restart: %+v", stats)
 		}
 		family := map[string]string{"IPv4": "ip", "IPv6": "ip6"}[s.name]
-		o.node.Run("nft", "flush", "map", family, "fairlead", "affinity-endpoints")
-		o.node.Run("nft", "flush", "map", family, "fairlead", "affinity-ports")
+		o.node.Run("nft", "flush", "set", family, "fairlead", "affinity-endpoints-local")
+		o.node.Run("nft", "flush", "map", family, "fairlead", "affinity-choices")
 		if got := o.client.ask(s.proto, s.nodePort, patience); !strings.Contains(got, "sees") {
 			t.Errorf("before the repair: %q", got)
 		}
+		o.node.Run("nft", "flush", "set", family, "fairlead", "affinity-endpoints")
 		if stats := mustSync(t, d, desired); stats.Repaired == 0 {
 			t.Errorf("repair: %+v", stats)
 		}
@@ -230,12 +231,16 @@ func TestAffinityFull(t *testing.T) {
 	o, s := newTopology(t), families[0].sticky("tcp")
 	d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
 	mustSync(t, d, desired)
-	b, table := nft.NewBatch(), d.tables[0]
-	vip := at(s.keys[0])
-	endpoint := appendEndpoint(appendProtocol(nil, vip.Protocol), netip.MustParseAddrPort(join(s.podA, "8080")))
-	for i := range uint32(affinitySize) {
+	b, table := nft.NewBatch(), nft.NewTable(unix.NFPROTO_IPV4, nattable.TableName, "", false)
+	affinity := table.NewSet(nft.SetSpec{Name: "affinity", Key: []nft.Field{nft.ProtocolField()}, Data: []nft.Field{nft.ProtocolField()}})
+	port := func(to string) []byte {
+		a := netip.MustParseAddrPort(to)
+		return append(binary.BigEndian.AppendUint16(append([]byte{unix.IPPROTO_TCP, 0, 0, 0}, a.Addr().AsSlice()...), a.Port()), 0, 0)
+	}
+	vip, endpoint := port(s.vip), port(join(s.podA, "8080"))
+	for i := range uint32(1 << 18) {
 		client := binary.BigEndian.AppendUint32(nil, 100<<24+i)
-		b.Add(table.affinity).Data(append(appendPortKey(nil, vip), client...), endpoint)
+		b.Add(affinity).Data(slices.Concat(vip, client), endpoint)
 	}
 	if err := d.nft.Commit(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -261,41 +266,4 @@ func TestAffinityOfManyAtOnce(t *testing.T) {
 			t.Errorf("got %q", answers)
 		}
 	})
-}
-
-func TestMalformedAffinity(t *testing.T) {
-	for name, shared := range map[string]string{"another family": "[fd00::1]:80/tcp", "another protocol": "10.96.0.1:80/udp"} {
-		t.Run(name, func(t *testing.T) {
-			d, desired := newSpace(t).dataplane(), several(1, 1)
-			stick(&desired, "10.96.0.1:80/tcp", shared, 1)
-			if _, err := d.Sync(t.Context(), desired, nil); err == nil || !strings.Contains(err.Error(), "cannot share") {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-// TestAffinityOperations checks that a changed endpoint costs the same in any
-// table: an element in each of three maps, deleted and added.
-func TestAffinityOperations(t *testing.T) {
-	const key = "10.96.0.1:80/tcp"
-	for _, size := range []int{10, 1000} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			d, before, after := newSpace(t).dataplane(), several(size, 3), several(size, 3)
-			put(&after, key, clusterIP("10.1.1.1:80", "10.129.0.1:8080", "10.130.0.1:8080"))
-			for _, desired := range []model.Desired{before, after} {
-				for _, k := range slices.Collect(keys(desired)) {
-					stick(&desired, k.String(), "", 10800)
-				}
-			}
-			mustSync(t, d, before)
-			chains := len(d.content[d.tables[0]].chains)
-			if stats := mustApply(t, d, model.Diff(before, after)); stats.Operations != 6 || chains != 1 {
-				t.Errorf("%d operations, want 6; %d chains, want 1", stats.Operations, chains)
-			}
-			if stats := mustSync(t, d, after); stats.Operations != 0 {
-				t.Errorf("Sync then: %+v", stats)
-			}
-		})
-	}
 }

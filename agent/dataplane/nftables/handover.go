@@ -5,13 +5,9 @@ package nftables
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -22,7 +18,7 @@ func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	if from != dataplane.Proxy {
 		return nil
 	}
-	return d.onlyTracking(ctx, false)
+	return d.tables.OnlyTrack(ctx, false)
 }
 
 // Outgoing does nothing: connection tracking has our connections.
@@ -35,36 +31,10 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 		return 0, nil
 	}
 	if d.released.IsZero() {
-		if err := d.onlyTracking(ctx, true); err != nil {
+		if err := d.tables.OnlyTrack(ctx, true); err != nil {
 			return 0, err
 		}
 		d.released = d.clock.Now()
 	}
 	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
-}
-
-// onlyTracking makes tables that do nothing, in the place of ours or where we have none.
-// The kernel translates the packets of the connections that it knows if anybody has a
-// chain for NAT, and knows them if anybody has a rule that asks for their state.
-func (d *Dataplane) onlyTracking(ctx context.Context, instead bool) error {
-	const srcnat = 100
-	d.last = nil
-	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		t, s := &table{Table: nft.NewTable(family, tableName, "only has the kernel track connections", false)}, &snapshot{}
-		err := t.readTable(ctx, d.nft, s)
-		if nft.IsNoFamily(err) || err == nil && s.exists != instead {
-			continue
-		}
-		if err == nil {
-			b := nft.NewBatch()
-			t.replace(b, instead)
-			b.AddChain(t.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat},
-				t.NewRule("asks for connections, and does nothing", nft.Translated()...)))
-			err = d.nft.Commit(ctx, b)
-		}
-		if err != nil {
-			return fmt.Errorf("having the kernel only track connections in %s: %w", t, err)
-		}
-	}
-	return nil
 }

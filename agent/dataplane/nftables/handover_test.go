@@ -65,9 +65,9 @@ func TestIPv6FailsJustNow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, clk := newSpace(t), clocktesting.NewFakeClock(time.Unix(1000, 0))
 			d, fails := s.dataplane(), true
-			d.clock = clk
-			try := d.tryFamily
-			d.tryFamily = func(ctx context.Context, family byte) error {
+			d.tables.Clock = clk
+			try := d.tables.TryFamily
+			d.tables.TryFamily = func(ctx context.Context, family byte) error {
 				if fails && family == unix.NFPROTO_IPV6 {
 					return tc.err
 				}

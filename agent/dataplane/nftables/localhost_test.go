@@ -285,7 +285,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 		if !s.hasGuard() {
 			t.Errorf("set to %s without a guard", to)
 		}
-		if out, err := s.Try("", "nft", "list", "chain", "ip", "fairlead", chainLocalhost); err == nil && strings.Contains(out, "vmap") {
+		if out, err := s.Try("", "nft", "list", "chain", "ip", "fairlead", "nodeports-on-localhost"); err == nil && strings.Contains(out, "vmap") {
 			t.Errorf("set to %s while there are rules: %s", to, out)
 		}
 	}}, nil)
@@ -312,7 +312,7 @@ func TestReadOnlySysctl(t *testing.T) {
 		}
 	}
 	wantUnsupported(stats)
-	if s.hasGuard() || !strings.Contains(s.Run("nft", "list", "map", "ip", "fairlead", "nodeports"), "30080") {
+	if s.hasGuard() || !strings.Contains(s.Run("nft", "list", "map", "ip", "fairlead", "ports"), "30080") {
 		t.Error("there is a guard, or no node port")
 	}
 	next := onLocalhost()

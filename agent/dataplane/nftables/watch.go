@@ -6,6 +6,7 @@ package nftables
 import (
 	"context"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
@@ -19,14 +20,11 @@ import (
 // What others do with their own tables is not looked at: reading ours back each
 // time would cost a node with a busy firewall all of a core.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
-	watchers := []netlink.Watcher{func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, concerns, changed) }}
-	if d.layout == balancing { // else the addresses are the caller's affair
-		watchers = append(watchers, netdev.WatchAddresses(d.netns))
-	}
-	return netlink.Watch(ctx, changed, watchers...)
+	ours := func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, concerns, changed) }
+	return netlink.Watch(ctx, changed, ours, netdev.WatchAddresses(d.netns))
 }
 
 // concerns says whether a change is of one of our tables, and not our own.
 func concerns(c nft.Change) bool {
-	return !c.Own && (c.Table == tableName || c.Table == routelocalnet.TableName)
+	return nattable.Concerns(c) || !c.Own && c.Table == routelocalnet.TableName
 }

@@ -6,6 +6,7 @@ package nftables
 import (
 	"testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
 )
 
@@ -16,10 +17,10 @@ func TestWatch(t *testing.T) {
 	}{
 		"the ruleset is flushed": {func(s *space, _ *Dataplane) { s.Run("nft", "flush", "ruleset") }, true},
 		"an element is deleted": {func(s *space, _ *Dataplane) {
-			s.Run("nft", "delete", "element", "ip", tableName, "cluster-ips", "{ 10.96.0.1 }")
+			s.Run("nft", "delete", "element", "ip", nattable.TableName, "cluster-ips", "{ 10.96.0.1 }")
 		}, true},
 		"a rule is added to one of our chains": {func(s *space, _ *Dataplane) {
-			s.Run("nft", "add", "rule", "ip6", tableName, "frontends", "drop")
+			s.Run("nft", "add", "rule", "ip6", nattable.TableName, "frontends", "drop")
 		}, true},
 		"the node gets an address": {func(s *space, _ *Dataplane) { s.Run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo") }, true},
 		"somebody makes a table of another name": {func(s *space, _ *Dataplane) {

@@ -91,7 +91,9 @@ func DestinationType() Expr {
 }
 
 // LoadMark loads the packet's mark, in the host's byte order.
-func LoadMark() Expr { return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}) }
+func LoadMark(reg int) Expr {
+	return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: register(reg)})
+}
 
 // StoreMark gives the packet the mark that is loaded.
 func StoreMark() Expr {
@@ -126,7 +128,13 @@ func Prefix(n, bits int) []byte {
 }
 
 // Equals goes on with the rule if the data is what is loaded.
-func Equals(data []byte) Expr { return library(&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data}) }
+func Equals(data []byte) Expr { return EqualsAt(0, data) }
+
+// EqualsAt goes on with the rule if the data is what a register and those behind it
+// hold.
+func EqualsAt(reg int, data []byte) Expr {
+	return library(&expr.Cmp{Op: expr.CmpOpEq, Register: register(reg), Data: data})
+}
 
 // Differs goes on with the rule if the data is not what is loaded.
 func Differs(data []byte) Expr { return library(&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: data}) }
@@ -191,10 +199,10 @@ func dynset(s *Set, op uint32, key, data int, seconds int32) Expr {
 	})
 }
 
-// TranslateDestination gives the packet the address in the first registers, and the
+// TranslateDestination gives the packet the address that starts in a register, and the
 // port in the one behind it.
-func (t *Table) TranslateDestination() Expr {
-	return library(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: register(0), RegProtoMin: register(t.Words())})
+func (t *Table) TranslateDestination(reg int) Expr {
+	return library(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: register(reg), RegProtoMin: register(reg + t.Words())})
 }
 
 // Masquerade gives the packet an address of the node and a random port as its source.

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
 	"slices"
@@ -19,32 +19,30 @@ func TestList(t *testing.T) {
 	// nft has the names of protocols from /etc/protocols, if that is installed.
 	numbers := strings.NewReplacer("udp", "17", "tcp", "6")
 	for _, line := range []string{
-		`comment "` + tableComment[balancing] + `"`,
-		`10.96.0.10 . tcp . 53 : goto cluster-2`,
-		`10.96.0.10 . udp . 53 : goto cluster-2-affinity-10800`,
-		`udp . 10.96.0.10 . 53 : udp . 10.96.0.10 . 53`,
-		`10.96.0.10 . 53 . udp . 10.244.1.2 . 53 : 10.244.1.2 . 53`,
+		`comment "` + DNAT().comment + `"`,
+		`tcp . 10.96.0.10 . 53 : goto cluster-2`,
+		`udp . 10.96.0.10 . 53 : goto cluster-2-affinity-10800`,
+		`udp . 0.0.0.0 . 30053 : udp . 10.96.0.10 . 53 . 0x00000002`,
+		`10.96.0.10 . 53 . udp . 10.244.1.2 . 53`,
 		`comment "a known client"`,
-		`10.96.0.10 . udp . 53 . 0 : 10.244.1.2 . 53`,
-		`10.96.0.20 . tcp . 80 : goto refuse`,
-		`192.0.2.7 . tcp . 443 : goto outside-local-1`,
-		`udp . 30053 : goto nodeport-external-2-affinity-10800`,
-		`udp . 30053 . 1 : 10.244.2.2 . 53`,
-		`fd00:96::10 . udp . 53 . 2 : fd00:244::4 . 53`,
-		`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints`,
+		`tcp . 10.96.0.10 . 53 . 0 : 10.244.1.2 . 53`,
+		`udp . 10.96.0.10 . 53 . 1 : udp . 10.244.2.2 . 53`,
+		`tcp . 10.96.0.20 . 80 : goto refuse`,
+		`tcp . 192.0.2.7 . 443 : goto here-local-1-affinity-60`,
+		`udp . 10.96.0.10 . 53 : goto port-2-affinity-10800`,
+		`tcp . 0.0.0.0 . 30080 : goto refuse`,
+		`goto shared comment "if it is in @ports"`,
+		`udp . fd00:96::10 . 53 . 2 : udp . fd00:244::4 . 53`,
+		`dnat ip to meta l4proto . ip daddr . th dport . numgen random mod 2 map @endpoints`,
 		`ct status dnat ip saddr . ip daddr @hairpin masquerade fully-random`,
 		`ip saddr 10.244.1.0/24 return`,
 		`ip daddr 10.96.0.0/20 fib daddr type != local drop comment "a ClusterIP that no Service has"`,
-		`ip daddr 127.0.0.1 meta l4proto . tcp dport vmap @nodeports comment "node ports on localhost"`,
-		`type filter hook prerouting priority raw; policy accept;`,
-		`iif != "lo" ip daddr 127.0.0.0/8 drop comment "drop martian loopback destination"`,
-		`iif != "lo" ip saddr 127.0.0.0/8 drop comment "drop martian loopback source"`,
-		`oif != "lo" ip saddr 127.0.0.0/8 ct status dnat masquerade fully-random`,
+		`ip daddr 127.0.0.1 meta l4proto . ip daddr & 0.0.0.0 . tcp dport vmap @nodeports comment "node ports on localhost"`,
 		`ip6 daddr fd00:96::/108 fib daddr type != local drop`,
-		`ip daddr . meta l4proto . th dport @restricted jump check-sources`,
+		`meta l4proto . ip daddr . th dport @restricted jump check-sources`,
 		`. ip saddr & 255.255.255.128 @sources-25 return`,
-		`192.0.2.7 . tcp . 443 . 203.0.113.0`,
-		`2001:db8:2::7 . tcp . 443 . 2001:db8::1`,
+		`tcp . 192.0.2.7 . 443 . 203.0.113.0`,
+		`tcp . 2001:db8:2::7 . 443 . 2001:db8::1`,
 	} {
 		if !strings.Contains(out, line) && !strings.Contains(out, numbers.Replace(line)) {
 			t.Errorf("not listed: %s", line)

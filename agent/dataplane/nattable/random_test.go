@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
 	"fmt"
@@ -63,6 +63,9 @@ func randomDesired(r *rand.Rand) model.Desired {
 			}
 		}
 	}
+	for i := range 4 {
+		randomPort(r, &d, i)
+	}
 	for i := range 8 {
 		a := netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})
 		if r.IntN(2) == 0 {
@@ -105,5 +108,49 @@ func randomBackend(r *rand.Rand, v6 bool) model.Backend {
 		}
 	}
 	kinds := []model.Masquerade{model.MasqueradeNever, model.MasqueradeUnlessPod, model.MasqueradeAlways}
-	return forwardTo(kinds[r.IntN(3)], endpoints...)
+	return leadTo(kinds[r.IntN(3)], endpoints...)
+}
+
+// randomPort adds the i-th port of a Service, with frontends that share its endpoints;
+// or none of them does, because another Service has the port's key.
+func randomPort(r *rand.Rand, d *model.Desired, i int) {
+	v6, protocol := i%2 == 0, "/tcp"
+	keys := []string{fmt.Sprintf("10.97.0.%d:80", i), fmt.Sprintf("198.18.0.%d:80", i), fmt.Sprintf("198.18.1.%d:80", i), fmt.Sprintf("nodeport:%d", 31000+i)}
+	if v6 {
+		keys = []string{fmt.Sprintf("[fd00:97::%d]:80", i), fmt.Sprintf("[fd00:18::%d]:80", i), fmt.Sprintf("[fd00:18:1::%d]:80", i), fmt.Sprintf("nodeport6:%d", 31000+i)}
+	}
+	home, contested := keys[0]+protocol, r.IntN(4) == 0
+	seconds := 10 * int32(r.IntN(3))
+	cluster, local := randomBackend(r, v6).Endpoints, randomBackend(r, v6).Endpoints
+	for j, key := range keys {
+		if j > 0 && r.IntN(4) == 0 {
+			continue
+		}
+		inside, outside := randomBackend(r, v6), randomBackend(r, v6)
+		if contested && j == 0 {
+			put(d, home, inside)
+			stick(d, home, home, seconds)
+			continue
+		}
+		if inside.Verdict == model.Forward && cluster != nil {
+			inside.Endpoints = cluster
+		} else {
+			inside = rejected
+		}
+		if outside.Verdict == model.Forward && local != nil {
+			outside.Endpoints = local
+		} else {
+			outside = dropped
+		}
+		if j == 0 || r.IntN(2) == 0 {
+			put(d, key+protocol, inside)
+		} else {
+			put(d, key+protocol, inside, outside)
+		}
+		shared := home
+		if contested {
+			shared = ""
+		}
+		stick(d, key+protocol, shared, seconds)
+	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
 	"context"
@@ -18,24 +18,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// generation counts the commits to the namespace's ruleset.
-func (d *Dataplane) generation(t testing.TB) uint32 {
-	t.Helper()
-	n, err := d.nft.Commits(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 func TestSyncAdopts(t *testing.T) {
 	s := newSpace(t)
 	if stats := mustSync(t, s.dataplane(), mixed()); stats.Operations == 0 || stats.Repaired != 0 {
 		t.Errorf("first Sync: %+v", stats)
 	}
-	for name, d := range map[string]*Dataplane{"the same": s.dataplane(), "after a restart": s.dataplane()} {
+	for name, d := range map[string]testTables{"the same": s.dataplane(), "after a restart": s.dataplane()} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := d.Probe(context.Background(), nil); err != nil {
+			if err := d.Probe(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			before := d.generation(t)
@@ -107,54 +97,57 @@ func TestOperations(t *testing.T) {
 
 func TestRepair(t *testing.T) {
 	tests := map[string]string{
-		"element deleted":         "delete element ip fairlead services { 10.96.0.10 . udp . 53 }",
-		"element changed":         "delete element ip fairlead services { 10.96.0.10 . udp . 53 }; add element ip fairlead services { 10.96.0.10 . udp . 53 : drop }",
-		"endpoint deleted":        "delete element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 0 }",
-		"endpoint beyond the end": "add element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 9 : 1.2.3.4 . 5 }",
-		"endpoint far beyond":     "add element ip fairlead endpoints { 10.96.0.10 . udp . 53 . 60000 : 1.2.3.4 . 5 }",
-		"foreign frontend":        "add element ip fairlead services { 1.2.3.4 . udp . 53 : drop }",
-		"catch-all":               "add element ip fairlead cluster-ips { * }",
-		"foreign protocol":        "add element ip fairlead nodeports { 77 . 53 : drop }",
-		"foreign hairpin":         "add element ip fairlead hairpin { 10.0.0.1 . 10.0.0.2 }",
-		"no affinity port":        "delete element ip fairlead affinity-ports { udp . 10.96.0.10 . 53 }",
-		"foreign affinity port":   "add element ip fairlead nodeport-affinity-ports { 77 . udp : udp . 10.96.0.10 . 53 }",
-		"other affinity port":     "add element ip fairlead nodeport-affinity-ports { 77 . udp : tcp . 10.96.0.10 . 53 }",
-		"choice deleted":          "delete element ip fairlead affinity-choices { 10.96.0.10 . udp . 53 . 0 }",
-		"foreign choice":          "add element ip fairlead affinity-choices { 1.2.3.4 . udp . 53 . 0 : udp . 1.2.3.4 . 53 }",
-		"choice of protocol":      "add element ip fairlead affinity-choices { 10.96.0.10 . udp . 53 . 2 : tcp . 1.2.3.4 . 53 }",
-		"sticky endpoint deleted": "delete element ip6 fairlead affinity-endpoints { fd00:96::10 . 53 . udp . fd00:244::2 . 53 }",
-		"foreign sticky endpoint": "add element ip fairlead affinity-endpoints { 10.96.0.10 . 53 . udp . 1.2.3.4 . 53 : 1.2.3.4 . 53 }",
-		"lying sticky endpoint":   "add element ip fairlead nodeport-affinity-endpoints { 30053 . udp . 1.2.3.4 . 53 : 1.2.3.5 . 53 }",
-		"no longer restricted":    "delete element ip fairlead restricted { 192.0.2.7 . tcp . 443 }",
-		"foreign restricted":      "add element ip fairlead restricted { 1.2.3.4 . tcp . 443 }",
-		"source deleted":          "delete element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 10.0.0.0 }",
-		"source added":            "add element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 11.0.0.0 }",
-		"source of no frontend":   "add element ip6 fairlead sources-0 { fd00::77 . tcp . 443 . :: }",
-		"source with host bits":   "add element ip fairlead sources-8 { 192.0.2.7 . tcp . 443 . 10.0.0.1 }",
-		"set of sources emptied":  "flush set ip fairlead sources-8",
-		"unused set of sources":   "add set ip fairlead sources-9 { type ipv4_addr . inet_proto . inet_service . ipv4_addr; }",
-		"foreign set of sources":  "add set ip fairlead sources-9 { type ipv4_addr; }",
-		"sources opened":          "insert rule ip fairlead check-sources return",
-		"address deleted":         "delete element ip6 fairlead nodeport-addresses { fd00::2 }",
-		"rules flushed":           "flush chain ip fairlead frontends",
-		"rule inserted":           "insert rule ip fairlead prerouting accept",
-		"rule added":              "add rule ip6 fairlead cluster-3-affinity-10800 drop",
-		"base chain deleted":      "flush chain ip fairlead output; delete chain ip fairlead output",
-		"range of Services open":  "flush chain ip fairlead unused-cluster-ips",
-		"without a guard":         "flush chain ip fairlead frontends; delete chain ip fairlead unused-cluster-ips",
-		"localhost closed":        "flush chain ip fairlead nodeports-on-localhost",
-		"no guard of localhost":   "delete table ip fairlead-localhost",
-		"guard opened":            "flush chain ip fairlead-localhost prerouting",
-		"guard passed by":         "insert rule ip fairlead-localhost prerouting accept",
-		"chain in the guard":      "add chain ip fairlead-localhost mine",
-		"foreign guard":           `delete table ip fairlead-localhost; add table ip fairlead-localhost { comment "mine"; }`,
-		"foreign chain":           "add chain ip fairlead mine; add rule ip fairlead output jump mine",
-		"foreign service chain":   "add chain ip fairlead cluster-77",
-		"foreign set":             "add set ip fairlead mine { type ipv4_addr; }",
-		"dormant":                 "add table ip fairlead { flags dormant; }",
-		"flush ruleset":           "flush ruleset",
-		"table deleted":           "delete table ip6 fairlead",
-		"another layout version":  `delete table ip fairlead; add table ip fairlead { comment "layout 0"; }`,
+		"element deleted":          "delete element ip fairlead services { udp . 10.96.0.10 . 53 }",
+		"element changed":          "delete element ip fairlead services { udp . 10.96.0.10 . 53 }; add element ip fairlead services { udp . 10.96.0.10 . 53 : drop }",
+		"endpoint deleted":         "delete element ip fairlead endpoints { tcp . 10.96.0.10 . 53 . 0 }",
+		"endpoint beyond the end":  "add element ip fairlead endpoints { tcp . 10.96.0.10 . 53 . 9 : 1.2.3.4 . 5 }",
+		"endpoint far beyond":      "add element ip fairlead endpoints { tcp . 10.96.0.10 . 53 . 60000 : 1.2.3.4 . 5 }",
+		"foreign frontend":         "add element ip fairlead services { udp . 1.2.3.4 . 53 : drop }",
+		"catch-all":                "add element ip fairlead cluster-ips { * }",
+		"foreign protocol":         "add element ip fairlead nodeports { 77 . 0.0.0.0 . 53 : drop }",
+		"node port among others":   "add element ip fairlead services { tcp . 0.0.0.0 . 77 : drop }",
+		"address of a node port":   "add element ip fairlead nodeports { tcp . 1.2.3.4 . 77 : drop }",
+		"foreign hairpin":          "add element ip fairlead hairpin { 10.0.0.1 . 10.0.0.2 }",
+		"no port":                  "delete element ip fairlead ports { udp . 0.0.0.0 . 30053 }",
+		"foreign port":             "add element ip fairlead ports { 77 . 1.2.3.4 . 53 : 77 . 10.96.0.10 . 53 . 0 }",
+		"port of protocol":         "add element ip fairlead ports { udp . 1.2.3.4 . 53 : tcp . 10.96.0.10 . 53 . 0 }",
+		"port of nowhere":          "add element ip fairlead ports-external { udp . 10.96.0.10 . 53 : udp . 1.2.3.4 . 53 . 1 }",
+		"other masquerading":       "delete element ip fairlead ports { udp . 0.0.0.0 . 30053 }; add element ip fairlead ports { udp . 0.0.0.0 . 30053 : udp . 10.96.0.10 . 53 . 1 }",
+		"no way to masquerade":     "add element ip fairlead ports { udp . 1.2.3.4 . 53 : udp . 10.96.0.10 . 53 . 77 }",
+		"not spread":               "delete element ip fairlead spread { udp . 10.96.0.10 . 53 }",
+		"spread otherwise":         "add element ip fairlead spread-local { udp . 10.96.0.10 . 53 : drop }",
+		"choice deleted":           "delete element ip fairlead affinity-choices { udp . 10.96.0.10 . 53 . 0 }",
+		"foreign choice":           "add element ip fairlead affinity-choices { udp . 1.2.3.4 . 53 . 0 : udp . 1.2.3.4 . 53 }",
+		"choice of protocol":       "add element ip fairlead affinity-choices { udp . 10.96.0.10 . 53 . 2 : tcp . 1.2.3.4 . 53 }",
+		"sticky endpoint deleted":  "delete element ip6 fairlead affinity-endpoints { fd00:96::10 . 53 . udp . fd00:244::2 . 53 }",
+		"foreign sticky endpoint":  "add element ip fairlead affinity-endpoints { 10.96.0.10 . 53 . udp . 1.2.3.4 . 53 }",
+		"lying sticky endpoint":    "add element ip fairlead affinity-endpoints { 10.96.0.10 . 53 . tcp . 1.2.3.4 . 53 }",
+		"endpoint beside affinity": "add element ip fairlead endpoints { udp . 10.96.0.10 . 53 . 0 : 1.2.3.4 . 53 }",
+		"no longer restricted":     "delete element ip fairlead restricted { tcp . 192.0.2.7 . 443 }",
+		"foreign restricted":       "add element ip fairlead restricted { tcp . 1.2.3.4 . 443 }",
+		"source deleted":           "delete element ip fairlead sources-8 { tcp . 192.0.2.7 . 443 . 10.0.0.0 }",
+		"source added":             "add element ip fairlead sources-8 { tcp . 192.0.2.7 . 443 . 11.0.0.0 }",
+		"source of no frontend":    "add element ip6 fairlead sources-0 { tcp . fd00::77 . 443 . :: }",
+		"source with host bits":    "add element ip fairlead sources-8 { tcp . 192.0.2.7 . 443 . 10.0.0.1 }",
+		"set of sources emptied":   "flush set ip fairlead sources-8",
+		"unused set of sources":    "add set ip fairlead sources-9 { type inet_proto . ipv4_addr . inet_service . ipv4_addr; }",
+		"foreign set of sources":   "add set ip fairlead sources-9 { type ipv4_addr; }",
+		"sources opened":           "insert rule ip fairlead check-sources return",
+		"address deleted":          "delete element ip6 fairlead nodeport-addresses { fd00::2 }",
+		"rules flushed":            "flush chain ip fairlead frontends",
+		"rule inserted":            "insert rule ip fairlead prerouting accept",
+		"rule added":               "add rule ip6 fairlead cluster-3-affinity-10800 drop",
+		"base chain deleted":       "flush chain ip fairlead output; delete chain ip fairlead output",
+		"range of Services open":   "flush chain ip fairlead unused-cluster-ips",
+		"without a guard":          "flush chain ip fairlead frontends; delete chain ip fairlead unused-cluster-ips",
+		"localhost closed":         "flush chain ip fairlead nodeports-on-localhost",
+		"foreign chain":            "add chain ip fairlead mine; add rule ip fairlead output jump mine",
+		"foreign service chain":    "add chain ip fairlead cluster-77",
+		"foreign set":              "add set ip fairlead mine { type ipv4_addr; }",
+		"dormant":                  "add table ip fairlead { flags dormant; }",
+		"flush ruleset":            "flush ruleset",
+		"table deleted":            "delete table ip6 fairlead",
+		"another layout version":   `delete table ip fairlead; add table ip fairlead { comment "layout 0"; }`,
 		"chain elsewhere": "flush chain ip fairlead output; delete chain ip fairlead output;" +
 			" add chain ip fairlead output { type nat hook input priority 100; }",
 	}
@@ -211,7 +204,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	mustApply(t, d, model.Diff(now, next))
 	known := func() bool {
 		t.Helper()
-		now, err := d.nft.Generation(t.Context())
+		now, err := d.Client.Generation(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,9 +214,9 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 		t.Error("our own commits count as those of others")
 	}
 	// A Sync that does not read does not see what we know better.
-	read := d.content[d.tables[0]]
+	read := d.content[d.layouts[0]]
 	mustSync(t, d, next)
-	if d.content[d.tables[0]] != read {
+	if d.content[d.layouts[0]] != read {
 		t.Error("Sync has read although nobody else has changed anything")
 	}
 	if stats := mustSync(t, d, now); stats.Operations == 0 || stats.Repaired != 0 {
@@ -236,7 +229,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	}
 	s.Run("nft", "add", "table", "ip", "other")
 	mustSync(t, d, now)
-	if d.content[d.tables[0]] == read || !known() {
+	if d.content[d.layouts[0]] == read || !known() {
 		t.Error("Sync has not read although somebody else has changed something")
 	}
 	s.Run("nft", "delete", "table", "ip", "other")
@@ -272,7 +265,7 @@ func TestErrorsNameTheObject(t *testing.T) {
 	before := model.NewDesired()
 	put(&before, "10.96.0.1:80/tcp", clusterIP("10.0.0.1:80"))
 	mustSync(t, d, before)
-	s.Run("nft", "delete", "element", "ip", "fairlead", "services", "{ 10.96.0.1 . tcp . 80 }")
+	s.Run("nft", "delete", "element", "ip", "fairlead", "services", "{ tcp . 10.96.0.1 . 80 }")
 	_, err := d.Apply(context.Background(), model.Diff(before, model.NewDesired()))
 	if err == nil || !strings.Contains(err.Error(), "delete elements from ip fairlead set services") {
 		t.Errorf("%v", err)
@@ -283,7 +276,7 @@ func TestProbeAndCleanupLeaveNothing(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
 	s.Run("nft", "add", "table", "ip", "other")
-	if _, err := d.Probe(context.Background(), nil); err != nil {
+	if err := d.Probe(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	const untouched = "table ip other {\n}\n"
@@ -347,7 +340,7 @@ func TestSyncAmongOthersChanges(t *testing.T) {
 		}
 	}()
 	for range 20 {
-		stats, err := d.Sync(context.Background(), desired, nil)
+		stats, err := d.Sync(context.Background(), desired)
 		if err != nil && !errors.Is(err, unix.EINTR) || stats.Operations != 0 {
 			t.Errorf("%+v %v", stats, err)
 		}

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
 	"context"
@@ -65,7 +65,7 @@ func (b *bytesSource) below(n int) int { return int(b.next()) % n }
 
 func (b *bytesSource) uint16() uint16 { return uint16(b.next())<<8 | uint16(b.next()) }
 
-func (b *bytesSource) addr(t *table) netip.Addr {
+func (b *bytesSource) addr(t *layout) netip.Addr {
 	raw := make([]byte, t.AddrLen())
 	for i := range raw {
 		raw[i] = b.next()
@@ -77,7 +77,7 @@ func (b *bytesSource) addr(t *table) netip.Addr {
 	return a
 }
 
-func (b *bytesSource) backend(t *table) model.Backend {
+func (b *bytesSource) backend(t *layout) model.Backend {
 	switch b.below(8) {
 	case 0:
 		return rejected
@@ -94,7 +94,7 @@ func (b *bytesSource) backend(t *table) model.Backend {
 	return out
 }
 
-func (b *bytesSource) frontend(t *table) *model.Frontend {
+func (b *bytesSource) frontend(t *layout) *model.Frontend {
 	f := &model.Frontend{Key: model.FrontendKey{Address: b.addr(t), Protocol: model.Protocol(b.next()), Port: b.uint16()}}
 	if b.below(3) == 1 {
 		f.Key.Address = map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}[t.V6()]
@@ -103,11 +103,13 @@ func (b *bytesSource) frontend(t *table) *model.Frontend {
 	f.External = f.Internal
 	if b.below(2) == 1 {
 		f.External = b.backend(t)
+		f.External.Local = f.External.Verdict == model.Forward
 	}
 	if b.below(2) == 1 {
 		f.AffinityTimeoutSeconds = int32(b.uint16())
 		if b.below(2) == 1 {
 			f.PortKey = model.FrontendKey{Address: b.addr(t), Protocol: f.Key.Protocol, Port: b.uint16()}
+			f.Internal.Local = f.Internal.Verdict == model.Forward && b.below(4) == 1
 		}
 	}
 	if !f.Key.IsNodePort() && b.below(2) == 1 {
@@ -120,33 +122,43 @@ func (b *bytesSource) frontend(t *table) *model.Frontend {
 	return f
 }
 
-func (b *bytesSource) wanted(t *table) *wanted {
+func (b *bytesSource) wanted(t *layout) *wanted {
 	w := &wanted{Desired: model.NewDesired(), nodePorts: map[netip.Addr]struct{}{}}
 	for _, set := range []map[netip.Addr]struct{}{w.ClusterIPs, w.LocalEndpoints, w.nodePorts} {
 		for range b.below(3) {
 			set[b.addr(t)] = struct{}{}
 		}
 	}
+	byHome := map[model.FrontendKey]*model.Frontend{}
 	for range b.below(5) {
 		f := b.frontend(t)
+		for _, key := range []model.FrontendKey{f.Key, f.Home()} { // of one port
+			if first := byHome[key]; first != nil {
+				f.Internal, f.External, f.AffinityTimeoutSeconds = first.Internal, first.External, first.AffinityTimeoutSeconds
+			}
+			byHome[key] = f
+		}
 		w.Frontends[f.Key] = f
 	}
 	return w
 }
 
-var fuzzedTables = map[bool]*table{
-	false: newTable(unix.NFPROTO_IPV4, tableName, balancing, false),
-	true:  newTable(unix.NFPROTO_IPV6, tableName, balancing, false),
+var fuzzedTables = map[bool]*layout{
+	false: newLayout(unix.NFPROTO_IPV4, TableName, DNAT(), false),
+	true:  newLayout(unix.NFPROTO_IPV6, TableName, DNAT(), false),
 }
 
 // encoded are the messages that make what is wanted.
-func encoded(t testing.TB, table *table, want *wanted) ([]byte, *contents) {
-	b := nft.NewBatch()
+func encoded(t testing.TB, table *layout, want *wanted) ([]byte, *contents) {
+	b := newBatches()
 	content, err := table.plan(b, &snapshot{}, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := b.Encode()
+	if b.operations() != b[1].batch.Operations() {
+		t.Fatal("a new table is made in more than one step")
+	}
+	out, _ := b[1].batch.Encode()
 	return out, content
 }
 
@@ -171,14 +183,22 @@ func FuzzEncoding(f *testing.F) {
 		if !s.exists || s.broken != "" || len(s.junk) > 0 {
 			t.Fatalf("exists %v, broken %q, junk %v", s.exists, s.broken, s.junk)
 		}
-		if diff := cmp.Diff(content.frontends, s.frontends, cmp.AllowUnexported(held{}, heldView{}, target{}, serviceChain{}),
+		byValue := []cmp.Option{cmp.AllowUnexported(heldFrontend{}, heldView{}, verdict{}, portChain{}, port{}, listKey{}, heldList{}),
 			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b model.Endpoint) bool { return a == b }),
-			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]model.Endpoint])); diff != "" {
+			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(slices.Equal[[]model.Endpoint])}
+		if diff := cmp.Diff(content.frontends, s.frontends, byValue...); diff != "" {
 			t.Error("read (+) is not what was sent (-):", diff)
 		}
-		again := nft.NewBatch()
-		if _, err := table.plan(again, s, want); err != nil || again.Operations() != 0 {
-			t.Errorf("%d operations are left, %v", again.Operations(), err)
+		for key, h := range content.lists {
+			h.direct, h.shared = 0, 0
+			content.lists[key] = h
+		}
+		if diff := cmp.Diff(content.lists, s.lists, byValue...); diff != "" {
+			t.Error("lists read (+) are not what was sent (-):", diff)
+		}
+		again := newBatches()
+		if _, err := table.plan(again, s, want); err != nil || again.operations() != 0 {
+			t.Errorf("%d operations are left, %v", again.operations(), err)
 		}
 	})
 }
@@ -206,24 +226,26 @@ func FuzzReadBack(f *testing.F) {
 		for m := range netlink.Messages(data) {
 			_ = m.Err() // no panic
 		}
-		nft.AnyChange(data, 1, concerns)
+		nft.AnyChange(data, 1, Concerns)
 		// The layout must be right for the elements to be looked at.
 		table := fuzzedTables[v6]
 		s, err := table.read(t.Context(), recorder{slices.Concat(layouts[v6], data)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := nft.NewBatch()
-		if _, err := table.plan(b, s, probeRules(table)); err != nil {
+		batches := newBatches()
+		if _, err := table.plan(batches, s, probeRules(table)); err != nil {
 			t.Fatal(err)
 		}
-		out, labels := b.Encode()
-		n := 0
-		for range netlink.Messages(out) {
-			n++
-		}
-		if n != len(labels) {
-			t.Errorf("%d messages, %d labels", n, len(labels))
+		for _, b := range batches.inOrder() {
+			out, labels := b.Encode()
+			n := 0
+			for range netlink.Messages(out) {
+				n++
+			}
+			if n != len(labels) {
+				t.Errorf("%d messages, %d labels", n, len(labels))
+			}
 		}
 	})
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
 	"context"
@@ -21,68 +21,70 @@ const probeName = "fairlead-probe"
 
 // Probe makes the whole layout under another name in a dormant table, which sees
 // no packets, and deletes it again. That IPv6 is missing is no error.
-func (d *Dataplane) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capability, error) {
-	d.tables = nil
-	return dataplane.Capability{}, d.prepare(ctx)
+func (t *Tables) Probe(ctx context.Context) error {
+	t.layouts = nil
+	return t.prepare(ctx)
 }
 
 // prepare finds out which families the kernel has. IPv6 is tried again when that is
 // due: it may have failed for a reason of that moment.
-func (d *Dataplane) prepare(ctx context.Context) error {
-	if d.tables == nil {
-		if err := d.tryFamily(ctx, unix.NFPROTO_IPV4); err != nil {
-			return fmt.Errorf("this kernel cannot run nftables mode: %w", classify(err))
+func (t *Tables) prepare(ctx context.Context) error {
+	if t.layouts == nil {
+		if err := t.TryFamily(ctx, unix.NFPROTO_IPV4); err != nil {
+			return fmt.Errorf("this kernel cannot hold the tables of nftables: %w", Classify(err))
 		}
-		d.tables = []*table{newTable(unix.NFPROTO_IPV4, tableName, d.layout, false)}
-		d.last, d.noIPv6, d.ipv6 = nil, nil, dataplane.Retry{}
+		t.layouts = []*layout{newLayout(unix.NFPROTO_IPV4, TableName, t.Target, false)}
+		t.last, t.noIPv6, t.ipv6 = nil, nil, dataplane.Retry{}
 	}
-	if len(d.tables) > 1 || d.ipv6.Wait(d.clock.Now()) > 0 {
+	if len(t.layouts) > 1 || t.ipv6.Wait(t.Clock.Now()) > 0 {
 		return nil
 	}
-	err := classify(d.tryFamily(ctx, unix.NFPROTO_IPV6))
+	err := Classify(t.TryFamily(ctx, unix.NFPROTO_IPV6))
 	if ctx.Err() != nil {
-		d.tables = nil
+		t.layouts = nil
 		return err
 	}
-	d.ipv6.Failed(d.clock.Now(), err)
+	t.ipv6.Failed(t.Clock.Now(), err)
 	if err == nil {
-		d.tables = append(d.tables, newTable(unix.NFPROTO_IPV6, tableName, d.layout, false))
-		d.last = nil // the new table is not read yet
-	} else if d.noIPv6 == nil || d.noIPv6.Error() != err.Error() {
-		d.log.Info("going on without IPv6", "reason", err.Error())
+		t.layouts = append(t.layouts, newLayout(unix.NFPROTO_IPV6, TableName, t.Target, false))
+		t.last = nil // the new table is not read yet
+	} else if t.noIPv6 == nil || t.noIPv6.Error() != err.Error() {
+		t.Log.Info("going on without IPv6", "reason", err.Error())
 	}
-	d.noIPv6 = err
+	t.noIPv6 = err
 	return nil
 }
 
-// classify separates what a kernel does not have, be it nftables, a family or a part of it
-// that our rules need, from what has failed just now.
-func classify(err error) error {
+// Classify separates what a kernel does not have, be it nftables, a family or a part of it
+// that the rules need, from what has failed just now.
+func Classify(err error) error {
 	if nft.IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return dataplane.Unsupported(err)
 	}
 	return err
 }
 
-func (d *Dataplane) probe(ctx context.Context, family byte) error {
-	t := newTable(family, probeName, d.layout, true)
-	if err := d.nft.DeleteTable(ctx, t.Table); err != nil { // left over from a crash
+func (t *Tables) tryFamily(ctx context.Context, family byte) error {
+	l := newLayout(family, probeName, t.Target, true)
+	if err := t.Client.DeleteTable(ctx, l.Table); err != nil { // left over from a crash
 		return err
 	}
-	b := nft.NewBatch()
-	if _, err := t.plan(b, &snapshot{}, probeRules(t)); err != nil {
+	b := newBatches()
+	if _, err := l.plan(b, &snapshot{}, probeRules(l)); err != nil {
 		return err
 	}
-	if err := d.nft.Commit(ctx, b); err != nil {
-		return err
+	for _, b := range b.inOrder() {
+		if err := t.Client.Commit(ctx, b); err != nil {
+			return err
+		}
 	}
-	return d.nft.DeleteTable(ctx, t.Table)
+	return t.Client.DeleteTable(ctx, l.Table)
 }
 
 // probeRules has one of everything that the tables can hold.
-func probeRules(t *table) *wanted {
+func probeRules(l *layout) *wanted {
 	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
-	if t.V6() {
+	if l.V6() {
 		addr, unspecified = netip.MustParseAddr("2001:db8::1"), netip.IPv6Unspecified()
 	}
 	w := &wanted{Desired: model.NewDesired(), nodePorts: map[netip.Addr]struct{}{addr: {}}}
@@ -90,14 +92,14 @@ func probeRules(t *table) *wanted {
 	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
 	w.Node.ServiceCIDRs = w.Node.PodCIDRs
 	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
-	forward := func(m model.Masquerade) model.Backend {
-		return model.Backend{Verdict: model.Forward, Masquerade: m, Endpoints: []model.Endpoint{
+	forward := func(m model.Masquerade, local bool) model.Backend {
+		return model.Backend{Verdict: model.Forward, Masquerade: m, Local: local, Endpoints: []model.Endpoint{
 			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
 	}
 	for _, a := range []netip.Addr{addr, unspecified} {
 		for i, f := range []model.Frontend{
-			{Internal: forward(model.MasqueradeUnlessPod), External: forward(model.MasqueradeNever)},
-			{Internal: forward(model.MasqueradeAlways), External: model.Backend{Verdict: model.Drop}},
+			{Internal: forward(model.MasqueradeUnlessPod, false), External: forward(model.MasqueradeNever, true)},
+			{Internal: forward(model.MasqueradeAlways, false), External: model.Backend{Verdict: model.Drop}},
 			{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}},
 		} {
 			f.Restricted = !a.IsUnspecified()

@@ -1,13 +1,13 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package nftables
+package nattable
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -29,7 +29,7 @@ func BenchmarkFromEmpty(b *testing.B) {
 		d := newSpace(b).dataplane()
 		for b.Loop() {
 			b.StopTimer()
-			if err := d.Cleanup(context.Background()); err != nil {
+			if err := d.Cleanup(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()
@@ -92,4 +92,46 @@ func BenchmarkReplaceSource(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkManyAddresses programs one Service with 256 external addresses, 100 ports and
+// 1,000 endpoints into an empty kernel, and then replaces one of its endpoints.
+func BenchmarkManyAddresses(b *testing.B) {
+	desired := addresses(256, 100, 1000)
+	b.Run("from empty", func(b *testing.B) {
+		d := newSpace(b).dataplane()
+		for b.Loop() {
+			b.StopTimer()
+			if err := d.Cleanup(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			b.ReportMetric(float64(mustSync(b, d, desired).Operations), "operations")
+		}
+	})
+	b.Run("one endpoint", func(b *testing.B) {
+		d := newSpace(b).dataplane()
+		mustSync(b, d, desired)
+		now := desired
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			next := now.Clone()
+			list := slices.Clone(now.Frontends[at("10.96.0.1:1/tcp")].Internal.Endpoints)
+			list[7] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80)
+			for key, f := range now.Frontends {
+				if key.Port == 1 {
+					changed := *f
+					changed.Internal.Endpoints = list
+					changed.External = changed.Internal
+					next.Frontends[key] = &changed
+				}
+			}
+			delta := model.Diff(now, next)
+			b.StartTimer()
+			if got := mustApply(b, d, delta); got.Operations != 2 {
+				b.Fatalf("%+v", got)
+			}
+			now = next
+		}
+	})
 }

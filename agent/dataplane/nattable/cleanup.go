@@ -1,0 +1,80 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nattable
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+)
+
+// Cleanup deletes the tables, unless they have another target by now.
+func (t *Tables) Cleanup(ctx context.Context) error {
+	t.last, t.next = nil, nil
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		for _, name := range []string{TableName, probeName} {
+			others, err := t.isOthers(ctx, family, name)
+			if err != nil {
+				return err
+			}
+			if others {
+				continue
+			}
+			if err := t.Client.DeleteTable(ctx, nft.NewTable(family, name, t.Target.comment, false)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isOthers says whether a table has another target.
+func (t *Tables) isOthers(ctx context.Context, family byte, name string) (bool, error) {
+	for _, target := range targets() {
+		if target.comment == t.Target.comment {
+			continue
+		}
+		exists, same, err := nft.ReadTable(ctx, t.Client, nft.NewTable(family, name, target.comment, false))
+		if nft.IsNoFamily(err) {
+			return false, nil
+		}
+		if err != nil || exists && same {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// OnlyTrack makes tables that do nothing, in the place of ours or where we have none.
+// The first change replaces them.
+// The kernel translates the packets of the connections that it knows if anybody has a
+// chain for NAT, and knows them if anybody has a rule that asks for their state.
+func (t *Tables) OnlyTrack(ctx context.Context, instead bool) error {
+	const srcnat = 100
+	t.last, t.next = nil, nil
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		table := nft.NewTable(family, TableName, "only has the kernel track connections", false)
+		exists, _, err := nft.ReadTable(ctx, t.Client, table)
+		if nft.IsNoFamily(err) || err == nil && exists != instead {
+			continue
+		}
+		if err == nil {
+			b := nft.NewBatch()
+			if exists {
+				b.DeleteTable(table)
+			}
+			b.AddTable(table)
+			b.AddChain(table.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat},
+				table.NewRule("asks for connections, and does nothing", nft.Translated()...)))
+			err = t.Client.Commit(ctx, b)
+		}
+		if err != nil {
+			return fmt.Errorf("have the kernel only track connections in %s: %w", table, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nattable
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// contents is what is known to be in a table.
+type contents struct {
+	frontends map[model.FrontendKey]heldFrontend
+	lists     map[listKey]heldList
+	chains    map[portChain]struct{} // that exist
+	users     map[portChain]int      // elements that refer to them
+	ranges    map[int]int            // source ranges of each length
+	marks     assignedMarks
+}
+
+// heldFrontend is what a table has of a frontend.
+type heldFrontend struct {
+	views   [views]heldView
+	mark    uint32         // firewall mark of packets from outside; 0: they get none
+	sources []netip.Prefix // sorted
+
+	restricted bool
+}
+
+// heldView is a verdict, or a port in its place.
+type heldView struct {
+	verdict verdict
+	port    port
+}
+
+// port is the key of a port that a frontend leads to, and how it is masqueraded.
+type port struct {
+	home       model.FrontendKey // zero: none
+	masquerade masquerade
+}
+
+func (p port) isSet() bool { return p.home.Address.IsValid() }
+
+// listKey names a list of endpoints: the key of the port, and which of its two.
+type listKey struct {
+	home model.FrontendKey
+	list list
+}
+
+// heldList is what a table has of a list of endpoints. An invalid endpoint is a gap,
+// which somebody else has made.
+type heldList struct {
+	endpoints []model.Endpoint // by number
+	choices   []model.Endpoint // by number, in place of endpoints with affinity
+	affine    []model.Endpoint // with affinity, sorted
+	spread    verdict          // for those who lead here by way of the port's key
+
+	direct, shared int32 // views of frontends that lead here
+}
+
+func newContents(frontends int) *contents {
+	return &contents{
+		frontends: make(map[model.FrontendKey]heldFrontend, frontends),
+		lists:     make(map[listKey]heldList, frontends),
+		chains:    map[portChain]struct{}{},
+		users:     map[portChain]int{},
+		ranges:    map[int]int{},
+		marks:     assignedMarks{},
+	}
+}
+
+// contentsOf takes over what was read, with room for a number of frontends.
+func contentsOf(l *layout, s *snapshot, frontends int) *contents {
+	c := newContents(max(frontends, len(s.frontends)))
+	maps.Copy(c.frontends, s.frontends)
+	maps.Copy(c.lists, s.lists)
+	for key, h := range c.frontends {
+		c.count(h, 1)
+		if h.mark != 0 {
+			c.marks.take(key, h.mark)
+		}
+		c.use(l.target.uses(key, h), 1)
+	}
+	for _, h := range c.lists {
+		c.user(h.spread, 1)
+	}
+	for name := range s.chains {
+		if chain, ok := parsePortChain(name); ok {
+			c.chains[chain] = struct{}{}
+		}
+	}
+	return c
+}
+
+// set replaces what is known of a frontend.
+func (c *contents) set(key model.FrontendKey, h heldFrontend, exists bool) {
+	c.count(c.frontends[key], -1)
+	c.count(h, 1)
+	if exists {
+		c.frontends[key] = h
+	} else {
+		delete(c.frontends, key)
+	}
+}
+
+// count adds n users to the chains that h refers to, and to the lengths of its
+// source ranges.
+func (c *contents) count(h heldFrontend, n int) {
+	for _, p := range h.sources {
+		if c.ranges[p.Bits()] += n; c.ranges[p.Bits()] == 0 {
+			delete(c.ranges, p.Bits())
+		}
+	}
+	for _, v := range h.views {
+		c.user(v.verdict, n)
+	}
+}
+
+func (c *contents) user(v verdict, n int) {
+	if v.kind != forward {
+		return
+	}
+	if c.users[v.chain] += n; c.users[v.chain] == 0 {
+		delete(c.users, v.chain)
+	}
+}
+
+// use adds n to the users of lists.
+func (c *contents) use(uses [views]use, n int32) {
+	for _, u := range uses {
+		if u.list == (listKey{}) {
+			continue
+		}
+		h := c.lists[u.list]
+		if u.shared {
+			h.shared += n
+		} else {
+			h.direct += n
+		}
+		c.lists[u.list] = h
+	}
+}
+
+// unused returns the chains that no element refers to any more.
+func (c *contents) unused() []portChain {
+	var out []portChain
+	for chain := range c.chains {
+		if c.users[chain] == 0 {
+			out = append(out, chain)
+		}
+	}
+	return out
+}
+
+// lengths returns the lengths of source ranges that occur, in their order.
+func (c *contents) lengths() []int { return slices.Sorted(maps.Keys(c.ranges)) }

@@ -1,0 +1,161 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nattable
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// view is one of the two ways to see a frontend. See model.Frontend.
+type view int
+
+const (
+	internal view = iota
+	external
+	views
+)
+
+// where says whether a frontend is an address with a port, or a node port.
+type where int
+
+const (
+	onAddress where = iota
+	onNodePort
+	wheres
+)
+
+// whereOf says which it is.
+func whereOf(k model.FrontendKey) where {
+	if k.IsNodePort() {
+		return onNodePort
+	}
+	return onAddress
+}
+
+// family has the form of keys and rules in the table of one family.
+type family struct{ *nft.Table }
+
+// layout is the table of one family: everything that does not depend on the Services.
+type layout struct {
+	family
+	target target
+
+	// verdicts say what happens to the packets of a frontend, unless the target has
+	// other maps that do.
+	verdicts [wheres][views]*nft.Set
+
+	clusterIPs *nft.Set
+	nodePorts  *nft.Set // the addresses that node ports answer on
+	hairpin    *nft.Set
+
+	// Frontends in restricted are for those sources only that are in one of the
+	// sets sources, by the length of a range. Those are made as they are needed.
+	restricted *nft.Set
+	sources    map[int]*nft.Set
+
+	sets   []*nft.Set
+	chains []*nft.Chain // the constant ones, except those that depend on NodeSettings
+}
+
+// newLayout lays out the table of a family. A dormant table never sees a packet.
+func newLayout(protocol byte, name string, target Target, dormant bool) *layout {
+	l := &layout{family: family{nft.NewTable(protocol, name, target.comment, dormant)}, sources: map[int]*nft.Set{}}
+	for at, name := range [wheres]string{onAddress: "services", onNodePort: "nodeports"} {
+		for v, suffix := range viewSuffixes {
+			l.verdicts[at][v] = l.addSet(nft.SetSpec{Name: name + suffix, Key: l.keyFields(), Verdicts: true})
+		}
+	}
+	l.clusterIPs = l.addSet(nft.SetSpec{Name: "cluster-ips", Key: []nft.Field{l.DestinationField()}})
+	l.nodePorts = l.addSet(nft.SetSpec{Name: "nodeport-addresses", Key: []nft.Field{l.DestinationField()}})
+	l.hairpin = l.addSet(nft.SetSpec{Name: "hairpin", Key: []nft.Field{l.DestinationField(), l.DestinationField()}})
+	l.restricted = l.addSet(nft.SetSpec{Name: "restricted", Key: l.keyFields()})
+	l.target = target.on(l)
+	l.chains = append(l.constantChains(), l.target.chains()...)
+	return l
+}
+
+var viewSuffixes = [views]string{internal: "", external: "-external"}
+
+// addSet adds a set to the layout.
+func (l *layout) addSet(spec nft.SetSpec) *nft.Set {
+	s := l.NewSet(spec)
+	l.sets = append(l.sets, s)
+	return s
+}
+
+// keyFields is the key of a frontend.
+func (l family) keyFields() []nft.Field {
+	return []nft.Field{nft.ProtocolField(), l.DestinationField(), nft.PortField()}
+}
+
+// key loads the key of the frontend that a packet is for into the registers from reg on.
+func (l family) key(at where, reg int) []nft.Expr {
+	out := []nft.Expr{nft.Protocol(reg), l.Destination(reg + 1)}
+	if at == onNodePort {
+		out = append(out, nft.Mask(reg+1, make([]byte, l.AddrLen())))
+	}
+	return append(out, nft.DestinationPort(reg+1+l.Words()))
+}
+
+// keyWords is how many registers a key takes.
+func (l family) keyWords() int { return 2 + l.Words() }
+
+// ours says whether an address is of the table's family.
+func (l family) ours(a netip.Addr) bool { return a.Is4() != l.V6() && !a.Is4In6() }
+
+func (l family) rule(comment string, exprs ...[]nft.Expr) nft.Rule {
+	return l.NewRule(comment, slices.Concat(exprs...)...)
+}
+
+func one(e ...nft.Expr) []nft.Expr { return e }
+
+func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// check guards what would otherwise end in an element that makes no sense.
+func (l *layout) check(f *model.Frontend) error {
+	for _, p := range f.Sources {
+		if !p.IsValid() || p != p.Masked() || !l.ours(p.Addr()) {
+			return fmt.Errorf("%s of %s: source range %s is malformed or of another family", f.Key, f.Service, p)
+		}
+	}
+	if f.Restricted && f.Key.IsNodePort() {
+		return fmt.Errorf("%s of %s: a node port has no source ranges", f.Key, f.Service)
+	}
+	if home := f.Home(); !l.ours(home.Address) || home.Protocol != f.Key.Protocol {
+		return fmt.Errorf("%s of %s cannot share its endpoints and clients with %s", f.Key, f.Service, home)
+	}
+	for _, b := range []model.Backend{f.Internal, f.External} {
+		if b.Verdict != model.Forward {
+			continue
+		}
+		if len(b.Endpoints) == 0 {
+			return fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service)
+		}
+		if _, ok := masqueradeOf(b.Masquerade); !ok {
+			return fmt.Errorf("%s of %s: unknown masquerade decision %q", f.Key, f.Service, b.Masquerade)
+		}
+		for _, e := range b.Endpoints {
+			if !l.ours(e.Addr()) {
+				return fmt.Errorf("%s of %s: endpoint %s is of another family", f.Key, f.Service, e)
+			}
+		}
+	}
+	return nil
+}
+
+// checkSettings guards what no rule could hold.
+func checkSettings(s *model.NodeSettings) error {
+	if len(s.PodInterface) >= unix.IFNAMSIZ {
+		return fmt.Errorf("interface name %q is longer than %d characters", s.PodInterface, unix.IFNAMSIZ-1)
+	}
+	return nil
+}

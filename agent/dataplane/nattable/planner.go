@@ -1,0 +1,271 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nattable
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// planner fills batches with what makes of the contents of a table what is wanted, and
+// changes the contents accordingly.
+//
+// The kernel carries a batch out at one moment, but a packet may be under way then: it
+// has seen a map of before, and sees the next one of after. So what a packet of a
+// frontend that stays may still ask for is deleted in a later batch.
+type planner struct {
+	*layout
+	contents     *contents
+	batch, later *nft.Batch
+}
+
+// changed are frontends as they shall be, at most n; nil: gone.
+type changed struct {
+	n   int
+	all iter.Seq2[model.FrontendKey, *model.Frontend]
+}
+
+// change is one of them.
+type change struct {
+	key model.FrontendKey
+	f   *model.Frontend
+}
+
+// plan changes frontends, and the lists that they lead to. lists are others to look at.
+func (p *planner) plan(frontends changed, lists []listKey) error {
+	plans := make(listPlans, frontends.n)
+	for _, key := range lists {
+		plans[key] = listPlan{}
+	}
+	for key, f := range frontends.all {
+		old := p.target.uses(key, p.contents.frontends[key])
+		p.contents.use(old, -1)
+		var now wantedFrontend
+		if f != nil {
+			if err := p.check(f); err != nil {
+				return err
+			}
+			now = p.target.want(f)
+			p.contents.use(now.uses, 1)
+		}
+		if err := plans.note(old, now.uses, f); err != nil {
+			return err
+		}
+	}
+	for key, l := range plans {
+		p.updateList(key, l)
+	}
+	for key, f := range frontends.all {
+		p.update(key, f)
+	}
+	return nil
+}
+
+// listPlans are what lists of endpoints shall be.
+type listPlans map[listKey]listPlan
+
+type listPlan struct {
+	use   use  // without a list: as it is, or gone if nobody uses it
+	moved bool // a frontend that used it leads elsewhere now
+}
+
+// note notes the lists that a frontend has used and uses now.
+func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
+	leads := false
+	for _, u := range now {
+		if u.list == (listKey{}) {
+			continue
+		}
+		leads = true
+		plan := l[u.list]
+		if plan.use.list != u.list {
+			plan.use = u
+			l[u.list] = plan
+		} else if plan.use.timeout != u.timeout || !sameEndpoints(plan.use.endpoints, u.endpoints) {
+			return fmt.Errorf("%s of %s does not lead to the same endpoints as others of the port %s", f.Key, f.Service, u.list.home)
+		}
+	}
+	for _, u := range old {
+		if u.list != (listKey{}) {
+			plan := l[u.list]
+			plan.moved = plan.moved || leads
+			l[u.list] = plan
+		}
+	}
+	return nil
+}
+
+// sameEndpoints is fast for those of one Service, which share them.
+func sameEndpoints(a, b []model.Endpoint) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// updateList changes what the table has of a list of endpoints.
+func (p *planner) updateList(key listKey, plan listPlan) {
+	old := p.contents.lists[key]
+	now, used, planned := old, old.direct+old.shared > 0, plan.use.list == key
+	switch {
+	case !used:
+		now.endpoints, now.choices, now.affine = nil, nil, nil
+	case !planned:
+	case plan.use.timeout > 0:
+		now.endpoints, now.choices, now.affine = nil, assign(old.choices, plan.use.endpoints), sorted(plan.use.endpoints)
+	default:
+		now.endpoints, now.choices, now.affine = assign(old.endpoints, plan.use.endpoints), nil, nil
+	}
+	if planned {
+		now.spread = forwardTo(portChain{role: shared, list: key.list, n: uint32(len(plan.use.endpoints)), timeout: plan.use.timeout})
+	}
+	if old.shared == 0 {
+		now.spread = verdict{}
+	}
+	p.contents.user(old.spread, -1)
+	p.contents.user(now.spread, 1)
+	p.addChain(now.spread)
+	p.target.putList(p, key, old, now, plan.moved || used)
+	if used {
+		p.contents.lists[key] = now
+	} else {
+		delete(p.contents.lists, key)
+	}
+}
+
+// update changes what the table has of a frontend into what f says (nil: nothing).
+func (p *planner) update(key model.FrontendKey, f *model.Frontend) {
+	old := p.contents.frontends[key]
+	var want wantedFrontend
+	if f != nil {
+		want = p.target.want(f)
+	}
+	now := heldFrontend{views: want.views}
+	if want.marked {
+		now.mark = p.contents.marks.take(key, old.mark)
+	} else if old.mark != 0 {
+		p.contents.marks.release(key, old.mark)
+	}
+	var buf [64]byte
+	element := appendKey(buf[:0], key)
+	now.restricted, now.sources = p.updateSources(element, old, f)
+	for v := range views {
+		putVerdict(p.batch, p.verdicts[whereOf(key)][v], element, old.views[v].verdict, now.views[v].verdict)
+	}
+	p.target.put(p, key, old, now, f != nil)
+	p.contents.set(key, now, f != nil)
+	for _, v := range now.views {
+		p.addChain(v.verdict)
+	}
+}
+
+// addChain adds the chain that a verdict leads to, unless it is there.
+func (p *planner) addChain(v verdict) {
+	if v.kind != forward {
+		return
+	}
+	if _, exists := p.contents.chains[v.chain]; !exists {
+		p.batch.AddChain(p.build(v.chain))
+		p.contents.chains[v.chain] = struct{}{}
+	}
+}
+
+// detour returns what has to be done before the rest, in a batch of its own: frontends
+// that lead to a list that becomes another one at once, mostly because another Service
+// has won the port's key, must have left it before. They get their endpoints for
+// themselves.
+func (p *planner) detour(frontends changed) changed {
+	left := map[listKey][]change{}
+	for key, f := range frontends.all {
+		for _, u := range p.target.uses(key, p.contents.frontends[key]) {
+			if u.shared && (f == nil || !p.leadsTo(f, u.list)) {
+				left[u.list] = append(left[u.list], change{key, alone(f)})
+			}
+		}
+	}
+	out := map[model.FrontendKey]*model.Frontend{}
+	if len(left) == 0 {
+		return changed{0, maps.All(out)}
+	}
+	for _, f := range frontends.all {
+		if f == nil {
+			continue
+		}
+		for _, u := range p.target.want(f).uses {
+			if !p.contents.lists[u.list].is(u) {
+				for _, c := range left[u.list] {
+					out[c.key] = c.f
+				}
+				delete(left, u.list)
+			}
+		}
+	}
+	return changed{len(out), maps.All(out)}
+}
+
+func (p *planner) leadsTo(f *model.Frontend, list listKey) bool {
+	uses := p.target.want(f).uses
+	return slices.ContainsFunc(uses[:], func(u use) bool { return u.list == list })
+}
+
+// alone returns the frontend with a port of its own.
+func alone(f *model.Frontend) *model.Frontend {
+	if f == nil {
+		return nil
+	}
+	out := *f
+	out.PortKey = f.Key
+	return &out
+}
+
+// is says whether the list is what the user wants.
+func (h heldList) is(u use) bool {
+	have := h.endpoints
+	if u.timeout > 0 {
+		have = h.choices
+	}
+	return slices.Equal(have, assign(have, u.endpoints))
+}
+
+// assign gives each wanted endpoint a number. An endpoint keeps the one it has;
+// the number of one that is gone goes to the last or to a new one. So a changed
+// endpoint costs a few elements, however many there are.
+func assign(old, want []model.Endpoint) []model.Endpoint {
+	if len(old) == 0 || slices.Equal(old, want) {
+		return want // shared, so that the usual cases take no memory
+	}
+	missing := make(map[model.Endpoint]struct{}, len(want))
+	for _, e := range want {
+		missing[e] = struct{}{}
+	}
+	out := make([]model.Endpoint, len(want))
+	for i, e := range old[:min(len(old), len(want))] {
+		if _, ok := missing[e]; ok {
+			out[i] = e
+			delete(missing, e)
+		}
+	}
+	next := 0
+	for _, e := range want {
+		if _, ok := missing[e]; !ok {
+			continue
+		}
+		for out[next].IsValid() {
+			next++
+		}
+		out[next] = e
+	}
+	return out
+}
+
+// sorted returns the endpoints in their order.
+func sorted(list []model.Endpoint) []model.Endpoint {
+	if slices.IsSortedFunc(list, netip.AddrPort.Compare) {
+		return list
+	}
+	return slices.SortedFunc(slices.Values(list), netip.AddrPort.Compare)
+}

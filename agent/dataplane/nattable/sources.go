@@ -1,0 +1,175 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package nattable
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// A frontend with source ranges is in the set restricted, and each of its ranges
+// is an element of a set:
+//
+//	sources-<length>  { protocol . address . port . network }
+//
+// There is one such set for each length of a range that occurs, and the chain
+// below looks a packet up in each, with its source address cut to the length. A
+// set of intervals would do it in one lookup, but the kernel copies such a set as
+// a whole for each transaction that changes it, and it refuses ranges that
+// overlap. Here a range costs one element, whatever else there is.
+
+const sourcesPrefix = "sources-"
+
+// restrict sends packets for a restricted frontend through the check of sources.
+func (l *layout) restrict() nft.Rule {
+	return l.rule("", l.key(onAddress, 0), one(nft.In(l.restricted, 0), nft.Jump(chainSources)))
+}
+
+// sourcesChain comes back for a packet from an allowed source. A packet may see
+// the rules of a moment ago and the newest elements; then it is dropped, and its
+// sender repeats it.
+func (l *layout) sourcesChain(lengths []int) *nft.Chain {
+	var out []nft.Rule
+	for _, length := range lengths {
+		reg := l.keyWords()
+		key := append(l.key(onAddress, 0), l.Source(reg))
+		if length < 8*l.AddrLen() {
+			key = append(key, nft.Mask(reg, nft.Prefix(l.AddrLen(), length)))
+		}
+		out = append(out, l.NewRule("", append(key, nft.In(l.sourceSet(length), 0), nft.Return())...))
+	}
+	return l.NewChain(chainSources, nil, append(out, l.NewRule("", nft.Drop()))...)
+}
+
+// sourceSet returns the set of the source ranges of a length.
+func (l *layout) sourceSet(length int) *nft.Set {
+	if l.sources[length] == nil {
+		l.sources[length] = l.NewSet(nft.SetSpec{Name: sourcesPrefix + strconv.Itoa(length),
+			Key: append(l.keyFields(), l.SourceField())})
+	}
+	return l.sources[length]
+}
+
+// parseSourceSet returns the length in the name of a set of source ranges.
+func (l family) parseSourceSet(name string) (int, bool) {
+	text, ok := strings.CutPrefix(name, sourcesPrefix)
+	length, err := strconv.Atoi(text)
+	return length, ok && err == nil && 0 <= length && length <= 8*l.AddrLen() && strconv.Itoa(length) == text
+}
+
+// fitSources makes there be the sets for the lengths that occur, and returns those.
+func (p *planner) fitSources(have []int) []int {
+	now := p.contents.lengths()
+	for _, length := range now {
+		if !slices.Contains(have, length) {
+			p.batch.AddSet(p.sourceSet(length))
+		}
+	}
+	for _, length := range have {
+		if !slices.Contains(now, length) {
+			p.batch.DeleteSet(p.sourceSet(length))
+		}
+	}
+	return now
+}
+
+// updateSources changes what the table has of a frontend's sources into what f
+// says (nil: nothing).
+func (p *planner) updateSources(element []byte, old heldFrontend, f *model.Frontend) (restricted bool, sources []netip.Prefix) {
+	if f != nil && f.Restricted {
+		restricted, sources = true, f.Sources
+	}
+	if old.restricted && !restricted {
+		p.batch.Delete(p.restricted).Key(element)
+	} else if !old.restricted && restricted {
+		p.batch.Add(p.restricted).Key(element)
+	}
+	if slices.Equal(old.sources, sources) {
+		return restricted, sources
+	}
+	sources = slices.Clone(sources)
+	slices.SortFunc(sources, netip.Prefix.Compare)
+	sources = slices.Compact(sources)
+	for _, source := range old.sources {
+		if _, found := slices.BinarySearchFunc(sources, source, netip.Prefix.Compare); !found {
+			p.batch.Delete(p.sourceSet(source.Bits())).Key(appendSource(element, source))
+		}
+	}
+	for _, source := range sources {
+		if _, found := slices.BinarySearchFunc(old.sources, source, netip.Prefix.Compare); !found {
+			p.batch.Add(p.sourceSet(source.Bits())).Key(appendSource(element, source))
+		}
+	}
+	return restricted, sources
+}
+
+// appendSource makes the key of a frontend that of one of its source ranges.
+func appendSource(key []byte, p netip.Prefix) []byte {
+	return append(key, p.Addr().AsSlice()...)
+}
+
+// parseSource is the reverse of appendSource, for the ranges of a length.
+func (l family) parseSource(b []byte, length int) (model.FrontendKey, netip.Prefix, bool) {
+	n := len(b) - l.AddrLen()
+	if n < 0 {
+		return model.FrontendKey{}, netip.Prefix{}, false
+	}
+	k, ok := l.parseKey(b[:n])
+	addr, _ := netip.AddrFromSlice(b[n:])
+	p := netip.PrefixFrom(addr, length)
+	return k, p, ok && !k.IsNodePort() && p == p.Masked()
+}
+
+// source is an allowed source of a frontend, as read.
+type source struct {
+	key    model.FrontendKey
+	prefix netip.Prefix
+}
+
+// readSources reads which frontends are restricted, and to which sources.
+func (r *reader) readSources(ctx context.Context) error {
+	restricted := map[model.FrontendKey]struct{}{}
+	err := r.each(ctx, r.restricted, func() { clear(restricted) }, func(element nft.Element) bool {
+		key, ok := r.parseKey(element.Key)
+		if ok = ok && !key.IsNodePort(); ok {
+			restricted[key] = struct{}{}
+		}
+		return ok
+	})
+	if err != nil {
+		return err
+	}
+	for key := range restricted {
+		r.frontend(key, func(h *heldFrontend) { h.restricted = true })
+	}
+	for _, length := range r.lengths {
+		var found []source
+		err := r.each(ctx, r.sourceSet(length), func() { found = nil }, func(element nft.Element) bool {
+			key, p, ok := r.parseSource(element.Key, length)
+			if ok {
+				found = append(found, source{key, p})
+			}
+			return ok
+		})
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			r.frontend(f.key, func(h *heldFrontend) { h.sources = append(h.sources, f.prefix) })
+		}
+	}
+	for key, h := range r.frontends {
+		if len(h.sources) > 1 {
+			slices.SortFunc(h.sources, netip.Prefix.Compare)
+			r.frontends[key] = h
+		}
+	}
+	return nil
+}

@@ -22,7 +22,9 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	if l.needSync || l.dp == nil || due {
 		budget = math.MaxInt // Sync programs everything
 	}
-	delta, more := l.table.FlushSlice(budget)
+	// A load balancer has the endpoints of a port at each of its frontends.
+	share := l.dp == nil || l.dp.mode.Kind != dataplane.LoadBalancer
+	delta, more := l.table.FlushSlice(budget, share)
 	l.flows.Change(delta)
 	l.problems[report.SkippedRules] = l.malformed()
 	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	testclock "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -57,12 +58,26 @@ func (h *harness) lastApply(t *testing.T) int {
 	return last.Result.Operations
 }
 
-// TestGiantDelaysNobody changes a small Service before each slice of a giant.
+// TestGiantDelaysNobody changes a small Service before each slice of a giant. A load
+// balancer has the endpoints at each frontend, so fewer frontends fit into a slice.
 func TestGiantDelaysNobody(t *testing.T) {
+	const frontends = giantPorts * (giantAddresses + 1)
+	t.Run("NAT", func(t *testing.T) {
+		giantDelaysNobody(t, dataplane.NAT, sliceBudget, (frontends+giantPorts*giantEndpoints)/sliceBudget)
+	})
+	t.Run("load balancer", func(t *testing.T) {
+		giantDelaysNobody(t, dataplane.LoadBalancer, giantSlice, frontends/giantSlice)
+	})
+}
+
+// giantDelaysNobody checks how many frontends are in a slice at most, and how many slices
+// there are at least.
+func giantDelaysNobody(t *testing.T, kind dataplane.Kind, most, least int) {
 	h := newHarness(t)
 	web := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(web)
 	h.step(t.Context())
+	h.dp.mode.Kind = kind
 	reported := h.last.Programmed.Digest
 	h.store.SetSlice(giantName, giant(), time.Time{})
 	slices := 0
@@ -70,8 +85,8 @@ func TestGiantDelaysNobody(t *testing.T) {
 		web = agenttest.Web("10.96.0.1", fmt.Sprintf("10.244.1.%d", 3+slices))
 		h.store.SetSlice(agenttest.WebName, web, time.Time{})
 		h.step(t.Context())
-		if n := h.lastApply(t); n > giantSlice+2 { // and those of the small Service
-			t.Errorf("slice %d changes %d frontends and addresses, want at most %d", slices, n, giantSlice+2)
+		if n := h.lastApply(t); n > most+2 { // and those of the small Service
+			t.Errorf("slice %d changes %d frontends and addresses, want at most %d", slices, n, most+2)
 		}
 		for key, f := range h.kernel.Kernel().Frontends {
 			if key.Address.String() == web.ClusterIP && f.Internal.Endpoints[0].Addr().String() != web.Endpoints[0].Address {
@@ -82,7 +97,6 @@ func TestGiantDelaysNobody(t *testing.T) {
 			t.Errorf("slice %d of more is reported as programmed", slices)
 		}
 	}
-	least := giantPorts * (giantAddresses + 1) / giantSlice
 	if slices < least || slices > 3*least {
 		t.Errorf("the giant took %d slices, want between %d and %d", slices, least, 3*least)
 	}

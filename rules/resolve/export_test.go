@@ -7,4 +7,4 @@ package resolve
 func (t *Table) HealthPorts() int { return len(t.health.claims) }
 
 // CostOf is what a change of a frontend costs in a slice.
-var CostOf = comparison{}.costOf
+var CostOf = comparison{known: map[[2]list]int{}}.costOf

@@ -32,24 +32,25 @@ func (t *Table) note(key model.FrontendKey) {
 
 // Flush returns everything that changed since the last Flush.
 func (t *Table) Flush() model.Delta {
-	d, _ := t.FlushSlice(math.MaxInt)
+	d, _ := t.FlushSlice(math.MaxInt, true)
 	return d
 }
 
 // FlushSlice returns a part of the changes that are not flushed yet, and whether there are
 // more. A change costs one, and one more for each endpoint and source range that is added
-// or removed. Half of the budget goes to the Services with the cheapest changes, the rest
+// or removed; if the frontends of a port share their endpoints, only the first of them that
+// changes has their cost. Half of the budget goes to the Services with the cheapest changes, the rest
 // to those that have waited longest. So the change of a small Service is always in the
 // next slice, and no Service waits for ever. A slice costs at most the budget and one step
 // (see pendingPort). A change of the node's settings is flushed together with everything
 // else.
-func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
+func (t *Table) FlushSlice(budget int, share bool) (d model.Delta, more bool) {
 	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
 		settings := t.settings
 		d.Node, budget = &settings, math.MaxInt
 	}
 	t.flushedSettings = nil
-	d.Frontends = t.slice(budget)
+	d.Frontends = t.slice(budget, share)
 	slices.SortFunc(d.Frontends, func(a, b model.Change) int { return a.Key.Compare(b.Key) })
 	for _, c := range d.Frontends {
 		delete(t.touched, c.Key)
@@ -65,8 +66,8 @@ func (t *Table) FlushSlice(budget int) (d model.Delta, more bool) {
 }
 
 // slice returns the changes of the next slice.
-func (t *Table) slice(budget int) []model.Change {
-	pending := t.pending()
+func (t *Table) slice(budget int, share bool) []model.Change {
+	pending := t.pending(share)
 	s := slicer{left: budget}
 	for _, c := range pending {
 		s.changes, s.left = append(s.changes, c.Change), s.left-c.cost
@@ -123,8 +124,8 @@ type pendingChange struct {
 
 // pending returns all changes that are not flushed yet, by key. Keys that are again as
 // programmed are no longer touched.
-func (t *Table) pending() []pendingChange {
-	out, lists := make([]pendingChange, 0, len(t.touched)), comparison{}
+func (t *Table) pending(share bool) []pendingChange {
+	out, lists := make([]pendingChange, 0, len(t.touched)), comparison{known: map[[2]list]int{}, share: share}
 	for key, p := range t.touched {
 		now := t.winner(key)
 		if p.cost == 0 {

@@ -26,7 +26,7 @@ func TestSlicesAddUp(t *testing.T) {
 		more := false
 		slice := func() {
 			var d model.Delta
-			d, more = table.FlushSlice(1 + r.IntN(30))
+			d, more = table.FlushSlice(1+r.IntN(30), false)
 			d.Apply(&flushed)
 			if err := checkPorts(flushed); err != nil {
 				t.Error(err)
@@ -129,7 +129,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 				id, resolved := small("small", "172.30.1.1", 1+changes%2)
 				table.Set(id, resolved)
 				var d model.Delta
-				d, more = table.FlushSlice(budget)
+				d, more = table.FlushSlice(budget, false)
 				cost, found := 0, false
 				for _, c := range d.Frontends {
 					cost += resolve.CostOf(c.Old, c.New)
@@ -164,7 +164,7 @@ func TestGiantsFinish(t *testing.T) {
 		for i := range 20 {
 			table.Set(small(fmt.Sprint("small-", i), fmt.Sprintf("172.30.1.%d", i), 100*(1+slices%2)))
 		}
-		d, _ := table.FlushSlice(budget)
+		d, _ := table.FlushSlice(budget, false)
 		for _, c := range d.Frontends {
 			if c.New.Service.Name == "giant" {
 				left--
@@ -176,15 +176,31 @@ func TestGiantsFinish(t *testing.T) {
 	}
 }
 
+// TestSharedEndpointsCostOnce checks that a giant needs few slices where its endpoints are
+// stored once for each port.
+func TestSharedEndpointsCostOnce(t *testing.T) {
+	slices := map[bool]int{}
+	for _, share := range []bool{false, true} {
+		table := resolve.NewTable()
+		table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(50, 10, 200))
+		for more := true; more; slices[share]++ {
+			_, more = table.FlushSlice(1000, share)
+		}
+	}
+	if slices[false] < 50*10*200/1000 || slices[true] > 10 {
+		t.Errorf("%d slices where endpoints are stored once, else %d", slices[true], slices[false])
+	}
+}
+
 // TestNodeIsFlushedWhole checks that settings of the node are flushed with everything.
 func TestNodeIsFlushedWhole(t *testing.T) {
 	table := resolve.NewTable()
 	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(10, 10, 10))
-	if _, more := table.FlushSlice(10); !more {
+	if _, more := table.FlushSlice(10, false); !more {
 		t.Fatal("a slice has everything")
 	}
 	table.SetNode(model.NodeSettings{NodePortLocalhost: true})
-	if d, more := table.FlushSlice(10); more || d.Node == nil || len(d.Frontends) < 100 {
+	if d, more := table.FlushSlice(10, false); more || d.Node == nil || len(d.Frontends) < 100 {
 		t.Errorf("got %d frontends, more: %v", len(d.Frontends), more)
 	}
 }
@@ -198,7 +214,7 @@ func TestHarmlessChangesCostNothing(t *testing.T) {
 	table.Flush()
 	table.Set(id, two)
 	table.Set(id, one)
-	if d, more := table.FlushSlice(1); more || !d.Empty() {
+	if d, more := table.FlushSlice(1, false); more || !d.Empty() {
 		t.Errorf("got %v, more: %v", d, more)
 	}
 }

@@ -88,14 +88,20 @@ func distinctEndpoints(frontends []*model.Frontend) int {
 }
 
 // comparison counts the differences between lists, each pair once.
-type comparison map[[2]list]int
+type comparison struct {
+	known map[[2]list]int
+	share bool // count only the first time
+}
 
 func (c comparison) differences(a, b []model.Endpoint) int {
 	pair := [2]list{listOf(a), listOf(b)}
-	n, known := c[pair]
+	n, known := c.known[pair]
+	if known && c.share {
+		return 0
+	}
 	if !known {
 		n = differences(a, b, model.Endpoint.Compare)
-		c[pair] = n
+		c.known[pair] = n
 	}
 	return n
 }

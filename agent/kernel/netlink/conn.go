@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mdlayher/socket"
 	"golang.org/x/sys/unix"
@@ -131,15 +132,26 @@ func (c *Conn) Send(ctx context.Context, b []byte) (first, last uint32, err erro
 	if err := c.growSendBuffer(len(b) + receiveSize); err != nil {
 		return 0, 0, err
 	}
-	if _, err := c.sock.Sendmsg(ctx, b, nil, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}, 0); err != nil {
+	_, err = c.sock.Sendmsg(ctx, b, nil, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}, 0)
+	c.disarm(ctx)
+	if err != nil {
 		return 0, 0, fmt.Errorf("send %d bytes to netlink: %w", len(b), err)
 	}
 	return first, c.seq, nil
 }
 
+// disarm lets the socket be used again after a context has ended: where that happens just
+// when a call returns, the library leaves the deadline in force by which it cancels calls.
+func (c *Conn) disarm(ctx context.Context) {
+	if ctx.Err() != nil {
+		_ = c.sock.SetDeadline(time.Time{}) // fails only if the socket is closed
+	}
+}
+
 // Receive returns the messages that the kernel sends next; valid until the next call.
 func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	n, _, flags, _, err := c.sock.Recvmsg(ctx, c.buf, nil, 0)
+	c.disarm(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("receive from netlink: %w", err)
 	}

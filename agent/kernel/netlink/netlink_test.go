@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -190,5 +191,36 @@ func TestWatch(t *testing.T) {
 	}
 	if _, err := Open(0, 9999); err == nil || !strings.HasPrefix(err.Error(), "open a netlink socket") {
 		t.Error(err)
+	}
+}
+
+// A call that is cancelled at any moment, also when it returns, leaves a socket that can
+// be used.
+func TestUsableAfterCancel(t *testing.T) {
+	c, err := Open(int(netnstest.New(t)), unix.NETLINK_NETFILTER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func(ctx context.Context) error {
+		var w Buffer
+		w.End(w.Begin(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0))
+		return c.Do(ctx, w.B, func(Message) bool { return true })
+	}
+	for i := range 1000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range i % 50 {
+				runtime.Gosched()
+			}
+			cancel()
+		}()
+		_ = ask(ctx)
+		<-done
+		if err := ask(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

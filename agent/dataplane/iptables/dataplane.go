@@ -294,6 +294,7 @@ func (d *Dataplane) settings(s model.NodeSettings) (settings, error) {
 
 // Close closes the netlink socket.
 func (d *Dataplane) Close() error {
+	d.localhost.Close()
 	if d.nft == nil {
 		return nil
 	}

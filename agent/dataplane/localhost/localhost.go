@@ -97,6 +97,9 @@ func (p *Ports) Cleanup(ctx context.Context) error {
 	return err
 }
 
+// Close forgets the mode, and leaves the kernel as it is.
+func (p *Ports) Close() { p.user.Forget() }
+
 // lacks says whether an error is that of the sysctl, and notes it.
 func (p *Ports) lacks(err error) bool {
 	if !errors.As(err, &routelocalnet.SysctlError{}) {

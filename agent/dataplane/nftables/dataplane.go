@@ -161,4 +161,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 }
 
 // Close closes the netlink socket.
-func (d *Dataplane) Close() error { return d.nft.Close() }
+func (d *Dataplane) Close() error {
+	d.localhost.Close()
+	return d.nft.Close()
+}

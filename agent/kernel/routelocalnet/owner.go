@@ -153,6 +153,14 @@ func (u *User) reset() (ops int, err error) {
 	return 1, u.sysctls.Set(name, "0")
 }
 
+// Forget ends the user and leaves the kernel as it is: the guard says what is to be set
+// back. Else the next user with the same guard would never be the last one.
+func (u *User) Forget() {
+	u.owner.mu.Lock()
+	defer u.owner.mu.Unlock()
+	delete(u.owner.users, u)
+}
+
 // Cleanup is Disable, also of a guard of which this user does not know.
 func (u *User) Cleanup(ctx context.Context) error {
 	u.gone = false

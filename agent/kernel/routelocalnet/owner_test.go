@@ -100,6 +100,9 @@ func TestOwner(t *testing.T) {
 		"another program sets it back": {before: "1", after: "1", held: map[string]Held{"a": {true, true, false}},
 			steps: []step{{"a", "enable", 0, nil}, {"", "sysctl 0", 0, nil}, {"a", "enable", 2, nil}},
 			want:  []string{"a guards and resets", "sysctl 1"}},
+		"a user is opened again": {before: "0", after: "0",
+			steps: []step{{"a", "enable", 2, nil}, {"a", "reopen", 0, nil}, {"a", "enable", 0, nil}, {"a", "disable", 2, nil}},
+			want:  []string{"a guards and resets", "sysctl 1", "sysctl 0", "a goes"}},
 		"a guard that is not intact": {before: "1", after: "1", held: map[string]Held{"a": {true, false, true}},
 			steps: []step{{"a", "enable", 1, nil}}, want: []string{"a guards and resets"}},
 		"it cannot be set":      {before: "0", after: "0", readOnly: true, steps: []step{{"a", "enable", 0, errReadOnly}}},
@@ -127,6 +130,9 @@ func TestOwner(t *testing.T) {
 					err = u.Cleanup(t.Context())
 				case "restart":
 					owner = &Owner{}
+					open()
+				case "reopen":
+					u.Forget()
 					open()
 				case "sysctl 0":
 					n.value = "0"

@@ -59,8 +59,8 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 // that it had, nothing changes.
 func (d *Dataplane) use(ctx context.Context, k kernel, variant string) error {
 	err := try(ctx, k, true)
-	if ctx.Err() != nil {
-		return err
+	if ctx.Err() != nil { // then err says nothing of the kernel, and may be nil
+		return ctx.Err()
 	}
 	d.ipv6.Failed(d.clock.Now(), err)
 	if err != nil && (d.noIPv6 == nil || d.noIPv6.Error() != err.Error()) {

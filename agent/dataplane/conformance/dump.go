@@ -1,0 +1,123 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// dumpScript prints everything of a network namespace that a mode could leave traces in.
+const dumpScript = `
+echo "# nft"; nft list ruleset
+for program in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do echo "# $program"; $program-save; done
+echo "# links"; ip -d -o link; echo "# addresses"; ip -o addr
+for family in -4 -6; do echo "# routes $family"; ip $family route show table all; echo "# rules $family"; ip $family rule; done
+echo "# sockets"; ss -H -l -n -t -u -w
+echo "# ipvs"; [ ! -e /proc/net/ip_vs ] || ipvsadm -S -n
+echo "# parameters"; grep -rs . /proc/sys/net
+true`
+
+// volatile is what changes by itself, with the packets of a test, or for the whole machine:
+// counters, timers, states of links, their numbers and hardware addresses, sizes. The
+// built-in chains of iptables stay once somebody has asked for their rules, as do the
+// legacy tables.
+var volatile = regexp.MustCompile(`(?m)^# (Generated|Completed|Warning).*\n|^COMMIT\n|^\*[a-z]+\n|^:[A-Z]+ ACCEPT .*\n|` +
+	`^/proc/sys/net/(core/.*|(netfilter/)?nf_conntrack_(count|max|buckets|expect_max)):.*\n|\[\d+:\d+\]|counter packets \d+ bytes \d+|^\d+: |link/ether [0-9a-f:]+|<[A-Z_,-]+>|state [A-Z]+| linkdown| expires \w+`)
+
+// Dump is what a node's namespace has, a line for each thing.
+type Dump []string
+
+// Dump returns what the namespace has.
+func (n *Node) Dump() Dump {
+	n.T.Helper()
+	var out Dump
+	var path []string // the section, and the blocks of nft that a line is in
+	for _, line := range strings.Split(volatile.ReplaceAllString(n.Run("sh", "-c", dumpScript), ""), "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "# ") {
+			path = []string{line[2:]}
+			continue
+		}
+		if line == "" {
+			continue
+		}
+		block := path[0] == "nft" && strings.HasSuffix(line, "{") && len(path) < 3
+		if block {
+			path = append(path[:len(path):len(path)], strings.TrimSuffix(line, " {"))
+		}
+		if len(path) < 3 || !ofIPTables.MatchString(path[1]) {
+			out = append(out, strings.Join(path, "/")+": "+line)
+		}
+		if line == "}" {
+			path = path[:len(path)-1]
+		}
+	}
+	slices.SortStableFunc(out, func(a, b string) int { return strings.Compare(place(a), place(b)) })
+	return out
+}
+
+// ofIPTables are tables of iptables-nft: what is in them is printed by its own programs,
+// for nft does not always know it.
+var ofIPTables = regexp.MustCompile(`^table ip6? (raw|mangle|nat|filter|security)$`)
+
+// place is what a dump is sorted by. Rules of a chain stay in their order; chains and
+// tables are in the one in which they were made.
+func place(line string) string {
+	section, text, _ := strings.Cut(line, ": ")
+	switch {
+	case strings.HasPrefix(section, "nft"):
+		return section
+	case strings.Contains(section, "tables-") && strings.HasPrefix(text, "-A "):
+		return section + " -A " + strings.Fields(text)[1]
+	}
+	return line
+}
+
+// without leaves out the kernel's parameters that the subject keeps, and those that came
+// with a module of the kernel, for they are not in before.
+func (d Dump) without(before Dump, s *Subject) Dump {
+	known := map[string]bool{}
+	for _, line := range before {
+		known[parameter(line)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(d), func(line string) bool {
+		name := parameter(line)
+		_, kept := s.Keeps[name]
+		return name != "" && (kept || !known[name])
+	})
+}
+
+// parameter returns the name of a kernel's parameter; empty: the line is of something else.
+func parameter(line string) string {
+	rest, ok := strings.CutPrefix(line, "parameters: /proc/sys/")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, ":")
+	return name
+}
+
+// wantDump compares a node with what it had before.
+func (n *Node) wantDump(what string, before Dump, s *Subject) {
+	n.T.Helper()
+	sameDump(n.T, what, before.without(before, s), n.Dump().without(before, s))
+}
+
+// sameDump reports the lines that differ.
+func sameDump(t testing.TB, what string, before, after Dump) {
+	t.Helper()
+	after = after.without(before, &Subject{})
+	if slices.Equal(before, after) {
+		return
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("%s (-before +after):\n%s", what, diff)
+	}
+}

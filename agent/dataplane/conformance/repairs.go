@@ -1,0 +1,193 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// A node without IPv6 has what it can have, and says what is missing.
+func testWithoutIPv6(t *testing.T, s Subject) {
+	n := s.node(t)
+	n.Serve("10.244.1.2:8080", "10.244.1.3:8080")
+	open := s.WithoutIPv6
+	if open == nil {
+		open = s.Mode().Open
+		for _, which := range []string{"default", "all"} {
+			if err := n.Set("net/ipv6/conf/"+which+"/disable_ipv6", "1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := n.Dump()
+	d, want, only4 := n.Open(open), Everything(), Everything()
+	var missing []model.FrontendKey
+	for key := range want.Frontends {
+		if key.Address.Is6() {
+			missing = append(missing, key)
+			delete(only4.Frontends, key)
+			delete(only4.ClusterIPs, key.Address)
+		}
+	}
+	slices.SortFunc(missing, model.FrontendKey.Compare)
+	reports := func(what string, result dataplane.Result) {
+		t.Helper()
+		for _, l := range result.Unsupported {
+			if l.Reason == dataplane.ReasonIPv6 {
+				var services []string
+				for _, id := range l.Services {
+					services = append(services, id.String())
+				}
+				if l.Count != len(missing) || !slices.Equal(l.Frontends, missing[:min(dataplane.MaxNamed, len(missing))]) {
+					t.Errorf("%s names %v of %d, want %v", what, l.Frontends, l.Count, missing)
+				}
+				same(t, what+" names the Services", []string{"default/dns (IPv6)", "default/none (IPv6)", "default/web (IPv6)"}, services)
+				return
+			}
+		}
+		t.Errorf("%s does not say that IPv6 is missing: %v", what, result.Unsupported)
+	}
+	reports("Sync", synced(t, d, want))
+	n.wantServed()
+	if _, told := limits(t, apply(t, d, want, only4))[dataplane.ReasonIPv6]; told {
+		t.Error("without Services of IPv6 it is still said to be missing")
+	}
+	reports("Apply", apply(t, d, only4, want))
+	n.wantServed()
+	closed(t, d)
+	d = n.Open(open)
+	s.adopted(t, d, want)
+	reports("a new agent", synced(t, d, want))
+	cleanUp(t, d)
+	n.wantDump("left after Cleanup", before, &s)
+}
+
+// External changes are noticed, counted and undone; what is others' is left alone.
+func testRepairs(t *testing.T, s Subject) {
+	n := s.node(t)
+	n.Serve(podEndpoints...)
+	want := Everything()
+	d := s.start(n)
+	synced(t, d, want)
+	changes := watch(t, d)
+	n.addOthers("others")
+	programmed := n.Dump()
+	if result := synced(t, d, want); result.Operations != 0 || result.Repaired != 0 {
+		t.Errorf("what others do for themselves is undone: %+v", result)
+	}
+	sameDump(t, "things of others change", programmed, n.Dump())
+	for name, damage := range s.Damages {
+		t.Run(name, func(t *testing.T) {
+			noticed := damage.Unnoticed != ""
+			for range 10 { // Watch may not have begun before the first
+				changes.drain()
+				n.damage(t, damage)
+				if !noticed && changes.soon() {
+					noticed = true
+				}
+				if result := repaired(t, d, want); result.Repaired == 0 {
+					t.Errorf("no repair is counted: %+v", result)
+				}
+				sameDump(t, "after the repair", programmed, n.Dump())
+				if noticed || t.Failed() {
+					break
+				}
+			}
+			if !noticed {
+				t.Error("Watch does not notice it")
+			}
+			if again := synced(t, d, want); again.Operations != 0 || again.Repaired != 0 {
+				t.Errorf("another Sync: %+v", again)
+			}
+			n.wantServed()
+		})
+	}
+	n.damage(t, firstOf(s.Damages)) // and the next agent repairs it, but counts only its own
+	closed(t, d)
+	d = s.start(n)
+	if result := synced(t, d, want); result.Operations == 0 || result.Repaired != 0 {
+		t.Errorf("a new agent: %+v", result)
+	}
+	sameDump(t, "after the repair by a new agent", programmed, n.Dump())
+}
+
+// repaired returns the result of the first Sync that finds something to repair. A mode
+// may say that it looks later (NextLook).
+func repaired(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane.Result {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		result := synced(t, d, want)
+		if result.Repaired > 0 || result.NextLook == 0 || time.Now().After(deadline) {
+			return result
+		}
+		time.Sleep(min(result.NextLook, time.Until(deadline)))
+	}
+}
+
+// damage changes what is programmed, which must show.
+func (n *Node) damage(t *testing.T, damage Damage) {
+	t.Helper()
+	before := n.Dump()
+	n.Run("sh", "-ec", damage.Command)
+	if slices.Equal(before, n.Dump()) {
+		t.Fatal("the damage is none:", damage.Command)
+	}
+}
+
+func firstOf(all map[string]Damage) Damage {
+	var names []string
+	for name := range all {
+		names = append(names, name)
+	}
+	return all[slices.MinFunc(names, strings.Compare)]
+}
+
+// notifications are what Watch says.
+type notifications chan struct{}
+
+// watch has a Dataplane watch until the test ends.
+func watch(t *testing.T, d dataplane.Dataplane) notifications {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	changes, done := make(notifications, 1), make(chan error, 1)
+	go func() {
+		done <- d.Watch(ctx, func() {
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error("Watch:", err)
+		}
+	})
+	return changes
+}
+
+func (c notifications) drain() {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+// soon says whether there is a notification.
+func (c notifications) soon() bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(2 * impatience):
+		return false
+	}
+}

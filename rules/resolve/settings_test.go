@@ -113,13 +113,13 @@ func TestServiceCIDRSettings(t *testing.T) {
 		want  string
 		err   string
 	}{
-		"none":                            {"", "[]", ""},
-		"both families":                   {"10.96.0.0/16 fd00:96::/108", "[10.96.0.0/16 fd00:96::/108]", ""},
-		"malformed":                       {"10.96.0.0/16 10.97.0.0", "[10.96.0.0/16]", `serviceCIDRs: "10.97.0.0" is not a CIDR`},
-		"contains the node":               {"192.168.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 192.168.0.0/16 contains node IP 192.168.0.2; unallocated ClusterIPs in it are not dropped"},
-		"contains the node's Pods":        {"10.244.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 10.244.0.0/16 overlaps the node's Pod CIDR 10.244.1.0/24; unallocated ClusterIPs in it are not dropped"},
+		"none":                        {"", "[]", ""},
+		"both families":               {"10.96.0.0/16 fd00:96::/108", "[10.96.0.0/16 fd00:96::/108]", ""},
+		"malformed":                   {"10.96.0.0/16 10.97.0.0", "[10.96.0.0/16]", `serviceCIDRs: "10.97.0.0" is not a CIDR`},
+		"contains the node":           {"192.168.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 192.168.0.0/16 contains node IP 192.168.0.2; unallocated ClusterIPs in it are not dropped"},
+		"contains the node's Pods":    {"10.244.0.0/16 10.96.0.0/16", "[10.96.0.0/16]", "ServiceCIDR 10.244.0.0/16 overlaps the node's Pod CIDR 10.244.1.0/24; unallocated ClusterIPs in it are not dropped"},
 		"part of the node's Pod CIDR": {"10.244.1.128/25", "[]", "overlaps the node's Pod CIDR 10.244.1.0/24"},
-		"everything":                      {"0.0.0.0/0 ::/0", "[]", "contains node IP 2001:db8::2"},
+		"everything":                  {"0.0.0.0/0 ::/0", "[]", "contains node IP 2001:db8::2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := resolve.Settings(v1alpha1.NodeRuleSetSpec{Node: node, ServiceCIDRs: strings.Fields(c.cidrs)})

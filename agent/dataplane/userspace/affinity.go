@@ -11,12 +11,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// maxClients is how many clients are remembered at most. Further ones are balanced
-// as without affinity.
+// maxClients bounds the clients with session affinity that are remembered. Further ones
+// are balanced as without affinity.
 const maxClients = 262144
 
-// affinities remember which endpoint a client has met. Frontends with the same
-// model.Frontend.PortKey have their clients in common.
+// affinities remember the endpoint of each client. Frontends with the same
+// model.Frontend.PortKey share their clients.
 type affinities struct {
 	mu      sync.Mutex
 	limit   int
@@ -25,8 +25,8 @@ type affinities struct {
 	swept   time.Time
 }
 
-// met is the endpoint that a client has met, when it last opened a connection,
-// and how long this counted then.
+// met is the endpoint of a client, when it last opened a connection, and the timeout at
+// that time.
 type met struct {
 	endpoint model.Endpoint
 	at       time.Time
@@ -37,8 +37,8 @@ func newAffinities() *affinities {
 	return &affinities{limit: maxClients, clients: map[model.FrontendKey]map[netip.Addr]met{}}
 }
 
-// of returns the endpoint that a client sticks to, if it does. What counts is the
-// timeout that the frontend has now.
+// of returns the endpoint of a client, if it has one. The current timeout of the frontend
+// applies.
 func (a *affinities) of(key model.FrontendKey, client netip.Addr, timeout time.Duration, now time.Time) (model.Endpoint, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -46,7 +46,7 @@ func (a *affinities) of(key model.FrontendKey, client netip.Addr, timeout time.D
 	return m.endpoint, known && now.Sub(m.at) < timeout
 }
 
-// note remembers that a client has opened a connection to an endpoint.
+// note remembers that a client opened a connection to an endpoint.
 func (a *affinities) note(key model.FrontendKey, client netip.Addr, e model.Endpoint, timeout time.Duration, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -65,11 +65,11 @@ func (a *affinities) note(key model.FrontendKey, client netip.Addr, e model.Endp
 	a.clients[key][client] = met{endpoint: e, at: now, timeout: timeout}
 }
 
-// sweepInterval is how often clients are looked at whose time is over: a full
-// table must not be searched for each new client.
+// sweepInterval is how often expired clients are removed: a full table must not be
+// searched for each new client.
 const sweepInterval = time.Minute
 
-// sweep forgets clients whose time is over.
+// sweep removes expired clients.
 func (a *affinities) sweep(now time.Time) {
 	if now.Sub(a.swept) < sweepInterval {
 		return
@@ -88,8 +88,8 @@ func (a *affinities) sweep(now time.Time) {
 	}
 }
 
-// tidy forgets clients whose time is over, and those of frontends that have no
-// affinity any more.
+// tidy removes expired clients, and those of frontends that no longer have session
+// affinity.
 func (a *affinities) tidy(used map[model.FrontendKey]struct{}, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

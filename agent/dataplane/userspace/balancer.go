@@ -16,8 +16,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// balancer chooses the endpoints of a frontend: round robin, unless the client
-// sticks to one. It may be used from all goroutines.
+// balancer chooses the endpoints of a frontend: round robin, unless the client has session
+// affinity. It is safe for concurrent use.
 type balancer struct {
 	clock      clock.PassiveClock
 	affinities *affinities
@@ -26,8 +26,8 @@ type balancer struct {
 	mu       sync.Mutex
 	frontend *model.Frontend
 
-	// internal and external are whose turn it is. They begin anywhere: else all
-	// nodes, after a restart of all, would begin with the same endpoint.
+	// internal and external are the next turns. They start at random: otherwise all nodes
+	// would start with the same endpoint after they all restart.
 	internal, external uint32
 }
 
@@ -35,21 +35,21 @@ func newBalancer(clk clock.PassiveClock, a *affinities, in *atomic.Pointer[insid
 	return &balancer{clock: clk, affinities: a, inside: in, internal: rand.Uint32(), external: rand.Uint32()}
 }
 
-// set replaces what the frontend is.
+// set replaces the frontend.
 func (b *balancer) set(f *model.Frontend) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.frontend = f
 }
 
-// client is who wants to reach an endpoint.
+// client is the source of a connection.
 type client struct {
 	address netip.Addr
-	link    int // that it came by
+	link    int // that the packet arrived by
 }
 
-// choose returns the endpoint for a new connection of a client, none of those that
-// have been tried. None: the client is to be turned away.
+// choose returns the endpoint for a new connection of a client, except those that have
+// been tried. Without one the client is refused.
 func (b *balancer) choose(c client, tried []model.Endpoint) (model.Endpoint, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,7 +79,7 @@ func (b *balancer) choose(c client, tried []model.Endpoint) (model.Endpoint, boo
 	return e, true
 }
 
-// next returns the endpoint whose turn it is.
+// next returns the endpoint that has the turn.
 func next(endpoints []model.Endpoint, turn *uint32, tried []model.Endpoint) (model.Endpoint, bool) {
 	for range endpoints {
 		e := endpoints[int(*turn%uint32(len(endpoints)))]

@@ -55,14 +55,14 @@ func newTestBalancer(f *model.Frontend) (*balancer, *testclock.FakePassiveClock)
 	return b, clk
 }
 
-// answers asks a number of times, and counts who was chosen.
+// answers calls choose a number of times, and counts the chosen endpoints.
 func answers(b *balancer, c client, times int) map[string]int {
 	out := map[string]int{}
 	for range times {
 		if e, ok := b.choose(c, nil); ok {
 			out[e.String()]++
 		} else {
-			out["nobody"]++
+			out["none"]++
 		}
 	}
 	return out
@@ -71,7 +71,7 @@ func answers(b *balancer, c client, times int) map[string]int {
 func TestChoose(t *testing.T) {
 	const one, two, three = "10.244.1.1:80", "10.244.1.2:80", "10.244.2.1:80"
 	all := map[string]int{one: 2, two: 2, three: 2}
-	nobody := map[string]int{"nobody": 6}
+	none := map[string]int{"none": 6}
 	local := model.Frontend{Internal: forward(one, two, three), External: forward(one)}
 	for name, c := range map[string]struct {
 		frontend model.Frontend
@@ -84,12 +84,12 @@ func TestChoose(t *testing.T) {
 		"policy Local, the node, at an address of a link":      {local, client{host.address, outsideLink}, all},
 		"policy Local, the node, from an address of a Service": {local, client{netip.MustParseAddr("10.96.0.1"), loopbackLink}, all},
 		"policy Local, outside":                                {local, outside, map[string]int{one: 6}},
-		"a source that is allowed":                             {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
-		"a source that is not":                                 {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, nobody},
-		"nobody is":                                            {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, nobody},
-		"no endpoint here, from outside":                       {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, outside, nobody},
+		"allowed source":                                       {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
+		"denied source":                                        {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, none},
+		"no source is allowed":                                 {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, none},
+		"no endpoint here, from outside":                       {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, outside, none},
 		"no endpoint here, from a Pod":                         {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, pod, map[string]int{one: 6}},
-		"none anywhere":                                        {model.Frontend{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}}, pod, nobody},
+		"none anywhere":                                        {model.Frontend{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}}, pod, none},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := newTestBalancer(&c.frontend)
@@ -100,14 +100,14 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// Endpoints that do not answer are passed over, each once.
+// An endpoint that does not answer is skipped, and each is tried once.
 func TestChooseAnother(t *testing.T) {
 	b, _ := newTestBalancer(&model.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")})
 	var tried []model.Endpoint
 	for range 2 {
 		e, ok := b.choose(pod, tried)
 		if !ok {
-			t.Fatalf("nobody after %v", tried)
+			t.Fatalf("no endpoint after %v", tried)
 		}
 		for _, before := range tried {
 			if before == e {
@@ -121,7 +121,7 @@ func TestChooseAnother(t *testing.T) {
 	}
 }
 
-// Nodes that start at the same time must not all begin with the first endpoint.
+// Nodes that start at the same time must not all start with the first endpoint.
 func TestTurnsBeginAnywhere(t *testing.T) {
 	f := &model.Frontend{Internal: forward("10.244.1.1:80", "10.244.1.2:80"), External: forward("10.244.1.1:80", "10.244.1.2:80")}
 	first := map[string]int{}
@@ -132,7 +132,7 @@ func TestTurnsBeginAnywhere(t *testing.T) {
 		}
 	}
 	if len(first) != 2 {
-		t.Errorf("100 balancers have begun with %v", first)
+		t.Errorf("100 balancers started with %v", first)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestAffinity(t *testing.T) {
 	same(endpoints("10.244.2.1:80")[0], "the endpoint is gone")
 	b.set(sticky(1000, forward("10.244.1.1:80", "10.244.1.2:80", "10.244.2.1:80")))
 	same(endpoints("10.244.2.1:80")[0], "others come")
-	// One that does not answer is left.
+	// An endpoint that does not answer is replaced.
 	other, ok := b.choose(pod, endpoints("10.244.2.1:80"))
 	if !ok || other == endpoints("10.244.2.1:80")[0] {
 		t.Fatalf("got %s", other)
@@ -183,7 +183,7 @@ func TestAffinity(t *testing.T) {
 	same(other, "after a change")
 }
 
-// The frontends of a Service's port have their clients in common.
+// The frontends of a Service's port share their clients with session affinity.
 func TestSharedAffinity(t *testing.T) {
 	f := sticky(10, forward("10.244.1.1:80", "10.244.1.2:80", "10.244.1.3:80"))
 	b, clk := newTestBalancer(f)

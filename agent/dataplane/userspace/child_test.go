@@ -26,8 +26,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// childEnv makes the test's program a proxy of its own instead, with descriptors and
-// memory that are counted by themselves. Its value is how many files it may open.
+// childEnv turns the test binary into a separate proxy, with its own file descriptors and
+// memory. Its value is the limit of open files.
 const childEnv = "FAIRLEAD_TEST_PROXY_FILES"
 
 const childVIP = "10.96.0.1:80"
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// reply is what a child says of itself.
+// reply is the state of a child.
 type reply struct {
 	Goroutines, Files int
 	Heap, Memory      uint64 // bytes in use, and taken from the system
@@ -51,9 +51,9 @@ type reply struct {
 	Error             string
 }
 
-// runChild proxies for childVIP in the network namespace that it is in. A line of
-// its input names endpoints, is empty, or is one of the words hoard and release: the
-// first takes all descriptors that there are.
+// runChild proxies for childVIP in its network namespace. A line of its input names
+// endpoints, is empty, or is one of the words hoard and release. hoard takes all free file
+// descriptors.
 func runChild(files string) error {
 	n, err := strconv.ParseUint(files, 10, 64)
 	if err == nil {
@@ -102,7 +102,8 @@ func runChild(files string) error {
 	return nil
 }
 
-// describe says how the child is. With no descriptor left it cannot count them.
+// describe fills in the state of the child. Without a free descriptor the child cannot
+// count them.
 func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
 	stats, err := d.Sync(context.Background(), desired(have), nil)
 	if err != nil {
@@ -110,7 +111,7 @@ func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
 	}
 	r.Unsupported = desiredtest.Unsupported(stats)
 	runtime.GC()
-	runtime.GC() // the first one only gives up the pools
+	runtime.GC() // the first run only empties the pools
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -123,7 +124,7 @@ func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
 	}
 }
 
-// child is a proxy in a process of its own, on the node.
+// child is a proxy in a separate process, on the node.
 type child struct {
 	t       *testing.T
 	in      io.Writer
@@ -154,7 +155,7 @@ func (n *topology) child(files int, env ...string) *child {
 	return &child{t: n.t, in: in, answers: bufio.NewScanner(out)}
 }
 
-// say tells the child something, and returns what it answers.
+// say sends a line to the child and returns its reply.
 func (c *child) say(line string) (r reply) {
 	c.t.Helper()
 	if _, err := fmt.Fprintln(c.in, line); err != nil {

@@ -8,7 +8,7 @@ import (
 	"errors"
 )
 
-// Cleanup ends all sockets and removes all routes that are ours.
+// Cleanup closes all our sockets and removes all our routes.
 func (d *Dataplane) Cleanup(context.Context) error {
 	d.hangUp()
 	routes, err := d.table.routes()

@@ -17,68 +17,68 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// What there is to be had of a process's file descriptors.
+// How the file descriptors of the process are divided.
 const (
-	// perConnection is how many descriptors a TCP connection takes: one to the
-	// client and one to the endpoint. Pipes to splice come on top, while data is
-	// moved, and the copy does without if there are none.
+	// perConnection is the number of descriptors of a TCP connection: one to the client
+	// and one to the endpoint. While data is moved, splice needs a pipe in addition; if
+	// none can be opened the data is copied.
 	perConnection = 2
 	perSession    = 1 // of UDP
 
-	// reserveShare is the part of all descriptors that is left for the agent
-	// itself and for pipes, at most maxReserve.
+	// reserveShare is the part of all descriptors (1/8), at most maxReserve, that is
+	// reserved for the agent itself and for pipes.
 	reserveShare = 8
 	maxReserve   = 2048
 
-	// lastingRefusal is for how long the status says that connections were refused.
+	// lastingRefusal is how long the status reports that connections were refused.
 	lastingRefusal = time.Minute
 )
 
-// Connections are the open connections and UDP sessions of a process, and the
-// room for more. They outlive a Dataplane, which may be closed and another one be
-// made while connections go on; so there is one of it for all.
+// Connections are the open connections and UDP sessions of a process, and the free
+// descriptors for more. There is one for the whole process, because connections outlive a
+// Dataplane, which may be closed and replaced while they are open.
 type Connections struct {
 	clock clock.PassiveClock
-	files func() uint64 // how many files the process may have open
+	files func() uint64 // limit of open files of the process
 
 	mu        sync.Mutex
 	tcp       map[*connection]struct{}
-	byAddress map[netip.Addr]int // of them, by the address that the client knows
+	byAddress map[netip.Addr]int // number of TCP connections, by the address that the client connected to
 	sessions  int
-	sockets   int // that wait for clients
+	sockets   int // listening
 	refused   uint64
 	refusedAt time.Time // zero: never
-	collected time.Time // when garbage was last collected to have descriptors
+	collected time.Time // when garbage was last collected to free descriptors
 	awaited   map[netip.Addr]struct{}
 	watchers  map[int]func()
 	lastID    int
 }
 
-// connection is one of a client to us.
+// connection is a connection of a client to us.
 type connection struct{ client, local netip.AddrPort }
 
-// NewConnections returns that there are none.
+// NewConnections returns Connections without any connection.
 func NewConnections() *Connections {
 	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]struct{}{}, byAddress: map[netip.Addr]int{}, watchers: map[int]func(){}}
 }
 
-// fileLimit is the soft limit of open files. Go raises it to the hard one when a
+// fileLimit returns the soft limit of open files. Go raises it to the hard limit when a
 // process starts.
 func fileLimit() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return math.MaxInt32 // not known: the kernel will say
+		return math.MaxInt32 // unknown: rely on the errors of the kernel
 	}
 	return min(limit.Cur, math.MaxInt32)
 }
 
-// room is how many descriptors connections and sessions may still take.
+// room returns how many descriptors connections and sessions may still take.
 func (c *Connections) room() int {
 	all := int(c.files())
 	return all - min(all/reserveShare, maxReserve) - c.sockets - c.sessions*perSession - len(c.tcp)*perConnection
 }
 
-// admit counts a new connection, unless there is no room for it.
+// admit counts a new connection, unless there are no descriptors for it.
 func (c *Connections) admit(n *connection) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *Connections) admit(n *connection) bool {
 	return true
 }
 
-// release counts that a connection has ended.
+// release counts that a connection has been closed.
 func (c *Connections) release(n *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,11 +102,11 @@ func (c *Connections) release(n *connection) {
 	}
 	delete(c.byAddress, a)
 	if _, waiting := c.awaited[a]; waiting {
-		c.tell()
+		c.notify()
 	}
 }
 
-// admitSession counts a new session, unless there is no room for it.
+// admitSession counts a new session, unless there are no descriptors for it.
 func (c *Connections) admitSession() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,16 +124,16 @@ func (c *Connections) releaseSession() {
 	c.sessions--
 }
 
-// maxSessions is how many sessions a frontend may have: a quarter of what there is
-// room for, so that one alone does not take all.
+// maxSessions is the maximum number of sessions of a frontend: a quarter of the limit of
+// open files, so that one frontend does not take them all.
 func (c *Connections) maxSessions() int { return max(16, int(c.files())/4) }
 
-// admitSocket counts a socket that waits for clients, unless there is no room.
+// admitSocket counts a listening socket, unless there are no descriptors for it.
 func (c *Connections) admitSocket() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.room() < 1 {
-		return fmt.Errorf("no file descriptor is left for it: %w", unix.EMFILE)
+		return fmt.Errorf("no free file descriptor: %w", unix.EMFILE)
 	}
 	c.sockets++
 	return nil
@@ -145,9 +145,9 @@ func (c *Connections) releaseSocket() {
 	c.sockets--
 }
 
-// exhausted counts a connection that the kernel has no descriptor for, whatever
-// room we thought there was. Pipes that were used to splice are given back when
-// garbage is collected, in the second turn, and only then: so that is what to do.
+// exhausted counts a connection for which the kernel has no descriptor, although we
+// counted on one. Pipes that were used to splice are closed only by the second garbage
+// collection after their use, so run the garbage collector.
 func (c *Connections) exhausted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,21 +161,21 @@ func (c *Connections) exhausted() {
 	}
 }
 
-// collectInterval is the least time between two such collections.
+// collectInterval is the minimum time between such collections.
 const collectInterval = 5 * time.Second
 
-// refuse counts a refused connection, and tells of the first one.
+// refuse counts a refused connection, and notifies the watchers of the first one.
 func (c *Connections) refuse() {
 	c.refused++
-	news := c.refusedAt.IsZero()
+	first := c.refusedAt.IsZero()
 	c.refusedAt = c.clock.Now()
-	if news {
-		c.tell()
+	if first {
+		c.notify()
 	}
 }
 
-// errFull says that connections are refused, and what helps.
-var errFull = errors.New("new connections are refused, for no file descriptor is left: raise the limit of open files of the agent (RLIMIT_NOFILE; LimitNOFILE= of a systemd unit)")
+// errFull says that connections are refused, and how to prevent it.
+var errFull = errors.New("new connections are refused because no file descriptors are free: raise the limit of open files of the agent (RLIMIT_NOFILE; LimitNOFILE= of a systemd unit)")
 
 // full returns errFull if connections were refused in the last minute.
 func (c *Connections) full() error {
@@ -188,7 +188,7 @@ func (c *Connections) full() error {
 	return errFull
 }
 
-// open returns the addresses that have connections.
+// open returns the addresses that have connections, with their number.
 func (c *Connections) open() map[netip.Addr]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,21 +206,21 @@ func (c *Connections) all() map[connection]struct{} {
 	return out
 }
 
-// await has the watchers told when the last connection to one of some addresses
-// ends.
+// await makes the watchers be notified when the last connection to one of some addresses
+// is closed.
 func (c *Connections) await(addresses map[netip.Addr]struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.awaited = addresses
 	for a := range addresses {
 		if c.byAddress[a] == 0 {
-			c.tell() // it has ended meanwhile
+			c.notify() // it is closed already
 			return
 		}
 	}
 }
 
-// awaitMore is await for an address more.
+// awaitMore adds an address to those of await.
 func (c *Connections) awaitMore(a netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,12 +229,12 @@ func (c *Connections) awaitMore(a netip.Addr) {
 	}
 	c.awaited[a] = struct{}{}
 	if c.byAddress[a] == 0 {
-		c.tell()
+		c.notify()
 	}
 }
 
-// watch calls changed when there is something to look at, until the returned
-// function is called. It must not block, nor call back.
+// watch calls changed when there is something to look at, until stop is called. changed
+// must not block, nor call Connections.
 func (c *Connections) watch(changed func()) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,7 +248,7 @@ func (c *Connections) watch(changed func()) (stop func()) {
 	}
 }
 
-func (c *Connections) tell() {
+func (c *Connections) notify() {
 	for _, changed := range c.watchers {
 		changed()
 	}

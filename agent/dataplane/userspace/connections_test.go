@@ -24,8 +24,8 @@ func to(address string) *connection { return &connection{local: netip.MustParseA
 
 func TestRoom(t *testing.T) {
 	c, clk := newTestConnections(160) // of which an eighth is reserved: 140
-	told := 0
-	defer c.watch(func() { told++ })()
+	notified := 0
+	defer c.watch(func() { notified++ })()
 	for range 40 {
 		if err := c.admitSocket(); err != nil {
 			t.Fatal(err)
@@ -45,13 +45,13 @@ func TestRoom(t *testing.T) {
 	if c.admitSession() || !errors.Is(c.admitSocket(), unix.EMFILE) {
 		t.Error("there is room for sessions and sockets though there is none")
 	}
-	if told != 1 || c.full() == nil || c.refused != 2 {
-		t.Errorf("told %d times, full: %v, refused %d", told, c.full(), c.refused)
+	if notified != 1 || c.full() == nil || c.refused != 2 {
+		t.Errorf("notified %d times, full: %v, refused %d", notified, c.full(), c.refused)
 	}
 	c.release(open[0])
 	for i, want := range []bool{true, true, false} {
 		if c.admitSession() != want {
-			t.Errorf("session %d: want room: %v, for that of a connection is that of two sessions", i, want)
+			t.Errorf("session %d: want room: %v, because a connection takes as much as two sessions", i, want)
 		}
 	}
 	clk.SetTime(clk.Now().Add(lastingRefusal))
@@ -59,15 +59,15 @@ func TestRoom(t *testing.T) {
 		t.Error(err)
 	}
 	c.admitSession()
-	if told != 2 {
-		t.Errorf("told %d times, want once more", told)
+	if notified != 2 {
+		t.Errorf("notified %d times, want once more", notified)
 	}
 }
 
 func TestAwait(t *testing.T) {
 	c, _ := newTestConnections(1000)
-	told := 0
-	defer c.watch(func() { told++ })()
+	notified := 0
+	defer c.watch(func() { notified++ })()
 	a, b, other := to("10.96.0.1:80"), to("10.96.0.1:81"), to("10.96.0.2:80")
 	for _, n := range []*connection{a, b, other} {
 		c.admit(n)
@@ -75,15 +75,15 @@ func TestAwait(t *testing.T) {
 	c.await(map[netip.Addr]struct{}{a.local.Addr(): {}})
 	c.release(other)
 	c.release(a)
-	if told != 0 {
-		t.Error("told though one is open")
+	if notified != 0 {
+		t.Error("notified although one is open")
 	}
 	c.release(b)
-	if told != 1 || len(c.open()) != 0 {
-		t.Errorf("told %d times, open: %v", told, c.open())
+	if notified != 1 || len(c.open()) != 0 {
+		t.Errorf("notified %d times, open: %v", notified, c.open())
 	}
 	c.awaitMore(other.local.Addr()) // too late
-	if told != 2 {
-		t.Error("not told of what has ended before")
+	if notified != 2 {
+		t.Error("not notified of a connection that was closed before")
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// countedTable counts what is asked of a table.
+// countedTable counts the calls of a table.
 type countedTable struct {
 	table
 	reads, writes int
@@ -35,8 +35,8 @@ func (c *countedTable) add(r route, source netip.Addr) error {
 }
 func (c *countedTable) remove(r route) error { c.writes++; return c.table.remove(r) }
 
-// What a change costs does not depend on how many Services there are, and one
-// changed endpoint costs nothing in the kernel.
+// The cost of a change does not depend on the number of Services, and one changed endpoint
+// makes no system call.
 func TestCost(t *testing.T) {
 	for _, size := range []int{100, 2000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestCost(t *testing.T) {
 				t.Fatalf("%+v", stats)
 			}
 			if stats := desiredtest.Sync(t, d, want); stats.Operations+stats.Repaired != 0 {
-				t.Errorf("all was right: %+v", stats)
+				t.Errorf("nothing had changed: %+v", stats)
 			}
 			socket := d.frontends[key("10.96.0.7:80", model.TCP)].sockets[key("10.96.0.7:80", model.TCP)]
 			f, other := leading("10.96.0.7:80", model.TCP, "10.244.1.2:8080", "10.244.1.3:8080"), leading(address.String()+":80", model.TCP, "10.244.1.2:8080")
@@ -77,7 +77,7 @@ func TestCost(t *testing.T) {
 				}
 			}
 			if d.frontends[f.Key].sockets[f.Key] != socket {
-				t.Error("another endpoint has made another socket")
+				t.Error("another endpoint made another socket")
 			}
 		})
 	}

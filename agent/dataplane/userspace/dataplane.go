@@ -4,24 +4,23 @@
 // Package userspace proxies the connections to Services in the agent itself, on
 // kernels without nftables and iptables.
 //
-// An address of a Service becomes the node's own by a route,
+// A route makes an address of a Service a local address of the node,
 //
 //	local 10.96.0.10 dev lo table local proto 173 src 192.168.0.2
 //
-// and a socket listens on each of its ports. A TCP connection is accepted, one to
-// an endpoint is opened, and data is moved between the two, as a rule inside the
-// kernel (splice). A client of UDP has a session, which is a socket to an endpoint,
-// until it has been silent for a time. The kernel itself refuses what comes for
-// other ports. What no Service has of a ServiceCIDR is dropped by a route as well
-// (blackhole).
+// and a socket listens on each of its ports. The agent accepts a TCP connection, opens one
+// to an endpoint, and moves data between the two, mostly inside the kernel (splice). A
+// client of UDP has a session, which is a socket to an endpoint, until it has been silent
+// for a time. The kernel itself refuses packets to other ports. A route (blackhole) drops
+// packets to unallocated addresses of a ServiceCIDR.
 //
-// Who may not use a frontend is dropped by a filter of its socket (classic BPF)
-// before anything answers. Whether a client is inside, a Pod or a process of the
-// node, is told by its address and by the link that it came by.
+// A socket filter (classic BPF) drops the packets of clients that are not allowed to use a
+// frontend, before anything is answered. A client is internal, a Pod or a process of the
+// node, by its address and by the link that its packet arrived by.
 //
-// Routes are ours by their protocol number. They stay when the agent ends; its
-// sockets and connections cannot. Where connections outlive their Service, so does
-// the route to its address, until the last of them has ended.
+// Our routes are recognized by their protocol number. They stay when the agent ends; its
+// sockets and connections cannot. While connections outlive their Service, the route to
+// its address stays until the last of them is closed.
 //
 // One changed endpoint changes a list in memory and nothing in the kernel.
 package userspace
@@ -45,14 +44,14 @@ import (
 
 // Options are the parameters of New.
 type Options struct {
-	// NetNS is a file descriptor of the network namespace to program, which the
-	// caller keeps open; 0 is the namespace of the calling thread.
+	// NetNS is a file descriptor of the network namespace to program, which the caller
+	// keeps open; 0 is the network namespace of the calling thread.
 	NetNS int
 
 	// Sysctls are the kernel's parameters.
 	Sysctls sysctl.Tree
 
-	// Connections are those of the process; nil: of this Dataplane alone.
+	// Connections are those of the process; nil: this Dataplane has its own.
 	Connections *Connections
 
 	Log logr.Logger
@@ -67,10 +66,10 @@ type Dataplane struct {
 	clock   clock.PassiveClock
 	proxy   *proxy
 
-	known    bool      // the last Sync or Apply has succeeded
-	adopted  bool      // what the kernel held at the start is known
-	released time.Time // when another mode was in force first; zero: this one is
-	hungUp   bool      // the sockets have ended since then
+	known    bool      // the last Sync or Apply succeeded
+	adopted  bool      // the first read-back has succeeded
+	released time.Time // when another mode took over; zero: this mode is active
+	hungUp   bool      // the sockets are closed since then
 	synced   time.Time // when the last Sync began
 	desired  model.Desired
 	noIPv6   error
@@ -79,21 +78,21 @@ type Dataplane struct {
 	affinities *affinities
 	inside     atomic.Pointer[inside]
 	nodePorts  map[netip.Addr]struct{} // the addresses that node ports answer on
-	source     netip.Addr              // of connections of the node's processes
-	stale      map[route]struct{}      // with a source that the node has no more
+	source     netip.Addr              // source of connections of the node's processes
+	stale      map[route]struct{}      // with a source that the node no longer has
 	vips       map[netip.Addr]int      // the frontends on each virtual address
 	leftOut    dataplane.LeftOut
-	broken     int // sockets that others have ended
+	broken     int // sockets that others have closed
 
-	// places are where our sockets are; proxies ask for them all the time.
+	// places are where our sockets are; proxies look them up all the time.
 	places sync.Map // of place to struct{}
 
-	// mu guards what Watch looks at.
+	// mu guards the fields that Watch reads.
 	mu       sync.Mutex
-	routes   map[route]struct{}      // ours, as we know the kernel to hold them
+	routes   map[route]struct{}      // ours, as last seen in the kernel
 	own      map[netip.Addr]struct{} // the node's addresses
 	settings model.NodeSettings
-	changed  func() // of Watch
+	changed  func() // the argument of Watch
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -124,16 +123,16 @@ func (d *Dataplane) reset() {
 	d.inside.Store(&inside{})
 }
 
-// isOurs says whether a socket of ours is at a place.
+// isOurs says whether one of our sockets is at a place.
 func (d *Dataplane) isOurs(p place) bool {
 	_, ok := d.places.Load(p)
 	return ok
 }
 
-// Sync makes routes and sockets equal to desired.
+// Sync makes routes and sockets equal to the desired state.
 func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.Options) (stats dataplane.Result, err error) {
 	d.desired, d.synced = desired.Clone(), d.clock.Now()
-	d.known, d.hungUp, d.released = false, false, time.Time{} // known: when it has succeeded
+	d.known, d.hungUp, d.released = false, false, time.Time{} // known: set when Sync succeeds
 	d.prepareIPv6()
 	began := d.clock.Now()
 	found, err := d.readBack()
@@ -183,7 +182,7 @@ func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.O
 	return stats, err
 }
 
-// Apply changes routes and sockets by a delta.
+// Apply applies a delta to routes and sockets.
 func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats dataplane.Result, err error) {
 	if !d.known {
 		return dataplane.Result{}, dataplane.ErrNotSynced
@@ -192,7 +191,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats datapla
 	if delta.Node != nil {
 		return d.Sync(ctx, d.desired, nil)
 	}
-	d.known = false // until it has succeeded
+	d.known = false // until Apply succeeds
 	touched := map[netip.Addr]struct{}{}
 	for _, c := range delta.Frontends {
 		if d.isLeftOut(c.Key) {
@@ -222,26 +221,26 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats datapla
 	return stats, err
 }
 
-// Close ends the sockets, frees the handle and leaves the routes as they are.
-// Connections that are open go on for as long as the process does.
+// Close closes the sockets and the netlink handle, and leaves the routes as they are. Open
+// connections go on as long as the process runs.
 func (d *Dataplane) Close() error {
 	d.hangUp()
 	return d.table.close()
 }
 
-// hangUp ends all sockets.
+// hangUp closes all sockets.
 func (d *Dataplane) hangUp() {
 	for key := range d.frontends {
 		d.takeDown(key)
 	}
 }
 
-// isLeftOut says whether a frontend is of a family that this node does not have.
+// isLeftOut says whether a frontend is of a family that this node does not support.
 func (d *Dataplane) isLeftOut(key model.FrontendKey) bool {
 	return key.Address.Is6() && d.noIPv6 != nil
 }
 
-// prepareIPv6 finds out whether the node has IPv6.
+// prepareIPv6 finds out whether the node supports IPv6.
 func (d *Dataplane) prepareIPv6() {
 	had := d.noIPv6 == nil
 	_ = netdev.Do(d.netns, func() error {
@@ -249,6 +248,6 @@ func (d *Dataplane) prepareIPv6() {
 		return nil
 	})
 	if had && d.noIPv6 != nil {
-		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
+		d.log.Info("IPv6 is not available; only IPv4 is programmed", "reason", d.noIPv6.Error())
 	}
 }

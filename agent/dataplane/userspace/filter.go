@@ -14,24 +14,24 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Who may not use a frontend gets no answer at all. A listening socket has
-// answered before a process sees the client, so it has a classic BPF filter,
-// which the kernel asks about each packet, a TCP client's first one too.
+// A client that is not allowed to use a frontend gets no answer at all. A listening socket
+// answers before a process sees the client, so it has a classic BPF filter, which the
+// kernel runs for each packet, including the first one of a TCP client.
 
 const (
-	// networkHeader is where a filter finds a packet's IP header (SKF_NET_OFF).
+	// networkHeader is the offset of a packet's IP header for a filter (SKF_NET_OFF).
 	networkHeader = 0xfff00000
 
-	// maxProgram is how many instructions the kernel takes (BPF_MAXINSNS). With
-	// more source ranges than fit, who is not allowed is turned away by the proxy:
-	// it is reset, and not left without an answer.
+	// maxProgram is the maximum number of instructions (BPF_MAXINSNS). If there are more
+	// source ranges than fit, the proxy itself refuses clients that are not allowed: they
+	// get a reset instead of no answer.
 	maxProgram = 4096
 
 	accept = 0xffffffff
 )
 
-// program returns the filter of a frontend; nil: it needs none. header is where
-// the IP header is.
+// program returns the filter of a frontend; nil: it needs none. header is the offset of
+// the IP header.
 func program(f *model.Frontend, in *inside, header uint32) []bpf.Instruction {
 	p := &assembler{family4: f.Key.Address.Is4(), header: header}
 	if f.Restricted {
@@ -68,8 +68,8 @@ func program(f *model.Frontend, in *inside, header uint32) []bpf.Instruction {
 	return append(p.code, bpf.RetConstant{Val: accept})
 }
 
-// assembler writes a program of stages. A stage is a row of conditions; the first
-// that holds leads to the end of the stage.
+// assembler writes a program of stages. A stage is a list of conditions; the first one
+// that holds jumps to the end of the stage.
 type assembler struct {
 	family4 bool
 	header  uint32
@@ -79,8 +79,8 @@ type assembler struct {
 
 func (p *assembler) add(i ...bpf.Instruction) { p.code = append(p.code, i...) }
 
-// then is what a condition does that holds: a jump, as a conditional one
-// reaches 255 instructions only.
+// then ends a condition: it jumps if the condition holds. It is a jump of its own, because
+// a conditional jump reaches 255 instructions only.
 func (p *assembler) then() {
 	p.jumps = append(p.jumps, len(p.code))
 	p.add(bpf.Jump{})
@@ -94,20 +94,19 @@ func (p *assembler) land() {
 	p.jumps = nil
 }
 
-// elseDrop ends the stage, and drops where no condition holds.
+// elseDrop ends the stage, and drops the packet if no condition holds.
 func (p *assembler) elseDrop() {
 	p.add(bpf.RetConstant{})
 	p.land()
 }
 
-// ifBy is the condition that the packet came by a link.
+// ifBy is the condition that the packet arrived by a link.
 func (p *assembler) ifBy(link int) {
 	p.add(bpf.LoadExtension{Num: bpf.ExtInterfaceIndex}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(link), SkipFalse: 1})
 	p.then()
 }
 
-// ifFrom is the condition that the packet's source is in a range, compared word
-// by word.
+// ifFrom is the condition that the packet's source is in a range, compared word by word.
 func (p *assembler) ifFrom(source netip.Prefix) {
 	offset, bits, address := uint32(8), source.Bits(), source.Addr().AsSlice()
 	if p.family4 {
@@ -127,7 +126,7 @@ func (p *assembler) ifFrom(source netip.Prefix) {
 	}
 	for i := range compare {
 		if jump, ok := compare[i].(bpf.JumpIf); ok {
-			jump.SkipFalse = uint8(len(compare) - i) // over the rest, and the jump behind it
+			jump.SkipFalse = uint8(len(compare) - i) // over the rest, and the jump after it
 			compare[i] = jump
 		}
 	}
@@ -135,8 +134,7 @@ func (p *assembler) ifFrom(source netip.Prefix) {
 	p.then()
 }
 
-// attach gives a socket a filter, in the place of the one that it has; nil takes
-// it away.
+// attach gives a socket a filter, which replaces an existing one; nil removes it.
 func attach(fd int, code []bpf.RawInstruction) error {
 	if len(code) == 0 {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
@@ -153,7 +151,7 @@ func attach(fd int, code []bpf.RawInstruction) error {
 		&unix.SockFprog{Len: uint16(len(instructions)), Filter: &instructions[0]})
 }
 
-// assemble returns the filter of a frontend as the kernel takes it.
+// assemble returns the filter of a frontend in the form that the kernel takes.
 func assemble(f *model.Frontend, in *inside) ([]bpf.RawInstruction, error) {
 	code, err := bpf.Assemble(program(f, in, networkHeader))
 	if err != nil {

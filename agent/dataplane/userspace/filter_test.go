@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// packet is an IP packet from an address, as far as filters look at it.
+// packet is an IP packet from an address, as far as filters read it.
 func packet(from netip.Addr) []byte {
 	b := make([]byte, 40)
 	at := 12
@@ -26,14 +26,14 @@ func packet(from netip.Addr) []byte {
 	return b
 }
 
-// passes runs the filter of a frontend. The machine of package bpf has no links: a
-// program that asks for them is run by the kernel, see kernel_test.go.
+// passes runs the filter of a frontend. The virtual machine of package bpf has no links:
+// programs that read them are run by the kernel, see kernel_test.go.
 func passes(t *testing.T, f *model.Frontend, from netip.Addr) bool {
 	t.Helper()
 	return machine(t, f)(from)
 }
 
-// machine returns what runs the filter of a frontend.
+// machine returns a function that runs the filter of a frontend.
 func machine(t *testing.T, f *model.Frontend) func(from netip.Addr) bool {
 	t.Helper()
 	code := program(f, &inside{}, 0)
@@ -68,13 +68,13 @@ func TestSources(t *testing.T) {
 		want     bool
 	}{
 		"no ranges":                 {&model.Frontend{Key: key("1.2.3.4:80", model.TCP)}, "203.0.113.2", true},
-		"nobody":                    {restricted("1.2.3.4:80"), "203.0.113.2", false},
+		"no source":                 {restricted("1.2.3.4:80"), "203.0.113.2", false},
 		"in it":                     {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.127", true},
 		"behind it":                 {restricted("1.2.3.4:80", "203.0.113.0/25"), "203.0.113.128", false},
 		"in the second":             {restricted("1.2.3.4:80", "192.168.0.0/24", "203.0.113.128/25"), "203.0.113.128", true},
 		"an address":                {restricted("1.2.3.4:80", "203.0.113.2/32"), "203.0.113.2", true},
 		"the next address":          {restricted("1.2.3.4:80", "203.0.113.2/32"), "203.0.113.3", false},
-		"everybody":                 {restricted("1.2.3.4:80", "0.0.0.0/0"), "203.0.113.3", true},
+		"every source":              {restricted("1.2.3.4:80", "0.0.0.0/0"), "203.0.113.3", true},
 		"IPv6, in it":               {restricted("[fd00::1]:80", "2001:db8:1::/48"), "2001:db8:1:2::3", true},
 		"IPv6, beside it":           {restricted("[fd00::1]:80", "2001:db8:1::/48"), "2001:db8:2::3", false},
 		"IPv6, in a range of /65":   {restricted("[fd00::1]:80", "2001:db8::/65"), "2001:db8::7fff:0:0:1", true},
@@ -91,8 +91,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// The program and the plain comparison say the same of all sources, also with more
-// ranges than a conditional jump can skip.
+// The program and a plain comparison agree for all sources, also with more ranges than a
+// conditional jump can skip.
 func TestRandomSources(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
@@ -112,8 +112,8 @@ func TestRandomSources(t *testing.T) {
 	}
 }
 
-// A program that the kernel would not take is none: then the proxy itself turns
-// away who is not allowed.
+// A program that is too large for the kernel is not used: then the proxy itself refuses
+// clients that are not allowed.
 func TestTooManySources(t *testing.T) {
 	f := restricted("[fd00::1]:80")
 	for i := range 1000 {
@@ -124,15 +124,15 @@ func TestTooManySources(t *testing.T) {
 	}
 	b, _ := newTestBalancer(f)
 	if _, ok := b.choose(client{address: netip.MustParseAddr("2001:db8:0:3e8::1")}, nil); ok {
-		t.Error("who is in no range is let in")
+		t.Error("a source in no range is allowed")
 	}
 	if _, ok := b.choose(client{address: netip.MustParseAddr("2001:db8:0:3e7::1")}, nil); !ok {
-		t.Error("who is in the last range is not let in")
+		t.Error("a source in the last range is denied")
 	}
 }
 
-// Of a frontend that drops on both sides nothing is asked, and one that forwards on
-// both needs no filter.
+// A frontend that drops on both sides drops everything, and one that forwards on both
+// needs no filter.
 func TestVerdicts(t *testing.T) {
 	drop := model.Backend{Verdict: model.Drop}
 	f := &model.Frontend{Key: key("1.2.3.4:80", model.TCP), Internal: drop, External: drop}
@@ -141,6 +141,6 @@ func TestVerdicts(t *testing.T) {
 	}
 	f.Internal, f.External = forward("10.244.1.1:80"), forward("10.244.1.1:80")
 	if code := program(f, &inside{}, 0); code != nil {
-		t.Errorf("a frontend for everybody has a filter: %v", code)
+		t.Errorf("a frontend without restrictions has a filter: %v", code)
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// frontend is what the process has of a model.Frontend.
+// frontend is the programmed state of a model.Frontend.
 type frontend struct {
 	*balancer
 	rules   *model.Frontend
-	inside  *inside // that code was made with
+	inside  *inside // that code was assembled for
 	code    []bpf.RawInstruction
 	sockets map[place]listener
 }
 
-// putUp makes a frontend be as its rules say. It returns how much was changed: a
-// frontend that gets other endpoints counts for one, each socket for another.
+// putUp programs a frontend. It returns the number of operations: one for a frontend with
+// changed endpoints, and one for each socket.
 func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	have := d.frontends[f.Key]
 	if have == nil {
@@ -60,7 +60,7 @@ func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	return ops + d.placeSockets(have), nil
 }
 
-// refilter gives the sockets the filter that they should have.
+// refilter sets the desired filter of the sockets.
 func (f *frontend) refilter() error {
 	var errs []error
 	for _, l := range f.sockets {
@@ -69,7 +69,7 @@ func (f *frontend) refilter() error {
 	return errors.Join(errs...)
 }
 
-// takeDown ends a frontend.
+// takeDown removes a frontend.
 func (d *Dataplane) takeDown(key model.FrontendKey) (ops int) {
 	have := d.frontends[key]
 	if have == nil {
@@ -88,8 +88,8 @@ func (d *Dataplane) takeDown(key model.FrontendKey) (ops int) {
 	return ops + 1
 }
 
-// placeSockets opens the sockets that a frontend lacks and closes those that it
-// should not have. A port that cannot be had is noted, and stops nothing else.
+// placeSockets opens the missing sockets of a frontend and closes superfluous ones. A port
+// that is in use is reported, and the rest is programmed.
 func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 	wanted := d.socketsOf(f.rules)
 	for at, l := range f.sockets {
@@ -105,7 +105,7 @@ func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 		if f.sockets[at] != nil {
 			continue
 		}
-		d.places.Store(at, struct{}{}) // before anybody can be led to it
+		d.places.Store(at, struct{}{}) // before a connection can be proxied to it
 		l, err := d.proxy.listen(at, f.balancer, f.code)
 		if err != nil {
 			d.places.Delete(at)
@@ -119,14 +119,14 @@ func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 }
 
 func (d *Dataplane) close(f *frontend, at place, l listener) (ops int) {
-	_ = l.Close() // whatever it says, the descriptor is gone
+	_ = l.Close() // the descriptor is closed, whatever the error
 	d.places.Delete(at)
 	delete(f.sockets, at)
 	return 1
 }
 
-// socketsOf returns where a frontend listens. One that refuses everybody has no
-// socket: then the kernel refuses. One that drops everybody has, with a filter.
+// socketsOf returns where a frontend listens. One that rejects all clients has no socket:
+// then the kernel refuses. One that drops all clients has one, with a filter.
 func (d *Dataplane) socketsOf(f *model.Frontend) (out []place) {
 	if f.Key.Protocol == model.SCTP || f.Internal.Verdict == model.Reject && f.External.Verdict == model.Reject {
 		return nil

@@ -15,25 +15,24 @@ import (
 )
 
 const (
-	// acceptGrace is for how long sockets take clients when another mode takes the new
-	// ones: a client that the kernel has answered just before, or is about to, must not
-	// be reset.
+	// acceptGrace is how long sockets still accept clients after another mode takes the
+	// new ones: a client that the kernel has just answered, or is about to, must not be
+	// reset.
 	acceptGrace = time.Second
 
 	// releaseInterval is how often open connections are counted after that.
 	releaseInterval = 2 * time.Second
 
-	// maxErrors bounds how many errors are reported: there may be one for each
-	// connection.
+	// maxErrors bounds how many errors are reported: there may be one for each connection.
 	maxErrors = 3
 )
 
-// Incoming does nothing: the rules of other modes go when our sockets are there.
+// Incoming does nothing: the rules of other modes are removed once our sockets exist.
 func (d *Dataplane) Incoming(context.Context, dataplane.Kind) error { return nil }
 
-// Outgoing makes the connections to our sockets known to the kernel's connection
-// tracking, those that we have not accepted included. The rules of another mode are
-// asked about connections that are new to the kernel, and these would be.
+// Outgoing adds the connections to our sockets to the kernel's connection tracking,
+// including those that we have not accepted yet. The rules of another mode apply to
+// connections that are new to the kernel, and these would be.
 func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
 	open, err := netdev.Connections(netdev.Namespace(d.netns))
 	if err != nil {
@@ -44,7 +43,7 @@ func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
 	var errs []error
 	accepted := d.proxy.open.all()
 	for _, c := range open {
-		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that has ended
+		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that is closed already
 		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: model.TCP}) {
 			continue
 		}
@@ -55,9 +54,9 @@ func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
 	return errors.Join(errs...)
 }
 
-// Released ends the sockets after a moment, and asks for the last connection that is
-// open. Until that has ended its address stays the node's. Another Proxy has sockets in
-// the same places, so there is nothing to wait for.
+// Released closes the sockets after acceptGrace, and waits for the last open connection.
+// Until it is closed its address stays local to the node. Another Proxy has sockets in the
+// same places, so there is nothing to wait for.
 func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model.Desired, _ dataplane.Options) (time.Duration, error) {
 	if to == dataplane.Proxy {
 		return 0, nil
@@ -85,8 +84,8 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 	return 0, nil
 }
 
-// follow lets frontends go that are not desired any more, and makes the others as they
-// are desired. It makes none.
+// follow removes frontends that are no longer desired, and updates the others. It adds
+// none.
 func (d *Dataplane) follow(desired model.Desired) error {
 	for key := range d.frontends {
 		f := desired.Frontends[key]

@@ -13,17 +13,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// inside tells clients on this node, its Pods and its own processes, from all
-// others. It is not changed once it is in use.
+// inside recognizes internal clients: the Pods of this node and its own processes. It is
+// immutable once it is in use.
 type inside struct {
 	podCIDRs []netip.Prefix
 
-	// addresses are those of the node's links. What a process of the node sends to
-	// an address of a link comes through lo, but the kernel reports that link.
+	// addresses are those of the node's links. Packets of the node's processes to an
+	// address of a link arrive through lo, but the kernel reports that link.
 	addresses map[netip.Addr]struct{}
 
-	// loopback is the index of the node's device lo: only what its own processes
-	// send comes through it. podLinks are the links that Pods are told by, sorted.
+	// loopback is the index of the device lo: only packets of the node's own processes
+	// arrive through it. podLinks are the links that Pods are recognized by, sorted.
 	loopback int
 	podLinks []int
 }
@@ -34,7 +34,7 @@ type link struct {
 	index int
 }
 
-// newInside returns who is inside on a node with some links.
+// newInside returns the internal clients of a node with some links.
 func newInside(s model.NodeSettings, links []link, addresses []netdev.Address) *inside {
 	in := &inside{podCIDRs: s.PodCIDRs, addresses: make(map[netip.Addr]struct{}, len(addresses))}
 	for _, a := range addresses {
@@ -52,7 +52,7 @@ func newInside(s model.NodeSettings, links []link, addresses []netdev.Address) *
 	return in
 }
 
-// leadsToPods says whether Pods are told by a link of this name.
+// leadsToPods says whether packets that arrive by a link of this name come from Pods.
 func leadsToPods(s model.NodeSettings, name string) bool {
 	if s.PodInterface == "" {
 		return false
@@ -60,9 +60,9 @@ func leadsToPods(s model.NodeSettings, name string) bool {
 	return name == s.PodInterface || s.PodInterfacePrefix && strings.HasPrefix(name, s.PodInterface)
 }
 
-// has says whether a client is inside, by its address and the link that it came by.
-// From outside the kernel takes no packet whose source is an address of the node
-// (IPv4), or sends the answer to the node itself (IPv6).
+// has says whether a client is internal, by its address and the link that its packet
+// arrived by. The kernel accepts no packet from outside whose source is an address of the
+// node (IPv4), or sends the answer to the node itself (IPv6).
 func (in *inside) has(client netip.Addr, link int) bool {
 	if link == in.loopback {
 		return true

@@ -22,7 +22,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// spaces are where clients are.
+// spaces are the network namespaces of clients.
 func (n *topology) spaces() iter.Seq2[string, netns.NsHandle] {
 	return maps.All(map[string]netns.NsHandle{"the node": n.node, "a Pod": n.pods, "outside": n.outside})
 }
@@ -60,7 +60,7 @@ func TestNodePorts(t *testing.T) {
 	n.wantRoutes()
 }
 
-// Who may not come gets no answer, by whatever way the node tells its Pods.
+// A client that is not allowed gets no answer, however the node recognizes its Pods.
 func TestDropped(t *testing.T) {
 	for name, settings := range map[string]model.NodeSettings{
 		"Pods by their address":      {PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
@@ -77,9 +77,9 @@ func TestDropped(t *testing.T) {
 				local.External = model.Backend{Verdict: model.Drop}
 				inverse := leading("1.2.3.5:80", p, "10.244.1.2:8080")
 				inverse.Internal = model.Backend{Verdict: model.Drop}
-				nobody := leading("1.2.3.6:80", p)
-				nobody.Internal, nobody.External = local.External, local.External
-				for _, f := range []*model.Frontend{local, inverse, nobody} {
+				closed := leading("1.2.3.6:80", p)
+				closed.Internal, closed.External = local.External, local.External
+				for _, f := range []*model.Frontend{local, inverse, closed} {
 					want.Frontends[f.Key] = f
 				}
 			}
@@ -99,7 +99,7 @@ func TestDropped(t *testing.T) {
 	}
 }
 
-// A change of the ranges counts at once, without another socket.
+// A change of the source ranges applies at once, without another socket.
 func TestSourcesChange(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -124,7 +124,7 @@ func TestSourcesChange(t *testing.T) {
 	}
 }
 
-// A port that a process of the node has is told, and stops nothing else.
+// A port that a process of the node uses is reported, and the rest is programmed.
 func TestPortTaken(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -141,23 +141,23 @@ func TestPortTaken(t *testing.T) {
 	}
 	n.meets(n.outside, "10.96.0.1:81", 1)
 	if again := n.sync(want); again.Operations != 0 || again.Unsupported == nil {
-		t.Errorf("while it is taken: %+v", again)
+		t.Errorf("while the port is in use: %+v", again)
 	}
 	taken.Close()
 	if stats = n.sync(want); stats.Operations != 1 || stats.Unsupported != nil {
-		t.Errorf("when it is free: %+v", stats)
+		t.Errorf("when the port is free: %+v", stats)
 	}
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 
-// What this mode does not have is told.
+// Frontends that this mode does not support are reported.
 func TestUnsupported(t *testing.T) {
 	n := newTopology(t)
 	local := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
 	local.Kind, local.External.Masquerade = model.KindLoadBalancer, model.MasqueradeNever
 	sctp := leading("10.96.0.1:3868", model.SCTP, "10.244.1.2:3868")
 	text := desiredtest.Unsupported(n.sync(desired(local, sctp, leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"))))
-	for _, want := range []string{"SCTP 1 [10.96.0.1:3868/sctp]: frontends of SCTP", "ClientAddress 1 [1.2.3.4:80/tcp]: "} {
+	for _, want := range []string{"SCTP 1 [10.96.0.1:3868/sctp]: SCTP frontends", "ClientAddress 1 [1.2.3.4:80/tcp]: "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("unsupported: %s, want %s", text, want)
 		}
@@ -168,7 +168,7 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-// A socket that somebody ends is opened again.
+// A socket that another process closes is opened again.
 func TestSocketEnded(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -189,7 +189,7 @@ func TestSocketEnded(t *testing.T) {
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 
-// A node whose IPv6 is switched off has IPv4.
+// On a node with IPv6 disabled IPv4 works.
 func TestWithoutIPv6(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -213,8 +213,8 @@ func TestWithoutIPv6(t *testing.T) {
 	n.meets(n.outside, "10.96.0.1:80", 1)
 }
 
-// Another mode takes over: sockets end when nobody can wait in their queues any more,
-// addresses with the last connection to them.
+// Another mode takes over: sockets are closed when no client can wait in their queues any
+// more, and an address is removed with the last connection to it.
 func TestReleased(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -235,7 +235,7 @@ func TestReleased(t *testing.T) {
 		t.Errorf("a new connection meets %v", met)
 	}
 	if _, _, err := n.ask(n.outside, "10.96.0.2:80"); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("a new connection to who is gone: %v", err)
+		t.Errorf("a new connection to a removed Service: %v", err)
 	}
 	n.untilItHangsUp(left)
 	n.wantRoutes("10.96.0.1/32")

@@ -13,10 +13,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// bindInterval is how often a port that another process has is tried again.
+// bindInterval is how often binding a port that another process uses is tried again.
 const bindInterval = 5 * time.Second
 
-// Why something is not programmed, or not as it is desired.
+// Reasons why something is not programmed as desired.
 const (
 	reasonFiles   dataplane.Reason = "OpenFiles"
 	reasonSCTP    dataplane.Reason = "SCTP"
@@ -24,14 +24,14 @@ const (
 	reasonSources dataplane.Reason = "ClientAddress"
 )
 
-// note notes what a frontend asks for that cannot be had. That the endpoints of a
-// cluster IP do not see the Pod that asks is not reported: nothing asks for it. The
-// external traffic policy Local does.
+// note reports what a frontend asks for that this mode does not support. Endpoints of a
+// cluster IP do not see the address of the client Pod; this is not reported, because
+// nothing asks for it. The external traffic policy Local does ask for it.
 func (d *Dataplane) note(f *model.Frontend) {
 	d.leftOut.Forget(f.Key)
 	switch {
 	case f.Key.Protocol == model.SCTP:
-		d.leftOut.Add(reasonSCTP, "frontends of SCTP: this mode has TCP and UDP only", f.Key, f.Service)
+		d.leftOut.Add(reasonSCTP, "SCTP frontends: this mode supports TCP and UDP only", f.Key, f.Service)
 	case f.Kind != model.KindClusterIP && f.External.Verdict == model.Forward && f.External.Masquerade == model.MasqueradeNever:
 		d.leftOut.Add(reasonSources, "endpoints see the node's address and not the client's at frontends with policy Local: "+
 			"this mode opens the connections to endpoints itself", f.Key, f.Service)

@@ -18,9 +18,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// greeted opens a connection and reads the line that an endpoint begins with, byte
-// by byte so that nothing is kept back.
-func greeted(conn net.Conn) error {
+// hello opens a connection and reads the first line of the endpoint, byte by byte so that
+// nothing is buffered.
+func hello(conn net.Conn) error {
 	for b := make([]byte, 1); b[0] != '\n'; {
 		if _, err := conn.Read(b); err != nil {
 			return err
@@ -29,7 +29,7 @@ func greeted(conn net.Conn) error {
 	return nil
 }
 
-// alive says whether an open connection still has its endpoint.
+// alive returns an error unless an open connection still has its endpoint.
 func alive(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -41,8 +41,8 @@ func alive(conn net.Conn) error {
 	return err
 }
 
-// dialMany opens connections from outside, without a clean-up for each.
-// One that is reset while it is being opened is one that is reset.
+// dialMany opens connections from outside, without a clean-up for each. A connection may
+// be reset while it is opened.
 func (n *topology) dialMany(count int, each func(i int, conn net.Conn) error) {
 	n.t.Helper()
 	netnstest.Do(n.t, n.outside, func() error {
@@ -65,8 +65,8 @@ func (n *topology) dialMany(count int, each func(i int, conn net.Conn) error) {
 	})
 }
 
-// Where descriptors run out, new connections are refused and the status says what to
-// do; those that are open go on, and all is well when some have ended.
+// Without free descriptors new connections are refused and the status says what to do.
+// Open connections go on, and new ones are accepted when some have been closed.
 func TestFilesRunOut(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -76,7 +76,7 @@ func TestFilesRunOut(t *testing.T) {
 	defer func() { closeAll(open) }()
 	refused := 0
 	n.dialMany(100, func(_ int, conn net.Conn) error {
-		switch err := greeted(conn); {
+		switch err := hello(conn); {
 		case err == nil:
 			open = append(open, conn)
 		case errors.Is(err, unix.ECONNRESET):
@@ -102,7 +102,7 @@ func TestFilesRunOut(t *testing.T) {
 	open = nil
 	eventually(t, "there is room again", func() (served bool) {
 		n.dialMany(1, func(_ int, conn net.Conn) error {
-			served = greeted(conn) == nil
+			served = hello(conn) == nil
 			return conn.Close()
 		})
 		return served
@@ -122,8 +122,8 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// Where the kernel itself has no descriptor left, whoever took them, clients wait
-// until it has.
+// While the kernel itself has no free descriptor, whichever process uses them, clients
+// wait.
 func TestKernelHasNoFiles(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -134,13 +134,13 @@ func TestKernelHasNoFiles(t *testing.T) {
 		defer conn.Close()
 		eventually(t, "the status says so", func() bool { return strings.Contains(proxy.say("").Unsupported, "RLIMIT_NOFILE") })
 		proxy.say("release")
-		return greeted(conn)
+		return hello(conn)
 	})
 }
 
-// howMany returns how many connections can be open at once: 10,000, or as many as
-// the limit of open files lets be. The proxy needs two descriptors for each, and so
-// does the test, for the client and the server.
+// howMany returns how many connections can be open at once: 10,000, or as many as the
+// limit of open files allows. The proxy needs two descriptors for each, and so does the
+// test, for the client and the server.
 func howMany(t *testing.T) (connections, files int) {
 	t.Helper()
 	const want = 10_000
@@ -160,8 +160,8 @@ func howMany(t *testing.T) (connections, files int) {
 }
 
 // With 10,000 open connections, endpoints that are replaced all the time, and little
-// memory, all connections go on; and when they have ended, nothing of them is left.
-// Go keeps what it needs for a goroutine, so memory is compared after a second time.
+// memory, all connections go on. When they are closed nothing of them is left. Go keeps
+// the memory of goroutines, so memory is compared after the second round.
 func TestManyConnections(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens 10,000 connections")
@@ -202,7 +202,7 @@ func (m *many) replace(i int) reply {
 	return m.proxy.say(strings.Join(m.addresses[i:i+2], " "))
 }
 
-// open opens connections, and uses all of them, while endpoints are replaced.
+// open opens connections and uses all of them, while endpoints are replaced.
 func (m *many) open(count int) (during reply) {
 	m.t.Helper()
 	m.t.Cleanup(func() { closeAll(m.conns) })
@@ -211,7 +211,7 @@ func (m *many) open(count int) (during reply) {
 		if i%500 == 0 {
 			m.replace(i / 500)
 		}
-		return greeted(conn)
+		return hello(conn)
 	})
 	during = m.replace(1)
 	for i, conn := range m.conns {
@@ -225,7 +225,7 @@ func (m *many) open(count int) (during reply) {
 	return during
 }
 
-// close closes them, and waits until the proxy is as it was before.
+// close closes the connections, and waits until the proxy is as before.
 func (m *many) close(before reply, heap uint64) (after reply) {
 	m.t.Helper()
 	closeAll(m.conns)

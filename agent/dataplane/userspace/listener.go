@@ -29,20 +29,20 @@ type listener interface {
 	io.Closer
 	syscall.Conn
 
-	// keep ends what is under way to other endpoints than these.
+	// keep ends sessions to other endpoints than these.
 	keep(serving []model.Endpoint)
-	// broken says that the socket takes no clients any more.
+	// broken says whether the socket accepts no more clients.
 	broken() bool
 }
 
-// pause is how long to wait after an error before clients are taken again.
+// pause is how long to wait after an error before accepting clients again.
 const (
 	pauseMin = 5 * time.Millisecond
 	pauseMax = time.Second
 )
 
-// network is the name of a protocol in package net. It is of one family, so that
-// a socket of IPv6 leaves IPv4 alone.
+// network is the name of a protocol in package net. It names the family, so that an IPv6
+// socket does not take IPv4.
 func network(at place) string {
 	name := at.Protocol.String()
 	if at.Address.Is4() {
@@ -51,8 +51,8 @@ func network(at place) string {
 	return name + "6"
 }
 
-// prepare sets the options of a socket before it is bound: it may be before the
-// address is the node's, and tells by which link a client came.
+// prepare sets the options of a socket before it is bound: it may be bound before the
+// address is local, and it reports the link that a client's packet arrived by.
 func prepare(at place, code []bpf.RawInstruction) func(network, address string, c syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		var errs []error
@@ -77,7 +77,7 @@ func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l list
 	}
 	err = netdev.Do(p.netns, func() (err error) {
 		config := net.ListenConfig{Control: prepare(at, code), KeepAliveConfig: keepAlive}
-		config.SetMultipathTCP(false) // Go's choice otherwise: it has neither filters nor IP_PKTINFO
+		config.SetMultipathTCP(false) // Go's default: it supports neither filters nor IP_PKTINFO
 		address := netip.AddrPortFrom(at.Address, at.Port).String()
 		if at.Protocol == model.UDP {
 			conn, err := config.ListenPacket(context.Background(), network(at), address)
@@ -102,7 +102,7 @@ func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l list
 // hint says what to do about an error.
 func hint(err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("%w: a process of the node has the port, at this address or at all: let it listen at addresses of the node only, or at another port", err)
+		return fmt.Errorf("%w: a process of the node uses the port, at this address or at all addresses: let it listen on addresses of the node only, or on another port", err)
 	}
 	return err
 }
@@ -118,8 +118,8 @@ func setFilter(l listener, code []bpf.RawInstruction) error {
 	return errors.Join(err, failed)
 }
 
-// arrival returns the link by which a TCP client's connection came, 0 if it is
-// not known. Each accepted socket is as the listening one, so it tells.
+// arrival returns the link that a TCP client's connection arrived by, 0 if unknown.
+// Accepted sockets inherit the option of the listening one.
 func arrival(conn *net.TCPConn) int {
 	level, option := unix.SOL_IP, unix.IP_PKTOPTIONS
 	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok && local.IP.To4() == nil {
@@ -142,7 +142,7 @@ func arrival(conn *net.TCPConn) int {
 	return linkOf(control[:size])
 }
 
-// linkOf returns the link in a socket's control messages (IP_PKTINFO, IPV6_PKTINFO).
+// linkOf returns the link in the control messages of a socket (IP_PKTINFO, IPV6_PKTINFO).
 func linkOf(control []byte) int {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

@@ -20,22 +20,22 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// crowd are clients that ask again and again.
+// crowd is a number of clients that connect again and again.
 type crowd struct {
 	t     *testing.T
-	asked []atomic.Int64 // how often each has
-	quiet sync.RWMutex   // nobody asks who holds it; clients share it
+	asked []atomic.Int64 // connections of each client
+	quiet sync.RWMutex   // held for writing: no client connects
 	stop  chan struct{}
 	all   sync.WaitGroup
 }
 
-// gather starts clients outside, and one on the node. A client who is not answered fails
+// gather starts clients outside, and one on the node. A client that gets no answer fails
 // the test.
 func (n *topology) gather(clients int) *crowd {
 	c := &crowd{t: n.t, asked: make([]atomic.Int64, clients), stop: make(chan struct{})}
 	for i := range clients {
 		c.all.Go(func() {
-			runtime.LockOSThread() // for ever: nobody else shall have this thread
+			runtime.LockOSThread() // for ever: no other goroutine may use this thread
 			space := n.outside
 			if i == 0 {
 				space = n.node
@@ -51,7 +51,7 @@ func (n *topology) gather(clients int) *crowd {
 				default:
 				}
 				c.quiet.RLock()
-				if err := greetedAnew(nil); err != nil {
+				if err := connect(nil); err != nil {
 					n.t.Error(err)
 				}
 				c.quiet.RUnlock()
@@ -62,8 +62,8 @@ func (n *topology) gather(clients int) *crowd {
 	return c
 }
 
-// greetedAnew connects from an address, and waits for the endpoint's greeting.
-func greetedAnew(from net.Addr) error {
+// connect connects from an address, and waits for the first line of the endpoint.
+func connect(from net.Addr) error {
 	conn, err := (&net.Dialer{Timeout: patience, LocalAddr: from}).Dial("tcp", childVIP)
 	if err != nil {
 		return err
@@ -72,17 +72,17 @@ func greetedAnew(from net.Addr) error {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	return greeted(conn)
+	return hello(conn)
 }
 
-// meet waits until each client has begun to ask, and been answered, since now.
+// meet waits until each client has connected again, and got an answer.
 func (c *crowd) meet() {
 	c.t.Helper()
 	var before []int64
 	for i := range c.asked {
 		before = append(before, c.asked[i].Load())
 	}
-	eventually(c.t, "all clients have asked again", func() bool {
+	eventually(c.t, "all clients have connected again", func() bool {
 		for i := range c.asked {
 			if c.asked[i].Load() < before[i]+2 {
 				return false
@@ -97,7 +97,7 @@ func (c *crowd) leave() {
 	c.all.Wait()
 }
 
-// Whoever connects while one mode follows another is answered, at every moment.
+// A client that connects while one mode replaces another gets an answer, at every moment.
 func TestTakeoversUnderLoad(t *testing.T) {
 	for name, make := range otherModes {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 	}
 }
 
-// give has another mode take over, as the agent does.
+// give lets another mode take over, as the agent does.
 func (n *topology) give(to dataplane.Dataplane, want model.Desired) {
 	n.t.Helper()
 	n.yieldTo(to)
@@ -130,10 +130,11 @@ func (n *topology) give(to dataplane.Dataplane, want model.Desired) {
 	n.untilItHangsUp(want)
 }
 
-// end removes the traces of another mode, while nobody asks. Of thousands of connections
-// in a few seconds the kernel remembers the masqueraded ones, and gives some of ours to
-// the same endpoint another port than they have. That would end when it translates
-// nothing any more, and begin when it does so again: hence it shall forget.
+// end removes the traces of another mode, while no client connects. Of thousands of
+// connections in a few seconds the kernel remembers the masqueraded ones, and gives some
+// of ours to the same endpoint another port than they have. That would end when it stops
+// translating, and begin when it translates again: hence the connection tracking table is
+// flushed.
 func (n *topology) end(other dataplane.Dataplane) {
 	n.t.Helper()
 	if err := other.Cleanup(n.t.Context()); err != nil {

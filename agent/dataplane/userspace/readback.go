@@ -9,8 +9,8 @@ import (
 	"net/netip"
 )
 
-// readBack looks which routes of ours the kernel has, and which addresses and
-// links the node. It returns how many routes others have added or removed.
+// readBack reads our routes, and the addresses and links of the node. It returns how many
+// routes others have added or removed.
 func (d *Dataplane) readBack() (found int, err error) {
 	routes, err := d.table.routes()
 	if err != nil {
@@ -56,10 +56,10 @@ func (d *Dataplane) readBack() (found int, err error) {
 	return found, nil
 }
 
-// sourceAmong returns the address of the node that its processes connect to Services
-// from: if there is one, one that node ports answer on. The kernel would take the
-// Service's address (IPv4), which does not stay the node's when another mode takes over,
-// whereas the connection does.
+// sourceAmong returns the address that processes of the node connect to Services from:
+// preferably one that node ports answer on. The kernel would use the Service's address
+// (IPv4), which is removed from the node when another mode takes over, while the
+// connection goes on.
 func sourceAmong(own, nodePorts map[netip.Addr]struct{}) netip.Addr {
 	for _, addresses := range []map[netip.Addr]struct{}{nodePorts, own} {
 		for _, a := range sorted(maps.Keys(addresses)) {
@@ -71,9 +71,9 @@ func sourceAmong(own, nodePorts map[netip.Addr]struct{}) netip.Addr {
 	return netip.Addr{}
 }
 
-// virtualDevice returns the index of the device that holds Services' addresses in
-// the mode IPVS, ours and kube-proxy's: these are no addresses of the node, and are
-// about to go. 0: there is none.
+// virtualDevice returns the index of the device that holds the addresses of Services in
+// the mode IPVS, ours and kube-proxy's: these are not addresses of the node, and will be
+// removed. 0: there is none.
 func virtualDevice(links []link) int {
 	for _, l := range links {
 		if l.name == "kube-ipvs0" {
@@ -83,7 +83,7 @@ func virtualDevice(links []link) int {
 	return 0
 }
 
-// missing counts the routes of a that b does not have.
+// missing counts the routes of a that are not in b.
 func missing(a, b map[route]struct{}) (n int) {
 	for r := range a {
 		if _, ok := b[r]; !ok {
@@ -99,8 +99,8 @@ func (d *Dataplane) isOwn(a netip.Addr) bool {
 	return own
 }
 
-// setRoutes adds the routes that are missing and removes those that are too many,
-// but for addresses that have open connections.
+// setRoutes adds missing routes and removes superfluous ones, except those to addresses
+// with open connections.
 func (d *Dataplane) setRoutes(wanted map[route]struct{}) (ops int, err error) {
 	var errs []error
 	for r := range wanted {
@@ -126,8 +126,8 @@ func (d *Dataplane) setRoutes(wanted map[route]struct{}) (ops int, err error) {
 	return ops, errors.Join(errs...)
 }
 
-// followRoute makes the route to a virtual address be there as long as a frontend
-// needs it, or connections.
+// followRoute keeps the route to a virtual address as long as a frontend or a connection
+// needs it.
 func (d *Dataplane) followRoute(a netip.Addr) (ops int, err error) {
 	r, want := routeTo(a), d.vips[a] > 0 && !d.isOwn(a)
 	if _, have := d.routes[r]; have == want {
@@ -146,7 +146,7 @@ func (d *Dataplane) setRoute(r route, add bool) (ops int, err error) {
 	if add {
 		do = func(r route) error { return d.table.add(r, d.source) }
 	}
-	d.noteRoute(r, add) // before the news of it
+	d.noteRoute(r, add) // before its notification
 	if err := do(r); err != nil {
 		d.noteRoute(r, !add)
 		return 0, err

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// relay moves data between two connections until both sides have ended, or one is
-// reset: then so is the other. A side that has ended may still be answered.
+// relay moves data between two connections until both sides have closed, or one is reset:
+// then the other is reset too. A side that has closed may still get data.
 func relay(client, endpoint *net.TCPConn) {
 	var other sync.WaitGroup
 	other.Go(func() { copyHalf(client, endpoint) })
 	copyHalf(endpoint, client)
 	other.Wait()
-	_, _ = client.Close(), endpoint.Close() // both have ended
+	_, _ = client.Close(), endpoint.Close() // both sides have closed
 }
 
 // copyHalf moves the data of one direction.
@@ -34,23 +34,22 @@ func copyHalf(to, from *net.TCPConn) {
 	}
 }
 
-// reset ends a connection with a reset. It may have ended already.
+// reset closes a connection with a reset. It may be closed already.
 func reset(c *net.TCPConn) {
 	_ = c.SetLinger(0)
 	_ = c.Close()
 }
 
-// A little data is copied, for which the pipe to splice it costs more than it saves.
-// Whoever waits for a slow reader keeps his buffer, so it is small.
+// Small amounts of data are copied, because the pipe for a splice costs more than it
+// saves. The buffer is small because a writer keeps it while it waits for a slow reader.
 const little = 4096
 
 var buffers = sync.Pool{New: func() any { return new([little]byte) }}
 
-// move copies until the end. io.Copy alone would splice, but keep a pipe, two
-// descriptors more, for as long as the connection is open, and without splice a
-// buffer. So it waits until there is something first: only data that is on its
-// way takes them. Where the reader is slower than the writer, the kernel's
-// buffers fill, and the writer has to wait.
+// move copies until the end. io.Copy alone would splice, but keep a pipe (two descriptors)
+// for as long as the connection is open, or a buffer without splice. So move first waits
+// for data: only data in transit takes resources. If the reader is slower than the writer,
+// the kernel's buffers fill and the writer has to wait.
 func move(to, from *net.TCPConn) error {
 	raw, err := from.SyscallConn()
 	if err != nil {
@@ -83,8 +82,8 @@ func moveLittle(to, from *net.TCPConn) error {
 	return err
 }
 
-// await waits until a connection has something to be read, and returns how much;
-// 0: it has ended.
+// await waits until a connection is readable, and returns the number of bytes; 0: the peer
+// has closed.
 func await(raw syscall.RawConn) (n int, err error) {
 	waiting := raw.Read(func(fd uintptr) (done bool) {
 		for {
@@ -96,9 +95,9 @@ func await(raw syscall.RawConn) (n int, err error) {
 			switch {
 			case err == unix.EAGAIN:
 				return false
-			case err == unix.EINTR, n > 0: // something has come since
+			case err == unix.EINTR, n > 0: // data arrived meanwhile
 			default:
-				return true // the end
+				return true // end of file
 			}
 		}
 	})

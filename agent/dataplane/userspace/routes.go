@@ -15,17 +15,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 )
 
-// Protocol is the number by which our routes are told from others' (`ip route show
-// table all proto 173`). It is in no list of such numbers (rtnetlink.h, rt_protos).
+// Protocol is the protocol number of our routes (`ip route show table all proto 173`). It
+// is not in the list of known numbers (rtnetlink.h, rt_protos).
 const Protocol = 173
 
 const loopbackName = "lo"
 
-// metric makes anybody's route to the same address or range go before ours.
+// metric gives any other route to the same address or range precedence over ours.
 const metric = 1 << 30
 
-// route is a route of ours. To a single address it makes the address the node's
-// own, without being on any of its links; to a range it drops what is sent there.
+// route is one of our routes. A route to a single address makes it local to the node,
+// without being on any of its links; a route to a range drops packets to it.
 type route struct{ netip.Prefix }
 
 func routeTo(a netip.Addr) route { return route{netip.PrefixFrom(a, a.BitLen())} }
@@ -39,12 +39,13 @@ func (r route) String() string {
 	return "local route " + r.Addr().String()
 }
 
-// table holds routes. An error of a single call changes nothing.
+// table holds routes. A call that returns an error changes nothing.
 type table interface {
-	// routes returns all routes of ours, with their sources.
+	// routes returns all our routes, with their sources.
 	routes() (map[route]netip.Addr, error)
-	// add adds a route, or gives it another source: from there the node's processes
-	// connect to its address (IPv4; the zero value: from that address itself).
+	// add adds a route, or changes its source: the address that processes of the node
+	// connect to the route's address from (IPv4; the zero value: from that address
+	// itself).
 	add(r route, source netip.Addr) error
 	remove(route) error
 
@@ -53,7 +54,7 @@ type table interface {
 	close() error
 }
 
-// kernelTable is the running kernel's.
+// kernelTable is the routing table of the kernel.
 type kernelTable struct {
 	handle   *netlink.Handle
 	loopback int
@@ -64,12 +65,12 @@ var _ table = (*kernelTable)(nil)
 func openTable(namespace int) (*kernelTable, error) {
 	handle, err := netlink.NewHandleAt(netdev.Namespace(namespace), unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
+		return nil, fmt.Errorf("open a route netlink socket: %w", err)
 	}
 	lo, err := handle.LinkByName(loopbackName)
 	if err != nil {
 		handle.Close()
-		return nil, fmt.Errorf("looking for device %s: %w", loopbackName, err)
+		return nil, fmt.Errorf("find device %s: %w", loopbackName, err)
 	}
 	return &kernelTable{handle: handle, loopback: lo.Attrs().Index}, nil
 }
@@ -99,7 +100,7 @@ func (t *kernelTable) routes() (map[route]netip.Addr, error) {
 	return out, nil
 }
 
-// routeOf says what a route of the kernel is to us, if it is ours.
+// routeOf returns a route of the kernel as one of ours, if it is ours.
 func routeOf(found netlink.Route) (route, bool) {
 	if found.Protocol != Protocol || found.Dst == nil {
 		return route{}, false
@@ -133,16 +134,16 @@ func (t *kernelTable) add(r route, source netip.Addr) error {
 		found.Src, do = source.AsSlice(), t.handle.RouteReplace
 	}
 	if err := do(found); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding the %s: %w", r, err)
+		return fmt.Errorf("add the %s: %w", r, err)
 	}
 	return nil
 }
 
 func (t *kernelTable) remove(r route) error {
 	found := t.asRoute(r)
-	found.Priority = 0 // any: others may have added one in our name
+	found.Priority = 0 // any: others may have added one with our protocol number
 	if err := t.handle.RouteDel(found); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("removing the %s: %w", r, err)
+		return fmt.Errorf("remove the %s: %w", r, err)
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// watch watches until the test ends. What it returns gets news.
+// watch watches until the test ends. It sends to the returned channel when Watch calls
+// changed.
 func (n *topology) watch() <-chan struct{} {
 	n.t.Helper()
 	changed := make(chan struct{}, 1)
@@ -44,7 +45,7 @@ func (n *topology) watch() <-chan struct{} {
 	return changed
 }
 
-// watched says whether somebody watches.
+// watched says whether there is a watcher.
 func (c *Connections) watched() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,8 +69,8 @@ func (n *topology) wantRoutes(want ...string) {
 	}
 }
 
-// Routes that others remove are back, those that others add in our name go, and both
-// are counted; our own changes are no news.
+// Routes that others remove are restored, those that others add with our protocol number
+// are removed, and both are counted. Our own changes cause no notification.
 func TestDrift(t *testing.T) {
 	n := newTopology(t)
 	want := desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080"), leading("[fd00:96::1]:80", model.TCP, "[fd00:244::2]:8080"))
@@ -87,7 +88,7 @@ func TestDrift(t *testing.T) {
 		"a range":              {"route del blackhole 10.96.0.0/16", 1},
 		"all":                  {"route flush table all proto 173", 4},
 		"one too many":         {"route add local 10.96.0.7/32 dev lo table local proto 173", 1},
-		"others' are no news":  {"route add 10.97.0.0/16 dev pod0", 0},
+		"routes of others":     {"route add 10.97.0.0/16 dev pod0", 0},
 		"others' in the table": {"route add local 10.98.0.1/32 dev lo table local proto 99", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,45 +103,45 @@ func TestDrift(t *testing.T) {
 		})
 	}
 	if stats := n.sync(want); stats.Operations+stats.Repaired != 0 {
-		t.Errorf("all was right: %+v", stats)
+		t.Errorf("nothing had changed: %+v", stats)
 	}
 	select {
 	case <-changed:
 		if stats := n.sync(want); stats.Operations+stats.Repaired != 0 {
-			t.Errorf("news: %+v", stats)
+			t.Errorf("notified: %+v", stats)
 		}
 	default:
 	}
 }
 
-// Our own changes of routes are no news, and others' routes are none.
-func TestRouteNews(t *testing.T) {
+// Our own changes of routes cause no notification, and neither do routes of others.
+func TestRouteNotifications(t *testing.T) {
 	n := newTopology(t)
 	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")))
-	news := func(kind uint16, address string, change func(*netlink.Route)) bool {
+	notified := func(kind uint16, address string, change func(*netlink.Route)) bool {
 		r := n.d.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
 		if change != nil {
 			change(r)
 		}
-		return n.d.isRouteNews(netlink.RouteUpdate{Type: kind, Route: *r})
+		return n.d.isExternalRoute(netlink.RouteUpdate{Type: kind, Route: *r})
 	}
 	for name, c := range map[string]struct{ got, want bool }{
-		"ours came":             {news(unix.RTM_NEWROUTE, "10.96.0.1", nil), false},
-		"ours went":             {news(unix.RTM_DELROUTE, "10.96.0.1", nil), true},
-		"another one came":      {news(unix.RTM_NEWROUTE, "10.96.0.2", nil), true},
-		"another one went":      {news(unix.RTM_DELROUTE, "10.96.0.2", nil), false},
-		"others' came":          {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC }), false},
-		"ours in another table": {news(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Table = unix.RT_TABLE_MAIN }), false},
-		"a probe's":             {news(unix.RTM_NEWROUTE, probeRoute.Addr().String(), nil), false},
+		"ours came":             {notified(unix.RTM_NEWROUTE, "10.96.0.1", nil), false},
+		"ours went":             {notified(unix.RTM_DELROUTE, "10.96.0.1", nil), true},
+		"another one came":      {notified(unix.RTM_NEWROUTE, "10.96.0.2", nil), true},
+		"another one went":      {notified(unix.RTM_DELROUTE, "10.96.0.2", nil), false},
+		"others' came":          {notified(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Protocol = unix.RTPROT_STATIC }), false},
+		"ours in another table": {notified(unix.RTM_NEWROUTE, "10.96.0.2", func(r *netlink.Route) { r.Table = unix.RT_TABLE_MAIN }), false},
+		"a probe's":             {notified(unix.RTM_NEWROUTE, probeRoute.Addr().String(), nil), false},
 	} {
 		if c.got != c.want {
-			t.Errorf("%s: news: %v, want %v", name, c.got, c.want)
+			t.Errorf("%s: notified: %v, want %v", name, c.got, c.want)
 		}
 	}
 }
 
-// A new agent takes over the routes that it finds, and removes those that nobody
-// needs any more.
+// A new agent adopts the routes that it finds, and removes those that are no longer
+// needed.
 func TestAdoption(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -162,8 +163,8 @@ func TestAdoption(t *testing.T) {
 	n.wantRoutes()
 }
 
-// An address that the node has itself is left alone, and is taken over when the
-// node loses it.
+// An address that the node has itself is left alone. When the node loses it, a route is
+// added.
 func TestOwnAddress(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -187,7 +188,7 @@ func TestOwnAddress(t *testing.T) {
 	n.meets(n.outside, "192.168.1.2:80", 1)
 }
 
-// Addresses on the device of the mode IPVS are Services', and about to go.
+// Addresses on the device of the mode IPVS belong to Services, and will be removed.
 func TestAddressesOfIPVS(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080", "[fd00:244::2]:8080")

@@ -25,7 +25,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// otherModes make the modes whose connections the kernel translates.
+// otherModes are the modes whose connections the kernel translates.
 var otherModes = map[string]func(*topology) dataplane.Dataplane{
 	"nftables":         func(n *topology) dataplane.Dataplane { return n.withNFTables() },
 	"iptables, legacy": func(n *topology) dataplane.Dataplane { return n.withIPTables("legacy") },
@@ -59,7 +59,7 @@ func (n *topology) withIPTables(variant string) dataplane.Dataplane {
 	return d
 }
 
-// forward lets the node be a router.
+// forward enables IP forwarding on the node.
 func (n *topology) forward() {
 	n.t.Helper()
 	n.ip(n.node, "route add default via 203.0.113.2")
@@ -68,12 +68,12 @@ func (n *topology) forward() {
 	})
 }
 
-// connected returns a connection from outside that an endpoint has greeted.
+// connected returns a connection from outside with the first line of the endpoint read.
 func (n *topology) connected() net.Conn {
 	n.t.Helper()
 	conn, err := n.dial(n.outside, "tcp", childVIP)
 	if err == nil {
-		err = greeted(conn)
+		err = hello(conn)
 	}
 	if err != nil {
 		n.t.Fatal(err)
@@ -81,11 +81,11 @@ func (n *topology) connected() net.Conn {
 	return conn
 }
 
-// Open connections of a mode before are the kernel's, as long as anybody has it
-// translate some: the mode itself for a moment, without rules, or somebody else.
+// Open connections of the previous mode stay with the kernel as long as NAT is in use: by
+// the mode itself for a moment, without rules, or by others.
 func TestFromOtherModes(t *testing.T) {
 	for mode, make := range otherModes {
-		for name, othersTranslate := range map[string]bool{"nobody else uses NAT": false, "a network plugin does": true} {
+		for name, othersTranslate := range map[string]bool{"no one else uses NAT": false, "a network plugin does": true} {
 			t.Run(mode+", "+name, func(t *testing.T) {
 				n := newTopology(t)
 				n.serve("10.244.1.2:8080")
@@ -97,7 +97,7 @@ func TestFromOtherModes(t *testing.T) {
 				conn := n.connected()
 				n.sync(want)
 				n.linger(before, want)
-				for until := time.Now().Add(impatience); time.Now().Before(until); { // the kernel is not quick to forget
+				for until := time.Now().Add(impatience); time.Now().Before(until); { // the kernel disables NAT with a delay
 					if err := alive(conn); err != nil {
 						t.Fatalf("while the mode lingers: %v", err)
 					}
@@ -115,8 +115,8 @@ func TestFromOtherModes(t *testing.T) {
 	}
 }
 
-// wantMet checks that a new connection from outside comes to the endpoint, from an
-// address of the node.
+// wantMet checks that a new connection from outside reaches the endpoint, from an address
+// of the node.
 func (n *topology) wantMet(when string) {
 	n.t.Helper()
 	endpoint, seen, err := n.ask(n.outside, childVIP)
@@ -125,7 +125,7 @@ func (n *topology) wantMet(when string) {
 	}
 }
 
-// translate makes a table as network plugins have: what some Pods send is masqueraded.
+// translate adds a table as network plugins do: it masquerades what some Pods send.
 func (n *topology) translate() {
 	n.t.Helper()
 	conn, err := nft.New(nft.WithNetNSFd(int(n.node)))
@@ -145,8 +145,9 @@ func (n *topology) translate() {
 	}
 }
 
-// Our open connections are left alone by the rules of NFTables, which are told of
-// them before, and so are those that begin until the rules are there.
+// The rules of NFTables leave our open connections alone, because these are added to
+// connection tracking before. Connections that begin before the rules exist are left alone
+// as well.
 func TestToNFTables(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -175,8 +176,8 @@ func TestToNFTables(t *testing.T) {
 	n.wantRoutes()
 }
 
-// A connection that ends just before the rules come leaves nothing in connection
-// tracking that its successor from the same port would meet.
+// A connection that is closed just before the rules are added leaves no conntrack entry
+// that a new connection from the same port would match.
 func TestPortIsUsedAgain(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -188,12 +189,12 @@ func TestPortIsUsedAgain(t *testing.T) {
 	reset(conn.(*net.TCPConn))
 	desiredtest.Sync(t, after, want)
 	n.untilItHangsUp(want)
-	netnstest.Do(t, n.outside, func() error { return greetedAnew(client) })
+	netnstest.Do(t, n.outside, func() error { return connect(client) })
 }
 
-// A process of the node that connects while another mode is in force already, but the
-// Service's address is still the node's, does not have that address as its own: the
-// connection goes on without it.
+// A process of the node that connects after another mode took over, while the Service's
+// address is still local, does not use that address as its source: the connection goes on
+// without it.
 func TestAddressOfAProcess(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -204,7 +205,7 @@ func TestAddressOfAProcess(t *testing.T) {
 	desiredtest.Sync(t, after, want)
 	conn, err := n.dial(n.node, "tcp", childVIP)
 	if err == nil {
-		err = greeted(conn)
+		err = hello(conn)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +220,8 @@ func TestAddressOfAProcess(t *testing.T) {
 	}
 }
 
-// The kernel leaves a route there whose source goes, of no use to the node's processes.
+// The kernel keeps a route whose source address is removed. Processes of the node could
+// not use it.
 func TestAddressOfProcessesGoes(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -234,7 +236,7 @@ func TestAddressOfProcessesGoes(t *testing.T) {
 	n.meets(n.node, childVIP, 1)
 }
 
-// yieldTo is what the agent does before it programs another mode.
+// yieldTo does what the agent does before it programs another mode.
 func (n *topology) yieldTo(other dataplane.Dataplane) {
 	n.t.Helper()
 	if err := errors.Join(other.Incoming(n.t.Context(), dataplane.Proxy), n.d.Outgoing(n.t.Context(), dataplane.NAT)); err != nil {
@@ -242,12 +244,12 @@ func (n *topology) yieldTo(other dataplane.Dataplane) {
 	}
 }
 
-// released is what the agent asks when another mode is in force.
+// released does what the agent does while another mode is active.
 func (n *topology) released(want model.Desired) (time.Duration, error) {
 	return n.d.Released(n.t.Context(), dataplane.NAT, want, nil)
 }
 
-// linger has another mode let go its rules, and checks that it wants some time then.
+// linger lets another mode remove its rules, and checks that it asks for some time first.
 func (n *topology) linger(other dataplane.Dataplane, want model.Desired) {
 	n.t.Helper()
 	if wait, err := other.Released(n.t.Context(), dataplane.Proxy, want, nil); wait == 0 || err != nil {
@@ -255,7 +257,7 @@ func (n *topology) linger(other dataplane.Dataplane, want model.Desired) {
 	}
 }
 
-// untilItHangsUp waits until the sockets are closed, after another mode has taken over.
+// untilItHangsUp waits until the sockets are closed, after another mode took over.
 func (n *topology) untilItHangsUp(want model.Desired) {
 	n.t.Helper()
 	eventually(n.t, "the sockets are closed", func() bool {

@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// dialTries is how many endpoints are tried for a client, each for dialTimeout,
-	// in which the kernel sends its first packet twice.
+	// dialTries is how many endpoints are tried for a client, each for dialTimeout, in
+	// which the kernel sends its first packet twice.
 	dialTries   = 4
 	dialTimeout = 2500 * time.Millisecond
 )
 
-// keepAlive finds out, within four minutes, that a peer is gone without a word:
-// else its connection would be open for ever.
+// keepAlive detects, within four minutes, that a peer is gone without closing: otherwise
+// its connection would stay open for ever.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4}
 
-// proxy is what serves the clients of all sockets.
+// proxy serves the clients of all sockets.
 type proxy struct {
 	netns   int
 	open    *Connections
-	changed func() // some socket is broken
+	changed func() // called when a socket is broken
 	udp     udpTimeouts
 
-	// isOurs says whether a socket of ours is at an endpoint's address: to proxy to
-	// it could go round in circles.
+	// isOurs says whether one of our sockets is at an endpoint's address: proxying to it
+	// could loop.
 	isOurs func(place) bool
 }
 
@@ -54,7 +54,7 @@ func (p *proxy) serveTCP(conn *net.TCPListener, at place, b *balancer) *tcpListe
 	return l
 }
 
-// keep does nothing: connections that are open go on.
+// keep does nothing: open connections go on.
 func (l *tcpListener) keep([]model.Endpoint) {}
 
 func (l *tcpListener) broken() bool { return l.failed.Load() }
@@ -71,23 +71,23 @@ func (l *tcpListener) serve() {
 			continue
 		case errors.Is(err, net.ErrClosed):
 			return
-		case errors.Is(err, unix.EINVAL): // somebody has ended the socket
+		case errors.Is(err, unix.EINVAL): // another process has shut the socket down
 			l.failed.Store(true)
 			l.changed()
 			return
 		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 			l.open.exhausted()
 		}
-		// The client waits in the kernel's queue meanwhile.
+		// The client waits in the accept queue meanwhile.
 		time.Sleep(pause)
 		pause = min(2*pause, pauseMax)
 	}
 }
 
-// handle brings a client to an endpoint, and stays until both have ended.
+// handle connects a client to an endpoint, and returns when both have closed.
 func (l *tcpListener) handle(conn *net.TCPConn) {
 	from, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok { // it has ended already
+	if !ok { // it is closed already
 		reset(conn)
 		return
 	}
@@ -98,7 +98,7 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 		return
 	}
 	defer l.open.release(c)
-	// The filter of the listening socket has let the client in.
+	// The filter of the listening socket has accepted the client.
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = attach(int(fd), nil) })
 	}
@@ -113,11 +113,11 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 	relay(conn, endpoint)
 }
 
-// errNoEndpoint is that there is none, for this client, that has not been tried.
+// errNoEndpoint says that all endpoints for this client have been tried.
 var errNoEndpoint = errors.New("no endpoint")
 
-// dial connects to an endpoint for a client. One that does not answer is passed
-// over: the client has been told that the connection is open, and would see it end.
+// dial connects to an endpoint for a client. An endpoint that does not answer is skipped:
+// for the client the connection is open already, and it would see it closed.
 func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 	var tried []model.Endpoint
 	last := errNoEndpoint

@@ -47,13 +47,13 @@ func TestTCP(t *testing.T) {
 			}
 			n.apply(model.Change{Key: f.Key, Old: f})
 			if _, _, err := n.ask(n.node, c.vip); err == nil {
-				t.Error("answers though it is gone")
+				t.Error("answers although the frontend is removed")
 			}
 		})
 	}
 }
 
-// A listening socket of multipath TCP, which Go would make, has no filter.
+// A listening socket of multipath TCP, Go's default, supports no filter.
 func TestPlainTCP(t *testing.T) {
 	n := newTopology(t)
 	f := leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")
@@ -71,7 +71,7 @@ func TestPlainTCP(t *testing.T) {
 	}
 }
 
-// An endpoint that does not answer is passed over.
+// An endpoint that does not answer is skipped.
 func TestDeadEndpoint(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080")
@@ -81,7 +81,7 @@ func TestDeadEndpoint(t *testing.T) {
 	}
 }
 
-// A Service whose endpoint is its own address must not go round in circles.
+// A Service whose endpoint is its own address must not loop.
 func TestCircle(t *testing.T) {
 	n := newTopology(t)
 	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.96.0.2:80"), leading("10.96.0.2:80", model.TCP, "10.96.0.1:80")))
@@ -89,11 +89,11 @@ func TestCircle(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if n.d.proxy.open.refused > 0 {
-		t.Error("it has gone round until no descriptor was left")
+		t.Error("it looped until no descriptor was left")
 	}
 }
 
-// listenAsPod returns a listener at an address of a Pod, and a frontend before it.
+// listenAsPod returns a listener on an address of a Pod, and adds a frontend for it.
 func (n *topology) listenAsPod() (l *net.TCPListener) {
 	n.t.Helper()
 	netnstest.Do(n.t, n.pods, func() error {
@@ -127,7 +127,7 @@ func (n *topology) pair() (client, server *net.TCPConn) {
 	return conn.(*net.TCPConn), accepted
 }
 
-// A side that has ended may still be answered.
+// A side that has closed may still get data.
 func TestHalfClose(t *testing.T) {
 	for name, swap := range map[string]bool{"the client ends first": false, "the endpoint ends first": true} {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// Who resets resets the other side, too.
+// A reset of one side resets the other, too.
 func TestReset(t *testing.T) {
 	for name, swap := range map[string]bool{"the client": false, "the endpoint": true} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// A writer whose reader does not read has to wait, and loses nothing.
+// A writer whose reader does not read has to wait, and no data is lost.
 func TestBackPressure(t *testing.T) {
 	n := newTopology(t)
 	client, server := n.pair()
@@ -194,7 +194,7 @@ func TestBackPressure(t *testing.T) {
 			break
 		}
 		if size > 256<<20 {
-			t.Fatalf("%d bytes are somewhere", size)
+			t.Fatalf("%d bytes are buffered", size)
 		}
 	}
 	if err := client.CloseWrite(); err != nil {
@@ -203,13 +203,13 @@ func TestBackPressure(t *testing.T) {
 	got := sha256.New()
 	read, err := io.Copy(got, server)
 	if err != nil || int(read) != size || !bytes.Equal(got.Sum(nil), sent.Sum(nil)) {
-		t.Errorf("%d bytes have arrived of %d, %v", read, size, err)
+		t.Errorf("%d bytes arrived of %d, %v", read, size, err)
 	}
-	t.Logf("%d bytes were on their way", size)
+	t.Logf("%d bytes were in transit", size)
 }
 
-// Connections stay when their endpoint goes, and when the frontend goes; then the
-// address stays with them, and refuses new ones.
+// Connections stay open when their endpoint is removed, and when the frontend is removed.
+// Then the address stays as long as they do, and refuses new ones.
 func TestConnectionsStay(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:8080", "10.244.1.3:8080")

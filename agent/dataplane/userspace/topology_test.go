@@ -24,8 +24,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// patience is how long a test waits for what should come, impatience for what
-// should not.
+// patience is how long a test waits for what should happen, impatience for what should
+// not.
 const (
 	patience   = 10 * time.Second
 	impatience = 300 * time.Millisecond
@@ -82,7 +82,7 @@ func (n *topology) connect(name string, peer netns.NsHandle, gateway4, gateway6 
 	n.ip(peer, strings.Join(lines, "\n"))
 }
 
-// restart has another Dataplane in the place of the one that there is.
+// restart replaces the Dataplane by a new one.
 func (n *topology) restart() {
 	n.t.Helper()
 	if n.d != nil {
@@ -98,7 +98,7 @@ func (n *topology) restart() {
 	n.t.Cleanup(func() { _ = d.Close() })
 }
 
-// desired is what a node with some frontends shall program.
+// desired is the desired state of a node with some frontends.
 func desired(frontends ...*model.Frontend) model.Desired {
 	out := model.NewDesired()
 	out.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")}
@@ -108,7 +108,7 @@ func desired(frontends ...*model.Frontend) model.Desired {
 	return out
 }
 
-// leading returns a frontend that leads everybody to some endpoints.
+// leading returns a frontend that forwards all clients to some endpoints.
 func leading(address string, protocol model.Protocol, to ...string) *model.Frontend {
 	b := forward(to...)
 	if len(to) == 0 {
@@ -131,8 +131,8 @@ func (n *topology) apply(changes ...model.Change) dataplane.Result {
 	return desiredtest.Apply(n.t, n.d, model.Delta{Frontends: changes})
 }
 
-// serve answers at addresses of Pods, of TCP and UDP: a line with the own address
-// and the client's, and then what is heard.
+// serve answers on addresses of Pods, TCP and UDP: with a line of its own address and the
+// client's, and then with what it receives.
 func (n *topology) serve(addresses ...string) {
 	n.t.Helper()
 	for _, a := range addresses {
@@ -196,7 +196,7 @@ func (n *topology) dial(space netns.NsHandle, network, to string) (conn net.Conn
 	return conn, err
 }
 
-// ask returns who answers, and whose address he has seen.
+// ask returns the endpoint that answers, and the client address that it sees.
 func (n *topology) ask(space netns.NsHandle, to string) (endpoint, seen string, err error) {
 	n.t.Helper()
 	conn, err := n.dial(space, "tcp", to)
@@ -209,7 +209,7 @@ func (n *topology) ask(space netns.NsHandle, to string) (endpoint, seen string, 
 	return endpoint, seen, err
 }
 
-// meets asks a number of times and counts the answers.
+// meets connects a number of times and counts the endpoints.
 func (n *topology) meets(space netns.NsHandle, to string, times int) map[string]int {
 	n.t.Helper()
 	out := map[string]int{}
@@ -223,8 +223,8 @@ func (n *topology) meets(space netns.NsHandle, to string, times int) map[string]
 	return out
 }
 
-// answers says whether it is so that somebody answers, or that nobody does, not
-// even with a refusal.
+// answers says whether it is true that an endpoint answers, or, if want is false, that
+// there is no answer at all, not even a refusal.
 func (n *topology) answers(space netns.NsHandle, network, to string, want bool) (so bool) {
 	n.t.Helper()
 	wait := impatience
@@ -248,7 +248,7 @@ func (n *topology) answers(space netns.NsHandle, network, to string, want bool) 
 	return so
 }
 
-// echo sends over a connection and wants it back, after a prefix.
+// echo sends text over a connection and expects want.
 func echo(t *testing.T, conn net.Conn, text, want string) {
 	t.Helper()
 	if _, err := conn.Write([]byte(text)); err != nil {
@@ -261,7 +261,7 @@ func echo(t *testing.T, conn net.Conn, text, want string) {
 	}
 }
 
-// eventually waits until something is so.
+// eventually waits until a condition holds.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {

@@ -20,9 +20,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// udpTimeouts are after which silence a session ends, the kernel's own ones of
-// connection tracking: a flow in both directions becomes a
-// stream by a packet after streamAge.
+// udpTimeouts are the times of silence after which a session ends, those of the kernel's
+// connection tracking: a flow in both directions becomes a stream with a packet after
+// streamAge.
 type udpTimeouts struct{ single, stream, streamAge time.Duration }
 
 var defaultUDPTimeouts = udpTimeouts{single: 30 * time.Second, stream: 120 * time.Second, streamAge: 2 * time.Second}
@@ -30,12 +30,12 @@ var defaultUDPTimeouts = udpTimeouts{single: 30 * time.Second, stream: 120 * tim
 // maxDatagram is the largest datagram.
 const maxDatagram = 65535
 
-// datagrams are buffers. They are taken when there is something to be read, so a
-// session that waits has none.
+// datagrams are buffers. They are taken when there is a datagram to read, so an idle
+// session has none.
 var datagrams = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
-// udpListener brings datagrams for a place to endpoints. Each client has a session,
-// which is a socket of its own to an endpoint.
+// udpListener forwards datagrams for a place to endpoints. Each client has a session,
+// which is a socket to an endpoint.
 type udpListener struct {
 	*net.UDPConn
 	*proxy
@@ -45,11 +45,11 @@ type udpListener struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session
-	recent   *list.List // of them, the one used last in front
+	recent   *list.List // the sessions, the most recently used first
 	closed   bool
 }
 
-// session is the way of a client to an endpoint, and back.
+// session is the path of a client to an endpoint, and back.
 type session struct {
 	client   netip.AddrPort
 	endpoint model.Endpoint
@@ -62,7 +62,7 @@ type session struct {
 	ended       bool
 }
 
-// use notes that a datagram has come. mu is held.
+// use notes that a datagram arrived. mu is held.
 func (l *udpListener) use(s *session) {
 	s.used = l.clock.Now()
 	s.stream = s.stream || s.answered && s.used.Sub(s.began) > l.udp.streamAge
@@ -84,7 +84,7 @@ func (p *proxy) serveUDP(conn *net.UDPConn, at place, b *balancer) (*udpListener
 
 func (l *udpListener) broken() bool { return false }
 
-// Close ends all sessions, too.
+// Close also ends all sessions.
 func (l *udpListener) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -93,8 +93,8 @@ func (l *udpListener) Close() error {
 	return l.UDPConn.Close()
 }
 
-// keep ends the sessions to other endpoints than these: UDP has no end that the
-// client would notice, so its next datagram has to go to another.
+// keep ends the sessions to other endpoints than these. UDP has no end that the client
+// would notice, so its next datagram has to go to another endpoint.
 func (l *udpListener) keep(serving []model.Endpoint) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,11 +113,11 @@ func (l *udpListener) end(s *session) {
 	s.ended = true
 	delete(l.sessions, s.client)
 	l.recent.Remove(s.element)
-	_ = s.conn.Close() // its goroutine ends
+	_ = s.conn.Close() // this ends its goroutine
 	l.open.releaseSession()
 }
 
-// serve takes the datagrams of all clients.
+// serve receives the datagrams of all clients.
 func (l *udpListener) serve() {
 	defer l.open.releaseSocket()
 	control := make([]byte, 128)
@@ -131,14 +131,14 @@ func (l *udpListener) serve() {
 			pause = pauseMin
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // as a rule that somebody has refused an answer
+		default: // usually an ICMP error, because a client refused a reply
 			time.Sleep(pause)
 			pause = min(2*pause, pauseMax)
 		}
 	}
 }
 
-// take brings one datagram to its endpoint. What cannot be brought is lost, as
+// take forwards one datagram to its endpoint. If that fails the datagram is lost, as
 // datagrams may be.
 func (l *udpListener) take(control []byte) error {
 	buffer := datagrams.Get().(*[maxDatagram]byte)
@@ -155,7 +155,7 @@ func (l *udpListener) take(control []byte) error {
 	if _, err := s.conn.Write(buffer[:n]); err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.end(s) // the endpoint has refused an earlier one, or the way is gone
+		l.end(s) // the endpoint refused an earlier one, or is unreachable
 	}
 	return nil
 }
@@ -195,8 +195,8 @@ func (l *udpListener) session(from netip.AddrPort, link int) *session {
 	return s
 }
 
-// admit makes room for a session, if need be that of the one that has been silent
-// for the longest time. mu is held.
+// admit makes room for a session, if necessary by ending the one that has been silent for
+// longest. mu is held.
 func (l *udpListener) admit() bool {
 	full := len(l.sessions) >= l.open.maxSessions()
 	if !full && l.open.admitSession() {
@@ -210,8 +210,8 @@ func (l *udpListener) admit() bool {
 	return l.open.admitSession()
 }
 
-// answer brings the answers of an endpoint back to the client, from the address
-// that the client has sent to, until the session ends.
+// answer forwards the replies of an endpoint to the client, from the address that the
+// client sent to, until the session ends.
 func (l *udpListener) answer(s *session) {
 	defer func() {
 		l.mu.Lock()
@@ -238,7 +238,7 @@ func (l *udpListener) answer(s *session) {
 	}
 }
 
-// left is how long a session may go on in silence.
+// left is how long a session may still be silent.
 func (l *udpListener) left(s *session) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,13 +254,13 @@ func (l *udpListener) bring(s *session) error {
 	defer datagrams.Put(buffer)
 	n, err := s.conn.Read(buffer[:])
 	if err != nil {
-		return fmt.Errorf("the endpoint refuses: %w", err)
+		return fmt.Errorf("receive from the endpoint: %w", err)
 	}
 	l.mu.Lock()
 	s.answered = true
 	l.use(s)
 	l.mu.Unlock()
-	_, _ = l.WriteToUDPAddrPort(buffer[:n], s.client) // whether it arrives nobody knows
+	_, _ = l.WriteToUDPAddrPort(buffer[:n], s.client) // delivery is not guaranteed
 	return nil
 }
 

@@ -28,8 +28,8 @@ func (n *topology) udp(to string) net.Conn {
 	return conn
 }
 
-// question sends a datagram and returns who has answered. The socket is connected,
-// so it takes answers only from the address that it has sent to.
+// question sends a datagram and returns the endpoint that answers. The socket is
+// connected, so it accepts replies only from the address that it sent to.
 func question(conn net.Conn, text string) (endpoint string, err error) {
 	if _, err := conn.Write([]byte(text)); err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// A session stays with its endpoint as long as that serves, and ends with it.
+// A session keeps its endpoint as long as that serves, and ends with it.
 func TestServing(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:5353", "10.244.1.3:5353")
@@ -123,7 +123,7 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// Sessions end after a silence, later if they are streams.
+// Sessions end after a time of silence, later if they are streams.
 func TestSilence(t *testing.T) {
 	n := newTopology(t)
 	n.d.proxy.udp = udpTimeouts{single: 200 * time.Millisecond, stream: time.Hour, streamAge: 100 * time.Millisecond}
@@ -153,7 +153,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// Where there is no room for a new session, the one that was silent for longest goes.
+// When there is no room for a new session, the one that has been silent for longest is
+// ended.
 func TestSessionsAreBounded(t *testing.T) {
 	n := newTopology(t)
 	n.d.proxy.open.files = func() uint64 { return 80 } // 20 for one frontend
@@ -176,18 +177,18 @@ func TestSessionsAreBounded(t *testing.T) {
 	defer l.mu.Unlock()
 	local := netip.MustParseAddrPort(first.LocalAddr().String())
 	if s := l.sessions[local]; s == nil || time.Since(s.began) < time.Since(l.recent.Back().Value.(*session).began) {
-		t.Error("the session that was used all the time is gone")
+		t.Error("the session in use was ended")
 	}
 }
 
-// An endpoint that refuses loses the session.
+// A session ends when its endpoint refuses.
 func TestRefusal(t *testing.T) {
 	n := newTopology(t)
 	n.serve("10.244.1.2:5353")
 	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353", "10.244.1.3:5353")
 	n.sync(desired(f))
 	conn := n.udp("10.96.0.10:53")
-	eventually(t, "the client meets the one that is there", func() bool {
+	eventually(t, "the client reaches the endpoint that answers", func() bool {
 		if err := conn.SetDeadline(time.Now().Add(impatience)); err != nil {
 			t.Fatal(err)
 		}

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newsBuffer is how many notifications of routes the kernel keeps for us, in bytes; of
-// one it takes about 1 KiB, and of our own there may be thousands at once.
-const newsBuffer = 32 << 20
+// notifyBuffer is the size in bytes of the socket buffer for route notifications. Each
+// takes about 1 KiB there, and thousands of our own may arrive at once.
+const notifyBuffer = 32 << 20
 
-// Watch calls changed when others have changed our routes, when the node's
-// addresses have changed or its links that Pods are told by, and when the last
-// connection to an address has ended that only waits for it.
+// Watch calls changed when others have changed our routes, when the node's addresses have
+// changed or its links that lead to Pods, and when the last connection has closed to an
+// address that only waits for it.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	d.setChanged(changed)
 	defer d.setChanged(func() {})
@@ -42,7 +42,7 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	defer cancel()
 	done := ctx.Done()
 	err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{
-		Namespace: space, ErrorCallback: fail, ReceiveBufferSize: newsBuffer, ReceiveBufferForceSize: true})
+		Namespace: space, ErrorCallback: fail, ReceiveBufferSize: notifyBuffer, ReceiveBufferForceSize: true})
 	if err == nil {
 		err = netlink.AddrSubscribeWithOptions(addresses, done, netlink.AddrSubscribeOptions{Namespace: space, ErrorCallback: fail})
 	}
@@ -50,10 +50,10 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 		err = netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{Namespace: space, ErrorCallback: fail})
 	}
 	if err != nil {
-		return fmt.Errorf("listening to news of routes, addresses and links: %w", err)
+		return fmt.Errorf("subscribe to routes, addresses and links: %w", err)
 	}
 	for {
-		var news bool
+		var external bool
 		select {
 		case <-done:
 			return nil
@@ -62,15 +62,15 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 				return nil
 			}
 			changed()
-			return fmt.Errorf("listening to news of routes, addresses and links: %w", err)
+			return fmt.Errorf("watch routes, addresses and links: %w", err)
 		case u := <-routes:
-			news = d.isRouteNews(u)
+			external = d.isExternalRoute(u)
 		case u := <-addresses:
-			news = d.isAddressNews(u)
+			external = d.isExternalAddress(u)
 		case u := <-links:
-			news = d.isLinkNews(u)
+			external = d.isExternalLink(u)
 		}
-		if news {
+		if external {
 			changed()
 		}
 	}
@@ -82,7 +82,7 @@ func (d *Dataplane) setChanged(changed func()) {
 	d.changed = changed
 }
 
-// wake tells Watch's caller.
+// wake calls the function that Watch was given.
 func (d *Dataplane) wake() {
 	d.mu.Lock()
 	changed := d.changed
@@ -90,8 +90,8 @@ func (d *Dataplane) wake() {
 	changed()
 }
 
-// isRouteNews says whether a route of ours came or went that we have not.
-func (d *Dataplane) isRouteNews(u netlink.RouteUpdate) bool {
+// isExternalRoute says whether others added or removed one of our routes.
+func (d *Dataplane) isExternalRoute(u netlink.RouteUpdate) bool {
 	r, ours := routeOf(u.Route)
 	if !ours || r == probeRoute {
 		return false
@@ -102,7 +102,7 @@ func (d *Dataplane) isRouteNews(u netlink.RouteUpdate) bool {
 	return known != (u.Type == unix.RTM_NEWROUTE)
 }
 
-func (d *Dataplane) isAddressNews(u netlink.AddrUpdate) bool {
+func (d *Dataplane) isExternalAddress(u netlink.AddrUpdate) bool {
 	a, ok := netip.AddrFromSlice(u.LinkAddress.IP)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -110,8 +110,8 @@ func (d *Dataplane) isAddressNews(u netlink.AddrUpdate) bool {
 	return ok && d.own != nil && known != u.NewAddr
 }
 
-// isLinkNews says whether a link came or went that Pods are told by.
-func (d *Dataplane) isLinkNews(u netlink.LinkUpdate) bool {
+// isExternalLink says whether a link that leads to Pods was added or removed.
+func (d *Dataplane) isExternalLink(u netlink.LinkUpdate) bool {
 	if u.Link == nil {
 		return false
 	}

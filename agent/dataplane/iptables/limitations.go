@@ -27,7 +27,7 @@ const reasonAffinity dataplane.Reason = "AffinityClients"
 
 // report adds to a result what is not programmed, and when to try it again.
 func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
-	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Lacking())
+	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Err())
 	d.leftOut.Node(reasonAffinity, d.affinityLimit())
 	result.Unsupported = d.leftOut.Limitations()
 	if d.noIPv6 != nil && !errors.Is(d.noIPv6, dataplane.ErrUnsupported) {

@@ -1,8 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package localhost is what node ports on localhost need besides the rules of a mode:
-// route_localnet, which package routelocalnet owns, and to say where it cannot be had.
+// Package localhost provides what node ports on localhost need besides the rules of a
+// mode: the sysctl route_localnet, which package routelocalnet owns, and the error if it
+// cannot be set.
 package localhost
 
 import (
@@ -19,12 +20,12 @@ import (
 type Ports struct {
 	user *routelocalnet.User
 
-	allowed bool  // they were in force after the last program
-	lacking error // why they are not in force
+	allowed bool  // they were enabled after the last call of program
+	err     error // why they are not programmed
 }
 
-// New returns the node ports on localhost of a mode, with its way to guard the
-// loopback. The owner is the node's; nil: there are no other users.
+// New returns the node ports on localhost of a mode, with its guard of the loopback. The
+// owner is that of the node; nil: there are no other users.
 func New(g routelocalnet.Guard, s routelocalnet.Sysctls, owner *routelocalnet.Owner) *Ports {
 	if owner == nil {
 		owner = &routelocalnet.Owner{}
@@ -32,15 +33,15 @@ func New(g routelocalnet.Guard, s routelocalnet.Sysctls, owner *routelocalnet.Ow
 	return &Ports{user: owner.User(g, s)}
 }
 
-// Lacking says why node ports do not answer on localhost though they shall; nil: they
+// Err returns why node ports do not answer on localhost although they should; nil: they
 // do.
-func (p *Ports) Lacking() error { return p.lacking }
+func (p *Ports) Err() error { return p.err }
 
-// With calls program when node ports can answer on localhost, if they shall, and
-// cleans up after it if they shall not. If they cannot, it takes that out of the
-// settings.
+// With calls program once node ports can answer on localhost, if the settings ask for it,
+// and cleans up afterwards if they do not. If they cannot answer, it removes localhost
+// from the settings.
 func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Result, error)) (dataplane.Result, error) {
-	p.lacking = nil
+	p.err = nil
 	before, err := p.allow(ctx, s)
 	if err != nil {
 		return dataplane.Result{}, err
@@ -51,7 +52,7 @@ func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() 
 	}
 	stats.Operations += before
 	if p.allowed && s.NodePortLocalhost {
-		stats.Repaired += before // it was in force before
+		stats.Repaired += before // enabled before
 	}
 	p.allowed = s.NodePortLocalhost
 	if !s.NodePortLocalhost {
@@ -64,48 +65,48 @@ func (p *Ports) With(ctx context.Context, s *model.NodeSettings, program func() 
 	return stats, nil
 }
 
-// allow sets up the guard and the sysctl, and returns the number of operations. It
-// is no error if the sysctl cannot be set.
+// allow sets up the guard and the sysctl, and returns the number of operations. A sysctl
+// that cannot be set is no error.
 func (p *Ports) allow(ctx context.Context, s *model.NodeSettings) (int, error) {
 	if !s.NodePortLocalhost {
 		return 0, nil
 	}
 	ops, err := p.user.Enable(ctx)
-	if p.lacks(err) {
+	if p.isSysctl(err) {
 		s.NodePortLocalhost, err = false, nil
 	}
 	return ops, err
 }
 
-// forbid undoes what allow has done, once no rule needs it any more. It is no error
-// if the sysctl cannot be set back.
+// forbid undoes allow, once no rule needs it any more. A sysctl that cannot be set back is
+// no error.
 func (p *Ports) forbid(ctx context.Context) (int, error) {
 	ops, err := p.user.Disable(ctx)
-	if p.lacks(err) {
+	if p.isSysctl(err) {
 		err = nil
 	}
 	return ops, err
 }
 
-// Cleanup removes the guard, and sets the sysctl back, or says why it cannot.
+// Cleanup removes the guard and sets the sysctl back, or returns why it cannot.
 func (p *Ports) Cleanup(ctx context.Context) error {
-	p.lacking, p.allowed = nil, false
+	p.err, p.allowed = nil, false
 	err := p.user.Cleanup(ctx)
-	if p.lacks(err) {
-		return p.lacking
+	if p.isSysctl(err) {
+		return p.err
 	}
 	return err
 }
 
-// Close forgets the mode, and leaves the kernel as it is.
+// Close unregisters the mode, and leaves the kernel as it is.
 func (p *Ports) Close() { p.user.Forget() }
 
-// lacks says whether an error is that of the sysctl, and notes it.
-func (p *Ports) lacks(err error) bool {
+// isSysctl says whether an error is about the sysctl, and records it in err.
+func (p *Ports) isSysctl(err error) bool {
 	if !errors.As(err, &routelocalnet.SysctlError{}) {
 		return false
 	}
-	p.lacking = fmt.Errorf("node ports on localhost: %w: let the agent write the machine's /proc/sys/net (--sysctl-root), "+
-		"or take Localhost out of nodePort.addresses", err)
+	p.err = fmt.Errorf("node ports on localhost: %w: let the agent write the machine's /proc/sys/net (--sysctl-root), "+
+		"or remove Localhost from nodePort.addresses", err)
 	return true
 }

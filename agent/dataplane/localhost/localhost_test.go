@@ -15,8 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// node is a kernel with a sysctl and the guards of two modes. It writes down what is
-// done, in order.
+// node is a kernel with a sysctl and the guards of two modes. It logs the calls in order.
 type node struct {
 	value    string
 	readOnly bool
@@ -88,7 +87,7 @@ func TestPorts(t *testing.T) {
 			on(t, n, m.a, true)
 			cleanup(t, m.a)
 		}, []string{"a guards", "rules", "a goes"}, "1"},
-		"the mode changes, and the new one looks once more": {"0", func(t *testing.T, n *node, m modes) {
+		"the mode changes, and the new one syncs again": {"0", func(t *testing.T, n *node, m modes) {
 			on(t, n, m.a, true)
 			on(t, n, m.b, true)
 			cleanup(t, m.a)
@@ -109,7 +108,7 @@ func TestPorts(t *testing.T) {
 			cleanup(t, m.a)
 			cleanup(t, m.a)
 		}, []string{"a guards", "sysctl 1", "rules", "sysctl 0", "a goes"}, "0"},
-		"somebody sets it back": {"0", func(t *testing.T, n *node, m modes) {
+		"another program sets it back": {"0", func(t *testing.T, n *node, m modes) {
 			on(t, n, m.a, true)
 			n.value = "0"
 			on(t, n, m.a, true)
@@ -117,8 +116,8 @@ func TestPorts(t *testing.T) {
 		"it cannot be set": {"0", func(t *testing.T, n *node, m modes) {
 			n.readOnly = true
 			on(t, n, m.a, true)
-			if m.a.Lacking() == nil {
-				t.Error("nothing is said")
+			if m.a.Err() == nil {
+				t.Error("no error is recorded")
 			}
 		}, nil, "0"},
 	} {

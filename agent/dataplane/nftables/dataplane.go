@@ -145,7 +145,7 @@ func (d *Dataplane) report(ctx context.Context, result dataplane.Result, err err
 	if err != nil && ctx.Err() == nil {
 		d.failures.Inc()
 	}
-	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Lacking())
+	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Err())
 	result.Unsupported = d.leftOut.Limitations()
 	result.NextLook = d.tables.IPv6Wait()
 	return result, err

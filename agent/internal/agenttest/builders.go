@@ -32,7 +32,7 @@ func Web(vip string, endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 // WebName is the name of the slice that Web returns.
 var WebName = types.NamespacedName{Namespace: "default", Name: "web-v4-0"}
 
-// NodeSpec is what a node is to program besides the slices.
+// NodeSpec is the spec of the node's NodeRuleSet.
 func NodeSpec() v1alpha1.NodeRuleSetSpec {
 	return v1alpha1.NodeRuleSetSpec{
 		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 1},
@@ -41,7 +41,7 @@ func NodeSpec() v1alpha1.NodeRuleSetSpec {
 	}
 }
 
-// Listed are slices as the API lists them.
+// Listed returns slices as the API lists them.
 func Listed(specs ...*v1alpha1.ServiceRuleSliceSpec) map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec {
 	all := map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}
 	for _, s := range specs {

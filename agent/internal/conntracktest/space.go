@@ -16,20 +16,20 @@ import (
 // Space is a network namespace of a test.
 type Space struct{ *netnstest.Space }
 
-// NewSpace makes a network namespace in which everything is reached through the
+// NewSpace makes a network namespace in which every address is reached through the
 // loopback; it ends with the test.
 func NewSpace(t *testing.T) *Space {
 	t.Helper()
 	s := &Space{netnstest.NewSpace(t)}
 	s.Run("ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo")
 	s.Run("ip", "-6", "route", "add", "local", "fd00::/16", "dev", "lo")
-	for _, address := range []string{"fd00::1", "fd00::2"} { // to listen on; IPv4 needs no such thing
+	for _, address := range []string{"fd00::1", "fd00::2"} { // to listen on; IPv4 does not need it
 		s.Run("ip", "address", "add", address+"/128", "dev", "lo", "nodad")
 	}
 	return s
 }
 
-// Translate makes the namespace send what goes to an address elsewhere.
+// Translate adds NAT rules.
 func (s *Space) Translate(rules ...string) {
 	s.T.Helper()
 	s.Feed("flush ruleset\ntable inet t {\nchain c { type nat hook output priority -100;\n"+strings.Join(rules, "\n")+"\n}\n}", "nft", "-f", "-")
@@ -46,12 +46,12 @@ func (s *Space) Dial(network, to string) (conn net.Conn) {
 	return conn
 }
 
-// Knock opens a connection to where nobody answers.
+// Knock opens a connection to an address where nothing listens.
 func (s *Space) Knock(to string) {
 	s.Do(func() error {
 		dialer := net.Dialer{Timeout: 50 * time.Millisecond}
 		if conn, err := dialer.Dial("tcp", to); err == nil {
-			s.T.Errorf("%s has answered", to)
+			s.T.Errorf("%s answered", to)
 			return conn.Close()
 		}
 		return nil

@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package desiredtest writes down for tests what a node shall program, and has it done.
+// Package desiredtest builds desired states for tests, and syncs them.
 package desiredtest
 
 import (
@@ -57,8 +57,8 @@ func Apply(t testing.TB, d dataplane.Dataplane, delta model.Delta) dataplane.Res
 	return stats
 }
 
-// Unsupported writes down what a result says is not programmed, a limitation a line:
-// the reason, of how many frontends, those that are named, and the message.
+// Unsupported formats the limitations of a result, one per line: the reason, the number of
+// frontends, those that are named, and the message.
 func Unsupported(r dataplane.Result) string {
 	var lines []string
 	for _, l := range r.Unsupported {

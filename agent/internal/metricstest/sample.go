@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Sample reads the value of a metric, or the number and sum of a histogram's samples.
+// Sample returns the value of a metric, or the sample count and sum of a histogram.
 func Sample(t *testing.T, registry prometheus.Gatherer, name string, labels ...string) (value, sum float64) {
 	t.Helper()
 	families, err := registry.Gather()

@@ -13,7 +13,7 @@ import (
 )
 
 // New makes an empty network namespace, which ends with the test. It skips the test
-// if that is not allowed.
+// without the privilege for that.
 func New(t testing.TB) (space netns.NsHandle) {
 	t.Helper()
 	if unix.Geteuid() != 0 {
@@ -38,8 +38,7 @@ func Do(t testing.TB, space netns.NsHandle, f func() error) {
 	})
 }
 
-// onThread runs f on a thread of its own, which is back in the test's namespace
-// afterwards.
+// onThread runs f on a separate thread, which returns to the test's network namespace.
 func onThread(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
@@ -54,7 +53,7 @@ func onThread(t testing.TB, f func() error) {
 		defer before.Close()
 		err = f()
 		if back := netns.Set(before); back != nil {
-			runtime.LockOSThread() // never unlocked: the thread ends here
+			runtime.LockOSThread() // never unlocked: the thread exits here
 			err = back
 		}
 		done <- err

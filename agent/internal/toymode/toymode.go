@@ -1,8 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package toymode is a mode that only tests have. It shows what a mode that is added
-// needs: this package, and one line in the list of package modes.
+// Package toymode is a mode for tests only. It shows what a new mode needs: this package,
+// and one line in the list of package modes.
 package toymode
 
 import (
@@ -18,10 +18,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Name is the mode's name. The API's enum does not have it.
+// Name is the mode's name. It is not in the API's enum.
 const Name v1alpha1.ProxyMode = "Toy"
 
-// Kernel is the pretended kernel that the mode programs. Any goroutine may use it.
+// Kernel is the fake kernel that the mode programs. It is safe for concurrent use.
 type Kernel struct {
 	mu      sync.Mutex
 	desired model.Desired
@@ -31,7 +31,8 @@ type Kernel struct {
 // New returns an empty kernel.
 func New() *Kernel { return &Kernel{desired: model.NewDesired()} }
 
-// Frontends is how many the kernel has, and with which options.
+// Frontends returns the number of frontends in the kernel, and the options they were
+// programmed with.
 func (k *Kernel) Frontends() (int, dataplane.Options) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -15,22 +15,22 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// The status of a connection that is established (IPS_SEEN_REPLY,
-// IPS_ASSURED, IPS_CONFIRMED; TCP_CONNTRACK_ESTABLISHED; IP_CT_TCP_FLAG_BE_LIBERAL,
-// for it has not seen the windows).
+// The status of an established connection (IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED;
+// TCP_CONNTRACK_ESTABLISHED; IP_CT_TCP_FLAG_BE_LIBERAL, because conntrack has not seen its
+// windows).
 const (
 	statusEstablished = 1<<1 | 1<<2 | 1<<3
 	tcpEstablished    = 3
 	tcpLiberal        = 0x08
 )
 
-// establishedFor is how long the kernel remembers such a connection without a
-// packet of it. The first one makes that the time of all connections.
+// establishedFor is how long the kernel keeps such an entry without a packet. The first
+// packet sets the timeout of all established connections.
 const establishedFor = 10 * time.Minute
 
 // Establish adds an entry for a TCP connection between a client and a process of this
-// node, to which no rule of NAT is to be applied any more. Else a kernel that begins to
-// track connections would take the next packet of it for a new one.
+// node, so that no NAT rule applies to it. Without the entry, a kernel that starts to
+// track connections would take the next packet as a new connection.
 func (t *Table) Establish(client, local netip.AddrPort) error {
 	err := t.execute(establishRequest(client, local))
 	if err != nil && !errors.Is(err, unix.EEXIST) {

@@ -13,14 +13,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Attributes of linux/netfilter/nfnetlink_conntrack.h that package nl lacks.
+// Attributes of linux/netfilter/nfnetlink_conntrack.h that package nl does not define.
 const (
-	ctaFilter          = 25 // since Linux 5.8; older ones do not look at it
+	ctaFilter          = 25 // since Linux 5.8; ignored by older kernels
 	ctaStatusMask      = 26 // since Linux 5.18
 	ctaFilterOrigFlags = 1
 	ctaTupleZone       = 3
 
-	// What of the tuple counts in a filter.
+	// The parts of the tuple that a filter compares.
 	filterSource          = 1 << 0
 	filterDestination     = 1 << 1
 	filterProtocol        = 1 << 3
@@ -43,8 +43,8 @@ func begin(kind, flags int, v6 bool) (w netlink.Buffer) {
 	return w
 }
 
-// dumpRequest asks for the entries that a filter selects, and a few more where
-// the kernel cannot tell.
+// dumpRequest asks for the entries that a filter selects. The kernel returns more where it
+// cannot filter.
 func dumpRequest(f Filter) []byte {
 	w := begin(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, f.V6)
 	flags := uint32(filterProtocol)
@@ -55,8 +55,8 @@ func dumpRequest(f Filter) []byte {
 		portFlag, portAttr = filterSourcePort, nl.CTA_PROTO_SRC_PORT
 	}
 	tuple := w.Nest(nl.CTA_TUPLE_ORIG)
-	// Of IPv6 only the port: up to Linux 6.18 at least the kernel compares the
-	// address the wrong way round, and selects all entries but those of it.
+	// For IPv6 filter by the port only: up to Linux 6.18 at least the kernel compares the
+	// address the wrong way round, and selects all entries except those of it.
 	if f.Address.Is4() {
 		flags |= addressFlag
 		ip := w.Nest(nl.CTA_TUPLE_IP)
@@ -82,8 +82,8 @@ func dumpRequest(f Filter) []byte {
 	return w.B
 }
 
-// deleteRequest names an entry as the kernel has named it. The identifier keeps
-// a newer entry with the same addresses.
+// deleteRequest names an entry as the kernel named it. With the identifier, a newer entry
+// with the same addresses is kept.
 func deleteRequest(e Entry) []byte {
 	w := begin(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, e.Destination.Addr().Is6())
 	w.Attr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, e.Name.Tuple)
@@ -95,7 +95,7 @@ func deleteRequest(e Entry) []byte {
 	return w.B
 }
 
-// parse reads an entry, which refers to m. ok is false for what has no ports.
+// parse decodes an entry, which refers to m. ok is false for a protocol without ports.
 func parse(m netlink.Message) (e Entry, ok bool) {
 	attrs, _ := m.Attrs()
 	var status uint32
@@ -150,7 +150,7 @@ func parseTuple(b []byte) (t tuple) {
 			for typ, v := range netlink.Attrs(v) {
 				switch typ.Number() {
 				case nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC:
-					t.src, _ = netip.AddrFromSlice(v) // else not valid
+					t.src, _ = netip.AddrFromSlice(v) // invalid if it fails
 				case nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST:
 					t.dst, _ = netip.AddrFromSlice(v)
 				}

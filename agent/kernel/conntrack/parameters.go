@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// maxScaled is the limit that the number of cores leads to at most: a machine
-// with very many does not need a table that takes gigabytes.
+// maxScaled bounds the limit that follows from the number of cores: a machine with very
+// many cores does not need a table of gigabytes.
 const maxScaled = 1 << 20
 
 const (
@@ -24,10 +24,10 @@ const (
 	bucketsName = "net/netfilter/nf_conntrack_buckets"
 )
 
-// Tune gives the kernel the parameters that a policy sets, on a machine with a
-// number of CPUs. What is right already is not written, and what the policy does
-// not set stays. The error names each parameter that cannot be set; the others
-// are.
+// Tune sets the kernel parameters of a policy, on a machine with a number of CPUs. A
+// parameter that has the value already is not written, and one that the policy does not
+// set stays as it is. The error names each parameter that cannot be set; the others are
+// set.
 func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
 	if o == nil {
 		return nil
@@ -53,9 +53,9 @@ func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
 	return errors.Join(errs...)
 }
 
-// limit is the number of entries that there must be room for; 0: the policy does
-// not say. As in kube-proxy's configuration, 0 per core means to leave the limit
-// alone, whatever the minimum.
+// limit returns the minimum size of the conntrack table; 0: the policy does not set it. As
+// in kube-proxy's configuration, 0 per core means to leave the limit alone, whatever the
+// minimum.
 func limit(o *v1alpha1.ConntrackOptions, cpus int) (n int) {
 	if o.MaxPerCore != nil {
 		if n = min(int(*o.MaxPerCore)*cpus, maxScaled); n == 0 {
@@ -68,8 +68,8 @@ func limit(o *v1alpha1.ConntrackOptions, cpus int) (n int) {
 	return n
 }
 
-// raise raises the limit, and the size of the hash table with it. Neither is
-// lowered: an administrator has raised it for a reason, or the entries are there.
+// raise raises the limit, and the size of the hash table with it. Neither is lowered: an
+// administrator may have raised it, or the entries exist.
 func raise(tree sysctl.Tree, limit int) error {
 	if limit == 0 {
 		return nil
@@ -77,8 +77,8 @@ func raise(tree sysctl.Tree, limit int) error {
 	if err := atLeast(tree, maxName, limit); err != nil {
 		return err
 	}
-	// A small hash table is slow and works. In a container or a virtual node that
-	// may not change it, that is no error.
+	// A small hash table is slow but works. In a container or a virtual machine that may
+	// not change it, this is no error.
 	err := atLeast(tree, bucketsName, limit/4)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil

@@ -21,7 +21,7 @@ import (
 
 const prefix = "net/netfilter/nf_conntrack_"
 
-// kernelValues are what a tree holds before each test.
+// kernelValues are the values in a tree before each test.
 var kernelValues = map[string]string{
 	"max": "200000", "buckets": "50000", "tcp_timeout_established": "432000", "tcp_timeout_close_wait": "60",
 	"tcp_be_liberal": "0", "udp_timeout": "30", "udp_timeout_stream": "120",
@@ -44,7 +44,7 @@ func fakeTree(t *testing.T, leaveOut ...string) sysctl.Tree {
 	return tree
 }
 
-// changed returns what differs from kernelValues.
+// changed returns the values that differ from kernelValues.
 func changed(t *testing.T, tree sysctl.Tree) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -99,7 +99,7 @@ func TestTuneGoesOnAfterAnError(t *testing.T) {
 	tree := fakeTree(t, "max")
 	err := Tune(tree, &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](100000), UDPTimeoutSeconds: ptr.To[int32](10)}, 4)
 	if err == nil || !strings.Contains(err.Error(), "nf_conntrack_max") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("error: %v", err)
 	}
 	if diff := cmp.Diff(map[string]string{"udp_timeout": "10"}, changed(t, tree)); diff != "" {
 		t.Error(diff)

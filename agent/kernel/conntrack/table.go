@@ -17,8 +17,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// kernelTimeout is how long the kernel may take for a part of an answer. It walks
-// through all of its table for a dump that finds nothing.
+// kernelTimeout is how long the kernel may take for a part of a reply. For a dump without
+// a match it walks through its whole table.
 const kernelTimeout = 30 * time.Second
 
 // Table is the connection tracking of a network namespace. One goroutine uses it at a
@@ -26,15 +26,15 @@ const kernelTimeout = 30 * time.Second
 type Table struct {
 	netns int
 
-	// A dump is under way while its entries are deleted: so there are two sockets.
-	// They are opened when they are needed.
+	// Entries are deleted while a dump is in progress, so there are two sockets. They are
+	// opened on first use.
 	reading, writing *netlink.Conn
 
 	received int // messages with entries
 }
 
 // NewTable returns the connection tracking of a network namespace, given by a file
-// descriptor; 0 is the namespace of the calling thread.
+// descriptor; 0 is the network namespace of the calling thread.
 func NewTable(netns int) *Table { return &Table{netns: netns} }
 
 // Close frees the sockets.
@@ -50,49 +50,49 @@ func closeConn(c **netlink.Conn) {
 	}
 }
 
-// Filter selects entries by what their clients have sent. A kernel that cannot filter
-// (before Linux 5.8) selects others as well.
+// Filter selects entries by the packets of their clients. A kernel that cannot filter
+// (before Linux 5.8) returns others as well.
 type Filter struct {
 	V6       bool
 	Protocol uint8 // such as unix.IPPROTO_UDP
 
-	// Address and Port are where the packets went to; the zero values: anywhere.
-	// With Reverse they are where the packets came from.
+	// Address and Port are the destination of the client's packets; the zero values match
+	// all. With Reverse they are the source.
 	Address netip.Addr
 	Port    uint16
 	Reverse bool
 
-	// Unanswered selects only entries that have seen no packet of the other side
-	// (since Linux 5.18).
+	// Unanswered selects only entries without a packet in the reply direction (since Linux
+	// 5.18).
 	Unanswered bool
 }
 
-// Entry is what the kernel remembers of a flow.
+// Entry is a conntrack entry of a flow.
 type Entry struct {
 	Protocol uint8 // such as unix.IPPROTO_UDP
 
-	// Destination is where the client, Source, sends its packets. Endpoint is where
-	// the kernel brings them: the source of what is expected to come back. They
-	// differ if the destination was translated.
+	// Destination is where the client, Source, sends its packets. Endpoint is where the
+	// kernel forwards them: the source of the expected reply. They differ if the
+	// destination is translated.
 	Source, Destination, Endpoint netip.AddrPort
 
-	// Unanswered says that nothing has come back yet; with TCP, that the client
-	// has sent its SYN and no more.
+	// Unanswered says that no reply has been seen yet; for TCP, that the client has sent
+	// its SYN and no more.
 	Unanswered bool
 
-	// OtherZone says that the entry is not in the default zone. One and the same
-	// packet may be tracked in several, of which only one translates it.
+	// OtherZone says that the entry is not in the default zone. The same packet may be
+	// tracked in several zones, of which only one translates it.
 	OtherZone bool
 
 	Name Name
 }
 
-// Name is what the kernel calls an entry, in its own words.
+// Name is how the kernel identifies an entry, in the kernel's own encoding.
 type Name struct{ Tuple, Zone, ID []byte }
 
 // Dump calls each for the entries that a filter selects, as they arrive: there may be
-// millions. After an interruption it begins again, and calls each for some of them
-// twice. An entry is valid until each returns.
+// millions. After an interruption it starts again, and calls each for some of them twice.
+// An entry is valid until each returns.
 func (t *Table) Dump(ctx context.Context, f Filter, each func(Entry)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -110,14 +110,14 @@ func (t *Table) Dump(ctx context.Context, f Filter, each func(Entry)) error {
 		})
 	}
 	if err != nil {
-		closeConn(&t.reading) // a part of the answer may be left in it
+		closeConn(&t.reading) // a part of the reply may be left in it
 		return fmt.Errorf("list conntrack entries: %w", err)
 	}
 	return nil
 }
 
-// Delete deletes this entry, and as far as the kernel can tell them apart no newer one
-// of the same addresses. It says false if the entry is not there any more.
+// Delete deletes this entry and, as far as the kernel can distinguish them, no newer one
+// with the same addresses. It returns false if the entry no longer exists.
 func (t *Table) Delete(e Entry) (bool, error) {
 	err := t.execute(deleteRequest(e))
 	switch {

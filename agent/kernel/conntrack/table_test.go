@@ -25,7 +25,8 @@ func open(t *testing.T, s *conntracktest.Space) *Table {
 	return n
 }
 
-// dump returns what a filter selects, and how many entries the kernel sent for it.
+// dump returns the entries that a filter selects, and how many entries the kernel sent for
+// it.
 func dump(t *testing.T, n *Table, f Filter) (out []Entry, received int) {
 	t.Helper()
 	before := n.received
@@ -46,7 +47,7 @@ func say(t *testing.T, c net.Conn) {
 	}
 }
 
-// The kernel itself must filter: a node may track a million flows.
+// The kernel itself must filter, because a node may track a million flows.
 func TestTheKernelFilters(t *testing.T) {
 	const vip6, pod6 = "[fd00::10]:53", "[fd00::1]:5353"
 	s := conntracktest.NewSpace(t)
@@ -72,7 +73,7 @@ func TestTheKernelFilters(t *testing.T) {
 	cases := map[string]struct {
 		filter Filter
 		want   int
-		all    *Entry // what all of them are
+		all    *Entry // the value of all of them
 	}{
 		"an address": {Filter{Protocol: unix.IPPROTO_UDP, Address: address, Port: 53}, few,
 			&Entry{Protocol: unix.IPPROTO_UDP, Destination: netip.MustParseAddrPort("10.96.0.10:53"), Endpoint: netip.MustParseAddrPort("10.1.0.1:5353"), Unanswered: true}},
@@ -116,7 +117,7 @@ func TestDeleteIsExact(t *testing.T) {
 	for name, zone := range map[string]string{"": "", "in another zone": "add chain inet t raw { type filter hook output priority -300; }\nadd rule inet t raw ct zone set 7"} {
 		t.Run(name, func(t *testing.T) {
 			s := conntracktest.NewSpace(t)
-			s.Translate("ct state new accept") // which begins the tracking
+			s.Translate("ct state new accept") // this enables connection tracking
 			s.Feed(zone, "nft", "-f", "-")
 			s.Serve("10.96.0.10:53")
 			n := open(t, s)
@@ -127,8 +128,8 @@ func TestDeleteIsExact(t *testing.T) {
 			if len(old) != 1 || old[0].OtherZone != (zone != "") {
 				t.Fatalf("%+v", old)
 			}
-			// The name of an older entry with the same addresses must not hit it. (The
-			// kernel makes the identifier of the entry's place in memory, and may use
+			// The name of an older entry with the same addresses must not match it. (The
+			// kernel derives the identifier from the entry's place in memory, and may use
 			// both again: so this is as exact as it can be.)
 			other := old[0]
 			other.Name.ID = []byte{^old[0].Name.ID[0], 1, 2, 3}

@@ -19,8 +19,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 )
 
-// Namespace returns the network namespace of a file descriptor; 0 is that of the
-// calling thread.
+// Namespace returns the network namespace of a file descriptor; 0 is that of the calling
+// thread.
 func Namespace(fd int) netns.NsHandle {
 	if fd == 0 {
 		return netns.None()
@@ -28,8 +28,8 @@ func Namespace(fd int) netns.NsHandle {
 	return netns.NsHandle(fd)
 }
 
-// Do runs f on a thread in the network namespace of a file descriptor; 0 is that
-// of the calling thread. What f opens stays there.
+// Do runs f on a thread in the network namespace of a file descriptor; 0 is that of the
+// calling thread. Sockets that f opens stay in it.
 func Do(fd int, f func() error) (err error) {
 	if fd == 0 {
 		return f()
@@ -47,7 +47,7 @@ func Do(fd int, f func() error) (err error) {
 	}
 	defer func() {
 		if back := netns.Set(home); back != nil {
-			// The thread stays locked, and ends with its goroutine.
+			// The thread stays locked, and exits with its goroutine.
 			err = errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
 			return
 		}
@@ -76,7 +76,7 @@ func Addresses(handle *netlink.Handle) (out []Address, err error) {
 	return out, nil
 }
 
-// Whole repeats a dump of the library as long as changes interrupt it.
+// Whole repeats a dump of package netlink while changes interrupt it.
 func Whole[T any](dump func() ([]T, error)) (list []T, err error) {
 	err = kernel.Retry(func() (err error) {
 		list, err = dump()
@@ -109,12 +109,12 @@ func AddressesOf(space netns.NsHandle) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// IPv6Error says why a node has no IPv6; nil if it has.
+// IPv6Error returns why a node has no IPv6; nil if it has.
 func IPv6Error(sysctls sysctl.Tree) error {
 	const all = "net/ipv6/conf/all/disable_ipv6"
 	switch disabled, err := sysctls.Get(all); {
 	case err != nil:
-		return fmt.Errorf("this kernel has no IPv6: %w", err)
+		return fmt.Errorf("the kernel does not support IPv6: %w", err)
 	case disabled != "0":
 		return fmt.Errorf("%s is %s", all, disabled)
 	}

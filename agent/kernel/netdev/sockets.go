@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connection is a TCP connection, as one of its ends sees it.
+// Connection is a TCP connection as seen from one of its ends.
 type Connection struct{ Local, Remote netip.AddrPort }
 
-// Connections lists the open TCP connections of a network namespace, also those that
-// shake hands and those that are not accepted yet.
+// Connections lists the open TCP connections of a network namespace, including those in
+// the handshake and those that are not accepted yet.
 func Connections(space netns.NsHandle) (out []Connection, err error) {
 	handle, err := netlink.NewHandleAt(space, unix.NETLINK_INET_DIAG)
 	if err != nil {

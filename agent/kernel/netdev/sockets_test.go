@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// TestConnections checks that a connection is there before it is accepted, and
-// not any more when both ends have closed it.
+// TestConnections checks that a connection is listed before it is accepted, and no longer
+// when both ends have closed it.
 func TestConnections(t *testing.T) {
 	for name, address := range map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"} {
 		t.Run(name, func(t *testing.T) {
@@ -42,14 +42,14 @@ func TestConnections(t *testing.T) {
 				return slices.Contains(all, want)
 			}
 			if !has() {
-				t.Error("it is not accepted, and it is not there")
+				t.Error("not listed before it is accepted")
 			}
 			server, err := listener.Accept()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !has() {
-				t.Error("it is open, and not there")
+				t.Error("not listed while it is open")
 			}
 			for _, end := range []net.Conn{server, client} {
 				if err := end.Close(); err != nil {
@@ -57,7 +57,7 @@ func TestConnections(t *testing.T) {
 				}
 			}
 			if has() {
-				t.Error("it is closed, and there")
+				t.Error("listed after it was closed")
 			}
 		})
 	}

@@ -19,7 +19,7 @@ const (
 // AttrType is the type of an attribute: a number and flags.
 type AttrType uint16
 
-// Number is what the attribute is about, such as unix.NFTA_TABLE_NAME.
+// Number is the attribute's number, such as unix.NFTA_TABLE_NAME.
 func (t AttrType) Number() int { return int(t & attrNumber) }
 
 // Nested says whether the attribute holds attributes.
@@ -41,7 +41,7 @@ func Attrs(b []byte) iter.Seq2[AttrType, []byte] {
 	}
 }
 
-// Find returns the first attribute of a number; nil if there is none.
+// Find returns the first attribute with a number; nil if there is none.
 func Find(b []byte, number int) []byte {
 	for t, data := range Attrs(b) {
 		if t.Number() == number {
@@ -51,11 +51,11 @@ func Find(b []byte, number int) []byte {
 	return nil
 }
 
-// Text decodes an attribute with a string.
+// Text decodes a string attribute.
 func Text(data []byte) string { return string(bytes.TrimRight(data, "\x00")) }
 
-// Number decodes an attribute with a number of 32 bits in network byte order; 0 if it
-// has another length.
+// Number decodes an attribute of a 32-bit number in network byte order; 0 if it has
+// another length.
 func Number(data []byte) uint32 {
 	if len(data) != 4 {
 		return 0
@@ -63,10 +63,10 @@ func Number(data []byte) uint32 {
 	return binary.BigEndian.Uint32(data)
 }
 
-// Covers says whether dumped, attributes from the kernel, has every attribute of sent
-// with the same value. The kernel adds others (handles, counters, defaults), which
-// differ between versions, so equality is too much. Attributes that occur more than
-// once are compared in their order.
+// Covers says whether dumped, attributes from the kernel, has every attribute of sent with
+// the same value. The kernel adds others (handles, counters, defaults), which differ
+// between versions, so equality would be too strict. Attributes that occur more than once
+// are compared in order.
 func Covers(dumped, sent []byte) bool {
 	seen := map[int]int{}
 	for typ, want := range Attrs(sent) {
@@ -82,7 +82,7 @@ func Covers(dumped, sent []byte) bool {
 	return true
 }
 
-// nth returns the n-th attribute of a number.
+// nth returns the n-th attribute with a number.
 func nth(b []byte, number, n int) ([]byte, bool) {
 	for t, data := range Attrs(b) {
 		if t.Number() == number {

@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Buffer builds messages one after the other. The usual way, a slice of attributes for
-// each message, takes several times the memory and the time.
+// Buffer builds consecutive messages. The usual way, a slice of attributes for each
+// message, takes several times the memory and the time.
 type Buffer struct{ B []byte }
 
 // Begin starts a message of a subsystem of netfilter, such as
 // unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSET; End finishes it. NLM_F_REQUEST is
-// among the flags anyway. Conn.Send fills in the sequence number.
+// added to the flags. Conn.Send sets the sequence number.
 func (w *Buffer) Begin(msgType int, family byte, flags int) (start int) {
 	return w.BeginResource(msgType, family, flags, 0)
 }
 
-// BeginResource is Begin of a message with a resource identifier (res_id).
+// BeginResource is Begin for a message with a resource identifier (res_id).
 func (w *Buffer) BeginResource(msgType int, family byte, flags int, resource uint16) (start int) {
 	start = len(w.B)
 	w.B = append(w.B, 0, 0, 0, 0)
@@ -44,14 +44,14 @@ func (w *Buffer) Attr(typ int, data []byte) {
 	w.pad()
 }
 
-// Text appends an attribute with a string.
+// Text appends a string attribute.
 func (w *Buffer) Text(typ int, s string) {
 	w.header(typ, len(s)+1)
 	w.B = append(append(w.B, s...), 0)
 	w.pad()
 }
 
-// Number appends an attribute with a number of 32 bits in network byte order.
+// Number appends an attribute of a 32-bit number in network byte order.
 func (w *Buffer) Number(typ int, n uint32) {
 	w.header(typ, 4)
 	w.B = binary.BigEndian.AppendUint32(w.B, n)
@@ -69,7 +69,7 @@ func (w *Buffer) EndNest(start int) {
 	binary.NativeEndian.PutUint16(w.B[start:], uint16(len(w.B)-start))
 }
 
-// header appends the header of an attribute, whose length does not count padding.
+// header appends the header of an attribute. Its length does not include padding.
 func (w *Buffer) header(typ, length int) {
 	w.B = binary.NativeEndian.AppendUint16(w.B, uint16(attrHeaderLen+length))
 	w.B = binary.NativeEndian.AppendUint16(w.B, uint16(typ))

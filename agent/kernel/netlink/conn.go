@@ -1,13 +1,13 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package netlink talks to the kernel over netlink sockets: it builds messages and
-// takes them apart without an allocation for each attribute, repeats dumps that a
-// change has interrupted, and receives multicast notifications.
+// Package netlink talks to the kernel over netlink sockets: it builds and parses messages
+// without an allocation for each attribute, repeats dumps that a change interrupted, and
+// receives multicast notifications.
 //
-// It is for what is on the hot path, or what other libraries do not know (nftables,
-// connection tracking). Links, addresses and routes are in package netdev, which uses
-// a library; what package netlink shares with it is Retry.
+// It is for the hot path, and for what other libraries do not support (nftables,
+// connection tracking). Links, addresses and routes are in package netdev, which uses a
+// library and shares only Retry with this package.
 package netlink
 
 import (
@@ -26,8 +26,8 @@ const (
 	// up to 32 KiB into a message of a dump.
 	receiveSize = 64 << 10
 
-	// bufferSize is how many bytes the kernel may hold for a socket, in each
-	// direction. A batch goes out in one send, so the send buffer grows with it.
+	// bufferSize is the size in bytes of the socket buffers in the kernel, in each
+	// direction. A batch is sent in one call, so the send buffer grows with it.
 	bufferSize = 4 << 20
 )
 
@@ -39,8 +39,8 @@ type Conn struct {
 	buf    []byte
 	sndbuf int
 
-	// dumping is the sequence number of a dump of which a part is still to be
-	// received; 0: none. The kernel has one dump at a time for each socket.
+	// dumping is the sequence number of a dump that is not received completely; 0: none.
+	// The kernel has one dump at a time for each socket.
 	dumping uint32
 }
 
@@ -62,7 +62,7 @@ func (c *Conn) setup() error {
 	if err := c.sock.Bind(&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	// Errors come back without the message that caused them, and with text.
+	// Errors come without the message that caused them, and with text.
 	for _, option := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK} {
 		if err := c.sock.SetsockoptInt(unix.SOL_NETLINK, option, 1); err != nil {
 			return err
@@ -74,8 +74,8 @@ func (c *Conn) setup() error {
 	return c.growSendBuffer(bufferSize)
 }
 
-// force sets a buffer's size beyond the system's limit, or up to the limit without
-// the privilege to do so.
+// force sets a buffer's size beyond the system's limit, or up to the limit without the
+// privilege for that.
 func (c *Conn) force(privileged, ordinary, size int) error {
 	err := c.sock.SetsockoptInt(unix.SOL_SOCKET, privileged, size)
 	if errors.Is(err, unix.EPERM) {
@@ -84,7 +84,7 @@ func (c *Conn) force(privileged, ordinary, size int) error {
 	return err
 }
 
-// growSendBuffer makes room for a message of a size.
+// growSendBuffer makes room for a message of size bytes.
 func (c *Conn) growSendBuffer(size int) error {
 	if size <= c.sndbuf {
 		return nil
@@ -102,22 +102,22 @@ func (c *Conn) Close() error { return c.sock.Close() }
 // Sent returns how many messages have been sent, modulo 2^32.
 func (c *Conn) Sent() uint32 { return c.seq }
 
-// PortID returns the number of the socket, which the kernel puts into notifications
-// of what the socket has done.
+// PortID returns the port ID of the socket, which the kernel puts into notifications of
+// changes that the socket made.
 func (c *Conn) PortID() (uint32, error) {
 	name, err := c.sock.Getsockname()
 	if err != nil {
-		return 0, fmt.Errorf("get a netlink socket's port: %w", err)
+		return 0, fmt.Errorf("get the port ID of a netlink socket: %w", err)
 	}
 	address, ok := name.(*unix.SockaddrNetlink)
 	if !ok {
-		return 0, fmt.Errorf("get a netlink socket's port: unexpected address %T", name)
+		return 0, fmt.Errorf("get the port ID of a netlink socket: unexpected address %T", name)
 	}
 	return address.Pid, nil
 }
 
-// Send fills in the sequence numbers first to last of the messages in b and sends
-// them as one.
+// Send sets the sequence numbers first to last of the messages in b and sends them in one
+// call.
 func (c *Conn) Send(ctx context.Context, b []byte) (first, last uint32, err error) {
 	if c.dumping != 0 {
 		if err := c.drain(ctx); err != nil {
@@ -140,15 +140,15 @@ func (c *Conn) Send(ctx context.Context, b []byte) (first, last uint32, err erro
 	return first, c.seq, nil
 }
 
-// disarm lets the socket be used again after a context has ended: where that happens just
-// when a call returns, the library leaves the deadline in force by which it cancels calls.
+// disarm makes the socket usable again after a context has ended: if that happens just
+// when a call returns, the library leaves the deadline set by which it cancels calls.
 func (c *Conn) disarm(ctx context.Context) {
 	if ctx.Err() != nil {
 		_ = c.sock.SetDeadline(time.Time{}) // fails only if the socket is closed
 	}
 }
 
-// Receive returns the messages that the kernel sends next; valid until the next call.
+// Receive returns the next messages from the kernel; valid until the next call.
 func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	n, _, flags, _, err := c.sock.Recvmsg(ctx, c.buf, nil, 0)
 	c.disarm(ctx)
@@ -161,10 +161,10 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	return c.buf[:n], nil
 }
 
-// Do sends one message and calls answer for what the kernel answers, until that
-// returns true or the kernel acknowledges the message (which it does after an error,
-// and if the message has the flag NLM_F_ACK). It returns the error in the
-// acknowledgement. Without answer, only the acknowledgement counts.
+// Do sends one message and calls answer for the replies of the kernel, until that returns
+// true or the kernel acknowledges the message (which it does after an error, and if the
+// message has the flag NLM_F_ACK). It returns the error in the acknowledgement. If answer
+// is nil, only the acknowledgement counts.
 func (c *Conn) Do(ctx context.Context, request []byte, answer func(Message) (done bool)) error {
 	first, _, err := c.Send(ctx, request)
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *Conn) Do(ctx context.Context, request []byte, answer func(Message) (don
 		}
 		for m := range Messages(b) {
 			switch {
-			case m.Seq != first: // left over from a call that was cancelled
+			case m.Seq != first: // left over from a cancelled call
 			case m.Type == unix.NLMSG_ERROR:
 				return m.Err()
 			case answer != nil && answer(m):

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpTries is how often a dump is made that changes interrupt.
+// dumpTries is how often an interrupted dump is tried.
 const dumpTries = 10
 
-// Retry calls dump until no change interrupts it, a few times at most. dump starts
-// anew each time. A dump of a library is welcome.
+// Retry calls dump until no change interrupts it, at most dumpTries times. dump starts
+// from the beginning each time. It may be a dump of package netlink of another module.
 func Retry(dump func() error) error {
 	var err error
 	for range dumpTries {
@@ -27,14 +27,15 @@ func Retry(dump func() error) error {
 	return fmt.Errorf("interrupted by changes %d times in a row: %w", dumpTries, err)
 }
 
-// interrupted says that a dump may be incomplete, and may be complete next time.
+// interrupted says whether an error means that a dump may be incomplete, and may be
+// complete next time.
 func interrupted(err error) bool {
 	return errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, nl.ErrDumpInterrupted)
 }
 
 // Dump sends a request with the flag NLM_F_DUMP and calls each for the messages of the
-// answer as they arrive; they are valid until each returns. If a change interrupts the
-// dump it begins again, and calls restart before each try.
+// reply as they arrive; they are valid until each returns. If a change interrupts the dump
+// it starts again. It calls restart before each try.
 func (c *Conn) Dump(ctx context.Context, request []byte, restart func(), each func(Message) error) error {
 	return Retry(func() error {
 		restart()
@@ -42,15 +43,15 @@ func (c *Conn) Dump(ctx context.Context, request []byte, restart func(), each fu
 	})
 }
 
-// dumpOnce is one try of Dump. Its error is unix.EINTR if it has to be repeated.
+// dumpOnce is one try of Dump. It returns unix.EINTR if it has to be repeated.
 func (c *Conn) dumpOnce(ctx context.Context, request []byte, each func(Message) error) error {
 	first, _, err := c.Send(ctx, request)
 	if err != nil {
 		return err
 	}
 	c.dumping = first
-	// The rest of the dump is received even after an error of each: else it would
-	// stay in the socket.
+	// Receive the rest of the dump even after an error of each: otherwise it would stay in
+	// the socket.
 	var failed error
 	incomplete := false
 	for {
@@ -60,7 +61,7 @@ func (c *Conn) dumpOnce(ctx context.Context, request []byte, each func(Message) 
 		}
 		for m := range Messages(b) {
 			if m.Seq != first {
-				continue // left over from a call that was cancelled
+				continue // left over from a cancelled call
 			}
 			incomplete = incomplete || m.Flags&unix.NLM_F_DUMP_INTR != 0
 			switch {
@@ -80,7 +81,7 @@ func (c *Conn) dumpOnce(ctx context.Context, request []byte, each func(Message) 
 	}
 }
 
-// drain receives the rest of a dump that was cancelled.
+// drain receives the rest of a cancelled dump.
 func (c *Conn) drain(ctx context.Context) error {
 	for {
 		b, err := c.Receive(ctx)

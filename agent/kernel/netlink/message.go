@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HeaderLen is the length in bytes of the header of a message; netfilterLen that of
-// struct nfgenmsg, which follows in messages of netfilter.
+// HeaderLen is the length in bytes of a message's header; netfilterLen that of struct
+// nfgenmsg, which follows in messages of netfilter.
 const (
 	HeaderLen    = 16
 	netfilterLen = 4
@@ -25,7 +25,7 @@ type Message struct {
 	Data        []byte // after the header
 }
 
-// Messages yields the messages in what a receive has returned.
+// Messages yields the messages in what Receive returned.
 func Messages(b []byte) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
 		for len(b) >= HeaderLen {
@@ -48,7 +48,7 @@ func Messages(b []byte) iter.Seq[Message] {
 	}
 }
 
-// Attrs returns the attributes of a message of netfilter; ok is false for one that is
+// Attrs returns the attributes of a message of netfilter; ok is false if the message is
 // too short to have any.
 func (m Message) Attrs() (attrs []byte, ok bool) {
 	if len(m.Data) < netfilterLen {
@@ -57,8 +57,8 @@ func (m Message) Attrs() (attrs []byte, ok bool) {
 	return m.Data[netfilterLen:], true
 }
 
-// Err returns the error in an acknowledgement or in the end of a dump; nil if it says
-// success. It wraps a unix.Errno, and has the kernel's text if there is one.
+// Err returns the error in an acknowledgement or at the end of a dump; nil for success. It
+// wraps a unix.Errno, and includes the kernel's text if there is one.
 func (m Message) Err() error {
 	if len(m.Data) < 4 {
 		return nil
@@ -68,7 +68,7 @@ func (m Message) Err() error {
 		return nil
 	}
 	err := error(unix.Errno(-code))
-	// The text comes after the header of the message that the error is about.
+	// The text follows the header of the message that caused the error.
 	if m.Flags&unix.NLM_F_ACK_TLVS != 0 && len(m.Data) > 4+HeaderLen {
 		if text := Find(m.Data[4+HeaderLen:], unix.NLMSGERR_ATTR_MSG); text != nil {
 			err = fmt.Errorf("%w (%s)", err, Text(text))

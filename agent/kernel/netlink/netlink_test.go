@@ -63,7 +63,7 @@ func TestCovers(t *testing.T) {
 	})
 	dump := func(five, first, second uint32) []byte {
 		return build(func(w *Buffer) {
-			w.Number(9, 1) // what only the kernel knows
+			w.Number(9, 1) // an attribute that only the kernel sends
 			w.Text(1, "a")
 			n := w.Nest(2)
 			w.Number(1, five)
@@ -133,8 +133,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestDumpAfterCancel checks that a socket can be used after a dump that was cancelled,
-// of which a part is left in the kernel.
+// TestDumpAfterCancel checks that a socket can be used after a cancelled dump, of which a
+// part is left in the kernel.
 func TestDumpAfterCancel(t *testing.T) {
 	const chains = 2000
 	s := netnstest.NewSpace(t)
@@ -176,7 +176,8 @@ func TestDumpAfterCancel(t *testing.T) {
 	}
 }
 
-// TestWatch checks that all watchers end with the first, and that its error is returned.
+// TestWatch checks that all watchers end with the first one, and that its error is
+// returned.
 func TestWatch(t *testing.T) {
 	failed := errors.New("failed")
 	until := func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }

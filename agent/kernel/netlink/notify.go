@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Join makes the socket a member of multicast groups, such as
-// unix.RTNLGRP_IPV4_IFADDR. It may be called while another goroutine listens.
+// Join makes the socket a member of multicast groups, such as unix.RTNLGRP_IPV4_IFADDR. It
+// may be called while another goroutine listens.
 func (c *Conn) Join(groups ...int) error {
 	return c.membership("join", unix.NETLINK_ADD_MEMBERSHIP, groups)
 }
@@ -32,8 +32,8 @@ func (c *Conn) membership(verb string, option int, groups []int) error {
 	return nil
 }
 
-// Listen calls changed for notifications that concern says are of interest, and where
-// the kernel had to drop some. It returns when ctx ends (nil) or at an error.
+// Listen calls changed for notifications for which concern returns true, and after the
+// kernel dropped some. It returns when ctx ends (nil) or on an error.
 func (c *Conn) Listen(ctx context.Context, concern func(messages []byte) bool, changed func()) error {
 	for {
 		b, err := c.Receive(ctx)
@@ -41,9 +41,9 @@ func (c *Conn) Listen(ctx context.Context, concern func(messages []byte) bool, c
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EMSGSIZE):
-			changed() // something was lost
+			changed() // a notification was dropped
 		case err != nil:
-			return fmt.Errorf("listen to notifications: %w", err)
+			return fmt.Errorf("receive notifications: %w", err)
 		case concern(b):
 			changed()
 		}
@@ -53,7 +53,7 @@ func (c *Conn) Listen(ctx context.Context, concern func(messages []byte) bool, c
 // Watcher calls changed for notifications until ctx ends, or until an error.
 type Watcher func(ctx context.Context, changed func()) error
 
-// Watch runs watchers until ctx ends, or until one of them ends: then all do.
+// Watch runs watchers until ctx ends, or until one of them returns: then all of them end.
 func Watch(ctx context.Context, changed func(), watchers ...Watcher) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -69,8 +69,8 @@ func Watch(ctx context.Context, changed func(), watchers ...Watcher) error {
 	return errors.Join(errs...)
 }
 
-// Groups returns a Watcher for all notifications of multicast groups of a protocol,
-// in a network namespace as in Open.
+// Groups returns a Watcher for all notifications of multicast groups of a protocol, in a
+// network namespace as in Open.
 func Groups(netns, protocol int, groups ...int) Watcher {
 	return func(ctx context.Context, changed func()) error {
 		c, err := Open(netns, protocol)

@@ -11,10 +11,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Batch collects changes that take effect together. They are sent in an order that
-// suits the kernel, not in the order of the calls: tables, sets and chains, rules,
-// deleted elements, added ones (so that a key can change its value), and at last the
-// chains and sets to delete.
+// Batch collects changes that take effect together. They are sent in the order that the
+// kernel needs, not in the order of the calls: tables, sets and chains; rules; deleted
+// elements; added elements (so that a key can change its value); and last the chains and
+// sets to delete.
 type Batch struct {
 	objects messageList // tables, sets, chains
 	rules   messageList
@@ -28,13 +28,13 @@ type Batch struct {
 // NewBatch returns an empty batch.
 func NewBatch() *Batch { return &Batch{streams: map[streamKey]*Stream{}} }
 
-// Operations returns how many objects the batch adds, deletes and flushes: tables,
-// sets, chains, rules and elements.
+// Operations returns how many objects the batch adds, deletes and flushes: tables, sets,
+// chains, rules and elements.
 func (b *Batch) Operations() int { return b.operations }
 
-// messageList is messages one after the other, each with what it is about. What is
-// in full comes first: a buffer that grew with all of them would be copied as it
-// grows, and take twice the memory.
+// messageList is a list of messages, each with a label. full holds the buffers that are
+// complete: one buffer that grew with all messages would be copied as it grows, and take
+// twice the memory.
 type messageList struct {
 	netlink.Buffer
 	full   [][]byte
@@ -54,14 +54,14 @@ func begin(w *netlink.Buffer, msgType int, family byte, flags int) (start int) {
 	return w.Begin(unix.NFNL_SUBSYS_NFTABLES<<8|msgType, family, flags)
 }
 
-// AddTable adds a table without anything in it.
+// AddTable adds an empty table.
 func (b *Batch) AddTable(t *Table) {
 	b.objects.put("add "+t.String(), unix.NFT_MSG_NEWTABLE, t.Family, unix.NLM_F_CREATE, t.attrs)
 	b.operations++
 }
 
-// DeleteTable deletes a table and all that it holds, before anything else. If AddTable
-// follows there is no moment without the table.
+// DeleteTable deletes a table and everything in it, before anything else. If AddTable
+// follows, there is no moment without the table.
 func (b *Batch) DeleteTable(t *Table) {
 	b.objects.put("delete "+t.String(), unix.NFT_MSG_DELTABLE, t.Family, 0, t.named())
 	b.operations++
@@ -70,7 +70,7 @@ func (b *Batch) DeleteTable(t *Table) {
 // AddSet adds a set without elements.
 func (b *Batch) AddSet(s *Set) {
 	w := netlink.Buffer{B: append([]byte(nil), s.attrs...)}
-	w.Number(unix.NFTA_SET_ID, 0) // has to be there; other messages refer to sets by name
+	w.Number(unix.NFTA_SET_ID, 0) // required; other messages refer to sets by name
 	b.objects.put("add "+s.String(), unix.NFT_MSG_NEWSET, s.Table.Family, unix.NLM_F_CREATE, w.B)
 	b.operations++
 }
@@ -88,7 +88,7 @@ func (b *Batch) AddChain(c *Chain) {
 	b.addRules(c)
 }
 
-// RewriteRules replaces all rules of a chain. No packet sees the chain without them.
+// RewriteRules replaces all rules of a chain atomically.
 func (b *Batch) RewriteRules(c *Chain) {
 	var w netlink.Buffer
 	w.Text(unix.NFTA_RULE_TABLE, c.Table.Name)
@@ -120,8 +120,8 @@ func (b *Batch) DeleteChain(c *Chain) {
 	b.operations++
 }
 
-// Encode returns the messages in one buffer, and what each of them is about. It takes
-// them out of the batch. Commit does it.
+// Encode returns the messages in one buffer, with a label for each. It removes them from
+// the batch. Commit calls it.
 func (b *Batch) Encode() ([]byte, []string) {
 	lists := []*messageList{&b.objects, &b.rules}
 	for _, del := range []bool{true, false} {
@@ -154,7 +154,7 @@ func (b *Batch) Encode() ([]byte, []string) {
 			}
 			out.B = append(out.B, part...)
 		}
-		l.full = nil // while the kernel works on its copy
+		l.full = nil // free it while the kernel works on its copy
 		labels = append(labels, l.labels...)
 	}
 	flags := binary.NativeEndian.Uint16(out.B[final+6:])

@@ -1,10 +1,10 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nft is a client for the kernel's nftables, over netlink and without the nft
-// program. It knows tables, chains, rules, sets and elements, and nothing of Services.
+// Package nft is a client for nftables in the kernel, over netlink and without the nft
+// program. It knows tables, chains, rules, sets and elements, and nothing about Services.
 //
-// What a table consists of is described once, without the kernel:
+// A table is described without the kernel:
 //
 //	t := nft.NewTable(unix.NFPROTO_IPV4, "mine", "a comment", false)
 //	ips := t.NewSet(nft.SetSpec{Name: "ips", Key: []nft.Field{t.DestinationField()}})
@@ -20,16 +20,16 @@
 //	b.Add(ips).Key(key) // an element; b.Delete(ips).Key(key) deletes it
 //	err := client.Commit(ctx, b) // names the object that the kernel refuses
 //
-// The Read functions return what the kernel has of a table; HeldSet.Is, HeldChain.Is
-// and RulesEqual compare that with a description. ReadElements streams the elements of
-// a set. A test may have a Reader that is no Client.
+// The Read functions return what the kernel holds of a table; HeldSet.Is, HeldChain.Is and
+// RulesEqual compare that with a description. ReadElements streams the elements of a set.
+// Tests may implement Reader without a Client.
 //
 // Client.Generation says whether others have changed the ruleset since it was read, so
-// that it need not be read again. Client.Watch calls back when they do. Large commits
-// of the client are not listened to, see Client.Quietly.
+// that it need not be read again. Client.Watch calls back when they do. Notifications of
+// large commits of the client are not received, see Client.Quietly.
 //
-// Expressions work on registers of 4 bytes, by number from 0. A field of a key takes
-// as many whole registers as it needs.
+// Expressions work on registers of 4 bytes, numbered from 0. A field of a key takes as
+// many whole registers as it needs.
 package nft
 
 import (
@@ -43,23 +43,23 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Client changes and reads the ruleset of a network namespace. One goroutine uses it
-// at a time, but for Watch and Watched.
+// Client changes and reads the ruleset of a network namespace. One goroutine at a time
+// uses it, except for Watch and Watched.
 type Client struct {
 	netns int
 	conn  *netlink.Conn
 
-	commits uint32     // of this client that have succeeded
-	seen    Generation // the last one that was asked for
+	commits uint32     // successful ones of this client
+	seen    Generation // the last one that was returned
 
 	mu       sync.Mutex
-	quiet    int           // calls of Quietly that are under way
+	quiet    int           // calls of Quietly in progress
 	listener *netlink.Conn // of Watch; nil: not watched
 	changed  func()
 }
 
-// Dial returns a Client for a network namespace: a file descriptor, which the caller
-// keeps open, or 0 for that of the calling thread.
+// Dial returns a Client for a network namespace: a file descriptor, which the caller keeps
+// open, or 0 for that of the calling thread.
 func Dial(netns int) (*Client, error) {
 	conn, err := netlink.Open(netns, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -88,8 +88,8 @@ func (c *Client) Dump(ctx context.Context, msgType int, family byte, filter []by
 	})
 }
 
-// Commit sends a batch, which the kernel takes as a whole or not at all. It takes the
-// messages out of the batch. An error names the objects that the kernel refuses.
+// Commit sends a batch, which the kernel applies as a whole or not at all. It removes the
+// messages from the batch. An error names the objects that the kernel rejects.
 func (c *Client) Commit(ctx context.Context, b *Batch) error {
 	return c.Quietly(ctx, b.Operations(), 1, func() error { return c.commit(ctx, b) })
 }
@@ -100,9 +100,9 @@ func (c *Client) commit(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	// The kernel has already worked when Send returns. It acknowledges the last
-	// message before the end, and besides only errors. One on the batch's first
-	// message is about the commit as a whole.
+	// The kernel has finished when Send returns. It acknowledges the last message before
+	// the end, and otherwise sends only errors. An error for the first message of the
+	// batch is about the commit as a whole.
 	acked := last - 1
 	var errs []error
 	for {
@@ -124,18 +124,19 @@ func (c *Client) commit(ctx context.Context, b *Batch) error {
 	}
 }
 
-// DeleteTable deletes a table with all that it holds, if it is there.
+// DeleteTable deletes a table with everything in it, if it exists.
 func (c *Client) DeleteTable(ctx context.Context, t *Table) error {
 	b := NewBatch()
 	b.DeleteTable(t)
 	err := c.Commit(ctx, b)
-	if errors.Is(err, unix.ENOENT) || IsNoFamily(err) { // not there
+	if errors.Is(err, unix.ENOENT) || IsNoFamily(err) { // it does not exist
 		return nil
 	}
 	return err
 }
 
-// IsNoFamily says whether an error is that this kernel has no such address family.
+// IsNoFamily says whether an error means that the kernel does not support the address
+// family.
 func IsNoFamily(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }

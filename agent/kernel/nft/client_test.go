@@ -87,7 +87,7 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// TestGeneration checks that it changes with the commits of others, and with no other.
+// TestGeneration checks that the generation changes with the commits of others only.
 func TestGeneration(t *testing.T) {
 	s := netnstest.NewSpace(t)
 	c := dial(t, s)
@@ -129,11 +129,11 @@ func TestGeneration(t *testing.T) {
 		before = generation()
 	}
 	if (Generation{}).Is(Generation{}) {
-		t.Error("what is not known is the same")
+		t.Error("an unknown generation is equal")
 	}
 }
 
-// TestWatchReportsWhatWasMissed checks what Watch reports around large commits.
+// TestWatchReportsWhatWasMissed checks what Watch reports after large commits.
 func TestWatchReportsWhatWasMissed(t *testing.T) {
 	other := func(s *netnstest.Space) { s.Run("nft", "add", "table", "ip", "other") }
 	for name, tc := range map[string]struct {
@@ -173,14 +173,14 @@ func TestWatchReportsWhatWasMissed(t *testing.T) {
 			if err := c.Quietly(t.Context(), b.Operations(), 1, work); err != nil {
 				t.Fatal(err)
 			}
-			s.Run("nft", "add", "table", "ip", "last") // notifications come in their order
+			s.Run("nft", "add", "table", "ip", "last") // notifications arrive in order
 			<-last
 			cancel()
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 			if c.Watched() {
-				t.Error("Watch has ended, and its socket is still used")
+				t.Error("the socket is used after Watch has returned")
 			}
 			if got := int(changed.Load()); got != tc.want {
 				t.Errorf("changed was called %d times, want %d", got, tc.want)

@@ -11,11 +11,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// messageLimit is the length in bytes after which a message with elements ends and
-// the next begins: the length of the attribute that holds them has 16 bits.
+// messageLimit is the length in bytes after which a new message with elements starts: the
+// length of the attribute that holds them has 16 bits.
 const messageLimit = 60 << 10
 
-// messageSlack is more than the last element of a message is long.
+// messageSlack is more than the length of one element in bytes.
 const messageSlack = 1 << 10
 
 // elemCatchAll is NFT_SET_ELEM_CATCHALL.
@@ -30,13 +30,13 @@ const (
 // Verdict is a verdict as an element holds it. It is comparable.
 type Verdict struct {
 	Code  int32  // NF_ACCEPT and so on
-	Chain string // of those that lead to one
+	Chain string // of jump and goto
 }
 
 // VerdictDrop drops the packet.
 func VerdictDrop() Verdict { return Verdict{Code: codeDrop} }
 
-// VerdictGoto goes on with a chain, and does not come back.
+// VerdictGoto continues at a chain, without return.
 func VerdictGoto(chain string) Verdict { return Verdict{codeGoto, chain} }
 
 type streamKey struct {
@@ -44,8 +44,8 @@ type streamKey struct {
 	del bool
 }
 
-// Stream is the elements to add to a set, or to delete from it. Keys and data are in
-// the kernel's form, as long as the set's fields say.
+// Stream is the elements to add to a set, or to delete from it. Keys and data have the
+// kernel's encoding, with the length of the set's fields.
 type Stream struct {
 	list         messageList
 	key          streamKey
@@ -98,7 +98,7 @@ func (s *Stream) Verdict(key []byte, v Verdict) {
 	w.EndNest(start)
 }
 
-// CatchAll appends the element that stands for every key.
+// CatchAll appends the catch-all element, which matches every key.
 func (s *Stream) CatchAll() {
 	s.reserve()
 	start := s.list.Nest(unix.NFTA_LIST_ELEM)
@@ -116,7 +116,7 @@ func (s *Stream) element(key []byte) (start int) {
 	return start
 }
 
-// reserve makes sure that there is a message with room for an element.
+// reserve ensures that there is a message with room for an element.
 func (s *Stream) reserve() {
 	if s.open && len(s.list.B)-s.start > messageLimit {
 		s.close()
@@ -144,17 +144,17 @@ func (s *Stream) close() {
 	s.open = false
 }
 
-// Element is an element as the kernel sends it; valid until the next one.
+// Element is an element from the kernel; valid until the next one.
 type Element struct {
 	Key      []byte
-	CatchAll bool // it stands for every key
+	CatchAll bool // it matches every key
 	data     []byte
 }
 
-// Data returns what a map from keys to data holds for the key; nil if it has none.
+// Data returns the value in a map from keys to data; nil if there is none.
 func (e Element) Data() []byte { return netlink.Find(e.data, unix.NFTA_DATA_VALUE) }
 
-// Verdict returns what a map from keys to verdicts holds for the key.
+// Verdict returns the value in a map from keys to verdicts.
 func (e Element) Verdict() Verdict {
 	var v Verdict
 	for typ, b := range netlink.Attrs(netlink.Find(e.data, unix.NFTA_DATA_VERDICT)) {
@@ -168,7 +168,7 @@ func (e Element) Verdict() Verdict {
 	return v
 }
 
-// parseElement takes an element apart.
+// parseElement decodes an element.
 func parseElement(b []byte) (e Element) {
 	for typ, v := range netlink.Attrs(b) {
 		switch typ.Number() {

@@ -13,13 +13,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Expr is an expression of a rule. Those that take no register load into the first,
-// or work on it.
+// Expr is an expression of a rule. Those without a register argument load into the first
+// register, or use it.
 type Expr func(w *netlink.Buffer, family byte)
 
-// register returns the number of the n-th register of 4 bytes. The kernel calls
-// every fourth by its old name for registers of 16 bytes, and so does this package,
-// for what is read back is compared with what was sent.
+// register returns the number of the n-th register of 4 bytes. The kernel reports every
+// fourth one by its old number for registers of 16 bytes. So does this package, because
+// rules that are read back are compared with those that were sent.
 func register(n int) uint32 {
 	if n%4 == 0 {
 		return uint32(unix.NFT_REG_1 + n/4)
@@ -38,7 +38,7 @@ func library(e expr.Any) Expr {
 	}
 }
 
-// own encodes an expression that the library encodes with attributes that the kernel
+// own encodes an expression for which the library would send attributes that the kernel
 // does not send back.
 func own(name string, data func(w *netlink.Buffer)) Expr {
 	return func(w *netlink.Buffer, _ byte) {
@@ -75,13 +75,13 @@ func DestinationPort(reg int) Expr {
 		Offset: 2, Len: 2, DestRegister: register(reg)})
 }
 
-// Input loads the index of the link that the packet comes in by.
+// Input loads the index of the input interface.
 func Input() Expr { return library(&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}) }
 
-// InputName loads the name of that link, in unix.IFNAMSIZ bytes.
+// InputName loads the name of the input interface, in unix.IFNAMSIZ bytes.
 func InputName() Expr { return library(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}) }
 
-// Output loads the index of the link that the packet leaves by.
+// Output loads the index of the output interface.
 func Output() Expr { return library(&expr.Meta{Key: expr.MetaKeyOIF, Register: 1}) }
 
 // DestinationType loads the type of the route to the packet's destination, such as
@@ -95,7 +95,7 @@ func LoadMark(reg int) Expr {
 	return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: register(reg)})
 }
 
-// StoreMark gives the packet the mark that is loaded.
+// StoreMark sets the packet's mark to the loaded value.
 func StoreMark() Expr {
 	return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true})
 }
@@ -113,7 +113,7 @@ func Random(reg int, n uint32) Expr {
 	return library(&expr.Numgen{Register: register(reg), Modulus: n, Type: unix.NFT_NG_RANDOM})
 }
 
-// Mask keeps the bits in m of what a register and those behind it hold.
+// Mask applies the bit mask m to a register and those after it.
 func Mask(reg int, m []byte) Expr {
 	return library(&expr.Bitwise{SourceRegister: register(reg), DestRegister: register(reg), Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))})
 }
@@ -127,35 +127,35 @@ func Prefix(n, bits int) []byte {
 	return m
 }
 
-// Equals goes on with the rule if the data is what is loaded.
+// Equals continues with the rule if data is equal to the loaded value.
 func Equals(data []byte) Expr { return EqualsAt(0, data) }
 
-// EqualsAt goes on with the rule if the data is what a register and those behind it
-// hold.
+// EqualsAt continues with the rule if data is equal to the value that starts in a
+// register.
 func EqualsAt(reg int, data []byte) Expr {
 	return library(&expr.Cmp{Op: expr.CmpOpEq, Register: register(reg), Data: data})
 }
 
-// Differs goes on with the rule if the data is not what is loaded.
+// Differs continues with the rule if data is not equal to the loaded value.
 func Differs(data []byte) Expr { return library(&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: data}) }
 
-// Translated goes on with the rule if the connection's destination was translated.
+// Translated continues with the rule if the connection's destination was translated.
 func Translated() []Expr {
 	const dstNAT = 0x20 // IPS_DST_NAT
 	return []Expr{library(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}), Mask(0, native(dstNAT)), Differs(native(0))}
 }
 
-// In goes on with the rule if the key that starts in a register is in the set.
+// In continues with the rule if the key that starts in a register is in the set.
 func In(s *Set, key int) Expr { return lookup(s, key, nil) }
 
-// DataOf loads what a map holds for the key that starts in a register into another,
-// and goes on with the rule if it has the key.
+// DataOf looks up the key that starts in a register in a map, and loads the value into
+// another register. It continues with the rule if the map has the key.
 func DataOf(s *Set, key, dest int) Expr {
 	reg := register(dest)
 	return lookup(s, key, &reg)
 }
 
-// VerdictOf does what a map of verdicts holds for the key in the first registers.
+// VerdictOf applies the verdict that a map holds for the key in the first registers.
 func VerdictOf(s *Set) Expr {
 	reg := uint32(unix.NFT_REG_VERDICT)
 	return lookup(s, 0, &reg)
@@ -179,7 +179,7 @@ func Learn(s *Set, key, data int, seconds int32) Expr {
 	return dynset(s, unix.NFT_DYNSET_OP_ADD, key, data, seconds)
 }
 
-// Refresh is Learn that also begins the time of an element anew that is there.
+// Refresh is Learn, but restarts the timeout of an existing element.
 func Refresh(s *Set, key, data int, seconds int32) Expr {
 	return dynset(s, unix.NFT_DYNSET_OP_UPDATE, key, data, seconds)
 }
@@ -199,37 +199,37 @@ func dynset(s *Set, op uint32, key, data int, seconds int32) Expr {
 	})
 }
 
-// TranslateDestination gives the packet the address that starts in a register, and the
-// port in the one behind it.
+// TranslateDestination sets the packet's destination to the address that starts in a
+// register and the port in the next one.
 func (t *Table) TranslateDestination(reg int) Expr {
 	return library(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: register(reg), RegProtoMin: register(reg + t.Words())})
 }
 
-// Masquerade gives the packet an address of the node and a random port as its source.
+// Masquerade sets the packet's source to an address of the node and a random port.
 func Masquerade() Expr { return library(&expr.Masq{FullyRandom: true}) }
 
-// Jump goes on with a chain, and comes back if that says nothing.
+// Jump continues at a chain, and returns if that has no verdict.
 func Jump(chain string) Expr { return library(&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}) }
 
-// Goto goes on with a chain, and does not come back.
+// Goto continues at a chain, without return.
 func Goto(chain string) Expr { return library(&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}) }
 
-// Accept lets the packet go on behind the base chain.
+// Accept ends the evaluation of the base chain; later base chains still see the packet.
 func Accept() Expr { return library(&expr.Verdict{Kind: expr.VerdictAccept}) }
 
 // Drop drops the packet.
 func Drop() Expr { return library(&expr.Verdict{Kind: expr.VerdictDrop}) }
 
-// Return goes back to the chain that jumped here.
+// Return returns to the calling chain.
 func Return() Expr { return library(&expr.Verdict{Kind: expr.VerdictReturn}) }
 
-// RejectTCP answers with a reset.
+// RejectTCP answers with a TCP reset.
 func RejectTCP() Expr {
 	const tcpReset = 1
 	return own("reject", func(w *netlink.Buffer) { w.Number(unix.NFTA_REJECT_TYPE, tcpReset) })
 }
 
-// RejectPort answers by ICMP that the port is unreachable.
+// RejectPort answers with ICMP port unreachable.
 func (t *Table) RejectPort() Expr {
 	const unreachable = 0
 	code := byte(3)

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// The numbers that nft has for the types of keys and values, in 6 bits each.
+// The numbers of nft for the types of keys and values, in 6 bits each.
 const (
 	typeInteger = 4
 	typeIPv4    = 7
@@ -23,7 +23,7 @@ const (
 type Field struct {
 	typ   uint32
 	len   int
-	udata []byte // how nft writes down the expression that yields it
+	udata []byte // nft's encoding of the expression that yields it
 }
 
 // DestinationField is a destination address.
@@ -50,7 +50,7 @@ func (t *Table) addrField(header, position uint32) Field {
 	return Field{typ, t.AddrLen(), payloadUserdata(header, position)}
 }
 
-// NumberField is what a number generator yields: 4 bytes in the host's byte order.
+// NumberField is the value of a number generator: 4 bytes in the host's byte order.
 func NumberField() Field {
 	const exprNumgen, numgenRandom = 23, 1
 	data := slices.Concat(udata(0, native(numgenRandom)), udata(1, native(0xffff)), udata(2, native(0)))
@@ -78,8 +78,8 @@ func concat(fields []Field) (typ, length uint32) {
 	return typ, length
 }
 
-// typeofUserdata writes down the types of a map in the way of nft's `typeof`.
-// Without it nft cannot tell how long the integer in a key is, and aborts.
+// typeofUserdata encodes the types of a map as nft does for `typeof`. Without it nft does
+// not know the length of the integer in a key, and aborts.
 func typeofUserdata(key, data []Field) []byte {
 	const byteOrderKey, byteOrderData, typeofKey, typeofData, exprConcat = 0, 1, 3, 4, 13
 	typeof := func(fields []Field) []byte {
@@ -94,7 +94,7 @@ func typeofUserdata(key, data []Field) []byte {
 		udata(typeofKey, typeof(key)), udata(typeofData, typeof(data)))
 }
 
-// payloadUserdata writes down a field of a protocol's header, by nft's numbers.
+// payloadUserdata encodes a field of a protocol's header, with nft's numbers.
 func payloadUserdata(header, position uint32) []byte {
 	const exprPayload = 7
 	return exprUserdata(exprPayload, slices.Concat(udata(0, native(header)), udata(1, native(position))))
@@ -104,7 +104,7 @@ func exprUserdata(kind uint32, data []byte) []byte {
 	return slices.Concat(udata(0, native(kind)), udata(1, data))
 }
 
-// udata is an attribute of user data: type and length in a byte each.
+// udata is an attribute of user data: type and length in one byte each.
 func udata(typ byte, data []byte) []byte {
 	return append([]byte{typ, byte(len(data))}, data...)
 }

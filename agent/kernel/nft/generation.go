@@ -12,20 +12,20 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Generation says what others have committed to the ruleset of a namespace: as long
-// as it stays the same, the kernel's tables hold what the client has left there, and
-// need not be read. To read them takes the kernel time that grows with the square of a
+// Generation counts what others have committed to the ruleset of a network namespace. As
+// long as it stays the same, the kernel's tables hold what the client has left there, and
+// need not be read again. Reading takes the kernel time that grows with the square of a
 // set's size. The zero value is unknown.
 type Generation struct {
-	Others uint32 // commits that were not the client's, modulo 2^32
+	Others uint32 // commits not by this client, modulo 2^32
 	Known  bool
 }
 
-// Is says whether both are known and the same.
+// Is says whether both are known and equal.
 func (g Generation) Is(o Generation) bool { return g.Known && g == o }
 
-// Generation asks for the generation. It stays the same over successful commits of
-// this client; one that has failed without an answer may count as another's.
+// Generation returns the generation. It stays the same over successful commits of this
+// client. A commit that failed without a reply may count as another's.
 func (c *Client) Generation(ctx context.Context) (Generation, error) {
 	number, err := c.Commits(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func (c *Client) Generation(ctx context.Context) (Generation, error) {
 	return c.seen, nil
 }
 
-// Commits asks how many commits there have been in the namespace, modulo 2^32.
+// Commits returns the number of commits in the network namespace, modulo 2^32.
 func (c *Client) Commits(ctx context.Context) (uint32, error) {
 	var w netlink.Buffer
 	w.End(begin(&w, unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0))
@@ -47,7 +47,7 @@ func (c *Client) Commits(ctx context.Context) (uint32, error) {
 		return id != nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("ask for the ruleset's generation: %w", err)
+		return 0, fmt.Errorf("get the generation of the ruleset: %w", err)
 	}
 	return number, nil
 }

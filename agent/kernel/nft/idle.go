@@ -13,13 +13,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// RemoveIdleTables deletes those of some tables, in both families, that do nothing:
-// they hold only base chains without rules, whose policy is to accept. That is what
-// the nft variant of iptables makes for a program that asks for a table, and leaves
-// there for ever.
+// RemoveIdleTables deletes those of some tables, in both families, that do nothing: they
+// hold only base chains without rules, with the policy accept. The nft variant of iptables
+// adds such tables for a program that only lists a table, and leaves them there.
 //
-// The kernel checks that they are empty when it deletes them: what another program
-// adds at the same moment stays.
+// The kernel checks that they are empty when it deletes them: rules that another program
+// adds at the same moment stay.
 func (c *Client) RemoveIdleTables(ctx context.Context, names ...string) error {
 	var errs []error
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -53,7 +52,7 @@ func (c *Client) removeIdle(ctx context.Context, t *Table) error {
 		b.last.put("delete "+t.String(), unix.NFT_MSG_DELTABLE, t.Family, unix.NLM_F_NONREC, t.named())
 		err = c.Commit(ctx, b)
 	}
-	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOENT) || IsNoFamily(err) { // in use, or not there
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOENT) || IsNoFamily(err) { // in use, or it does not exist
 		return nil
 	}
 	if err != nil {

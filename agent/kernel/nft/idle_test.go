@@ -10,7 +10,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// Tables that do nothing go, in both families; what does anything stays as it is.
+// Tables that do nothing are removed, in both families; others stay as they are.
 func TestRemoveIdleTables(t *testing.T) {
 	const base = "chain POSTROUTING { type nat hook postrouting priority 100; policy accept; }; "
 	for name, c := range map[string]struct {

@@ -13,16 +13,16 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Reader lists the objects of a kind in the kernel. A Client is one.
+// Reader lists the objects of a kind in the kernel. Client implements it.
 type Reader interface {
-	// Dump asks for the objects of a kind, such as unix.NFT_MSG_GETSET, and calls each
-	// for the attributes of each one as they arrive; valid until it returns. It may
-	// begin again, and calls restart before each try. filter are attributes that a
-	// kernel may ignore.
+	// Dump asks for the objects of a kind, such as unix.NFT_MSG_GETSET, and calls each for
+	// the attributes of each object as they arrive; valid until each returns. It may start
+	// again, and calls restart before each try. filter are attributes that a kernel may
+	// ignore.
 	Dump(ctx context.Context, msgType int, family byte, filter []byte, restart func(), each func(attrs []byte) error) error
 }
 
-// ReadTable says whether there is a table of that name, and whether it is as described.
+// ReadTable says whether a table of that name exists, and whether it is as described.
 func ReadTable(ctx context.Context, r Reader, t *Table) (exists, same bool, err error) {
 	err = r.Dump(ctx, unix.NFT_MSG_GETTABLE, t.Family, nil,
 		func() { exists, same = false, false },
@@ -35,7 +35,7 @@ func ReadTable(ctx context.Context, r Reader, t *Table) (exists, same bool, err 
 	return exists, same, err
 }
 
-// HeldSet is a set that the kernel has.
+// HeldSet is a set in the kernel.
 type HeldSet struct {
 	Name  string
 	attrs []byte
@@ -62,17 +62,17 @@ func ReadSets(ctx context.Context, r Reader, t *Table) (sets []HeldSet, err erro
 	return sets, err
 }
 
-// HeldChain is a chain that the kernel has.
+// HeldChain is a chain in the kernel.
 type HeldChain struct {
-	Base  bool // it has a hook, so that it may see any packet
+	Base  bool // it has a hook
 	Rules []HeldRule
 	attrs []byte
 }
 
-// Is says whether the chain is as described, but for its rules.
+// Is says whether the chain is as described, except for its rules.
 func (h HeldChain) Is(c *Chain) bool { return netlink.Covers(h.attrs, c.attrs) && h.Base == c.base }
 
-// HeldRule is a rule that the kernel has.
+// HeldRule is a rule in the kernel.
 type HeldRule struct{ exprs, userdata []byte }
 
 // ReadChains returns the chains of a table by their names, with their rules in order.
@@ -133,9 +133,8 @@ func count(b []byte) int {
 	return n
 }
 
-// ReadElements calls each for the elements of a set as they arrive, so that no more
-// than a message of them is in memory. It may begin again, and calls restart before
-// each try.
+// ReadElements calls each for the elements of a set as they arrive, so that only one
+// message of them is in memory. It may start again, and calls restart before each try.
 func ReadElements(ctx context.Context, r Reader, s *Set, restart func(), each func(Element)) error {
 	var w netlink.Buffer
 	w.Text(unix.NFTA_SET_ELEM_LIST_TABLE, s.Table.Name)

@@ -11,7 +11,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// Attribute numbers that x/sys/unix does not have.
+// Attribute numbers that x/sys/unix does not define.
 const (
 	tableUserdata = 6 // NFTA_TABLE_USERDATA
 	setKeyLen     = 5 // NFTA_SET_KEY_LEN
@@ -19,7 +19,7 @@ const (
 	setDataLen    = 7 // NFTA_SET_DATA_LEN
 )
 
-// Table describes a table of one family. Its methods describe what it can hold.
+// Table describes a table of one family. Its methods describe its contents.
 type Table struct {
 	Family byte // unix.NFPROTO_IPV4 or NFPROTO_IPV6
 	Name   string
@@ -48,7 +48,7 @@ func (t *Table) String() string {
 	return "ip " + t.Name
 }
 
-// V6 says whether the table is of IPv6.
+// V6 says whether the table is for IPv6.
 func (t *Table) V6() bool { return t.Family == unix.NFPROTO_IPV6 }
 
 // AddrLen is the length of an address in bytes.
@@ -59,19 +59,19 @@ func (t *Table) AddrLen() int {
 	return 4
 }
 
-// Words is how many registers an address takes.
+// Words is the number of registers of an address.
 func (t *Table) Words() int { return t.AddrLen() / 4 }
 
-// named returns the attribute that names the table. It has the same number in
-// messages about tables, sets, chains and rules. In a request for a dump it is a
-// filter, which older kernels ignore for some kinds of objects.
+// named returns the attribute with the table's name. It has the same number in messages
+// about tables, sets, chains and rules. In a request for a dump it is a filter, which
+// older kernels ignore for some kinds of objects.
 func (t *Table) named() []byte {
 	var w netlink.Buffer
 	w.Text(unix.NFTA_TABLE_NAME, t.Name)
 	return w.B
 }
 
-// has says whether an object in a dump is of the table.
+// has says whether an object in a dump belongs to the table.
 func (t *Table) has(got []byte) bool {
 	return netlink.Text(netlink.Find(got, unix.NFTA_TABLE_NAME)) == t.Name
 }
@@ -87,13 +87,13 @@ type Set struct {
 // String returns for example "ip6 filter set addresses".
 func (s *Set) String() string { return s.Table.String() + " set " + s.Name }
 
-// SetSpec is what a set is made of.
+// SetSpec describes a set.
 type SetSpec struct {
 	Name     string
 	Key      []Field
 	Data     []Field // of a map from keys to data
 	Verdicts bool    // a map from keys to verdicts
-	Dynamic  int     // how many elements rules may add, which time out
+	Dynamic  int     // maximum number of elements that rules may add, which time out
 }
 
 // NewSet describes a set of the table.
@@ -141,15 +141,15 @@ type Chain struct {
 // String returns for example "ip6 filter chain input".
 func (c *Chain) String() string { return c.Table.String() + " chain " + c.Name }
 
-// Hook is where and when a base chain sees packets.
+// Hook is the hook and priority of a base chain.
 type Hook struct {
 	Number   uint32 // such as unix.NF_INET_PRE_ROUTING
 	Priority int32
-	Filter   bool // of type filter: every packet; else nat: the first of a connection
+	Filter   bool // type filter: it sees every packet; otherwise nat: the first one of a connection
 }
 
-// NewChain describes a chain of the table; at is nil unless it is a base chain. Its
-// policy is to accept. No name may be a word of nft's language.
+// NewChain describes a chain of the table; at is nil unless it is a base chain, whose
+// policy is accept. The name must not be a keyword of nft.
 func (t *Table) NewChain(name string, at *Hook, rules ...Rule) *Chain {
 	var w netlink.Buffer
 	w.Text(unix.NFTA_CHAIN_TABLE, t.Name)
@@ -182,12 +182,12 @@ func (t *Table) NewRule(comment string, exprs ...Expr) Rule {
 	return Rule{exprs: w.B, comment: comment}
 }
 
-// Equal says whether two descriptions are the same.
+// Equal says whether two descriptions are equal.
 func (r Rule) Equal(o Rule) bool {
 	return string(r.exprs) == string(o.exprs) && r.comment == o.comment
 }
 
-// userdata returns the comment in the form of nft, nil if there is none.
+// userdata returns the comment in nft's encoding; nil if there is none.
 func (r Rule) userdata() []byte {
 	if r.comment == "" {
 		return nil

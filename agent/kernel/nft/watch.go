@@ -13,10 +13,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
-// LoudOperations is how many operations a commit may have that is listened to. While
-// a socket in the namespace is a member of the group, the kernel keeps a page and more
-// of memory for each changed object until the commit has ended: 10,000 Services with
-// node ports then take 4 GB, and five times as long.
+// LoudOperations is the maximum number of operations of a commit whose notifications are
+// received. While a socket in the network namespace is a member of the group, the kernel
+// keeps more than a page of memory for each changed object until the commit has ended:
+// 10,000 Services with node ports then take 4 GB, and five times as long.
 const LoudOperations = 1000
 
 // Change is a notification of a change of the ruleset.
@@ -28,10 +28,10 @@ type Change struct {
 	Bytes []byte // the whole message
 }
 
-// Watch calls changed after a change of the ruleset that concern says is of interest,
-// and where a notification may have been missed: when the kernel had to drop some, and
-// after a large commit of this client if others have committed since the generation
-// was last asked for. It returns when ctx ends (nil) or when it cannot watch any more.
+// Watch calls changed after a change of the ruleset for which concern returns true, and if
+// a notification may have been missed: when the kernel dropped some, and after a large
+// commit of this client if others have committed since Generation was last called. It
+// returns when ctx ends (nil) or when it cannot watch any more.
 func (c *Client) Watch(ctx context.Context, concern func(Change) bool, changed func()) error {
 	own, err := c.conn.PortID()
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) Watch(ctx context.Context, concern func(Change) bool, changed f
 	return errors.Join(err, conn.Close())
 }
 
-// Watched says whether Watch receives notifications, or would but for Quietly.
+// Watched says whether Watch receives notifications, or would except for Quietly.
 func (c *Client) Watched() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,10 +75,10 @@ func (c *Client) forget() {
 	c.listener, c.changed = nil, nil
 }
 
-// Quietly calls work, which makes a number of operations in a number of commits.
-// Commit does so by itself; this is for commits that a program makes for the client.
-// If the operations are more than LoudOperations nothing listens meanwhile, and Watch
-// reports what was missed.
+// Quietly calls work, which makes a number of operations in a number of commits. Commit
+// calls it itself; other callers use it for commits that a program makes on behalf of the
+// client. With more than LoudOperations operations no socket is a member of the group
+// meanwhile, and Watch reports what was missed.
 func (c *Client) Quietly(ctx context.Context, operations, commits int, work func() error) error {
 	if operations <= LoudOperations {
 		err := work()
@@ -117,8 +117,8 @@ func (c *Client) unmute() error {
 	return c.listener.Join(unix.NFNLGRP_NFTABLES)
 }
 
-// report calls Watch's changed if others have committed since the generation was last
-// asked for. It is called while the socket listens again.
+// report calls Watch's changed if others have committed since Generation was last called.
+// It is called while the socket is a member of the group again.
 func (c *Client) report(ctx context.Context) error {
 	if !c.Watched() {
 		return nil
@@ -136,10 +136,10 @@ func (c *Client) report(ctx context.Context) error {
 	return nil
 }
 
-// AnyChange says whether notifications of the group NFNLGRP_NFTABLES hold a change
-// that concern says is of interest, or one that cannot be read. own is the port of the
-// socket whose changes are Own. In all of them the first attribute, of number 1, is
-// the name of the table, but in those of a new generation, which are left out.
+// AnyChange says whether notifications of the group NFNLGRP_NFTABLES hold a change for
+// which concern returns true, or one that cannot be parsed. own is the port ID of the
+// socket whose changes are Own. The first attribute, of number 1, is the name of the table
+// in all of them, except in notifications of a new generation, which are skipped.
 func AnyChange(b []byte, own uint32, concern func(Change) bool) bool {
 	const nameStart = 4 + 4 // after nfgenmsg and the attribute's header
 	rest := len(b)
@@ -156,5 +156,5 @@ func AnyChange(b []byte, own uint32, concern func(Change) bool) bool {
 			return true
 		}
 	}
-	return rest >= netlink.HeaderLen // better look
+	return rest >= netlink.HeaderLen // truncated: assume a change
 }

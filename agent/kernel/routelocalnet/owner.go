@@ -1,21 +1,20 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package routelocalnet owns the sysctl route_localnet of a node, and has the loopback
-// guarded while it is 1.
+// Package routelocalnet owns the sysctl route_localnet of a node, and guards the loopback
+// while it is 1.
 //
-// Packets that come from 127.0.0.1 have to leave the node, until they are masqueraded,
-// and the answers to come in for it. The kernel does neither unless route_localnet
-// is 1, which also lets other machines talk to what listens on the loopback
-// (CVE-2020-8558). So there are rules that drop that, IPv4 only, whenever Fairlead has
-// set the sysctl:
+// Packets from 127.0.0.1 have to leave the node until they are masqueraded, and replies to
+// it have to come in. The kernel allows neither unless route_localnet is 1, which also
+// lets other machines reach sockets on the loopback (CVE-2020-8558). So whenever Fairlead
+// has set the sysctl there are rules that drop such packets (IPv4 only):
 //
 //	guard first, then the sysctl, then the rules of the user; and back the other way.
 //
-// The sysctl is that of all links. Each link that leads to an endpoint would need
-// its own, and those to Pods come and go. The guard says what the sysctl was before:
-// so the last user that goes sets it back, also in an agent that was started later;
-// unless another program has removed the guard while no agent ran.
+// The sysctl is that of all links. Otherwise each link to an endpoint would need its own,
+// and links to Pods are added and removed all the time. The guard records what the sysctl
+// was before. So the last user sets it back, even in an agent that was started later,
+// unless another program removed the guard while no agent was running.
 package routelocalnet
 
 import (
@@ -26,23 +25,23 @@ import (
 
 const name = "net/ipv4/conf/all/route_localnet"
 
-// Guard is a way to guard the loopback.
+// Guard guards the loopback with rules.
 type Guard interface {
-	// Read reads what the kernel holds of the guard.
+	// Read reads the guard in the kernel.
 	Read(ctx context.Context) (Held, error)
 
-	// Make makes the guard, or replaces what is held of it, and returns the number
-	// of operations. resets says whether the sysctl goes back to 0 with the guard.
+	// Make adds the guard, or replaces the held one, and returns the number of operations.
+	// resets says whether the sysctl is set back to 0 when the guard is removed.
 	Make(ctx context.Context, held Held, resets bool) (int, error)
 
-	// Remove removes what is held of it.
+	// Remove removes the held guard.
 	Remove(ctx context.Context, held Held) error
 }
 
-// Held is what the kernel holds of a guard.
+// Held is the state of a guard in the kernel.
 type Held struct {
 	Exists, Intact bool
-	Resets         bool // the sysctl goes back to 0 with the guard
+	Resets         bool // the sysctl is set back to 0 with the guard
 }
 
 // Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
@@ -54,7 +53,7 @@ type Sysctls interface {
 // SysctlError is the error of a sysctl that cannot be read or written.
 type SysctlError struct{ error }
 
-// Unwrap returns the reason.
+// Unwrap returns the cause.
 func (e SysctlError) Unwrap() error { return e.error }
 
 // Owner knows all users of the sysctl on a node. The zero value has none.
@@ -64,20 +63,20 @@ type Owner struct {
 	resets bool // the last user sets the sysctl back to 0
 }
 
-// User is one that needs the sysctl from time to time. Users of one node with
-// different guards follow each other, or are there together for a while.
+// User needs the sysctl from time to time. Users of one node with different guards replace
+// each other, or exist together for a while.
 type User struct {
 	owner   *Owner
 	guard   Guard
 	sysctls Sysctls
-	gone    bool // there is certainly no guard of this user
+	gone    bool // this user is known to have no guard
 }
 
 // User returns a user with its guard.
 func (o *Owner) User(g Guard, s Sysctls) *User { return &User{owner: o, guard: g, sysctls: s} }
 
-// Enable makes the guard be there and the sysctl be 1, and returns the number of
-// operations. A SysctlError is about the sysctl: then that stays as it is.
+// Enable adds the guard and sets the sysctl to 1, and returns the number of operations.
+// After a SysctlError the sysctl is unchanged.
 func (u *User) Enable(ctx context.Context) (ops int, err error) {
 	o := u.owner
 	o.mu.Lock()
@@ -112,9 +111,9 @@ func (u *User) Enable(ctx context.Context) (ops int, err error) {
 	return ops + 1, nil
 }
 
-// Disable removes the guard, once no rule of the user needs it any more, and returns
-// the number of operations. The last user sets the sysctl back before. If that fails
-// the error is a SysctlError, and the guard stays.
+// Disable removes the guard, once no rule of the user needs it any more, and returns the
+// number of operations. The last user sets the sysctl back first. If that fails the error
+// is a SysctlError, and the guard stays.
 func (u *User) Disable(ctx context.Context) (ops int, err error) {
 	if u.gone {
 		return 0, nil
@@ -153,15 +152,15 @@ func (u *User) reset() (ops int, err error) {
 	return 1, u.sysctls.Set(name, "0")
 }
 
-// Forget ends the user and leaves the kernel as it is: the guard says what is to be set
-// back. Else the next user with the same guard would never be the last one.
+// Forget unregisters the user and leaves the kernel as it is: the guard records what is to
+// be set back. Otherwise the next user with the same guard would never be the last one.
 func (u *User) Forget() {
 	u.owner.mu.Lock()
 	defer u.owner.mu.Unlock()
 	delete(u.owner.users, u)
 }
 
-// Cleanup is Disable, also of a guard of which this user does not know.
+// Cleanup is Disable, and also removes a guard that this user did not add itself.
 func (u *User) Cleanup(ctx context.Context) error {
 	u.gone = false
 	_, err := u.Disable(ctx)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// node is a kernel with a sysctl and guards. It writes down what is done, in order.
+// node is a kernel with a sysctl and guards. It logs the calls in order.
 type node struct {
 	value    string
 	readOnly bool
@@ -60,7 +60,7 @@ func (g *guard) Remove(context.Context, Held) error {
 	return nil
 }
 
-// step is what a user does.
+// step is a call of a user.
 type step struct {
 	user string // a or b
 	do   string // enable, disable, cleanup, restart (of the agent: no user is known)

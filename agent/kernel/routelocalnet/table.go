@@ -13,11 +13,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// TableName is the name of the table of nftables that guards the loopback. The comment
-// of the table says what the sysctl was before.
+// TableName is the name of the nftables table that guards the loopback. The comment of the
+// table records what the sysctl was before.
 const TableName = "fairlead-localhost"
 
-// Table is the Guard in nftables. It uses a client of its owner.
+// Table is the Guard in nftables. It uses the client of its owner.
 type Table struct{ client *nft.Client }
 
 var _ Guard = Table{}
@@ -31,8 +31,8 @@ type layout struct {
 	chains []*nft.Chain
 }
 
-// layouts returns both variants, by whether the sysctl goes back to 0 with the table.
-// Their comments are those of all versions of Fairlead.
+// layouts returns both variants, by whether the sysctl is set back to 0 with the table.
+// Their comments are the same in all versions of Fairlead.
 func layouts() map[bool]layout {
 	return map[bool]layout{
 		true:  newLayout("fairlead-agent guards the loopback, and set route_localnet, which was 0"),
@@ -40,10 +40,10 @@ func layouts() map[bool]layout {
 	}
 }
 
-// newLayout describes a variant. Packets of other machines and of Pods that are for
-// the loopback, or pretend to be from it, are dropped before connection tracking
-// sees them. What is translated and leaves from the loopback is masqueraded, after
-// others could do so; the rest does not leave, as without the sysctl.
+// newLayout describes a variant. Packets from other machines and from Pods to the
+// loopback, or with a source in it, are dropped before connection tracking. Translated
+// packets that leave from the loopback are masqueraded, after the rules of others; the
+// rest is dropped, as without the sysctl.
 func newLayout(comment string) layout {
 	const raw, afterSrcnat, loopback, loopbackLink = -300, 101, 127, 1
 	t := nft.NewTable(unix.NFPROTO_IPV4, TableName, comment, false)
@@ -66,8 +66,7 @@ func newLayout(comment string) layout {
 
 func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// Read reads the table. One whose comment is another counts as one that resets
-// nothing.
+// Read reads the table. A table with an unknown comment does not reset the sysctl.
 func (g Table) Read(ctx context.Context) (held Held, err error) {
 	for resets, l := range layouts() {
 		exists, same, err := nft.ReadTable(ctx, g.client, l.Table)
@@ -92,7 +91,7 @@ func (g Table) Read(ctx context.Context) (held Held, err error) {
 	return held, nil
 }
 
-// Make makes the table.
+// Make adds the table.
 func (g Table) Make(ctx context.Context, held Held, resets bool) (int, error) {
 	l, b := layouts()[resets], nft.NewBatch()
 	if held.Exists {

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// DefaultRoot is where the kernel shows its parameters.
+// DefaultRoot is where the kernel exposes its parameters.
 const DefaultRoot = "/proc/sys"
 
-// Tree is a tree of kernel parameters. Those below net are of the network
-// namespace of the thread that opens them.
+// Tree is a tree of kernel parameters. Those below net belong to the network namespace of
+// the thread that opens them.
 type Tree struct {
-	// Root is the folder of the tree; empty: DefaultRoot.
+	// Root is the directory of the tree; empty: DefaultRoot.
 	Root string
 }
 
-// Get returns the value of a parameter, such as net/netfilter/nf_conntrack_max,
-// without the line's end.
+// Get returns the value of a parameter, such as net/netfilter/nf_conntrack_max, without
+// the newline.
 func (t Tree) Get(name string) (string, error) {
 	text, err := os.ReadFile(t.path(name))
 	if err != nil {
@@ -31,8 +31,7 @@ func (t Tree) Get(name string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// Set gives a parameter a value. It does not create parameters that the kernel
-// does not have.
+// Set sets a parameter. It does not create parameters that the kernel does not have.
 func (t Tree) Set(name, value string) error {
 	f, err := os.OpenFile(t.path(name), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := tree.Set(name, "1"); !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("setting what the kernel does not have: %v", err)
+		t.Fatalf("set a parameter that the kernel does not have: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("0\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// The tables, in the order in which they are written: what acts on a mark is there
-// before what sets it.
+// The tables, in the order in which they are written: the rules that act on a mark exist
+// before the rules that set it.
 const (
 	tableFilter = "filter"
 	tableMangle = "mangle" // see localhost.go
@@ -28,9 +28,9 @@ var tables = []string{tableFilter, tableMangle, tableNAT}
 // chainID names a chain.
 type chainID struct{ table, name string }
 
-// jump is a rule that leads from a built-in chain to one of ours. It is the only
-// thing that we put into others' chains: as their first rule, where it stays if
-// others come before it.
+// jump is a rule from a built-in chain to one of ours. We add nothing else to chains of
+// others. It is inserted as the first rule, and stays in place if others insert rules
+// before it.
 type jump struct{ table, from, to string }
 
 func (j jump) rule() string { return j.from + " -j " + j.to }
@@ -44,7 +44,7 @@ var jumps = []jump{
 	{tableNAT, "POSTROUTING", chainPostrouting},
 }
 
-// fixedChains are the chains that depend on nothing.
+// fixedChains returns the chains that do not depend on the node or on Services.
 func fixedChains(v6 bool) map[chainID][]string {
 	unreachable := "icmp-port-unreachable"
 	if v6 {
@@ -55,7 +55,7 @@ func fixedChains(v6 bool) map[chainID][]string {
 			marked(markDrop) + " -j DROP",
 			marked(markRefuse) + " -j " + chainRefuse,
 		},
-		// An answer may inherit the mark (fwmark_reflect), and must not be refused itself.
+		// A reply may inherit the mark (fwmark_reflect), and must not be rejected itself.
 		{tableFilter, chainRefuse}: {
 			clearMark(markRefuse),
 			"-p tcp -j REJECT --reject-with tcp-reset",
@@ -64,29 +64,30 @@ func fixedChains(v6 bool) map[chainID][]string {
 		{tableNAT, chainPrerouting}: {"-j " + chainOutside, "-j " + chainServices},
 		{tableNAT, chainRefuse}:     {setMark(markRefuse), "-j ACCEPT"},
 		{tableNAT, chainDrop}:       {setMark(markDrop), "-j ACCEPT"},
-		// Without the mark, or what a tunnel makes of the packet is masqueraded too.
+		// Clear the mark: otherwise packets of a tunnel that encapsulates this one are
+		// masqueraded too.
 		{tableNAT, chainMasquerade}: {clearMark(markMasquerade), "-j MASQUERADE --random-fully"},
 	}
 }
 
-// hairpinRules masquerade what an endpoint of this node sends to itself.
+// hairpinRules masquerades packets of an endpoint on this node to itself.
 func hairpinRules(a netip.Addr) []string {
 	return []string{fmt.Sprintf("-s %s -d %s -j MASQUERADE --random-fully", single(a), single(a))}
 }
 
-// settings are what the chains of settingsChains depend on.
+// settings are what settingsChains needs.
 type settings struct {
 	model.NodeSettings
-	nodePorts []netip.Addr // that node ports answer on, sorted
+	nodePorts []netip.Addr // addresses that node ports answer on, sorted
 	v6        bool
 }
 
-// onAll says whether node ports answer on all the node's addresses.
+// onAll says whether node ports answer on all addresses of the node.
 func (s *settings) onAll() bool {
 	return slices.ContainsFunc(s.NodePortCIDRs, func(p netip.Prefix) bool { return p.Bits() == 0 && p.Addr().Is6() == s.v6 })
 }
 
-// settingsChains are the chains that depend on the node.
+// settingsChains returns the chains that depend on the node.
 func settingsChains(s *settings) map[chainID][]string {
 	pods := s.fromPods()
 	outside := append(pods[:len(pods):len(pods)], "-j "+rootAddresses[external])
@@ -101,7 +102,7 @@ func settingsChains(s *settings) map[chainID][]string {
 	}
 	for _, p := range s.ServiceCIDRs {
 		if p.Addr().Is6() == s.v6 {
-			// An address that the node has is used, whatever the ranges say.
+			// An address of the node is reachable, whatever the ranges say.
 			services = append(services, fmt.Sprintf("-d %s -m addrtype ! --dst-type LOCAL -g %s", p.Masked(), chainDrop))
 		}
 	}
@@ -123,8 +124,8 @@ func settingsChains(s *settings) map[chainID][]string {
 	}
 }
 
-// fromPods returns the rules that leave a chain when the packet comes from one of
-// this node's Pods.
+// fromPods returns the rules that leave a chain if the packet comes from one of this
+// node's Pods.
 func (s *settings) fromPods() []string {
 	var out []string
 	for _, p := range s.PodCIDRs {
@@ -142,8 +143,7 @@ func (s *settings) fromPods() []string {
 	return out
 }
 
-// toNodePorts returns the texts of rules that take what goes to an address that
-// node ports answer on.
+// toNodePorts returns matches for packets to an address that node ports answer on.
 func (s *settings) toNodePorts() []string {
 	if s.onAll() {
 		loopback := "127.0.0.0/8"
@@ -161,13 +161,13 @@ func (s *settings) toNodePorts() []string {
 	return out
 }
 
-// checkSettings guards what would end in a rule that means something else.
+// checkSettings rejects values that would change the meaning of a rule.
 func checkSettings(s *model.NodeSettings) error {
 	if len(s.PodInterface) >= unix.IFNAMSIZ {
 		return fmt.Errorf("interface name %q is longer than %d characters", s.PodInterface, unix.IFNAMSIZ-1)
 	}
 	if strings.ContainsFunc(s.PodInterface, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"'\+!/`, r) }) {
-		return errors.New("interface name " + fmt.Sprintf("%q", s.PodInterface) + " has characters that iptables does not take")
+		return errors.New("interface name " + fmt.Sprintf("%q", s.PodInterface) + " has characters that iptables does not accept")
 	}
 	return nil
 }

@@ -12,16 +12,16 @@ import (
 )
 
 // Cleanup deletes our chains and the jumps to them, in both variants and families, and
-// sets the sysctl back. What is left of the tables of the nft variant goes, too, if it
-// does nothing: iptables makes it again when it is needed. Where there are no programs
-// of a variant there is nothing that we could have made with them.
+// sets the sysctl back. Tables of the nft variant that do nothing are deleted too:
+// iptables adds them again when needed. A variant without programs cannot have rules of
+// ours.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, t := range d.findTools(ctx) {
 		d.kernel = t
 		err := cleanUp(ctx, t, d.localhost)
 		if err == nil && t.variant == variantNFT {
-			// To ask for a table is to make it, and nobody but us may have asked.
+			// Listing a table adds it, and perhaps only we have listed it.
 			err = d.nft.RemoveIdleTables(ctx, tables...)
 		}
 		if err != nil {
@@ -32,8 +32,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// cleanUp deletes what is ours of a variant: first the rules, then the guard with the
-// sysctl.
+// cleanUp deletes our rules of a variant: first the rules, then the guard with the sysctl.
 func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
 	if err := deleteRules(ctx, k); err != nil {
 		return err
@@ -41,7 +40,7 @@ func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
 	return ports.Cleanup(ctx)
 }
 
-// deleteRules deletes all that is ours, in both families, but the guard.
+// deleteRules deletes all our rules, in both families, except the guard.
 func deleteRules(ctx context.Context, k kernel) error {
 	for _, v6 := range []bool{false, true} {
 		h, err := holds(ctx, k, v6)
@@ -55,7 +54,7 @@ func deleteRules(ctx context.Context, k kernel) error {
 	return nil
 }
 
-// holds returns what is ours in a family, but the guard.
+// holds returns our rules in a family, except the guard.
 func holds(ctx context.Context, k kernel, v6 bool) (*held, error) {
 	h := newHeld()
 	err := ignoreMissing(h.read(ctx, k, v6, allTables))
@@ -72,7 +71,7 @@ func deleteAll(ctx context.Context, k kernel, v6 bool, h *held) error {
 	return k.restore(ctx, v6, s)
 }
 
-// removal returns what deletes chains and jumps.
+// removal returns a script that deletes chains and jumps.
 func removal(h *held) *script {
 	s := newScript()
 	for id := range h.sums {

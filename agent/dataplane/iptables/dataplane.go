@@ -1,39 +1,36 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package iptables programs Services into the kernel by the programs of iptables, of
-// the variant that the node uses: legacy, or the one on top of nftables. Both have the
-// same rules.
+// Package iptables programs Services with the programs of iptables, in the variant that
+// the node uses: legacy or nft. Both have the same rules.
 //
 // All decisions are made in the table nat, which sees only the first packet of a
-// connection. A tree leads it to its frontend in some tens of rules, however many
-// there are:
+// connection. A tree of chains leads the packet to its frontend in some tens of rules,
+// however many frontends there are:
 //
-//	FAIRLEAD-SERVICES    addresses, node ports, what of the ServiceCIDRs is not used
-//	FAIRLEAD-ADDRESSES   -d 0.0.0.5/0.0.0.15 -g FAIRLEAD-A-...      see tree.go
-//	FAIRLEAD-A-...       -d 10.96.0.5/32 -p tcp --dport 80 -g FAIRLEAD-E-...
-//	                     -d 10.96.0.5/32 -g FAIRLEAD-REFUSE         its other ports
-//	FAIRLEAD-E-...       DNAT with probability 1/3, 1/2, 1          see frontend.go
+//	    FAIRLEAD-SERVICES    addresses, node ports, unallocated addresses of ServiceCIDRs
+//		FAIRLEAD-ADDRESSES   -d 0.0.0.5/0.0.0.15 -g FAIRLEAD-A-...      see tree.go
+//		FAIRLEAD-A-...       -d 10.96.0.5/32 -p tcp --dport 80 -g FAIRLEAD-E-...
+//		                     -d 10.96.0.5/32 -g FAIRLEAD-REFUSE         its other ports
+//		FAIRLEAD-E-...       DNAT with probability 1/3, 1/2, 1          see frontend.go
 //
-// Where the external traffic policy makes a difference, traffic that comes neither
-// from this node's Pods nor from the node itself goes through trees of the same form
-// before these (FAIRLEAD-OUTSIDE). A load balancer's address with source ranges has a
-// chain that lets only them pass. Affinity is in affinity.go.
+// If the external traffic policy matters, traffic from neither this node's Pods nor the
+// node itself first goes through trees of the same form (FAIRLEAD-OUTSIDE). A load
+// balancer IP with source ranges has a chain that accepts only these. Session affinity is
+// in affinity.go.
 //
-// All frontends of a Service's port share the chain of their endpoints. A changed
-// endpoint changes that one and nothing else, an added Service its own and the one of
-// the tree that its address is in. Only chains that change are handed to
-// iptables-restore, which changes each table as a whole or not at all: there is no
-// moment without rules.
+// All frontends of a Service's port share the chain of their endpoints. A changed endpoint
+// changes only that chain; an added Service changes its own chains and the chain of the
+// tree with its address. Only changed chains are passed to iptables-restore, which changes
+// each table atomically: there is no moment without rules.
 //
-// The table nat can neither refuse nor drop. So a bit of the packet's mark carries that
-// to the table filter, with one rule in each of its chains, and that a packet is to be
-// masqueraded to the end of nat, where the bit is taken away again. Node ports on
+// The table nat can neither reject nor drop. So it sets a bit of the packet's mark, and
+// the table filter has one rule for it in each of its chains. Another bit says that a
+// packet is to be masqueraded, until the end of nat, where it is cleared. Node ports on
 // localhost have a guard in the table mangle, see localhost.go.
 //
-// What the kernel holds is compared as text: our rules are written exactly as
-// iptables-save prints them. Of others' rules nothing is read but whether they are one
-// of the jumps to ours.
+// The rules in the kernel are compared as text: our rules are written exactly as
+// iptables-save prints them. Rules of others are read only to find jumps to our chains.
 package iptables
 
 import (
@@ -58,18 +55,18 @@ import (
 
 // Options are the parameters of New.
 type Options struct {
-	// NetNS is a file descriptor of the network namespace to program, which the
-	// caller keeps open; 0 is the one of all threads.
+	// NetNS is a file descriptor of the network namespace to program, which the caller
+	// keeps open; 0 is that of the process.
 	NetNS int
 
 	Log logr.Logger
 
-	// Sysctls are the kernel's parameters of that namespace; nil: those that the
+	// Sysctls are the kernel parameters of that network namespace; nil: those that the
 	// calling thread sees.
 	Sysctls routelocalnet.Sysctls
 
-	// Localhost are the modes of this node with node ports on localhost; nil: it is
-	// the only one.
+	// Localhost are the modes of this node with node ports on localhost; nil: it is the
+	// only one.
 	Localhost *routelocalnet.Owner
 }
 
@@ -80,7 +77,7 @@ type Dataplane struct {
 	sysctls   routelocalnet.Sysctls
 	users     *routelocalnet.Owner
 	localhost *localhost.Ports
-	// listLength is a file, see lacking.go.
+	// listLength is a file name, see limitations.go.
 	listLength string
 	// addresses returns the node's addresses.
 	addresses func() ([]netip.Addr, error)
@@ -88,15 +85,15 @@ type Dataplane struct {
 	clock    clock.PassiveClock
 	kernel   kernel    // nil until probed
 	variant  string    // and its version
-	others   []*tools  // of which something of ours may be left
-	families []*family // that this kernel has
-	noIPv6   error     // why IPv6 is not among them
+	others   []*tools  // other variants, in which rules of ours may be left
+	families []*family // that this kernel supports
+	noIPv6   error     // why IPv6 is unsupported
 	ipv6     dataplane.Retry
 	leftOut  dataplane.LeftOut
 
-	known   bool // the last Sync or Apply has succeeded
+	known   bool // the last Sync or Apply succeeded
 	desired model.Desired
-	gen     nft.Generation // when the kernel was read
+	gen     nft.Generation // at the last read-back
 
 	released time.Time // since when a Proxy is in force; zero: none is
 
@@ -104,7 +101,7 @@ type Dataplane struct {
 	nft      *nft.Client // nil: the kernel has no nftables
 }
 
-// family is what we know of an address family.
+// family is the state of an address family.
 type family struct {
 	v6   bool
 	want *wanted
@@ -142,7 +139,7 @@ func New(o Options) (*Dataplane, error) {
 	return d, nil
 }
 
-// Sync makes the kernel's tables equal to desired.
+// Sync makes the kernel's tables equal to the desired state.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
 	d.released = time.Time{}
 	if err := d.prepare(ctx); err != nil {
@@ -180,8 +177,8 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	return d.report(result), err
 }
 
-// withLocalhost calls program between what node ports on localhost need before it
-// and after it, with the settings that can be had.
+// withLocalhost calls program, and sets up and removes before and after it what node ports
+// on localhost need. program gets the settings that are possible.
 func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, program func(model.NodeSettings) (dataplane.Result, error)) (dataplane.Result, error) {
 	stats, err := d.localhost.With(ctx, &s, func() (dataplane.Result, error) { return program(s) })
 	if err == nil {
@@ -193,7 +190,7 @@ func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, pro
 	return stats, err
 }
 
-// relative returns a delta on top of what we know to be desired.
+// relative returns a delta relative to the desired state as we know it.
 func (d *Dataplane) relative(delta model.Delta) model.Delta {
 	delta.Frontends = slices.Clone(delta.Frontends)
 	for i := range delta.Frontends {
@@ -209,11 +206,11 @@ func (d *Dataplane) relative(delta model.Delta) model.Delta {
 	return delta
 }
 
-// program makes the kernel follow a delta of what is desired. It reads the kernel
-// before, if it shall look for what others have done.
+// program applies a delta of the desired state to the kernel. If look is set it reads the
+// kernel first, to find changes by others.
 func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.NodeSettings, look bool) (dataplane.Result, error) {
 	wasKnown := d.known
-	d.known = false // until it has succeeded
+	d.known = false // until program succeeds
 	var stats dataplane.Result
 	changes := map[*family]change{}
 	settings, err := d.settings(node)
@@ -256,20 +253,20 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 	return stats, nil
 }
 
-// leaveOthers removes what an agent has left in a variant that the node does not use
-// any more, once its own is programmed.
+// leaveOthers removes the rules of an earlier agent from a variant that the node no longer
+// uses, once the rules of its own variant are programmed.
 func (d *Dataplane) leaveOthers(ctx context.Context) error {
 	for len(d.others) > 0 {
 		k := kernel(d.others[0])
 		if err := cleanUp(ctx, k, localhost.New(loopback{&k}, d.sysctls, d.users)); err != nil {
-			return fmt.Errorf("cleaning up %s: %w", d.others[0], err)
+			return fmt.Errorf("clean up %s: %w", d.others[0], err)
 		}
 		d.others = d.others[1:]
 	}
 	return nil
 }
 
-// restore carries out a script, without listening to it if it is long.
+// restore runs a script. Notifications are not received while a long one runs.
 func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
 	run := func() error {
 		if err := d.kernel.restore(ctx, f.v6, s); err != nil {

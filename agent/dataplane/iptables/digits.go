@@ -12,16 +12,16 @@ import (
 )
 
 // Chains can be nested 16 deep in the nft variant, jumps and gotos alike
-// (NFT_JUMP_STACK_SIZE): those of a tree of addresses, of a tree of ports below one of
-// its leaves, and six around them, with one to spare.
+// (NFT_JUMP_STACK_SIZE): those of a tree of addresses, of a tree of ports below one of its
+// leaves, and six around them, with one to spare.
 const (
 	maxAddressDepth = 5
 	maxPortDepth    = 4
 )
 
-// addressDigits are groups of four bits of an address, the low ones first: in these
-// the addresses of Services and of Pods differ most. A rule can ask for them by a
-// mask with holes.
+// addressDigits are groups of four bits of an address, the low ones first: these differ
+// most in the addresses of Services and Pods. A rule can match them with a mask with
+// holes.
 type addressDigits struct {
 	v6   bool
 	flag string // -s or -d
@@ -65,7 +65,7 @@ type portKey struct {
 
 func (k portKey) match() string { return k.matchRange(k.port, k.port) }
 
-// matchRange returns the text of a rule that takes the ports of a range.
+// matchRange returns a match for the ports of a range.
 func (k portKey) matchRange(low, high uint16) string {
 	ports := strconv.Itoa(int(low))
 	if low != high {
@@ -74,8 +74,8 @@ func (k portKey) matchRange(low, high uint16) string {
 	return fmt.Sprintf("-p %s -m %s --dport %s", k.protocol, k.protocol, ports)
 }
 
-// portDigits are groups of four bits of a port, the high ones first, for a rule can
-// ask for ranges of ports only. The first goes together with the protocol.
+// portDigits are groups of four bits of a port, the high ones first, because a rule can
+// match only ranges of ports. The first digit includes the protocol.
 type portDigits struct{}
 
 func (portDigits) maxDepth() int { return maxPortDepth }

@@ -12,18 +12,18 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// inlinePorts is how many ports of an address are asked for one after the other.
-// With more the address has a tree of ports.
+// inlinePorts is the maximum number of ports of an address with one rule each. With more
+// the address has a tree of ports.
 const inlinePorts = 8
 
-// entry is where the packets of a frontend go on.
+// entry is the next chain for the packets of a frontend.
 type entry struct {
 	chain   string
 	comment string
 }
 
-// dispatch leads packets to the chains of the frontends that they are for, in one
-// view: a tree of all addresses, and one of the node ports.
+// dispatch leads packets to the chains of their frontends, in one view: with a tree of all
+// addresses, and one of the node ports.
 type dispatch struct {
 	view      view
 	v6        bool
@@ -31,16 +31,16 @@ type dispatch struct {
 	addresses *tree[netip.Addr]
 	nodePorts *ports
 	byAddr    map[netip.Addr]*address
-	refused   map[netip.Addr]struct{} // other ports of these are refused
+	refused   map[netip.Addr]struct{} // other ports of these are rejected
 }
 
-// address is what an address has.
+// address is the ports of an address.
 type address struct {
 	ports map[portKey]entry
-	many  *ports // nil: they are few
+	many  *ports // nil: there are few
 }
 
-// ports are a tree of ports.
+// ports is a tree of ports.
 type ports struct {
 	tree *tree[portKey]
 	to   map[portKey]entry
@@ -66,7 +66,7 @@ func newDispatch(v view, v6 bool, touch touch) *dispatch {
 	return d
 }
 
-// set makes a frontend lead somewhere; nil: nowhere.
+// set makes packets of a frontend go to an entry; nil removes the frontend.
 func (d *dispatch) set(k model.FrontendKey, to *entry) {
 	port := portKey{k.Protocol, k.Port}
 	if k.IsNodePort() {
@@ -101,8 +101,8 @@ func (d *dispatch) set(k model.FrontendKey, to *entry) {
 	}
 }
 
-// arrange gives an address a tree of ports, or takes it away, after one of its
-// ports has changed.
+// arrange adds or removes the tree of ports of an address, after one of its ports has
+// changed.
 func (d *dispatch) arrange(at netip.Addr, a *address, port portKey) {
 	switch many := len(a.ports) > inlinePorts; {
 	case many && a.many == nil:
@@ -140,7 +140,7 @@ func (p *ports) set(k portKey, to *entry) {
 	}
 }
 
-// refuse says that the ports of an address are refused that nobody has.
+// refuse says whether packets to other ports of an address are rejected.
 func (d *dispatch) refuse(a netip.Addr, yes bool) {
 	_, is := d.refused[a]
 	if is == yes {

@@ -23,8 +23,8 @@ import (
 
 var errLocked = errors.New("exit status 4: another app is currently holding the xtables lock")
 
-// TestErrors checks that after an error nothing is programmed by deltas, and that the
-// next Sync makes everything right.
+// TestErrors checks that after an error deltas are refused, and that the next Sync repairs
+// everything.
 func TestErrors(t *testing.T) {
 	few, many := several(3, 2), several(30, 3)
 	for name, fail := range map[string]func(m *memory, err func(bool) error){
@@ -63,7 +63,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestHalfAnError checks that IPv4 is known to be changed when IPv6 has failed.
+// TestHalfAnError checks that IPv4 counts as changed if IPv6 failed.
 func TestHalfAnError(t *testing.T) {
 	m := newMemory()
 	d := inMemory(t, m)
@@ -85,7 +85,7 @@ func TestHalfAnError(t *testing.T) {
 	}
 }
 
-// TestWithoutIPv6 checks that IPv4 does not depend on IPv6.
+// TestWithoutIPv6 checks that IPv4 works without IPv6.
 func TestWithoutIPv6(t *testing.T) {
 	m := newMemory()
 	m.failTry = func(v6 bool) error {
@@ -108,8 +108,8 @@ func TestWithoutIPv6(t *testing.T) {
 	}
 }
 
-// TestRefused checks what is not handed to iptables-restore, and that the kernel keeps
-// what it has.
+// TestRefused checks which input is not passed to iptables-restore, and that the kernel
+// keeps its rules.
 func TestRefused(t *testing.T) {
 	one := forwardTo(model.MasqueradeNever, "10.244.1.2:53")
 	for name, change := range map[string]func(d *model.Desired){
@@ -144,7 +144,7 @@ func TestRefused(t *testing.T) {
 				t.Error("no error")
 			}
 			if m.number != before {
-				t.Error("something was changed")
+				t.Error("the kernel was changed")
 			}
 			if stats := mustSync(t, d, want); stats.Operations != 0 {
 				t.Errorf("after that: %+v", stats)
@@ -207,7 +207,7 @@ func TestSharedChains(t *testing.T) {
 	}
 }
 
-// TestEveryEndpointGetsItsShare follows chance through the rules of a chain.
+// TestEveryEndpointGetsItsShare follows the probabilities through the rules of a chain.
 func TestEveryEndpointGetsItsShare(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 7, 10, 1000} {
 		b := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever}
@@ -233,8 +233,8 @@ func TestEveryEndpointGetsItsShare(t *testing.T) {
 	}
 }
 
-// TestIPv6FailsJustNow checks that a lock that is held at the start leaves no node
-// without IPv6 for good, and that what is not there is not tried all the time.
+// TestIPv6FailsJustNow checks that a held lock at the start does not disable IPv6 for
+// good, and that missing support is not tried all the time.
 func TestIPv6FailsJustNow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err   error

@@ -19,7 +19,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// memory is a kernel in memory, that fails when it is told to.
+// memory is a fake kernel that fails on demand.
 type memory struct {
 	chains map[bool]map[chainID][]string // by family
 	number uint32                        // of tables changed
@@ -112,7 +112,7 @@ func (m *memory) restore(_ context.Context, v6 bool, script io.WriterTo) error {
 	return nil
 }
 
-// sysctls are parameters in memory.
+// sysctls are fake kernel parameters.
 type sysctls map[string]string
 
 func (s sysctls) Get(name string) (string, error) { return s[name], nil }
@@ -122,7 +122,7 @@ func (s sysctls) Set(name, value string) error {
 	return nil
 }
 
-// inMemory returns a Dataplane for a kernel in memory.
+// inMemory returns a Dataplane for a fake kernel.
 func inMemory(t *testing.T, m *memory) *Dataplane {
 	d, err := New(Options{Log: testr.New(t), Sysctls: m.sysctls})
 	if err != nil {

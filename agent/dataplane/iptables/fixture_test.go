@@ -21,8 +21,8 @@ var (
 	dropped  = model.Backend{Verdict: model.Drop}
 )
 
-// put adds a frontend of a Service's port whose views are the same, or the second
-// external.
+// put adds a frontend of a Service's port. The second backend, if given, is the external
+// one.
 func put(d *model.Desired, service, key string, b ...model.Backend) *model.Frontend {
 	f := &model.Frontend{Key: at(key), Internal: b[0], External: b[len(b)-1], PortName: "http"}
 	f.Service = model.ServiceID{Namespace: "default", Name: service, Family: model.FamilyOf(f.Key.Address)}
@@ -45,7 +45,7 @@ func several(n, m int) model.Desired {
 	return d
 }
 
-// mixed has one of everything, in both families.
+// mixed has one frontend of each kind, in both families.
 func mixed() model.Desired {
 	d := model.NewDesired()
 	dns := forwardTo(model.MasqueradeUnlessPod, "10.244.1.2:53", "10.244.2.2:53", "10.244.2.3:53")
@@ -66,7 +66,7 @@ func mixed() model.Desired {
 	put(&d, "dns", "nodeport6:30053/udp", forwardTo(model.MasqueradeAlways, "[fd00:244::2]:53"))
 	f = put(&d, "lb6", "[2001:db8:2::7]:443/tcp", rejected)
 	f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8::1/128")}
-	for i := range 40 { // more than a chain takes, of addresses and of ports
+	for i := range 40 { // more than fit into one chain, of addresses and of ports
 		put(&d, fmt.Sprint("a", i), fmt.Sprintf("10.97.%d.%d:80/tcp", i%3, 16*i/3%256), dns)
 		put(&d, fmt.Sprint("b", i), fmt.Sprintf("10.98.0.1:%d/%s", 100+i*i, []string{"tcp", "udp"}[i%2]), dns)
 		put(&d, fmt.Sprint("c", i), fmt.Sprintf("[fd00:97::%x:%x]:80/tcp", i%7, 16*i), rejected)

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// portID names a port of a Service. Its frontends are rendered together, because
-// those that lead to the same endpoints share a chain.
+// portID names a port of a Service. Its frontends are rendered together, because those
+// with the same endpoints share a chain.
 type portID struct {
 	service  model.ServiceID
 	name     string
@@ -25,21 +25,20 @@ type portID struct {
 
 func portOf(f *model.Frontend) portID { return portID{f.Service, f.PortName, f.Key.Protocol} }
 
-// rendered is what a port of a Service needs.
+// rendered is the chains of a port of a Service.
 type rendered struct {
 	chains  map[string][]string
 	entries map[model.FrontendKey][views]*entry
 }
 
-// renderPort returns the chains of the frontends of a port, and where each of them
-// begins:
+// renderPort returns the chains of the frontends of a port, and the first chain of each:
 //
 //	gate       -s 203.0.113.0/24 -g ..., -g drop               with source ranges only
 //	head       mark for masquerading, -g endpoints             where that differs
 //	endpoints  DNAT with probability 1/3, 1/2, 1
 //
-// If all who lead to the same endpoints are masqueraded in the same way, there is no
-// head, and the mark is set where the endpoints are.
+// If all frontends with the same endpoints are masqueraded in the same way, there is no
+// head, and the mark is set in the chain of the endpoints.
 func renderPort(frontends []*model.Frontend) rendered {
 	out := rendered{chains: map[string][]string{}, entries: map[model.FrontendKey][views]*entry{}}
 	slices.SortFunc(frontends, func(a, b *model.Frontend) int { return a.Key.Compare(b.Key) })
@@ -90,8 +89,8 @@ func renderPort(frontends []*model.Frontend) rendered {
 	return out
 }
 
-// backends yields what the views of a frontend lead to. The external view is only
-// there where it differs.
+// backends yields the backends of a frontend by view. The external one is yielded only if
+// it differs.
 func backends(f *model.Frontend) iter.Seq2[view, model.Backend] {
 	return func(yield func(view, model.Backend) bool) {
 		if yield(internal, f.Internal) && !f.External.Equal(f.Internal) {
@@ -100,8 +99,8 @@ func backends(f *model.Frontend) iter.Seq2[view, model.Backend] {
 	}
 }
 
-// spread is a chain of endpoints, named after the first view of a frontend that leads
-// to it, and the ways in which who is led there is masqueraded.
+// spread is a chain of endpoints, named after the first view of a frontend that leads to
+// it, and the masquerade decisions of all that lead to it.
 type spread struct {
 	of          *model.Frontend
 	view        view
@@ -109,7 +108,7 @@ type spread struct {
 	masquerades []model.Masquerade
 }
 
-// chain returns the name of the chain for who is masqueraded in a way.
+// chain returns the name of the chain for a masquerade decision.
 func (s *spread) chain(m model.Masquerade) string {
 	if len(s.masquerades) == 1 || m == model.MasqueradeNever {
 		return chainFor(prefixTo, s.of.Key, s.view)
@@ -129,7 +128,7 @@ func (s *spread) render(chains map[string][]string) {
 	}
 }
 
-// markRules mark what is to be masqueraded.
+// markRules returns the rules that mark packets to be masqueraded.
 func markRules(m model.Masquerade) []string {
 	switch m {
 	case model.MasqueradeUnlessPod:
@@ -145,7 +144,7 @@ func sameAffinity(a, b *model.Frontend) bool {
 		(a.AffinityTimeoutSeconds == 0 || a.Home() == b.Home())
 }
 
-// gateRules lets packets from some sources pass.
+// gateRules accepts packets from some sources and drops the rest.
 func gateRules(sources []netip.Prefix, target string) []string {
 	var out []string
 	for _, p := range sources {
@@ -154,8 +153,8 @@ func gateRules(sources []netip.Prefix, target string) []string {
 	return append(out, "-g "+chainDrop)
 }
 
-// endpointRules spreads packets over endpoints. Of n endpoints that are left, each
-// takes one part in n of the packets that come to its rule.
+// endpointRules distributes packets over endpoints. With n endpoints left, a rule takes
+// 1/n of the packets that reach it.
 func endpointRules(f *model.Frontend, endpoints []model.Endpoint) []string {
 	var out []string
 	protocol := "-p " + f.Key.Protocol.String() + " "
@@ -177,8 +176,8 @@ func endpointRules(f *model.Frontend, endpoints []model.Endpoint) []string {
 	return out
 }
 
-// oneIn returns the text of a match that takes one packet in n. The kernel holds
-// the probability as a number of 31 bits, and this is what is printed of it.
+// oneIn returns a match for one packet in n. The kernel stores the probability as a 31-bit
+// number, and iptables-save prints that.
 func oneIn(n int) string {
 	const one = 1 << 31
 	return fmt.Sprintf("-m statistic --mode random --probability %.11f ", math.Round(one/float64(n))/one)
@@ -186,8 +185,8 @@ func oneIn(n int) string {
 
 func dnat(e model.Endpoint) string { return "-j DNAT --to-destination " + e.String() }
 
-// comment returns the name of a frontend's port, for who reads the rules. Nobody
-// has checked the names in a slice, and a line is what iptables-restore reads.
+// comment returns the name of a frontend's port, for readers of the rules. The names in a
+// slice are not validated, and iptables-restore reads lines.
 func comment(f *model.Frontend) string {
 	const longest = 200
 	text := f.Service.Namespace + "/" + f.Service.Name
@@ -202,7 +201,7 @@ func comment(f *model.Frontend) string {
 	}, text[:min(len(text), longest)])
 }
 
-// check guards what iptables-restore would refuse with all that comes with it.
+// check rejects what iptables-restore would refuse together with the whole input.
 func check(f *model.Frontend, v6 bool) error {
 	if f == nil {
 		return nil
@@ -216,7 +215,7 @@ func check(f *model.Frontend, v6 bool) error {
 			continue
 		}
 		if len(b.Endpoints) == 0 {
-			errs = append(errs, fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service))
+			errs = append(errs, fmt.Errorf("%s of %s has no endpoints to forward to", f.Key, f.Service))
 		}
 		switch b.Masquerade {
 		case model.MasqueradeNever, model.MasqueradeUnlessPod, model.MasqueradeAlways:

@@ -11,9 +11,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// generation tells, of the nft variant, whether anybody else has changed the ruleset:
-// else nothing need be read, which takes seconds of processor time at 10,000 Services.
-// The legacy variant has none.
+// generation says, for the nft variant, whether others have changed the ruleset. If not,
+// nothing need be read, which takes seconds of CPU time with 10,000 Services. The legacy
+// variant has none.
 func (t *tools) generation(ctx context.Context) (nft.Generation, error) {
 	if t.variant != variantNFT {
 		return nft.Generation{}, nil

@@ -12,13 +12,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// tracking is a chain that no other leads to. The kernel tracks connections for its rule.
+// tracking is a chain that no other chain jumps to. Its rule makes the kernel track
+// connections.
 var tracking = chainID{tableNAT, prefix + "TRACKING"}
 
 func trackingRules() []string { return []string{"-m conntrack --ctstate NEW"} }
 
-// Incoming makes the chain, unless there are chains of ours: the connections of a Proxy
-// must be known before rules translate any. The first Sync removes it.
+// Incoming adds the chain, unless there are chains of ours: the connections of a Proxy
+// must be in conntrack before rules translate any. The first Sync removes it.
 func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	if from != dataplane.Proxy {
 		return nil
@@ -43,12 +44,12 @@ func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	return nil
 }
 
-// Outgoing does nothing: connection tracking has our connections.
+// Outgoing does nothing: conntrack has our connections.
 func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
 
-// Released puts the chain in the place of all others of ours when a Proxy is in force,
-// which meets nothing that our rules take first. It goes when the connections have had
-// some time.
+// Released replaces all our other chains by the tracking chain when a Proxy has taken
+// over, whose sockets get no packet that our rules match first. The chain is removed after
+// the connections have had some time.
 func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
 	if to != dataplane.Proxy {
 		return 0, nil
@@ -62,8 +63,9 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
 }
 
-// linger leaves nothing but the chain. The built-in chains of the table nat stay: as long
-// as there is one, the kernel translates the packets of the connections that it knows.
+// linger removes all chains except the tracking chain. The built-in chains of the table
+// nat stay: as long as one exists, the kernel translates the packets of connections in
+// conntrack.
 func (d *Dataplane) linger(ctx context.Context) error {
 	d.known = false
 	for _, t := range d.findTools(ctx) {

@@ -22,8 +22,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// TestReadBack checks that every rule is printed by iptables-save exactly as we
-// write it: what is right is adopted and not touched, also by a new agent.
+// TestReadBack checks that iptables-save prints every rule exactly as we write it: correct
+// rules are adopted and not touched, also by a new agent.
 func TestReadBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		d, want := s.dataplane(), mixed()
@@ -56,8 +56,8 @@ func TestReadBack(t *testing.T) {
 	})
 }
 
-// TestDeltasAndSyncAgree checks that what comes by deltas is what a new agent would
-// have programmed, and that the way back leaves nothing.
+// TestDeltasAndSyncAgree checks that deltas program what a new agent would have
+// programmed, and that reverting them leaves nothing.
 func TestDeltasAndSyncAgree(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		d, empty, want := s.dataplane(), model.NewDesired(), mixed()
@@ -74,23 +74,23 @@ func TestDeltasAndSyncAgree(t *testing.T) {
 	})
 }
 
-// TestDrift checks what others' changes are repaired, and told as such.
+// TestDrift checks that changes by others are repaired, and reported.
 func TestDrift(t *testing.T) {
 	web := chainFor(prefixTo, at("10.96.0.1:80/tcp"), internal)
 	for name, tc := range map[string]struct {
 		change   [][]string
 		repaired bool
 	}{
-		"a chain is emptied":             {[][]string{{"-t", "nat", "-F", web}}, true},
-		"a rule is added":                {[][]string{{"-t", "nat", "-A", web, "-j", "RETURN"}}, true},
-		"a rule is deleted":              {[][]string{{"-t", "nat", "-D", web, "1"}}, true},
-		"a jump is deleted":              {[][]string{{"-t", "nat", "-D", "PREROUTING", "-j", chainPrerouting}}, true},
-		"a jump is there twice":          {[][]string{{"-t", "nat", "-A", "PREROUTING", "-j", chainPrerouting}}, true},
-		"a table is flushed":             {[][]string{{"-t", "nat", "-F"}}, true},
-		"a table is flushed and emptied": {[][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-X"}}, true},
-		"the filter is flushed":          {[][]string{{"-F"}, {"-X"}}, true},
-		"a chain of ours is invented":    {[][]string{{"-t", "nat", "-N", prefix + "X"}}, true},
-		"others have rules":              {[][]string{{"-t", "nat", "-N", "OTHER"}, {"-t", "nat", "-A", "OTHER", "-j", "RETURN"}, {"-t", "nat", "-I", "PREROUTING", "-j", "OTHER"}}, false},
+		"a chain is emptied":               {[][]string{{"-t", "nat", "-F", web}}, true},
+		"a rule is added":                  {[][]string{{"-t", "nat", "-A", web, "-j", "RETURN"}}, true},
+		"a rule is deleted":                {[][]string{{"-t", "nat", "-D", web, "1"}}, true},
+		"a jump is deleted":                {[][]string{{"-t", "nat", "-D", "PREROUTING", "-j", chainPrerouting}}, true},
+		"a jump is there twice":            {[][]string{{"-t", "nat", "-A", "PREROUTING", "-j", chainPrerouting}}, true},
+		"a table is flushed":               {[][]string{{"-t", "nat", "-F"}}, true},
+		"a table is flushed and emptied":   {[][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-X"}}, true},
+		"the filter is flushed":            {[][]string{{"-F"}, {"-X"}}, true},
+		"a chain with our prefix is added": {[][]string{{"-t", "nat", "-N", prefix + "X"}}, true},
+		"others have rules":                {[][]string{{"-t", "nat", "-N", "OTHER"}, {"-t", "nat", "-A", "OTHER", "-j", "RETURN"}, {"-t", "nat", "-I", "PREROUTING", "-j", "OTHER"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, s *space) {
@@ -111,8 +111,8 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// TestOneChange checks that a changed endpoint costs the same whatever the size of the
-// table: one chain, that of its Service's port.
+// TestOneChange checks that the cost of a changed endpoint does not depend on the size of
+// the table: one chain, that of its Service's port.
 func TestOneChange(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		var costs []int
@@ -139,7 +139,7 @@ func TestOneChange(t *testing.T) {
 	})
 }
 
-// scripts is a kernel that keeps the last input.
+// scripts is a kernel that records the last input.
 type scripts struct {
 	kernel
 	last string
@@ -154,9 +154,9 @@ func (k *scripts) restore(ctx context.Context, v6 bool, input io.WriterTo) error
 	return k.kernel.restore(ctx, v6, input)
 }
 
-// TestNobodyReadsTwice checks that the nft variant is not read back where the kernel
-// says that nobody has changed anything.
-func TestNobodyReadsTwice(t *testing.T) {
+// TestUnchangedIsNotReadAgain checks that the nft variant is not read back if the kernel
+// says that others have changed nothing.
+func TestUnchangedIsNotReadAgain(t *testing.T) {
 	s := newSpace(t, variantNFT)
 	d, want := s.dataplane(), mixed()
 	mustSync(t, d, want)
@@ -180,7 +180,7 @@ func TestNobodyReadsTwice(t *testing.T) {
 	}
 }
 
-// reads is a kernel that counts how often it is read.
+// reads is a kernel that counts read-backs.
 type reads struct {
 	kernel
 	all int
@@ -193,8 +193,8 @@ func (k *reads) save(ctx context.Context, v6 bool, table string, line func([]byt
 	return k.kernel.save(ctx, v6, table, line)
 }
 
-// TestLinger checks that rules go at once when a proxy is in force, and that connections
-// have some time until the kernel need not track them any more.
+// TestLinger checks that rules are removed at once when a Proxy takes over, and that the
+// kernel still tracks connections for some time.
 func TestLinger(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		d, clk := s.dataplane(), clocktesting.NewFakeClock(time.Unix(1000, 0))
@@ -263,8 +263,8 @@ func TestProbeAndCleanup(t *testing.T) {
 	})
 }
 
-// TestVariantChanges checks that a new agent goes with the node to the other variant,
-// and takes what the one before it has left.
+// TestVariantChanges checks that a new agent follows the node to the other variant, and
+// removes the rules of the previous agent.
 func TestVariantChanges(t *testing.T) {
 	for from, to := range map[string]string{variantLegacy: variantNFT, variantNFT: variantLegacy} {
 		t.Run(from, func(t *testing.T) {
@@ -296,8 +296,8 @@ func TestVariantChanges(t *testing.T) {
 	}
 }
 
-// TestDeepTrees checks that chains are never nested deeper than the kernel takes, even
-// if somebody chooses addresses and ports so.
+// TestDeepTrees checks that chains are never nested deeper than the kernel allows, even
+// for addresses and ports chosen to cause that.
 func TestDeepTrees(t *testing.T) {
 	want := model.NewDesired()
 	all, local := forwardTo(model.MasqueradeUnlessPod, "10.0.0.1:80", "10.0.0.2:80"), forwardTo(model.MasqueradeNever, "10.0.0.1:80")
@@ -338,8 +338,7 @@ func TestDeepTrees(t *testing.T) {
 	})
 }
 
-// TestLock checks that a lock that somebody else holds is an error soon, and what
-// follows it.
+// TestLock checks that a lock held by another program is soon an error, and what follows.
 func TestLock(t *testing.T) {
 	s := newSpace(t, variantLegacy)
 	d := s.dataplane()
@@ -364,8 +363,8 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestIPv6IsOff checks a node whose kernel has no IPv6, which its namespace pretends
-// by having no address of it.
+// TestIPv6IsOff checks a node without IPv6, which the network namespace simulates by
+// having no IPv6 address.
 func TestIPv6IsOff(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		s.Run("ip", "-6", "addr", "flush", "dev", "lo")

@@ -13,12 +13,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-// listLength is the parameter of the kernel that says how many clients a list of
-// xt_recent takes, by default 100. It is that of the module, and cannot be changed
-// while it is loaded. Of more clients the one is forgotten that came longest ago.
+// listLength is the parameter of the kernel module xt_recent for the number of clients in
+// a list, by default 100. It cannot be changed while the module is loaded. When a list is
+// full, the oldest client is dropped from it.
 const listLength = "/sys/module/xt_recent/parameters/ip_list_tot"
 
-// enoughClients are so many clients of an endpoint that the limit need not be
+// enoughClients is the number of clients of an endpoint from which the limit is not
 // reported.
 const enoughClients = 10_000
 
@@ -36,7 +36,8 @@ func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
 	return result
 }
 
-// affinityLimit says how many clients the kernel remembers, if that may not be enough.
+// affinityLimit returns an error with the number of clients that the kernel remembers, if
+// that may be too few.
 func (d *Dataplane) affinityLimit() error {
 	sticky := false
 	for _, f := range d.families {
@@ -47,14 +48,14 @@ func (d *Dataplane) affinityLimit() error {
 	}
 	text, err := os.ReadFile(d.listLength)
 	if err != nil {
-		return fmt.Errorf("session affinity beyond the limit of the module xt_recent, which is not known: %w", err)
+		return fmt.Errorf("session affinity is limited by the module xt_recent; the limit is not known: %w", err)
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return fmt.Errorf("session affinity beyond the limit of the module xt_recent: reading %s: %w", d.listLength, err)
+		return fmt.Errorf("session affinity is limited by the module xt_recent: read %s: %w", d.listLength, err)
 	}
 	if n >= enoughClients {
 		return nil
 	}
-	return fmt.Errorf("session affinity of more than %d clients of each endpoint: load the module xt_recent with ip_list_tot=%d or more", n, enoughClients)
+	return fmt.Errorf("session affinity is limited to %d clients of each endpoint: load the module xt_recent with ip_list_tot=%d or more", n, enoughClients)
 }

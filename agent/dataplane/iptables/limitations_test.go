@@ -20,7 +20,7 @@ func TestAffinityLimit(t *testing.T) {
 		want    string
 	}{
 		"no affinity":        {0, "100", ""},
-		"the usual limit":    {60, "100", "more than 100 clients of each endpoint"},
+		"the usual limit":    {60, "100", "limited to 100 clients of each endpoint"},
 		"enough":             {60, "10000", ""},
 		"it is not known":    {60, "", "is not known: open"},
 		"it is not a number": {60, "many", "invalid syntax"},

@@ -9,17 +9,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 )
 
-// loopback implements routelocalnet.Guard in the table mangle of IPv4. Packets of other
-// machines and of Pods that are for our loopback, or pretend to be from it, are
-// dropped. What leaves from the loopback and is not translated, so that it will not
-// be masqueraded, is dropped too, as without the sysctl.
+// loopback implements routelocalnet.Guard in the IPv4 table mangle. It drops packets from
+// other machines and from Pods to our loopback, or with a source in it. It also drops
+// untranslated packets that leave from the loopback, because they are not masqueraded;
+// without the sysctl the kernel drops them as well.
 type loopback struct{ kernel *kernel }
 
 const (
 	chainGuardIn  = prefix + "LOCALHOST-IN"
 	chainGuardOut = prefix + "LOCALHOST-OUT"
 
-	wasOff = `-m comment --comment "route_localnet was 0"` // it goes back with the guard
+	wasOff = `-m comment --comment "route_localnet was 0"` // it is set back with the guard
 )
 
 var guardJumps = []jump{
@@ -38,8 +38,8 @@ func guardChains(resets bool) map[chainID][]string {
 	}
 }
 
-// Read reads the chains. Those that are not intact reset nothing, unless the first
-// one says so.
+// Read reads the chains. Damaged chains do not reset the sysctl, unless the first one says
+// so.
 func (l loopback) Read(ctx context.Context) (routelocalnet.Held, error) {
 	var held routelocalnet.Held
 	have, err := l.read(ctx)

@@ -10,8 +10,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// prefix begins the names of all our chains, and of nobody else's. A name has 28
-// characters at most.
+// prefix starts the names of all our chains, and of no others. A name has 28 characters at
+// most.
 const prefix = "FAIRLEAD-"
 
 // The constant chains.
@@ -28,8 +28,8 @@ const (
 	chainFilter      = prefix + "FILTER"
 )
 
-// The first chains of the trees, and how the names of the others begin. An address
-// with many ports has a tree of its own.
+// The first chains of the trees, and the prefixes of the others. An address with many
+// ports has its own tree.
 var (
 	rootAddresses = [views]string{prefix + "ADDRESSES", prefix + "ADDRESSES-EXT"}
 	rootNodePorts = [views]string{prefix + "NODEPORTS", prefix + "NODEPORTS-EXT"}
@@ -45,7 +45,7 @@ const (
 	prefixHead    = prefix + "M-"
 )
 
-// view is one of the two ways to see a frontend. See model.Frontend.
+// view is one of the two backends of a frontend, see model.Frontend.
 type view int
 
 const (
@@ -54,29 +54,28 @@ const (
 	views
 )
 
-// The bits of the packet mark that carry a decision out of the nat table, where
-// there is neither REJECT nor DROP. Masquerading is asked for by the same bit as by
-// kube-proxy and kubelet, and dropping by that of kubelet.
+// The bits of the packet mark that carry a decision out of the nat table, which has
+// neither REJECT nor DROP. The bit for masquerading is that of kube-proxy and kubelet, the
+// one for dropping is that of kubelet.
 const (
 	markMasquerade = 0x4000
 	markDrop       = 0x8000
 	markRefuse     = 0x2000
 )
 
-// setMark returns the text of a target that sets a bit of the mark.
+// setMark returns a target that sets a bit of the mark.
 func setMark(bit int) string { return fmt.Sprintf("-j MARK --set-xmark %#x/%#x", bit, bit) }
 
-// clearMark returns the text of a target that clears it.
+// clearMark returns a target that clears it.
 func clearMark(bit int) string { return fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", bit) }
 
-// marked returns the text of a rule that asks for it.
+// marked returns a match for it.
 func marked(bit int) string { return fmt.Sprintf("-m mark --mark %#x/%#x", bit, bit) }
 
 // single returns an address as iptables-save prints it.
 func single(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
 
-// source returns the text of a rule that takes what comes from a range; no text
-// takes all.
+// source returns a match for packets from a range; empty for a range of everything.
 func source(p netip.Prefix) string {
 	if p.Bits() == 0 {
 		return ""
@@ -84,8 +83,8 @@ func source(p netip.Prefix) string {
 	return "-s " + p.Masked().String() + " "
 }
 
-// chainFor returns the name of the chain of one of a frontend's views. A kind is one
-// of the prefixes, and perhaps more that tells the chain from others.
+// chainFor returns the name of the chain of one of a frontend's views. A kind is one of
+// the prefixes, perhaps with more text that distinguishes the chain.
 func chainFor(kind string, k model.FrontendKey, v view) string {
 	return kind[:len(prefixTo)] + hash(fmt.Append(nil, kind[len(prefixTo):], k, " ", v))
 }

@@ -28,7 +28,7 @@ func onBoth(t *testing.T, test func(t *testing.T, s *space)) {
 
 func newSpace(t testing.TB, variant string) *space {
 	t.Helper()
-	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // nobody else's rules are concerned
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock")) // independent of the host's lock
 	s := &space{netnstest.NewSpace(t), variant}
 	s.Run("iptables-"+variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
 	return s
@@ -40,12 +40,11 @@ func (s *space) iptables(args ...string) string {
 	return s.Run(append([]string{"iptables-" + s.variant, "-w", "5"}, args...)...)
 }
 
-// constant is what iptables-save prints of a table without rules, and the counters.
+// constant matches what iptables-save prints for a table without rules, and counters.
 var constant = regexp.MustCompile(`(?m)^(#.*|COMMIT|\*.*|:[A-Z]+ ACCEPT .*)\n|\[\d+:\d+\]`)
 
-// state is all chains and rules of both families and variants. What is not counted is
-// that there is a table without any: it is there for good once a legacy table has
-// been asked for.
+// state returns all chains and rules of both families and variants. Empty tables are left
+// out: a legacy table stays once it has been listed.
 func (s *space) state() string {
 	s.T.Helper()
 	var out string

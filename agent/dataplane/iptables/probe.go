@@ -14,19 +14,19 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// errNoTools is returned where there are no programs of iptables.
-var errNoTools = dataplane.Unsupported(errors.New("there are no programs iptables-restore and iptables-save on this node, or none that this kernel can run"))
+// errNoTools is returned if the programs of iptables are missing.
+var errNoTools = dataplane.Unsupported(errors.New("no iptables-restore and iptables-save on this node that this kernel can run"))
 
 // Probe lets the programs of the node's variant check one rule of every form, without
-// changing anything. That IPv6 is missing is no error.
+// changing anything. Missing IPv6 is no error.
 func (d *Dataplane) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capability, error) {
 	d.kernel = nil
 	err := d.prepare(ctx)
 	return dataplane.Capability{Variant: d.variant}, err
 }
 
-// prepare finds out which variant the node uses, and which families it has. IPv6 is
-// tried again when that is due: it may have failed for a reason of that moment.
+// prepare finds out which variant the node uses, and which families it supports. IPv6 is
+// tried again when due: it may have failed for a temporary reason.
 func (d *Dataplane) prepare(ctx context.Context) error {
 	if d.kernel != nil {
 		if d.noIPv6 != nil && d.ipv6.Wait(d.clock.Now()) == 0 {
@@ -55,8 +55,8 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	return fmt.Errorf("this node cannot run iptables mode: %w", errors.Join(errs...))
 }
 
-// use takes a variant into use, with the families that it has now. If these are the ones
-// that it had, nothing changes.
+// use switches to a variant, with the families that it supports now. If these are the
+// current ones, nothing changes.
 func (d *Dataplane) use(ctx context.Context, k kernel, variant string) error {
 	err := try(ctx, k, true)
 	if ctx.Err() != nil { // then err says nothing of the kernel, and may be nil
@@ -64,7 +64,7 @@ func (d *Dataplane) use(ctx context.Context, k kernel, variant string) error {
 	}
 	d.ipv6.Failed(d.clock.Now(), err)
 	if err != nil && (d.noIPv6 == nil || d.noIPv6.Error() != err.Error()) {
-		d.log.Info("going on without IPv6", "reason", err.Error())
+		d.log.Info("IPv6 is not available; only IPv4 is programmed", "reason", err.Error())
 	}
 	again := d.kernel == k && err != nil
 	d.kernel, d.variant, d.noIPv6 = k, variant, err
@@ -93,7 +93,7 @@ func try(ctx context.Context, k kernel, v6 bool) error {
 	return k.try(ctx, v6, s)
 }
 
-// probeRules has one of everything that the tables can hold.
+// probeRules has one rule of every form.
 func probeRules(v6 bool) model.Delta {
 	addr, unspecified := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.IPv4Unspecified()
 	if v6 {

@@ -15,10 +15,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// held is what the kernel holds of ours in a family.
+// held is our rules in the kernel, of one family.
 type held struct {
 	sums  map[chainID]sum
-	jumps map[jump]int // how often each is there
+	jumps map[jump]int // how often each exists
 }
 
 func newHeld() *held { return &held{sums: map[chainID]sum{}, jumps: map[jump]int{}} }
@@ -26,26 +26,26 @@ func newHeld() *held { return &held{sums: map[chainID]sum{}, jumps: map[jump]int
 // allTables stands for all tables that are in use.
 const allTables = ""
 
-// read reads our chains in a table or in all. Rules of others are not looked at,
-// except to find our jumps among them.
+// read reads our chains in one table or in all. Rules of others are read only to find our
+// jumps.
 func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error {
 	r := reader{held: h, table: table}
 	if err := k.save(ctx, v6, table, r.line); err != nil {
-		return fmt.Errorf("reading the rules: %w", err)
+		return fmt.Errorf("read the rules: %w", err)
 	}
 	r.end()
 	return nil
 }
 
-// leaveOut forgets what is held in a table.
+// leaveOut removes a table from what is held.
 func (h *held) leaveOut(table string) {
 	maps.DeleteFunc(h.sums, func(id chainID, _ sum) bool { return id.table == table })
 	maps.DeleteFunc(h.jumps, func(j jump, _ int) bool { return j.table == table })
 }
 
-// readBack reads what the kernel holds, unless nobody has changed anything since we
-// did. It returns how many chains and jumps differ from what we had left there, and
-// how long it has read.
+// readBack reads our rules in the kernel, unless they are unchanged since the last time.
+// It returns how many chains and jumps differ from what we programmed, and how long
+// reading took.
 func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, took time.Duration, err error) {
 	before, err := d.kernel.generation(ctx)
 	if err != nil {
@@ -72,12 +72,12 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 		return 0, 0, err
 	}
 	if d.gen = before; after != before {
-		d.gen = nft.Generation{} // another program has changed it meanwhile
+		d.gen = nft.Generation{} // another program changed it meanwhile
 	}
 	return found, took, nil
 }
 
-// differences returns in how many chains and jumps this differs from another.
+// differences returns the number of chains and jumps that differ.
 func (h *held) differences(o *held) int {
 	n := 0
 	for id, s := range o.sums {
@@ -102,7 +102,7 @@ func (h *held) differences(o *held) int {
 type reader struct {
 	*held
 	table string
-	chain []byte // the one whose rules are being read
+	chain []byte // the current one
 	sum   sum
 }
 
@@ -154,8 +154,8 @@ func (r *reader) builtIn(rule string) {
 	}
 }
 
-// canonical returns a rule with its addresses as we write them: some C libraries
-// print the last 32 bits of an IPv6 address in decimal where all others are 0.
+// canonical returns a rule with its addresses as we write them: some C libraries print the
+// last 32 bits of an IPv6 address in dotted decimal if all others are 0.
 func canonical(rule []byte) string {
 	if !bytes.Contains(rule, []byte("::")) || !bytes.Contains(rule, []byte(".")) {
 		return string(rule)

@@ -11,8 +11,8 @@ import (
 	"slices"
 )
 
-// script is the input of iptables-restore --noflush. A chain that it declares is
-// made, or emptied, and then filled; chains that it does not name stay as they are.
+// script is the input of iptables-restore --noflush. A chain that it declares is added, or
+// flushed, and then filled; other chains stay as they are.
 type script struct {
 	chains map[string]map[string]func() []string // their rules, by table and name
 	gone   map[string][]string                   // chains to delete, by table
@@ -24,8 +24,8 @@ func newScript() *script {
 	return &script{chains: map[string]map[string]func() []string{}, gone: map[string][]string{}, lines: map[string][]string{}}
 }
 
-// write makes a chain have n rules, which are made when they are written: as text
-// those of 10,000 Services are 20 MB.
+// write replaces the rules of a chain by n rules, which are rendered when the script is
+// written: as text the rules of 10,000 Services are 20 MB.
 func (s *script) write(id chainID, n int, rules func() []string) {
 	if s.chains[id.table] == nil {
 		s.chains[id.table] = map[string]func() []string{}
@@ -34,7 +34,7 @@ func (s *script) write(id chainID, n int, rules func() []string) {
 	s.ops += 1 + n
 }
 
-// remove deletes a chain, which no other chain may lead to after the script.
+// remove deletes a chain, which no other chain may refer to after the script.
 func (s *script) remove(id chainID) {
 	s.gone[id.table] = append(s.gone[id.table], id.name)
 	s.ops++
@@ -46,13 +46,13 @@ func (s *script) insert(j jump) {
 	s.ops++
 }
 
-// delete takes a jump out again.
+// delete deletes a jump.
 func (s *script) delete(j jump) {
 	s.lines[j.table] = append(s.lines[j.table], "-D "+j.rule())
 	s.ops++
 }
 
-// fixJumps makes jumps be there once.
+// fixJumps makes each jump exist once.
 func (s *script) fixJumps(jumps []jump, have *held) {
 	for _, j := range jumps {
 		if have.jumps[j] == 0 {
@@ -79,10 +79,9 @@ func (s *script) spares(table string) bool {
 	return len(s.chains[table])+len(s.gone[table])+len(s.lines[table]) == 0
 }
 
-// WriteTo writes the input. Chains have to be declared before a rule leads to them.
-// They come in descending order: iptables-nft keeps the chains of its input in a
-// list that is sorted and searched from the front, so that the place of each of
-// them is the first.
+// WriteTo writes the input. Chains have to be declared before a rule refers to them. They
+// are in descending order: iptables-nft keeps the chains of its input in a sorted list
+// that it searches from the front, so that each is inserted at the front.
 func (s *script) WriteTo(to io.Writer) (int64, error) {
 	w := &counter{Writer: bufio.NewWriter(to)}
 	for _, table := range tables {
@@ -104,7 +103,7 @@ func (s *script) writeTable(w *counter, table string) {
 	}
 	for _, name := range names {
 		if chains[name] == nil {
-			continue // it goes
+			continue // it is deleted
 		}
 		for _, rule := range chains[name]() {
 			w.line("-A ", name, " ", rule)
@@ -131,7 +130,7 @@ func (c *counter) line(words ...string) {
 	}
 }
 
-// all returns everything that there is or shall be.
+// all returns all chains that exist or are wanted.
 func (f *family) all() change {
 	out := change{}
 	for id := range f.want.sums {
@@ -143,7 +142,7 @@ func (f *family) all() change {
 	return out
 }
 
-// plan returns what makes the kernel hold of some chains what is wanted, and of the
+// plan returns a script that gives the kernel the wanted rules of some chains, and the
 // jumps.
 func (f *family) plan(changed change) *script {
 	s := newScript()
@@ -161,7 +160,7 @@ func (f *family) plan(changed change) *script {
 	return s
 }
 
-// done notes that the kernel holds what was planned.
+// done notes that the kernel holds the planned chains.
 func (f *family) done(changed change) {
 	for id := range changed {
 		if want, wanted := f.want.sums[id]; wanted {

@@ -22,26 +22,26 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// kernel is what a variant of iptables does for us, in either family.
+// kernel is the interface to a variant of iptables, for both families.
 type kernel interface {
-	// restore carries out the input of iptables-restore --noflush: each table of it
-	// as a whole or not at all.
+	// restore runs iptables-restore --noflush with an input: each table of it is changed
+	// atomically.
 	restore(ctx context.Context, v6 bool, input io.WriterTo) error
 
-	// try does the same without changing anything.
+	// try is restore with --test: it changes nothing.
 	try(ctx context.Context, v6 bool, input io.WriterTo) error
 
-	// save calls line for each line of what iptables-save prints of a table, or of
-	// all that are in use.
+	// save calls line for each line that iptables-save prints of a table, or of all tables
+	// that are in use.
 	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
 
-	// generation changes with the changes of others, if the kernel counts them.
+	// generation changes with changes by others, if the kernel counts them.
 	generation(ctx context.Context) (nft.Generation, error)
 }
 
-// lockWait is how many seconds iptables-legacy waits for whoever else changes its
-// tables (/run/xtables.lock), before it is an error and the agent's loop tries again:
-// meanwhile that can do other things. The nft variant has no lock.
+// lockWait is how many seconds iptables-legacy waits for the lock (/run/xtables.lock).
+// After that it fails and the agent's loop tries again, which can do other work meanwhile.
+// The nft variant has no lock.
 const lockWait = "1"
 
 // tools are the programs of a variant.
@@ -54,13 +54,13 @@ type tools struct {
 	nft      *nft.Client
 }
 
-// errNoIPv6 is returned of IPv6 where there is none.
-var errNoIPv6 = dataplane.Unsupported(errors.New("this kernel has no IPv6, or there is no program of iptables for it"))
+// errNoIPv6 is returned for IPv6 if it is unsupported.
+var errNoIPv6 = dataplane.Unsupported(errors.New("the kernel does not support IPv6, or there is no ip6tables"))
 
 // String returns for example "nft, iptables v1.8.9".
 func (t *tools) String() string { return t.variant + ", " + t.version }
 
-// programs are paths, by family.
+// programs are the paths of a program by family.
 type programs struct {
 	restorers, savers [2]string
 }
@@ -91,8 +91,7 @@ func (t *tools) save(ctx context.Context, v6 bool, table string, line func([]byt
 	return t.run(ctx, nil, line, t.savers[index(v6)], args...)
 }
 
-// uses says whether a table is in use. The kernel makes a legacy table for who asks
-// for its rules.
+// uses says whether a table is in use. Listing a legacy table would add it.
 func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 	if t.variant != variantLegacy {
 		return true, nil
@@ -101,8 +100,8 @@ func (t *tools) uses(v6 bool, table string) (used bool, err error) {
 	return slices.Contains(strings.Fields(text), table), err
 }
 
-// netFile returns what a file says about a network namespace; nothing if there is no
-// such file.
+// netFile returns the content of a file of a network namespace; empty if there is no such
+// file.
 func netFile(netns int, name string) (string, error) {
 	var text []byte
 	err := netdev.Do(netns, func() (err error) {
@@ -115,7 +114,7 @@ func netFile(netns int, name string) (string, error) {
 	return string(text), err
 }
 
-// run runs a program in our network namespace, and waits for its end.
+// run runs a program in our network namespace, and waits for it.
 func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), program string, args ...string) error {
 	if program == "" {
 		return errNoIPv6
@@ -131,7 +130,7 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
 	talked := talk()
-	// Why it has ended says more than that it did not listen any longer.
+	// The exit status says more than the error of a broken pipe.
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, oneLine(stderr.String()))
 	}
@@ -141,8 +140,8 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	return nil
 }
 
-// converse prepares to write a program's input, or else to read its output line by
-// line, when it has been started.
+// converse returns a function that writes a started program's input, or else reads its
+// output line by line.
 func converse(cmd *exec.Cmd, input io.WriterTo, line func([]byte)) (func() error, error) {
 	if input == nil {
 		stdout, err := cmd.StdoutPipe()
@@ -163,7 +162,7 @@ func eachLine(r io.Reader, line func([]byte)) error {
 	return lines.Err()
 }
 
-// oneLine shortens what a program says: the rest is advice on its options.
+// oneLine shortens the output of a program: the rest is a hint about its options.
 func oneLine(text string) string {
 	text, _, _ = strings.Cut(text, "Try `")
 	return strings.Join(strings.Fields(text), " ")

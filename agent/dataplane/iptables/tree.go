@@ -10,17 +10,17 @@ import (
 	"slices"
 )
 
-// A tree finds the rules of a key in few steps: a chain holds the rules of a few
-// keys, or else one rule for each value that the next digit of its keys can have,
-// which goes on to a chain of its own.
+// A tree finds the rules of a key in few steps: a chain holds the rules of a few keys, or
+// else one rule for each value of the next digit of its keys, which goes to a separate
+// chain.
 //
-// A digit that all keys of a chain have in common is not asked for. So the chains
-// are a function of the keys alone, whatever the order in which they came: a new
-// agent finds what the one before it has left. One key more or less changes the
-// chain that it is in, now and then that chain's neighbours, and nothing else.
+// A digit that all keys of a chain share is not compared. So the chains are a function of
+// the keys alone, whatever the order in which they were added: a new agent finds the
+// chains of the previous one. Adding or removing a key changes its own chain, sometimes
+// that chain's neighbours, and nothing else.
 type tree[K comparable] struct {
 	root   string // the name of the first chain
-	prefix string // of the names of the others
+	prefix string // of the names of the other chains
 	digits digits[K]
 	rules  func(K) []string
 	nodes  map[string]*node[K]
@@ -30,24 +30,24 @@ type tree[K comparable] struct {
 // touch is called for each chain of a tree that may have changed.
 type touch func(chain string, by renderer)
 
-// renderer has chains and knows their rules; false: there is no such chain.
+// renderer renders the rules of its chains; false: there is no such chain.
 type renderer interface {
 	render(chain string) ([]string, bool)
 }
 
-// digits are what keys are made of.
+// digits says how keys are split into digits.
 type digits[K comparable] interface {
 	// count is the number of digits of a key.
 	digit(k K, i int) byte
-	// match is the text of a rule that takes what has the digit i of a key, among
-	// what has the ones before it.
+	// match returns a match for packets with digit i of a key, among those with the digits
+	// before it.
 	match(k K, i int) string
 	compare(a, b K) int
-	// maxDepth is how many chains are passed at most.
+	// maxDepth is the maximum nesting depth of chains.
 	maxDepth() int
 }
 
-// leafSize is how many keys share a chain.
+// leafSize is the maximum number of keys in a chain.
 const leafSize = 8
 
 // node is a chain. A leaf has keys, all others have children.
@@ -56,7 +56,7 @@ type node[K comparable] struct {
 	depth    int
 	size     int
 	keys     []K // sorted
-	index    int // of the digit that tells the children apart
+	index    int // of the digit that distinguishes the children
 	children map[byte]*node[K]
 }
 
@@ -69,10 +69,10 @@ func newTree[K comparable](root, prefix string, d digits[K], rules func(K) []str
 
 func (t *tree[K]) size() int { return t.nodes[t.root].size }
 
-// add adds a key that is not there.
+// add adds a key that is not in the tree.
 func (t *tree[K]) add(k K) { t.change(k, +1) }
 
-// remove removes a key that is there.
+// remove removes a key that is in the tree.
 func (t *tree[K]) remove(k K) { t.change(k, -1) }
 
 // update notes that the rules of a key have changed.
@@ -84,22 +84,22 @@ func (t *tree[K]) update(k K) {
 	t.touch(n.name, t)
 }
 
-// close forgets all chains.
+// close removes all chains.
 func (t *tree[K]) close() {
 	for name := range t.nodes {
 		t.drop(name)
 	}
 }
 
-// change adds or removes a key. On its way it makes the chains what they have to be.
+// change adds or removes a key, and restructures the chains on its path.
 func (t *tree[K]) change(k K, by int) {
 	n := t.nodes[t.root]
 	for n.children != nil {
 		n.size += by
 		next := t.child(n, k)
 		switch {
-		case !t.splits(n), t.differs(n, k) < n.index, // a chain comes to stand before its children
-			next != nil && next.size+by == 0 && len(n.children) == 2: // or goes
+		case !t.splits(n), t.differs(n, k) < n.index, // a chain is inserted above its children
+			next != nil && next.size+by == 0 && len(n.children) == 2: // or removed
 			t.rebuild(n, t.with(n, k, by))
 			return
 		case next == nil:
@@ -135,7 +135,7 @@ func (t *tree[K]) splits(n *node[K]) bool {
 	return n.size > leafSize && n.depth < t.digits.maxDepth()
 }
 
-// with returns the keys below a chain, with one more or less.
+// with returns the keys below a chain, with one key added or removed.
 func (t *tree[K]) with(n *node[K], k K, by int) []K {
 	keys := n.collect(nil)
 	if by > 0 {
@@ -154,8 +154,8 @@ func (n *node[K]) collect(keys []K) []K {
 	return append(keys, n.keys...)
 }
 
-// rebuild makes the chains below a chain anew. Those that stay what they are turn
-// out not to have changed when their rules are compared.
+// rebuild makes the chains below a chain again. Comparing the rules shows later which of
+// them have not changed.
 func (t *tree[K]) rebuild(n *node[K], keys []K) {
 	t.forget(n)
 	t.build(n, keys)
@@ -175,7 +175,7 @@ func (t *tree[K]) drop(name string) {
 	t.touch(name, t)
 }
 
-// build makes a chain, and those below it, hold some keys, which are sorted.
+// build makes a chain, and those below it, for some sorted keys.
 func (t *tree[K]) build(n *node[K], keys []K) {
 	n.size, n.keys, n.children = len(keys), keys, nil
 	if !t.splits(n) {
@@ -193,7 +193,7 @@ func (t *tree[K]) build(n *node[K], keys []K) {
 	}
 }
 
-// attach gives a chain a child with some keys.
+// attach adds a child with some keys to a chain.
 func (t *tree[K]) attach(n *node[K], keys []K) {
 	c := &node[K]{name: t.name(keys[0], n.index), depth: n.depth + 1}
 	n.children[t.digits.digit(keys[0], n.index)], t.nodes[c.name] = c, c
@@ -201,7 +201,7 @@ func (t *tree[K]) attach(n *node[K], keys []K) {
 	t.touch(c.name, t)
 }
 
-// firstDifference returns the first digit in which keys differ; they do.
+// firstDifference returns the first digit in which keys differ.
 func (t *tree[K]) firstDifference(keys []K) int {
 	i := 0
 	for !slices.ContainsFunc(keys, func(k K) bool { return t.digits.digit(k, i) != t.digits.digit(keys[0], i) }) {
@@ -210,8 +210,8 @@ func (t *tree[K]) firstDifference(keys []K) int {
 	return i
 }
 
-// differs returns the first digit in which a key differs from those below a chain,
-// at most that which tells the children apart.
+// differs returns the first digit in which a key differs from the keys below a chain, at
+// most the digit that distinguishes the children.
 func (t *tree[K]) differs(n *node[K], k K) int {
 	other := n.any()
 	for i := range n.index {
@@ -222,7 +222,7 @@ func (t *tree[K]) differs(n *node[K], k K) int {
 	return n.index
 }
 
-// any returns one of the keys below a chain, which has some.
+// any returns one of the keys below a chain.
 func (n *node[K]) any() K {
 	for n.children != nil {
 		for _, n = range n.children {
@@ -234,8 +234,7 @@ func (n *node[K]) any() K {
 
 func (t *tree[K]) child(n *node[K], k K) *node[K] { return n.children[t.digits.digit(k, n.index)] }
 
-// name returns the name of the chain of what has the first digits of a key, up to
-// the digit i.
+// name returns the name of the chain of keys with the first digits of k, up to digit i.
 func (t *tree[K]) name(k K, i int) string {
 	path := []byte(t.root)
 	for j := range i + 1 {

@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// chainsOf are a tree's chains with their rules.
+// chainsOf returns a tree's chains with their rules.
 func chainsOf[K comparable](t *tree[K]) map[string][]string {
 	out := map[string][]string{}
 	for name := range t.nodes {
@@ -34,16 +34,16 @@ func portTree(touch touch) *tree[portKey] {
 	return newTree("ROOT", "R-", portDigits{}, func(k portKey) []string { return []string{k.match()} }, touch)
 }
 
-// testTree adds and removes keys in any order, and checks after each step that the
-// chains are those of a tree that has got its keys in another order, and that all
-// that have changed were told.
+// testTree adds and removes keys in random order, and checks after each step that the
+// chains are those of a tree that got its keys in another order, and that touch was called
+// for all changed chains.
 func testTree[K comparable](t *testing.T, r *rand.Rand, make func(touch) *tree[K], key func() K) {
-	told := map[string]bool{}
-	tree := make(func(chain string, _ renderer) { told[chain] = true })
+	touched := map[string]bool{}
+	tree := make(func(chain string, _ renderer) { touched[chain] = true })
 	keys, order := map[K]bool{}, []K{}
 	for step := range 250 {
 		before := chainsOf(tree)
-		clear(told)
+		clear(touched)
 		if k := key(); !keys[k] && (step < 100 || r.IntN(2) == 0 && step < 180) {
 			keys[k], order = true, append(order, k)
 			tree.add(k)
@@ -66,14 +66,14 @@ func testTree[K comparable](t *testing.T, r *rand.Rand, make func(touch) *tree[K
 			t.Fatalf("step %d: (-another order +this one)\n%s", step, diff)
 		}
 		for name := range after {
-			if !told[name] && !cmp.Equal(before[name], after[name]) {
-				t.Fatalf("step %d: nobody was told of %s", step, name)
+			if !touched[name] && !cmp.Equal(before[name], after[name]) {
+				t.Fatalf("step %d: %s has changed and was not touched", step, name)
 			}
 			delete(before, name)
 		}
 		for name := range before {
-			if !told[name] {
-				t.Fatalf("step %d: nobody was told that %s is gone", step, name)
+			if !touched[name] {
+				t.Fatalf("step %d: %s is gone and was not touched", step, name)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func TestTreeIsAFunctionOfItsKeys(t *testing.T) {
 			testTree(t, r, addressTree, func() netip.Addr {
 				n := r.Uint32() & bits
 				if r.IntN(30) == 0 {
-					n |= 1 << r.IntN(32) // a digit that all others have in common
+					n |= 1 << r.IntN(32) // a digit that all others share
 				}
 				return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 			})
@@ -150,8 +150,8 @@ func masked(a netip.Addr, text string) bool {
 	return true
 }
 
-// TestOneKeyChangesFewChains counts the chains that one more key changes, in small
-// and in large trees.
+// TestOneKeyChangesFewChains counts the chains that adding a key changes, in small and in
+// large trees.
 func TestOneKeyChangesFewChains(t *testing.T) {
 	for _, n := range []int{100, 10_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestOneKeyChangesFewChains(t *testing.T) {
 				sum += len(touched)
 			}
 			if sum > 400 {
-				t.Errorf("100 keys that come and go change %d chains", sum)
+				t.Errorf("adding and removing 100 keys changes %d chains", sum)
 			}
 		})
 	}

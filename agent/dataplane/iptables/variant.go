@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// findTools finds the programs of the variants, those of the nft variant first, unless
-// the kernel has no nftables. The plain names are those of the variant that they say
-// they are.
+// findTools finds the programs of the variants, those of the nft variant first, unless the
+// kernel does not support nftables. Programs with the plain names belong to the variant in
+// their version.
 func (d *Dataplane) findTools(ctx context.Context) []*tools {
 	var out []*tools
 	for _, variant := range []string{variantNFT, variantLegacy} {
@@ -32,7 +32,7 @@ func (d *Dataplane) findTools(ctx context.Context) []*tools {
 	addresses, err := netFile(d.netns, "if_inet6")
 	for _, t := range out {
 		t.netns, t.children, t.nft = d.netns, &d.children, d.nft
-		if addresses == "" || err != nil { // not even that of the loopback
+		if addresses == "" || err != nil { // not even that of loopback
 			t.restorers[1], t.savers[1] = "", ""
 		}
 	}
@@ -42,19 +42,19 @@ func (d *Dataplane) findTools(ctx context.Context) []*tools {
 	})
 }
 
-// noNFTables says whether an error is that of a kernel without nftables. There its
-// programs cannot even say that nothing is there.
+// noNFTables says whether an error means that the kernel does not support nftables. Its
+// programs then fail even if there is nothing to list.
 func noNFTables(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL)
 }
 
-// The variants: both have the same rules, in other places of the kernel.
+// The variants: both have the same rules, in different subsystems of the kernel.
 const (
 	variantNFT    = "nft"
 	variantLegacy = "legacy"
 )
 
-// namedTools finds programs by their names; nil: they are not there, or of another
+// namedTools finds programs by their names; nil: they do not exist, or belong to another
 // variant.
 func namedTools(ctx context.Context, variant, infix string) *tools {
 	t := &tools{variant: variant}
@@ -76,7 +76,7 @@ func namedTools(ctx context.Context, variant, infix string) *tools {
 	return t
 }
 
-// folders are where the programs may be besides PATH.
+// folders are directories to search besides PATH.
 var folders = []string{"/usr/sbin", "/sbin", "/usr/local/sbin"}
 
 // lookUp returns the path of a program.
@@ -93,8 +93,8 @@ func lookUp(name string) string {
 	return ""
 }
 
-// hints are chains of the table mangle by which kubelet, or what watches over the
-// node in its place, says which variant the node uses.
+// hints are chains of the table mangle by which kubelet, or another component of the node,
+// says which variant the node uses.
 var hints = [][]byte{[]byte(":KUBE-IPTABLES-HINT "), []byte(":KUBE-KUBELET-CANARY ")}
 
 // use is how much a variant is used on this node.
@@ -104,7 +104,7 @@ type use struct {
 }
 
 // usage finds out how much the node uses a variant. It loads nothing into the kernel:
-// without the name of a table, only those are printed that are in use.
+// without the name of a table only tables in use are printed.
 func usage(ctx context.Context, k kernel) (use, error) {
 	var u use
 	count := func(line []byte) {
@@ -120,7 +120,7 @@ func usage(ctx context.Context, k kernel) (use, error) {
 	return u, err
 }
 
-// ignoreMissing forgets that there is no IPv6.
+// ignoreMissing turns missing IPv6 into success.
 func ignoreMissing(err error) error {
 	if errors.Is(err, errNoIPv6) {
 		return nil
@@ -128,8 +128,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// choose returns the variants that this node can have, the one first that it uses:
-// the one that is hinted at, or the one that has more rules, or nft.
+// choose returns the variants that this node supports, the one in use first: the one with
+// a hint, or the one with more rules, or nft.
 func choose(ctx context.Context, all []*tools) ([]*tools, error) {
 	uses := map[*tools]use{}
 	var errs []error

@@ -18,8 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// TestSomePrograms checks nodes that lack some of the programs, or have them under
-// their plain names only.
+// TestSomePrograms checks nodes without some of the programs, or with plain names only.
 func TestSomePrograms(t *testing.T) {
 	both := []string{"iptables%s-restore", "iptables%s-save", "ip6tables%s-restore", "ip6tables%s-save"}
 	for name, tc := range map[string]struct {

@@ -15,13 +15,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// Watch calls changed after the node's addresses have changed and, with the nft
-// variant, after somebody else has touched our chains or the jumps to them. The
-// kernel tells nobody of changes in legacy tables: they are read back now and then. It
-// returns when ctx ends (nil) or when it cannot watch any more.
+// Watch calls changed after the node's addresses have changed and, with the nft variant,
+// after others have changed our chains or the jumps to them. The kernel sends no
+// notifications for legacy tables: they are read back periodically. Watch returns when ctx
+// ends (nil) or when it cannot watch any more.
 //
-// Rules of others in the same tables are not looked at: reading ours back each time
-// would cost a node with a busy firewall all of a core.
+// Changes of other rules in the same tables are ignored: reading our rules back each time
+// would take a whole CPU core on a node with a busy firewall.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	if d.nft == nil {
 		return netlink.Watch(ctx, changed, netdev.WatchAddresses(d.netns))
@@ -30,22 +30,22 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	return netlink.Watch(ctx, changed, netdev.WatchAddresses(d.netns), rules)
 }
 
-// concerns says whether a change is one of our chains that our programs did not make.
-// All such changes have the name of one of our chains in them, as that of the chain or
-// as where a rule leads to.
+// concerns says whether a change is one of our chains, and was not made by a program of
+// ours. Such a message contains the name of one of our chains, as the chain or as the
+// target of a rule.
 func (d *Dataplane) concerns(c nft.Change) bool {
 	return slices.Contains(tables, c.Table) && bytes.Contains(c.Bytes, []byte(prefix)) && !d.children.started(c.Port)
 }
 
-// children are the programs that we have started last. The number of a program's
-// first netlink socket is that of its process.
+// children are the programs started last. The port ID of a program's first netlink socket
+// is its process ID.
 type children struct {
 	mu   sync.Mutex
 	last [16]uint32
 	next int
 }
 
-// start starts a program. Nobody is told what it does before it is known to be ours.
+// start starts a program, and holds back notifications until its process ID is known.
 func (c *children) start(cmd *exec.Cmd) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -44,26 +44,27 @@ func TestWatch(t *testing.T) {
 			s := newSpace(t, variantNFT)
 			d := s.dataplane()
 			mustSync(t, d, several(3, 2))
-			news := watch(t, s, d)
+			notified := watch(t, s, d)
 			tc.change(s, d)
-			news.Want(t, tc.want)
+			notified.Want(t, tc.want)
 		})
 	}
 }
 
-// TestMissedNews checks that what others do during a large change of ours is told.
-func TestMissedNews(t *testing.T) {
+// TestMissedNotification checks that changes by others during a large change of ours are
+// reported.
+func TestMissedNotification(t *testing.T) {
 	s := newSpace(t, variantNFT)
 	d := s.dataplane()
 	mustSync(t, d, several(3, 2))
-	news := watch(t, s, d)
-	s.iptables("-t", "nat", "-N", "OTHER") // only the generation tells
-	news.Want(t, false)
+	notified := watch(t, s, d)
+	s.iptables("-t", "nat", "-N", "OTHER") // only the generation shows it
+	notified.Want(t, false)
 	mustApply(t, d, model.Diff(several(3, 2), several(200, 10)))
-	news.Want(t, true)
+	notified.Want(t, true)
 }
 
-// watch starts Watch and returns what it tells.
+// watch starts Watch and returns its notifications.
 func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
 	t.Helper()
 	return newstest.Watch(t, s.Space, d, d.nft.Watched)

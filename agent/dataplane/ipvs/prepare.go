@@ -39,7 +39,7 @@ func (d *Dataplane) prepare() error {
 	}
 	had := d.noIPv6 == nil
 	if d.noIPv6 = d.prepareIPv6(); had && d.noIPv6 != nil {
-		d.log.Info("going on without IPv6", "reason", d.noIPv6.Error())
+		d.log.Info("IPv6 is not available; only IPv4 is programmed", "reason", d.noIPv6.Error())
 	}
 	return errors.Join(append(errs, d.setTimeouts(d.settings.Timeouts))...)
 }

@@ -49,7 +49,7 @@ func (t *Tables) prepare(ctx context.Context) error {
 		t.layouts = append(t.layouts, newLayout(unix.NFPROTO_IPV6, TableName, t.Target, false))
 		t.last = nil // the new table is not read yet
 	} else if t.noIPv6 == nil || t.noIPv6.Error() != err.Error() {
-		t.Log.Info("going on without IPv6", "reason", err.Error())
+		t.Log.Info("IPv6 is not available; only IPv4 is programmed", "reason", err.Error())
 	}
 	t.noIPv6 = err
 	return nil

@@ -1,6 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package rulestest builds Services, EndpointSlices and rules for the tests of rules.
 package rulestest
 
 import (
@@ -358,12 +359,15 @@ func Ingress(ip string, mode corev1.LoadBalancerIPMode) corev1.LoadBalancerIngre
 	return corev1.LoadBalancerIngress{IP: ip, IPMode: &mode}
 }
 
-// Ep: Endpoint n of the topology cases is 10.0.0.n.
+// Ep returns endpoint n of the topology cases: 10.0.0.n.
 func Ep(n int) string { return fmt.Sprintf("10.0.0.%d", n) }
 
-// Endpoints of the cases: l is local, r is remote.
+// Endpoints of the cases: L is local, R is remote.
 const (
-	L1, L2, R1, R2 = "10.180.0.1", "10.180.0.2", "10.180.1.1", "10.180.1.2"
+	L1 = "10.180.0.1"
+	L2 = "10.180.0.2"
+	R1 = "10.180.1.1"
+	R2 = "10.180.1.2"
 )
 
 // Web is a Service 172.30.0.41:80 with endpoints on port 80.

@@ -66,6 +66,7 @@ func Shuffle[T any](r *Random, values []T) {
 	r.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
 }
 
+// Texts of addresses, valid and invalid.
 var (
 	FrontendTexts = []string{
 		"1.2.3.4", "01.02.03.04", "5.6.7.8", "192.168.99.11", "172.30.0.41", "2001:db8::4", "2001:DB8::0004",

@@ -11,13 +11,13 @@ import (
 // Cleanup closes all our sockets and removes all our routes.
 func (d *Dataplane) Cleanup(context.Context) error {
 	d.hangUp()
-	routes, err := d.table.routes()
+	routes, err := d.routing.table.routes()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for r := range routes {
-		errs = append(errs, d.table.remove(r))
+		errs = append(errs, d.routing.table.remove(r))
 	}
 	d.reset()
 	return errors.Join(errs...)

@@ -30,7 +30,6 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -61,13 +60,12 @@ type Options struct {
 type Dataplane struct {
 	log     logr.Logger
 	sysctls sysctl.Tree
-	table   table
 	netns   int
 	clock   clock.PassiveClock
 	proxy   *proxy
+	routing *routing
 
 	known    bool      // the last Sync or Apply succeeded
-	adopted  bool      // the first read-back has succeeded
 	released time.Time // when another mode took over; zero: this mode is active
 	hungUp   bool      // the sockets are closed since then
 	synced   time.Time // when the last Sync began
@@ -76,23 +74,12 @@ type Dataplane struct {
 
 	frontends  map[model.FrontendKey]*frontend
 	affinities *affinities
-	inside     atomic.Pointer[inside]
-	nodePorts  map[netip.Addr]struct{} // the addresses that node ports answer on
-	source     netip.Addr              // source of connections of the node's processes
-	stale      map[route]struct{}      // with a source that the node no longer has
-	vips       map[netip.Addr]int      // the frontends on each virtual address
+	vips       map[netip.Addr]int // the frontends on each virtual address
 	leftOut    dataplane.LeftOut
 	broken     int // sockets that others have closed
 
 	// places are where our sockets are; proxies look them up all the time.
 	places sync.Map // of place to struct{}
-
-	// mu guards the fields that Watch reads.
-	mu       sync.Mutex
-	routes   map[route]struct{}      // ours, as last seen in the kernel
-	own      map[netip.Addr]struct{} // the node's addresses
-	settings model.NodeSettings
-	changed  func() // the argument of Watch
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -110,17 +97,17 @@ func New(o Options) (*Dataplane, error) {
 }
 
 func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
-	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, table: t, netns: o.NetNS, clock: clk, affinities: newAffinities(),
-		changed: func() {}}
-	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.wake, isOurs: d.isOurs}
+	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, netns: o.NetNS, clock: clk, affinities: newAffinities(),
+		routing: newRouting(t, o.NetNS, o.Connections)}
+	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.routing.wake, isOurs: d.isOurs}
 	d.reset()
 	return d
 }
 
 func (d *Dataplane) reset() {
-	d.known, d.adopted = false, false
+	d.known = false
 	d.frontends, d.vips, d.leftOut = map[model.FrontendKey]*frontend{}, map[netip.Addr]int{}, dataplane.LeftOut{}
-	d.inside.Store(&inside{})
+	d.routing.reset()
 }
 
 // isOurs says whether one of our sockets is at a place.
@@ -135,7 +122,7 @@ func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.O
 	d.known, d.hungUp, d.released = false, false, time.Time{} // known: set when Sync succeeds
 	d.prepareIPv6()
 	began := d.clock.Now()
-	found, err := d.readBack()
+	found, err := d.routing.read(desired.Node)
 	if err != nil {
 		return dataplane.Result{}, err
 	}
@@ -166,7 +153,7 @@ func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.O
 	}
 	d.affinities.tidy(affine, d.clock.Now())
 	for a := range d.vips {
-		if !d.isOwn(a) {
+		if !d.routing.isOwn(a) {
 			wanted[routeTo(a)] = struct{}{}
 		}
 	}
@@ -175,10 +162,10 @@ func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.O
 			wanted[r] = struct{}{}
 		}
 	}
-	n, err := d.setRoutes(wanted)
+	n, err := d.routing.set(wanted)
 	stats.Operations += n
 	d.report(&stats)
-	d.adopted, d.known = d.adopted || err == nil, err == nil
+	d.routing.adopted, d.known = d.routing.adopted || err == nil, err == nil
 	return stats, err
 }
 
@@ -211,7 +198,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats datapla
 	}
 	var errs []error
 	for a := range touched {
-		n, err := d.followRoute(a)
+		n, err := d.routing.follow(a, d.vips[a] > 0)
 		stats.Operations += n
 		errs = append(errs, err)
 	}
@@ -225,7 +212,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (stats datapla
 // connections go on as long as the process runs.
 func (d *Dataplane) Close() error {
 	d.hangUp()
-	return d.table.close()
+	return d.routing.table.close()
 }
 
 // hangUp closes all sockets.

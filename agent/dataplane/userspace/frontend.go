@@ -27,14 +27,14 @@ type frontend struct {
 func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	have := d.frontends[f.Key]
 	if have == nil {
-		have = &frontend{balancer: newBalancer(d.clock, d.affinities, &d.inside), sockets: map[place]listener{}}
+		have = &frontend{balancer: newBalancer(d.clock, d.affinities, &d.routing.inside), sockets: map[place]listener{}}
 		d.frontends[f.Key] = have
 		if !f.Key.IsNodePort() {
 			d.vips[f.Key.Address]++
 		}
 	}
 	changed := have.rules == nil || have.rules != f && !have.rules.Equal(f)
-	in := d.inside.Load()
+	in := d.routing.inside.Load()
 	if changed || !in.equal(have.inside) {
 		code, err := assemble(f, in)
 		if err != nil {
@@ -135,7 +135,7 @@ func (d *Dataplane) socketsOf(f *model.Frontend) (out []place) {
 	if !f.Key.IsNodePort() {
 		return []place{at}
 	}
-	for a := range d.nodePorts {
+	for a := range d.routing.nodePorts {
 		if a.Is4() == f.Key.Address.Is4() && !a.IsLinkLocalUnicast() {
 			at.Address = a
 			out = append(out, at)

@@ -70,12 +70,12 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 	if !d.hungUp {
 		d.hangUp()
 		d.desired = model.NewDesired()
-		if _, err := d.readBack(); err != nil {
+		if _, err := d.routing.read(d.desired.Node); err != nil {
 			return 0, err
 		}
-		d.known, d.adopted, d.hungUp = false, false, true
+		d.known, d.routing.adopted, d.hungUp = false, false, true
 	}
-	if _, err := d.setRoutes(nil); err != nil {
+	if _, err := d.routing.set(nil); err != nil {
 		return 0, err
 	}
 	if len(d.proxy.open.open()) > 0 {

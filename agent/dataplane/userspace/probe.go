@@ -18,8 +18,8 @@ var probeRoute = routeTo(netip.AddrFrom4([4]byte{198, 51, 100, 255}))
 // Probe says whether this kernel can run the mode: whether a route can make an address
 // local to the node.
 func (d *Dataplane) Probe(context.Context, dataplane.Options) (dataplane.Capability, error) {
-	if err := d.table.add(probeRoute, netip.Addr{}); err != nil {
+	if err := d.routing.table.add(probeRoute, netip.Addr{}); err != nil {
 		return dataplane.Capability{}, fmt.Errorf("this kernel cannot run Userspace: %w", err)
 	}
-	return dataplane.Capability{}, d.table.remove(probeRoute)
+	return dataplane.Capability{}, d.routing.table.remove(probeRoute)
 }

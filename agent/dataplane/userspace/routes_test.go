@@ -54,7 +54,7 @@ func (c *Connections) watched() bool {
 
 func (n *topology) wantRoutes(want ...string) {
 	n.t.Helper()
-	routes, err := n.d.table.routes()
+	routes, err := n.d.routing.table.routes()
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -119,11 +119,11 @@ func TestRouteNotifications(t *testing.T) {
 	n := newTopology(t)
 	n.sync(desired(leading("10.96.0.1:80", model.TCP, "10.244.1.2:8080")))
 	notified := func(kind uint16, address string, change func(*netlink.Route)) bool {
-		r := n.d.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
+		r := n.d.routing.table.(*kernelTable).asRoute(routeTo(netip.MustParseAddr(address)))
 		if change != nil {
 			change(r)
 		}
-		return n.d.isExternalRoute(netlink.RouteUpdate{Type: kind, Route: *r})
+		return n.d.routing.isExternalRoute(netlink.RouteUpdate{Type: kind, Route: *r})
 	}
 	for name, c := range map[string]struct{ got, want bool }{
 		"ours came":             {notified(unix.RTM_NEWROUTE, "10.96.0.1", nil), false},

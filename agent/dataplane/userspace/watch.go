@@ -22,9 +22,13 @@ const notifyBuffer = 32 << 20
 // changed or its links that lead to Pods, and when the last connection has closed to an
 // address that only waits for it.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
-	d.setChanged(changed)
-	defer d.setChanged(func() {})
-	defer d.proxy.open.watch(changed)()
+	return d.routing.watch(ctx, changed)
+}
+
+func (t *routing) watch(ctx context.Context, changed func()) error {
+	t.setChanged(changed)
+	defer t.setChanged(func() {})
+	defer t.open.watch(changed)()
 	routes, addresses, links := make(chan netlink.RouteUpdate, 64), make(chan netlink.AddrUpdate, 64), make(chan netlink.LinkUpdate, 64)
 	failed := make(chan error, 1)
 	fail := func(err error) {
@@ -34,8 +38,8 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 		}
 	}
 	var space *netns.NsHandle
-	if d.netns != 0 {
-		ns := netns.NsHandle(d.netns)
+	if t.netns != 0 {
+		ns := netns.NsHandle(t.netns)
 		space = &ns
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -64,11 +68,11 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 			changed()
 			return fmt.Errorf("watch routes, addresses and links: %w", err)
 		case u := <-routes:
-			external = d.isExternalRoute(u)
+			external = t.isExternalRoute(u)
 		case u := <-addresses:
-			external = d.isExternalAddress(u)
+			external = t.isExternalAddress(u)
 		case u := <-links:
-			external = d.isExternalLink(u)
+			external = t.isExternalLink(u)
 		}
 		if external {
 			changed()
@@ -76,48 +80,48 @@ func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-func (d *Dataplane) setChanged(changed func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changed = changed
+func (t *routing) setChanged(changed func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed = changed
 }
 
 // wake calls the function that Watch was given.
-func (d *Dataplane) wake() {
-	d.mu.Lock()
-	changed := d.changed
-	d.mu.Unlock()
+func (t *routing) wake() {
+	t.mu.Lock()
+	changed := t.changed
+	t.mu.Unlock()
 	changed()
 }
 
 // isExternalRoute says whether others added or removed one of our routes.
-func (d *Dataplane) isExternalRoute(u netlink.RouteUpdate) bool {
+func (t *routing) isExternalRoute(u netlink.RouteUpdate) bool {
 	r, ours := routeOf(u.Route)
 	if !ours || r == probeRoute {
 		return false
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, known := d.routes[r]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, known := t.routes[r]
 	return known != (u.Type == unix.RTM_NEWROUTE)
 }
 
-func (d *Dataplane) isExternalAddress(u netlink.AddrUpdate) bool {
+func (t *routing) isExternalAddress(u netlink.AddrUpdate) bool {
 	a, ok := netip.AddrFromSlice(u.LinkAddress.IP)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, known := d.own[a.Unmap()]
-	return ok && d.own != nil && known != u.NewAddr
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, known := t.own[a.Unmap()]
+	return ok && t.own != nil && known != u.NewAddr
 }
 
 // isExternalLink says whether a link that leads to Pods was added or removed.
-func (d *Dataplane) isExternalLink(u netlink.LinkUpdate) bool {
+func (t *routing) isExternalLink(u netlink.LinkUpdate) bool {
 	if u.Link == nil {
 		return false
 	}
-	d.mu.Lock()
-	leads := leadsToPods(d.settings, u.Attrs().Name)
-	d.mu.Unlock()
-	known := slices.Contains(d.inside.Load().podLinks, u.Attrs().Index)
+	t.mu.Lock()
+	leads := leadsToPods(t.settings, u.Attrs().Name)
+	t.mu.Unlock()
+	known := slices.Contains(t.inside.Load().podLinks, u.Attrs().Index)
 	return leads != known || known && u.Header.Type == unix.RTM_DELLINK
 }

@@ -58,23 +58,22 @@ func TestModes(t *testing.T) {
 
 // agentWith is the engine with all modes, on a node whose policy asks for one.
 type agentWith struct {
-	t     *testing.T
+	t     testing.TB
 	store *source.Store
-	env   dataplane.Env
 
 	mu     sync.Mutex
 	latest v1alpha1.NodeRuleSetStatus
 }
 
-func run(t *testing.T) *agentWith {
-	a := &agentWith{t: t, store: source.NewStore(time.Now), env: dataplane.Env{NetNS: int(netnstest.New(t)), Log: logr.Discard()}}
+func run(t *testing.T, env dataplane.Env, modes []dataplane.Mode) *agentWith {
+	a := &agentWith{t: t, store: source.NewStore(time.Now)}
 	journal, err := state.OpenJournal(t.TempDir(), a.store.Snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	loop := engine.New(engine.Config{
 		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Installed: &state.InstalledModes{},
-		Modes: All(), Env: a.env,
+		Modes: modes, Env: env,
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
@@ -90,6 +89,11 @@ func run(t *testing.T) *agentWith {
 	go func() { defer close(done); loop.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done; journal.Close() })
 	return a
+}
+
+// emptyNode is a network namespace with nothing in it.
+func emptyNode(t *testing.T) dataplane.Env {
+	return dataplane.Env{NetNS: int(netnstest.New(t)), Log: logr.Discard()}
 }
 
 // noFlows is a kernel that tracks none.
@@ -127,7 +131,8 @@ func (a *agentWith) await(what string, says func(v1alpha1.NodeRuleSetStatus) boo
 // A mode that is added by one line is run, reported, changed to and from, and cleaned
 // up, without any place that has to know it.
 func TestToyMode(t *testing.T) {
-	a := run(t)
+	env := emptyNode(t)
+	a := run(t, env, All())
 	a.ask(1, toymode.Name)
 	a.store.NodeSynced()
 	a.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
@@ -150,7 +155,7 @@ func TestToyMode(t *testing.T) {
 	a.await("the toy is cleaned up", func(v1alpha1.NodeRuleSetStatus) bool { n, _ := toy.Frontends(); return n == 0 })
 	a.ask(3, toymode.Name)
 	a.await("and back", in(toymode.Name, 3))
-	if err := Cleanup(t.Context(), All(), a.env); err != nil {
+	if err := Cleanup(t.Context(), All(), env); err != nil {
 		t.Error(err)
 	}
 	if n, _ := toy.Frontends(); n != 0 {
@@ -160,7 +165,7 @@ func TestToyMode(t *testing.T) {
 
 // The modes that this kernel has take over from each other in one network namespace.
 func TestChanges(t *testing.T) {
-	a := run(t)
+	a := run(t, emptyNode(t), All())
 	a.ask(1, v1alpha1.ModeNFTables)
 	a.store.NodeSynced()
 	a.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)

@@ -4,34 +4,42 @@
 package ipvs
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// readAddresses looks which addresses the node has. It returns on how many others
-// have put on our device, or taken from it.
-func (d *Dataplane) readAddresses() (int, error) {
-	bound, elsewhere, err := d.device.addresses()
+// vips are the virtual addresses: those that frontends have, and those on our device.
+type vips struct {
+	device    device
+	netns     int                // see Options
+	frontends map[netip.Addr]int // on each virtual address
+
+	// mu guards the fields that watch reads.
+	mu        sync.Mutex
+	bound     map[netip.Addr]struct{} // the addresses on our device
+	elsewhere map[netip.Addr]struct{} // the node's other addresses
+}
+
+// read reads the addresses of the node. It returns how many addresses others have added to
+// our device, or removed from it.
+func (v *vips) read() (int, error) {
+	bound, elsewhere, err := v.device.addresses()
 	if err != nil {
 		return 0, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	found := 0
-	if d.adopted {
-		found = missing(bound, d.bound) + missing(d.bound, bound)
-	}
-	d.bound, d.elsewhere = bound, elsewhere
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	found := missing(bound, v.bound) + missing(v.bound, bound)
+	v.bound, v.elsewhere = bound, elsewhere
 	return found, nil
 }
 
-// missing counts the addresses of a that b does not have.
+// missing counts the addresses of a that are not in b.
 func missing(a, b map[netip.Addr]struct{}) int {
 	n := 0
 	for addr := range a {
@@ -42,152 +50,114 @@ func missing(a, b map[netip.Addr]struct{}) int {
 	return n
 }
 
-// ownAddresses are the node's addresses that are no virtual ones.
-func (d *Dataplane) ownAddresses() ([]netip.Addr, error) {
-	return slices.Collect(maps.Keys(d.elsewhere)), nil
+// own returns the node's addresses without the virtual ones.
+func (v *vips) own() ([]netip.Addr, error) {
+	return slices.Collect(maps.Keys(v.elsewhere)), nil
 }
 
-// excluded says whether the policy excludes virtual servers on an address.
-func (settings *Settings) excluded(a netip.Addr) bool {
-	return slices.ContainsFunc(settings.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// leaves says whether frontends on an address are not programmed: they are
-// excluded, or of a family that this node does not have.
-func (d *Dataplane) leaves(a netip.Addr) bool {
-	return a.Is6() && d.noIPv6 != nil || d.settings.excluded(a)
-}
-
-// leaveOut returns desired without the frontends that are not programmed.
-func (d *Dataplane) leaveOut(desired model.Desired) model.Desired {
-	if len(d.settings.ExcludeCIDRs) == 0 && d.noIPv6 == nil {
-		return desired
-	}
-	desired.Frontends = maps.Clone(desired.Frontends)
-	maps.DeleteFunc(desired.Frontends, func(k model.FrontendKey, f *model.Frontend) bool {
-		d.noteIPv6(k, f)
-		return d.leaves(k.Address)
-	})
-	return desired
-}
-
-// count counts the frontends on each virtual address, and notes those whose
-// affinity the kernel does not keep to the second.
-func (d *Dataplane) count(desired model.Desired) {
-	d.vips = make(map[netip.Addr]int, len(d.vips))
-	d.leftOut.Clear(reasonAffinity)
-	for key, f := range desired.Frontends {
+// count counts the frontends on each virtual address anew.
+func (v *vips) count(frontends map[model.FrontendKey]*model.Frontend) {
+	v.frontends = make(map[netip.Addr]int, len(v.frontends))
+	for key := range frontends {
 		if !key.IsNodePort() {
-			d.vips[key.Address]++
+			v.frontends[key.Address]++
 		}
-		d.noteClamped(key, f)
 	}
 }
 
-// countChange counts a changed frontend and says whether its address is a new
-// virtual one.
-func (d *Dataplane) countChange(c model.Change) bool {
-	d.noteClamped(c.Key, c.New)
+// countChange counts a changed frontend and says whether its address is a new virtual one.
+func (v *vips) countChange(c model.Change) bool {
 	a := c.Key.Address
 	if c.Key.IsNodePort() || (c.Old == nil) == (c.New == nil) {
 		return false
 	}
 	if c.New == nil {
-		if d.vips[a]--; d.vips[a] == 0 {
-			delete(d.vips, a)
+		if v.frontends[a]--; v.frontends[a] == 0 {
+			delete(v.frontends, a)
 		}
 		return false
 	}
-	d.vips[a]++
-	_, foreign := d.elsewhere[a]
-	_, bound := d.bound[a]
-	return d.vips[a] == 1 && !foreign && !bound
+	v.frontends[a]++
+	_, foreign := v.elsewhere[a]
+	_, bound := v.bound[a]
+	return v.frontends[a] == 1 && !foreign && !bound
 }
 
-// refused are the addresses that are there for Services only, or still are: what
-// no Service takes there is refused, lest it reach a process of the node.
-func (d *Dataplane) refused() map[netip.Addr]struct{} {
-	out := make(map[netip.Addr]struct{}, len(d.vips))
-	for a := range d.vips {
+// rejecting returns the addresses that exist for Services only. Packets to them that no
+// Service takes are rejected, so that they do not reach a process of the node.
+func (v *vips) rejecting() map[netip.Addr]struct{} {
+	out := make(map[netip.Addr]struct{}, len(v.frontends))
+	for a := range v.frontends {
 		out[a] = struct{}{}
 	}
-	for a := range d.bound {
+	for a := range v.bound {
 		out[a] = struct{}{}
 	}
-	for a := range d.elsewhere {
+	for a := range v.elsewhere {
 		delete(out, a)
 	}
 	return out
 }
 
-// drains says whether a virtual server on an address waits for its connections.
-func (d *Dataplane) drains(a netip.Addr) bool {
-	for key := range d.servers.draining {
-		if key.Address == a {
-			return true
-		}
-	}
-	return false
-}
-
-// bind puts those of the addresses on our device that are virtual ones and not
-// yet the node's.
-func (d *Dataplane) bind(addresses map[netip.Addr]struct{}, stats *dataplane.Result) error {
+// bind adds those of the addresses to our device that are virtual and not the node's yet.
+// It returns how many it has added.
+func (v *vips) bind(addresses map[netip.Addr]struct{}) (int, error) {
+	added := 0
 	var errs []error
 	for a := range addresses {
-		_, bound := d.bound[a]
-		if _, foreign := d.elsewhere[a]; d.vips[a] == 0 || bound || foreign {
+		_, bound := v.bound[a]
+		if _, foreign := v.elsewhere[a]; v.frontends[a] == 0 || bound || foreign {
 			continue
 		}
-		d.setBound(a, true) // before the notification
-		if err := d.device.add(a); err != nil {
-			d.setBound(a, false)
+		v.setBound(a, true) // before the notification
+		if err := v.device.add(a); err != nil {
+			v.setBound(a, false)
 			errs = append(errs, err)
 			continue
 		}
-		stats.Operations++
+		added++
 	}
-	return errors.Join(errs...)
+	return added, errors.Join(errs...)
 }
 
-// unbind takes those of the addresses from our device that nothing needs any
-// more. Only then the table stops to refuse what comes for them.
-func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Result) error {
+// unbind removes those of the addresses from our device that have no frontend and do not
+// drain. It returns those that it has removed.
+func (v *vips) unbind(addresses map[netip.Addr]struct{}, drains func(netip.Addr) bool) ([]netip.Addr, error) {
+	var removed []netip.Addr
 	var errs []error
-	var delta model.Delta
-	inTable := d.filter.Desired().ClusterIPs
 	for a := range addresses {
-		if _, bound := d.bound[a]; !bound || d.vips[a] > 0 || d.drains(a) {
+		if _, bound := v.bound[a]; !bound || v.frontends[a] > 0 || drains(a) {
 			continue
 		}
-		d.setBound(a, false)
-		if err := d.device.remove(a); err != nil {
-			d.setBound(a, true)
+		v.setBound(a, false)
+		if err := v.device.remove(a); err != nil {
+			v.setBound(a, true)
 			errs = append(errs, err)
 			continue
 		}
-		stats.Operations++
-		if _, ok := inTable[a]; ok {
-			delta.ClusterIPs.Removed = append(delta.ClusterIPs.Removed, a)
-		}
+		removed = append(removed, a)
 	}
-	if delta.Empty() || len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	if err := d.filter.PlanDelta(delta); err != nil {
-		return err
-	}
-	more, err := d.filter.Commit(ctx)
-	stats.Operations += more.Operations
-	return err
+	return removed, errors.Join(errs...)
 }
 
-func (d *Dataplane) setBound(a netip.Addr, bound bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (v *vips) setBound(a netip.Addr, bound bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if bound {
-		d.bound[a] = struct{}{}
+		v.bound[a] = struct{}{}
 	} else {
-		delete(d.bound, a)
+		delete(v.bound, a)
 	}
+}
+
+// isExternal says whether an added or removed address differs from its known place.
+func (v *vips) isExternal(a netip.Addr, link int, added bool) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	where := v.elsewhere
+	if v.device.is(link) {
+		where = v.bound
+	}
+	_, known := where[a]
+	return added != known
 }

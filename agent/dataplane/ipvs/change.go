@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// change is what to make of some virtual servers, nil for one that shall go, and
-// which addresses to look at because of it.
+// change is the new state of some virtual servers, nil for one to delete, and the
+// addresses to check because of it.
 type change struct {
 	wanted    map[serverKey]*wantedServer
 	addresses map[netip.Addr]struct{}
@@ -30,28 +30,28 @@ func (c *change) want(servers map[serverKey]wantedServer) {
 	}
 }
 
-// unwant lets a virtual server go, unless it is wanted.
+// unwant marks a virtual server for deletion, unless it is wanted.
 func (c *change) unwant(key serverKey) {
 	if _, ok := c.wanted[key]; !ok {
 		c.wanted[key] = nil
 	}
 }
 
-// touch has the address of a frontend looked at.
+// touch marks the address of a frontend to be checked.
 func (c *change) touch(key model.FrontendKey) {
 	if !key.IsNodePort() {
 		c.addresses[key.Address] = struct{}{}
 	}
 }
 
-// carryOut makes a change: first the virtual servers that are new, for without
-// them a packet would reach the node itself; then the table that leads to them,
-// and the addresses; then what is to go.
+// carryOut makes a change: first new virtual servers, because without them a packet would
+// reach the node itself; then the tables that lead to them, and the addresses; then
+// deletions.
 func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Result, err error) {
 	before := d.servers.ops
 	defer func() {
 		stats.Operations += d.servers.ops - before
-		stats.Unsupported, stats.NextLook = d.limitations(), d.nextLook()
+		stats.Unsupported, stats.NextLook = d.limits.limitations(&d.desired, d.servers.refused), d.nextLook()
 	}()
 	var errs []error
 	for key, want := range c.wanted {
@@ -65,7 +65,9 @@ func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Res
 	if stats, err = d.filter.Commit(ctx); err != nil {
 		return stats, err
 	}
-	if err := d.bind(c.addresses, &stats); err != nil {
+	bound, err := d.vips.bind(c.addresses)
+	stats.Operations += bound
+	if err != nil {
 		return stats, err
 	}
 	for key, want := range c.wanted {
@@ -74,11 +76,37 @@ func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Res
 	return stats, errors.Join(append(errs, d.unbind(ctx, c.addresses, &stats))...)
 }
 
-// drainInterval is how often draining real servers are looked at.
+// unbind removes those of the addresses from our device that are no longer needed. Only
+// after that the table stops rejecting packets to them.
+func (d *Dataplane) unbind(ctx context.Context, addresses map[netip.Addr]struct{}, stats *dataplane.Result) error {
+	removed, err := d.vips.unbind(addresses, d.servers.drainsOn)
+	stats.Operations += len(removed)
+	if err != nil {
+		return err
+	}
+	var delta model.Delta
+	inTable := d.filter.Desired().ClusterIPs
+	for _, a := range removed {
+		if _, ok := inTable[a]; ok {
+			delta.ClusterIPs.Removed = append(delta.ClusterIPs.Removed, a)
+		}
+	}
+	if delta.Empty() {
+		return nil
+	}
+	if err := d.filter.PlanDelta(delta); err != nil {
+		return err
+	}
+	more, err := d.filter.Commit(ctx)
+	stats.Operations += more.Operations
+	return err
+}
+
+// drainInterval is how often draining real servers are checked.
 const drainInterval = 2 * time.Second
 
-// nextLook is after which time to look again: IPVS has to be read back, because the
-// kernel does not notify of changes in it, and draining real servers have to go.
+// nextLook returns the time until the next Sync: IPVS has to be read back, because the
+// kernel does not notify of changes in it, and draining real servers have to be deleted.
 func (d *Dataplane) nextLook() time.Duration {
 	wait := d.servers.interval(d.settings.ReadBack, d.readTime) - d.clock.Since(d.lastRead)
 	if len(d.servers.draining) > 0 {

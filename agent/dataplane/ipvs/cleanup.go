@@ -10,17 +10,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Cleanup deletes our virtual servers, addresses and tables. Where something is
-// ours is known as in Sync; the order is the other way round.
+// Cleanup deletes our virtual servers, addresses and tables. It recognizes them as Sync
+// does, and deletes them in the reverse order.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
-	if _, err := d.readAddresses(); err != nil {
+	if _, err := d.vips.read(); err != nil {
 		return err
 	}
 	planned, err := d.filter.Plan(ctx, model.NewDesired())
 	if err != nil {
 		return err
 	}
-	r := serverRules{nodePorts: d.elsewhere}
+	r := serverRules{nodePorts: d.vips.elsewhere}
 	if _, err := d.readBack(&r, change{}, planned, true); err != nil {
 		return err
 	}

@@ -3,36 +3,34 @@
 
 // Package ipvs programs Services into the kernel's IPVS.
 //
-// Each address and port of a Service is a virtual server, whose real servers are
-// the endpoints; a node port is one on each address that it answers on. The
-// addresses are on the device kube-ipvs0, since IPVS sees only what the node
-// takes for its own.
+// Each address and port of a Service is a virtual server, whose real servers are the
+// endpoints. A node port is a virtual server on each address that it answers on. The
+// addresses are on the device kube-ipvs0, because IPVS sees only packets to local
+// addresses.
 //
-// IPVS chooses endpoints and nothing else. Who may use a frontend, what is
-// refused or dropped and what is masqueraded is decided before it, in the table
-// "fairlead" of nftables, by the same maps as in the mode NFTables. There, too,
-// packets get a firewall mark that come from outside to a frontend whose external
-// traffic policy leaves them other endpoints: the mark has a virtual server of
-// its own.
+// IPVS only chooses endpoints. Before it, the table "fairlead" of nftables decides which
+// clients may use a frontend, and which packets are rejected, dropped or masqueraded, with
+// the same maps as in the mode NFTables. There, packets from outside also get a firewall
+// mark if the external traffic policy leaves their frontend other endpoints: the mark has
+// a separate virtual server.
 //
-// A real server that goes gets weight 0 and is removed when it has no connections
-// left or its time is over. A virtual server that goes waits for its last real
-// server in the same way; new connections to it are refused meanwhile.
+// A removed real server gets weight 0 and is deleted when it has no connections left or
+// its time is over. A removed virtual server waits for its last real server in the same
+// way; new connections to it are rejected meanwhile.
 //
-// The owner of a virtual server is known by its address, which is on our device, by its
-// firewall mark, or by our table, which has every frontend that we have programmed.
-// Others' virtual servers are not touched.
+// A virtual server is ours if its address is on our device, if it has a firewall mark of
+// ours, or if it is in our table, which has every frontend that we have programmed.
+// Virtual servers of others are not touched.
 //
-// The kernel does not notify of changes in IPVS: it is read back now and then, see
-// readback.go. What it cannot do is reported, and stops nothing else, see limitations.go.
+// The kernel does not notify of changes in IPVS: it is read back periodically, see
+// readback.go. What it does not support is reported, and the rest is programmed, see
+// limitations.go.
 package ipvs
 
 import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -51,13 +49,13 @@ type Options struct {
 	// caller keeps open; 0 is the namespace of the calling thread.
 	NetNS int
 
-	// Sysctls are the kernel's parameters.
+	// Sysctls are the kernel parameters.
 	Sysctls sysctl.Tree
 
 	Log logr.Logger
 }
 
-// filter is the tables of nftables before IPVS, see nattable.Tables.
+// filter is the nftables tables before IPVS, see nattable.Tables.
 type filter interface {
 	Probe(context.Context) error
 	OnlyTrack(ctx context.Context, instead bool) error
@@ -75,33 +73,26 @@ type filter interface {
 
 // Dataplane implements dataplane.Dataplane.
 type Dataplane struct {
-	log     logr.Logger
-	clock   clock.Clock
-	sysctls sysctl.Tree
-	kernel  kernel
-	device  device
-	filter  filter
-	netns   int
+	clock  clock.Clock
+	kernel kernel
+	device device
+	filter filter
 
-	known    bool // the last Sync or Apply has succeeded
-	adopted  bool // what the kernel held at the start is known
-	servers  *servers
-	settings Settings           // of the last Sync
-	desired  model.Desired      // as Sync and Apply have it, with maps of our own
-	vips     map[netip.Addr]int // the frontends on each virtual address
-	noIPv6   error
-	leftOut  dataplane.LeftOut
+	host    *host
+	vips    *vips
+	servers *servers
+	limits  limits
+
+	known    bool          // the last Sync or Apply succeeded
+	adopted  bool          // the first read-back has succeeded
+	settings Settings      // of the last Sync or Released
+	desired  model.Desired // as Sync and Apply have it, with maps of our own
 
 	synced   time.Time     // when the last Sync began
 	lastRead time.Time     // when IPVS was last read back
-	readTime time.Duration // that the last part of reading IPVS back took
-	released time.Time     // since when another mode is in force; zero: this one is
-	busiest  serverKey     // was busy when it was last asked since then
-
-	// mu guards what Watch looks at.
-	mu        sync.Mutex
-	bound     map[netip.Addr]struct{} // the addresses on our device
-	elsewhere map[netip.Addr]struct{} // the node's other addresses
+	readTime time.Duration // duration of the last part of a read-back
+	released time.Time     // when another mode took over; zero: this mode is active
+	busiest  serverKey     // was busy at the last check since then
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -116,14 +107,20 @@ func New(o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, errors.Join(err, k.close())
 	}
-	d := &Dataplane{log: o.Log, clock: clock.RealClock{}, sysctls: o.Sysctls, kernel: k, device: dev, netns: o.NetNS}
 	client, err := nft.Dial(o.NetNS)
 	if err != nil {
 		return nil, errors.Join(nattable.Classify(err), k.close(), dev.close())
 	}
-	d.filter = nattable.New(nattable.Options{Client: client, Target: nattable.Mark(), Log: o.Log, Addresses: d.ownAddresses})
+	v := &vips{device: dev, netns: o.NetNS}
+	f := nattable.New(nattable.Options{Client: client, Target: nattable.Mark(), Log: o.Log, Addresses: v.own})
+	return assemble(o, clock.RealClock{}, k, v, f), nil
+}
+
+func assemble(o Options, c clock.Clock, k kernel, v *vips, f filter) *Dataplane {
+	h := &host{log: o.Log, sysctls: o.Sysctls, kernel: k, device: v.device, filter: f}
+	d := &Dataplane{clock: c, kernel: k, device: v.device, filter: f, host: h, vips: v}
 	d.reset()
-	return d, nil
+	return d
 }
 
 func (d *Dataplane) reset() {
@@ -131,8 +128,9 @@ func (d *Dataplane) reset() {
 	d.servers = newServers(d.kernel, d.clock.Now)
 }
 
-// Sync makes the kernel equal to desired. It reads IPVS back if that is due or
-// something has failed, else it takes it for what it was. All else is read always.
+// Sync makes the kernel equal to the desired state. It reads IPVS back if that is due or
+// after an error; otherwise it relies on the last read-back. Everything else is always
+// read.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
 	d.desired, d.settings = desired.Clone(), settingsOf(o)
 	return d.sync(ctx, desired)
@@ -141,19 +139,22 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane
 func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.Result, error) {
 	d.synced, d.released = d.clock.Now(), time.Time{}
 	wasKnown := d.known
-	d.known = false // until it has succeeded
-	if err := d.prepare(); err != nil {
+	d.known = false // until Sync succeeds
+	if err := d.host.prepare(&d.settings); err != nil {
 		return dataplane.Result{}, err
 	}
 	began := d.clock.Now()
-	repairs, err := d.readAddresses()
+	repairs, err := d.vips.read()
 	if err != nil {
 		return dataplane.Result{}, err
 	}
-	d.leftOut.Clear(dataplane.ReasonIPv6)
-	desired = d.leaveOut(desired)
-	d.count(desired)
-	desired.ClusterIPs = d.refused()
+	if !d.adopted {
+		repairs = 0
+	}
+	d.limits.reset(d.settings, d.host.noIPv6)
+	desired = d.limits.supported(desired)
+	d.vips.count(desired.Frontends)
+	desired.ClusterIPs = d.vips.rejecting()
 	planned, err := d.filter.Plan(ctx, desired)
 	if err != nil {
 		return dataplane.Result{}, err
@@ -172,7 +173,7 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	for key := range d.servers.byKey {
 		c.unwant(key)
 	}
-	for a := range d.bound {
+	for a := range d.vips.bound {
 		c.addresses[a] = struct{}{}
 	}
 	stats, err := d.carryOut(ctx, c)
@@ -182,7 +183,7 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	return stats, err
 }
 
-// Apply changes the kernel by a delta.
+// Apply applies a delta to the kernel.
 func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
 	if !d.known {
 		return dataplane.Result{}, dataplane.ErrNotSynced
@@ -191,13 +192,8 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	if delta.Node != nil {
 		return d.sync(ctx, d.desired)
 	}
-	d.known = false // until it has succeeded
-	for _, c := range delta.Frontends {
-		d.noteIPv6(c.Key, c.New)
-	}
-	delta.Frontends = slices.DeleteFunc(slices.Clone(delta.Frontends), func(c model.Change) bool {
-		return d.leaves(c.Key.Address)
-	})
+	d.known = false // until Apply succeeds
+	delta.Frontends = d.limits.supportedChanges(delta.Frontends)
 	delta.ClusterIPs = model.AddrChanges{}
 	r := serverRules{settings: d.settings, nodePorts: d.filter.NodePorts()}
 	c := newChange(len(delta.Frontends))
@@ -205,7 +201,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	for _, f := range delta.Frontends {
 		old = append(old, r.servers(f.Old, d.filter.Mark(f.Key)))
 		c.touch(f.Key)
-		if d.countChange(f) {
+		if d.vips.countChange(f) {
 			delta.ClusterIPs.Added = append(delta.ClusterIPs.Added, f.Key.Address)
 		}
 	}
@@ -225,7 +221,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	return stats, err
 }
 
-// Close frees the handles.
+// Close closes the handles.
 func (d *Dataplane) Close() error {
 	return errors.Join(d.filter.Close(), d.device.close(), d.kernel.close())
 }

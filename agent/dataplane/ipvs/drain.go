@@ -5,6 +5,7 @@ package ipvs
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// shrink takes the real servers that are not wanted out of a virtual server, or
-// the virtual server itself (want nil). Those with connections stay with weight 0
-// until they have none or have had the time of drain, see drain.
+// shrink removes unwanted real servers from a virtual server, or the virtual server itself
+// (want nil). Real servers with connections stay with weight 0 until they have none or
+// their drain time is over, see drain.
 func (s *servers) shrink(key serverKey, want *wantedServer, drain time.Duration) error {
 	h := s.byKey[key]
 	if h == nil {
@@ -48,9 +49,9 @@ func (s *servers) shrink(key serverKey, want *wantedServer, drain time.Duration)
 	return errors.Join(append(errs, s.reschedule(key, want))...)
 }
 
-// drain deletes the real servers of weight 0 that are idle or out of time, and a
-// virtual server that is not wanted when it has none left. UDP flows stay only
-// with those that still serve, and then for as long as they do.
+// drain deletes the real servers of weight 0 that are idle or out of time, and an unwanted
+// virtual server when it has none left. UDP flows stay only with endpoints that still
+// serve, and as long as they do.
 func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) error {
 	h := s.byKey[key]
 	if h == nil {
@@ -65,8 +66,8 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 		}
 		busy := map[model.Endpoint]bool{}
 		for _, r := range list {
-			// Of a Service that is gone, what is being closed need not be waited for:
-			// it would keep the address for minutes.
+			// Connections of a deleted Service that are closing need not be waited for:
+			// they would keep the address for minutes.
 			busy[r.endpoint] = !r.idle() && (want != nil || r.active > 0)
 		}
 		h.reals = slices.DeleteFunc(h.reals, func(r heldReal) bool {
@@ -75,7 +76,7 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 			}
 			err := s.do(s.kernel.deleteRealServer(key, r.endpoint))
 			if errors.Is(err, unix.ENOENT) {
-				err = nil // somebody was faster
+				err = nil // others have deleted it already
 			}
 			errs = append(errs, err)
 			return err == nil
@@ -91,7 +92,17 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 	return errors.Join(errs...)
 }
 
-// over says whether a real server that is not idle has to go nevertheless.
+// drainsOn says whether a virtual server on an address waits for its connections.
+func (s *servers) drainsOn(a netip.Addr) bool {
+	for key := range s.draining {
+		if key.Address == a {
+			return true
+		}
+	}
+	return false
+}
+
+// over says whether a real server that is not idle has to be deleted nevertheless.
 func (h *held) over(r heldReal, want *wantedServer, late bool) bool {
 	if h.udp {
 		return want == nil || !contains(want.serving, r.endpoint)
@@ -99,8 +110,8 @@ func (h *held) over(r heldReal, want *wantedServer, late bool) bool {
 	return late
 }
 
-// reschedule gives a wanted virtual server its scheduler and flags, which keeps
-// its connections.
+// reschedule sets the scheduler and flags of a wanted virtual server, which keeps its
+// connections.
 func (s *servers) reschedule(key serverKey, want *wantedServer) error {
 	h := s.byKey[key]
 	if h == nil || want == nil {

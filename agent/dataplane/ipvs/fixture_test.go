@@ -67,9 +67,9 @@ func (n *node) setSysctl(name, value string) {
 // restart is what a new agent does.
 func (n *node) restart() {
 	w := n.world
-	n.d = &Dataplane{log: testr.NewWithInterface(n.t, testr.Options{}), clock: n.clock, sysctls: n.tree, kernel: fakeKernel{w}, device: fakeDevice{w}}
-	n.d.filter = &fakeFilter{world: w, addresses: n.d.ownAddresses, programmed: map[model.FrontendKey]*model.Frontend{}}
-	n.d.reset()
+	v := &vips{device: fakeDevice{w}}
+	f := &fakeFilter{world: w, addresses: v.own, programmed: map[model.FrontendKey]*model.Frontend{}}
+	n.d = assemble(Options{Sysctls: n.tree, Log: testr.NewWithInterface(n.t, testr.Options{})}, n.clock, fakeKernel{w}, v, f)
 }
 
 func (n *node) sync(desired model.Desired) dataplane.Result {

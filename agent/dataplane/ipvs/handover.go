@@ -5,7 +5,6 @@ package ipvs
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -13,11 +12,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// releaseInterval is how often open connections are looked for.
+// releaseInterval is how often open connections are checked.
 const releaseInterval = 2 * time.Second
 
-// Incoming makes the table of nftables, without rules that do anything, if there is
-// none: the connections of a Proxy must be known to connection tracking.
+// Incoming adds the nftables tables, without rules that have an effect, if there are none:
+// the connections of a Proxy must be in conntrack.
 func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	if from != dataplane.Proxy {
 		return nil
@@ -28,9 +27,9 @@ func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 // Outgoing does nothing: the kernel has our connections.
 func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
 
-// Released looks for the last connection through our virtual servers, which may have
-// the time that draining ones have. A Proxy cannot wait for it: it meets nothing while
-// the addresses are on our device.
+// Released waits for the last connection through our virtual servers, at most for their
+// drain time. A Proxy cannot wait for it: its sockets get no packets while the addresses
+// are on our device.
 func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model.Desired, o dataplane.Options) (time.Duration, error) {
 	if to == dataplane.Proxy {
 		return 0, nil
@@ -45,12 +44,12 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 	if d.clock.Since(d.released) >= d.settings.Drain {
 		return 0, nil
 	}
-	// A server that was busy a moment ago most often is.
-	if busy, err := d.busy(d.busiest); busy || err != nil {
+	// A server that was busy a moment ago usually still is.
+	if busy, err := d.servers.busy(d.busiest); busy || err != nil {
 		return releaseInterval, err
 	}
 	for key := range d.servers.byKey {
-		if busy, err := d.busy(key); busy || err != nil {
+		if busy, err := d.servers.busy(key); busy || err != nil {
 			d.busiest = key
 			return releaseInterval, err
 		}
@@ -58,25 +57,17 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 	return 0, nil
 }
 
-// busy says whether one of our virtual servers has open connections.
-func (d *Dataplane) busy(key serverKey) (bool, error) {
-	if d.servers.byKey[key] == nil {
-		return false, nil
-	}
-	reals, err := d.kernel.realServers(key)
-	return slices.ContainsFunc(reals, func(r realServer) bool { return r.active > 0 }), err
-}
-
-// recognise finds what another Dataplane has left. The table that says what is
-// ours is another mode's by now, so a node port is ours if it is one still.
+// recognise finds the virtual servers that another Dataplane has left. The table that
+// records ours belongs to another mode by now, so a virtual server of a node port is ours
+// if the node port still exists.
 func (d *Dataplane) recognise(desired model.Desired) error {
 	if d.adopted {
 		return nil
 	}
-	if _, err := d.readAddresses(); err != nil {
+	if _, err := d.vips.read(); err != nil {
 		return err
 	}
-	r, c := serverRules{settings: d.settings, nodePorts: d.elsewhere}, newChange(len(desired.Frontends))
+	r, c := serverRules{settings: d.settings, nodePorts: d.vips.elsewhere}, newChange(len(desired.Frontends))
 	for _, f := range desired.Frontends {
 		c.want(r.servers(f, 0))
 	}

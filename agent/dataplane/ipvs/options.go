@@ -8,33 +8,33 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// Settings are the parameters of the mode that a policy sets. They are its
-// dataplane.Options.
+// Settings are the parameters of the mode in a policy. They are its dataplane.Options.
 type Settings struct {
 	Scheduler      string
 	SchedulerFlags []string
 	StrictARP      bool
 
-	// ExcludeCIDRs are ranges whose virtual servers Fairlead does not own.
+	// ExcludeCIDRs are ranges of virtual servers that do not belong to Fairlead.
 	ExcludeCIDRs []netip.Prefix
 
 	Timeouts Timeouts
 
-	// Drain is how long a real server that gets no new connections keeps those it
-	// has, ReadBack how often the kernel is read.
+	// Drain is how long a real server without new connections keeps its existing ones.
+	// ReadBack is how often the kernel is read.
 	Drain, ReadBack time.Duration
 }
 
 // Timeouts are idle timeouts of connections in seconds; 0 keeps the kernel's.
 type Timeouts struct{ TCP, TCPFin, UDP int32 }
 
-// The defaults of the API, for a NodeRuleSet without the parameters.
+// The defaults of the API, for a NodeRuleSet without these parameters.
 const (
 	defaultScheduler = "rr"
 	defaultDrain     = 900 // seconds
@@ -71,7 +71,12 @@ func parse(spec v1alpha1.NodeRuleSetSpec) (dataplane.Options, error) {
 	return s, errors.Join(errs...)
 }
 
-// settingsOf returns the settings that options stand for.
+// excluded says whether the policy excludes virtual servers on an address.
+func (s *Settings) excluded(a netip.Addr) bool {
+	return slices.ContainsFunc(s.ExcludeCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// settingsOf returns options as Settings.
 func settingsOf(o dataplane.Options) Settings {
 	if o == nil {
 		o, _ = parse(v1alpha1.NodeRuleSetSpec{})

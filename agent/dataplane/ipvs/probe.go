@@ -16,8 +16,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-// Probe says whether this kernel can run the mode: whether it has nftables, IPVS,
-// dummy links and the scheduler. Without options it looks for all schedulers.
+// Probe says whether this kernel can run the mode: whether it supports nftables, IPVS,
+// dummy links and the scheduler. Without options it tries all schedulers.
 func (d *Dataplane) Probe(ctx context.Context, o dataplane.Options) (dataplane.Capability, error) {
 	if err := d.filter.Probe(ctx); err != nil {
 		return dataplane.Capability{}, err
@@ -35,34 +35,34 @@ func (d *Dataplane) Probe(ctx context.Context, o dataplane.Options) (dataplane.C
 	if o != nil {
 		wanted = []string{settingsOf(o).Scheduler}
 	}
-	found, err := d.schedulers(ctx, wanted)
+	found, err := schedulers(ctx, d.kernel, wanted)
 	if err == nil && len(found) == 0 {
 		err = dataplane.Unsupported(fmt.Errorf("this kernel has no scheduler %s (module ip_vs_%s)", wanted[0], wanted[0]))
 	}
 	return dataplane.Capability{Schedulers: found}, err
 }
 
-// allSchedulers are those that the API knows, each a module of the kernel.
+// allSchedulers are the schedulers of the API. Each is a kernel module.
 var allSchedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"}
 
-// probeMark is the firewall mark of the virtual server that a probe makes for a
-// moment; no packet has it.
+// probeMark is the firewall mark of the virtual server that a probe adds and deletes; no
+// packet has it.
 const probeMark = 0xf1ffffff
 
-// schedulers returns which of some schedulers the kernel has or can load: it has one
-// with which a virtual server can be made.
-func (d *Dataplane) schedulers(ctx context.Context, names []string) ([]string, error) {
+// schedulers returns which of some schedulers the kernel has or can load: those for which
+// a virtual server can be added.
+func schedulers(ctx context.Context, k kernel, names []string) ([]string, error) {
 	key := onMark(corev1.IPv4Protocol, probeMark)
-	// Left over from a crash, it would look like an error.
-	if err := d.kernel.deleteServer(key); err != nil && !errors.Is(err, unix.ESRCH) {
+	// A server left over from a crash must not look like an error.
+	if err := k.deleteServer(key); err != nil && !errors.Is(err, unix.ESRCH) {
 		return nil, err
 	}
 	var found []string
 	for _, name := range names {
-		err := d.kernel.addServer(key, server{scheduler: name})
+		err := k.addServer(key, server{scheduler: name})
 		if errors.Is(err, unix.ENOENT) {
 			loadModule(ctx, "ip_vs_"+name)
-			err = d.kernel.addServer(key, server{scheduler: name})
+			err = k.addServer(key, server{scheduler: name})
 		}
 		switch {
 		case errors.Is(err, unix.ENOENT):
@@ -70,7 +70,7 @@ func (d *Dataplane) schedulers(ctx context.Context, names []string) ([]string, e
 		case err != nil:
 			return nil, err
 		}
-		if err := d.kernel.deleteServer(key); err != nil {
+		if err := k.deleteServer(key); err != nil {
 			return nil, err
 		}
 		found = append(found, name)
@@ -81,10 +81,10 @@ func (d *Dataplane) schedulers(ctx context.Context, names []string) ([]string, e
 // loadTime is how long a module may take to load.
 const loadTime = 10 * time.Second
 
-// loadModule tries to load a module that the kernel has not loaded by itself: it
-// does so when asked for what the module has, if it finds modprobe. Where there is
-// no modprobe here either, as in a container, or no right to use it, nothing
-// happens. Whoever calls it sees whether it has helped.
+// loadModule tries to load a module that the kernel has not loaded itself: the kernel does
+// so on first use, if it finds modprobe. Without modprobe here, as in a container, or
+// without the privilege, nothing happens. The caller finds out whether the module is
+// there.
 func loadModule(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()

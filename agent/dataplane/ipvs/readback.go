@@ -12,26 +12,26 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// A read-back asks for all virtual servers at once, and for the real servers of
-// each: IPVS has no other way. With many virtual servers that takes a second, so
-// they are read in parts, spread over the period; over a longer time, if else more
-// than one part in readShare of it were spent so.
+// A read-back lists all virtual servers, and then the real servers of each: IPVS has no
+// other way. With many virtual servers that takes a second, so they are read in parts,
+// spread over the period. The period is extended if reading would take more than one part
+// in readShare of it.
 const (
 	partSize  = 1000
 	maxParts  = 5
 	readShare = 20
 )
 
-// parts is into how many parts a round of reading back is divided.
+// parts returns the number of parts of a read-back.
 func (s *servers) parts() int { return min(maxParts, 1+len(s.byKey)/partSize) }
 
-// interval is the time from one of them, which took that long, to the next.
+// interval returns the time from one part, which took that long, to the next.
 func (s *servers) interval(period, took time.Duration) time.Duration {
 	return max(period/time.Duration(s.parts()), readShare*took)
 }
 
-// look begins a round if none is under way, and reads the real servers of its
-// next keys, at most size. It returns how much it found that we did not know.
+// look starts a read-back if none is in progress, and reads the real servers of its next
+// keys, at most size. It returns the number of differences found.
 func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
 	found := 0
 	if len(s.unread) == 0 {
@@ -52,7 +52,7 @@ func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
 	return found, nil
 }
 
-// readServers reads all virtual servers, and the real ones of those that are new.
+// readServers reads all virtual servers, and the real servers of new ones.
 func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) {
 	list, err := s.kernel.servers()
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) 
 	return found, nil
 }
 
-// readReals reads the real servers of a virtual one that we know.
+// readReals reads the real servers of a known virtual server.
 func (s *servers) readReals(key serverKey) (found int, err error) {
 	h := s.byKey[key]
 	if h == nil {
@@ -122,8 +122,8 @@ func (s *servers) readReals(key serverKey) (found int, err error) {
 	return found, nil
 }
 
-// readBack reads a part of what the kernel holds, or all of it, if that is due. It
-// returns how much of it others have changed.
+// readBack reads the next part of IPVS, or all of it, if due. It returns how many objects
+// others have changed.
 func (d *Dataplane) readBack(r *serverRules, c change, planned nattable.Found, all bool) (int, error) {
 	size := (len(d.servers.byKey) + d.servers.parts() - 1) / d.servers.parts()
 	switch {
@@ -138,7 +138,7 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nattable.Found, a
 		return 0, err
 	}
 	d.lastRead = d.clock.Now()
-	if !all { // which is no measure of a part
+	if !all { // all says nothing about a part
 		d.readTime = d.clock.Since(began)
 	}
 	if !d.adopted {
@@ -147,16 +147,16 @@ func (d *Dataplane) readBack(r *serverRules, c change, planned nattable.Found, a
 	return found, nil
 }
 
-// owned returns which virtual servers are ours: what we know or want, what is on
-// our device, and what was in our table, perhaps for addresses that the node had
-// when another agent wrote it.
+// owned returns which virtual servers are ours: those that we know or want, those on our
+// device, and those in our table, perhaps for addresses that the node had when another
+// agent wrote it.
 func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func(serverKey) bool {
 	known, frontends := d.servers.byKey, d.filter.Desired().Frontends
 	return func(k serverKey) bool {
 		if k.mark != 0 {
 			return nattable.IsOurMark(k.mark)
 		}
-		_, bound := d.bound[k.Address]
+		_, bound := d.vips.bound[k.Address]
 		_, removed := planned.Removed[k.FrontendKey]
 		if c.wanted[k] != nil || known[k] != nil || removed || bound && !r.settings.excluded(k.Address) {
 			return true

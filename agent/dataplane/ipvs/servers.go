@@ -13,19 +13,19 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// held is a virtual server as we know the kernel to hold it.
+// held is the known state of a virtual server in the kernel.
 type held struct {
 	server
 	reals []heldReal // sorted by endpoint
-	udp   bool       // of a firewall mark only the caller knows
+	udp   bool       // for a firewall mark only the caller knows
 }
 
-// heldReal is a real server as we know the kernel to hold it.
+// heldReal is the known state of a real server in the kernel.
 type heldReal struct {
 	endpoint model.Endpoint
 	weight   int
 
-	// since is when its weight was found or made 0.
+	// since is when its weight became 0, as far as known.
 	since time.Time
 }
 
@@ -37,17 +37,17 @@ func (h *held) drains() bool {
 	return slices.ContainsFunc(h.reals, func(r heldReal) bool { return r.weight == 0 })
 }
 
-// servers is our knowledge of the kernel's virtual servers, and changes them.
-// After an error it knows as much as the kernel has really done.
+// servers holds the known state of the kernel's virtual servers, and changes them. After
+// an error its state is still that of the kernel.
 type servers struct {
 	kernel kernel
 	now    func() time.Time
 
 	byKey    map[serverKey]*held
-	draining map[serverKey]struct{} // those that have real servers of weight 0
-	refused  map[serverKey]error    // real servers that the kernel does not take
-	unread   []serverKey            // what the read-back has not come to yet
-	ops      int                    // what has been done to the kernel
+	draining map[serverKey]struct{} // with real servers of weight 0
+	refused  map[serverKey]error    // real servers that the kernel rejects
+	unread   []serverKey            // not reached by the read-back yet
+	ops      int                    // changes of the kernel
 }
 
 func newServers(k kernel, now func() time.Time) *servers {
@@ -55,7 +55,7 @@ func newServers(k kernel, now func() time.Time) *servers {
 		refused: map[serverKey]error{}}
 }
 
-// note keeps draining true of a virtual server.
+// note updates draining for a virtual server.
 func (s *servers) note(key serverKey) {
 	if h := s.byKey[key]; h != nil && h.drains() {
 		s.draining[key] = struct{}{}
@@ -64,10 +64,10 @@ func (s *servers) note(key serverKey) {
 	}
 }
 
-// grow makes a virtual server be there with all wanted real servers. It takes
-// nothing away. Real servers whose address the kernel does not take for one, such
-// as a broadcast address of the node, are noted: whoever wrote them into an
-// EndpointSlice must not stop other Services.
+// grow adds a virtual server with all wanted real servers. It removes nothing. Real
+// servers with an address that the kernel rejects, such as a broadcast address of the
+// node, are recorded: they are in an EndpointSlice of one Service, and must not stop other
+// Services.
 func (s *servers) grow(key serverKey, want wantedServer) error {
 	h := s.byKey[key]
 	if h == nil {
@@ -112,7 +112,16 @@ func (s *servers) addReal(key serverKey, h *held, e model.Endpoint) error {
 	return nil
 }
 
-// do counts what has succeeded.
+// busy says whether a virtual server has open connections.
+func (s *servers) busy(key serverKey) (bool, error) {
+	if s.byKey[key] == nil {
+		return false, nil
+	}
+	reals, err := s.kernel.realServers(key)
+	return slices.ContainsFunc(reals, func(r realServer) bool { return r.active > 0 }), err
+}
+
+// do counts successful operations.
 func (s *servers) do(err error) error {
 	if err == nil {
 		s.ops++

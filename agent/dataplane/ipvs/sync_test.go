@@ -229,23 +229,23 @@ func TestOwnAddress(t *testing.T) {
 	n.sync(d)
 	n.expectBound("192.0.2.7")
 	n.elsewhere[addr("192.0.2.7")] = struct{}{}
-	if n.d.isNews(addr("192.0.2.7"), fakeIndex, true) || !n.d.isNews(addr("192.0.2.7"), fakeIndex, false) {
-		t.Error("that we have bound an address is news, or that others have removed it is none")
+	if n.d.vips.isExternal(addr("192.0.2.7"), fakeIndex, true) || !n.d.vips.isExternal(addr("192.0.2.7"), fakeIndex, false) {
+		t.Error("an address that we have bound is external, or its removal by others is not")
 	}
-	if !n.d.isNews(addr("192.0.2.7"), 2, true) {
-		t.Error("that an address of ours came to another device is no news")
+	if !n.d.vips.isExternal(addr("192.0.2.7"), 2, true) {
+		t.Error("an address of ours on another device is not external")
 	}
 	n.sync(d)
 	if len(n.refuse) > 0 {
 		t.Errorf("the node's own addresses are refused: %v", n.refuse)
 	}
-	if n.d.isNews(addr("192.0.2.7"), 2, true) {
-		t.Error("it is still news")
+	if n.d.vips.isExternal(addr("192.0.2.7"), 2, true) {
+		t.Error("an address that Sync has read is still external")
 	}
 	delete(n.elsewhere, addr("192.168.0.2"))
 	delete(n.elsewhere, addr("192.0.2.7"))
-	if !n.d.isNews(addr("192.168.0.2"), 2, false) {
-		t.Error("that the node has lost an address is no news")
+	if !n.d.vips.isExternal(addr("192.168.0.2"), 2, false) {
+		t.Error("an address that the node has lost is not external")
 	}
 	n.sync(d)
 	n.expectBound("192.0.2.7", "192.168.0.2")

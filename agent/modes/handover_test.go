@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +17,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/conformance"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/agent/internal/toymode"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -38,7 +36,7 @@ const (
 func TestHandovers(t *testing.T) {
 	h := &handovers{Node: conformance.NewNode(t), kinds: map[v1alpha1.ProxyMode]dataplane.Kind{}}
 	h.Serve("10.244.1.2:8080", "10.244.1.3:8080")
-	modes := slices.DeleteFunc(All(), func(m dataplane.Mode) bool { return m.Name == toymode.Name })
+	modes := All()
 	for i := range modes {
 		h.kinds[modes[i].Name] = modes[i].Kind
 		modes[i].Open = h.open(modes[i].Open)

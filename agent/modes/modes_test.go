@@ -6,13 +6,16 @@ package modes
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vishvananda/netns"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
@@ -29,10 +32,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-var toy = toymode.New()
-
 // The one line that a mode needs which is added.
-func init() { list = append(list, func(*shared) dataplane.Mode { return toy.Mode() }) }
+func init() { list = append(list, func(*shared) dataplane.Mode { return toymode.Mode() }) }
 
 func TestModes(t *testing.T) {
 	names, ranks := map[v1alpha1.ProxyMode]bool{}, map[int]bool{}
@@ -60,6 +61,7 @@ func TestModes(t *testing.T) {
 type agentWith struct {
 	t     testing.TB
 	store *source.Store
+	stop  func()
 
 	mu     sync.Mutex
 	latest v1alpha1.NodeRuleSetStatus
@@ -87,7 +89,8 @@ func run(t *testing.T, env dataplane.Env, modes []dataplane.Mode) *agentWith {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); loop.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; journal.Close() })
+	a.stop = sync.OnceFunc(func() { cancel(); <-done; journal.Close() })
+	t.Cleanup(a.stop)
 	return a
 }
 
@@ -142,8 +145,8 @@ func TestToyMode(t *testing.T) {
 		}
 	}
 	a.await("the toy is in force", in(toymode.Name, 1))
-	if n, o := toy.Frontends(); n != 1 || o != "zone a" {
-		t.Errorf("%d frontends with options %v", n, o)
+	if held := toyTable(t, env); !strings.Contains(held, "zone a") || !strings.Contains(held, "10.96.0.1") {
+		t.Errorf("the kernel has %q", held)
 	}
 	a.await("it is among the capabilities", func(s v1alpha1.NodeRuleSetStatus) bool {
 		return slices.ContainsFunc(s.Capabilities, func(c v1alpha1.ModeCapability) bool {
@@ -152,15 +155,28 @@ func TestToyMode(t *testing.T) {
 	})
 	a.ask(2, v1alpha1.ModeNFTables)
 	a.await("another mode takes over", in(v1alpha1.ModeNFTables, 2))
-	a.await("the toy is cleaned up", func(v1alpha1.NodeRuleSetStatus) bool { n, _ := toy.Frontends(); return n == 0 })
+	a.await("the toy is cleaned up", func(v1alpha1.NodeRuleSetStatus) bool { return toyTable(t, env) == "" })
 	a.ask(3, toymode.Name)
 	a.await("and back", in(toymode.Name, 3))
+	a.stop() // it would repair its table
 	if err := Cleanup(t.Context(), All(), env); err != nil {
 		t.Error(err)
 	}
-	if n, _ := toy.Frontends(); n != 0 {
-		t.Errorf("--cleanup leaves %d frontends", n)
+	if held := toyTable(t, env); held != "" {
+		t.Errorf("--cleanup leaves %q", held)
 	}
+}
+
+// toyTable returns what the kernel has of the toy; empty: nothing.
+func toyTable(t *testing.T, env dataplane.Env) (text string) {
+	netnstest.Do(t, netns.NsHandle(env.NetNS), func() error {
+		out, err := exec.Command("nft", "list", "table", "ip", "toy").Output()
+		if err == nil {
+			text = string(out)
+		}
+		return nil
+	})
+	return text
 }
 
 // The modes that this kernel has take over from each other in one network namespace.
@@ -202,12 +218,12 @@ func TestCleanup(t *testing.T) {
 				return nil, err
 			}
 			cleaned++
-			return toymode.New().Mode().Open(e)
+			return toymode.Mode().Open(e)
 		}
 	}
 	err := Cleanup(t.Context(), []dataplane.Mode{
 		{Name: "A", Open: open(dataplane.Unsupported(errors.New("no module")))}, {Name: "B", Open: open(denied)}, {Name: "C", Open: open(nil)},
-	}, dataplane.Env{})
+	}, emptyNode(t))
 	if !errors.Is(err, denied) || err.Error() != "clean up B: operation not permitted" || cleaned != 1 {
 		t.Errorf("cleaned up %d modes, error %v", cleaned, err)
 	}

@@ -1,9 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dataplane is what the agent knows of the ways to program a kernel: a Mode
-// says what it is, a Dataplane is one that is open. A dataplane renders model.Desired
-// and decides nothing about Service semantics.
+// Package dataplane defines the ways to program a kernel: a Mode describes one, and an
+// open Dataplane programs a kernel in it. A dataplane renders model.Desired and decides
+// nothing about Service semantics.
 package dataplane
 
 import (
@@ -14,42 +14,40 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// ErrNotSynced is what Apply returns before the first Sync and after an error.
+// ErrNotSynced is returned by Apply before the first Sync and after an error.
 var ErrNotSynced = errors.New("the kernel's state is unknown: Sync is needed first")
 
-// Dataplane programs a node's kernel in one mode. It owns what it makes by name and
-// never touches anything else. It is used by one goroutine at a time.
+// Dataplane programs a node's kernel in one mode. It recognizes its own objects by name
+// and never touches others. One goroutine at a time uses it.
 type Dataplane interface {
-	// Probe says whether this kernel can run the mode with some options: if not, the
-	// error says what is missing, and whether for good (ErrUnsupported). With nil it
-	// finds out all that the kernel can do of the mode, for which it may have to load
-	// modules. It leaves nothing behind, and is not called after Sync.
+	// Probe says whether this kernel can run the mode with some options: if not, the error
+	// says what is missing, and whether permanently (ErrUnsupported). With nil it finds
+	// out everything that the kernel supports of the mode, and may load modules for that.
+	// It leaves nothing behind, and is not called after Sync.
 	Probe(context.Context, Options) (Capability, error)
 
-	// Sync reads what the kernel holds and makes it equal to desired, by diff:
-	// what is right already is adopted and not touched. It keeps no reference to
-	// the maps of desired. What the node cannot do of it is no error, see
-	// Result.Unsupported.
+	// Sync reads the kernel and makes it equal to desired, by diff: correct objects are
+	// adopted and not touched. It keeps no reference to the maps of desired. A limitation
+	// of the node is no error, see Result.Unsupported.
 	Sync(ctx context.Context, desired model.Desired, o Options) (Result, error)
 
-	// Apply changes the kernel by a delta, on top of what Sync and Apply have
-	// programmed before, with the options of the last Sync. Its cost is proportional
-	// to the delta. After an error the kernel's state is unknown and the caller must
-	// call Sync.
+	// Apply applies a delta to the state that Sync and Apply have programmed, with the
+	// options of the last Sync. Its cost is proportional to the delta. After an error the
+	// kernel's state is unknown and the caller must call Sync.
 	Apply(ctx context.Context, delta model.Delta) (Result, error)
 
-	// Watch calls changed, from any goroutine and at once, when something external may
-	// have changed what was programmed, or something that it depends on. It
-	// returns when ctx ends (nil) or when it cannot watch any more. Unlike the
-	// other methods it may run beside them.
+	// Watch calls changed, from any goroutine and at once, when an external change may
+	// concern the programmed objects, or something that they depend on. It returns when
+	// ctx ends (nil) or when it cannot watch any more. Unlike the other methods it may run
+	// concurrently with them.
 	Watch(ctx context.Context, changed func()) error
 
-	// Cleanup removes everything the mode ever made in this kernel, also by another
-	// Dataplane, and leaves what another mode has put in the place of it. It removes
-	// as much as it can, and can be called again.
+	// Cleanup removes all objects of the mode from this kernel, also those of another
+	// Dataplane, and leaves those that another mode has put in their place. It removes as
+	// much as it can, and can be called again.
 	Cleanup(context.Context) error
 
-	// Close frees the handle and leaves the kernel as it is.
+	// Close closes the handle and leaves the kernel as it is.
 	Close() error
 
 	Handover
@@ -57,23 +55,23 @@ type Dataplane interface {
 
 // Result is what a Sync or an Apply did, and what is left to do.
 type Result struct {
-	// Operations is the number of objects (elements, rules, chains, ...) that
-	// were added or deleted. 0 after a Sync: the kernel was right already.
+	// Operations is the number of objects (elements, rules, chains, ...) that were added
+	// or deleted. 0 after a Sync: the kernel was correct already.
 	Operations int
 
 	// Repaired is the part of Operations that undid an external change since the last
 	// Sync or Apply; it counts only after the first Sync.
 	Repaired int
 
-	// Reading is how long it took a Sync to find out what the kernel holds.
+	// Reading is how long Sync took to read the kernel.
 	Reading time.Duration
 
-	// NextLook is after which time the mode wants a Sync although nothing changes: the
-	// kernel does not notify of some things, and some are done step by step. It counts
-	// from now, also when an Apply repeats it. 0: whenever the caller looks regularly.
+	// NextLook is the time until the mode wants a Sync without a change: the kernel does
+	// not notify of some changes, and some work is done in steps. It counts from now, also
+	// when an Apply repeats it. 0: at the caller's regular interval.
 	NextLook time.Duration
 
-	// Unsupported is everything of desired that this node cannot do in this mode, in
-	// the order of the reasons; all else is programmed. A Sync tries it again.
+	// Unsupported is every limitation of the node for desired in this mode, sorted by
+	// reason; everything else is programmed. A Sync tries it again.
 	Unsupported []Limitation
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Reason is why something of what is desired is not programmed, in one word.
+// Reason is a one-word reason why something is not programmed as desired.
 type Reason string
 
 // Reasons that several modes have.
@@ -21,20 +21,20 @@ const (
 	ReasonLocalhost Reason = "NodePortLocalhost"
 )
 
-// Limitation is something of desired that this node cannot do in this mode.
+// Limitation is something desired that this node does not support in this mode.
 type Limitation struct {
 	Reason Reason
 
-	// Message says what is not in force, why, and what helps. It has no numbers that
+	// Message says what is not programmed, why, and what helps. It has no numbers that
 	// change with each Service.
 	Message string
 
-	// Frontends are the first of those that it concerns, at most MaxNamed, sorted;
+	// Frontends are the first of the frontends concerned, at most MaxNamed, sorted;
 	// Services are theirs, sorted. Both are empty if it concerns the node as a whole.
 	Frontends []model.FrontendKey
 	Services  []model.ServiceID
 
-	// Count is how many frontends it concerns.
+	// Count is the number of frontends concerned.
 	Count int
 }
 
@@ -49,8 +49,8 @@ func (l Limitation) String() string {
 	return l.Message + " (such as " + l.Frontends[0].String() + ")"
 }
 
-// LeftOut keeps the frontends that a mode programs not at all or not as desired, so that
-// to change one costs the same however many there are. The zero value is empty.
+// LeftOut records the frontends that a mode does not program, or not as desired. The cost
+// of a change does not depend on their number. The zero value is empty.
 type LeftOut struct {
 	reasons map[Reason]*leftOut
 	node    map[Reason]error // that concern the node as a whole
@@ -66,7 +66,7 @@ type leftOutFrontend struct {
 	message string
 }
 
-// Add notes that a frontend is concerned.
+// Add records that a frontend is concerned.
 func (l *LeftOut) Add(reason Reason, message string, key model.FrontendKey, service model.ServiceID) {
 	if l.reasons == nil {
 		l.reasons = map[Reason]*leftOut{}
@@ -80,7 +80,7 @@ func (l *LeftOut) Add(reason Reason, message string, key model.FrontendKey, serv
 	r.name(key)
 }
 
-// Remove notes that a frontend is not concerned any more.
+// Remove records that a frontend is no longer concerned.
 func (l *LeftOut) Remove(reason Reason, key model.FrontendKey) {
 	r := l.reasons[reason]
 	if r == nil {
@@ -106,17 +106,17 @@ func (l *LeftOut) Remove(reason Reason, key model.FrontendKey) {
 	}
 }
 
-// Forget notes that a frontend is gone, or in order.
+// Forget records that a frontend was removed or is programmed as desired.
 func (l *LeftOut) Forget(key model.FrontendKey) {
 	for reason := range l.reasons {
 		l.Remove(reason, key)
 	}
 }
 
-// Clear notes that a reason concerns no frontend any more.
+// Clear records that a reason no longer concerns any frontend.
 func (l *LeftOut) Clear(reason Reason) { delete(l.reasons, reason) }
 
-// Node notes why the node as a whole cannot do something; nil: it can.
+// Node records a limitation of the node as a whole; nil: none.
 func (l *LeftOut) Node(reason Reason, err error) {
 	if err == nil {
 		delete(l.node, reason)
@@ -128,7 +128,7 @@ func (l *LeftOut) Node(reason Reason, err error) {
 	l.node[reason] = err
 }
 
-// name names a frontend if it is one of the first.
+// name adds a frontend to the named ones if it is among the first.
 func (r *leftOut) name(key model.FrontendKey) {
 	if i, named := slices.BinarySearchFunc(r.named, key, model.FrontendKey.Compare); !named && i < MaxNamed {
 		r.named = slices.Insert(r.named, i, key)
@@ -136,7 +136,7 @@ func (r *leftOut) name(key model.FrontendKey) {
 	}
 }
 
-// Count is how many frontends a reason concerns.
+// Count returns the number of frontends that a reason concerns.
 func (l *LeftOut) Count(reason Reason) int {
 	if r := l.reasons[reason]; r != nil {
 		return len(r.frontends)
@@ -165,8 +165,8 @@ func (l *LeftOut) Limitations() []Limitation {
 	return out
 }
 
-// NoIPv6 keeps which frontends are left out because the node has no IPv6 for a mode; err
-// says why, nil: it has.
+// NoIPv6 records an IPv6 frontend that is left out because the mode has no IPv6 on this
+// node; err is the reason, nil: it has.
 func (l *LeftOut) NoIPv6(err error, key model.FrontendKey, f *model.Frontend) {
 	if !key.Address.Is6() {
 		return

@@ -14,8 +14,8 @@ import (
 )
 
 // Mode is a way to program a node's kernel, and everything that the agent has to know
-// of it. A mode that is added is one package, one line in agent/modes, and its name
-// and options in the API.
+// about it. A new mode is one package, one line in agent/modes, and its name and options
+// in the API.
 type Mode struct {
 	Name v1alpha1.ProxyMode
 
@@ -29,8 +29,8 @@ type Mode struct {
 	// those that are malformed, which are left out. Nil: the mode has no parameters.
 	Parse func(v1alpha1.NodeRuleSetSpec) (Options, error)
 
-	// Open returns the mode in a network namespace. An ErrUnsupported is final: what
-	// the mode needs is not there, so there is nothing to clean up either.
+	// Open opens the mode in a network namespace. An ErrUnsupported is final: the mode
+	// cannot run here, so there is nothing to clean up either.
 	Open func(Env) (Dataplane, error)
 
 	// Collectors are the mode's own metrics.
@@ -45,26 +45,26 @@ func (m Mode) ParseOptions(spec v1alpha1.NodeRuleSetSpec) (Options, error) {
 	return m.Parse(spec)
 }
 
-// Kind is how a mode leads packets to endpoints. It decides what two modes have to
-// take care of when one replaces the other, see Handover.
+// Kind is how a mode forwards packets to endpoints. It decides how two modes hand over
+// when one replaces the other, see Handover.
 type Kind int
 
 const (
-	// NAT translates packets by rules of netfilter. Its open connections are in the
-	// kernel's connection tracking, which translates them without its rules too, as
-	// long as something has it track connections.
+	// NAT translates packets with rules of netfilter. Its open connections are in the
+	// kernel's connection tracking, which translates them even without the rules, as long
+	// as something enables tracking.
 	NAT Kind = iota + 1
 
-	// LoadBalancer is a load balancer of the kernel that has a table of connections of
-	// its own (IPVS). They end with its virtual servers.
+	// LoadBalancer is a load balancer in the kernel with its own connection table (IPVS).
+	// Connections end with its virtual servers.
 	LoadBalancer
 
-	// Proxy opens the connections to endpoints itself. It meets only the packets that
-	// no rules take first, and has nothing in connection tracking.
+	// Proxy opens the connections to endpoints itself. It gets only the packets that no
+	// rules match first, and has nothing in connection tracking.
 	Proxy
 )
 
-// Env is where a mode is opened.
+// Env is the environment in which a mode is opened.
 type Env struct {
 	// NetNS is a file descriptor of the network namespace to program, which the caller
 	// keeps open; 0 is the namespace of the calling thread.
@@ -76,29 +76,28 @@ type Env struct {
 	Sysctls sysctl.Tree
 }
 
-// Options are the parameters of one mode, as its Parse has made them. Only the mode
-// knows their type; all others compare them (reflect.DeepEqual) and hand them on. nil
-// stands for the defaults.
+// Options are the parameters of one mode, as returned by its Parse. Only the mode knows
+// their type; others compare them (reflect.DeepEqual) and pass them on. nil stands for the
+// defaults.
 //
-// They are not part of model.Desired, so that a mode can have parameters that no
-// other package has to know. To change them is to call Sync: that is rare, and never urgent.
+// They are not part of model.Desired, so that a mode can have parameters that no other
+// package has to know. A change of them requires a Sync: that is rare, and never urgent.
 type Options any
 
-// Capability is what a kernel can do of a mode that it can run.
+// Capability is what a kernel supports of a mode that it can run.
 type Capability struct {
-	// Variant names the one of several ways to program the same that this node uses,
-	// with its version; empty: there is only one.
+	// Variant names the implementation that this node uses, with its version, if there are
+	// several; empty: there is only one.
 	Variant string
 
-	// Schedulers are the ways to choose an endpoint, of a mode that leaves the choice
-	// to the kernel.
+	// Schedulers are the supported schedulers, of a mode that leaves the choice of the
+	// endpoint to the kernel.
 	Schedulers []string
 }
 
-// ErrUnsupported says that something is not there: a module, a program, a family of
-// addresses. Whoever gets it need not try again soon. An error that is not
-// ErrUnsupported is a failure of this moment, such as no memory or a lock that is
-// held, see Retry.
+// ErrUnsupported says that something does not exist: a module, a program, an address
+// family. The caller need not try again soon. An error that is not ErrUnsupported is
+// temporary, such as no memory or a lock that is held, see Retry.
 var ErrUnsupported = errors.New("not supported by this node")
 
 // Unsupported makes an error an ErrUnsupported. Its text stays as it is.

@@ -11,23 +11,22 @@ import (
 )
 
 const (
-	// retryFirst is after which time a first failure is tried again. Each one after it
-	// doubles the time.
+	// retryFirst is the time until the retry after a first failure. Each further failure
+	// doubles it.
 	retryFirst = time.Second
 
-	// slowPeriod is the longest time, and the one for what is not there: a module may be
-	// installed, or a program.
+	// slowPeriod is the maximum time, and the time for missing support: a module or a
+	// program may be installed.
 	slowPeriod = 10 * time.Minute
 )
 
-// Retry says when to try again what has failed. The zero value is due.
+// Retry says when to try again after a failure. The zero value is due.
 type Retry struct {
 	backoff backoff.Backoff
 	due     time.Time
 }
 
-// Failed notes an error of something that was tried now, and starts the back-off anew if
-// err is nil.
+// Failed records the result of a try made now, and resets the back-off if err is nil.
 func (r *Retry) Failed(now time.Time, err error) {
 	pause := slowPeriod
 	switch {
@@ -43,5 +42,5 @@ func (r *Retry) Failed(now time.Time, err error) {
 	r.due = now.Add(pause)
 }
 
-// Wait is after which time to try again; 0: it is due.
+// Wait returns the time until the next try; 0: it is due.
 func (r *Retry) Wait(now time.Time) time.Duration { return max(0, r.due.Sub(now)) }

@@ -23,8 +23,7 @@ const iptablesMode = v1alpha1.ModeIPTables
 
 var errRejected = errors.New("the kernel says no")
 
-// changing is a loop with three modes, of which NFTables is in force, and time that the
-// test passes.
+// changing is a loop with three modes, of which NFTables is active, and a fake clock.
 type changing struct {
 	*harness
 	t              *testing.T
@@ -41,7 +40,7 @@ func newChanging(t *testing.T) *changing {
 	return c
 }
 
-// ask has the policy ask for modes.
+// ask makes the policy ask for modes.
 func (c *changing) ask(modes ...v1alpha1.ProxyMode) {
 	c.generation++
 	node := testNodeRules(c.generation)
@@ -84,8 +83,8 @@ func fail(d *fake.Dataplane, m fake.Method, times int) {
 	}
 }
 
-// The mode in force follows all changes until the new one has been programmed once, and
-// is cleaned up after that.
+// The active mode follows all changes until the new one has been programmed once, and is
+// cleaned up after that.
 func TestOldModeFollows(t *testing.T) {
 	c := newChanging(t)
 	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -119,7 +118,7 @@ func TestOldModeFollows(t *testing.T) {
 	}
 }
 
-// What a failed attempt has changed of the rules in force is made right at once.
+// Changes that a failed attempt made to the active rules are repaired at once.
 func TestOldModeIsRestored(t *testing.T) {
 	c := newChanging(t)
 	spec := agenttest.Web("10.96.0.1", "10.244.1.2")
@@ -138,8 +137,8 @@ func TestOldModeIsRestored(t *testing.T) {
 	}
 }
 
-// A mode that fails again and again counts as unsupported. The fallback is taken, and
-// what the mode has made is cleaned up. When it can be programmed, it is taken back.
+// A mode that keeps failing counts as unsupported. The fallback is used, and the failed
+// mode is cleaned up. When it can be programmed again, it is used again.
 func TestFallbackAfterFailedSyncs(t *testing.T) {
 	c := newChanging(t)
 	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -170,7 +169,7 @@ func TestFallbackAfterFailedSyncs(t *testing.T) {
 	}
 }
 
-// Without a fallback the mode in force goes on, and the other is tried less and less.
+// Without a fallback the active mode goes on, and the other is tried less and less often.
 func TestNoFallbackAfterFailedSyncs(t *testing.T) {
 	c := newChanging(t)
 	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -203,7 +202,7 @@ func TestNoFallbackAfterFailedSyncs(t *testing.T) {
 	}
 }
 
-// Where nothing is in force, there is nothing better than to try on.
+// Without an active mode, there is nothing better than to keep trying.
 func TestFirstModeFails(t *testing.T) {
 	c := newChanging(t)
 	fail(c.kernel, fake.Sync, maxFailedSyncs+2)
@@ -230,8 +229,8 @@ func TestFirstModeFails(t *testing.T) {
 	}
 }
 
-// A probe that fails just now is made again, and the better mode is taken back. One that
-// finds that something is not there is not made again for a while.
+// A probe with a temporary failure is made again, and the better mode is used again. A
+// probe that finds missing support is not made again for a while.
 func TestProbeAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
@@ -270,7 +269,7 @@ func TestProbeAgain(t *testing.T) {
 	}
 }
 
-// A mode in force is not left because a probe for other options fails just now.
+// An active mode is not left because a probe for other options fails temporarily.
 func TestProbeOfTheModeInForceFails(t *testing.T) {
 	c := newChanging(t)
 	c.modes.list[1].Parse = parseScheduler
@@ -287,7 +286,7 @@ func TestProbeOfTheModeInForceFails(t *testing.T) {
 	}
 }
 
-// A policy that goes back drops the candidate, whose traces go.
+// A policy that is reverted drops the candidate, whose traces are removed.
 func TestCandidateIsDropped(t *testing.T) {
 	c := newChanging(t)
 	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))

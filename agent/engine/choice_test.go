@@ -156,8 +156,8 @@ func asking(generation int64, scheduler string, modes ...v1alpha1.ProxyMode) *so
 	return n
 }
 
-// TestLoopProbesWhenAsked counts probes: a change of the policy that has nothing to
-// do with the mode makes none.
+// TestLoopProbesWhenAsked counts probes: a change of the policy that does not concern the
+// mode makes none.
 func TestLoopProbesWhenAsked(t *testing.T) {
 	h := newHarness(t)
 	opened := 0
@@ -188,8 +188,8 @@ func TestLoopProbesWhenAsked(t *testing.T) {
 	}
 }
 
-// TestLoopKeepsItsScheduler asks a running node for a scheduler that its kernel
-// has not: it says so, and goes on with the one that it has.
+// TestLoopKeepsItsScheduler asks a running node for a scheduler that its kernel does not
+// support: it reports that, and keeps its scheduler.
 func TestLoopKeepsItsScheduler(t *testing.T) {
 	h := newHarness(t)
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))

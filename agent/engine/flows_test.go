@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// recorder notes what the loop says about flows.
+// recorder records what the loop reports about flows.
 type recorder struct {
 	calls   []string
 	failure error
@@ -63,7 +63,7 @@ func TestLoopNotesFlows(t *testing.T) {
 	step("change 10.96.0.1:80/tcp", "programmed everything")
 	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"), time.Time{})
 	step("change 10.96.0.1:80/tcp", "programmed")
-	// A change that the kernel refuses counts when it is programmed.
+	// A change that the kernel rejects counts when it is programmed.
 	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.4"), time.Time{})
 	h.kernel.Fail(fake.Apply, errors.New("no buffer space available"))
 	step("change 10.96.0.1:80/tcp")

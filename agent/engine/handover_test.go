@@ -85,7 +85,7 @@ func TestModeChanges(t *testing.T) {
 	}
 }
 
-// A mode that comes back while its connections are not over adopts what is there.
+// A mode that comes back while its connections are still open adopts its objects.
 func TestModeComesBack(t *testing.T) {
 	m := newTwoModes(t)
 	m.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -98,7 +98,7 @@ func TestModeComesBack(t *testing.T) {
 	}
 }
 
-// What an agent has begun to leave, the next one removes.
+// A handover that one agent has begun is finished by the next one.
 func TestTracesOfAnAgentBefore(t *testing.T) {
 	dir := t.TempDir()
 	before, err := state.OpenInstalledModes(dir)
@@ -134,8 +134,8 @@ func TestTracesOfAnAgentBefore(t *testing.T) {
 	}
 }
 
-// What the kernel does not have was never programmed, or went with the kernel before:
-// there is nothing to clean up, and nothing to load a module for again and again.
+// A mode without kernel support was never programmed, or its objects went with the
+// previous kernel: there is nothing to clean up, and no module to load again and again.
 func TestTracesOfWhatIsNotThere(t *testing.T) {
 	for name, open := range map[string]func(dataplane.Env) (dataplane.Dataplane, error){
 		"no module":              func(dataplane.Env) (dataplane.Dataplane, error) { return nil, errNoModule },
@@ -158,8 +158,8 @@ func TestTracesOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// Before a mode takes over, the kernel is prepared for its rules, and then the mode before
-// makes its connections known. Connection tracking has nothing of a Proxy.
+// Before a mode takes over, it prepares the kernel for its rules, and then the previous
+// mode adds its connections to conntrack, which has none of a Proxy.
 func TestHandover(t *testing.T) {
 	m := newTwoModes(t)
 	proxy := fake.New()

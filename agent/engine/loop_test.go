@@ -193,8 +193,8 @@ func TestLoopRetriesWithSync(t *testing.T) {
 	}
 }
 
-// TestLoopAnswersBalancers answers load balancers with endpoints when these are
-// programmed, and nothing that the kernel has refused.
+// TestLoopAnswersBalancers answers health checks of load balancers for endpoints when
+// these are programmed, and for none that the kernel rejected.
 func TestLoopAnswersBalancers(t *testing.T) {
 	h := newHarness(t)
 	var answers []resolve.HealthChecks
@@ -227,8 +227,8 @@ func TestLoopAnswersBalancers(t *testing.T) {
 	}
 }
 
-// TestLoopStopped interrupts a programming by the end of the agent: that is
-// nothing to report as the kernel's refusal.
+// TestLoopStopped interrupts a Sync by the end of the agent: that is not reported as
+// rejected by the kernel.
 func TestLoopStopped(t *testing.T) {
 	h := newHarness(t)
 	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
@@ -314,7 +314,7 @@ func (h *harness) start(t *testing.T) (stop func()) {
 	return stop
 }
 
-// await waits until something is so.
+// await waits until a condition holds.
 func await(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
@@ -324,7 +324,7 @@ func await(t *testing.T, what string, so func() bool) {
 	}
 }
 
-// TestLoopRepairs runs the loop and changes the kernel behind its back.
+// TestLoopRepairs runs the loop and makes external changes in the kernel.
 func TestLoopRepairs(t *testing.T) {
 	h := newHarness(t)
 	a := agenttest.Web("10.96.0.1", "10.244.1.2")

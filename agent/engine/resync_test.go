@@ -14,7 +14,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// The more a look at the kernel costs, the rarer it is.
+// The longer a read-back takes, the rarer it is.
 func TestResync(t *testing.T) {
 	for name, c := range map[string]struct {
 		reading           []time.Duration
@@ -52,8 +52,7 @@ func TestResync(t *testing.T) {
 	}
 }
 
-// While notifications wait, all of them for one look, our own changes are
-// programmed.
+// While notifications wait for one read-back, our own changes are programmed.
 func TestChangesDoNotWaitForNotifications(t *testing.T) {
 	h := newHarness(t)
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))

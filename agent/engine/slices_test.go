@@ -58,21 +58,21 @@ func (h *harness) lastApply(t *testing.T) int {
 	return last.Result.Operations
 }
 
-// TestGiantDelaysNobody changes a small Service before each slice of a giant. A load
+// TestGiantDoesNotDelayOthers changes a small Service before each slice of a giant. A load
 // balancer has the endpoints at each frontend, so fewer frontends fit into a slice.
-func TestGiantDelaysNobody(t *testing.T) {
+func TestGiantDoesNotDelayOthers(t *testing.T) {
 	const frontends = giantPorts * (giantAddresses + 1)
 	t.Run("NAT", func(t *testing.T) {
-		giantDelaysNobody(t, dataplane.NAT, sliceBudget, (frontends+giantPorts*giantEndpoints)/sliceBudget)
+		giantDoesNotDelayOthers(t, dataplane.NAT, sliceBudget, (frontends+giantPorts*giantEndpoints)/sliceBudget)
 	})
 	t.Run("load balancer", func(t *testing.T) {
-		giantDelaysNobody(t, dataplane.LoadBalancer, giantSlice, frontends/giantSlice)
+		giantDoesNotDelayOthers(t, dataplane.LoadBalancer, giantSlice, frontends/giantSlice)
 	})
 }
 
-// giantDelaysNobody checks how many frontends are in a slice at most, and how many slices
-// there are at least.
-func giantDelaysNobody(t *testing.T, kind dataplane.Kind, most, least int) {
+// giantDoesNotDelayOthers checks the maximum number of frontends in a slice, and the
+// minimum number of slices.
+func giantDoesNotDelayOthers(t *testing.T, kind dataplane.Kind, most, least int) {
 	h := newHarness(t)
 	web := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(web)

@@ -106,14 +106,14 @@ func (noFlows) Change(model.Delta) {}
 func (noFlows) Programmed(bool)    {}
 func (noFlows) Failure() error     { return nil }
 
-// ask has the policy ask for a mode.
+// ask makes the policy ask for a mode.
 func (a *agentWith) ask(generation int64, mode v1alpha1.ProxyMode) {
 	spec := agenttest.NodeSpec()
 	spec.Mode, spec.Node.Zone = mode, "a"
 	a.store.SetNode(&source.NodeRules{UID: "uid", Generation: generation, Spec: spec})
 }
 
-// await waits until the status says something.
+// await waits until the status has a value.
 func (a *agentWith) await(what string, says func(v1alpha1.NodeRuleSetStatus) bool) {
 	a.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -131,8 +131,8 @@ func (a *agentWith) await(what string, says func(v1alpha1.NodeRuleSetStatus) boo
 	}
 }
 
-// A mode that is added by one line is run, reported, changed to and from, and cleaned
-// up, without any place that has to know it.
+// A mode that is added by one line is run, reported, changed to and from, and cleaned up,
+// and no other code knows it.
 func TestToyMode(t *testing.T) {
 	env := emptyNode(t)
 	a := run(t, env, All())
@@ -209,7 +209,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// What a mode needs and the kernel does not have has nothing in it.
+// A mode that the kernel does not support has nothing to clean up.
 func TestCleanup(t *testing.T) {
 	denied, cleaned := errors.New("operation not permitted"), 0
 	open := func(err error) func(dataplane.Env) (dataplane.Dataplane, error) {

@@ -95,7 +95,7 @@ func TestServiceEvent(t *testing.T) {
 // TestNodeEvent writes an event about the NodeRuleSet, which has no namespace.
 func TestNodeEvent(t *testing.T) {
 	client, created := eventAPI(t)
-	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", v1alpha1.EventRulesRepaired, "made right"); err != nil {
+	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", v1alpha1.EventRulesRepaired, "restored"); err != nil {
 		t.Fatal(err)
 	}
 	if len(*created) != 1 {
@@ -103,7 +103,7 @@ func TestNodeEvent(t *testing.T) {
 	}
 	got := (*created)[0]
 	want := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeRuleSet", Name: agenttest.TestNode, UID: "the-uid"}
-	if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "default" || got.Note != "made right" {
+	if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "default" || got.Note != "restored" {
 		t.Errorf("in %s: %q (-want +got):\n%s", got.Namespace, got.Note, diff)
 	}
 }

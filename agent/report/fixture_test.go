@@ -14,7 +14,7 @@ func testNodeRules(generation int64) *source.NodeRules {
 	return &source.NodeRules{UID: "uid", Generation: generation, Spec: agenttest.NodeSpec()}
 }
 
-// good is a snapshot without any trouble.
+// good is a snapshot without problems.
 func good() Snapshot {
 	return Snapshot{Node: testNodeRules(1), FromAPI: true,
 		Programmed: &Programmed{Node: testNodeRules(1), Mode: v1alpha1.ModeNFTables, Digest: 7, Slices: 1}}

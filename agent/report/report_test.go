@@ -226,7 +226,7 @@ func TestReporterRestores(t *testing.T) {
 	}
 }
 
-// TestRepairEvents counts events of repairs, of which there is one a minute at most.
+// TestRepairEvents counts events of repairs, at most one per minute.
 func TestRepairEvents(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	events := 0
@@ -256,16 +256,16 @@ func TestRepairEvents(t *testing.T) {
 }
 
 func TestStatusOfFlows(t *testing.T) {
-	forgetting := Problem{ConntrackFailed, errors.New("operation not permitted")}
-	tuning := Problem{ConntrackSysctlFailed, errors.New("nf_conntrack_max is 1 and should be 2: read-only file system")}
+	conntrackErr := Problem{ConntrackFailed, errors.New("operation not permitted")}
+	sysctlErr := Problem{ConntrackSysctlFailed, errors.New("nf_conntrack_max is 1 and should be 2: read-only file system")}
 	cases := map[string]struct {
 		snapshot Snapshot
 		reason   string
 	}{
 		"nothing is wrong": {good(), v1alpha1.ReasonHealthy},
-		"clean-up":         {with(forgetting), v1alpha1.ReasonConntrackFailed},
-		"parameters":       {with(tuning), v1alpha1.ReasonConntrackSysctl},
-		"both":             {with(forgetting, tuning), v1alpha1.ReasonConntrackFailed},
+		"clean-up":         {with(conntrackErr), v1alpha1.ReasonConntrackFailed},
+		"parameters":       {with(sysctlErr), v1alpha1.ReasonConntrackSysctl},
+		"both":             {with(conntrackErr, sysctlErr), v1alpha1.ReasonConntrackFailed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -67,7 +67,7 @@ func withoutCounts(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {
 // write.
 type writeState struct {
 	last   time.Time     // of the last try
-	pause  time.Duration // after it, for it failed; 0: it did not
+	pause  time.Duration // after a failure; 0: it succeeded
 	credit time.Time     // when all that was written would have been, one each conditionInterval
 	jitter float64       // of the next write, from 0 to 1
 

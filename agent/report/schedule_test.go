@@ -59,8 +59,8 @@ func TestNextWrite(t *testing.T) {
 	}
 }
 
-// TestWritesAreBounded changes what a node reports four times a second, for ten minutes,
-// and counts the writes. The last one says what is so at the end.
+// TestWritesAreBounded changes the report of a node four times a second, for ten minutes,
+// and counts the writes. The last one has the final state.
 func TestWritesAreBounded(t *testing.T) {
 	flapping := func(kinds ...Kind) func(i int) Snapshot {
 		return func(i int) Snapshot {

@@ -20,7 +20,7 @@ type shownStatus struct {
 	status v1alpha1.NodeRuleSetStatus
 }
 
-// ShowStatus takes what the API shows as the node's status. Whoever edits
+// ShowStatus takes what the API shows as the node's status. Anyone who edits
 // it, or restores etcd from a backup, must not make the node look like what it
 // is not.
 func (r *Writer) ShowStatus(uid types.UID, status v1alpha1.NodeRuleSetStatus) {

@@ -29,7 +29,7 @@ type Health struct {
 	metrics *Metrics
 	clock   clock.PassiveClock
 	waiting func() time.Time // since when a change waits; zero: none does
-	// reported returns the conditions in the API, for the moments since when
+	// reported returns the conditions in the API, for the times since when
 	// they hold.
 	reported func() []metav1.Condition
 

@@ -19,8 +19,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// TestServedStatus checks that /status says since when a condition holds, not
-// when it was asked.
+// TestServedStatus checks that /status says since when a condition holds, not when the
+// request was made.
 func TestServedStatus(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	r := report.NewWriter(nil, nil, logr.Discard(), clk)

@@ -121,8 +121,8 @@ func TestCheckpointDamage(t *testing.T) {
 	}
 }
 
-// TestCheckpointFullDisk lets a write fail: what is on the disk is then older
-// than the kernel's rules, and must not be used while they are there.
+// TestCheckpointFullDisk makes a write fail: the file is then older than the kernel's
+// rules, and must not be used while these exist.
 func TestCheckpointFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	first := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
@@ -131,7 +131,7 @@ func TestCheckpointFullDisk(t *testing.T) {
 	if err := cp.Append(source.Changes{}); err != nil {
 		t.Fatal(err)
 	}
-	// No journal can be made anew either.
+	// No new journal can be made either.
 	if err := os.Mkdir(cp.path+".new", 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// A new agent finds what the one before it has programmed, and changes nothing: neither
-// by its own account nor by the kernel's.
+// A new agent finds what the previous one programmed, and changes nothing: neither by its
+// own count nor by the kernel's.
 func testAdoption(t *testing.T, s Subject) {
 	n := s.node(t)
 	n.Serve(podEndpoints...)
@@ -33,7 +33,7 @@ func testAdoption(t *testing.T, s Subject) {
 	n.wantServed()
 }
 
-// wantServed checks that the Service web leads to all of its endpoints.
+// wantServed checks that the Service web forwards to all of its endpoints.
 func (n *Node) wantServed() {
 	n.T.Helper()
 	const to = "10.96.0.1:80"
@@ -42,8 +42,8 @@ func (n *Node) wantServed() {
 	}
 }
 
-// One changed endpoint, one Service that is removed and one that is added cost the same
-// among many Services as among a hundred; and packets go where they should then.
+// The cost of one changed endpoint, one removed Service and one added Service does not
+// depend on the number of Services; and packets go where they should afterwards.
 func testCost(t *testing.T, s Subject) {
 	costs := map[int][]int{}
 	for _, size := range []int{100, s.many()} {

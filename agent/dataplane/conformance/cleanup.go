@@ -10,8 +10,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-// Cleanup leaves nothing of the mode and everything of others, by whoever it is called,
-// and can be called again.
+// Cleanup removes everything of the mode and nothing of others, whichever Dataplane it is
+// called on, and can be called again.
 func testCleanup(t *testing.T, s Subject) {
 	n := s.node(t)
 	n.Serve(podEndpoints...)
@@ -47,7 +47,7 @@ func testCleanup(t *testing.T, s Subject) {
 	n.wantDump("left at the end", before, &s)
 }
 
-// addOthers makes things that are none of the mode's affair, each with a name.
+// addOthers adds objects that do not belong to the mode, each with a name.
 func (n *Node) addOthers(name string) {
 	n.T.Helper()
 	n.Feed(`name=$1; set -e
@@ -76,7 +76,7 @@ const (
 	stepRestart  step = "a new agent"
 )
 
-// endings are the ways in which an agent may leave a handover when it is killed.
+// endings are the moments of a handover at which an agent may be killed.
 var endings = [][]step{
 	{stepIncoming},
 	{stepIncoming, stepSync},
@@ -89,7 +89,8 @@ var endings = [][]step{
 	{stepSync, stepOutgoing, stepReleased, stepReleased, stepIncoming, stepSync},
 }
 
-// Cleanup by a new agent leaves nothing when the one before it was killed in a handover.
+// Cleanup by a new agent removes everything after the previous one was killed in a
+// handover.
 func testCleanupInHandover(t *testing.T, s Subject) {
 	n := s.node(t)
 	before, want := n.Dump(), few()

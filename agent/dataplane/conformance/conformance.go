@@ -1,9 +1,9 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conformance is what every mode must show through dataplane.Dataplane, on the
-// real kernel: in network namespaces that it makes, hence by root. A mode's own test
-// calls Run; what it has besides are tests of how it does things.
+// Package conformance tests what every mode must do as a dataplane.Dataplane, on the real
+// kernel: in its own network namespaces, so it needs root. A mode's own test calls Run;
+// its other tests are about how it does things.
 package conformance
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Subject is a mode that is tested, and what it declares: each exception has its reason.
+// Subject is a mode under test, and its declarations: each exception has its reason.
 type Subject struct {
 	// Mode returns the mode as a process has it that has just been started. What its
 	// Dataplanes share is shared by those of one call.
@@ -29,12 +29,12 @@ type Subject struct {
 	// node is.
 	Prepare func(*Node)
 
-	// Missing says what of the mode this machine does not have, so that nothing can be
-	// tested; empty, or nil: nothing. It must not depend on the mode's own code.
+	// Missing says what the mode needs and this machine does not have, so that nothing can
+	// be tested; empty, or nil: nothing. It must not depend on the mode's own code.
 	Missing func() string
 
-	// EndsWithProcess says what of the mode ends with its process and is made again by
-	// the next one: then that is not adopted, but it must be the same again.
+	// EndsWithProcess says which state of the mode ends with its process and is made again
+	// by the next one: it is not adopted, but must be the same again.
 	EndsWithProcess string
 
 	// Many is the number of Services at which a change costs as much as at 100; 0 is
@@ -58,12 +58,12 @@ type Subject struct {
 	// see; nil: it is opened on a node whose IPv6 is switched off.
 	WithoutIPv6 func(dataplane.Env) (dataplane.Dataplane, error)
 
-	// Limits are what the mode cannot do of Everything, with the frontends; none: the
+	// Limits are the limitations of the mode for Everything, with the frontends; none: the
 	// node as a whole.
 	Limits map[dataplane.Reason][]string
 
-	// Damages are external changes of what the mode has programmed of Everything, by
-	// their names.
+	// Damages are external changes of the state that the mode programs for Everything, by
+	// name.
 	Damages map[string]Damage
 }
 
@@ -112,7 +112,7 @@ func Run(t *testing.T, s Subject) {
 	}
 }
 
-// parallel lets a test run beside others: most of the time the kernel is waited for.
+// parallel lets a test run in parallel: most of the time it waits for the kernel.
 func (s *Subject) parallel(t *testing.T) {
 	if s.OneAtATime == "" {
 		t.Parallel()
@@ -136,7 +136,7 @@ func (s *Subject) start(n *Node) dataplane.Dataplane {
 	return n.Open(s.Mode().Open)
 }
 
-// synced programs a node, and compares what is not programmed with what the mode declares.
+// synced programs a node, and compares the limitations with those that the mode declares.
 func synced(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane.Result {
 	t.Helper()
 	result, err := d.Sync(t.Context(), want, nil)
@@ -172,8 +172,7 @@ func closed(t *testing.T, d dataplane.Dataplane) {
 	}
 }
 
-// adopted checks that a Dataplane finds the kernel as it should be, however it came to
-// be so.
+// adopted checks that a Dataplane finds nothing to change in the kernel.
 func (s *Subject) adopted(t *testing.T, d dataplane.Dataplane, want model.Desired) {
 	t.Helper()
 	result := synced(t, d, want)
@@ -185,7 +184,7 @@ func (s *Subject) adopted(t *testing.T, d dataplane.Dataplane, want model.Desire
 	}
 }
 
-// limits returns what is not programmed, to be compared with a subject's.
+// limits returns the limitations, to be compared with those of a subject.
 func limits(t *testing.T, r dataplane.Result) map[dataplane.Reason][]string {
 	t.Helper()
 	out := map[dataplane.Reason][]string{}

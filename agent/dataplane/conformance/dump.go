@@ -24,10 +24,10 @@ echo "# ipvs"; [ ! -e /proc/net/ip_vs ] || ipvsadm -S -n
 echo "# parameters"; grep -rs . /proc/sys/net
 true`
 
-// volatile is what changes by itself, with the packets of a test, or for the whole machine:
-// counters, timers, states of links, their numbers and hardware addresses, sizes. The
-// built-in chains of iptables stay once somebody has asked for their rules, as do the
-// legacy tables.
+// volatile matches what changes by itself, with the packets of a test, or for the whole
+// machine: counters, timers, states of links, their numbers and hardware addresses, sizes.
+// The built-in chains of iptables stay once their rules have been listed, as do the legacy
+// tables.
 var volatile = regexp.MustCompile(`(?m)^# (Generated|Completed|Warning).*\n|^COMMIT\n|^\*[a-z]+\n|^:[A-Z]+ ACCEPT .*\n|` +
 	`^/proc/sys/net/(core/.*|(netfilter/)?nf_conntrack_(count|max|buckets|expect_max)):.*\n|\[\d+:\d+\]|counter packets \d+ bytes \d+|^\d+: |link/ether [0-9a-f:]+|<[A-Z_,-]+>|state [A-Z]+| linkdown| expires \w+`)
 
@@ -63,8 +63,8 @@ func (n *Node) Dump() Dump {
 	return out
 }
 
-// ofIPTables are tables of iptables-nft: what is in them is printed by its own programs,
-// for nft does not always know it.
+// ofIPTables are tables of iptables-nft: their content is printed by its own programs,
+// because nft does not always support it.
 var ofIPTables = regexp.MustCompile(`^table ip6? (raw|mangle|nat|filter|security)$`)
 
 // place is what a dump is sorted by. Rules of a chain stay in their order; chains and
@@ -80,8 +80,8 @@ func place(line string) string {
 	return line
 }
 
-// without leaves out the kernel's parameters that the subject keeps, and those that came
-// with a module of the kernel, for they are not in before.
+// without leaves out the kernel parameters that the subject keeps, and those that came
+// with a kernel module, because they did not exist before.
 func (d Dump) without(before Dump, s *Subject) Dump {
 	known := map[string]bool{}
 	for _, line := range before {

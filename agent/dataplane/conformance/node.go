@@ -32,7 +32,7 @@ import (
 //	                    |
 //	                  client Pod, 10.244.2.2, fd00:244:2::2
 //
-// What has no route leaves by another link and meets nobody.
+// Packets without a route leave by another link, to which no host is attached.
 // The Pods are endpoints and share a namespace, so they are no clients.
 type Node struct {
 	*netnstest.Space
@@ -88,9 +88,9 @@ var ownLock = sync.OnceFunc(func() {
 
 var lock *os.File // stays open
 
-// connect makes a link of the node, .1, with some addresses from .2 at its other end. No
-// link has an address that comes later by itself; without fe80::1 the kernel would not ask
-// for the neighbours that it forwards to.
+// connect adds a link of the node, .1, with some addresses from .2 at its other end. No
+// link has an address that appears later by itself; without fe80::1 the kernel would not
+// resolve the neighbours that it forwards to.
 func (n *Node) connect(name string, peer *netnstest.Space, net4, net6 string, count int) {
 	n.T.Helper()
 	n.Feed(fmt.Sprintf(`link add %[1]s type veth peer name eth0 netns /proc/%[2]d/fd/%[3]d
@@ -107,9 +107,9 @@ link set %[1]s up
 	peer.Feed(lines+fmt.Sprintf("route add default via %s.1\nroute add default via %s:1\n", net4, net6), "ip", "-batch", "-")
 }
 
-// connectUplink makes the link of the node's default route, which leads to silence. What
-// clients send to a Service never leaves by the link that it came by: the kernel would
-// tell them so (ICMP redirects).
+// connectUplink adds the link of the node's default route, which leads to no host. Packets
+// of clients to a Service never leave by the link that they arrived by: the kernel would
+// send ICMP redirects.
 func (n *Node) connectUplink(nowhere netns.NsHandle) {
 	n.T.Helper()
 	n.Feed(fmt.Sprintf(`link add up0 type veth peer name eth0 netns /proc/%d/fd/%d
@@ -222,13 +222,14 @@ func (d *onNode) Released(ctx context.Context, to dataplane.Kind, desired model.
 	return wait, err
 }
 
-// patience is how long a test waits for what should come, impatience for what should not.
+// patience is how long a test waits for what should happen, impatience for what should
+// not.
 const (
 	patience   = 10 * time.Second
 	impatience = 300 * time.Millisecond
 )
 
-// eventually waits until something is so.
+// eventually waits until a condition holds.
 func (n *Node) eventually(what string, so func() bool) {
 	n.T.Helper()
 	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {

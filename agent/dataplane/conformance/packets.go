@@ -14,7 +14,7 @@ import (
 )
 
 // Packets go where every frontend of Everything says, from outside, from a Pod and from
-// the node. What the mode cannot do is left out.
+// the node. Limitations of the mode are left out.
 func testPackets(t *testing.T, s Subject) {
 	n := s.node(t)
 	n.Serve(podEndpoints...)
@@ -104,8 +104,8 @@ func (n *Node) wantAffinity(want model.Desired, left map[model.FrontendKey]bool)
 	}
 }
 
-// What a mode cannot do is reported with the frontends and Services, also when it comes
-// and goes by Apply; and without Services nothing is left of those that were there.
+// Limitations are reported with the frontends and Services, also when Apply adds or
+// removes them; and without Services none is left.
 func testLimitations(t *testing.T, s Subject) {
 	n := s.node(t)
 	d := s.start(n)

@@ -14,7 +14,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// A node without IPv6 has what it can have, and says what is missing.
+// A node without IPv6 has everything else, and reports what is missing.
 func testWithoutIPv6(t *testing.T, s Subject) {
 	n := s.node(t)
 	n.Serve("10.244.1.2:8080", "10.244.1.3:8080")
@@ -57,7 +57,7 @@ func testWithoutIPv6(t *testing.T, s Subject) {
 	}
 	reports("Sync", synced(t, d, want))
 	n.wantServed()
-	if _, told := limits(t, apply(t, d, want, only4))[dataplane.ReasonIPv6]; told {
+	if _, reported := limits(t, apply(t, d, want, only4))[dataplane.ReasonIPv6]; reported {
 		t.Error("without Services of IPv6 it is still said to be missing")
 	}
 	reports("Apply", apply(t, d, only4, want))
@@ -70,7 +70,7 @@ func testWithoutIPv6(t *testing.T, s Subject) {
 	n.wantDump("left after Cleanup", before, &s)
 }
 
-// External changes are noticed, counted and undone; what is others' is left alone.
+// External changes are noticed, counted and undone; objects of others are left alone.
 func testRepairs(t *testing.T, s Subject) {
 	n := s.node(t)
 	n.Serve(podEndpoints...)
@@ -119,8 +119,8 @@ func testRepairs(t *testing.T, s Subject) {
 	sameDump(t, "after the repair by a new agent", programmed, n.Dump())
 }
 
-// repaired returns the result of the first Sync that finds something to repair. A mode
-// may say that it looks later (NextLook).
+// repaired returns the result of the first Sync that repairs something. A mode may ask for
+// a later Sync (NextLook).
 func repaired(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane.Result {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
@@ -132,7 +132,7 @@ func repaired(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane
 	}
 }
 
-// damage changes what is programmed, which must show.
+// damage makes an external change, which must be visible.
 func (n *Node) damage(t *testing.T, damage Damage) {
 	t.Helper()
 	before := n.Dump()
@@ -150,7 +150,7 @@ func firstOf(all map[string]Damage) Damage {
 	return all[slices.MinFunc(names, strings.Compare)]
 }
 
-// notifications are what Watch says.
+// notifications are those of Watch.
 type notifications chan struct{}
 
 // watch has a Dataplane watch until the test ends.

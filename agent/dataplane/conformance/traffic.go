@@ -16,8 +16,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
 
-// Serve answers at addresses of Pods, of TCP and UDP: with a line of the own address and
-// the client's, and then with what is heard.
+// Serve answers on addresses of Pods, TCP and UDP: with a line of its own address and the
+// client's, and then with what it receives.
 func (n *Node) Serve(addresses ...string) {
 	n.T.Helper()
 	for _, a := range addresses {
@@ -104,11 +104,11 @@ func (n *Node) ask(from *netnstest.Space, network, to string, wait time.Duration
 			return "", err
 		}
 	}
-	return greeting(conn)
+	return firstLine(conn)
 }
 
-// greeting returns the endpoint that the first line is from.
-func greeting(conn net.Conn) (string, error) {
+// firstLine returns the endpoint that sends the first line.
+func firstLine(conn net.Conn) (string, error) {
 	line, err := bufio.NewReaderSize(conn, 64).ReadString('\n')
 	endpoint, _, _ := strings.Cut(line, " ")
 	return endpoint, err

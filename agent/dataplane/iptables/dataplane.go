@@ -95,7 +95,7 @@ type Dataplane struct {
 	desired model.Desired
 	gen     nft.Generation // at the last read-back
 
-	released time.Time // since when a Proxy is in force; zero: none is
+	released time.Time // when a Proxy took over; zero: this mode is active
 
 	children children
 	nft      *nft.Client // nil: the kernel has no nftables

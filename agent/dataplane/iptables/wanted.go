@@ -14,12 +14,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// wanted is what the kernel shall hold of a family. It knows of each chain a sum of
-// its rules, and makes the rules when they are needed: as text those of 10,000
-// Services are 20 MB.
+// wanted is the desired rules of a family. For each chain it stores a checksum of the
+// rules, and renders the rules when they are needed: as text those of 10,000 Services are
+// 20 MB.
 type wanted struct {
 	v6       bool
-	settings *settings // of which fixed is made
+	settings *settings // the source of fixed
 	fixed    map[chainID][]string
 
 	views   [views]*dispatch
@@ -32,13 +32,13 @@ type wanted struct {
 	chains map[portID][]string
 
 	sums    map[chainID]sum
-	trees   map[string]renderer // by the chains that they have
-	touched map[string]renderer // by chains that may have changed
+	trees   map[string]renderer // by chain
+	touched map[string]renderer // chains that may have changed
 
 	affine int // frontends with session affinity
 }
 
-// sum stands for the rules of a chain.
+// sum is a checksum of the rules of a chain.
 type sum struct {
 	hash  uint64
 	rules int
@@ -46,7 +46,7 @@ type sum struct {
 
 var seed = maphash.MakeSeed()
 
-// add adds a rule to a sum.
+// add adds a rule to a checksum.
 func (s sum) add(rule string) sum {
 	var h maphash.Hash
 	h.SetSeed(seed)
@@ -81,10 +81,10 @@ func newWanted(v6 bool) *wanted {
 	return w
 }
 
-// change is which chains may have changed.
+// change is the set of chains that may have changed.
 type change map[chainID]struct{}
 
-// check says what is wrong with a delta.
+// check returns an error for an invalid delta.
 func (w *wanted) check(delta *model.Delta) error {
 	var errs []error
 	for _, c := range delta.Frontends {
@@ -95,7 +95,7 @@ func (w *wanted) check(delta *model.Delta) error {
 	return errors.Join(errs...)
 }
 
-// apply changes what is wanted, and returns which chains that concerns.
+// apply applies a delta, and returns the chains that may have changed.
 func (w *wanted) apply(delta *model.Delta, now *settings) change {
 	out := change{}
 	if w.settings == nil || !reflect.DeepEqual(w.settings, now) {
@@ -127,7 +127,7 @@ func (w *wanted) apply(delta *model.Delta, now *settings) change {
 	return out
 }
 
-// applyFrontends renders the ports anew whose frontends have changed.
+// applyFrontends renders the ports again whose frontends have changed.
 func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	touched := map[portID]struct{}{}
 	for _, c := range changes {
@@ -143,7 +143,7 @@ func (w *wanted) applyFrontends(changes []model.Change, out change) {
 			touched[portOf(c.New)] = struct{}{}
 		}
 	}
-	// A frontend may go from one port to another: first all leave, then all come.
+	// A frontend may move from one port to another: remove all first, then add all.
 	entries := map[model.FrontendKey][views]*entry{}
 	for _, c := range changes {
 		if c.Key.Address.Is6() == w.v6 {
@@ -201,7 +201,7 @@ func (w *wanted) render(id portID) rendered {
 	return renderPort(slices.Collect(maps.Values(w.ports[id])))
 }
 
-// sumUp sums up the chains of trees that may have changed.
+// sumUp updates the checksums of chains of trees that may have changed.
 func (w *wanted) sumUp(out change) {
 	for name, by := range w.touched {
 		id := chainID{tableNAT, name}
@@ -216,7 +216,7 @@ func (w *wanted) sumUp(out change) {
 	clear(w.touched)
 }
 
-// rules returns the rules of a chain that is wanted.
+// rules returns the rules of a wanted chain.
 func (w *wanted) rules(id chainID) []string {
 	if rules, ok := w.fixed[id]; ok {
 		return rules

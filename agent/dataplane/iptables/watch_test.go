@@ -6,7 +6,7 @@ package iptables
 import (
 	"testing"
 
-	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
+	"github.com/fairlead-proxy/fairlead/agent/internal/notifytest"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -65,7 +65,7 @@ func TestMissedNotification(t *testing.T) {
 }
 
 // watch starts Watch and returns its notifications.
-func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
+func watch(t *testing.T, s *space, d *Dataplane) notifytest.Notifications {
 	t.Helper()
-	return newstest.Watch(t, s.Space, d, d.nft.Watched)
+	return notifytest.Watch(t, s.Space, d, d.nft.Watched)
 }

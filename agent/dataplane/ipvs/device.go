@@ -16,17 +16,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 )
 
-// DeviceName is the device that holds the virtual addresses: IPVS sees only what
-// the node takes for its own. The name is kube-proxy's: network plugins and load
-// balancers know it and leave its addresses alone.
+// DeviceName is the device that holds the virtual addresses: IPVS sees only packets to
+// local addresses. The name is kube-proxy's: network plugins and load balancers know it
+// and leave its addresses alone.
 const DeviceName = "kube-ipvs0"
 
-// device is where the virtual addresses are.
+// device holds the virtual addresses.
 type device interface {
-	// possible says why the device can not be made, if it is not there already. It
-	// leaves nothing behind.
+	// possible returns why the device cannot be added, unless it exists. It leaves nothing
+	// behind.
 	possible() error
-	// ensure makes the device be there.
+	// ensure adds the device, unless it exists.
 	ensure() error
 	// addresses returns the addresses on the device, and all others of the node.
 	addresses() (onDevice, elsewhere map[netip.Addr]struct{}, err error)
@@ -39,7 +39,7 @@ type device interface {
 	close() error
 }
 
-// dummyDevice is the device in the running kernel.
+// dummyDevice is the device in the kernel.
 type dummyDevice struct {
 	handle *netlink.Handle
 	index  atomic.Int64 // 0: there is none
@@ -52,7 +52,7 @@ var _ device = (*dummyDevice)(nil)
 func openDevice(namespace int) (*dummyDevice, error) {
 	handle, err := netlink.NewHandleAt(netdev.Namespace(namespace), unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("opening a route netlink socket: %w", err)
+		return nil, fmt.Errorf("open a route netlink socket: %w", err)
 	}
 	return &dummyDevice{handle: handle}, nil
 }
@@ -70,16 +70,16 @@ func (d *dummyDevice) link() (netlink.Link, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for device %s: %w", DeviceName, err)
+		return nil, fmt.Errorf("find device %s: %w", DeviceName, err)
 	}
 	if link.Type() != "dummy" {
-		return nil, fmt.Errorf("device %s is not of type dummy but %s: remove it, so that it can be made anew", DeviceName, link.Type())
+		return nil, fmt.Errorf("device %s is not of type dummy but %s: delete it, so that it can be added again", DeviceName, link.Type())
 	}
 	d.index.Store(int64(link.Attrs().Index))
 	return link, nil
 }
 
-// probeName is the link that a probe makes for a moment.
+// probeName is the link that a probe adds and deletes.
 const probeName = "fairlead-probe"
 
 func (d *dummyDevice) possible() error {
@@ -90,18 +90,18 @@ func (d *dummyDevice) possible() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = probeName
 	probe := &netlink.Dummy{LinkAttrs: attrs}
-	// Left over from a crash, it would look like an error.
+	// A link left over from a crash must not look like an error.
 	if err := d.handle.LinkAdd(probe); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding a dummy link (module dummy): %w", err)
+		return fmt.Errorf("add a dummy link (module dummy): %w", err)
 	}
 	if err := d.handle.LinkDel(probe); err != nil {
-		return fmt.Errorf("removing the dummy link %s: %w", probeName, err)
+		return fmt.Errorf("delete the dummy link %s: %w", probeName, err)
 	}
 	return nil
 }
 
-// ensure makes the device. It stays down, as kube-proxy's: its addresses are the
-// node's all the same, and nothing is ever sent through it.
+// ensure adds the device. It stays down, like kube-proxy's: its addresses are local all
+// the same, and nothing is ever sent through it.
 func (d *dummyDevice) ensure() error {
 	link, err := d.link()
 	if err != nil || link != nil {
@@ -110,7 +110,7 @@ func (d *dummyDevice) ensure() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = DeviceName
 	if err := d.handle.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
-		return fmt.Errorf("adding device %s (module dummy): %w", DeviceName, err)
+		return fmt.Errorf("add device %s (module dummy): %w", DeviceName, err)
 	}
 	_, err = d.link()
 	return err
@@ -141,7 +141,7 @@ func (d *dummyDevice) addresses() (onDevice, elsewhere map[netip.Addr]struct{}, 
 func (d *dummyDevice) add(a netip.Addr) error {
 	err := d.handle.AddrAdd(d.asLink(), asAddr(a))
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding %s to device %s: %w", a, DeviceName, err)
+		return fmt.Errorf("add %s to device %s: %w", a, DeviceName, err)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (d *dummyDevice) add(a netip.Addr) error {
 func (d *dummyDevice) remove(a netip.Addr) error {
 	err := d.handle.AddrDel(d.asLink(), asAddr(a))
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("removing %s from device %s: %w", a, DeviceName, err)
+		return fmt.Errorf("remove %s from device %s: %w", a, DeviceName, err)
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (d *dummyDevice) asLink() netlink.Link {
 func asAddr(a netip.Addr) *netlink.Addr {
 	out := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
 	if a.Is6() {
-		out.Flags = unix.IFA_F_NODAD // nobody else has it, and it must work at once
+		out.Flags = unix.IFA_F_NODAD // no other host has it, and it must work at once
 	}
 	return out
 }
@@ -172,7 +172,7 @@ func (d *dummyDevice) destroy() error {
 		return err
 	}
 	if err := d.handle.LinkDel(link); err != nil {
-		return fmt.Errorf("removing device %s: %w", DeviceName, err)
+		return fmt.Errorf("delete device %s: %w", DeviceName, err)
 	}
 	return nil
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// An endpoint goes, or all its Service, and after a while everything is looked at
-// again.
+// An endpoint is removed, or its whole Service, and after a while the next Sync runs.
 func TestDrain(t *testing.T) {
 	const (
 		web, dns = "10.96.0.1:80/tcp", "10.96.0.1:80/udp"
@@ -75,7 +74,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// UDP flows that were allowed to stay leave when their endpoint serves no longer.
+// Existing UDP flows leave when their endpoint no longer serves.
 func TestServesNoLonger(t *testing.T) {
 	n := newNode(t)
 	n.sync(desiredOf(clusterIP("10.96.0.1:53", model.UDP, "10.244.0.1:53", "10.244.0.2:53")))
@@ -88,8 +87,8 @@ func TestServesNoLonger(t *testing.T) {
 	n.expect("10.96.0.1:53/udp rr 10.244.0.2:53")
 }
 
-// An endpoint that comes back gets connections again, and a new deadline when it
-// leaves again.
+// An endpoint that comes back gets connections again, and a new deadline when it is
+// removed again.
 func TestComesBack(t *testing.T) {
 	n := newNode(t)
 	both := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.2:80"))
@@ -108,8 +107,8 @@ func TestComesBack(t *testing.T) {
 	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80*0 10.244.0.2:80")
 }
 
-// Who draws a real server of weight 0 must not be refused: sh and mh get the flag
-// that goes on to the next, dh is replaced until it is over.
+// A client that hashes to a real server of weight 0 must not be rejected: sh and mh get
+// the flag that tries the next server, dh is replaced meanwhile.
 func TestSchedulerWhileDraining(t *testing.T) {
 	cases := map[string]struct {
 		flags          []string

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Each call fails once. The error is told, and the next Sync makes everything right.
+// Each call fails once. The error is returned, and the next Sync repairs everything.
 func TestErrors(t *testing.T) {
 	before := mixed()
 	after := mixed()
@@ -57,7 +57,7 @@ func TestErrors(t *testing.T) {
 				n.unchanged(d)
 			}
 			if !failed && step != "add device" {
-				t.Error("the error was not told")
+				t.Error("the error was not returned")
 			}
 			n.restart()
 			n.unchanged(after)
@@ -66,7 +66,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// An endpoint that the kernel does not take for one stops nothing else.
+// An endpoint that the kernel rejects does not stop others.
 func TestRefusedEndpoint(t *testing.T) {
 	n := newNode(t)
 	bad := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.255:80")
@@ -94,8 +94,8 @@ func TestRefusedEndpoint(t *testing.T) {
 	n.expect("10.96.0.1:80/tcp rr 10.244.0.1:80 10.244.0.255:80", "10.96.0.2:80/tcp rr 10.244.0.1:80")
 }
 
-// A virtual server that cannot be made gets no packets: they would reach a process
-// of the node.
+// A virtual server that cannot be added gets no packets: they would reach a process of the
+// node.
 func TestNoServerNoPackets(t *testing.T) {
 	n := newNode(t)
 	n.fail["add 10.96.0.1:80/tcp"] = unix.ENOENT

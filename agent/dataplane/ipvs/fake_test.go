@@ -51,7 +51,7 @@ func newWorld() *world {
 	}
 }
 
-// step notes a change, or says that it fails.
+// step records a change, or fails.
 func (w *world) step(format string, args ...any) error {
 	w.calls++
 	name := fmt.Sprintf(format, args...)
@@ -224,8 +224,8 @@ func (d fakeDevice) destroy() error {
 
 func (d fakeDevice) close() error { return nil }
 
-// fakeFilter is our table in a world. Like the real one it reads the table only if
-// it does not know it.
+// fakeFilter is our table in a world. Like the real one it reads the table only if the
+// content is unknown.
 type fakeFilter struct {
 	*world
 	known     bool
@@ -251,7 +251,7 @@ func (f *fakeFilter) Plan(_ context.Context, desired model.Desired) (nattable.Fo
 		}
 	}
 	f.known = false
-	// As the real one: only what differs from what was planned last is changed.
+	// Like the real one: only differences from the last plan are changed.
 	f.changes = model.Diff(f.last, desired).Frontends
 	f.next = &model.Desired{Node: desired.Node, Frontends: maps.Clone(desired.Frontends), ClusterIPs: maps.Clone(desired.ClusterIPs)}
 	return p, f.fail["plan"]
@@ -303,7 +303,7 @@ func (f *fakeFilter) Desired() model.Desired {
 	return f.last
 }
 
-// Mark depends on the key alone.
+// Mark depends on the key only.
 func (f *fakeFilter) Mark(key model.FrontendKey) uint32 { return f.markOf(key) }
 
 func (f *fakeFilter) markOf(key model.FrontendKey) uint32 {

@@ -64,7 +64,7 @@ func (n *node) setSysctl(name, value string) {
 	}
 }
 
-// restart is what a new agent does.
+// restart simulates a new agent.
 func (n *node) restart() {
 	w := n.world
 	v := &vips{device: fakeDevice{w}}
@@ -83,7 +83,7 @@ func (n *node) sync(desired model.Desired) dataplane.Result {
 	return stats
 }
 
-// apply brings in the difference to what was programmed last; other options come with a
+// apply applies the difference from the last programmed state; other options require a
 // Sync.
 func (n *node) apply(desired model.Desired) dataplane.Result {
 	n.t.Helper()
@@ -107,7 +107,7 @@ func (n *node) unchanged(desired model.Desired) {
 	}
 }
 
-// connections sets how many a real server has.
+// connections sets the connections of a real server.
 func (n *node) connections(key, endpoint string, active, inactive int) {
 	n.t.Helper()
 	for k, s := range n.virtual {
@@ -119,8 +119,8 @@ func (n *node) connections(key, endpoint string, active, inactive int) {
 	n.t.Fatalf("no real server %s of %s", endpoint, key)
 }
 
-// expect compares the virtual servers, one a line: the key, the scheduler, what
-// else there is of it, and the real servers, with their weight if it is not 1.
+// expect compares the virtual servers, one per line: the key, the scheduler, other
+// settings, and the real servers, with their weight if it is not 1.
 func (n *node) expect(want ...string) {
 	n.t.Helper()
 	var got []string
@@ -147,8 +147,8 @@ func (n *node) expect(want ...string) {
 	}
 }
 
-// expectBound compares the addresses on the device, and those that the table
-// refuses, which are the same here.
+// expectBound compares the addresses on the device, and those that the table rejects,
+// which are the same here.
 func (n *node) expectBound(want ...string) {
 	n.t.Helper()
 	for name, set := range map[string]map[netip.Addr]struct{}{"on the device": n.onDevice, "refused": n.refuse} {
@@ -189,7 +189,7 @@ func nodePort(port string, list ...string) *model.Frontend {
 	return f
 }
 
-// split gives what comes from outside endpoints of its own.
+// split gives packets from outside other endpoints.
 func split(f *model.Frontend, list ...string) *model.Frontend {
 	f.External = model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever, Endpoints: endpoints(list...)}
 	return f

@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Another mode is in force. One connection of 50 servers is left, then none, or its
-// time is over. As long as it lives, to ask again asks its server alone.
+// Another mode takes over. One connection of 50 servers is left, then none, or its time is
+// over. As long as it is open, only its server is checked again.
 func TestReleased(t *testing.T) {
 	const servers = 50
 	for name, end := range map[string]func(*node, *realServer){

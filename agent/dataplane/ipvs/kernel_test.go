@@ -34,7 +34,7 @@ func enterSpace(t *testing.T) {
 	if _, err := netns.New(); err != nil {
 		t.Fatal(err)
 	}
-	// Without a local table the kernel refuses real servers.
+	// Without a local table the kernel rejects real servers.
 	run(t, "ip", "link", "set", "lo", "up")
 	run(t, "ip", "link", "add", "eth0", "type", "dummy")
 	run(t, "ip", "addr", "add", "192.168.0.2/24", "dev", "eth0")

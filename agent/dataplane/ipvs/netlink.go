@@ -23,16 +23,16 @@ import (
 // errNoIPVS says that the kernel does not have IPVS and cannot load it.
 var errNoIPVS = dataplane.Unsupported(errors.New("this kernel has no IPVS (module ip_vs)"))
 
-// netlinkKernel is the running kernel.
+// netlinkKernel is the IPVS of the kernel.
 type netlinkKernel struct{ handle *ipvs.Handle }
 
 var _ kernel = (*netlinkKernel)(nil)
 
-// openKernel opens the IPVS of a network namespace; 0 is that of the calling
-// thread. It fails if the kernel has no IPVS; asking for it makes the kernel load
-// the module ip_vs where there is one.
+// openKernel opens the IPVS of a network namespace; 0 is that of the calling thread. It
+// fails if the kernel does not support IPVS; opening makes the kernel load the module
+// ip_vs.
 func openKernel(netns int) (*netlinkKernel, error) {
-	// The library remembers for good that it has found none: ask before it does.
+	// The library caches a negative result for ever, so ask first.
 	_, err := netlink.GenlFamilyGet("IPVS")
 	if errors.Is(err, unix.ENOENT) {
 		loadModule(context.Background(), "ip_vs")
@@ -42,7 +42,7 @@ func openKernel(netns int) (*netlinkKernel, error) {
 	case errors.Is(err, unix.ENOENT):
 		return nil, errNoIPVS
 	case err != nil:
-		return nil, fmt.Errorf("looking for IPVS: %w", err)
+		return nil, fmt.Errorf("find IPVS: %w", err)
 	}
 	path := ""
 	if netns != 0 {
@@ -50,7 +50,7 @@ func openKernel(netns int) (*netlinkKernel, error) {
 	}
 	handle, err := ipvs.New(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening IPVS: %w", err)
+		return nil, fmt.Errorf("open IPVS: %w", err)
 	}
 	return &netlinkKernel{handle: handle}, nil
 }
@@ -63,7 +63,7 @@ func (k *netlinkKernel) close() error {
 func (k *netlinkKernel) servers() ([]virtualServer, error) {
 	list, err := k.handle.GetServices()
 	if err != nil {
-		return nil, fmt.Errorf("listing virtual servers: %w", err)
+		return nil, fmt.Errorf("list virtual servers: %w", err)
 	}
 	var out []virtualServer
 	for _, s := range list {
@@ -88,7 +88,7 @@ func keyOf(s *ipvs.Service) serverKey {
 		Address: address(s.Address, s.AddressFamily), Protocol: model.Protocol(s.Protocol), Port: s.Port}}
 }
 
-// address converts an address; in the library's the family is not always clear.
+// address converts an address; the library does not always set the family.
 func address(ip net.IP, family uint16) netip.Addr {
 	if family == unix.AF_INET {
 		ip = ip.To4()
@@ -102,7 +102,7 @@ func address(ip net.IP, family uint16) netip.Addr {
 func (k *netlinkKernel) realServers(key serverKey) ([]realServer, error) {
 	list, err := k.handle.GetDestinations(service(key, server{}))
 	if err != nil {
-		return nil, fmt.Errorf("listing the real servers of %s: %w", key, err)
+		return nil, fmt.Errorf("list the real servers of %s: %w", key, err)
 	}
 	var out []realServer
 	for _, d := range list {
@@ -117,36 +117,36 @@ func (k *netlinkKernel) realServers(key serverKey) ([]realServer, error) {
 }
 
 func (k *netlinkKernel) addServer(key serverKey, s server) error {
-	return explain(k.handle.NewService(service(key, s)), "adding virtual server %s (%s)", key, s.scheduler)
+	return explain(k.handle.NewService(service(key, s)), "add virtual server %s (%s)", key, s.scheduler)
 }
 
 func (k *netlinkKernel) setServer(key serverKey, s server) error {
-	return explain(k.handle.UpdateService(service(key, s)), "changing virtual server %s (%s)", key, s.scheduler)
+	return explain(k.handle.UpdateService(service(key, s)), "change virtual server %s (%s)", key, s.scheduler)
 }
 
 func (k *netlinkKernel) deleteServer(key serverKey) error {
-	return explain(k.handle.DelService(service(key, server{})), "deleting virtual server %s", key)
+	return explain(k.handle.DelService(service(key, server{})), "delete virtual server %s", key)
 }
 
 func (k *netlinkKernel) addRealServer(key serverKey, r realServer) error {
-	return explain(k.handle.NewDestination(service(key, server{}), destination(r)), "adding real server %s to %s", r.endpoint, key)
+	return explain(k.handle.NewDestination(service(key, server{}), destination(r)), "add real server %s to %s", r.endpoint, key)
 }
 
 func (k *netlinkKernel) setRealServer(key serverKey, r realServer) error {
-	return explain(k.handle.UpdateDestination(service(key, server{}), destination(r)), "changing real server %s of %s", r.endpoint, key)
+	return explain(k.handle.UpdateDestination(service(key, server{}), destination(r)), "change real server %s of %s", r.endpoint, key)
 }
 
 func (k *netlinkKernel) deleteRealServer(key serverKey, e model.Endpoint) error {
-	return explain(k.handle.DelDestination(service(key, server{}), destination(realServer{endpoint: e})), "deleting real server %s of %s", e, key)
+	return explain(k.handle.DelDestination(service(key, server{}), destination(realServer{endpoint: e})), "delete real server %s of %s", e, key)
 }
 
-// explain says what an error is about, and what its number means here.
+// explain adds to an error what was tried, and what its number means here.
 func explain(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, unix.ENOENT) {
-		err = fmt.Errorf("%w (the kernel lacks the scheduler's module, or what should be changed)", err)
+		err = fmt.Errorf("%w (the kernel does not have the scheduler's module, or the object does not exist)", err)
 	}
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
@@ -154,7 +154,7 @@ func explain(err error, format string, args ...any) error {
 func (k *netlinkKernel) timeouts() (Timeouts, error) {
 	c, err := k.handle.GetConfig()
 	if err != nil {
-		return Timeouts{}, fmt.Errorf("reading IPVS timeouts: %w", err)
+		return Timeouts{}, fmt.Errorf("get IPVS timeouts: %w", err)
 	}
 	seconds := func(d time.Duration) int32 { return int32(d / time.Second) }
 	return Timeouts{TCP: seconds(c.TimeoutTCP), TCPFin: seconds(c.TimeoutTCPFin), UDP: seconds(c.TimeoutUDP)}, nil
@@ -164,11 +164,11 @@ func (k *netlinkKernel) setTimeouts(t Timeouts) error {
 	seconds := func(n int32) time.Duration { return time.Duration(n) * time.Second }
 	return explain(k.handle.SetConfig(&ipvs.Config{
 		TimeoutTCP: seconds(t.TCP), TimeoutTCPFin: seconds(t.TCPFin), TimeoutUDP: seconds(t.UDP),
-	}), "setting IPVS timeouts")
+	}), "set IPVS timeouts")
 }
 
-// service converts a virtual server. A netmask of one address keeps clients apart
-// from each other; in IPv6 it is the length of a prefix.
+// service converts a virtual server. The netmask of a single address makes persistence per
+// client; for IPv6 it is a prefix length.
 func service(key serverKey, s server) *ipvs.Service {
 	out := &ipvs.Service{
 		SchedName: s.scheduler, Flags: s.flags, FWMark: key.mark,

@@ -20,7 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// frontendsOnNode are a cluster IP, one with other endpoints for what comes from
+// frontendsOnNode are a cluster IP, an address with other endpoints for packets from
 // outside, and a node port, in both families.
 func frontendsOnNode() model.Desired {
 	d := desiredOf(
@@ -35,7 +35,7 @@ func frontendsOnNode() model.Desired {
 	return d
 }
 
-// answers asks all of frontendsOnNode.
+// answers connects to all of frontendsOnNode.
 func (n *network) answers() {
 	n.t.Helper()
 	for to, want := range map[string]map[string]int{
@@ -52,8 +52,8 @@ func (n *network) answers() {
 	}
 }
 
-// External changes are repaired: at once where the kernel notifies of them, else when
-// IPVS is read back, which is when the result says.
+// External changes are repaired: at once where the kernel notifies of them, otherwise when
+// IPVS is read back, at the time in the result.
 func TestOthers(t *testing.T) {
 	n := newNetwork(t)
 	d := frontendsOnNode()
@@ -117,7 +117,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// Watch says nothing of what the dataplane does itself.
+// Watch does not report changes by the dataplane itself.
 func TestOwnDoing(t *testing.T) {
 	n := newNetwork(t)
 	d, empty := several(100), desiredOf()
@@ -127,8 +127,8 @@ func TestOwnDoing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	watching := make(chan error, 1)
 	go func() { watching <- n.d.Watch(ctx, func() { changed <- struct{}{} }) }()
-	n.run("ip", "addr", "add", "203.0.113.1/32", "dev", "eth0") // that others' doing is told shows that it listens
-	poll(t, "news", func() bool {
+	n.run("ip", "addr", "add", "203.0.113.1/32", "dev", "eth0") // this notification shows that Watch has started
+	poll(t, "a notification", func() bool {
 		if len(changed) == 0 {
 			n.run("ip", "addr", "del", "203.0.113.1/32", "dev", "eth0")
 			n.run("ip", "addr", "add", "203.0.113.1/32", "dev", "eth0")
@@ -152,7 +152,7 @@ func TestOwnDoing(t *testing.T) {
 	}
 }
 
-// The rest of what a ProxyConfig says of IPVS is in the kernel.
+// The rest of the IPVS settings of a ProxyConfig are in the kernel.
 func TestSettings(t *testing.T) {
 	n := newNetwork(t)
 	sticky := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.2:8080")
@@ -194,7 +194,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("all clients of %s come to %v: the kernel takes them for one", vip, used)
 		}
 	}
-	// A client leaves an endpoint that drains, though it knew it.
+	// A client leaves an endpoint that drains, although it was persistent.
 	s := n.dial("10.96.0.1:80")
 	now := without(d, s.endpoint)
 	n.sync(now)
@@ -204,7 +204,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// A node without IPv6 has IPv4.
+// IPv4 works on a node without IPv6.
 func TestNodeWithoutIPv6(t *testing.T) {
 	n := newNetwork(t)
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
@@ -219,7 +219,7 @@ func TestNodeWithoutIPv6(t *testing.T) {
 	}
 }
 
-// An endpoint that the kernel does not take for one is left out and named.
+// An endpoint that the kernel rejects is left out and named.
 func TestBroadcastEndpoint(t *testing.T) {
 	n := newNetwork(t)
 	stats := n.sync(desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:8080", "10.244.0.255:8080")))

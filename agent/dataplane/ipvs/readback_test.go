@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// What others do is made right: at once where the kernel tells of it, else with
-// the next read-back.
+// Changes by others are repaired: at once where the kernel notifies of them, otherwise
+// with the next read-back.
 func TestRepairs(t *testing.T) {
 	const web = "10.96.0.2:80/tcp"
 	find := func(n *node, key string) *fakeServer {
@@ -31,7 +31,7 @@ func TestRepairs(t *testing.T) {
 	cases := map[string]struct {
 		change   func(*node)
 		repaired int
-		told     bool
+		notified bool
 	}{
 		"ipvsadm -C": {change: func(n *node) { clear(n.virtual) }, repaired: 29},
 		"a virtual server": {change: func(n *node) {
@@ -44,16 +44,16 @@ func TestRepairs(t *testing.T) {
 		"a persistence":       {change: func(n *node) { find(n, web).persistence = 1 }, repaired: 1},
 		"one too many":        {change: func(n *node) { o := endpoints("10.0.0.1:1")[0]; find(n, web).reals[o] = &realServer{o, 1, 0, 0} }, repaired: 1},
 		"one on our address":  {change: func(n *node) { n.virtual[onAddress(clusterIP("10.96.0.2:81", model.TCP).Key)] = &fakeServer{} }, repaired: 1},
-		"an address":          {change: func(n *node) { delete(n.onDevice, addr("10.96.0.1")) }, repaired: 1, told: true},
-		"an address too many": {change: func(n *node) { n.onDevice[addr("10.96.7.7")] = struct{}{} }, repaired: 1, told: true},
-		"the device":          {change: func(n *node) { n.world.device = false; clear(n.onDevice) }, repaired: 5, told: true},
+		"an address":          {change: func(n *node) { delete(n.onDevice, addr("10.96.0.1")) }, repaired: 1, notified: true},
+		"an address too many": {change: func(n *node) { n.onDevice[addr("10.96.7.7")] = struct{}{} }, repaired: 1, notified: true},
+		"the device":          {change: func(n *node) { n.world.device = false; clear(n.onDevice) }, repaired: 5, notified: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			n.sync(mixed())
 			tc.change(n)
-			if !tc.told {
+			if !tc.notified {
 				n.unchanged(mixed())
 				n.clock.Step(10 * time.Second)
 			}
@@ -69,8 +69,8 @@ func TestRepairs(t *testing.T) {
 	}
 }
 
-// A change that meets a kernel that others have changed fails; it is repaired by
-// the Sync that follows, and counted.
+// A delta fails if others have changed the kernel meanwhile; the next Sync repairs it and
+// counts the repair.
 func TestApplyAfterOthers(t *testing.T) {
 	n := newNode(t)
 	n.sync(mixed())
@@ -98,8 +98,8 @@ func several(n int) model.Desired {
 	return desiredOf(frontends...)
 }
 
-// With many virtual servers each part of a read-back is bounded, and all of them
-// together take one period.
+// With many virtual servers each part of a read-back is bounded, and all of them together
+// take one period.
 func TestReadBackInParts(t *testing.T) {
 	n := newNode(t)
 	d := several(4000)
@@ -143,8 +143,8 @@ func TestReadBackSlowly(t *testing.T) {
 	}
 }
 
-// One changed endpoint costs the same, however many Services there are; a Sync
-// costs the same unless it reads back.
+// The cost of one changed endpoint does not depend on the number of Services; nor does
+// that of a Sync without a read-back.
 func TestCost(t *testing.T) {
 	for _, size := range []int{10, 2000} {
 		n := newNode(t)
@@ -164,8 +164,8 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// When to look again: after the parts of a period, counted from the last look, and
-// every two seconds while something drains, also if there are changes all the time.
+// NextLook is after the parts of a period, counted from the last read-back, and every two
+// seconds while a real server drains, also with changes all the time.
 func TestNextLook(t *testing.T) {
 	n := newNode(t)
 	expect := func(want time.Duration, got dataplane.Result) {

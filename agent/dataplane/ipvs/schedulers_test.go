@@ -16,8 +16,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// scheduled is a Service in one family, on four endpoints, whose scheduler is
-// looked at.
+// scheduled is a Service in one family, on four endpoints, to test a scheduler.
 type scheduled struct {
 	*network
 	vip     string
@@ -29,8 +28,8 @@ type scheduled struct {
 // client is the address of the client with a number.
 func (s *scheduled) client(i int) string { return fmt.Sprintf(s.clients, i%clientCount+2) }
 
-// TestSchedulers looks whether the kernel really balances by each scheduler. They
-// are changed on live Services, whose open connections live through all of it.
+// TestSchedulers checks that the kernel really balances by each scheduler. They are
+// changed on live Services, whose open connections survive.
 func TestSchedulers(t *testing.T) {
 	n := newNetwork(t)
 	var ep4, ep6 []string
@@ -79,7 +78,7 @@ func TestSchedulers(t *testing.T) {
 	}
 }
 
-// evenly: each endpoint gets as many.
+// evenly: each endpoint gets the same number.
 func (s *scheduled) evenly(t *testing.T) {
 	got := s.tally(s.vip, s.many, nil)
 	want := map[string]int{}
@@ -91,7 +90,7 @@ func (s *scheduled) evenly(t *testing.T) {
 	}
 }
 
-// hold opens connections and keeps them.
+// hold opens connections and keeps them open.
 func (s *scheduled) hold(count int) map[string][]*stream {
 	s.t.Helper()
 	out := map[string][]*stream{}
@@ -116,7 +115,7 @@ func release(streams map[string][]*stream) {
 	}
 }
 
-// least: who has the fewest connections gets the next ones, until it has as many
+// least: the endpoint with the fewest connections gets the next ones, until it has as many
 // as the others.
 func (s *scheduled) least(t *testing.T) {
 	held := s.hold(40)
@@ -158,15 +157,14 @@ func (s *scheduled) active(endpoint string) int {
 	return 0
 }
 
-// one endpoint gets everything, from all clients.
+// one: one endpoint gets everything, from all clients.
 func (s *scheduled) one(t *testing.T) {
 	if got := s.tally(s.vip, 30, s.client); len(got) != 1 {
 		t.Errorf("connections came to %v", got)
 	}
 }
 
-// oneUnlessBusy: one endpoint gets everything that is for one address, until it
-// has too much to do.
+// oneUnlessBusy: one endpoint gets everything for one address, until it is overloaded.
 func (s *scheduled) oneUnlessBusy(t *testing.T) {
 	s.one(t)
 	held := s.hold(20)
@@ -176,8 +174,8 @@ func (s *scheduled) oneUnlessBusy(t *testing.T) {
 	}
 }
 
-// byClient: each client comes to one endpoint, others to others. When an endpoint
-// drains, its clients come to others and are not refused.
+// byClient: each client gets one endpoint, different clients different ones. When an
+// endpoint drains, its clients get others and are not rejected.
 func (s *scheduled) byClient(t *testing.T) {
 	where := map[string]string{}
 	used := map[string]bool{}
@@ -211,15 +209,15 @@ func (s *scheduled) byClient(t *testing.T) {
 	}
 }
 
-// byPort: one client comes to several endpoints.
+// byPort: one client gets several endpoints.
 func (s *scheduled) byPort(t *testing.T) {
 	if got := s.tally(s.vip, 40, func(int) string { return s.client(1) }); len(got) < 3 {
 		t.Errorf("one client's connections came to %v", got)
 	}
 }
 
-// overflow: one endpoint gets all until it has more connections than its weight,
-// then the next. When all have, connections are refused: weights are 1.
+// overflow: one endpoint gets all until it has more connections than its weight, then the
+// next one. When all have, connections are rejected: weights are 1.
 func (s *scheduled) overflow(t *testing.T) {
 	var order []string
 	var open []*stream
@@ -249,7 +247,7 @@ func (s *scheduled) overflow(t *testing.T) {
 	}
 }
 
-// without returns desired without the endpoints of an address.
+// without returns desired without the endpoints at an address.
 func without(desired model.Desired, endpoint string) model.Desired {
 	out := desired
 	out.Frontends = map[model.FrontendKey]*model.Frontend{}

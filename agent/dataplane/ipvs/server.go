@@ -43,33 +43,32 @@ func (k serverKey) String() string {
 	return k.FrontendKey.String()
 }
 
-// server is what a virtual server does.
+// server is the configuration of a virtual server.
 type server struct {
 	scheduler string
 
-	// flags are the scheduler's, as the kernel has them.
+	// flags are those of the scheduler, as the kernel has them.
 	flags uint32
 
-	// persistence is how long a client sticks to a real server, in seconds; 0: it
-	// does not.
+	// persistence is how long a client keeps its real server, in seconds; 0: none.
 	persistence uint32
 }
 
-// virtualServer is a virtual server as the kernel holds it.
+// virtualServer is a virtual server in the kernel.
 type virtualServer struct {
 	key serverKey
 	server
 }
 
-// realServer is a real server as the kernel holds it. All masquerade.
+// realServer is a real server in the kernel. All use the masquerading method.
 type realServer struct {
 	endpoint model.Endpoint
 
-	// weight is 1, or 0 for one that gets no new connections.
+	// weight is 1, or 0 for a real server that gets no new connections.
 	weight int
 
-	// active and inactive are its connections, the latter those that are being
-	// closed, and all of UDP.
+	// active and inactive are the numbers of its connections; inactive includes those that
+	// are closing, and all of UDP.
 	active, inactive int
 }
 
@@ -83,9 +82,8 @@ const (
 	schedulerFlags = flagScheduler1 | flagScheduler2
 )
 
-// flagsOf returns the bits of a scheduler's flags: each scheduler has two, of
-// which the first skips real servers that are not usable and the second counts
-// the port, see ipvsadm(8).
+// flagsOf returns the bits of a scheduler's flags. Each scheduler has two: the first skips
+// unusable real servers, the second includes the port in the hash, see ipvsadm(8).
 func flagsOf(names []string) (bits uint32) {
 	for _, name := range names {
 		switch name {
@@ -98,8 +96,8 @@ func flagsOf(names []string) (bits uint32) {
 	return bits
 }
 
-// kernel is the part of the kernel that holds virtual servers. An error of a
-// single call changes nothing.
+// kernel is the part of the kernel that holds virtual servers. A call that returns an
+// error changes nothing.
 type kernel interface {
 	// servers returns all virtual servers.
 	servers() ([]virtualServer, error)
@@ -114,8 +112,8 @@ type kernel interface {
 	setRealServer(serverKey, realServer) error
 	deleteRealServer(serverKey, model.Endpoint) error
 
-	// timeouts returns, and setTimeouts sets, the idle timeouts of connections in
-	// seconds; 0 leaves one as it is.
+	// timeouts returns, and setTimeouts sets, the idle timeouts of connections in seconds;
+	// 0 leaves one as it is.
 	timeouts() (Timeouts, error)
 	setTimeouts(Timeouts) error
 

@@ -19,14 +19,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// kernelFamilies are where Services are in the network of the tests.
+// kernelFamilies are the addresses of Services in the network of the tests.
 var kernelFamilies = map[string]struct{ host, endpoint string }{
 	"IPv4": {"10.96.0.1", "10.244.0.%d:8080"},
 	"IPv6": {"fd00:96::1", "[fd00:244::%d]:8080"},
 }
 
-// Streams live while their endpoint drains, and while the agent restarts; they end
-// at the deadline. A Service that is deleted waits for them, too.
+// Streams stay open while their endpoint drains, and while the agent restarts; they end at
+// the deadline. A deleted Service waits for them, too.
 func TestStreams(t *testing.T) {
 	n := newNetwork(t)
 	for name, family := range kernelFamilies {
@@ -102,7 +102,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// UDP flows stay with an endpoint that serves, and move when it does not.
+// UDP flows stay with an endpoint that serves, and move when it no longer does.
 func TestUDPFlow(t *testing.T) {
 	n := newNetwork(t)
 	for name, family := range kernelFamilies {

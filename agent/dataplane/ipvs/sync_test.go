@@ -20,7 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// mixed has one of everything.
+// mixed has one frontend of each kind.
 func mixed() model.Desired {
 	sticky := clusterIP("10.96.0.2:80", model.TCP, "10.244.0.2:80")
 	sticky.AffinityTimeoutSeconds = 10800
@@ -69,8 +69,8 @@ func TestSync(t *testing.T) {
 	n.expectBound()
 }
 
-// What an agent finds when it starts: everything that it made before, though the
-// Service was deleted meanwhile, or the node's address has changed.
+// An agent finds at its start everything that it made before, although the Service was
+// deleted meanwhile, or the node's address changed.
 func TestAdopt(t *testing.T) {
 	n := newNode(t, "192.168.0.2", "192.168.1.2", "fd00::2", "192.168.5.5")
 	before := mixed()
@@ -102,7 +102,7 @@ func TestAdopt(t *testing.T) {
 	n.expectBound()
 }
 
-// A real server of weight 0 that is wanted when the agent starts gets connections.
+// A wanted real server of weight 0 at the start of the agent gets connections.
 func TestAdoptWanted(t *testing.T) {
 	n := newNode(t)
 	web := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
@@ -150,7 +150,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// A range that is excluded later, and no longer.
+// A range is excluded later, and then no longer.
 func TestExcludeLater(t *testing.T) {
 	n := newNode(t)
 	n.sync(desiredOf(clusterIP("10.96.5.1:80", model.TCP, "10.244.0.1:80")))
@@ -204,8 +204,8 @@ func TestSplit(t *testing.T) {
 	n.expect("192.0.2.7:443/tcp rr 10.244.0.1:443")
 }
 
-// First what is new, then the table that leads to it, then the address; what goes,
-// goes the other way round.
+// New virtual servers come first, then the table that leads to them, then the address.
+// Deletions are in the reverse order.
 func TestOrder(t *testing.T) {
 	n := newNode(t)
 	n.sync(desiredOf())
@@ -221,8 +221,8 @@ func TestOrder(t *testing.T) {
 		"delete 10.96.0.1:80/tcp", "unbind 10.96.0.1", "table")
 }
 
-// A virtual address that the node has anyway: it is not refused, and not on our
-// device, unless it came there first.
+// A virtual address that the node has itself is not rejected, and not on our device,
+// unless it was added there first.
 func TestOwnAddress(t *testing.T) {
 	n := newNode(t, "192.168.0.2")
 	d := desiredOf(clusterIP("192.168.0.2:80", model.TCP, "10.244.0.1:80"), clusterIP("192.0.2.7:80", model.TCP, "10.244.0.1:80"))

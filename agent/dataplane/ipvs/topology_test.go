@@ -28,7 +28,7 @@ import (
 //	198.51.100.2-101   10.244.0.254    10.244.0.1-8, port 8080
 //	2001:db8::2-       fd00:244::fe    fd00:244::1-8
 //
-// An endpoint says its address when a connection begins, and then what it hears.
+// An endpoint sends its address when a connection begins, and then echoes.
 type network struct {
 	t                        *testing.T
 	node, clients, endpoints netns.NsHandle
@@ -77,7 +77,7 @@ func newSpace(t *testing.T) (s netns.NsHandle) {
 	return s
 }
 
-// thread runs f on a thread of its own in a network namespace.
+// thread runs f on a separate thread in a network namespace.
 func thread(t *testing.T, in netns.NsHandle, f func() error) {
 	t.Helper()
 	if err := <-start(in, f); err != nil {
@@ -85,7 +85,7 @@ func thread(t *testing.T, in netns.NsHandle, f func() error) {
 	}
 }
 
-// start does so without waiting.
+// start does the same without waiting.
 func start(in netns.NsHandle, f func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -185,7 +185,7 @@ func (n *network) run(args ...string) (out string) {
 	return out
 }
 
-// restart is what a new agent does.
+// restart simulates a new agent.
 func (n *network) restart() {
 	n.t.Helper()
 	var err error
@@ -195,8 +195,7 @@ func (n *network) restart() {
 	n.t.Cleanup(func() { n.d.Close() })
 }
 
-// sync runs on a thread in the node, which subtests are not: sysctls are those of
-// the thread.
+// sync runs on a thread in the node, which subtests do not: sysctls depend on the thread.
 func (n *network) sync(d model.Desired) (stats dataplane.Result) {
 	n.t.Helper()
 	thread(n.t, n.node, func() (err error) {
@@ -207,8 +206,8 @@ func (n *network) sync(d model.Desired) (stats dataplane.Result) {
 }
 
 const (
-	// patience is how long a client waits for an answer that should come, and
-	// impatience for one that should not.
+	// patience is how long a client waits for an expected answer, impatience for an
+	// unexpected one.
 	patience   = 10 * time.Second
 	impatience = 500 * time.Millisecond
 )
@@ -239,13 +238,13 @@ func dial(from, to string, timeout time.Duration) (*stream, error) {
 	return &stream{c, strings.TrimSpace(string(name))}, nil
 }
 
-// cut closes the connection in such a way that nothing remains of it.
+// cut closes the connection with a reset, so that nothing of it remains.
 func (s *stream) cut() {
 	_ = s.Conn.(*net.TCPConn).SetLinger(0) // then it is closed properly
 	s.Close()
 }
 
-// works says whether the stream still carries bytes both ways.
+// works says whether the stream still carries data both ways.
 func (s *stream) works() error {
 	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -257,7 +256,7 @@ func (s *stream) works() error {
 	return err
 }
 
-// dial connects from a client, and fails the test if it cannot.
+// dial connects from a client; a failure fails the test.
 func (n *network) dial(to string) *stream {
 	n.t.Helper()
 	var s *stream
@@ -269,8 +268,8 @@ func (n *network) dial(to string) *stream {
 	return s
 }
 
-// tally connects count times one after another, and returns how often it came to
-// each endpoint. from returns the client of a number; nil: any.
+// tally connects count times, and returns how often each endpoint answered. from returns
+// the client of a number; nil: any.
 func (n *network) tally(to string, count int, from func(int) string) map[string]int {
 	n.t.Helper()
 	out := map[string]int{}
@@ -292,7 +291,7 @@ func (n *network) tally(to string, count int, from func(int) string) map[string]
 	return out
 }
 
-// poll waits until what is asked for is so.
+// poll waits until a condition holds.
 func poll(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {

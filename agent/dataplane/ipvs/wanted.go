@@ -9,25 +9,25 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// wantedServer is what a virtual server shall be.
+// wantedServer is the desired state of a virtual server.
 type wantedServer struct {
 	server
 
-	// endpoints get connections, sorted. serving are those that may keep the flows
-	// they have; it is known of UDP only. See model.Frontend.
+	// endpoints get connections, sorted. serving may keep their flows; it is set for UDP
+	// only. See model.Frontend.
 	endpoints []model.Endpoint
 	serving   []model.Endpoint
 	udp       bool
 }
 
-// serverRules say which virtual servers a frontend has.
+// serverRules determine the virtual servers of a frontend.
 type serverRules struct {
 	settings  Settings
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 
-// servers returns the virtual servers of a frontend. mark is the firewall mark of
-// what comes from outside, if that has endpoints of its own.
+// servers returns the virtual servers of a frontend. mark is the firewall mark of packets
+// from outside, if these have other endpoints.
 func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]wantedServer {
 	if f == nil {
 		return nil
@@ -44,8 +44,8 @@ func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]want
 		want := r.wanted(f, f.External)
 		if f.AffinityTimeoutSeconds > 0 {
 			// The kernel does not translate the port of persistent connections to a
-			// marked virtual server (ip_vs_sched_persist). Hashing of the source
-			// sticks as well, and for longer.
+			// virtual server with a firewall mark (ip_vs_sched_persist). Source hashing
+			// keeps a client's real server as well, and for longer.
 			want.server = server{scheduler: schedulerSH}.usable()
 		}
 		out[onMark(model.FamilyOf(f.Key.Address), mark)] = want
@@ -53,7 +53,7 @@ func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]want
 	return out
 }
 
-// wanted is the virtual server of one of a frontend's backends.
+// wanted returns the virtual server of one of a frontend's backends.
 func (r *serverRules) wanted(f *model.Frontend, b model.Backend) wantedServer {
 	return wantedServer{
 		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)}.usable(),
@@ -61,8 +61,8 @@ func (r *serverRules) wanted(f *model.Frontend, b model.Backend) wantedServer {
 	}
 }
 
-// addresses returns the keys of a frontend's virtual servers: a node port has
-// one on each of the node's addresses that it answers on.
+// addresses returns the keys of a frontend's virtual servers: a node port has one on each
+// address of the node that it answers on.
 func (r *serverRules) addresses(k model.FrontendKey) []serverKey {
 	if !k.IsNodePort() {
 		return []serverKey{onAddress(k)}
@@ -76,16 +76,16 @@ func (r *serverRules) addresses(k model.FrontendKey) []serverKey {
 	return out
 }
 
-// The schedulers that map clients to real servers by a table of hashes.
+// The schedulers that map clients to real servers with a hash table.
 const (
 	schedulerSH = "sh"
 	schedulerDH = "dh"
 	schedulerMH = "mh"
 )
 
-// usable returns the virtual server with the flag that sh and mh always need: by
-// their hashes they would still choose real servers of weight 0, and refuse the
-// connection. Where there are none, the flag changes nothing.
+// usable returns the virtual server with the flag that sh and mh always need: otherwise
+// they would still choose real servers of weight 0, and reject the connection. Without
+// such real servers the flag has no effect.
 func (s server) usable() server {
 	if s.scheduler == schedulerSH || s.scheduler == schedulerMH {
 		s.flags |= flagScheduler1
@@ -93,9 +93,8 @@ func (s server) usable() server {
 	return s
 }
 
-// whileDraining returns the virtual server as it has to be while some of its real
-// servers get no new connections: dh has no such flag, and is replaced for the
-// time being.
+// whileDraining returns the virtual server as needed while some of its real servers get no
+// new connections: dh has no such flag, and is replaced meanwhile.
 func (s server) whileDraining() server {
 	if s.scheduler == schedulerDH {
 		s.scheduler = schedulerSH

@@ -9,41 +9,40 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// Clients stick to an endpoint by a map to which the kernel itself adds:
+// Session affinity uses a map to which the kernel itself adds elements:
 //
 //	affinity            { protocol . address . port . client : protocol . endpoint }    times out
 //	affinity-choices    { protocol . address . port . number : protocol . endpoint }
 //	affinity-endpoints  { address . port . protocol . endpoint }
 //
 // Address and port are those of the port's key, the cluster IP's, so that node port and
-// load balancer lead a client to the same endpoint. Choices are the endpoints that a new
-// client can get, in place of the map endpoints. affinity-endpoints holds the ones that
-// a frontend may lead to now: what is remembered but not there is forgotten, so a client
-// of an endpoint that is gone, or that the policy excludes here, moves at once.
+// load balancer send a client to the same endpoint. Choices are the endpoints that a new
+// client can get, in place of the map endpoints. affinity-endpoints holds the endpoints
+// that a frontend may use now: a remembered endpoint that is not in it is dropped, so a
+// client whose endpoint is gone, or excluded here by the policy, moves at once.
 //
-// What nft prints of these rules needs a word. nft cannot print a key that has
-// been looked up in another map: it aborts. But it knows only of the first
-// register that a lookup fills. So each looked up value begins with the protocol,
-// which is then loaded once more from the packet, and the registers of the rest
-// are loaded with the packet's destination before the lookup replaces it. nft
-// prints `ip daddr . th dport` where really the remembered values are, or those of the
+// A note on what nft prints of these rules. nft aborts on a key that was looked up in
+// another map. But it knows only the first register that a lookup fills. So each looked up
+// value begins with the protocol, which is then loaded once more from the packet, and the
+// registers of the rest are loaded with the packet's destination before the lookup
+// replaces it. nft prints `ip daddr . th dport` for the remembered values, or those of the
 // port's key. For the same reason it prints nothing of the lookup itself.
 
-// affinitySize is how many clients are remembered in each family, with some
-// 40 MiB of the kernel's memory. A flood of made-up sources cannot take more;
-// new clients are then balanced as if there was no affinity.
+// affinitySize is the maximum number of remembered clients in each family, which takes
+// about 40 MiB of kernel memory. A flood of spoofed sources cannot take more; new clients
+// are then balanced as without affinity.
 const affinitySize = 1 << 18
 
-// sticky returns rules for a port with affinity, whose key load loads: lead a known
-// client to its endpoint; else forget it, remember a choice, and lead the client there.
-// The choice is looked up again because another processor may have been faster with
-// a packet of the same client. A client that cannot be remembered goes to any.
+// sticky returns rules for a port with affinity, whose key load loads: send a known client
+// to its endpoint; otherwise delete its element, remember a choice, and send the client
+// there. The choice is looked up again because another CPU may have been faster with a
+// packet of the same client. A client that cannot be remembered goes to any endpoint.
 func (d *dnat) sticky(c portChain, gate []nft.Expr, load func(reg int) []nft.Expr) []nft.Rule {
 	w, data := d.Words(), d.affinityData()
 	client := append(load(0), d.Source(d.keyWords()))
 	found := slices.Concat(gate, client, d.remembered(d.affinity))
-	// The port's address and port end where the remembered endpoint begins. In front
-	// of them is the port's protocol, and behind what ports holds besides.
+	// The port's address and port end where the remembered endpoint begins. Before them is
+	// the port's protocol, and after them the rest of the value of ports.
 	leadTo := append(load(w), nft.Protocol(data), nft.In(d.affine[c.list], w+1), d.TranslateDestination(data+1))
 	chosen := func(n uint32) []nft.Expr {
 		return slices.Concat(gate, load(0), one(nft.Random(d.keyWords(), n)), d.remembered(d.choices[c.list]))
@@ -61,8 +60,8 @@ func (d *dnat) sticky(c portChain, gate []nft.Expr, load func(reg int) []nft.Exp
 	return out
 }
 
-// affinityData is the register where a looked up endpoint begins, with the
-// protocol. The key of the map affinity ends there.
+// affinityData is the register where a looked up endpoint begins, with the protocol. The
+// key of the map affinity ends there.
 func (d *dnat) affinityData() int { return 2*d.Words() + 2 }
 
 // remembered looks up an endpoint with the protocol before it, by the key in the first

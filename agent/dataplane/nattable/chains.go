@@ -12,11 +12,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// masqueradeMark is the bit of the packet mark that asks for masquerading; the
-// same as kube-proxy's and kubelet's.
+// masqueradeMark is the bit of the packet mark for masquerading, the same as that of
+// kube-proxy and kubelet.
 const masqueradeMark = 0x4000
 
-// The names of the constant chains. None may be a word of nft's language.
+// The names of the constant chains. None may be a keyword of nft.
 const (
 	chainPrerouting  = "prerouting"
 	chainOutput      = "output"
@@ -31,9 +31,9 @@ const (
 	chainLocalhost   = "nodeports-on-localhost"
 )
 
-// constantChains returns the chains that depend on nothing. All are consulted
-// for the first packet of a connection only. A packet that is refused or dropped
-// leaves no connection behind, so the next one is asked anew.
+// constantChains returns the chains that depend on nothing. They see only the first packet
+// of a connection. A rejected or dropped packet leaves no connection behind, so the next
+// one is evaluated again.
 func (l *layout) constantChains() []*nft.Chain {
 	const dstnat, srcnat = -100, 100
 	frontends := append(l.lookups(internal), l.NewRule("a ClusterIP's port that no Service has",
@@ -54,8 +54,7 @@ func (l *layout) constantChains() []*nft.Chain {
 	}
 }
 
-// postrouting masquerades what is marked for it, and what an endpoint sends to
-// itself.
+// postrouting masquerades marked packets, and packets of an endpoint to itself.
 func (l *layout) postrouting() []nft.Rule {
 	first, only := l.target.postrouting()
 	return append(first,
@@ -64,7 +63,7 @@ func (l *layout) postrouting() []nft.Rule {
 			l.Source(0), l.Destination(l.Words()), nft.In(l.hairpin, 0), nft.Masquerade())))
 }
 
-// lookups sends a packet to the frontend that it is for, if there is one.
+// lookups sends a packet to its frontend, if there is one.
 func (l *layout) lookups(v view) (out []nft.Rule) {
 	for at, gate := range [wheres][]nft.Expr{onNodePort: {l.Destination(0), nft.In(l.nodePorts, 0)}} {
 		out = append(out, l.rule("", gate, l.key(where(at), 0), one(nft.VerdictOf(l.verdicts[at][v]))))
@@ -73,8 +72,8 @@ func (l *layout) lookups(v view) (out []nft.Rule) {
 	return out
 }
 
-// settingsChains returns the chains that depend on how this node's Pods are known,
-// on the ranges of cluster IPs, and on localhost. They are constant otherwise.
+// settingsChains returns the chains that depend on how this node's Pods are recognized, on
+// the ranges of cluster IPs, and on localhost. Otherwise they are constant.
 func (l *layout) settingsChains(s *model.NodeSettings) []*nft.Chain {
 	pods := l.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], l.lookups(external)...)
@@ -89,8 +88,8 @@ func (l *layout) settingsChains(s *model.NodeSettings) []*nft.Chain {
 		l.NewChain(chainLocalhost, nil, localhost...)}
 }
 
-// localhost looks packets to 127.0.0.1 up among the node ports, where the target can
-// take them.
+// localhost looks up packets to 127.0.0.1 among the node ports, if the target supports
+// them.
 func (l *layout) localhost() []nft.Rule {
 	const comment = "node ports on localhost"
 	gate := []nft.Expr{l.Destination(0), nft.Equals([]byte{127, 0, 0, 1}), nft.Protocol(0), nft.Equals([]byte{byte(model.TCP)})}
@@ -102,9 +101,9 @@ func (l *layout) localhost() []nft.Rule {
 		l.rule(comment, gate, l.key(onNodePort, 0), one(nft.VerdictOf(l.verdicts[onNodePort][internal])))}, more...)
 }
 
-// unusedChain drops what no Service takes, though its address is one for Services:
-// it must not leave the node, for who sends it back would do so again and again.
-// An address that the node has itself is used, whatever the ranges say.
+// unusedChain drops packets to unallocated addresses of ServiceCIDRs: they must not leave
+// the node, because a router could send them back again and again. An address of the node
+// is reachable, whatever the ranges say.
 func (l *layout) unusedChain(s *model.NodeSettings) *nft.Chain {
 	var out []nft.Rule
 	for _, cidr := range s.ServiceCIDRs {
@@ -139,7 +138,7 @@ func (l *layout) fromPods(s *model.NodeSettings) []nft.Rule {
 	return out
 }
 
-// refuse answers in the way that a host does where nobody listens.
+// refuse answers like a host on which nothing listens.
 func (l family) refuse() []nft.Rule {
 	return []nft.Rule{
 		l.NewRule("", nft.Protocol(0), nft.Equals([]byte{byte(model.TCP)}), nft.RejectTCP()),
@@ -150,5 +149,5 @@ func (l family) refuse() []nft.Rule {
 // setBits makes the bits of masqueradeMark equal to value.
 func setBits(value uint32) nft.Expr { return nft.SetBits(masqueradeMark, value) }
 
-// cidrMask returns the bits of an address that a range fixes.
+// cidrMask returns the network bits of a range.
 func cidrMask(p netip.Prefix) []byte { return nft.Prefix(p.Addr().BitLen()/8, p.Bits()) }

@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
-// Cleanup deletes the tables, unless they have another target by now.
+// Cleanup deletes the tables, unless another target uses them by now.
 func (t *Tables) Cleanup(ctx context.Context) error {
 	t.last, t.next = nil, nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -32,7 +32,7 @@ func (t *Tables) Cleanup(ctx context.Context) error {
 	return nil
 }
 
-// isOthers says whether a table has another target.
+// isOthers says whether a table belongs to another target.
 func (t *Tables) isOthers(ctx context.Context, family byte, name string) (bool, error) {
 	for _, target := range targets() {
 		if target.comment == t.Target.comment {
@@ -49,10 +49,9 @@ func (t *Tables) isOthers(ctx context.Context, family byte, name string) (bool, 
 	return false, nil
 }
 
-// OnlyTrack makes tables that do nothing, in the place of ours or where we have none.
-// The first change replaces them.
-// The kernel translates the packets of the connections that it knows if anybody has a
-// chain for NAT, and knows them if anybody has a rule that asks for their state.
+// OnlyTrack makes tables that do nothing, in place of ours or if there are none. The first
+// change replaces them. The kernel translates packets of known connections as long as any
+// NAT chain exists, and tracks connections as long as any rule matches their state.
 func (t *Tables) OnlyTrack(ctx context.Context, instead bool) error {
 	const srcnat = 100
 	t.last, t.next = nil, nil

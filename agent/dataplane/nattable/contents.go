@@ -11,7 +11,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// contents is what is known to be in a table.
+// contents is the known content of a table.
 type contents struct {
 	frontends map[model.FrontendKey]heldFrontend
 	lists     map[listKey]heldList
@@ -21,10 +21,10 @@ type contents struct {
 	marks     assignedMarks
 }
 
-// heldFrontend is what a table has of a frontend.
+// heldFrontend is the content of a table for a frontend.
 type heldFrontend struct {
 	views   [views]heldView
-	mark    uint32         // firewall mark of packets from outside; 0: they get none
+	mark    uint32         // firewall mark of packets from outside; 0: none
 	sources []netip.Prefix // sorted
 
 	restricted bool
@@ -36,7 +36,7 @@ type heldView struct {
 	port    port
 }
 
-// port is the key of a port that a frontend leads to, and how it is masqueraded.
+// port is the key of the port that a frontend leads to, and its masquerade decision.
 type port struct {
 	home       model.FrontendKey // zero: none
 	masquerade masquerade
@@ -50,13 +50,13 @@ type listKey struct {
 	list list
 }
 
-// heldList is what a table has of a list of endpoints. An invalid endpoint is a gap,
-// which somebody else has made.
+// heldList is the content of a table for a list of endpoints. An invalid endpoint is a
+// gap, made by an external change.
 type heldList struct {
 	endpoints []model.Endpoint // by number
 	choices   []model.Endpoint // by number, in place of endpoints with affinity
 	affine    []model.Endpoint // with affinity, sorted
-	spread    verdict          // for those who lead here by way of the port's key
+	spread    verdict          // for frontends that lead here through the port's key
 
 	direct, shared int32 // views of frontends that lead here
 }
@@ -72,7 +72,7 @@ func newContents(frontends int) *contents {
 	}
 }
 
-// contentsOf takes over what was read, with room for a number of frontends.
+// contentsOf takes over a snapshot, with room for a number of frontends.
 func contentsOf(l *layout, s *snapshot, frontends int) *contents {
 	c := newContents(max(frontends, len(s.frontends)))
 	maps.Copy(c.frontends, s.frontends)
@@ -95,7 +95,7 @@ func contentsOf(l *layout, s *snapshot, frontends int) *contents {
 	return c
 }
 
-// set replaces what is known of a frontend.
+// set replaces the known content for a frontend.
 func (c *contents) set(key model.FrontendKey, h heldFrontend, exists bool) {
 	c.count(c.frontends[key], -1)
 	c.count(h, 1)
@@ -155,5 +155,5 @@ func (c *contents) unused() []portChain {
 	return out
 }
 
-// lengths returns the lengths of source ranges that occur, in their order.
+// lengths returns the lengths of source ranges in use, sorted.
 func (c *contents) lengths() []int { return slices.Sorted(maps.Keys(c.ranges)) }

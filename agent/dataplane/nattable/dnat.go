@@ -17,9 +17,9 @@ import (
 type dnat struct {
 	*layout
 
-	// ports has the frontends that lead to the endpoints of another one, the port's: its
-	// key, and how their packets are masqueraded. The internal view leads to the
-	// cluster-wide list, the external one to the local list.
+	// ports has the frontends that use the endpoints of another frontend, the port's: its
+	// key, and their masquerade decision. The internal view leads to the cluster-wide
+	// list, the external one to the local list.
 	ports [views]*nft.Set
 
 	// spread has the chains of those ports. endpoints are by the port's key and number.
@@ -39,7 +39,7 @@ var chainsShared = [wheres][views]string{
 
 var listSuffixes = [lists]string{clusterList: "", localList: "-local"}
 
-// listOf returns the list that ports leads to in a view, and viewOf the reverse.
+// listOf returns the list that ports leads to in a view; viewOf is the reverse.
 func listOf(v view) list { return [views]list{internal: clusterList, external: localList}[v] }
 func viewOf(l list) view { return [lists]view{clusterList: internal, localList: external}[l] }
 
@@ -65,8 +65,8 @@ func (d *dnat) port(at where, v view, reg int) []nft.Expr {
 	return append(d.key(at, reg), nft.DataOf(d.ports[v], reg, reg), nft.Protocol(reg))
 }
 
-// plainPort is port for the first registers, as nft can read what it prints of it where
-// an address cannot be masked. It uses more registers.
+// plainPort is port for the first registers, where nft can print an address that cannot be
+// masked. It uses more registers.
 func (d *dnat) plainPort(at where, v view) []nft.Expr {
 	if at == onAddress {
 		return d.port(at, v, 0)
@@ -86,9 +86,9 @@ func (d *dnat) localhost(comment string, gate []nft.Expr) []nft.Rule {
 
 func (d *dnat) postrouting() ([]nft.Rule, []nft.Expr) { return nil, nft.Translated() }
 
-// chains are those of the frontends in ports: mark what is to be masqueraded, and go on
-// with the chain of the port. How many endpoints that spreads over is known by the
-// port's key alone, so that an endpoint more does not concern each frontend.
+// chains are those of the frontends in ports: they mark packets to be masqueraded, and
+// continue at the chain of the port. Only that chain depends on the number of endpoints,
+// so that adding an endpoint does not concern each frontend.
 func (d *dnat) chains() []*nft.Chain {
 	var out []*nft.Chain
 	for at := range wheres {
@@ -107,16 +107,16 @@ func (d *dnat) chains() []*nft.Chain {
 	return out
 }
 
-// rules spread over the endpoints of a port.
+// rules distribute packets over the endpoints of a port.
 //
-// A lookup sees the newest elements while the packet may have come here by the rules of
-// a moment ago. So a number can be gone: then the first endpoint is taken.
+// A lookup sees the newest elements although the packet may have come by older rules. So a
+// number can be gone: then the first endpoint is taken.
 func (d *dnat) rules(c portChain) (out []nft.Rule) {
 	if c.role == own {
 		return d.choose(c, nil, d.key(onAddress, 0), func(reg int) []nft.Expr { return d.key(onAddress, reg) })
 	}
 	for at, gate := range [wheres][]nft.Expr{
-		// Also what comes to the loopback is for a node port.
+		// Packets to the loopback are for a node port, too.
 		onNodePort: {nft.DestinationType(), nft.Equals(native(unix.RTN_LOCAL))},
 	} {
 		v := viewOf(c.list)
@@ -139,8 +139,8 @@ func (d *dnat) choose(c portChain, gate, plain []nft.Expr, load func(reg int) []
 	return out
 }
 
-// want: a frontend with the port's key leads to the endpoints itself, the others by way
-// of ports. Node ports always do, as in no other map there is an address for theirs.
+// want: the frontend with the port's key leads to the endpoints itself, the others through
+// ports. Node ports always use ports, because no other map has an address for them.
 func (d *dnat) want(f *model.Frontend) (w wantedFrontend) {
 	home := f.Home()
 	if home != f.Key && !follows(f) {
@@ -172,8 +172,8 @@ func (d *dnat) want(f *model.Frontend) (w wantedFrontend) {
 	return w
 }
 
-// follows says whether a frontend leads to the lists that ports stands for. All do that
-// rules make; another has its endpoints for itself.
+// follows says whether a frontend uses the lists that ports stands for. All frontends from
+// package rules do; any other has its own endpoints.
 func follows(f *model.Frontend) bool {
 	for v, b := range viewed(f) {
 		if b.Verdict == model.Forward && b.Local != (v == external) {
@@ -195,8 +195,8 @@ func (d *dnat) uses(key model.FrontendKey, h heldFrontend) (out [views]use) {
 	return out
 }
 
-// put changes what ports holds for a frontend. Where the frontend stays it is deleted
-// later: a packet that has missed the verdict of a moment ago still finds the frontend.
+// put changes the content of ports for a frontend. If the frontend stays, its element is
+// deleted later: a packet that has just missed the old verdict still finds the frontend.
 func (d *dnat) put(p *planner, key model.FrontendKey, old, now heldFrontend, stays bool) {
 	for v := range views {
 		was, is := old.views[v].port, now.views[v].port
@@ -217,8 +217,8 @@ func (d *dnat) put(p *planner, key model.FrontendKey, old, now heldFrontend, sta
 	}
 }
 
-// putList changes the endpoints of a port. Those of a list that nobody leads to any more
-// go later if who did so before now leads elsewhere.
+// putList changes the endpoints of a port. Endpoints of a list that is no longer used are
+// deleted later if its former users lead elsewhere now.
 func (d *dnat) putList(p *planner, key listKey, old, now heldList, moved bool) {
 	var buf [64]byte
 	element, l := appendKey(buf[:0], key.home), key.list
@@ -228,8 +228,8 @@ func (d *dnat) putList(p *planner, key listKey, old, now heldList, moved bool) {
 	d.moveAffine(p, d.affine[l], key.home, old.affine, now.affine, moved)
 }
 
-// moveEndpoints makes the elements of a port's endpoints from old to now. The prefix
-// comes before each value.
+// moveEndpoints changes the elements of a port's endpoints from old to now. The prefix
+// precedes each value.
 func (d *dnat) moveEndpoints(p *planner, s *nft.Set, key, prefix []byte, old, now []model.Endpoint, moved bool) {
 	var buf [24]byte
 	batch := p.batch
@@ -257,7 +257,7 @@ func (d *dnat) moveEndpoints(p *planner, s *nft.Set, key, prefix []byte, old, no
 	}
 }
 
-// moveAffine changes the endpoints that known clients can be led to; both are sorted.
+// moveAffine changes the endpoints that known clients can be sent to; both are sorted.
 func (d *dnat) moveAffine(p *planner, s *nft.Set, home model.FrontendKey, old, now []model.Endpoint, moved bool) {
 	if slices.Equal(old, now) {
 		return

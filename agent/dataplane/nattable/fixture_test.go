@@ -77,7 +77,7 @@ func (d testTables) generation(t testing.TB) uint32 {
 	return n
 }
 
-// dumpForTest lists what the kernel has, without what does not matter, such as numbers.
+// dumpForTest lists the kernel's objects, without irrelevant parts such as numbers.
 func (d testTables) dumpForTest(t testing.TB) []string {
 	t.Helper()
 	var out []string

@@ -19,12 +19,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// recorder answers dumps with what was sent to it, as the kernel does. What is
-// deleted it keeps.
+// recorder answers dumps with the messages that were sent to it, as the kernel does. It
+// ignores deletions.
 type recorder struct{ sent []byte }
 
-// Dump hands over the attributes of the sent messages that would have made what
-// is asked for; elements those of one set.
+// Dump returns the attributes of the sent messages that would have made the requested
+// objects; for elements, those of one set.
 func (r recorder) Dump(_ context.Context, msgType int, family byte, filter []byte, restart func(), each func([]byte) error) error {
 	restart()
 	made := map[int]int{
@@ -48,8 +48,8 @@ func (r recorder) Dump(_ context.Context, msgType int, family byte, filter []byt
 	return nil
 }
 
-// bytesSource takes numbers and addresses out of the fuzzer's bytes; when these
-// are used up, everything is 0.
+// bytesSource takes numbers and addresses from the fuzzer's bytes; after these everything
+// is 0.
 type bytesSource []byte
 
 func (b *bytesSource) next() byte {
@@ -148,7 +148,7 @@ var fuzzedTables = map[bool]*layout{
 	true:  newLayout(unix.NFPROTO_IPV6, TableName, DNAT(), false),
 }
 
-// encoded are the messages that make what is wanted.
+// encoded are the messages that make the wanted state.
 func encoded(t testing.TB, table *layout, want *wanted) ([]byte, *contents) {
 	b := newBatches()
 	content, err := table.plan(b, &snapshot{}, want)
@@ -162,8 +162,8 @@ func encoded(t testing.TB, table *layout, want *wanted) ([]byte, *contents) {
 	return out, content
 }
 
-// FuzzEncoding encodes odd frontends as the kernel takes them, and reads them
-// back as the kernel would send them: both are the same, and nothing is left to do.
+// FuzzEncoding encodes odd frontends for the kernel, and reads them back as the kernel
+// would send them: both are equal, and nothing is left to do.
 func FuzzEncoding(f *testing.F) {
 	for seed := range uint64(30) {
 		r, data := rand.New(rand.NewPCG(seed, 0)), make([]byte, 20*seed)
@@ -203,8 +203,8 @@ func FuzzEncoding(f *testing.F) {
 	})
 }
 
-// FuzzReadBack reads elements, chains and rules that no kernel would send, and
-// plans from there: no panic.
+// FuzzReadBack reads elements, chains and rules that no kernel would send, and plans from
+// them: there is no panic.
 func FuzzReadBack(f *testing.F) {
 	layouts := map[bool][]byte{}
 	for v6, table := range fuzzedTables {
@@ -227,7 +227,7 @@ func FuzzReadBack(f *testing.F) {
 			_ = m.Err() // no panic
 		}
 		nft.AnyChange(data, 1, Concerns)
-		// The layout must be right for the elements to be looked at.
+		// Elements are read only if the layout is right.
 		table := fuzzedTables[v6]
 		s, err := table.read(t.Context(), recorder{slices.Concat(layouts[v6], data)})
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 const homeKey, otherKey, thirdKey = "10.96.0.1:80/tcp", "192.0.2.7:80/tcp", "nodeport:30080/tcp"
 
 // ofPort is a port with a cluster IP, an external address and a node port. If it is
-// contested another Service has the cluster IP.
+// contested, another Service has the cluster IP.
 func ofPort(contested bool) model.Desired {
 	d := model.NewDesired()
 	put(&d, homeKey, clusterIP("10.0.0.1:80", "10.0.0.2:80"))
@@ -46,8 +46,8 @@ func (s *space) elements(name string) []string {
 	return out
 }
 
-// TestLeavingComesFirst checks that frontends leave a port's key, in a batch of their
-// own, before another Service has endpoints there; and join it with the rest.
+// TestLeavingComesFirst checks that frontends leave a port's key, in a separate batch,
+// before another Service has endpoints there; and that they join it in the main batch.
 func TestLeavingComesFirst(t *testing.T) {
 	for name, apply := range map[string]func(d testTables, from, to model.Desired) error{
 		"Apply": func(d testTables, from, to model.Desired) error { return d.PlanDelta(model.Diff(from, to)) },
@@ -106,7 +106,7 @@ func TestLeavingComesFirst(t *testing.T) {
 	}
 }
 
-// TestPortsGoLater checks that a packet under way that has missed the verdict of a
+// TestPortsGoLater checks that a packet in transit that has missed the verdict of a
 // frontend still finds it among the ports.
 func TestPortsGoLater(t *testing.T) {
 	s := newSpace(t)

@@ -21,7 +21,7 @@ func appendKey(b []byte, k model.FrontendKey) []byte {
 	return appendEndpoint(appendProtocol(b, k.Protocol), netip.AddrPortFrom(k.Address, k.Port))
 }
 
-// appendIndex makes the key of a port that of one of its endpoints.
+// appendIndex turns the key of a port into the key of one of its endpoints.
 func appendIndex(key []byte, n int) []byte {
 	return binary.NativeEndian.AppendUint32(key, uint32(n))
 }
@@ -53,7 +53,7 @@ func parseProtocol(b []byte) (model.Protocol, []byte, bool) {
 	return model.Protocol(b[0]), b[4:], true
 }
 
-// parseKey decodes a key. It is false for one that appendKey does not make.
+// parseKey decodes a key. It returns false for one that appendKey would not make.
 func (l family) parseKey(b []byte) (model.FrontendKey, bool) {
 	p, rest, ok := parseProtocol(b)
 	if !ok {
@@ -113,7 +113,7 @@ func (l *layout) appendAddr(b []byte, s *nft.Set, a netip.Addr) []byte {
 	return b
 }
 
-// parseAddr is the reverse of appendAddr, false for what that does not make.
+// parseAddr is the reverse of appendAddr; false for any other encoding.
 func (l *layout) parseAddr(s *nft.Set, b []byte) (netip.Addr, bool) {
 	n := l.AddrLen()
 	if len(b) < n {

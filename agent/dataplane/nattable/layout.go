@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// view is one of the two ways to see a frontend. See model.Frontend.
+// view is one of the two backends of a frontend, see model.Frontend.
 type view int
 
 const (
@@ -33,7 +33,7 @@ const (
 	wheres
 )
 
-// whereOf says which it is.
+// whereOf returns which of the two a key is.
 func whereOf(k model.FrontendKey) where {
 	if k.IsNodePort() {
 		return onNodePort
@@ -41,7 +41,7 @@ func whereOf(k model.FrontendKey) where {
 	return onAddress
 }
 
-// family has the form of keys and rules in the table of one family.
+// family encodes keys and rules for the table of one family.
 type family struct{ *nft.Table }
 
 // layout is the table of one family: everything that does not depend on the Services.
@@ -49,16 +49,15 @@ type layout struct {
 	family
 	target target
 
-	// verdicts say what happens to the packets of a frontend, unless the target has
-	// other maps that do.
+	// verdicts are the maps from frontends to verdicts, unless the target has others.
 	verdicts [wheres][views]*nft.Set
 
 	clusterIPs *nft.Set
 	nodePorts  *nft.Set // the addresses that node ports answer on
 	hairpin    *nft.Set
 
-	// Frontends in restricted are for those sources only that are in one of the
-	// sets sources, by the length of a range. Those are made as they are needed.
+	// Frontends in restricted accept only sources in one of the sets sources, by the
+	// length of a range. Those sets are added as needed.
 	restricted *nft.Set
 	sources    map[int]*nft.Set
 
@@ -66,7 +65,7 @@ type layout struct {
 	chains []*nft.Chain // the constant ones, except those that depend on NodeSettings
 }
 
-// newLayout lays out the table of a family. A dormant table never sees a packet.
+// newLayout describes the table of a family. A dormant table never sees a packet.
 func newLayout(protocol byte, name string, target Target, dormant bool) *layout {
 	l := &layout{family: family{nft.NewTable(protocol, name, target.comment, dormant)}, sources: map[int]*nft.Set{}}
 	for at, name := range [wheres]string{onAddress: "services", onNodePort: "nodeports"} {
@@ -106,10 +105,10 @@ func (l family) key(at where, reg int) []nft.Expr {
 	return append(out, nft.DestinationPort(reg+1+l.Words()))
 }
 
-// keyWords is how many registers a key takes.
+// keyWords is the number of registers of a key.
 func (l family) keyWords() int { return 2 + l.Words() }
 
-// ours says whether an address is of the table's family.
+// ours says whether an address belongs to the table's family.
 func (l family) ours(a netip.Addr) bool { return a.Is4() != l.V6() && !a.Is4In6() }
 
 func (l family) rule(comment string, exprs ...[]nft.Expr) nft.Rule {
@@ -120,7 +119,7 @@ func one(e ...nft.Expr) []nft.Expr { return e }
 
 func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// check guards what would otherwise end in an element that makes no sense.
+// check rejects values that would make an invalid element.
 func (l *layout) check(f *model.Frontend) error {
 	for _, p := range f.Sources {
 		if !p.IsValid() || p != p.Masked() || !l.ours(p.Addr()) {
@@ -138,7 +137,7 @@ func (l *layout) check(f *model.Frontend) error {
 			continue
 		}
 		if len(b.Endpoints) == 0 {
-			return fmt.Errorf("%s of %s forwards to no endpoint", f.Key, f.Service)
+			return fmt.Errorf("%s of %s has no endpoints to forward to", f.Key, f.Service)
 		}
 		if _, ok := masqueradeOf(b.Masquerade); !ok {
 			return fmt.Errorf("%s of %s: unknown masquerade decision %q", f.Key, f.Service, b.Masquerade)
@@ -152,7 +151,7 @@ func (l *layout) check(f *model.Frontend) error {
 	return nil
 }
 
-// checkSettings guards what no rule could hold.
+// checkSettings rejects values that no rule could hold.
 func checkSettings(s *model.NodeSettings) error {
 	if len(s.PodInterface) >= unix.IFNAMSIZ {
 		return fmt.Errorf("interface name %q is longer than %d characters", s.PodInterface, unix.IFNAMSIZ-1)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestList checks that the nft program prints our tables, readably, and takes
-// back what it has printed, but for affinity.
+// TestList checks that the nft program prints our tables readably, and accepts what it
+// printed, except for session affinity.
 func TestList(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
@@ -51,7 +51,7 @@ func TestList(t *testing.T) {
 	if t.Failed() || testing.Verbose() {
 		t.Log(out)
 	}
-	// What it prints of affinity it cannot read, see affinity.go.
+	// nft cannot parse its own output for session affinity, see affinity.go.
 	plain := mixed()
 	for _, key := range slices.Collect(keys(plain)) {
 		stick(&plain, key.String(), "", 0)

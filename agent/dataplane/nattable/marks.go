@@ -13,13 +13,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// marks is the target Mark. Its chains mark what is to be masqueraded and accept; where
-// what comes from outside has endpoints of its own, they give it a firewall mark:
+// marks is the target Mark. Its chains mark packets to be masqueraded and accept. If
+// packets from outside have other endpoints, they also set a firewall mark:
 //
 //	marks  { protocol . address . port : mark }
 //
-// A firewall mark has markBase in its first 8 bits; it is taken off again after
-// IPVS, so that no other program sees it.
+// A firewall mark has markBase in its first 8 bits. It is cleared after IPVS, so that no
+// other program sees it.
 type marks struct {
 	*layout
 	set *nft.Set
@@ -33,7 +33,7 @@ const (
 // IsOurMark says whether a firewall mark is one of ours.
 func IsOurMark(mark uint32) bool { return mark&markMask == markBase }
 
-// isSplit says whether what comes from outside has endpoints of its own.
+// isSplit says whether packets from outside have other endpoints.
 func isSplit(f *model.Frontend) bool {
 	return f.External.Verdict == model.Forward &&
 		(f.Internal.Verdict != model.Forward || !slices.Equal(f.Internal.Endpoints, f.External.Endpoints))
@@ -59,9 +59,9 @@ func (m *marks) rules(c portChain) (out []nft.Rule) {
 	return out
 }
 
-// postrouting is for what IPVS has forwarded: the mark is taken off, and a process of
-// the node that reached a virtual address took just that for its own address, which
-// nobody else could answer to.
+// postrouting handles packets that IPVS has forwarded: it clears the mark, and masquerades
+// packets of a process of the node that connected to a virtual address with that same
+// address as its source, because no host could reply to it.
 func (m *marks) postrouting() ([]nft.Rule, []nft.Expr) {
 	return []nft.Rule{
 		m.NewRule("", nft.LoadMark(0), nft.Mask(0, native(markMask)), nft.Equals(native(markBase)),
@@ -125,8 +125,8 @@ func (m *marks) read(ctx context.Context, r *reader) error {
 // assignedMarks are the marks of frontends.
 type assignedMarks map[uint32]model.FrontendKey
 
-// take returns a mark for a frontend: the one that it has, if nobody else has it,
-// else one that depends on its key.
+// take returns a mark for a frontend: its current one, unless another frontend has it,
+// otherwise one that depends on its key.
 func (m assignedMarks) take(key model.FrontendKey, has uint32) uint32 {
 	if has != 0 {
 		if owner, taken := m[has]; !taken || owner == key {
@@ -137,7 +137,7 @@ func (m assignedMarks) take(key model.FrontendKey, has uint32) uint32 {
 	h := fnv.New32a()
 	h.Write(appendKey(nil, key))
 	for n := h.Sum32(); ; n++ {
-		// The bit for masquerading has another meaning.
+		// The bit for masquerading must stay free.
 		mark := markBase | n&^(markMask|masqueradeMark)
 		if owner, taken := m[mark]; mark != markBase && (!taken || owner == key) {
 			m[mark] = key
@@ -146,7 +146,7 @@ func (m assignedMarks) take(key model.FrontendKey, has uint32) uint32 {
 	}
 }
 
-// release gives a mark back.
+// release frees a mark.
 func (m assignedMarks) release(key model.FrontendKey, mark uint32) {
 	if m[mark] == key {
 		delete(m, mark)

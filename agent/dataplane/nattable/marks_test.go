@@ -15,9 +15,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// TestMarks sends packets from outside to frontends of which some have endpoints of
-// their own for what comes from there: those get the frontend's firewall mark. What is
-// to be masqueraded gets that bit, and what is refused comes no further.
+// TestMarks sends packets from outside to frontends, some of which have other endpoints
+// for them: those get the frontend's firewall mark. Packets to be masqueraded get that
+// bit, and rejected packets get no further.
 func TestMarks(t *testing.T) {
 	node, outside := newSpace(t), newSpace(t)
 	node.Run("ip", "link", "add", "outside", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(outside.Handle)))

@@ -13,15 +13,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// wanted is what shall be programmed, in both families.
+// wanted is the state to program, in both families.
 type wanted struct {
 	model.Desired
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 
-// batches are what a plan comes to, in their order: before the change proper what a
-// detour needs, and after each what is deleted later. All but the change are mostly
-// empty.
+// batches are the result of a plan, in order: first what a detour needs, then the change
+// proper, and after each the later deletions. All except the change are usually empty.
 type batches [2]struct{ batch, later *nft.Batch }
 
 func newBatches() *batches {
@@ -32,7 +31,7 @@ func newBatches() *batches {
 	return &b
 }
 
-// inOrder returns the batches that hold something.
+// inOrder returns the batches that are not empty.
 func (b *batches) inOrder() (out []*nft.Batch) {
 	for _, step := range b {
 		for _, batch := range []*nft.Batch{step.batch, step.later} {
@@ -51,7 +50,7 @@ func (b *batches) operations() (n int) {
 	return n
 }
 
-// plan fills batches with what makes of the snapshot what is wanted, and returns
+// plan fills batches with the changes from the snapshot to the wanted state, and returns
 // the contents after that. It does not change the snapshot.
 func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) {
 	if !s.exists || s.broken != "" {
@@ -106,7 +105,7 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 	return c, nil
 }
 
-// allChanged are the frontends that are wanted, and those that are there.
+// allChanged returns the wanted frontends, and those in the table.
 func (l *layout) allChanged(s *snapshot, want *wanted) changed {
 	return changed{len(want.Frontends), func(yield func(model.FrontendKey, *model.Frontend) bool) {
 		for key := range s.frontends {
@@ -122,8 +121,8 @@ func (l *layout) allChanged(s *snapshot, want *wanted) changed {
 	}}
 }
 
-// replace starts the table anew. It happens within the batch, so there is no
-// moment without rules.
+// replace deletes and adds the table. This happens within the batch, so there is no moment
+// without rules.
 func (l *layout) replace(b *nft.Batch, exists bool) {
 	if exists {
 		b.DeleteTable(l.Table)
@@ -134,7 +133,7 @@ func (l *layout) replace(b *nft.Batch, exists bool) {
 	}
 }
 
-// planChain makes a chain be there with its rules.
+// planChain makes a chain have its rules.
 func planChain(b *nft.Batch, s *snapshot, c *nft.Chain) {
 	have, exists := s.chains[c.Name]
 	switch {
@@ -198,7 +197,7 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 	return nil
 }
 
-// addrSet returns those of the addresses that are of the table's family.
+// addrSet returns the addresses of the table's family.
 func (l family) addrSet(addrs []netip.Addr) map[netip.Addr]struct{} {
 	out := make(map[netip.Addr]struct{}, len(addrs))
 	for _, a := range addrs {
@@ -209,8 +208,8 @@ func (l family) addrSet(addrs []netip.Addr) map[netip.Addr]struct{} {
 	return out
 }
 
-// repairs returns how many operations it takes to get from the snapshot back to what was
-// programmed last: that is what others did.
+// repairs returns the number of operations from the snapshot back to the last programmed
+// state: these undo changes by others.
 func (l *layout) repairs(s *snapshot, last *wanted, content *contents) (int, error) {
 	b := newBatches()
 	after, err := l.plan(b, s, last)

@@ -14,19 +14,19 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// planner fills batches with what makes of the contents of a table what is wanted, and
-// changes the contents accordingly.
+// planner fills batches with the changes from the contents of a table to the wanted state,
+// and updates the contents accordingly.
 //
-// The kernel carries a batch out at one moment, but a packet may be under way then: it
-// has seen a map of before, and sees the next one of after. So what a packet of a
-// frontend that stays may still ask for is deleted in a later batch.
+// The kernel applies a batch at one moment, but a packet may be in the middle of the
+// rules: it has seen an old map, and sees the next one after the change. So elements that
+// a packet of a remaining frontend may still look up are deleted in a later batch.
 type planner struct {
 	*layout
 	contents     *contents
 	batch, later *nft.Batch
 }
 
-// changed are frontends as they shall be, at most n; nil: gone.
+// changed are at most n frontends in their new state; nil: removed.
 type changed struct {
 	n   int
 	all iter.Seq2[model.FrontendKey, *model.Frontend]
@@ -38,7 +38,7 @@ type change struct {
 	f   *model.Frontend
 }
 
-// plan changes frontends, and the lists that they lead to. lists are others to look at.
+// plan changes frontends, and the lists that they use. lists are further lists to check.
 func (p *planner) plan(frontends changed, lists []listKey) error {
 	plans := make(listPlans, frontends.n)
 	for _, key := range lists {
@@ -68,15 +68,15 @@ func (p *planner) plan(frontends changed, lists []listKey) error {
 	return nil
 }
 
-// listPlans are what lists of endpoints shall be.
+// listPlans are the new states of lists of endpoints.
 type listPlans map[listKey]listPlan
 
 type listPlan struct {
-	use   use  // without a list: as it is, or gone if nobody uses it
+	use   use  // without a list: unchanged, or removed if it has no users
 	moved bool // a frontend that used it leads elsewhere now
 }
 
-// note notes the lists that a frontend has used and uses now.
+// note records the lists that a frontend used before and uses now.
 func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 	leads := false
 	for _, u := range now {
@@ -102,12 +102,12 @@ func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 	return nil
 }
 
-// sameEndpoints is fast for those of one Service, which share them.
+// sameEndpoints is fast for lists of one Service, which share memory.
 func sameEndpoints(a, b []model.Endpoint) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
-// updateList changes what the table has of a list of endpoints.
+// updateList changes the content for a list of endpoints.
 func (p *planner) updateList(key listKey, plan listPlan) {
 	old := p.contents.lists[key]
 	now, used, planned := old, old.direct+old.shared > 0, plan.use.list == key
@@ -137,7 +137,7 @@ func (p *planner) updateList(key listKey, plan listPlan) {
 	}
 }
 
-// update changes what the table has of a frontend into what f says (nil: nothing).
+// update changes the content for a frontend to f (nil: none).
 func (p *planner) update(key model.FrontendKey, f *model.Frontend) {
 	old := p.contents.frontends[key]
 	var want wantedFrontend
@@ -163,7 +163,7 @@ func (p *planner) update(key model.FrontendKey, f *model.Frontend) {
 	}
 }
 
-// addChain adds the chain that a verdict leads to, unless it is there.
+// addChain adds the chain of a verdict, unless it exists.
 func (p *planner) addChain(v verdict) {
 	if v.kind != forward {
 		return
@@ -174,10 +174,9 @@ func (p *planner) addChain(v verdict) {
 	}
 }
 
-// detour returns what has to be done before the rest, in a batch of its own: frontends
-// that lead to a list that becomes another one at once, mostly because another Service
-// has won the port's key, must have left it before. They get their endpoints for
-// themselves.
+// detour returns changes that come first, in a separate batch. A list may become another
+// one at once, mostly because another Service won the port's key. Frontends that use it
+// must leave it before; meanwhile they have their own endpoints.
 func (p *planner) detour(frontends changed) changed {
 	left := map[listKey][]change{}
 	for key, f := range frontends.all {
@@ -231,9 +230,9 @@ func (h heldList) is(u use) bool {
 	return slices.Equal(have, assign(have, u.endpoints))
 }
 
-// assign gives each wanted endpoint a number. An endpoint keeps the one it has;
-// the number of one that is gone goes to the last or to a new one. So a changed
-// endpoint costs a few elements, however many there are.
+// assign numbers the wanted endpoints. An endpoint keeps its number; the number of a
+// removed one goes to the last or to a new one. So a changed endpoint costs a few
+// elements, however many there are.
 func assign(old, want []model.Endpoint) []model.Endpoint {
 	if len(old) == 0 || slices.Equal(old, want) {
 		return want // shared, so that the usual cases take no memory

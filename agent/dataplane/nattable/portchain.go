@@ -22,7 +22,7 @@ const (
 	lists
 )
 
-// masquerade is a model.Masquerade in small.
+// masquerade is a compact model.Masquerade.
 type masquerade uint8
 
 const (
@@ -51,7 +51,7 @@ func masqueradeOf(m model.Masquerade) (masquerade, bool) {
 type role uint8
 
 const (
-	// own leads the packets of the frontend that has the port's key to its endpoints.
+	// own sends packets of the frontend with the port's key to its endpoints.
 	own role = iota + 1
 	// shared does so for the other frontends of a port, which are masqueraded already.
 	shared
@@ -60,13 +60,13 @@ const (
 	toMark
 )
 
-// portChain is the identity of a chain that a verdict of a map leads to. All who have
-// the same share the chain.
+// portChain identifies a chain that a verdict of a map leads to. Frontends and ports with
+// the same portChain share the chain.
 type portChain struct {
 	role       role
 	list       list
-	masquerade masquerade // but for shared
-	n          uint32     // how many endpoints there are, for own and shared
+	masquerade masquerade // except for shared
+	n          uint32     // number of endpoints, for own and shared
 	timeout    int32      // of the clients' affinity in seconds; 0: none
 }
 
@@ -136,8 +136,8 @@ func parsePortChain(name string) (portChain, bool) {
 	return c, c.name() == name
 }
 
-// build returns the chain with its rules. A packet that they do not take never goes on
-// with the frontend's address: it is dropped, and its sender repeats it.
+// build returns the chain with its rules. A packet that they do not match must not
+// continue with the frontend's address: it is dropped, and its sender repeats it.
 func (l *layout) build(c portChain) *nft.Chain {
 	var out []nft.Rule
 	if c.role != shared {
@@ -157,8 +157,8 @@ func (l family) markAlways() nft.Rule {
 	return l.NewRule("", nft.LoadMark(0), setBits(masqueradeMark), nft.StoreMark())
 }
 
-// verdict is what a map of verdicts says about a frontend or a port. The zero verdict
-// is no element at all.
+// verdict is the value for a frontend or a port in a map of verdicts. The zero verdict
+// means no element.
 type verdict struct {
 	kind  verdictKind
 	chain portChain // of a forward

@@ -16,18 +16,18 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// probeName is the name of the table that Probe makes for a moment.
+// probeName is the name of the table that Probe adds and deletes.
 const probeName = "fairlead-probe"
 
-// Probe makes the whole layout under another name in a dormant table, which sees
-// no packets, and deletes it again. That IPv6 is missing is no error.
+// Probe adds the whole layout under another name in a dormant table, which sees no
+// packets, and deletes it again. Missing IPv6 is no error.
 func (t *Tables) Probe(ctx context.Context) error {
 	t.layouts = nil
 	return t.prepare(ctx)
 }
 
-// prepare finds out which families the kernel has. IPv6 is tried again when that is
-// due: it may have failed for a reason of that moment.
+// prepare finds out which families the kernel supports. IPv6 is tried again when due: it
+// may have failed for a temporary reason.
 func (t *Tables) prepare(ctx context.Context) error {
 	if t.layouts == nil {
 		if err := t.TryFamily(ctx, unix.NFPROTO_IPV4); err != nil {
@@ -55,8 +55,8 @@ func (t *Tables) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Classify separates what a kernel does not have, be it nftables, a family or a part of it
-// that the rules need, from what has failed just now.
+// Classify distinguishes missing kernel support (of nftables, a family or an expression
+// that the rules need) from temporary errors.
 func Classify(err error) error {
 	if nft.IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return dataplane.Unsupported(err)

@@ -14,8 +14,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// TestApplyEqualsSync checks, with random changes, that a sequence of Apply ends
-// where Sync ends that starts from nothing.
+// TestApplyEqualsSync checks, with random changes, that a sequence of Apply has the same
+// result as a Sync from an empty kernel.
 func TestApplyEqualsSync(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -13,12 +13,12 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// snapshot is what the kernel has of a table.
+// snapshot is the content of a table in the kernel.
 type snapshot struct {
 	exists bool
 
-	// broken says why the table has to be replaced as a whole; then there is
-	// nothing else in the snapshot.
+	// broken is why the table has to be replaced as a whole; the rest of the snapshot is
+	// empty then.
 	broken string
 
 	chains    map[string][]nft.HeldRule
@@ -26,7 +26,7 @@ type snapshot struct {
 	lists     map[listKey]heldList
 	addrs     map[*nft.Set]map[netip.Addr]struct{}
 	lengths   []int  // of the source ranges for which there is a set
-	junk      []junk // elements that we would never make
+	junk      []junk // invalid elements
 }
 
 // junk is an element to delete.
@@ -44,8 +44,8 @@ type reader struct {
 	known map[string]portChain
 }
 
-// read takes the snapshot. The kernel is asked object by object, so that no more
-// than a message of raw elements is in memory.
+// read takes the snapshot. It reads object by object, so that only one message of raw
+// elements is in memory.
 func (l *layout) read(ctx context.Context, c nft.Reader) (*snapshot, error) {
 	r := &reader{layout: l, conn: c, known: map[string]portChain{}, snapshot: &snapshot{
 		frontends: map[model.FrontendKey]heldFrontend{},
@@ -63,7 +63,7 @@ func (l *layout) read(ctx context.Context, c nft.Reader) (*snapshot, error) {
 	return r.snapshot, nil
 }
 
-// readTable finds out whether our table exists and is of this layout.
+// readTable finds out whether our table exists and has this layout.
 func (r *reader) readTable(ctx context.Context) error {
 	exists, same, err := nft.ReadTable(ctx, r.conn, r.Table)
 	r.exists, r.broken = exists, ""
@@ -73,8 +73,8 @@ func (r *reader) readTable(ctx context.Context) error {
 	return err
 }
 
-// readSets checks that the sets are exactly ours. A set cannot be changed once it
-// exists, so anything else means a new table.
+// readSets checks that the sets are exactly ours. A set cannot be changed once it exists,
+// so any difference requires a new table.
 func (r *reader) readSets(ctx context.Context) error {
 	sets, err := nft.ReadSets(ctx, r.conn, r.Table)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *reader) readSets(ctx context.Context) error {
 }
 
 // readChains reads the chains. A missing one can be added, but a foreign one may see
-// packets at any hook, so it means a new table.
+// packets at any hook, so it requires a new table.
 func (r *reader) readChains(ctx context.Context) error {
 	chains, err := nft.ReadChains(ctx, r.conn, r.Table)
 	if err != nil {
@@ -155,8 +155,8 @@ func (r *reader) readElements(ctx context.Context) error {
 	return nil
 }
 
-// each streams the elements of a set. take returns false for an element that is
-// not in our form; that is remembered as junk.
+// each streams the elements of a set. take returns false for an element that is not in our
+// encoding; it is recorded as junk.
 func (r *reader) each(ctx context.Context, s *nft.Set, restart func(), take func(nft.Element) bool) error {
 	before := len(r.junk)
 	return nft.ReadElements(ctx, r.conn, s,
@@ -168,21 +168,21 @@ func (r *reader) each(ctx context.Context, s *nft.Set, restart func(), take func
 		})
 }
 
-// frontend changes what is known of a frontend.
+// frontend changes the snapshot of a frontend.
 func (r *reader) frontend(key model.FrontendKey, change func(*heldFrontend)) {
 	h := r.frontends[key]
 	change(&h)
 	r.frontends[key] = h
 }
 
-// list changes what is known of a list of endpoints.
+// list changes the snapshot of a list of endpoints.
 func (r *reader) list(key listKey, change func(*heldList)) {
 	h := r.lists[key]
 	change(&h)
 	r.lists[key] = h
 }
 
-// readVerdicts reads which chain takes a frontend's packets.
+// readVerdicts reads the chains of frontends.
 func (r *reader) readVerdicts(ctx context.Context, at where, v view) error {
 	return r.each(ctx, r.verdicts[at][v],
 		func() {

@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// read reads everything but the clients themselves: those the kernel adds and lets time
-// out, and nobody else knows them.
+// read reads everything except the remembered clients: the kernel adds and expires those
+// itself.
 func (d *dnat) read(ctx context.Context, r *reader) error {
 	for v := range views {
 		if err := d.readPorts(ctx, r, v); err != nil {
@@ -31,7 +31,7 @@ func (d *dnat) read(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// readPorts reads which ports frontends lead to.
+// readPorts reads which ports frontends use.
 func (d *dnat) readPorts(ctx context.Context, r *reader, v view) error {
 	found := map[model.FrontendKey]port{}
 	err := r.each(ctx, d.ports[v], func() { clear(found) }, func(e nft.Element) bool {
@@ -88,7 +88,7 @@ type numbered struct {
 	endpoint model.Endpoint
 }
 
-// readNumbered reads endpoints. They come in no order, so they are collected first.
+// readNumbered reads endpoints. They arrive in any order, so they are collected first.
 func (d *dnat) readNumbered(ctx context.Context, r *reader, s *nft.Set, l list,
 	parse func(model.FrontendKey, []byte) (model.Endpoint, bool), put func(*heldList, []model.Endpoint),
 ) error {
@@ -114,8 +114,8 @@ func (d *dnat) readNumbered(ctx context.Context, r *reader, s *nft.Set, l list,
 	return nil
 }
 
-// place puts the endpoints at their numbers. One whose number is far beyond what
-// we would give is junk, else a single element could take all memory.
+// place puts the endpoints at their numbers. An endpoint with a number far beyond those
+// that we assign is junk; otherwise a single element could take all memory.
 func place(r *reader, s *nft.Set, key model.FrontendKey, list []numbered) []model.Endpoint {
 	slices.SortFunc(list, func(a, b numbered) int { return a.n - b.n })
 	out := make([]model.Endpoint, 0, len(list))
@@ -132,7 +132,7 @@ func place(r *reader, s *nft.Set, key model.FrontendKey, list []numbered) []mode
 	return out
 }
 
-// readAffine reads which endpoints known clients may be led to.
+// readAffine reads which endpoints known clients may be sent to.
 func (d *dnat) readAffine(ctx context.Context, r *reader, l list) error {
 	found := map[model.FrontendKey][]model.Endpoint{}
 	err := r.each(ctx, d.affine[l], func() { clear(found) }, func(e nft.Element) bool {

@@ -28,8 +28,8 @@ func plain(n int) model.Desired {
 	return d
 }
 
-// full gives each of them a node port and a load balancer's address with source
-// ranges, and every third affinity with one of two timeouts.
+// full gives each of them a node port and a load balancer IP with source ranges, and every
+// third one session affinity with one of two timeouts.
 func full(n int) model.Desired {
 	d := plain(n)
 	for i, key := range slices.SortedFunc(keys(d), model.FrontendKey.Compare) {
@@ -50,7 +50,7 @@ func full(n int) model.Desired {
 	return d
 }
 
-// layoutSize is how many objects of each kind the kernel holds for us.
+// layoutSize is the number of our objects of each kind in the kernel.
 type layoutSize struct{ chains, rules, sets, maps int }
 
 func sizeOf(t *testing.T, d testTables) (s layoutSize) {
@@ -79,8 +79,8 @@ func sizeOf(t *testing.T, d testTables) (s layoutSize) {
 	return s
 }
 
-// TestSizeDoesNotMatter checks that a change costs the same among few and among
-// many Services, and that these do not differ in chains, rules, sets or maps.
+// TestSizeDoesNotMatter checks that the cost of a change does not depend on the number of
+// Services, nor do the chains, rules, sets and maps.
 func TestSizeDoesNotMatter(t *testing.T) {
 	shapes := map[string]func(int) model.Desired{"plain": plain, "full": full}
 	changes := map[string]struct {
@@ -179,8 +179,8 @@ func addresses(n, ports, endpoints int) model.Desired {
 	return d
 }
 
-// TestAddressesDoNotMatter checks that a changed endpoint costs the same at any number
-// of external addresses.
+// TestAddressesDoNotMatter checks that the cost of a changed endpoint does not depend on
+// the number of external addresses.
 func TestAddressesDoNotMatter(t *testing.T) {
 	for _, n := range []int{1, 256} {
 		d, before := newSpace(t).dataplane(), addresses(n, 2, 10)

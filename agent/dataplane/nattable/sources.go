@@ -19,22 +19,21 @@ import (
 //
 //	sources-<length>  { protocol . address . port . network }
 //
-// There is one such set for each length of a range that occurs, and the chain
-// below looks a packet up in each, with its source address cut to the length. A
-// set of intervals would do it in one lookup, but the kernel copies such a set as
-// a whole for each transaction that changes it, and it refuses ranges that
-// overlap. Here a range costs one element, whatever else there is.
+// There is one such set for each length in use, and the chain below looks up a packet in
+// each, with its source address masked to the length. An interval set would need only one
+// lookup, but the kernel copies such a set as a whole for each transaction that changes
+// it, and it rejects overlapping ranges. Here a range costs one element, however many
+// there are.
 
 const sourcesPrefix = "sources-"
 
-// restrict sends packets for a restricted frontend through the check of sources.
+// restrict sends packets to a restricted frontend through the check of sources.
 func (l *layout) restrict() nft.Rule {
 	return l.rule("", l.key(onAddress, 0), one(nft.In(l.restricted, 0), nft.Jump(chainSources)))
 }
 
-// sourcesChain comes back for a packet from an allowed source. A packet may see
-// the rules of a moment ago and the newest elements; then it is dropped, and its
-// sender repeats it.
+// sourcesChain returns for a packet from an allowed source. A packet may see old rules and
+// the newest elements; then it is dropped, and its sender repeats it.
 func (l *layout) sourcesChain(lengths []int) *nft.Chain {
 	var out []nft.Rule
 	for _, length := range lengths {
@@ -64,7 +63,7 @@ func (l family) parseSourceSet(name string) (int, bool) {
 	return length, ok && err == nil && 0 <= length && length <= 8*l.AddrLen() && strconv.Itoa(length) == text
 }
 
-// fitSources makes there be the sets for the lengths that occur, and returns those.
+// fitSources adds and deletes sets for the lengths in use, and returns these.
 func (p *planner) fitSources(have []int) []int {
 	now := p.contents.lengths()
 	for _, length := range now {
@@ -80,8 +79,7 @@ func (p *planner) fitSources(have []int) []int {
 	return now
 }
 
-// updateSources changes what the table has of a frontend's sources into what f
-// says (nil: nothing).
+// updateSources changes the content for a frontend's sources to those of f (nil: none).
 func (p *planner) updateSources(element []byte, old heldFrontend, f *model.Frontend) (restricted bool, sources []netip.Prefix) {
 	if f != nil && f.Restricted {
 		restricted, sources = true, f.Sources
@@ -110,12 +108,12 @@ func (p *planner) updateSources(element []byte, old heldFrontend, f *model.Front
 	return restricted, sources
 }
 
-// appendSource makes the key of a frontend that of one of its source ranges.
+// appendSource turns the key of a frontend into the key of one of its source ranges.
 func appendSource(key []byte, p netip.Prefix) []byte {
 	return append(key, p.Addr().AsSlice()...)
 }
 
-// parseSource is the reverse of appendSource, for the ranges of a length.
+// parseSource is the reverse of appendSource, for ranges of a length.
 func (l family) parseSource(b []byte, length int) (model.FrontendKey, netip.Prefix, bool) {
 	n := len(b) - l.AddrLen()
 	if n < 0 {

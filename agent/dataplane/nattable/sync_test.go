@@ -41,8 +41,7 @@ func TestSyncAdopts(t *testing.T) {
 	}
 }
 
-// TestSyncKeepsOrder checks that a restarted agent goes on with the numbers that
-// the kernel has.
+// TestSyncKeepsOrder checks that a restarted agent keeps the numbers in the kernel.
 func TestSyncKeepsOrder(t *testing.T) {
 	s, key := newSpace(t), "10.96.0.1:80/tcp"
 	d := model.NewDesired()
@@ -193,8 +192,8 @@ func TestRuleWithSameCommentIsFound(t *testing.T) {
 	}
 }
 
-// TestSyncReadsOnlyWhenOthersChanged checks that the kernel's tables are read when
-// somebody else has committed anything, and only then.
+// TestSyncReadsOnlyWhenOthersChanged checks that the kernel's tables are read if others
+// have committed anything, and only then.
 func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	s := newSpace(t)
 	d, now := s.dataplane(), mixed()
@@ -213,11 +212,11 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	if !known() {
 		t.Error("our own commits count as those of others")
 	}
-	// A Sync that does not read does not see what we know better.
+	// A Sync that does not read does not find external changes.
 	read := d.content[d.layouts[0]]
 	mustSync(t, d, next)
 	if d.content[d.layouts[0]] != read {
-		t.Error("Sync has read although nobody else has changed anything")
+		t.Error("Sync has read although others have changed nothing")
 	}
 	if stats := mustSync(t, d, now); stats.Operations == 0 || stats.Repaired != 0 {
 		t.Errorf("Sync of something else: %+v", stats)
@@ -230,7 +229,7 @@ func TestSyncReadsOnlyWhenOthersChanged(t *testing.T) {
 	s.Run("nft", "add", "table", "ip", "other")
 	mustSync(t, d, now)
 	if d.content[d.layouts[0]] == read || !known() {
-		t.Error("Sync has not read although somebody else has changed something")
+		t.Error("Sync has not read although others have changed something")
 	}
 	s.Run("nft", "delete", "table", "ip", "other")
 	mustApply(t, d, model.Delta{ClusterIPs: model.AddrChanges{Added: []netip.Addr{netip.MustParseAddr("10.96.9.9")}}})
@@ -319,8 +318,8 @@ func TestNodePortAddressesFollowTheNode(t *testing.T) {
 	}
 }
 
-// TestSyncAmongOthersChanges reads back while somebody else changes the ruleset
-// all the time, which interrupts the kernel's dumps.
+// TestSyncAmongOthersChanges reads back while others change the ruleset all the time,
+// which interrupts the kernel's dumps.
 func TestSyncAmongOthersChanges(t *testing.T) {
 	s, desired := newSpace(t), several(300, 5)
 	d := s.dataplane()

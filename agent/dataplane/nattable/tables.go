@@ -1,8 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nattable has the tables of nftables with the frontends of Services: the modes
-// NFTables and IPVS differ in the Target of a packet that a frontend takes.
+// Package nattable provides the nftables tables with the frontends of Services. The modes
+// NFTables and IPVS differ in the Target of a packet to a frontend.
 //
 // The table "fairlead" of each family has a constant number of chains and rules.
 // Services are only elements of its maps. With the target DNAT:
@@ -11,9 +11,9 @@
 //	endpoints  { protocol . address . port . number : address . port }
 //	cluster-3  dnat to the endpoint with the number (random mod 3)
 //
-// There is one chain for each number N of endpoints that occurs, whoever has it.
-// So a Service or an endpoint costs a few operations on elements, however many
-// there are. What is to be refused or dropped is an element with that verdict.
+// There is one chain for each number N of endpoints in use, shared by all frontends with
+// that number. So a Service or an endpoint costs a few operations on elements, however
+// many there are. A frontend that rejects or drops is an element with that verdict.
 //
 // The endpoints are those of a Service's port, by the key of one of its frontends, see
 // model.Frontend.PortKey. The other frontends lead to that key:
@@ -24,19 +24,18 @@
 //
 // So they cost an element each, and a changed endpoint does not concern them.
 //
-// Where the external traffic policy makes a difference, traffic that comes neither from
-// this node's Pods nor from the node itself is looked up in services-external and
-// ports-external first. The latter leads to a second list of endpoints, the local one.
+// If the external traffic policy matters, traffic from neither this node's Pods nor the
+// node itself is looked up in services-external and ports-external first. The latter leads
+// to a second list of endpoints, the local one.
 //
-// A load balancer's address with source ranges is in the set restricted, and its
-// ranges are elements of sets, one set for each length of a range that occurs.
-// What comes from elsewhere is dropped before anything else is asked.
+// A load balancer IP with source ranges is in the set restricted, and its ranges are
+// elements of sets, one set for each length in use. Packets from other sources are dropped
+// before any other lookup.
 //
-// With session affinity there is one chain for each number of endpoints and each
-// timeout. It lets the kernel remember clients in a map, see affinity.go. That map
-// is never read: it survives a restart of the agent and all repairs, but for the
-// replacement of the whole table. A changed timeout takes effect for each client
-// with its next connection.
+// With session affinity there is one chain for each number of endpoints and each timeout.
+// It lets the kernel remember clients in a map, see affinity.go. That map is never read:
+// it survives a restart of the agent and all repairs, except the replacement of the whole
+// table. A changed timeout applies to a client with its next connection.
 //
 // All decisions are made in nat chains, which see only the first packet of a
 // connection: other packets cost nothing, and a change never touches an
@@ -69,23 +68,23 @@ type Options struct {
 	Target Target
 	Log    logr.Logger
 
-	// Addresses returns the node's addresses, those that belong to Services left out.
+	// Addresses returns the node's addresses, without those of Services.
 	Addresses func() ([]netip.Addr, error)
 
-	Clock clock.PassiveClock // nil: that of the machine
+	Clock clock.PassiveClock // nil: the system clock
 
-	// TryFamily says whether the kernel can hold the table of a family. nil: it makes
-	// one and deletes it.
+	// TryFamily says whether the kernel can hold the table of a family. nil: add one and
+	// delete it.
 	TryFamily func(ctx context.Context, family byte) error
 }
 
-// Tables are the tables of a node, one for each family that the kernel has. A change is
-// made in two steps, so that the caller can bring in what a packet will need once the
-// table has taken it: Plan or PlanDelta, then Commit.
+// Tables are the tables of a node, one for each family that the kernel supports. A change
+// is made in two steps, so that the caller can first add what packets need after the
+// change: Plan or PlanDelta, then Commit.
 type Tables struct {
 	Options
-	layouts []*layout // of the families that this kernel has; nil until probed
-	noIPv6  error     // why IPv6 is not among them
+	layouts []*layout // of the supported families; nil until probed
+	noIPv6  error     // why IPv6 is unsupported
 	ipv6    dataplane.Retry
 
 	last    *wanted               // what was programmed last; nil: unknown
@@ -106,28 +105,27 @@ func New(o Options) *Tables {
 	return t
 }
 
-// planned is a change that is not made yet.
+// planned is a change that is not committed yet.
 type planned struct {
 	batches *batches
 	after   *wanted
-	repairs int // operations that undo what others have done
+	repairs int // operations that undo changes by others
 	reading time.Duration
 }
 
-// Found says what a Plan has found.
+// Found is what Plan found.
 type Found struct {
-	// Removed are the frontends that the table held and that are wanted no more,
-	// with their firewall marks (0: none). It is known only when the table was
-	// read.
+	// Removed are the frontends that the table held and that are no longer wanted, with
+	// their firewall marks (0: none). It is set only if the table was read.
 	Removed map[model.FrontendKey]uint32
 
-	// NodePorts are the addresses that node ports answered on by the table. It is
-	// known in the same case.
+	// NodePorts are the addresses that node ports answered on in the table. It is set in
+	// the same case.
 	NodePorts map[netip.Addr]struct{}
 }
 
-// Plan plans to make the tables equal to desired. It reads them, unless nobody has
-// changed anything since they were read.
+// Plan plans the change to the desired state. It reads the tables, unless they are
+// unchanged since the last read.
 func (t *Tables) Plan(ctx context.Context, desired model.Desired) (Found, error) {
 	t.next = nil
 	if err := t.prepare(ctx); err != nil {
@@ -182,7 +180,7 @@ func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Gener
 		maps.Copy(found.NodePorts, s.addrs[l.nodePorts])
 	}
 	t.content, t.gen, t.next = content, gen, p
-	t.last = nil // until it has succeeded
+	t.last = nil // until Commit succeeds
 	return found, nil
 }
 
@@ -207,7 +205,7 @@ func (t *Tables) PlanDelta(delta model.Delta) error {
 // planChange plans a change on top of what was programmed last.
 func (t *Tables) planChange(delta *model.Delta, after *wanted) error {
 	before := t.last
-	t.last = nil // until it has succeeded
+	t.last = nil // until Commit succeeds
 	p := &planned{batches: newBatches(), after: after}
 	for _, l := range t.layouts {
 		if err := l.planDelta(p.batches, t.content[l], delta, before, after); err != nil {
@@ -218,9 +216,9 @@ func (t *Tables) planChange(delta *model.Delta, after *wanted) error {
 	return nil
 }
 
-// Commit makes the planned change. Chains that it has left without users go in a batch
-// of their own, for kernels that do not count a user off before the batch has ended;
-// what is busy even then is tried again after the next change.
+// Commit makes the planned change. Chains that it leaves without users are deleted in a
+// separate batch, for kernels that release a user only at the end of a batch. A chain that
+// is still busy is tried again after the next change.
 func (t *Tables) Commit(ctx context.Context) (dataplane.Result, error) {
 	p := t.next
 	if p == nil {
@@ -289,7 +287,7 @@ func (t *Tables) wanted() *wanted {
 	return t.last
 }
 
-// Synced says whether it is known what the tables hold, so that PlanDelta works.
+// Synced says whether the content of the tables is known, so that PlanDelta works.
 func (t *Tables) Synced() bool { return t.last != nil }
 
 // Desired returns what was planned or committed last, for reading only.
@@ -318,12 +316,12 @@ func (t *Tables) Mark(key model.FrontendKey) uint32 {
 	return 0
 }
 
-// IPv6Error says why IPv6 is not programmed; nil if it is, or not known yet. An error
-// that is not ErrUnsupported is tried again by a Plan, after IPv6Wait.
+// IPv6Error returns why IPv6 is not programmed; nil if it is, or if unknown. An error that
+// is not ErrUnsupported is tried again by a Plan, after IPv6Wait.
 func (t *Tables) IPv6Error() error { return t.noIPv6 }
 
-// IPv6Wait returns after which time a Plan tries IPv6 again; 0: not as long as it
-// stays unsupported.
+// IPv6Wait returns the time until a Plan tries IPv6 again; 0: not as long as it stays
+// unsupported.
 func (t *Tables) IPv6Wait() time.Duration {
 	if t.noIPv6 == nil || errors.Is(t.noIPv6, dataplane.ErrUnsupported) {
 		return 0
@@ -331,12 +329,12 @@ func (t *Tables) IPv6Wait() time.Duration {
 	return max(1, t.ipv6.Wait(t.Clock.Now()))
 }
 
-// Watch calls changed after somebody else has touched the tables.
+// Watch calls changed after others have changed the tables.
 func (t *Tables) Watch(ctx context.Context, changed func()) error {
 	return t.Client.Watch(ctx, Concerns, changed)
 }
 
-// Concerns says whether a change is of one of the tables, and somebody else's.
+// Concerns says whether a change is one by others to one of the tables.
 func Concerns(c nft.Change) bool { return !c.Own && c.Table == TableName }
 
 // Close closes the client.

@@ -11,8 +11,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Target is what a table does with a packet that a frontend takes, once it is decided
-// how it is masqueraded.
+// Target is what a table does with a packet to a frontend, once the masquerade decision is
+// made.
 type Target struct {
 	// comment is printed by `nft list ruleset`. It carries the version of the layout: a
 	// table with another comment is replaced as a whole.
@@ -26,12 +26,12 @@ func DNAT() Target {
 }
 
 // Mark lets IPVS choose the endpoint: by the address of the frontend, or by a firewall
-// mark if what comes from outside has endpoints of its own.
+// mark if packets from outside have other endpoints.
 func Mark() Target {
 	return Target{"managed by fairlead-agent, manual edits are reverted (layout 4 for IPVS)", newMarks}
 }
 
-// targets are all, to tell each one's tables from the others'.
+// targets are all Targets, to recognize the tables of each.
 func targets() []Target { return []Target{DNAT(), Mark()} }
 
 // target is a Target in the table of a family: its own sets, chains and rules.
@@ -39,29 +39,30 @@ type target interface {
 	// chains returns constant chains.
 	chains() []*nft.Chain
 
-	// lookups returns rules for frontends that the maps of verdicts do not have; gate
-	// comes first in each.
+	// lookups returns rules for frontends that are not in the maps of verdicts; gate
+	// precedes each.
 	lookups(at where, v view, gate []nft.Expr) []nft.Rule
 
 	// localhost is the same for node ports on localhost; nil: there are none.
 	localhost(comment string, gate []nft.Expr) []nft.Rule
 
-	// postrouting returns the first rules of that chain, and what is asked of packets
-	// that an endpoint sends to itself.
+	// postrouting returns the first rules of that chain, and the match for packets of an
+	// endpoint to itself.
 	postrouting() (first []nft.Rule, hairpin []nft.Expr)
 
-	// rules returns what a chain does after it has marked what is to be masqueraded.
+	// rules returns the rules of a chain after those that mark packets to be masqueraded.
 	rules(portChain) []nft.Rule
 
-	// want says what the sets shall hold for a frontend.
+	// want returns the content of the sets for a frontend.
 	want(*model.Frontend) wantedFrontend
 
-	// uses returns which lists of endpoints a frontend uses, by what the sets hold.
+	// uses returns the lists of endpoints that a frontend uses, by the content of the
+	// sets.
 	uses(model.FrontendKey, heldFrontend) [views]use
 
-	// put changes elements of the target's own sets for a frontend that stays or goes;
-	// putList those for a list of endpoints. moved says that who has used the list may
-	// lead elsewhere now.
+	// put changes elements of the target's own sets for a frontend that stays or is
+	// removed; putList those for a list of endpoints. moved says that users of the list
+	// may lead elsewhere now.
 	put(p *planner, key model.FrontendKey, old, now heldFrontend, stays bool)
 	putList(p *planner, key listKey, old, now heldList, moved bool)
 
@@ -69,7 +70,7 @@ type target interface {
 	read(context.Context, *reader) error
 }
 
-// wantedFrontend is what the sets shall hold for a frontend.
+// wantedFrontend is the content of the sets for a frontend.
 type wantedFrontend struct {
 	views  [views]heldView
 	uses   [views]use
@@ -78,14 +79,14 @@ type wantedFrontend struct {
 
 // use says that a view of a frontend leads to a list of endpoints.
 type use struct {
-	list      listKey // zero: to none
-	shared    bool    // by way of the port's key
+	list      listKey // zero: none
+	shared    bool    // through the port's key
 	endpoints []model.Endpoint
 	timeout   int32 // of the clients' affinity in seconds; 0: none
 }
 
-// viewed yields the backends of the views of a frontend. The external view is only there
-// where it differs.
+// viewed yields the backends of a frontend by view. The external one is yielded only if it
+// differs.
 func viewed(f *model.Frontend) iter.Seq2[view, model.Backend] {
 	return func(yield func(view, model.Backend) bool) {
 		if yield(internal, f.Internal) && !f.External.Equal(f.Internal) {

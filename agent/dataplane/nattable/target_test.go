@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A mode leaves the table alone that another one has put in the place of its own.
+// A mode leaves a table alone that another mode has put in place of its own.
 func TestCleanupLeavesOthersTable(t *testing.T) {
 	s := newSpace(t)
 	balancer, classifier := s.dataplane(), s.tables(Mark())

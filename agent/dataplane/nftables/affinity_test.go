@@ -37,7 +37,7 @@ func (f family) sticky(proto string) sticky {
 		[]string{join(s.cluster, "80") + "/" + proto, join(s.local, "80") + "/" + proto, prefix + "30080/" + proto}}
 }
 
-// desired spreads over the endpoints with an affinity of some seconds.
+// desired forwards to the endpoints with a session affinity timeout in seconds.
 func (s sticky) desired(seconds int32, endpoints ...string) model.Desired {
 	d := model.NewDesired()
 	var all, local []string
@@ -63,7 +63,7 @@ func (s sticky) desired(seconds int32, endpoints ...string) model.Desired {
 	return d
 }
 
-// who returns the names of those who answer, when asked often.
+// who returns the names of the endpoints that answer many requests.
 func (s *space) who(proto string, to ...string) string {
 	var out []string
 	for range 12 {
@@ -76,8 +76,8 @@ func (s *space) who(proto string, to ...string) string {
 	return strings.Join(slices.Compact(out), ", ")
 }
 
-// forgetConnections lets the namespace's connection tracking forget everything.
-// Else a datagram from a port that was used before is no new connection.
+// forgetConnections flushes the namespace's conntrack table. Otherwise a datagram from a
+// port that was used before is no new connection.
 func (s *space) forgetConnections() {
 	s.T.Helper()
 	handle, err := netlink.NewHandleAt(s.Handle, unix.NETLINK_NETFILTER)
@@ -107,8 +107,8 @@ func (s sticky) addresses() map[string]string {
 	return map[string]string{"pod-a": s.podA, "pod-b": s.podB, "remote": s.remote}
 }
 
-// TestAffinity checks that a client keeps its endpoint on all addresses of the
-// Service, as long as the endpoint is there, and no longer.
+// TestAffinity checks that a client keeps its endpoint on all addresses of the Service as
+// long as the endpoint exists, and no longer.
 func TestAffinity(t *testing.T) {
 	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
 		d, now := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
@@ -153,8 +153,8 @@ func TestAffinity(t *testing.T) {
 	})
 }
 
-// TestAffinityPolicyLocal checks that a client that is remembered with an endpoint
-// of another node gets a local one where only those are allowed.
+// TestAffinityPolicyLocal checks that a client with a remembered endpoint on another node
+// gets a local one where only local ones are allowed.
 func TestAffinityPolicyLocal(t *testing.T) {
 	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
 		d := o.node.dataplane()
@@ -174,8 +174,8 @@ func TestAffinityPolicyLocal(t *testing.T) {
 	})
 }
 
-// TestAffinityTimesOut checks that a client that stays away is forgotten, that
-// one that comes again and again is not, and that a new timeout takes effect.
+// TestAffinityTimesOut checks that a client that stays away is dropped, that one that
+// keeps connecting is not, and that a new timeout takes effect.
 func TestAffinityTimesOut(t *testing.T) {
 	o, s := newTopology(t), families[0].sticky("tcp")
 	d, long := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
@@ -196,8 +196,8 @@ func TestAffinityTimesOut(t *testing.T) {
 	}
 }
 
-// TestAffinitySurvives checks that a restarted agent and a repair leave the
-// clients alone, and find nothing to do because of them.
+// TestAffinitySurvives checks that a restart of the agent and a repair keep the remembered
+// clients, and that these cause no changes.
 func TestAffinitySurvives(t *testing.T) {
 	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
 		d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
@@ -226,7 +226,7 @@ func TestAffinitySurvives(t *testing.T) {
 	})
 }
 
-// TestAffinityFull checks that clients that cannot be remembered are spread.
+// TestAffinityFull checks that clients that cannot be remembered are balanced.
 func TestAffinityFull(t *testing.T) {
 	o, s := newTopology(t), families[0].sticky("tcp")
 	d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
@@ -250,8 +250,8 @@ func TestAffinityFull(t *testing.T) {
 	}
 }
 
-// TestAffinityOfManyAtOnce checks that connections that a new client opens at the
-// same time meet at one endpoint.
+// TestAffinityOfManyAtOnce checks that concurrent connections of a new client reach one
+// endpoint.
 func TestAffinityOfManyAtOnce(t *testing.T) {
 	eachSticky(t, func(t *testing.T, o *topology, s sticky) {
 		mustSync(t, o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote))

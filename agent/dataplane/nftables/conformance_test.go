@@ -31,7 +31,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// withoutIPv6 pretends that the kernel has no tables of IPv6: all kernels of today have.
+// withoutIPv6 simulates a kernel without IPv6 tables, because all current kernels have
+// them.
 func withoutIPv6(e dataplane.Env) (dataplane.Dataplane, error) {
 	opened, err := Mode(&routelocalnet.Owner{}).Open(e)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nftables programs Services into the kernel's nftables, over netlink and
-// without the nft program: package nattable has the tables, with the target DNAT.
+// Package nftables programs Services into nftables, over netlink and without the nft
+// program: package nattable provides the tables, with the target DNAT.
 //
 // Node ports on localhost need a second, small table, see package routelocalnet.
 package nftables
@@ -34,7 +34,7 @@ type Options struct {
 
 	Log logr.Logger
 
-	// Sysctls are the kernel's parameters of that namespace; nil: those that the
+	// Sysctls are the kernel parameters of that network namespace; nil: those that the
 	// calling thread sees.
 	Sysctls routelocalnet.Sysctls
 
@@ -42,7 +42,7 @@ type Options struct {
 	// the only one.
 	Localhost *routelocalnet.Owner
 
-	// Failures counts failed Syncs and Applies; nil: it need not be counted.
+	// Failures counts failed Syncs and Applies; nil: they are not counted.
 	Failures prometheus.Counter
 }
 
@@ -54,7 +54,7 @@ type Dataplane struct {
 	tables    *nattable.Tables
 	localhost *localhost.Ports
 	leftOut   dataplane.LeftOut
-	released  time.Time // since when a Proxy is in force; zero: none is
+	released  time.Time // when a Proxy took over; zero: this mode is active
 	failures  prometheus.Counter
 }
 
@@ -83,12 +83,12 @@ func New(o Options) (*Dataplane, error) {
 	}, nil
 }
 
-// Probe says whether this kernel can hold the tables. That IPv6 is missing is no error.
+// Probe says whether this kernel can hold the tables. Missing IPv6 is no error.
 func (d *Dataplane) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capability, error) {
 	return dataplane.Capability{}, d.tables.Probe(ctx)
 }
 
-// Sync makes the kernel's tables equal to desired.
+// Sync makes the kernel's tables equal to the desired state.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, _ dataplane.Options) (dataplane.Result, error) {
 	d.released = time.Time{}
 	result, err := d.withLocalhost(ctx, &desired.Node, func() (dataplane.Result, error) {
@@ -130,8 +130,8 @@ func (d *Dataplane) apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	return d.withLocalhost(ctx, &node, program)
 }
 
-// withLocalhost calls program between what node ports on localhost need before it
-// and after it.
+// withLocalhost calls program, and sets up and removes before and after it what node ports
+// on localhost need.
 func (d *Dataplane) withLocalhost(ctx context.Context, s *model.NodeSettings, program func() (dataplane.Result, error)) (dataplane.Result, error) {
 	result, err := d.localhost.With(ctx, s, program)
 	if err != nil {
@@ -151,8 +151,8 @@ func (d *Dataplane) report(ctx context.Context, result dataplane.Result, err err
 	return result, err
 }
 
-// Cleanup deletes our tables, unless they are another mode's by now. It fails if
-// it cannot set a sysctl back.
+// Cleanup deletes our tables, unless another mode uses them by now. It fails if it cannot
+// set a sysctl back.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
 	if err := d.tables.Cleanup(ctx); err != nil {
 		return err

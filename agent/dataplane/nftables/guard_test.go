@@ -12,8 +12,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 )
 
-// TestRepairGuard checks that a Sync finds what others do to the guard of the loopback,
-// and counts it.
+// TestRepairGuard checks that a Sync finds and counts changes by others to the guard of
+// the loopback.
 func TestRepairGuard(t *testing.T) {
 	for name, script := range map[string]string{
 		"no guard of localhost": "delete table ip fairlead-localhost",
@@ -36,7 +36,7 @@ func TestRepairGuard(t *testing.T) {
 				t.Errorf("%+v", result)
 			}
 			got := s.Run("nft", "list", "table", "ip", "fairlead-localhost")
-			// A guard that is made anew finds the sysctl on that was off before.
+			// A guard that is added again finds a sysctl on that was off before.
 			if diff := cmp.Diff(rulesOf(want), rulesOf(got)); diff != "" {
 				t.Error(diff)
 			}

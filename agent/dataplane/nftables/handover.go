@@ -11,9 +11,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Incoming makes our tables where there are none, with nothing but what has the kernel
-// track connections: those of a Proxy must be known before rules translate any. The
-// first Sync replaces the tables.
+// Incoming adds our tables if there are none, with rules that only make the kernel track
+// connections: those of a Proxy must be in conntrack before rules translate any. The first
+// Sync replaces the tables.
 func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	if from != dataplane.Proxy {
 		return nil
@@ -21,11 +21,12 @@ func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	return d.tables.OnlyTrack(ctx, false)
 }
 
-// Outgoing does nothing: connection tracking has our connections.
+// Outgoing does nothing: conntrack has our connections.
 func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
 
-// Released replaces our tables by such ones when a Proxy is in force, which meets
-// nothing that our rules take first. They go when the connections have had some time.
+// Released replaces our tables by such tables when a Proxy has taken over, whose sockets
+// get no packet that our rules match first. They are deleted after the connections have
+// had some time.
 func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
 	if to != dataplane.Proxy {
 		return 0, nil

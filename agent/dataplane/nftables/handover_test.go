@@ -19,8 +19,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Rules go at once when a Proxy is in force. Connections have some time until the kernel
-// need not track them any more.
+// Rules are removed at once when a Proxy takes over. The kernel still tracks connections
+// for some time.
 func TestLinger(t *testing.T) {
 	s, clk := newSpace(t), clocktesting.NewFakeClock(time.Unix(1000, 0))
 	d := s.dataplane()
@@ -55,8 +55,8 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// What fails just now at the start leaves no node without IPv6 for good. What is not
-// there is not tried all the time.
+// A temporary failure at the start does not disable IPv6 for good. Missing support is not
+// tried all the time.
 func TestIPv6FailsJustNow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err   error
@@ -95,7 +95,7 @@ func TestIPv6FailsJustNow(t *testing.T) {
 	}
 }
 
-// Failures are counted by kube-proxy's metric, the end of the agent is none.
+// Failures are counted with kube-proxy's metric; the end of the agent is none.
 func TestFailuresAreCounted(t *testing.T) {
 	d := newSpace(t).dataplane()
 	if _, err := d.Apply(t.Context(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {

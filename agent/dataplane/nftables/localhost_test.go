@@ -31,7 +31,7 @@ func onLocalhost() model.Desired {
 	return d
 }
 
-// TestLocalhostNodePorts asks node ports on localhost.
+// TestLocalhostNodePorts connects to node ports on localhost.
 func TestLocalhostNodePorts(t *testing.T) {
 	o := newTopology(t)
 	o.node.serve("node")
@@ -74,8 +74,8 @@ func TestLocalhostNodePorts(t *testing.T) {
 	check(map[string]string{"tcp 127.0.0.1:30080": "refused", "tcp 127.0.0.1:8080": "node sees 127.0.0.1"})
 }
 
-// TestLoopbackGuard sends packets of a Pod to the node's loopback (CVE-2020-8558),
-// and such that pretend to come from there.
+// TestLoopbackGuard sends packets of a Pod to the node's loopback (CVE-2020-8558), and
+// packets with a source in it.
 func TestLoopbackGuard(t *testing.T) {
 	o := newTopology(t)
 	d, desired := o.node.dataplane(), onLocalhost()
@@ -135,15 +135,15 @@ func TestLoopbackGuard(t *testing.T) {
 	mustSync(t, d, desired)
 	check("guarded", false)
 	o.node.Run("nft", "delete", "table", "ip", routelocalnet.TableName)
-	check("not guarded", true) // so the test can tell
+	check("not guarded", true) // so the test would detect it
 	if stats := mustSync(t, d, desired); stats.Repaired == 0 {
 		t.Errorf("not repaired: %+v", stats)
 	}
 	check("repaired", false)
 }
 
-// TestLoopbackLeavesOnlyTranslated checks that a process that sends from 127.0.0.1
-// to another machine is not heard there.
+// TestLoopbackLeavesOnlyTranslated checks that packets of a process from 127.0.0.1 to
+// another machine do not arrive.
 func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	o := newTopology(t)
 	mustSync(t, o.node.dataplane(), onLocalhost())
@@ -153,7 +153,7 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	if out, err := o.remote.Try("table ip watch {\nchain input {\ntype filter hook prerouting priority -400\nip saddr 127.0.0.0/8 iifname eth0 counter\n}\n}", "nft", "-f", "-"); err != nil {
 		t.Fatal(err, out)
 	}
-	o.node.ask("tcp", "10.244.2.2:8080", patience) // nobody answers ARP requests of 127.0.0.1
+	o.node.ask("tcp", "10.244.2.2:8080", patience) // ARP requests of 127.0.0.1 are not answered
 	send := func() {
 		o.node.Do(func() error {
 			dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}}
@@ -175,7 +175,7 @@ func TestLoopbackLeavesOnlyTranslated(t *testing.T) {
 	o.node.Run("nft", "delete", "table", "ip", routelocalnet.TableName)
 	send()
 	if out := counter(); strings.Contains(out, "packets 0") {
-		t.Error("the test cannot tell:", out)
+		t.Error("the test would not detect it:", out)
 	}
 }
 
@@ -255,7 +255,7 @@ func (s *space) hasGuard() bool {
 	return strings.Contains(s.Run("nft", "list", "tables"), "table ip "+routelocalnet.TableName)
 }
 
-// watchedSysctl is a sysctl that says when it is changed, and may be read-only.
+// watchedSysctl is a sysctl that reports changes, and may be read-only.
 type watchedSysctl struct {
 	value    string
 	readOnly bool
@@ -296,7 +296,7 @@ func TestGuardComesFirstAndGoesLast(t *testing.T) {
 	}
 }
 
-// TestReadOnlySysctl checks that all else is programmed, and what is said.
+// TestReadOnlySysctl checks that everything else is programmed, and what is reported.
 func TestReadOnlySysctl(t *testing.T) {
 	s, on := newSpace(t), onLocalhost()
 	d, w := s.dataplane(), &watchedSysctl{value: "0", readOnly: true, changed: func(string) {}}
@@ -344,7 +344,7 @@ func TestReadOnlySysctl(t *testing.T) {
 	}
 }
 
-// TestRangesDoNotMeanLoopback checks that only NodePortLocalhost does.
+// TestRangesDoNotMeanLoopback checks that only NodePortLocalhost includes the loopback.
 func TestRangesDoNotMeanLoopback(t *testing.T) {
 	s, desired := newSpace(t), model.NewDesired()
 	desired.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}

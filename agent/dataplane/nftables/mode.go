@@ -24,10 +24,10 @@ func Mode(users *routelocalnet.Owner) dataplane.Mode {
 	}
 }
 
-// newFailures returns a counter of kube-proxy's name.
+// newFailures returns a counter with the name that kube-proxy uses.
 func newFailures() prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
-		Help: "Programmings in mode NFTables that the kernel refused; each was tried again.",
+		Help: "Sync attempts in mode NFTables that were rejected by the kernel; each was tried again.",
 	})
 }

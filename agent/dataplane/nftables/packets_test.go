@@ -14,8 +14,8 @@ import (
 
 // The addresses of the Services, by what they are for.
 type services struct {
-	cluster, refused, dropped, hairpin     string // ClusterIPs
-	local, cluster2, elsewhere, nobodyThen string // external IPs
+	cluster, refused, dropped, hairpin   string // ClusterIPs
+	local, cluster2, elsewhere, unserved string // external IPs
 }
 
 func (f family) services() services {
@@ -39,7 +39,7 @@ func (f family) desired(d *model.Desired) {
 		put(d, join(s.local, "80")+proto, clusterIP(a, r), forwardTo(model.MasqueradeNever, a))
 		put(d, join(s.cluster2, "80")+proto, forwardTo(model.MasqueradeAlways, a, r))
 		put(d, join(s.elsewhere, "80")+proto, clusterIP(r), dropped)
-		put(d, join(s.nobodyThen, "80")+proto, rejected)
+		put(d, join(s.unserved, "80")+proto, rejected)
 		put(d, nodePort+"30080"+proto, forwardTo(model.MasqueradeAlways, a, r))
 		put(d, nodePort+"30081"+proto, clusterIP(a, r), forwardTo(model.MasqueradeNever, a))
 		put(d, nodePort+"30082"+proto, rejected)
@@ -66,8 +66,8 @@ func bothFamilies() model.Desired {
 
 type flow struct{ to, port, want string }
 
-// flows are all destinations, and what a client of this address gets. Masqueraded
-// traffic comes from the node's address on the way.
+// flows are all destinations, with the answer for a client at this address. Masqueraded
+// traffic arrives from the node's address.
 func (f family) flows(client string, isPod, isOutside bool) map[string]flow {
 	s := f.services()
 	pod := func(name, source string) string { return name + " sees " + source }
@@ -85,7 +85,7 @@ func (f family) flows(client string, isPod, isOutside bool) map[string]flow {
 		"ClusterIP, port without a Service":  {s.cluster, "81", "refused"},
 		"ClusterIP without endpoints":        {s.refused, "80", "refused"},
 		"ClusterIP dropped":                  {s.dropped, "80", "no answer"},
-		"external IP without endpoints":      {s.nobodyThen, "80", "refused"},
+		"external IP without endpoints":      {s.unserved, "80", "refused"},
 		"external IP, policy Cluster":        {s.cluster2, "80", masqA + ", " + masqR},
 		"external IP, policy Local":          {s.local, "80", local},
 		"external IP, Local, none here":      {s.elsewhere, "80", elsewhere},
@@ -170,7 +170,7 @@ func TestHairpin(t *testing.T) {
 	}
 }
 
-// TestPodDetection checks the ways to know this node's Pods, and knowing none.
+// TestPodDetection checks the ways to recognize this node's Pods, and no way.
 func TestPodDetection(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	s, d := f.services(), o.node.dataplane()
@@ -209,8 +209,8 @@ func TestPodDetection(t *testing.T) {
 	}
 }
 
-// TestEstablishedSurvive checks that changes leave connections alone, even when
-// their endpoint, their Service or the whole table goes.
+// TestEstablishedSurvive checks that changes leave connections open, even if their
+// endpoint, their Service or the whole table is deleted.
 func TestEstablishedSurvive(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	d, desired := o.node.dataplane(), bothFamilies()
@@ -257,8 +257,8 @@ func TestEstablishedSurvive(t *testing.T) {
 	}
 }
 
-// TestNoConnectionFailsDuringChanges connects all the time while the endpoints
-// change, in number and in kind.
+// TestNoConnectionFailsDuringChanges connects all the time while the endpoints change, in
+// number and in kind.
 func TestNoConnectionFailsDuringChanges(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	d, now := o.node.dataplane(), bothFamilies()

@@ -28,8 +28,8 @@ func sctpInit(from, to uint16) []byte {
 	return b
 }
 
-// TestSCTP sends the first packet of an association through raw sockets, for the
-// kernel need not have SCTP of its own.
+// TestSCTP sends the first packet of an association through raw sockets, because the
+// kernel need not support SCTP itself.
 func TestSCTP(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	desired, s := model.NewDesired(), f.services()

@@ -42,7 +42,7 @@ func TestSourceRanges(t *testing.T) {
 			"ranges that overlap": {[]string{r.wider, r.outside, r.host}, yes, "no answer", yes},
 			"others":              {[]string{r.other}, "no answer", "no answer", "no answer"},
 			"everyone":            {[]string{r.every}, yes, yes, yes},
-			"nobody":              {nil, "no answer", "no answer", "no answer"},
+			"no source":           {nil, "no answer", "no answer", "no answer"},
 		}
 		for name, tt := range tests {
 			t.Run(f.name+"/"+proto+"/"+name, func(t *testing.T) {
@@ -90,8 +90,8 @@ func (f family) loadBalancer(proto string, sources []string) model.Desired {
 	return d
 }
 
-// TestSourceIsVIP checks that a node reaches a load balancer's address from that
-// same address if, and only if, it is in the ranges.
+// TestSourceIsVIP checks that a node can connect to a load balancer IP from that same IP
+// if, and only if, it is in the ranges.
 func TestSourceIsVIP(t *testing.T) {
 	o, f := newTopology(t), families[0]
 	r := f.ranges()

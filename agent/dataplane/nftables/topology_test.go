@@ -58,7 +58,7 @@ func newTopology(t *testing.T) *topology {
 	o.node.Do(func() error {
 		for name, value := range map[string]string{
 			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
-			// We ask more often than the kernel would answer.
+			// Send more often than the kernel would answer.
 			"ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0",
 		} {
 			if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
@@ -159,8 +159,8 @@ func answer(name string, from net.Addr) string {
 	return name + " sees " + ap.Addr().Unmap().String()
 }
 
-// patience is how long a client waits for an answer that should come, and
-// impatience for one that should not.
+// patience is how long a client waits for an expected answer, impatience for an unexpected
+// one.
 const (
 	patience   = 3 * time.Second
 	impatience = 300 * time.Millisecond
@@ -176,7 +176,7 @@ func (s *space) dial(network, addr string, timeout time.Duration) (c net.Conn, f
 	return c, failed
 }
 
-// ask returns what the server says; or "refused", "no answer".
+// ask returns the answer of the server; or "refused", "no answer".
 func (s *space) ask(network, addr string, timeout time.Duration) string {
 	s.T.Helper()
 	c, err := s.dial(network, addr, timeout)
@@ -191,8 +191,8 @@ func exchange(c net.Conn, timeout time.Duration) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
-	// A datagram of the node itself that is refused or dropped fails with EPERM,
-	// because the kernel drops it while it is being sent. The refusal follows.
+	// A datagram of the node itself that is rejected or dropped fails with EPERM, because
+	// the kernel drops it while it is being sent. The ICMP error follows.
 	if _, err := c.Write([]byte("?")); err != nil && !errors.Is(err, unix.EPERM) {
 		return "", err
 	}
@@ -214,7 +214,7 @@ func outcome(said string, err error) string {
 	return err.Error()
 }
 
-// askOften asks until all that can be said has been said, almost certainly.
+// askOften asks until almost certainly every possible answer has been seen.
 func (s *space) askOften(network, addr string, timeout time.Duration) string {
 	s.T.Helper()
 	var said []string
@@ -224,7 +224,7 @@ func (s *space) askOften(network, addr string, timeout time.Duration) string {
 			said = append(said, a)
 		}
 		if a == "no answer" || a == "refused" && network == "udp" {
-			break // nobody waits 30 times, and the kernel sends few ICMP errors
+			break // do not wait 30 times, and the kernel sends few ICMP errors
 		}
 	}
 	slices.Sort(said)

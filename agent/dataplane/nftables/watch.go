@@ -13,18 +13,18 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
 )
 
-// Watch calls changed after somebody else has touched our tables, after the
-// node's addresses have changed, and when the kernel had to drop such news. It
-// returns when ctx ends (nil) or when it cannot watch any more.
+// Watch calls changed after others have changed our tables, after the node's addresses
+// have changed, and if the kernel dropped notifications. It returns when ctx ends (nil) or
+// when it cannot watch any more.
 //
-// What others do with their own tables is not looked at: reading ours back each
-// time would cost a node with a busy firewall all of a core.
+// Changes of other tables are ignored: reading our tables back each time would take a
+// whole CPU core on a node with a busy firewall.
 func (d *Dataplane) Watch(ctx context.Context, changed func()) error {
 	ours := func(ctx context.Context, changed func()) error { return d.nft.Watch(ctx, concerns, changed) }
 	return netlink.Watch(ctx, changed, ours, netdev.WatchAddresses(d.netns))
 }
 
-// concerns says whether a change is of one of our tables, and not our own.
+// concerns says whether others have changed one of our tables.
 func concerns(c nft.Change) bool {
 	return nattable.Concerns(c) || !c.Own && c.Table == routelocalnet.TableName
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
-	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
+	"github.com/fairlead-proxy/fairlead/agent/internal/notifytest"
 )
 
 func TestWatch(t *testing.T) {
@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 			s.Run("nft", "add", "rule", "ip6", nattable.TableName, "frontends", "drop")
 		}, true},
 		"the node gets an address": {func(s *space, _ *Dataplane) { s.Run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo") }, true},
-		"somebody makes a table of another name": {func(s *space, _ *Dataplane) {
+		"others add a table of another name": {func(s *space, _ *Dataplane) {
 			s.Run("nft", "add", "table", "ip", "fairleads")
 			s.Run("nft", "add", "table", "ip", "fair")
 		}, false},
@@ -34,15 +34,15 @@ func TestWatch(t *testing.T) {
 			s := newSpace(t)
 			d := s.dataplane()
 			mustSync(t, d, several(3, 2))
-			news := watch(t, s, d)
+			notified := watch(t, s, d)
 			tc.change(s, d)
-			news.Want(t, tc.want)
+			notified.Want(t, tc.want)
 		})
 	}
 }
 
-// watch starts Watch and returns what it tells.
-func watch(t *testing.T, s *space, d *Dataplane) newstest.News {
+// watch starts Watch and returns its notifications.
+func watch(t *testing.T, s *space, d *Dataplane) notifytest.Notifications {
 	t.Helper()
-	return newstest.Watch(t, s.Space, d, d.nft.Watched)
+	return notifytest.Watch(t, s.Space, d, d.nft.Watched)
 }

@@ -9,39 +9,39 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead-proxy/fairlead/agent/internal/newstest"
+	"github.com/fairlead-proxy/fairlead/agent/internal/notifytest"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// TestWatchIsDeafToLargeCommits checks that the kernel makes no news of a large
-// commit of ours, and that what others do at that moment is told all the same.
-func TestWatchIsDeafToLargeCommits(t *testing.T) {
+// TestLargeCommitsAreNotNotified checks that the kernel sends no notification of a large
+// commit of ours, and that changes by others meanwhile are reported.
+func TestLargeCommitsAreNotNotified(t *testing.T) {
 	s := newSpace(t)
 	d, small, large := s.dataplane(), several(3, 2), several(200, 10)
 	mustSync(t, d, small)
-	news := watch(t, s, d)
+	notified := watch(t, s, d)
 	before := d.generation(t)
 	stats := mustApply(t, d, model.Diff(small, large))
 	if stats.Operations <= nft.LoudOperations {
 		t.Fatalf("%+v is not large", stats)
 	}
-	news.Want(t, false)
+	notified.Want(t, false)
 	if got := d.generation(t); got != before+2 { // with the deletion of a chain
 		t.Errorf("generation %d, was %d", got, before)
 	}
 
-	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation tells
+	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation shows it
 	mustApply(t, d, model.Diff(large, small))
-	news.Want(t, true)
+	notified.Want(t, true)
 	mustSync(t, d, small)
 
 	s.Run("nft", "flush", "ruleset")
-	news.Want(t, true)
+	notified.Want(t, true)
 }
 
-// TestNewsOfLargeCommits checks who hears of a large commit.
-func TestNewsOfLargeCommits(t *testing.T) {
+// TestNotificationsOfLargeCommits checks which sockets are notified of a large commit.
+func TestNotificationsOfLargeCommits(t *testing.T) {
 	s := newSpace(t)
 	d := s.dataplane()
 	mustSync(t, d, several(3, 10))
@@ -66,7 +66,7 @@ func TestNewsOfLargeCommits(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); ours.Load() < 12 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	time.Sleep(newstest.Quiet) // no more of them
+	time.Sleep(notifytest.Quiet) // no more of them
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

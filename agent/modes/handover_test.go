@@ -177,14 +177,8 @@ func (h *handovers) handOver(t *testing.T, to v1alpha1.ProxyMode) {
 	defer func(all testing.TB) { h.T, h.agent.t = all, all }(h.T)
 	h.T, h.agent.t = t, t
 	from := h.mode
-	outside, own := h.hold(t, h.Outside), h.hold(t, h.Space)
-	alive := func(when string) {
-		for name, c := range map[string]*held{"from outside": outside, "of the node": own} {
-			if err := c.echo(); err != nil {
-				t.Errorf("%s the open connection %s ends: %v", when, name, err)
-			}
-		}
-	}
+	open := h.hold(t)
+	alive := func(when string) { open.alive(t, when) }
 	cut := h.kinds[from] == dataplane.LoadBalancer && h.kinds[to] == dataplane.Proxy // it meets nothing before
 	h.cleaned.Store(0)
 	h.waits.Store(0)
@@ -199,18 +193,21 @@ func (h *handovers) handOver(t *testing.T, to v1alpha1.ProxyMode) {
 	if !cut {
 		alive("when the new mode is in force")
 	}
+	late := h.hold(t) // it has nothing to do with the old mode
 	if h.kinds[from] != dataplane.NAT && !cut {
 		h.until("the old mode waits for its connections", func() bool { return h.waits.Load() >= 3 })
 		if h.cleaned.Load() > 0 {
 			t.Error("the old mode is cleaned up before its connections are closed")
 		}
 		alive("while the old mode waits")
-		outside.Close()
-		own.Close()
+		open.close()
 	}
 	h.until("the old mode is cleaned up", func() bool { return h.cleaned.Load() > 0 })
 	if h.kinds[from] == dataplane.NAT && h.kinds[to] != dataplane.Proxy {
 		alive("after the old mode is cleaned up")
+	}
+	if h.kinds[to] != dataplane.Proxy {
+		late.alive(t, "opened in the new mode, after the old one is cleaned up")
 	}
 	for _, c := range h.clients {
 		again := c.served.Load() + 2
@@ -288,18 +285,33 @@ type held struct {
 	lines *bufio.Reader
 }
 
-// hold opens a connection, which ends with the test.
-func (h *handovers) hold(t *testing.T, from *netnstest.Space) (c *held) {
+// pair is an open connection from outside, and one of the node.
+type pair struct{ outside, own *held }
+
+// hold opens connections, which end with the test.
+func (h *handovers) hold(t *testing.T) (p pair) {
 	t.Helper()
-	err := netdev.Do(int(from.Handle), func() (err error) {
-		c, err = connect()
-		return err
-	})
-	if err != nil {
-		t.Fatal("open a connection: ", err)
+	for space, c := range map[*netnstest.Space]**held{h.Outside: &p.outside, h.Space: &p.own} {
+		err := netdev.Do(int(space.Handle), func() (err error) {
+			*c, err = connect()
+			return err
+		})
+		if err != nil {
+			t.Fatal("open a connection: ", err)
+		}
 	}
-	t.Cleanup(func() { c.Close() })
-	return c
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p pair) close() { p.outside.Close(); p.own.Close() }
+
+func (p pair) alive(t *testing.T, when string) {
+	for name, c := range map[string]*held{"from outside": p.outside, "of the node": p.own} {
+		if err := c.echo(); err != nil {
+			t.Errorf("%s: the open connection %s ends: %v", when, name, err)
+		}
+	}
 }
 
 // echo says something, and waits until the endpoint repeats it.

@@ -100,7 +100,7 @@ type Capability struct {
 // temporary, such as no memory or a lock that is held, see Retry.
 var ErrUnsupported = errors.New("not supported by this node")
 
-// Unsupported makes an error an ErrUnsupported. Its text stays as it is.
+// Unsupported makes an error an ErrUnsupported. Its text is unchanged.
 func Unsupported(err error) error {
 	if err == nil {
 		return nil

@@ -32,7 +32,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// The one line that a mode needs which is added.
+// The one line that a new mode needs.
 func init() { list = append(list, func(*shared) dataplane.Mode { return toymode.Mode() }) }
 
 func TestModes(t *testing.T) {

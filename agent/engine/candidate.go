@@ -21,7 +21,7 @@ import (
 const maxFailedSyncs = 5
 
 // candidate is the mode that was chosen, from then until its first Sync has succeeded.
-// Meanwhile the mode before it stays in force and follows all changes: the rules of the
+// Meanwhile the mode before it stays active and follows all changes: the rules of the
 // new one come before those of the old one go. Where both hold the same table, one
 // replaces the other in one transaction.
 type candidate struct {
@@ -64,7 +64,7 @@ func (l *Loop) drop() {
 	l.candidate, l.problems[report.ModeChangeFailed] = nil, nil
 }
 
-// attempt syncs the candidate. If that succeeds, it is in force.
+// attempt syncs the candidate. If that succeeds, it is active.
 func (l *Loop) attempt(ctx context.Context, did *report.Step, ch source.Changes) {
 	c := l.candidate
 	if !c.prepared && l.dp != nil {
@@ -89,7 +89,7 @@ func (l *Loop) attempt(ctx context.Context, did *report.Step, ch source.Changes)
 	l.succeed(did, result, model.Delta{}, ch)
 }
 
-// promote puts the candidate in force.
+// promote makes the candidate the active mode.
 func (l *Loop) promote() {
 	c := l.candidate
 	if l.dp != nil {
@@ -102,7 +102,7 @@ func (l *Loop) promote() {
 	l.problems[report.KernelError], l.problems[report.ModeChangeFailed], l.problems[report.ModeUnsupported] = nil, nil, nil
 }
 
-// failAttempt notes that the candidate could not be synced. The mode in force makes
+// failAttempt notes that the candidate could not be synced. The active mode makes
 // right what the attempt may have changed of its rules.
 func (l *Loop) failAttempt(ctx context.Context, did *report.Step, err error) {
 	c := l.candidate

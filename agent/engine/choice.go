@@ -267,7 +267,7 @@ func (m *nodeModes) capabilities() []v1alpha1.ModeCapability {
 	return out
 }
 
-// choose makes the mode that the policy asks for the candidate, unless it is in force. A
+// choose makes the mode that the policy asks for the candidate, unless it is active. A
 // node that can run none of the modes keeps the one that it has, with the options that
 // it has: those that the kernel cannot have would stop all changes.
 func (l *Loop) choose(ctx context.Context) error {
@@ -281,7 +281,7 @@ func (l *Loop) choose(ctx context.Context) error {
 	}
 	o, skipped, err := l.modes.choose(ctx, l.demand, open...)
 	if err != nil {
-		// Where nothing is in force, the candidate is better than nothing.
+		// Where no mode is active, the candidate is better than nothing.
 		if l.candidate != nil && (l.dp != nil || !slices.Contains(l.demand.modes, l.candidate.Mode())) {
 			l.drop()
 		}

@@ -17,9 +17,8 @@ import (
 // cleanupInterval is after which time a clean-up that failed is tried again.
 const cleanupInterval = 2 * time.Second
 
-// cleanUp removes what modes have left that are not in force any more, once the one in
-// force is programmed. Those whose connections would end with them are asked again
-// when they say.
+// cleanUp removes what previous modes have left, once the active one is programmed. A
+// mode whose connections would end with it says when to ask again.
 func (l *Loop) cleanUp(ctx context.Context) {
 	if l.dp == nil || l.problems[report.KernelError] != nil {
 		return
@@ -70,6 +69,6 @@ func (l *Loop) cleanUpMode(ctx context.Context, mode v1alpha1.ProxyMode) (wait t
 	if err := old.Close(); err != nil {
 		return 0, err
 	}
-	l.log.Info("Removed the rules of the mode that was in force before", "mode", mode)
+	l.log.Info("Removed the rules of the previous mode", "mode", mode)
 	return 0, l.installed.Remove(mode)
 }

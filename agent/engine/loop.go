@@ -58,9 +58,9 @@ type Loop struct {
 	log    logr.Logger
 	clock  clock.Clock
 
-	dp        *openMode         // in force; nil: none is
+	dp        *openMode         // active; nil: none is
 	options   dataplane.Options // of it
-	candidate *candidate        // to be in force; nil: dp stays
+	candidate *candidate        // to become active; nil: dp stays
 
 	table    *resolve.Table
 	node     *source.NodeRules
@@ -81,7 +81,7 @@ type Loop struct {
 	repairs      report.Repairs
 
 	installed *state.InstalledModes
-	previous  map[v1alpha1.ProxyMode]*openMode // modes that are not in force any more, until they are cleaned up
+	previous  map[v1alpha1.ProxyMode]*openMode // previous modes, until they are cleaned up
 
 	notified    chan struct{} // of what may be an external change
 	resync      resync

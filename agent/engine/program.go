@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// program makes the kernel follow the table: the mode in force by one slice of what
+// program makes the kernel follow the table: the active mode by one slice of what
 // changed, then the candidate, if it is due, by everything. It says what it did, and
 // sets when to try again.
 func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
@@ -39,7 +39,7 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	return did
 }
 
-// follow makes the mode in force follow a delta, or all of the table if its state is not
+// follow makes the active mode follow a delta, or all of the table if its state is not
 // known or it is time to look.
 func (l *Loop) follow(ctx context.Context, did *report.Step, delta model.Delta, more bool, ch source.Changes) {
 	did.Mode, did.Synced = l.dp.Mode(), l.needSync
@@ -91,7 +91,7 @@ func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.De
 	} else {
 		node := l.node
 		if l.candidate != nil && l.programmed != nil {
-			node = l.programmed.Node // the mode that the new one asks for is not in force
+			node = l.programmed.Node // the mode that the new one asks for is not active
 		}
 		l.programmed = &report.Programmed{Node: node, Mode: did.Mode, Digest: ch.Digest, Slices: ch.Count,
 			Counts: l.table.Counts(), Time: l.clock.Now()}

@@ -73,7 +73,7 @@ func accepted(s Snapshot) metav1.Condition {
 	case settings != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonInvalid, "Left out: "+settings.Error())
 	}
-	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The policy is in force on this node.")
+	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "The policy is in effect on this node.")
 }
 
 func programmed(s Snapshot) metav1.Condition {

@@ -50,20 +50,20 @@ func (p *Problems) List() []Problem {
 // sentences say what a kind of problem means: reason of the condition Degraded, and
 // what stands before and after the error.
 var sentences = [kinds]struct{ reason, before, after string }{
-	KernelError: {v1alpha1.ReasonKernelError, "", ". It is tried again; the rules programmed before stay in force."},
+	KernelError: {v1alpha1.ReasonKernelError, "", ". The agent retries; the previously programmed rules stay active."},
 	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
-		". It is tried again; the mode before stays in force and follows all changes."},
-	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the rules programmed before stay in force."},
-	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices were left out: ", "."},
+		". The agent retries; the previous mode stays active and follows all changes."},
+	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the previously programmed rules stay active."},
+	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices are skipped: ", "."},
 	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
 	PreviousModeCleanup: {v1alpha1.ReasonPreviousModeCleanupFailed,
-		"Rules of a previous mode are left: ", ". It is tried again."},
+		"Rules of a previous mode are not cleaned up: ", ". The agent retries."},
 	JournalFailed: {v1alpha1.ReasonCheckpointFailed, "",
-		". The node would boot with older rules. Free space on, or repair, the state folder."},
+		". The node would boot with older rules. Free space in the state folder, or make it writable."},
 	ConntrackFailed: {v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: ",
-		". It is tried again. The agent needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink."},
-	ConntrackSysctlFailed: {v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not in force: ",
-		". Set it on the machine (sysctl), take it out of the ProxyConfig, or let the agent write the machine's /proc/sys/net."},
+		". The agent retries. It needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink."},
+	ConntrackSysctlFailed: {v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not set: ",
+		". Set it on the machine (sysctl), remove it from the ProxyConfig, or let the agent write the machine's /proc/sys/net."},
 	FallbackMode: {v1alpha1.ReasonFallbackMode, "", "."},
 }
 

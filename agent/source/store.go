@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package source holds what the API, or the journal, says that this node shall program.
+// Package source holds what the API, or the journal, says that this node must program.
 //
 //	reflectors -> Store (latency stamps, mass removal) -> Changes, which the engine takes
 package source
@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Store holds what the API, or the checkpoint, says that this node shall
+// Store holds what the API, or the checkpoint, says that this node must
 // program, and what of it has changed since the loop last took it. Watches
 // write it, the loop reads it.
 type Store struct {
@@ -106,7 +106,7 @@ func (in *Store) SetNode(n *NodeRules) {
 	in.notify()
 }
 
-// LoseNode notes that the NodeRuleSet is gone. Its last spec stays in force:
+// LoseNode notes that the NodeRuleSet is gone. Its last spec stays active:
 // taking the policy away must not take the traffic away.
 func (in *Store) LoseNode() {
 	in.mu.Lock()

@@ -119,7 +119,7 @@ func (c *Journal) Load() (node *source.NodeRules, slices map[types.NamespacedNam
 			return nil, nil, fmt.Errorf("%w (%w)", errOutdated, err)
 		case err != nil:
 			// The machine went down before the tail reached the disk, and the
-			// kernel is empty: what can be read was in force not long before.
+			// kernel is empty: what can be read was programmed not long before.
 			return node, slices, fmt.Errorf("the end of the checkpoint was left out: %w", err)
 		}
 		switch name := (types.NamespacedName{Namespace: r.Namespace, Name: r.Name}); {

@@ -35,7 +35,7 @@ func (s *Server) listen(ctx context.Context, port resolve.HealthPort) (net.Liste
 	}}, nil
 }
 
-// listener accepts connections to those local addresses that it shall answer on,
+// listener accepts connections to those local addresses that it must answer on,
 // and resets others.
 type listener struct {
 	net.Listener

@@ -32,8 +32,8 @@ const (
 )
 
 // constantChains returns the chains that depend on nothing. They see only the first packet
-// of a connection. A rejected or dropped packet leaves no connection behind, so the next
-// one is evaluated again.
+// of a connection, and the reply that rejects it. A rejected or dropped packet leaves no
+// connection behind, so the next one is evaluated again.
 func (l *layout) constantChains() []*nft.Chain {
 	const dstnat, srcnat = -100, 100
 	frontends := append(l.lookups(internal), l.NewRule("a ClusterIP's port that no Service has",
@@ -44,7 +44,7 @@ func (l *layout) constantChains() []*nft.Chain {
 		l.NewChain(chainPrerouting, &nft.Hook{Number: unix.NF_INET_PRE_ROUTING, Priority: dstnat},
 			l.restrict(), l.NewRule("", nft.Jump(chainOutside)), l.NewRule("", nft.Jump(chainFrontends))),
 		l.NewChain(chainOutput, &nft.Hook{Number: unix.NF_INET_LOCAL_OUT, Priority: dstnat},
-			l.restrict(), l.NewRule("", nft.Jump(chainLocalhost)), l.NewRule("", nft.Jump(chainFrontends))),
+			append(l.target.output(), l.restrict(), l.NewRule("", nft.Jump(chainLocalhost)), l.NewRule("", nft.Jump(chainFrontends)))...),
 		l.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat}, l.postrouting()...),
 		l.NewChain(chainFrontends, nil, frontends...),
 		l.NewChain(chainMasquerade, nil,

@@ -84,6 +84,7 @@ func (d *dnat) localhost(comment string, gate []nft.Expr) []nft.Rule {
 		one(nft.Goto(chainsShared[onNodePort][internal])))}
 }
 
+func (d *dnat) output() []nft.Rule                    { return nil }
 func (d *dnat) postrouting() ([]nft.Rule, []nft.Expr) { return nil, nft.Translated() }
 
 // chains are those of the frontends in ports: they mark packets to be masqueraded, and

@@ -59,6 +59,13 @@ func (m *marks) rules(c portChain) (out []nft.Rule) {
 	return out
 }
 
+// output accepts the reply that rejects a packet of the node. A process that connects to a
+// virtual address has that same address as its source, so the reply goes to a port of the
+// virtual address that no Service has.
+func (m *marks) output() []nft.Rule {
+	return []nft.Rule{m.rule("a rejection", nft.Reply(), one(nft.Accept()))}
+}
+
 // postrouting handles packets that IPVS has forwarded: it clears the mark, and masquerades
 // packets of a process of the node that connected to a virtual address with that same
 // address as its source, because no host could reply to it.

@@ -28,7 +28,7 @@ func DNAT() Target {
 // Mark lets IPVS choose the endpoint: by the address of the frontend, or by a firewall
 // mark if packets from outside have other endpoints.
 func Mark() Target {
-	return Target{"managed by fairlead-agent, manual edits are reverted (layout 4 for IPVS)", newMarks}
+	return Target{"managed by fairlead-agent, manual edits are reverted (layout 5 for IPVS)", newMarks}
 }
 
 // targets are all Targets, to recognize the tables of each.
@@ -45,6 +45,9 @@ type target interface {
 
 	// localhost is the same for node ports on localhost; nil: there are none.
 	localhost(comment string, gate []nft.Expr) []nft.Rule
+
+	// output returns the first rules of that chain.
+	output() []nft.Rule
 
 	// postrouting returns the first rules of that chain, and the match for packets of an
 	// endpoint to itself.

@@ -145,6 +145,12 @@ func Translated() []Expr {
 	return []Expr{library(&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}), Mask(0, native(dstNAT)), Differs(native(0))}
 }
 
+// Reply continues with the rule if the packet is a reply to the first one of its connection.
+func Reply() []Expr {
+	const reply = 1 // IP_CT_DIR_REPLY
+	return []Expr{library(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1}), Equals([]byte{reply})}
+}
+
 // In continues with the rule if the key that starts in a register is in the set.
 func In(s *Set, key int) Expr { return lookup(s, key, nil) }
 

@@ -161,7 +161,7 @@ func (r *run) listen(m *machine, protocol model.Protocol, at netip.AddrPort) err
 // ownSource gives the node the address that a process of it sends from, as long as
 // the case runs.
 func (r *run) ownSource(p cases.Packet) error {
-	if p.Client != cases.FromHost || slices.Contains(cases.NodeAddresses, cases.Original(p.Source)) || p.Source.IsLoopback() {
+	if p.Client != cases.FromHost || slices.Contains(cases.NodeAddresses, cases.Original(p.Source)) || p.Source.IsLoopback() || p.Source.IsUnspecified() {
 		return nil
 	}
 	if slices.Contains(r.sources, p.Source) {

@@ -13,6 +13,7 @@ import (
 // Cleanup deletes our virtual servers, addresses and tables. It recognizes them as Sync
 // does, and deletes them in the reverse order.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
+	d.known = false // also if it fails
 	if _, err := d.vips.read(); err != nil {
 		return err
 	}

@@ -66,6 +66,27 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// After a Cleanup that failed, Apply asks for a Sync, whichever call has failed.
+func TestCleanupFails(t *testing.T) {
+	for _, step := range []string{"plan", "list", "list 10.96.0.1:53/tcp"} {
+		t.Run(strings.ReplaceAll(step, "/", " "), func(t *testing.T) {
+			n := newNode(t)
+			n.sync(mixed())
+			fail := errors.New("not this time")
+			n.fail[step] = fail
+			if err := n.d.Cleanup(context.Background()); !errors.Is(err, fail) {
+				t.Errorf("Cleanup: %v, want %v", err, fail)
+			}
+			if _, err := n.d.Apply(context.Background(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+				t.Errorf("Apply: %v, want %v", err, dataplane.ErrNotSynced)
+			}
+			delete(n.fail, step)
+			n.sync(mixed())
+			n.unchanged(mixed())
+		})
+	}
+}
+
 // An endpoint that the kernel rejects does not stop others.
 func TestRefusedEndpoint(t *testing.T) {
 	n := newNode(t)

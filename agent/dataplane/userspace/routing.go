@@ -131,6 +131,8 @@ func missing(a, b map[route]struct{}) (n int) {
 
 // isOwn says whether the node has an address itself: then it needs no route.
 func (t *routing) isOwn(a netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	_, own := t.own[a]
 	return own
 }

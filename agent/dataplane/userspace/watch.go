@@ -111,6 +111,9 @@ func (t *routing) isExternalAddress(u netlink.AddrUpdate) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, known := t.own[a.Unmap()]
+	if known && !u.NewAddr {
+		delete(t.own, a.Unmap()) // a Service with it needs its route before the next read
+	}
 	return ok && t.own != nil && known != u.NewAddr
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,13 +52,31 @@ func (c *client) dial() (conn net.Conn, err error) {
 		case model.SCTP:
 			conn, err = dialSCTP(p.Source, to)
 		case model.UDP:
-			conn, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to))
+			conn, err = dialUDP(p.Source, to)
 		default:
 			dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: c.timeout}
 			conn, err = dialer.Dial("tcp", to.String())
 		}
 		return err
 	})
+	return conn, err
+}
+
+// The kernel's range of ephemeral ports.
+const firstPort, ports = 32768, 28232
+
+var lastPort atomic.Uint32
+
+// dialUDP takes each source port in turn: conntrack remembers the flows of a mode before,
+// and one of the kernel's choice may be that of such a flow.
+func dialUDP(from netip.Addr, to netip.AddrPort) (conn net.Conn, err error) {
+	for range 10 {
+		port := uint16(firstPort + lastPort.Add(1)%ports)
+		conn, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, port)), net.UDPAddrFromAddrPort(to))
+		if !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
 	return conn, err
 }
 

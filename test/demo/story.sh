@@ -96,7 +96,7 @@ programmed_everywhere() {
 
 # kernel_endpoints NODE VIP prints the number of endpoints in the node's kernel.
 kernel_endpoints() {
-  "$LAB" exec "$1" -- nft list map ip fairlead endpoints | grep -o "${2//./\\.} \. tcp \. [a-z0-9]* \. [0-9a-fx]* :" | wc -l
+  "$LAB" exec "$1" -- nft list map ip fairlead endpoints | grep -o "tcp \. ${2//./\\.} \. [a-z0-9]* \. [0-9a-fx]* :" | wc -l
 }
 
 node_ports() {

@@ -216,18 +216,22 @@ func (f *Frontend) Equal(o *Frontend) bool {
 		return f == o
 	}
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
-		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && equalEndpoints(f.Serving, o.Serving) &&
+		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && EqualEndpoints(f.Serving, o.Serving) &&
 		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.PortKey == o.PortKey &&
 		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
 }
 
+// ExternalDiffers says whether traffic from outside has another backend than that of the
+// node and its Pods.
+func (f *Frontend) ExternalDiffers() bool { return !f.External.Equal(f.Internal) }
+
 // Equal says whether two backends are the same.
 func (b Backend) Equal(o Backend) bool {
-	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && b.Local == o.Local && equalEndpoints(b.Endpoints, o.Endpoints)
+	return b.Verdict == o.Verdict && b.Masquerade == o.Masquerade && b.Local == o.Local && EqualEndpoints(b.Endpoints, o.Endpoints)
 }
 
-// equalEndpoints says whether two lists are equal. Many frontends share one list and keep
+// EqualEndpoints says whether two lists are equal. Many frontends share one list and keep
 // it while it does not change; then the elements need not be compared.
-func equalEndpoints(a, b []Endpoint) bool {
+func EqualEndpoints(a, b []Endpoint) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }

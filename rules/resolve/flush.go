@@ -151,7 +151,7 @@ func (c comparison) costOf(old, now *model.Frontend) int {
 	}
 	n := 1 + c.differences(old.Internal.Endpoints, now.Internal.Endpoints) +
 		differences(old.Sources, now.Sources, model.ComparePrefix)
-	if !old.Internal.Equal(old.External) || !now.Internal.Equal(now.External) {
+	if old.ExternalDiffers() || now.ExternalDiffers() {
 		n += c.differences(old.External.Endpoints, now.External.Endpoints)
 	}
 	return n

@@ -88,7 +88,7 @@ func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 		if plan.use.list != u.list {
 			plan.use = u
 			l[u.list] = plan
-		} else if plan.use.timeout != u.timeout || !sameEndpoints(plan.use.endpoints, u.endpoints) {
+		} else if plan.use.timeout != u.timeout || !model.EqualEndpoints(plan.use.endpoints, u.endpoints) {
 			return fmt.Errorf("%s of %s does not lead to the same endpoints as others of the port %s", f.Key, f.Service, u.list.home)
 		}
 	}
@@ -100,11 +100,6 @@ func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 		}
 	}
 	return nil
-}
-
-// sameEndpoints is fast for lists of one Service, which share memory.
-func sameEndpoints(a, b []model.Endpoint) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // updateList changes the content for a list of endpoints.

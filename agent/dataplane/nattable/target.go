@@ -92,7 +92,7 @@ type use struct {
 // differs.
 func viewed(f *model.Frontend) iter.Seq2[view, model.Backend] {
 	return func(yield func(view, model.Backend) bool) {
-		if yield(internal, f.Internal) && !f.External.Equal(f.Internal) {
+		if yield(internal, f.Internal) && f.ExternalDiffers() {
 			yield(external, f.External)
 		}
 	}

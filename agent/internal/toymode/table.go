@@ -50,7 +50,7 @@ func cannot(f *model.Frontend) (reason dataplane.Reason, message string) {
 		return dataplane.ReasonIPv6, "IPv6: a toy has none"
 	case f.Key.IsNodePort():
 		return reasonNodePort, "a toy has no node ports"
-	case !f.External.Equal(f.Internal):
+	case f.ExternalDiffers():
 		return reasonPolicy, "a toy makes no difference between clients"
 	case f.Restricted:
 		return reasonSources, "a toy makes no difference between clients, and so lets none in"

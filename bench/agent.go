@@ -103,6 +103,7 @@ func start(ctx context.Context, program, dir string, api *apiserver) (*process, 
 		"--metrics-bind-address", metricsAddress, "--zap-log-level", "error")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	api.forgetStatuses()
 	return &process{cmd, api, time.Now()}, cmd.Start()
 }
 

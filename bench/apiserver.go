@@ -168,6 +168,18 @@ func stream(closing context.Context, w http.ResponseWriter, r *http.Request, kin
 	}
 }
 
+// forgetStatuses drops the statuses that nothing has read, so that those of an agent that
+// has been killed are not taken for the next one's.
+func (a *apiserver) forgetStatuses() {
+	for {
+		select {
+		case <-a.statuses:
+		default:
+			return
+		}
+	}
+}
+
 func (a *apiserver) takeStatus(w http.ResponseWriter, r *http.Request) {
 	var object v1alpha1.NodeRuleSet
 	body, err := io.ReadAll(r.Body)

@@ -199,26 +199,31 @@ type LocalTrafficOptions struct {
 // linux.conntrack. An absent field keeps the kernel's value.
 type ConntrackOptions struct {
 	// maxPerCore is the maximum number of tracked connections per CPU core; the
-	// kernel's limit is only ever raised.
+	// kernel's limit is only ever raised. 0 does not change the limit.
+	// +kubebuilder:default=32768
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1048576
 	// +optional
 	MaxPerCore *int32 `json:"maxPerCore,omitempty"`
 
 	// min is the lower bound of the maximum number of tracked connections,
-	// regardless of `maxPerCore`.
+	// regardless of `maxPerCore` unless that is 0.
+	// +kubebuilder:default=131072
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16777216
 	// +optional
 	Min *int32 `json:"min,omitempty"`
 
-	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept.
+	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept. 0 does
+	// not change the node's timeout, here and below.
+	// +kubebuilder:default=86400
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional
 	TCPEstablishedTimeoutSeconds *int32 `json:"tcpEstablishedTimeoutSeconds,omitempty"`
 
 	// tcpCloseWaitTimeoutSeconds is how long a half-closed TCP connection is kept.
+	// +kubebuilder:default=3600
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2678400
 	// +optional

@@ -107,7 +107,9 @@ type ProxyConfigSpec struct {
 	// +optional
 	LocalTraffic LocalTrafficOptions `json:"localTraffic,omitzero"`
 
-	// conntrack holds the parameters of connection tracking.
+	// conntrack holds the parameters of connection tracking. The defaults are
+	// kube-proxy's; 0 does not change a parameter of the node.
+	// +kubebuilder:default={}
 	// +optional
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
 }

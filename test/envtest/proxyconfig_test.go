@@ -12,6 +12,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -141,7 +142,7 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		"should be less than or equal to 1000000",
 	},
 	"connection tracking": {
-		`spec: {conntrack: {maxPerCore: 32768, tcpBeLiberal: true}}`,
+		`spec: {conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeoutSeconds: 0, tcpCloseWaitTimeoutSeconds: 0, tcpBeLiberal: true}}`,
 		`spec: {conntrack: {min: -1}}`,
 		"should be greater than or equal to 0",
 	},
@@ -216,6 +217,8 @@ func TestDefaults(t *testing.T) {
 		NodePort:        v1alpha1.NodePortOptions{Addresses: []string{v1alpha1.NodePortPrimary}},
 		Masquerade:      v1alpha1.MasqueradeOptions{All: &falsehood},
 		LocalTraffic:    v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
+		Conntrack: &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](32768), Min: ptr.To[int32](131072),
+			TCPEstablishedTimeoutSeconds: ptr.To[int32](86400), TCPCloseWaitTimeoutSeconds: ptr.To[int32](3600)},
 	}
 	if diff := cmp.Diff(want, config.Spec); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -75,7 +75,7 @@ func raise(tree sysctl.Tree, limit int) error {
 		return nil
 	}
 	if err := atLeast(tree, maxName, limit); err != nil {
-		return err
+		return fmt.Errorf("%w; to keep the node's limit, set maxPerCore to 0", err)
 	}
 	// A small hash table is slow but works. In a container or a virtual machine that may
 	// not change it, this is no error.

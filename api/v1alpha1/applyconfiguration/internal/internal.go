@@ -34,18 +34,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxPerCore
       type:
         scalar: numeric
+      default: 32768
     - name: min
       type:
         scalar: numeric
+      default: 131072
     - name: tcpBeLiberal
       type:
         scalar: boolean
     - name: tcpCloseWaitTimeoutSeconds
       type:
         scalar: numeric
+      default: 3600
     - name: tcpEstablishedTimeoutSeconds
       type:
         scalar: numeric
+      default: 86400
     - name: udpStreamTimeoutSeconds
       type:
         scalar: numeric
@@ -438,6 +442,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: conntrack
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ConntrackOptions
+      default: {}
     - name: fallbackModes
       type:
         list:

@@ -12,12 +12,13 @@ package v1alpha1
 // linux.conntrack. An absent field keeps the kernel's value.
 type ConntrackOptionsApplyConfiguration struct {
 	// maxPerCore is the maximum number of tracked connections per CPU core; the
-	// kernel's limit is only ever raised.
+	// kernel's limit is only ever raised. 0 does not change the limit.
 	MaxPerCore *int32 `json:"maxPerCore,omitempty"`
 	// min is the lower bound of the maximum number of tracked connections,
-	// regardless of `maxPerCore`.
+	// regardless of `maxPerCore` unless that is 0.
 	Min *int32 `json:"min,omitempty"`
-	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept.
+	// tcpEstablishedTimeoutSeconds is how long an idle TCP connection is kept. 0 does
+	// not change the node's timeout, here and below.
 	TCPEstablishedTimeoutSeconds *int32 `json:"tcpEstablishedTimeoutSeconds,omitempty"`
 	// tcpCloseWaitTimeoutSeconds is how long a half-closed TCP connection is kept.
 	TCPCloseWaitTimeoutSeconds *int32 `json:"tcpCloseWaitTimeoutSeconds,omitempty"`

@@ -37,7 +37,8 @@ type ProxyConfigSpecApplyConfiguration struct {
 	Masquerade *MasqueradeOptionsApplyConfiguration `json:"masquerade,omitempty"`
 	// localTraffic configures how a node detects traffic of its own Pods.
 	LocalTraffic *LocalTrafficOptionsApplyConfiguration `json:"localTraffic,omitempty"`
-	// conntrack holds the parameters of connection tracking.
+	// conntrack holds the parameters of connection tracking. The defaults are
+	// kube-proxy's; 0 does not change a parameter of the node.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`
 }
 

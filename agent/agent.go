@@ -42,9 +42,8 @@ type Options struct {
 	// StateDir is the folder of the checkpoint. Each agent needs its own.
 	StateDir string
 
-	// HealthAddress serves /healthz and /livez, MetricsAddress /metrics and
-	// /proxyMode; empty: not served.
-	HealthAddress, MetricsAddress string
+	// Addresses are where the agent serves.
+	Addresses serve.Addresses
 
 	// Sysctls are the kernel's parameters; they must be writable for a policy that
 	// sets some.
@@ -92,9 +91,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		m.Registry.MustRegister(mode.Collectors...)
 	}
 	r := report.NewWriter(report.NodeStatus(client, o.NodeName), report.NodeEvents(client, o.NodeName), log.WithName("status"), clk)
-	h := serve.NewHealth(m, clk, in.Waiting, r.Conditions)
-	checks := healthcheck.New(h.ProxyHealthy, report.ServiceEvents(client, o.NodeName), log.WithName("healthcheck"), clk)
+	h := serve.NewHealth(m, clk, in.Waiting, in.Unselected, r.Conditions)
+	checks := healthcheck.New(h.ProxyHealthy, report.ServiceEvents(client, o.NodeName), in.Wake, log.WithName("healthcheck"), clk)
 	m.WatchHealthChecks(checks.Ports)
+	ports := serve.NewPorts(log.WithName("serve"), clk, in.Wake)
+	listening := func() error { return errors.Join(ports.Failure(), checks.Failure()) }
+	m.WatchPorts(listening)
 	kernel := conntrack.NewNetlink(0)
 	cleaner := conntrack.New(kernel, log.WithName("conntrack"), clk, in.Wake)
 	m.Registry.MustRegister(cleaner.Collectors()...)
@@ -104,6 +106,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls),
 		Log: log.WithName("loop"), Clock: clk,
 		Report: func(out report.Snapshot) {
+			out = out.With(report.ListenFailed, listening())
 			report.LogStep(log, out)
 			m.Observe(out)
 			h.Set(out)
@@ -114,8 +117,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	servers := make(chan error, 2)
-	if err := serve.Start(ctx, o.HealthAddress, o.MetricsAddress, h, &group, servers); err != nil {
+	failed, err := serve.Start(ctx, o.Addresses, h, ports, &group)
+	if err != nil {
 		return err
 	}
 	group.Go(func() { checks.Run(ctx) })
@@ -127,7 +130,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-servers:
+	case err := <-failed:
 		return err
 	}
 }

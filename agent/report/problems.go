@@ -22,6 +22,7 @@ const (
 	JournalFailed                     // the journal cannot be written
 	ConntrackFailed                   // stale entries of connection tracking cannot be deleted
 	ConntrackSysctlFailed             // its parameters cannot be set
+	ListenFailed                      // a port of the agent is not open
 	FallbackMode                      // the mode is not the policy's first
 	kinds
 )
@@ -64,6 +65,8 @@ var sentences = [kinds]struct{ reason, before, after string }{
 		". The agent retries. It needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink."},
 	ConntrackSysctlFailed: {v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not set: ",
 		". Set it on the machine (sysctl), remove it from the ProxyConfig, or let the agent write the machine's /proc/sys/net."},
+	ListenFailed: {v1alpha1.ReasonListenFailed, "",
+		". Services work. The agent retries; stop the program that holds the port, such as kube-proxy."},
 	FallbackMode: {v1alpha1.ReasonFallbackMode, "", "."},
 }
 

@@ -34,7 +34,7 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 	}
 	rest := c.Message
 	for _, cause := range []string{"error 0.", "error 1.", "error 2.", "Malformed entries of ServiceRuleSlices are skipped: error 4.",
-		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 6.", "error 7.", "error 8.", "error 9.", "error 10"} {
+		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 6.", "error 7.", "error 8.", "error 9.", "error 10.", "error 11"} {
 		_, after, found := strings.Cut(rest, cause)
 		if !found {
 			t.Fatalf("%q is not there, or not in its place: %s", cause, c.Message)
@@ -125,5 +125,38 @@ func TestLimitationsAreBounded(t *testing.T) {
 	got := limitations([]dataplane.Limitation{many[0], {Message: errors.Join(errors.New("one"), errors.New("two")).Error()}})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("limitations (-want +got):\n%s", diff)
+	}
+}
+
+// TestWith puts a problem in its place, and leaves the snapshot as it is.
+func TestWith(t *testing.T) {
+	problem := func(kind Kind) Problem { return Problem{Kind: kind, Err: fmt.Errorf("error %d", kind)} }
+	cases := map[string]struct {
+		had  []Problem
+		err  error
+		want []Kind
+	}{
+		"the only one":     {nil, errors.New("in use"), []Kind{ListenFailed}},
+		"none":             {[]Problem{problem(KernelError)}, nil, []Kind{KernelError}},
+		"by its severity":  {[]Problem{problem(KernelError), problem(FallbackMode)}, errors.New("in use"), []Kind{KernelError, ListenFailed, FallbackMode}},
+		"the least severe": {[]Problem{problem(KernelError)}, errors.New("in use"), []Kind{KernelError, ListenFailed}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := good()
+			s.Problems = append(make([]Problem, 0, 10), tc.had...)
+			var got []Kind
+			for _, p := range s.With(ListenFailed, tc.err).Problems {
+				got = append(got, p.Kind)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" || len(s.Problems) != len(tc.had) {
+				t.Errorf("%d problems before (-want +got):\n%s", len(s.Problems), diff)
+			}
+			for i, p := range s.Problems {
+				if p.Kind != tc.had[i].Kind {
+					t.Errorf("the snapshot has changed: %v", s.Problems)
+				}
+			}
+		})
 	}
 }

@@ -8,7 +8,10 @@
 package report
 
 import (
+	"slices"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -80,6 +83,24 @@ func (s Snapshot) Problem(kind Kind) error {
 		}
 	}
 	return nil
+}
+
+// With returns the snapshot with one more problem, of a kind that it does not have; nil: none.
+func (s Snapshot) With(kind Kind, err error) Snapshot {
+	if err == nil {
+		return s
+	}
+	at := slices.IndexFunc(s.Problems, func(p Problem) bool { return p.Kind > kind })
+	if at < 0 {
+		at = len(s.Problems)
+	}
+	s.Problems = slices.Insert(slices.Clone(s.Problems), at, Problem{kind, err})
+	return s
+}
+
+// UpToDate says whether the kernel holds what the API, and not only the journal, asks for.
+func (s Snapshot) UpToDate() bool {
+	return s.FromAPI && programmed(s).Status == metav1.ConditionTrue
 }
 
 // Mode is the mode that is programmed; empty: none is.

@@ -29,6 +29,8 @@ type Health struct {
 	metrics *Metrics
 	clock   clock.PassiveClock
 	waiting func() time.Time // since when a change waits; zero: none does
+	// unselected says that no ProxyConfig selects the node: there is nothing to program.
+	unselected func() bool
 	// reported returns the conditions in the API, for the times since when
 	// they hold.
 	reported func() []metav1.Condition
@@ -40,9 +42,9 @@ type Health struct {
 }
 
 // NewHealth returns a Health. waiting returns since when a change waits (zero: none
-// does), reported the conditions in the API.
-func NewHealth(m *Metrics, clk clock.PassiveClock, waiting func() time.Time, reported func() []metav1.Condition) *Health {
-	return &Health{metrics: m, clock: clk, waiting: waiting, reported: reported}
+// does), unselected whether there is nothing to program, reported the conditions in the API.
+func NewHealth(m *Metrics, clk clock.PassiveClock, waiting func() time.Time, unselected func() bool, reported func() []metav1.Condition) *Health {
+	return &Health{metrics: m, clock: clk, waiting: waiting, unselected: unselected, reported: reported}
 }
 
 // Set takes the newest snapshot.
@@ -58,7 +60,7 @@ func (h *Health) Set(s report.Snapshot) {
 	}
 }
 
-// healthStatus is the body of /healthz and /livez; kube-proxy's has the same
+// healthStatus is the body of /healthz, /livez and /readyz; kube-proxy's has the same
 // fields.
 type healthStatus struct {
 	LastUpdated time.Time `json:"lastUpdated"`
@@ -78,6 +80,23 @@ func (h *Health) alive() healthStatus {
 		updated = h.last.Programmed.Time
 	}
 	return healthStatus{LastUpdated: updated, CurrentTime: now, Healthy: !late(now, h.waiting())}
+}
+
+// Alive says whether the loop takes what is there to take.
+func (h *Health) Alive() bool { return h.alive().Healthy }
+
+// ready is what /readyz says: the kernel holds what the API asks for, and not only what
+// the node had stored. A new version of the agent that does not get there must not be
+// rolled out further.
+func (h *Health) ready() healthStatus {
+	s := h.alive()
+	if h.unselected() {
+		return s
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.Healthy = s.Healthy && h.last.UpToDate()
+	return s
 }
 
 // healthy is what /healthz says: the node may get traffic, because it programs
@@ -126,17 +145,25 @@ func (h *Health) handler(status func() healthStatus, count *prometheus.CounterVe
 	})
 }
 
-// healthMux serves :10256.
-func (h *Health) healthMux() http.Handler {
+// forBalancers serves :10256.
+func (h *Health) forBalancers() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", h.handler(h.healthy, h.metrics.healthz))
 	mux.Handle("/livez", h.handler(h.alive, h.metrics.livez))
 	return mux
 }
 
-// metricsMux serves :10249. /status is what the NodeRuleSet's status will say,
+// forKubelet serves the kubelet's probes.
+func (h *Health) forKubelet() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/livez", h.handler(h.alive, h.metrics.livez))
+	mux.Handle("/readyz", h.handler(h.ready, h.metrics.readyz))
+	return mux
+}
+
+// forMetrics serves :10249. /status is what the NodeRuleSet's status will say,
 // without the delay of counts and digest there.
-func (h *Health) metricsMux() http.Handler {
+func (h *Health) forMetrics() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/status", h.serveStatus)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.metrics.Registry, promhttp.HandlerOpts{}))

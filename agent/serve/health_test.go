@@ -24,12 +24,12 @@ import (
 func TestServedStatus(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	r := report.NewWriter(nil, nil, logr.Discard(), clk)
-	h := NewHealth(NewMetrics(), clk, nil, r.Conditions)
+	h := NewHealth(NewMetrics(), clk, nil, nil, r.Conditions)
 	h.Set(good())
 	since := metav1.Unix(500, 0)
 	r.ShowStatus(good().Node.UID, report.StatusOf(good(), nil, since))
 	w := httptest.NewRecorder()
-	h.metricsMux().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
+	h.forMetrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
 	var got v1alpha1.NodeRuleSetStatus
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatalf("%v: %s", err, w.Body)
@@ -69,20 +69,66 @@ func TestHealth(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(now)
-			h := NewHealth(NewMetrics(), clk, func() time.Time { return tc.waitingSince }, nil)
+			h := NewHealth(NewMetrics(), clk, func() time.Time { return tc.waitingSince }, nil, nil)
 			for _, o := range tc.outcomes {
 				h.Set(o)
 			}
 			clk.Step(tc.after)
 			for path, want := range map[string]int{"/healthz": tc.healthz, "/livez": tc.livez} {
 				w := httptest.NewRecorder()
-				h.healthMux().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				h.forBalancers().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 				if w.Code != want {
 					t.Errorf("%s: got %d, want %d: %s", path, w.Code, want, w.Body)
 				}
 			}
 			if got := h.ProxyHealthy(); got != tc.proxy {
 				t.Errorf("health check node ports say %v, want %v", got, tc.proxy)
+			}
+		})
+	}
+}
+
+// TestReady checks that the kubelet hears when the kernel holds what the API asks for.
+func TestReady(t *testing.T) {
+	now := time.Unix(1000, 0)
+	change := func(do func(s *report.Snapshot)) *report.Snapshot {
+		s := good()
+		do(&s)
+		return &s
+	}
+	never := time.Time{}
+	cases := map[string]struct {
+		snapshot     *report.Snapshot
+		unselected   bool
+		waitingSince time.Time
+		want         int
+	}{
+		"before the first programming": {nil, false, never, 503},
+		"no policy selects the node":   {nil, true, never, 200},
+		"programmed":                   {change(func(*report.Snapshot) {}), false, never, 200},
+		"an older generation":          {change(func(s *report.Snapshot) { s.Node = testNodeRules(2) }), false, never, 503},
+		"from the checkpoint":          {change(func(s *report.Snapshot) { s.FromAPI = false }), false, never, 503},
+		"nothing programmed":           {change(func(s *report.Snapshot) { s.Programmed = nil }), false, never, 503},
+		"the policy is gone":           {change(func(s *report.Snapshot) { s.NodeGone = true }), false, never, 200},
+		"the kernel refuses": {change(func(s *report.Snapshot) {
+			s.Problems = []report.Problem{{Kind: report.KernelError, Err: errors.New("trouble")}}
+		}), false, never, 503},
+		"degraded": {change(func(s *report.Snapshot) {
+			s.Problems = []report.Problem{{Kind: report.ListenFailed, Err: errors.New("in use")}}
+		}), false, never, 200},
+		"the loop is stuck": {change(func(*report.Snapshot) {}), false, now.Add(-61 * time.Second), 503},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := NewHealth(NewMetrics(), clocktesting.NewFakeClock(now), func() time.Time { return tc.waitingSince },
+				func() bool { return tc.unselected }, nil)
+			if tc.snapshot != nil {
+				h.Set(*tc.snapshot)
+			}
+			w := httptest.NewRecorder()
+			h.forKubelet().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			if w.Code != tc.want {
+				t.Errorf("got %d, want %d: %s", w.Code, tc.want, w.Body)
 			}
 		})
 	}

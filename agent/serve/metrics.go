@@ -19,12 +19,12 @@ import (
 type Metrics struct {
 	Registry *prometheus.Registry
 
-	latency                             prometheus.Histogram
-	syncDuration, fullSync, partialSync prometheus.Histogram
-	lastSync, lastQueued                prometheus.Gauge
-	stranded, size                      *prometheus.GaugeVec
-	failures, operations, repairs       prometheus.Counter
-	watchFailures, healthz, livez       *prometheus.CounterVec
+	latency                               prometheus.Histogram
+	syncDuration, fullSync, partialSync   prometheus.Histogram
+	lastSync, lastQueued                  prometheus.Gauge
+	stranded, size                        *prometheus.GaugeVec
+	failures, operations, repairs         prometheus.Counter
+	watchFailures, healthz, livez, readyz *prometheus.CounterVec
 }
 
 // latencyBuckets are kube-proxy's from 0.25 s on, and finer ones below.
@@ -82,6 +82,8 @@ func NewMetrics() *Metrics {
 			"Answers of /healthz, by status code.", "code"),
 		livez: counter(kubeproxy+"proxy_livez_total",
 			"Answers of /livez, by status code.", "code"),
+		readyz: counter(fairlead+"readyz_total",
+			"Answers of /readyz, by status code.", "code"),
 	}
 }
 
@@ -100,6 +102,18 @@ func (m *Metrics) WatchHealthChecks(ports func() (open, failing int)) {
 
 // WatchFailed counts a failed list or watch of a resource.
 func (m *Metrics) WatchFailed(resource string) { m.watchFailures.WithLabelValues(resource).Inc() }
+
+// WatchPorts registers whether kube-proxy's ports are served, read when the metrics are.
+func (m *Metrics) WatchPorts(failure func() error) {
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fairlead_agent_listening", Help: "1: all ports are open; 0: another program holds some."},
+		func() float64 {
+			if failure() != nil {
+				return 0
+			}
+			return 1
+		}))
+}
 
 // Observe counts a step of the engine.
 func (m *Metrics) Observe(s report.Snapshot) {

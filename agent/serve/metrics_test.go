@@ -25,6 +25,7 @@ import (
 func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics()
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
+	m.WatchPorts(func() error { return nil })
 	m.Registry.MustRegister(conntrack.New(nil, logr.Discard(), nil, nil).Collectors()...)
 	for _, mode := range modes.All() {
 		m.Registry.MustRegister(mode.Collectors...)

@@ -230,6 +230,14 @@ func (in *Store) Waiting() time.Time {
 	return in.since
 }
 
+// Unselected says whether the API has answered that there is no NodeRuleSet of this
+// node, and there was none before: nothing is to be programmed.
+func (in *Store) Unselected() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.nodeListed && in.node == nil
+}
+
 // Restore fills the store from the checkpoint.
 func (in *Store) Restore(node *NodeRules, slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
 	in.SetNode(node)

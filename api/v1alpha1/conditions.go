@@ -94,6 +94,11 @@ const (
 	// value of the policy. Forwarding is not affected.
 	ReasonConntrackSysctl = "ConntrackSysctl"
 
+	// ReasonListenFailed is set when the agent cannot open a port for health checks or
+	// metrics, because another program such as kube-proxy holds it. Forwarding is not
+	// affected.
+	ReasonListenFailed = "ListenFailed"
+
 	// ReasonHealthy is the reason of Degraded=False.
 	ReasonHealthy = "Healthy"
 

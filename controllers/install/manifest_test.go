@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
 func daemonSet(args ...string) *appsv1.DaemonSet {
@@ -69,5 +70,31 @@ func TestManifest(t *testing.T) {
 		if ds.Spec.Template.Labels[k] != v {
 			t.Errorf("the selector's label %s=%s is not on the Pods", k, v)
 		}
+	}
+}
+
+// TestProbesBesideKubeProxy checks that the kubelet asks the agent, and the scheduler
+// places it, where kube-proxy holds its ports.
+func TestProbesBesideKubeProxy(t *testing.T) {
+	ds, err := manifest("ns", "image:v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	container := ds.Spec.Template.Spec.Containers[0]
+	ports := map[string]int32{}
+	for _, p := range container.Ports {
+		ports[*p.Name] = *p.ContainerPort
+		if *p.ContainerPort == 10249 || *p.ContainerPort == 10256 {
+			t.Errorf("port %d is kube-proxy's", *p.ContainerPort)
+		}
+	}
+	for path, get := range map[string]*corev1ac.HTTPGetActionApplyConfiguration{
+		"/livez": container.LivenessProbe.HTTPGet, "/readyz": container.ReadinessProbe.HTTPGet} {
+		if *get.Path != path || *get.Host != "127.0.0.1" || ports[get.Port.StrVal] == 0 {
+			t.Errorf("probe %s: %+v, want one of a port of the agent's own on localhost", path, get)
+		}
+	}
+	if ds.Spec.MinReadySeconds == nil || *ds.Spec.MinReadySeconds == 0 {
+		t.Error("a rollout does not wait whether new agents keep running")
 	}
 }

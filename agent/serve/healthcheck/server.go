@@ -14,8 +14,6 @@ package healthcheck
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -26,25 +24,18 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/backoff"
+	"github.com/fairlead-proxy/fairlead/agent/serve/httpserver"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-const (
-	// Back-off of ports that could not be opened.
-	retryMin = time.Second
-	retryMax = time.Minute
+// maxNotes is how many notes may wait to be written. Others are written at the next try.
+const maxNotes = 32
 
-	// timeout bounds each part of a request: a balancer asks little.
-	timeout = 5 * time.Second
-
-	// maxHeader is the limit of a request's header in bytes.
-	maxHeader = 4 << 10
-
-	// maxNotes is how many notes may wait to be written. Others are written at the
-	// next try.
-	maxNotes = 32
-)
+// errNotOpen is what the node reports: its messages name no Services, which come and go.
+var errNotOpen = errors.New("health check node ports cannot be opened; events of their Services (" +
+	v1alpha1.EventHealthCheckFailed + ") name them")
 
 // Event records an event of a Service whose health checks a node cannot answer.
 type Event func(ctx context.Context, service model.ServiceID, note string) error
@@ -54,6 +45,7 @@ type Event func(ctx context.Context, service model.ServiceID, note string) error
 type Server struct {
 	healthy func() bool
 	event   Event
+	changed func() // called when the result of Failure changes
 	log     logr.Logger
 	clock   clock.Clock
 	bind    map[corev1.IPFamily]string // the address of listeners
@@ -63,7 +55,8 @@ type Server struct {
 	claims    resolve.HealthChecks // the first answers
 	listeners map[resolve.HealthPort]net.Listener
 	dirty     map[resolve.HealthPort]struct{} // to open, close or write an event of
-	failing   map[resolve.HealthPort]struct{} // not open, or claimed twice
+	failing   map[resolve.HealthPort]error    // not open, or claimed twice (nil)
+	failure   error
 	wakeup    chan struct{}
 
 	// Of Run's goroutine only.
@@ -78,19 +71,20 @@ type note struct {
 	text    string
 }
 
-// New returns a Server. healthy says whether the node's proxy works.
-func New(healthy func() bool, event Event, log logr.Logger, clk clock.Clock) *Server {
+// New returns a Server. healthy says whether the node's proxy works; changed is called when
+// the result of Failure changes.
+func New(healthy func() bool, event Event, changed func(), log logr.Logger, clk clock.Clock) *Server {
 	return &Server{
-		healthy: healthy, event: event, log: log, clock: clk,
+		healthy: healthy, event: event, changed: changed, log: log, clock: clk,
 		bind:      map[corev1.IPFamily]string{corev1.IPv4Protocol: "0.0.0.0", corev1.IPv6Protocol: "::"},
 		claims:    resolve.HealthChecks{},
 		listeners: map[resolve.HealthPort]net.Listener{},
 		dirty:     map[resolve.HealthPort]struct{}{},
-		failing:   map[resolve.HealthPort]struct{}{},
+		failing:   map[resolve.HealthPort]error{},
 		wakeup:    make(chan struct{}, 1),
 		noted:     map[resolve.HealthPort]map[model.ServiceID]string{},
 		notes:     make(chan note, maxNotes),
-		backoff:   backoff.Backoff{Min: retryMin, Max: retryMax},
+		backoff:   httpserver.Retry(),
 	}
 }
 
@@ -134,14 +128,18 @@ func (s *Server) Ports() (open, failing int) {
 	return len(s.listeners), len(s.failing)
 }
 
+// Failure returns why ports are not open; nil: all are.
+func (s *Server) Failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
 // Run opens and closes listeners until ctx ends, and then closes them all.
 func (s *Server) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	server := &http.Server{
-		Handler: s, ReadTimeout: timeout, WriteTimeout: timeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(s.log), slog.LevelInfo),
-	}
+	server := httpserver.New(s, s.log)
 	// A connection that stays open would get answers after its listener has
 	// closed, and balancers make a new one for each question anyway.
 	server.SetKeepAlivesEnabled(false)
@@ -192,7 +190,9 @@ func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Li
 	s.dirty = map[resolve.HealthPort]struct{}{}
 	due := len(s.failing) > 0 && !s.clock.Now().Before(s.retryAt)
 	if due {
-		maps.Copy(ports, s.failing)
+		for port := range s.failing {
+			ports[port] = struct{}{}
+		}
 	}
 	s.mu.Unlock()
 	for port := range ports {
@@ -200,6 +200,7 @@ func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Li
 			serve(port, l)
 		}
 	}
+	s.sum()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -211,6 +212,23 @@ func (s *Server) step(ctx context.Context, serve func(resolve.HealthPort, net.Li
 		s.retryAt = s.clock.Now().Add(s.backoff.Next())
 	}
 	return max(s.retryAt.Sub(s.clock.Now()), time.Millisecond)
+}
+
+// sum makes one Failure of the ports that are not open.
+func (s *Server) sum() {
+	s.mu.Lock()
+	before := s.failure
+	s.failure = nil
+	for _, err := range s.failing {
+		if err != nil {
+			s.failure = errNotOpen
+		}
+	}
+	differs := !errors.Is(s.failure, before)
+	s.mu.Unlock()
+	if differs {
+		s.changed()
+	}
 }
 
 // settle opens or closes a port, and notes what is wrong. It returns a
@@ -237,7 +255,7 @@ func (s *Server) settle(ctx context.Context, port resolve.HealthPort) net.Listen
 	if len(claims) == 0 {
 		delete(s.listeners, port)
 	} else if err != nil || len(claims) > 1 {
-		s.failing[port] = struct{}{}
+		s.failing[port] = err
 	}
 	if opened != nil {
 		s.listeners[port] = opened

@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/serve/httpserver"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -34,6 +35,7 @@ type fixture struct {
 	t       *testing.T
 	clock   *clocktesting.FakeClock
 	healthy atomic.Bool
+	changes atomic.Int32 // of Failure
 
 	mu    sync.Mutex
 	notes []string
@@ -49,7 +51,7 @@ func start(t *testing.T) (f *fixture, stop func()) {
 		defer f.mu.Unlock()
 		f.notes = append(f.notes, service.Name+": "+note)
 		return nil
-	}, logr.Discard(), f.clock)
+	}, func() { f.changes.Add(1) }, logr.Discard(), f.clock)
 	f.bind = map[corev1.IPFamily]string{corev1.IPv4Protocol: "127.0.0.1", corev1.IPv6Protocol: "::1"}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -196,7 +198,7 @@ func TestPortInUse(t *testing.T) {
 	if note := f.events()[0]; !strings.Contains(note, "web: ") || !strings.Contains(note, "address already in use") {
 		t.Errorf("events %q", note)
 	}
-	for _, step := range []time.Duration{retryMin, 2 * retryMin, 4 * retryMin} {
+	for _, step := range []time.Duration{httpserver.RetryMin, 2 * httpserver.RetryMin, 4 * httpserver.RetryMin} {
 		await(t, true, f.clock.HasWaiters)
 		f.clock.Step(step)
 	}
@@ -204,10 +206,17 @@ func TestPortInUse(t *testing.T) {
 	if _, failing := f.Ports(); failing != 1 || len(f.events()) != 1 {
 		t.Errorf("%d ports fail, events %q", failing, f.events())
 	}
+	if err := f.Failure(); err == nil || f.changes.Load() != 1 {
+		t.Errorf("the node reports %v, after %d changes; want that a port is not open, once", err, f.changes.Load())
+	}
 	other.Close()
-	f.clock.Step(retryMax)
+	f.clock.Step(httpserver.RetryMax)
 	f.wantAnswer(port, "200 1 "+body("web", 1, true))
 	await(t, [2]int{1, 0}, f.ports)
+	await(t, 2, func() int { return int(f.changes.Load()) })
+	if err := f.Failure(); err != nil {
+		t.Errorf("the node reports %v, though the port is open", err)
+	}
 }
 
 func (f *fixture) ports() [2]int {
@@ -228,6 +237,9 @@ func TestTwoServicesWantAPort(t *testing.T) {
 	f.set(port, claim("a", 1), claim("b", 2))
 	f.wantAnswer(port, "200 1 "+body("a", 1, true))
 	await(t, 1, func() int { return len(f.events()) })
+	if err := f.Failure(); err != nil {
+		t.Errorf("the node reports %v; the Services are what is wrong", err)
+	}
 	if note := f.events()[0]; !strings.Contains(note, "b: ") || !strings.Contains(note, "belongs to Service default/a") {
 		t.Errorf("events %q", note)
 	}

@@ -1,0 +1,159 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/serve/httpserver"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// await polls until a value is the wanted one.
+func await[T comparable](t *testing.T, want T, get func() T) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for got := get(); got != want; got = get() {
+		if time.Now().After(deadline) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// ask returns the status of an answer, or "refused".
+func ask(address, path string) string {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	got, err := client.Get("http://" + address + path)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "refused"
+	}
+	if err != nil {
+		return err.Error()
+	}
+	got.Body.Close()
+	return got.Status
+}
+
+// TestPortsOfAnotherProgram runs beside a program that holds the agent's ports, as
+// kube-proxy does: the kubelet's probes are answered, the status says what is wrong, and the
+// ports are served as soon as they are free.
+func TestPortsOfAnotherProgram(t *testing.T) {
+	var others []net.Listener
+	for range 2 {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		others = append(others, l)
+	}
+	healthz, metrics := others[0].Addr().String(), others[1].Addr().String()
+	clk := clocktesting.NewFakeClock(time.Now())
+	h := NewHealth(NewMetrics(), clk, func() time.Time { return time.Time{} }, func() bool { return false }, func() []metav1.Condition { return nil })
+	h.Set(good())
+	var changes atomic.Int32
+	ports := NewPorts(logr.Discard(), clk, func() { changes.Add(1) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	probes := freeAddress(t)
+	if _, err := Start(ctx, Addresses{Health: healthz, Metrics: metrics, Probe: probes}, h, ports, &group); err != nil {
+		t.Fatal(err)
+	}
+
+	await(t, 2, func() int { return int(changes.Load()) })
+	for _, path := range []string{"/livez", "/readyz"} {
+		if got := ask(probes, path); got != "200 OK" {
+			t.Errorf("%s for the kubelet: %s", path, got)
+		}
+	}
+	message := fmt.Sprintf("listen tcp %s: bind: address already in use", healthz)
+	if c := degraded(ports); c.Status != metav1.ConditionTrue || c.Reason != v1alpha1.ReasonListenFailed ||
+		!strings.Contains(c.Message, message) || !strings.Contains(c.Message, metrics) {
+		t.Errorf("status %+v, want one with %q", c, message)
+	}
+
+	others[0].Close()
+	steppedUntil(t, clk, 3, &changes)
+	if got := ask(healthz, "/healthz"); got != "200 OK" {
+		t.Errorf("the port that is free answers %s", got)
+	}
+	if c := degraded(ports); strings.Contains(c.Message, healthz) || !strings.Contains(c.Message, metrics) {
+		t.Errorf("status %+v, want only %s in it", c, metrics)
+	}
+	others[1].Close()
+	steppedUntil(t, clk, 4, &changes)
+	if got := ask(metrics, "/metrics"); got != "200 OK" {
+		t.Errorf("the other port answers %s", got)
+	}
+	if c := degraded(ports); c.Status != metav1.ConditionFalse {
+		t.Errorf("status %+v, want nothing wrong", c)
+	}
+	cancel()
+	group.Wait()
+	for _, address := range []string{healthz, metrics, probes} {
+		await(t, "refused", func() string { return ask(address, "/") })
+	}
+	if n := changes.Load(); n != 4 {
+		t.Errorf("%d changes, want 4", n)
+	}
+}
+
+// steppedUntil lets time pass until so many changes have been seen.
+func steppedUntil(t *testing.T, clk *clocktesting.FakeClock, changes int32, seen *atomic.Int32) {
+	t.Helper()
+	await(t, changes, func() int32 {
+		if clk.HasWaiters() {
+			clk.Step(httpserver.RetryMax)
+		}
+		return seen.Load()
+	})
+}
+
+// degraded is what the node's status says of ports.
+func degraded(ports *Ports) metav1.Condition {
+	s := good().With(report.ListenFailed, ports.Failure())
+	return *apimeta.FindStatusCondition(report.StatusOf(s, nil, metav1.Now()).Conditions, v1alpha1.ConditionDegraded)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestProbePortInUse ends at once: two agents on one node would hide from each other.
+func TestProbePortInUse(t *testing.T) {
+	other, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, err = serveProbes(t.Context(), other.Addr().String(), http.NotFoundHandler(), logr.Discard())
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v, want that the address is in use", err)
+	}
+}

@@ -14,6 +14,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 
 	"github.com/go-logr/logr"
@@ -23,6 +24,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
+	kernelconntrack "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/serve"
@@ -97,7 +100,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	ports := serve.NewPorts(log.WithName("serve"), clk, in.Wake)
 	listening := func() error { return errors.Join(ports.Failure(), checks.Failure()) }
 	m.WatchPorts(listening)
-	kernel := conntrack.NewNetlink(0)
+	table := kernelconntrack.NewTable(0)
+	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
 	cleaner := conntrack.New(kernel, log.WithName("conntrack"), clk, in.Wake)
 	m.Registry.MustRegister(cleaner.Collectors()...)
 	l := engine.New(engine.Config{
@@ -122,7 +126,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	group.Go(func() { checks.Run(ctx) })
-	group.Go(func() { defer kernel.Close(); cleaner.Run(ctx) })
+	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
 	group.Go(func() { r.Run(ctx) })
 	group.Go(func() { l.Run(ctx) })
 	source.Watch(ctx, client, o.NodeName, in, r.ShowStatus, source.FailureLog(log, m.WatchFailed))

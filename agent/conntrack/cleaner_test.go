@@ -13,9 +13,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
-	"github.com/fairlead-proxy/fairlead/rules/flows"
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -49,24 +50,23 @@ func frontend(protocol model.Protocol, at string, to ...string) *model.Frontend 
 }
 
 // flow is an entry; name is what the tests call it.
-func flow(name string, protocol model.Protocol, to, endpoint string, change ...func(*Entry)) Entry {
-	e := Entry{Flow: flows.Flow{Protocol: protocol, Source: netip.MustParseAddrPort("10.244.0.200:40000"),
-		Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}}
-	e.name.id = []byte(name)
+func flow(name string, protocol model.Protocol, to, endpoint string, change ...func(*kernel.Entry)) kernel.Entry {
+	e := kernel.Entry{Protocol: uint8(protocol), Source: netip.MustParseAddrPort("10.244.0.200:40000"),
+		Destination: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint), Name: kernel.Name{ID: []byte(name)}}
 	for _, c := range change {
 		c(&e)
 	}
 	return e
 }
 
-func unanswered(e *Entry) { e.Unanswered = true }
-func from(source string) func(*Entry) {
-	return func(e *Entry) { e.Source = netip.MustParseAddrPort(source) }
+func unanswered(e *kernel.Entry) { e.Unanswered = true }
+func from(source string) func(*kernel.Entry) {
+	return func(e *kernel.Entry) { e.Source = netip.MustParseAddrPort(source) }
 }
-func otherZone(e *Entry) { e.OtherZone = true }
+func otherZone(e *kernel.Entry) { e.OtherZone = true }
 
 func newCleaner(m *memory, changed func()) *Cleaner {
-	return New(m, logr.Discard(), clock.RealClock{}, changed)
+	return New(m.kernel(), logr.Discard(), clock.RealClock{}, changed)
 }
 
 // desired is the delta from nothing.
@@ -100,35 +100,35 @@ func TestChanges(t *testing.T) {
 	drops.External.Verdict = model.Drop
 	cases := map[string]struct {
 		before, after []*model.Frontend
-		entries       []Entry
+		entries       []kernel.Entry
 		want          []string // what is left
 	}{
 		"an endpoint goes": {
 			[]*model.Frontend{frontend(udp, vip, podA, podB)}, []*model.Frontend{frontend(udp, vip, podB)},
-			[]Entry{flow("gone", udp, vip, podA), flow("kept", udp, vip, podB), flow("other port", udp, "10.96.0.10:54", podA), flow("not a Service's", udp, podA, podA)},
+			[]kernel.Entry{flow("gone", udp, vip, podA), flow("kept", udp, vip, podB), flow("other port", udp, "10.96.0.10:54", podA), flow("not a Service's", udp, podA, podA)},
 			[]string{"kept", "not a Service's", "other port"},
 		},
 		"an endpoint goes, IPv6": {
-			[]*model.Frontend{frontend(udp, vip6, pod6)}, []*model.Frontend{frontend(udp, vip6)}, []Entry{flow("gone", udp, vip6, pod6)}, []string{},
+			[]*model.Frontend{frontend(udp, vip6, pod6)}, []*model.Frontend{frontend(udp, vip6)}, []kernel.Entry{flow("gone", udp, vip6, pod6)}, []string{},
 		},
 		"the target port changes": {
 			[]*model.Frontend{frontend(udp, vip, "10.244.0.1:53")}, []*model.Frontend{frontend(udp, vip, "10.244.0.1:54")},
-			[]Entry{flow("gone", udp, vip, "10.244.0.1:53"), flow("kept", udp, vip, "10.244.0.1:54")},
+			[]kernel.Entry{flow("gone", udp, vip, "10.244.0.1:53"), flow("kept", udp, vip, "10.244.0.1:54")},
 			[]string{"kept"},
 		},
 		"an endpoint takes no new flows, but serves": {
 			[]*model.Frontend{frontend(udp, vip, podA)}, []*model.Frontend{drops},
-			[]Entry{flow("kept", udp, vip, podA)},
+			[]kernel.Entry{flow("kept", udp, vip, podA)},
 			[]string{"kept"},
 		},
 		"the last endpoint goes": {
 			[]*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA)}, []*model.Frontend{frontend(udp, vip), frontend(udp, nodePort)},
-			[]Entry{flow("gone", udp, vip, podA), flow("node port", udp, nodeIP, podA), flow("another machine's port", udp, "192.0.2.1:30053", "192.0.2.1:30053")},
+			[]kernel.Entry{flow("gone", udp, vip, podA), flow("node port", udp, nodeIP, podA), flow("another machine's port", udp, "192.0.2.1:30053", "192.0.2.1:30053")},
 			[]string{"another machine's port"},
 		},
 		"a frontend is new": {
 			nil, []*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
-			[]Entry{
+			[]kernel.Entry{
 				flow("older", udp, vip, vip), flow("older node port", udp, nodeIP, nodeIP), flow("tcp", tcp, vip, vip, unanswered),
 				flow("another zone's view", udp, vip, vip, otherZone), flow("kept", udp, vip, podA),
 			},
@@ -136,7 +136,7 @@ func TestChanges(t *testing.T) {
 		},
 		"an answer of what is older was under way": {
 			nil, []*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
-			[]Entry{
+			[]kernel.Entry{
 				flow("answer", udp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip)), flow("of the node", udp, "192.0.2.1:53", "192.0.2.1:53", from(nodeIP)),
 				flow("tcp", tcp, "10.244.0.9:40000", "10.244.0.9:40000", from(vip), unanswered), flow("in another zone", udp, podB, podB, from(vip), otherZone),
 			},
@@ -144,7 +144,7 @@ func TestChanges(t *testing.T) {
 		},
 		"a frontend is removed": {
 			[]*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)}, nil,
-			[]Entry{
+			[]kernel.Entry{
 				flow("gone", udp, vip, podA), flow("gone, node port", udp, nodeIP, podA), flow("tcp", tcp, vip, podA),
 				flow("gone, no answer", tcp, vip, podA, unanswered), flow("untranslated", udp, vip, vip),
 			},
@@ -152,22 +152,22 @@ func TestChanges(t *testing.T) {
 		},
 		"an address goes, the node port stays": {
 			[]*model.Frontend{frontend(udp, nodeIP, podB), frontend(udp, nodePort, podA)}, []*model.Frontend{frontend(udp, nodePort, podA)},
-			[]Entry{flow("of the address", udp, nodeIP, podB), flow("of the node port", udp, nodeIP, podA)},
+			[]kernel.Entry{flow("of the address", udp, nodeIP, podB), flow("of the node port", udp, nodeIP, podA)},
 			[]string{"of the node port"},
 		},
 		"an endpoint of TCP goes": {
 			[]*model.Frontend{frontend(tcp, vip, podA, podB)}, []*model.Frontend{frontend(tcp, vip, podB)},
-			[]Entry{flow("no answer", tcp, vip, podA, unanswered), flow("established", tcp, vip, podA), flow("no answer yet", tcp, vip, podB, unanswered)},
+			[]kernel.Entry{flow("no answer", tcp, vip, podA, unanswered), flow("established", tcp, vip, podA), flow("no answer yet", tcp, vip, podB, unanswered)},
 			[]string{"established", "no answer yet"},
 		},
 		"policies differ": {
 			[]*model.Frontend{frontend(tcp, "203.0.113.1:80", "10.244.0.9:80")}, []*model.Frontend{local},
-			[]Entry{flow("a", tcp, "203.0.113.1:80", podA, unanswered), flow("b", tcp, "203.0.113.1:80", podB, unanswered), flow("gone", tcp, "203.0.113.1:80", "10.244.0.9:80", unanswered)},
+			[]kernel.Entry{flow("a", tcp, "203.0.113.1:80", podA, unanswered), flow("b", tcp, "203.0.113.1:80", podB, unanswered), flow("gone", tcp, "203.0.113.1:80", "10.244.0.9:80", unanswered)},
 			[]string{"a", "b"},
 		},
 		"SCTP is left alone": {
 			[]*model.Frontend{frontend(model.SCTP, vip, podA)}, nil,
-			[]Entry{flow("sctp", model.SCTP, vip, podA, unanswered)},
+			[]kernel.Entry{flow("sctp", model.SCTP, vip, podA, unanswered)},
 			[]string{"sctp"},
 		},
 	}
@@ -191,9 +191,9 @@ func TestChanges(t *testing.T) {
 }
 
 func TestNothingRightIsDeletedAtTheStart(t *testing.T) {
-	m := &memory{entries: []Entry{
+	m := &memory{entries: []kernel.Entry{
 		flow("vip", model.UDP, vip, podA), flow("node port", model.UDP, nodeIP, podA), flow("connecting", model.TCP, vip, podA, unanswered),
-		flow("of a Service that nobody knows any more", model.UDP, "10.96.0.11:53", podB),
+		flow("of a Service that is unknown", model.UDP, "10.96.0.11:53", podB),
 	}}
 	want := m.left()
 	c := newCleaner(m, nil)
@@ -207,7 +207,7 @@ func TestNothingRightIsDeletedAtTheStart(t *testing.T) {
 func TestNodePortRanges(t *testing.T) {
 	m := &memory{
 		addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.168.7.7")},
-		entries: []Entry{
+		entries: []kernel.Entry{
 			flow("node", model.UDP, "192.168.7.7:30053", podB), flow("loopback", model.UDP, "127.0.0.1:30053", "127.0.0.1:30053"),
 			flow("another machine", model.UDP, "192.0.2.1:30053", "192.0.2.1:30053"),
 		},
@@ -235,27 +235,27 @@ func TestDumps(t *testing.T) {
 	with := func(f ...*model.Frontend) []*model.Frontend { return append(f, base...) }
 	cases := map[string]struct {
 		before, after []*model.Frontend
-		want          []Filter
+		want          []kernel.Filter
 	}{
 		"nothing changes":             {base, base, nil},
 		"endpoints are added":         {base, []*model.Frontend{base[0], frontend(model.TCP, vip, podA, podB), base[2]}, nil},
 		"what does not concern flows": {base, []*model.Frontend{affinity, base[1], base[2]}, nil},
 		"a Service of TCP is new":     {base, with(frontend(model.TCP, "10.96.0.11:80", podA)), nil},
 		"an address": {base, []*model.Frontend{frontend(model.UDP, vip, podA), base[1], base[2]},
-			[]Filter{{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 53}}},
-		"an address is new": {base, with(frontend(model.UDP, "10.96.0.10:54", podA)), []Filter{
-			{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 54},
-			{Family: "IPv4", Protocol: model.UDP, Address: address, Port: 54, Reverse: true},
+			[]kernel.Filter{{Protocol: unix.IPPROTO_UDP, Address: address, Port: 53}}},
+		"an address is new": {base, with(frontend(model.UDP, "10.96.0.10:54", podA)), []kernel.Filter{
+			{Protocol: unix.IPPROTO_UDP, Address: address, Port: 54},
+			{Protocol: unix.IPPROTO_UDP, Address: address, Port: 54, Reverse: true},
 		}},
 		"a node port": {base, []*model.Frontend{base[0], base[1], frontend(model.UDP, nodePort)},
-			[]Filter{{Family: "IPv4", Protocol: model.UDP, Port: 30053}}},
+			[]kernel.Filter{{Protocol: unix.IPPROTO_UDP, Port: 30053}}},
 		"TCP": {base, []*model.Frontend{base[0], frontend(model.TCP, vip), base[2]},
-			[]Filter{{Family: "IPv4", Protocol: model.TCP, Address: address, Port: 53, Unanswered: true}}},
-		"many": {base, with(many...), []Filter{{Family: "IPv4", Protocol: model.UDP}}},
+			[]kernel.Filter{{Protocol: unix.IPPROTO_TCP, Address: address, Port: 53, Unanswered: true}}},
+		"many": {base, with(many...), []kernel.Filter{{Protocol: unix.IPPROTO_UDP}}},
 		"an address and a node port": {base, []*model.Frontend{frontend(model.UDP, vip), base[1], frontend(model.UDP, nodePort)},
-			[]Filter{{Family: "IPv4", Protocol: model.UDP}}},
+			[]kernel.Filter{{Protocol: unix.IPPROTO_UDP}}},
 		"several of TCP": {with(frontend(model.TCP, "10.96.0.11:80", podA)), []*model.Frontend{base[0], frontend(model.TCP, vip), base[2], frontend(model.TCP, "10.96.0.11:80")},
-			[]Filter{{Family: "IPv4", Protocol: model.TCP, Unanswered: true}}},
+			[]kernel.Filter{{Protocol: unix.IPPROTO_TCP, Unanswered: true}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestDumps(t *testing.T) {
 // A change that is not in the kernel yet must wait: until then flows go to the
 // old endpoints, and would come back.
 func TestChangesWaitForTheProgramming(t *testing.T) {
-	m := &memory{entries: []Entry{flow("gone", model.UDP, vip, podA)}}
+	m := &memory{entries: []kernel.Entry{flow("gone", model.UDP, vip, podA)}}
 	c := newCleaner(m, nil)
 	before, after := desired(frontend(model.UDP, vip, podA)), desired()
 	c.Change(model.Diff(model.NewDesired(), before))
@@ -296,9 +296,9 @@ func TestChangesWaitForTheProgramming(t *testing.T) {
 // it anew, the other way round.
 func TestRunLooksAgain(t *testing.T) {
 	const client = "10.244.0.9:40000"
-	m := &memory{entries: []Entry{flow("older", model.UDP, vip, vip, from(client))}}
-	m.deleted = func(e Entry) {
-		if string(e.name.id) == "older" {
+	m := &memory{entries: []kernel.Entry{flow("older", model.UDP, vip, vip, from(client))}}
+	m.deleted = func(e kernel.Entry) {
+		if string(e.Name.ID) == "older" {
 			m.entries = append(m.entries, flow("answer", model.UDP, client, client, from(vip)))
 		}
 	}
@@ -319,7 +319,7 @@ func TestRunLooksAgain(t *testing.T) {
 }
 
 func TestRunRetriesAndReports(t *testing.T) {
-	m := &memory{entries: []Entry{flow("gone", model.UDP, vip, podA)}}
+	m := &memory{entries: []kernel.Entry{flow("gone", model.UDP, vip, podA)}}
 	m.fail(errBroken)
 	changed := make(chan struct{}, 100)
 	c := newCleaner(m, func() { changed <- struct{}{} })

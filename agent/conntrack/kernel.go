@@ -9,47 +9,43 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Kernel is the connection tracking of a kernel. One goroutine at a time uses it.
-type Kernel interface {
-	// Dump calls each for the entries that a filter selects, as they arrive: there
-	// may be millions. A kernel without filters returns other entries as well, and a
-	// dump that is restarted returns some entries twice. An entry is valid until each
-	// returns.
-	Dump(ctx context.Context, f Filter, each func(Entry)) error
-
-	// Delete deletes this entry; where the kernel has IDs of entries, not a newer one
-	// with the same addresses. False: the entry does not exist any more.
-	Delete(e Entry) (bool, error)
+// Kernel is what a Cleaner needs of a node's kernel. One goroutine at a time uses it.
+type Kernel struct {
+	Table Table
 
 	// Addresses returns the node's own addresses.
-	Addresses() ([]netip.Addr, error)
+	Addresses func() ([]netip.Addr, error)
 }
 
-// Filter selects entries by the original direction. It only saves work: which entries
-// are stale does not depend on it.
-type Filter struct {
-	Family   corev1.IPFamily
-	Protocol model.Protocol
-
-	// Address and Port are where the packets went to; the zero values: anywhere.
-	// With Reverse they are where the packets came from.
-	Address netip.Addr
-	Port    uint16
-	Reverse bool
-
-	// Unanswered selects only entries that have seen no packet of the other side.
-	Unanswered bool
+// Table is the connection tracking of a kernel, see kernel.Table.
+type Table interface {
+	Dump(ctx context.Context, f kernel.Filter, each func(kernel.Entry)) error
+	Delete(e kernel.Entry) (bool, error)
 }
 
-// Entry is a conntrack entry.
-type Entry struct {
-	flows.Flow
-	name name
+// kind is what a dump can have in common.
+type kind struct {
+	v6       bool
+	protocol model.Protocol
 }
 
-// name identifies an entry, in the kernel's encoding.
-type name struct{ tuple, zone, id []byte }
+func kindOf(key model.FrontendKey) kind { return kind{!key.Address.Is4(), key.Protocol} }
+
+// family is the label of metrics.
+func (k kind) family() string {
+	if k.v6 {
+		return string(corev1.IPv6Protocol)
+	}
+	return string(corev1.IPv4Protocol)
+}
+
+// flowOf returns what flows are judged by.
+func flowOf(e kernel.Entry) flows.Flow {
+	return flows.Flow{Protocol: model.Protocol(e.Protocol), Source: e.Source, Destination: e.Destination,
+		Endpoint: e.Endpoint, Unanswered: e.Unanswered, OtherZone: e.OtherZone}
+}

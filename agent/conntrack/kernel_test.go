@@ -10,24 +10,29 @@ import (
 	"slices"
 	"sync"
 
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // memory is a kernel that a test pretends.
 type memory struct {
 	mu        sync.Mutex
-	entries   []Entry
+	entries   []kernel.Entry
 	addresses []netip.Addr
 	coarse    bool // it cannot filter
 	failing   error
-	dumps     []Filter
-	deleted   func(Entry) // what happens then
-	walked    func()      // what happens at the end of a dump
+	dumps     []kernel.Filter
+	deleted   func(kernel.Entry) // what happens then
+	walked    func()             // what happens at the end of a dump
+}
+
+func (m *memory) kernel() Kernel {
+	return Kernel{Table: m, Addresses: func() ([]netip.Addr, error) { return m.addresses, nil }}
 }
 
 var errBroken = errors.New("broken")
 
-func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
+func (m *memory) Dump(_ context.Context, f kernel.Filter, each func(kernel.Entry)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dumps = append(m.dumps, f)
@@ -35,7 +40,7 @@ func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
 		return m.failing
 	}
 	for _, e := range slices.Clone(m.entries) {
-		if m.coarse || f.selects(e) {
+		if m.coarse || selects(f, e) {
 			each(e)
 		}
 	}
@@ -45,22 +50,22 @@ func (m *memory) Dump(_ context.Context, f Filter, each func(Entry)) error {
 	return nil
 }
 
-func (f Filter) selects(e Entry) bool {
+func selects(f kernel.Filter, e kernel.Entry) bool {
 	side := e.Destination
 	if f.Reverse {
 		side = e.Source
 	}
-	key := model.FrontendKey{Address: side.Addr(), Protocol: e.Protocol}
-	return kindOf(key) == kind{f.Family, f.Protocol} &&
+	key := model.FrontendKey{Address: side.Addr(), Protocol: model.Protocol(e.Protocol)}
+	return kindOf(key) == kind{f.V6, model.Protocol(f.Protocol)} &&
 		(!f.Address.IsValid() || f.Address == side.Addr()) &&
 		(f.Port == 0 || f.Port == side.Port()) &&
 		(!f.Unanswered || e.Unanswered)
 }
 
 // Delete is called by Dump's each only, which holds mu.
-func (m *memory) Delete(e Entry) (bool, error) {
+func (m *memory) Delete(e kernel.Entry) (bool, error) {
 	before := len(m.entries)
-	m.entries = slices.DeleteFunc(m.entries, func(o Entry) bool { return string(o.name.id) == string(e.name.id) })
+	m.entries = slices.DeleteFunc(m.entries, func(o kernel.Entry) bool { return string(o.Name.ID) == string(e.Name.ID) })
 	gone := len(m.entries) < before
 	if m.deleted != nil {
 		m.deleted(e)
@@ -68,15 +73,13 @@ func (m *memory) Delete(e Entry) (bool, error) {
 	return gone, nil
 }
 
-func (m *memory) Addresses() ([]netip.Addr, error) { return m.addresses, nil }
-
 // left names what is in the kernel.
 func (m *memory) left() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	names := []string{}
 	for _, e := range m.entries {
-		names = append(names, string(e.name.id))
+		names = append(names, string(e.Name.ID))
 	}
 	slices.Sort(names)
 	return names
@@ -88,7 +91,7 @@ func (m *memory) fail(err error) {
 	m.failing = err
 }
 
-func (m *memory) filters() []Filter {
+func (m *memory) filters() []kernel.Filter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.dumps)

@@ -7,24 +7,10 @@ import (
 	"context"
 	"net/netip"
 
-	corev1 "k8s.io/api/core/v1"
-
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/flows"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// kind is what a dump can have in common.
-type kind struct {
-	family   corev1.IPFamily
-	protocol model.Protocol
-}
-
-func kindOf(key model.FrontendKey) kind {
-	if key.Address.Is4() {
-		return kind{corev1.IPv4Protocol, key.Protocol}
-	}
-	return kind{corev1.IPv6Protocol, key.Protocol}
-}
 
 // With a dump for each frontend the kernel walks its whole table each time; one dump
 // for all frontends also returns entries that are not stale. A walk of an empty table
@@ -37,9 +23,9 @@ const (
 
 // filters returns the dumps of one kind that cover the work. all is the number of
 // entries of the kind.
-func (w *work) filters(k kind, keys []model.FrontendKey, all int) []Filter {
-	whole := Filter{Family: k.family, Protocol: k.protocol, Unanswered: flows.HalfOpen(k.protocol)}
-	var out []Filter
+func (w *work) filters(k kind, keys []model.FrontendKey, all int) []kernel.Filter {
+	whole := kernel.Filter{V6: k.v6, Protocol: uint8(k.protocol), Unanswered: flows.HalfOpen(k.protocol)}
+	var out []kernel.Filter
 	for _, key := range keys {
 		f := whole
 		f.Port = key.Port
@@ -53,7 +39,7 @@ func (w *work) filters(k kind, keys []model.FrontendKey, all int) []Filter {
 		}
 	}
 	if w.everything || len(keys) > 1 && (len(out) > maxFilters || (len(out)-1)*walkEntries > all) {
-		return []Filter{whole}
+		return []kernel.Filter{whole}
 	}
 	return out
 }
@@ -89,9 +75,9 @@ func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again wor
 	for k, keys := range kinds {
 		start := c.clock.Now()
 		for _, f := range w.filters(k, keys, c.entries[k]) {
-			err = first(err, s.filtered(ctx, f))
+			err = first(err, s.filtered(ctx, k, f))
 		}
-		c.metrics.duration.WithLabelValues(string(k.family)).Observe(c.clock.Since(start).Seconds())
+		c.metrics.duration.WithLabelValues(k.family()).Observe(c.clock.Since(start).Seconds())
 	}
 	return again, err
 }
@@ -112,40 +98,41 @@ type sweep struct {
 	rules flows.Rules
 }
 
-// filtered deletes what is stale among the entries that a filter selects.
-func (s *sweep) filtered(ctx context.Context, f Filter) error {
+// filtered deletes what is stale among the entries of a kind that a filter selects.
+func (s *sweep) filtered(ctx context.Context, k kind, f kernel.Filter) error {
 	n, all := 0, 0
 	var failed error
-	err := s.kernel.Dump(ctx, f, func(e Entry) {
+	err := s.kernel.Table.Dump(ctx, f, func(e kernel.Entry) {
 		all++
-		key, stale := s.stale(e)
+		flow := flowOf(e)
+		key, stale := s.stale(flow)
 		if !stale {
 			return
 		}
-		deleted, err := s.kernel.Delete(e)
+		deleted, err := s.kernel.Table.Delete(e)
 		failed = first(failed, err)
 		if deleted {
 			n++
 		}
-		if !e.Translated() {
+		if !flow.Translated() {
 			s.again.frontends[key] = true
 		}
 	})
 	if f.Port == 0 {
-		s.entries[kind{f.Family, f.Protocol}] = all
+		s.entries[k] = all
 	}
-	s.metrics.deleted.WithLabelValues(string(f.Family)).Add(float64(n))
+	s.metrics.deleted.WithLabelValues(k.family()).Add(float64(n))
 	if n > 0 {
-		s.log.V(1).Info("Deleted stale conntrack entries", "family", f.Family, "protocol", f.Protocol.String(), "entries", n)
+		s.log.V(1).Info("Deleted stale conntrack entries", "family", k.family(), "protocol", k.protocol.String(), "entries", n)
 	}
 	return first(err, failed)
 }
 
-// stale says whether an entry must be deleted, and which frontend it belongs to.
-func (s *sweep) stale(e Entry) (model.FrontendKey, bool) {
+// stale says whether a flow must be deleted, and which frontend it belongs to.
+func (s *sweep) stale(f flows.Flow) (model.FrontendKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rules.Stale(e.Flow)
+	return s.rules.Stale(f)
 }
 
 // kinds returns the kinds of all frontends of a protocol.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -27,7 +28,7 @@ type paced struct {
 func newPaced(t *testing.T, frontends ...*model.Frontend) *paced {
 	t.Helper()
 	p := &paced{t: t, kernel: &memory{}, clock: clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), current: model.NewDesired()}
-	p.Cleaner = New(p.kernel, logr.Discard(), p.clock, func() {})
+	p.Cleaner = New(p.kernel.kernel(), logr.Discard(), p.clock, func() {})
 	p.change(frontends...)
 	p.Programmed(true)
 	p.pass(time.Minute)
@@ -160,7 +161,7 @@ func TestProtocolsDoNotWaitForEachOther(t *testing.T) {
 		p.pass(2 * time.Second)
 	}
 	for _, f := range p.kernel.dumps {
-		if f.Protocol == model.TCP {
+		if f.Protocol == unix.IPPROTO_TCP {
 			tcp++
 		}
 	}

@@ -26,7 +26,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics()
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
 	m.WatchPorts(func() error { return nil })
-	m.Registry.MustRegister(conntrack.New(nil, logr.Discard(), nil, nil).Collectors()...)
+	m.Registry.MustRegister(conntrack.New(conntrack.Kernel{}, logr.Discard(), nil, nil).Collectors()...)
 	for _, mode := range modes.All() {
 		m.Registry.MustRegister(mode.Collectors...)
 	}

@@ -5,7 +5,9 @@
 package conntracktest
 
 import (
+	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +95,27 @@ func (s *Space) Accept(at string) {
 		}
 		return err
 	})
+}
+
+// Say sends a packet on a flow.
+func (s *Space) Say(conn net.Conn) {
+	s.T.Helper()
+	if _, err := conn.Write([]byte("?")); err != nil {
+		s.T.Fatal(err)
+	}
+}
+
+// Ask sends a packet, and returns the answer; empty: there is none within 2 s.
+func (s *Space) Ask(conn net.Conn) string {
+	s.T.Helper()
+	s.Say(conn)
+	b := make([]byte, 64)
+	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		s.T.Fatal(err)
+	}
+	n, err := conn.Read(b)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.T.Fatal(err)
+	}
+	return string(b[:n])
 }

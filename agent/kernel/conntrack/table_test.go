@@ -5,13 +5,10 @@ package conntrack
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -40,13 +37,6 @@ func dump(t *testing.T, n *Table, f Filter) (out []Entry, received int) {
 	return out, n.received - before
 }
 
-func say(t *testing.T, c net.Conn) {
-	t.Helper()
-	if _, err := c.Write([]byte("?")); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The kernel itself must filter, because a node may track a million flows.
 func TestTheKernelFilters(t *testing.T) {
 	const vip6, pod6 = "[fd00::10]:53", "[fd00::1]:5353"
@@ -57,14 +47,14 @@ func TestTheKernelFilters(t *testing.T) {
 	s.Accept("10.1.0.1:8080")
 	const few, many = 3, 100
 	one := s.Dial("udp", "10.96.0.11:54")
-	say(t, one)
+	s.Say(one)
 	source := one.LocalAddr().(*net.UDPAddr).AddrPort()
 	for range few {
-		say(t, s.Dial("udp", "10.96.0.10:53"))
-		say(t, s.Dial("udp", vip6))
+		s.Say(s.Dial("udp", "10.96.0.10:53"))
+		s.Say(s.Dial("udp", vip6))
 	}
 	for range many - 1 {
-		say(t, s.Dial("udp", "10.96.0.11:54"))
+		s.Say(s.Dial("udp", "10.96.0.11:54"))
 	}
 	s.Dial("tcp", "10.96.0.10:80")
 	s.Knock("10.96.0.10:81")
@@ -123,7 +113,7 @@ func TestDeleteIsExact(t *testing.T) {
 			n := open(t, s)
 			conn := s.Dial("udp", "10.96.0.10:53")
 			all := Filter{Protocol: unix.IPPROTO_UDP}
-			ask(t, conn)
+			s.Ask(conn)
 			old, _ := dump(t, n, all)
 			if len(old) != 1 || old[0].OtherZone != (zone != "") {
 				t.Fatalf("%+v", old)
@@ -147,18 +137,4 @@ func TestDeleteIsExact(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ask(t *testing.T, conn net.Conn) string {
-	t.Helper()
-	say(t, conn)
-	b := make([]byte, 64)
-	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	n, err := conn.Read(b)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	return string(b[:n])
 }

@@ -5,52 +5,26 @@ package conntrack
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"slices"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
-	"github.com/go-logr/logr"
-
 	"github.com/fairlead-proxy/fairlead/agent/internal/conntracktest"
+	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-func open(t *testing.T, s *conntracktest.Space) *Netlink {
-	n := NewNetlink(int(s.Handle))
-	t.Cleanup(n.Close)
-	return n
-}
-
-// dump returns what a filter selects.
-func dump(t *testing.T, n *Netlink, f Filter) (out []Entry) {
-	t.Helper()
-	if err := n.Dump(t.Context(), f, func(e Entry) { out = append(out, e) }); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func say(t *testing.T, c net.Conn) {
-	t.Helper()
-	if _, err := c.Write([]byte("?")); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestAddresses(t *testing.T) {
-	s := conntracktest.NewSpace(t)
-	s.Run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
-	got, err := open(t, s).Addresses()
-	if err != nil || !slices.Contains(got, netip.MustParseAddr("192.0.2.7")) {
-		t.Errorf("%v, %v", got, err)
-	}
+// kernelOf is the kernel of a network namespace.
+func kernelOf(s *conntracktest.Space) Kernel {
+	table := kernel.NewTable(int(s.Handle))
+	s.T.Cleanup(table.Close)
+	return Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(int(s.Handle))) }}
 }
 
 // A client that goes on sending meets another endpoint when its own is gone. An
@@ -66,7 +40,7 @@ func TestPackets(t *testing.T) {
 			s.Serve(tc.a)
 			s.Serve(tc.b)
 			s.Translate(tc.rule + tc.a)
-			c := New(open(t, s), logr.Discard(), clock.RealClock{}, func() {})
+			c := New(kernelOf(s), logr.Discard(), clock.RealClock{}, func() {})
 			before, after := desired(frontend(model.UDP, tc.vip, tc.a)), desired(frontend(model.UDP, tc.vip, tc.b))
 			c.Change(model.Diff(model.NewDesired(), before))
 			c.Programmed(true)
@@ -76,16 +50,16 @@ func TestPackets(t *testing.T) {
 			defer func() { cancel(); <-done }()
 
 			conn := s.Dial("udp", tc.vip)
-			if got := ask(t, conn); got != tc.a {
+			if got := s.Ask(conn); got != tc.a {
 				t.Fatalf("met %s", got)
 			}
 			s.Translate(tc.rule + tc.b)
-			if got := ask(t, conn); got != tc.a {
+			if got := s.Ask(conn); got != tc.a {
 				t.Fatalf("met %s: the kernel has asked the rules again, which makes this test void", got)
 			}
 			c.Change(model.Diff(before, after))
 			c.Programmed(false)
-			for deadline := time.Now().Add(10 * time.Second); ask(t, conn) != tc.b; {
+			for deadline := time.Now().Add(10 * time.Second); s.Ask(conn) != tc.b; {
 				if time.Now().After(deadline) {
 					t.Fatal("the flow stays with the endpoint that is gone")
 				}
@@ -105,7 +79,7 @@ func TestConnecting(t *testing.T) {
 	s.Accept(b)
 	s.Translate("ip daddr 10.96.0.10 tcp dport 80 dnat ip to " + a)
 	s.Feed("add chain inet t in { type filter hook input priority 0; }\nadd rule inet t in ip daddr 10.1.0.1 drop", "nft", "-f", "-")
-	n := open(t, s)
+	n := kernelOf(s)
 	c := New(n, logr.Discard(), clock.RealClock{}, func() {})
 	before, after := desired(frontend(model.TCP, vip, a, b)), desired(frontend(model.TCP, vip, b))
 	c.Change(model.Diff(model.NewDesired(), before))
@@ -123,10 +97,10 @@ func TestConnecting(t *testing.T) {
 			return nil
 		})
 	}()
-	unanswered := Filter{Family: corev1.IPv4Protocol, Protocol: model.TCP, Unanswered: true}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if tried := dump(t, n, unanswered); len(tried) > 0 {
-			break
+	unanswered := kernel.Filter{Protocol: unix.IPPROTO_TCP, Unanswered: true}
+	for deadline, tried := time.Now().Add(10*time.Second), false; !tried; {
+		if err := n.Table.Dump(t.Context(), unanswered, func(kernel.Entry) { tried = true }); err != nil {
+			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("no SYN was sent")
@@ -138,18 +112,4 @@ func TestConnecting(t *testing.T) {
 	if <-done; connected != nil {
 		t.Error(connected)
 	}
-}
-
-func ask(t *testing.T, conn net.Conn) string {
-	t.Helper()
-	say(t, conn)
-	b := make([]byte, 64)
-	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	n, err := conn.Read(b)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	return string(b[:n])
 }

@@ -23,13 +23,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// The fixture of the cases: a node with three addresses, and another node.
+// The nodes of the cases: ThisNode, and another one.
 const (
 	Here  = "test-node"
 	There = "other-node"
 )
 
-// ServiceBuilder builds a Service; calls that concern a port amend the last one.
+// ServiceBuilder builds a Service. Calls that concern a port amend the last one. Each
+// returns the builder, if it has nothing else to return.
 type ServiceBuilder struct{ *corev1.Service }
 
 // Service returns a Service default/name of type ClusterIP with address
@@ -41,28 +42,28 @@ func Service(name string) *ServiceBuilder {
 	}}).IP("172.30.0.41")
 }
 
-// IP sets or adds what its name says, and returns the builder.
+// IP sets the cluster IPs, the primary one first.
 func (b *ServiceBuilder) IP(addresses ...string) *ServiceBuilder {
 	b.Spec.ClusterIP, b.Spec.ClusterIPs = addresses[0], addresses
 	return b
 }
 
-// Port sets or adds what its name says, and returns the builder.
+// Port adds a port of TCP, which the calls that concern a port amend.
 func (b *ServiceBuilder) Port(name string, number int32) *ServiceBuilder {
 	b.Spec.Ports = append(b.Spec.Ports, corev1.ServicePort{Name: name, Protocol: corev1.ProtocolTCP, Port: number})
 	return b
 }
 
-// Last sets or adds what its name says, and returns the builder.
+// Last returns the port that was added last.
 func (b *ServiceBuilder) Last() *corev1.ServicePort { return &b.Spec.Ports[len(b.Spec.Ports)-1] }
 
-// Protocol sets or adds what its name says, and returns the builder.
+// Protocol sets the protocol of the last port.
 func (b *ServiceBuilder) Protocol(p corev1.Protocol) *ServiceBuilder {
 	b.Last().Protocol = p
 	return b
 }
 
-// NodePort sets or adds what its name says, and returns the builder.
+// NodePort gives the last port a node port, and a Service of type ClusterIP the type NodePort.
 func (b *ServiceBuilder) NodePort(number int32) *ServiceBuilder {
 	b.Last().NodePort = number
 	if b.Spec.Type == corev1.ServiceTypeClusterIP {
@@ -71,19 +72,19 @@ func (b *ServiceBuilder) NodePort(number int32) *ServiceBuilder {
 	return b
 }
 
-// Kind sets or adds what its name says, and returns the builder.
+// Kind sets the type of the Service.
 func (b *ServiceBuilder) Kind(t corev1.ServiceType) *ServiceBuilder {
 	b.Spec.Type = t
 	return b
 }
 
-// Label sets or adds what its name says, and returns the builder.
+// Label sets a label of the Service.
 func (b *ServiceBuilder) Label(key, value string) *ServiceBuilder {
 	metav1.SetMetaDataLabel(&b.ObjectMeta, key, value)
 	return b
 }
 
-// ExternalIPs sets or adds what its name says, and returns the builder.
+// ExternalIPs sets the external IPs.
 func (b *ServiceBuilder) ExternalIPs(addresses ...string) *ServiceBuilder {
 	b.Spec.ExternalIPs = addresses
 	return b
@@ -96,7 +97,7 @@ func (b *ServiceBuilder) Ingress(entries ...corev1.LoadBalancerIngress) *Service
 	return b
 }
 
-// LoadBalancer sets or adds what its name says, and returns the builder.
+// LoadBalancer adds addresses to the load balancer's status, without an IP mode.
 func (b *ServiceBuilder) LoadBalancer(addresses ...string) *ServiceBuilder {
 	for _, a := range addresses {
 		b.Ingress(corev1.LoadBalancerIngress{IP: a})
@@ -104,19 +105,19 @@ func (b *ServiceBuilder) LoadBalancer(addresses ...string) *ServiceBuilder {
 	return b
 }
 
-// Sources sets or adds what its name says, and returns the builder.
+// Sources sets the source ranges of the load balancer.
 func (b *ServiceBuilder) Sources(cidrs ...string) *ServiceBuilder {
 	b.Spec.LoadBalancerSourceRanges = cidrs
 	return b
 }
 
-// ExternalLocal sets or adds what its name says, and returns the builder.
+// ExternalLocal sets the external traffic policy Local.
 func (b *ServiceBuilder) ExternalLocal() *ServiceBuilder {
 	b.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	return b
 }
 
-// InternalLocal sets or adds what its name says, and returns the builder.
+// InternalLocal sets the internal traffic policy Local.
 func (b *ServiceBuilder) InternalLocal() *ServiceBuilder {
 	local := corev1.ServiceInternalTrafficPolicyLocal
 	b.Spec.InternalTrafficPolicy = &local
@@ -132,7 +133,7 @@ func (b *ServiceBuilder) Affinity(seconds int32) *ServiceBuilder {
 	return b
 }
 
-// SliceBuilder builds an EndpointSlice; hints amend the last endpoint.
+// SliceBuilder builds an EndpointSlice. Hints amend the last endpoint.
 type SliceBuilder struct{ *discoveryv1.EndpointSlice }
 
 // Slice returns the EndpointSlice default/service-1 of a Service, IPv4, with
@@ -147,42 +148,42 @@ func Slice(service string) *SliceBuilder {
 	}}
 }
 
-// Named sets or adds what its name says, and returns the builder.
+// Named sets the name of the EndpointSlice.
 func (b *SliceBuilder) Named(name string) *SliceBuilder {
 	b.Name = name
 	return b
 }
 
-// Kind sets or adds what its name says, and returns the builder.
+// Kind sets the address type.
 func (b *SliceBuilder) Kind(t discoveryv1.AddressType) *SliceBuilder {
 	b.AddressType = t
 	return b
 }
 
-// Label sets or adds what its name says, and returns the builder.
+// Label sets a label of the EndpointSlice.
 func (b *SliceBuilder) Label(key, value string) *SliceBuilder {
 	b.Labels[key] = value
 	return b
 }
 
-// Port sets or adds what its name says, and returns the builder.
+// Port adds a port, whose protocol is not set.
 func (b *SliceBuilder) Port(name string, number int32) *SliceBuilder {
 	return b.RawPort(discoveryv1.EndpointPort{Name: &name, Port: &number})
 }
 
-// Protocol sets or adds what its name says, and returns the builder.
+// Protocol sets the protocol of the last port.
 func (b *SliceBuilder) Protocol(p corev1.Protocol) *SliceBuilder {
 	b.Ports[len(b.Ports)-1].Protocol = &p
 	return b
 }
 
-// RawPort sets or adds what its name says, and returns the builder.
+// RawPort adds a port of which every field may be missing.
 func (b *SliceBuilder) RawPort(p discoveryv1.EndpointPort) *SliceBuilder {
 	b.Ports = append(b.Ports, p)
 	return b
 }
 
-// Endpoint sets or adds what its name says, and returns the builder.
+// Endpoint adds an endpoint with all its conditions; an empty node: it is not known.
 func (b *SliceBuilder) Endpoint(address, node string, ready, serving, terminating bool) *SliceBuilder {
 	e := discoveryv1.Endpoint{
 		Addresses:  []string{address},
@@ -195,7 +196,7 @@ func (b *SliceBuilder) Endpoint(address, node string, ready, serving, terminatin
 	return b
 }
 
-// Ready sets or adds what its name says, and returns the builder.
+// Ready adds an endpoint that is ready and serving.
 func (b *SliceBuilder) Ready(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, true, true, false)
 }
@@ -210,7 +211,7 @@ func (b *SliceBuilder) Unready(address, node string) *SliceBuilder {
 	return b.Endpoint(address, node, false, false, false)
 }
 
-// Hints sets or adds what its name says, and returns the builder.
+// Hints returns the hints of the last endpoint, to be amended.
 func (b *SliceBuilder) Hints() *discoveryv1.EndpointHints {
 	e := &b.Endpoints[len(b.Endpoints)-1]
 	if e.Hints == nil {
@@ -219,7 +220,7 @@ func (b *SliceBuilder) Hints() *discoveryv1.EndpointHints {
 	return e.Hints
 }
 
-// ForZones sets or adds what its name says, and returns the builder.
+// ForZones adds zones to the hints of the last endpoint.
 func (b *SliceBuilder) ForZones(zones ...string) *SliceBuilder {
 	for _, z := range zones {
 		b.Hints().ForZones = append(b.Hints().ForZones, discoveryv1.ForZone{Name: z})
@@ -227,7 +228,7 @@ func (b *SliceBuilder) ForZones(zones ...string) *SliceBuilder {
 	return b
 }
 
-// ForNodes sets or adds what its name says, and returns the builder.
+// ForNodes adds nodes to the hints of the last endpoint.
 func (b *SliceBuilder) ForNodes(nodes ...string) *SliceBuilder {
 	for _, n := range nodes {
 		b.Hints().ForNodes = append(b.Hints().ForNodes, discoveryv1.ForNode{Name: n})
@@ -244,7 +245,7 @@ func Input(s *ServiceBuilder, slices ...*SliceBuilder) compile.Input {
 	return in
 }
 
-// NodeBuilder builds the fixture's node.
+// NodeBuilder builds a node and its policy.
 type NodeBuilder struct{ resolve.Node }
 
 // ThisNode knows Pods by the cluster's CIDRs and answers node ports on its
@@ -260,19 +261,19 @@ func ThisNode() *NodeBuilder {
 	return b
 }
 
-// Named sets or adds what its name says, and returns the builder.
+// Named sets the name of the node.
 func (b *NodeBuilder) Named(name string) *NodeBuilder {
 	b.Name = name
 	return b
 }
 
-// Zone sets or adds what its name says, and returns the builder.
+// Zone sets the zone of the node.
 func (b *NodeBuilder) Zone(z string) *NodeBuilder {
 	b.Spec.Node.Zone = z
 	return b
 }
 
-// MasqueradeAll sets or adds what its name says, and returns the builder.
+// MasqueradeAll masquerades all traffic to cluster IPs.
 func (b *NodeBuilder) MasqueradeAll() *NodeBuilder {
 	yes := true
 	b.Spec.Masquerade.All = &yes
@@ -285,13 +286,13 @@ func (b *NodeBuilder) NoDetector() *NodeBuilder {
 	return b
 }
 
-// NodePorts sets or adds what its name says, and returns the builder.
+// NodePorts sets on which addresses the node answers node ports: keywords, CIDRs.
 func (b *NodeBuilder) NodePorts(addresses ...string) *NodeBuilder {
 	b.Spec.NodePort.Addresses = addresses
 	return b
 }
 
-// Affinity sets or adds what its name says, and returns the builder.
+// Affinity sets the session affinity of the policy.
 func (b *NodeBuilder) Affinity(policy v1alpha1.AffinityPolicy, seconds int32) *NodeBuilder {
 	b.Spec.SessionAffinity = v1alpha1.SessionAffinityOptions{Policy: policy, TimeoutSeconds: seconds}
 	return b
@@ -331,10 +332,10 @@ func TableOf(t testing.TB, node resolve.Node, inputs ...compile.Input) *resolve.
 	return table
 }
 
-// Addr is part of the fixture.
+// Addr parses an address.
 func Addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// Endpoint is part of the fixture.
+// Endpoint parses an address with a port.
 func Endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 // ByValue compares addresses by ==: they have unexported fields.
@@ -343,7 +344,7 @@ var ByValue = cmp.Options{
 	cmpopts.EquateEmpty(),
 }
 
-// WebID is part of the fixture.
+// WebID is the ID of the Service that Web builds.
 var WebID = model.ServiceID{Namespace: "default", Name: "web", Family: corev1.IPv4Protocol}
 
 // Many adds n ready endpoints, 10.1.0.0 and up.
@@ -354,7 +355,7 @@ func Many(s *SliceBuilder, n int) *SliceBuilder {
 	return s
 }
 
-// Ingress is part of the fixture.
+// Ingress is an entry of a load balancer's status.
 func Ingress(ip string, mode corev1.LoadBalancerIPMode) corev1.LoadBalancerIngress {
 	return corev1.LoadBalancerIngress{IP: ip, IPMode: &mode}
 }
@@ -373,10 +374,10 @@ const (
 // Web is a Service 172.30.0.41:80 with endpoints on port 80.
 func Web() *ServiceBuilder { return Service("web").Port("http", 80) }
 
-// WebSlice is part of the fixture.
+// WebSlice is the EndpointSlice of Web, with port 80 and without endpoints.
 func WebSlice() *SliceBuilder { return Slice("web").Port("http", 80) }
 
-// One is part of the fixture.
+// One is a list of one Service, for the tables of cases.
 func One(i compile.Input) []compile.Input { return []compile.Input{i} }
 
 // States returns the IPv4 endpoints with their states, if not Ready.

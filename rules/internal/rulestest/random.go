@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// SeedFlag is part of the fixture.
+// SeedFlag repeats a failure of EverySeed.
 var SeedFlag = flag.Uint64("seed", 0, "run the property tests with this seed only")
 
 // EverySeed runs a property with random seeds; a failure names its seed.
@@ -43,13 +43,13 @@ func EverySeed(t *testing.T, runs int, property func(t *testing.T, r *Random)) {
 // Random makes objects from few values, so that they often coincide.
 type Random struct{ *rand.Rand }
 
-// NewRandom is part of the fixture.
+// NewRandom returns the Random of a seed.
 func NewRandom(seed uint64) *Random { return &Random{rand.New(rand.NewPCG(seed, 0))} }
 
-// Chance is part of the fixture.
+// Chance is true in so many percent of the calls.
 func (r *Random) Chance(percent int) bool { return r.IntN(100) < percent }
 
-// Pick is part of the fixture.
+// Pick returns one of the values.
 func Pick[T any](r *Random, values ...T) T { return values[r.IntN(len(values))] }
 
 // Some returns up to n of the values, with repetitions.
@@ -61,7 +61,7 @@ func Some[T any](r *Random, n int, values ...T) []T {
 	return out
 }
 
-// Shuffle is part of the fixture.
+// Shuffle reorders the values in place.
 func Shuffle[T any](r *Random, values []T) {
 	r.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
 }
@@ -133,7 +133,7 @@ func (r *Random) Slices(service string) []*SliceBuilder {
 	return out
 }
 
-// AddHints is part of the fixture.
+// AddHints often gives the last endpoint hints, of up to two zones and two nodes.
 func (r *Random) AddHints(s *SliceBuilder) {
 	if r.Chance(80) {
 		s.ForZones(Some(r, 2, ZoneNames...)...)
@@ -143,7 +143,7 @@ func (r *Random) AddHints(s *SliceBuilder) {
 	}
 }
 
-// Input is part of the fixture.
+// Input makes a Service with EndpointSlices, now and then with a number of parts.
 func (r *Random) Input(service string) compile.Input {
 	in := Input(r.Service(service), r.Slices(service)...)
 	if r.Chance(30) {
@@ -206,7 +206,7 @@ type byteSource struct {
 	rest *rand.PCG
 }
 
-// Uint64 is part of the fixture.
+// Uint64 implements rand.Source.
 func (s *byteSource) Uint64() uint64 {
 	if len(s.data) == 0 {
 		return s.rest.Uint64()
@@ -216,10 +216,10 @@ func (s *byteSource) Uint64() uint64 {
 	return uint64(b) * 0x0101010101010101
 }
 
-// Steered is part of the fixture.
+// Steered returns a Random whose decisions a fuzzer's bytes make.
 func Steered(data []byte) *Random { return &Random{rand.New(&byteSource{data, rand.NewPCG(1, 1)})} }
 
-// Seeds is part of the fixture.
+// Seeds are bytes for Steered that a fuzzer starts from.
 var Seeds = []string{"", "\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff", "0123456789abcdefghijklmnopqrstuvwxyz", "\x80\x01\x7f\x40\xc0\x20\xe0\x10\xf0"}
 
 // OddSpec makes a slice whose every field may be wrong.
@@ -262,7 +262,7 @@ func (r *Random) OddSpec(text string) *v1alpha1.ServiceRuleSliceSpec {
 	return spec
 }
 
-// ID is part of the fixture.
+// ID is the ID of the Service default/web in one of the families.
 func (r *Random) ID() model.ServiceID {
 	return model.ServiceID{Namespace: "default", Name: "web", Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
 }

@@ -52,7 +52,7 @@ type flowsResult struct {
 	Passes []pass
 
 	// The processor time of the agent for flowChanges changes under traffic, how
-	// long these took, and how many connections were opened and failed meanwhile.
+	// long these took, and how many connections were opened and failed during them.
 	CPU, Took      time.Duration
 	Opened, Failed int64
 }

@@ -34,8 +34,8 @@ added or deleted) depend on the Service alone: 2 for each frontend, 6 with affin
 comes or goes. Chains, sets and maps are counted for both families.
 
 Adoption is the Sync after a restart: it reads everything, finds it correct and changes nothing. Its time grows with the
-square of a map's size, because the kernel walks a map from its start for each 32 KiB of a dump. Forwarding continues
-meanwhile, but changes wait.
+square of a map's size, because the kernel walks a map from its start for each 32 KiB of a dump. Forwarding continues,
+but changes wait.
 
 | Services | shape | Resolve, Table | Sync from empty | of that kernel | operations | one change p50 | p99 | operations | chains | sets | maps | adoption |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|

@@ -2,8 +2,9 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fails on files that gofmt would change, on missing licence headers, and on
-# files, functions, packages and types that are too large to read.
+# Fails on files that gofmt would change, on missing licence headers, on words that have
+# another one in the field, and on files, functions, packages and types that are too large
+# to read.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # A test may be a long table of cases.
@@ -13,6 +14,8 @@ readonly max_files=25 max_methods=25 # of a package, of a type; without tests
 readonly large=(
   "type test/lab/kubelet.worker"
 )
+# Notification, unsupported, notified, another program, active, since: say those.
+readonly words='[Nn]ews|[Ll]acking|[Tt]old|[Nn]obody|[Mm]eanwhile|[Ss]omebody( else)?|[Ii]n force|[Ll]inger(s|ing)?|who[ ]may'
 failed=0
 fail() { echo "verify: $*" >&2; failed=1; }
 
@@ -45,6 +48,8 @@ for known in "${large[@]}"; do
   sizes=$(grep -v "^$known: " <<<"$sizes" || true)
 done
 [[ -z $sizes ]] || fail "too large (at most $max_files files, $max_methods methods): two subjects in one?"$'\n'"$sizes"
+found=$(git grep -nIwE "$words" -- '*.go' '*.md' '*.sh' '*.yaml' Makefile ':!agent/dataplane/ipvs' || true)
+[[ -z $found ]] || fail "words to replace:"$'\n'"$found"
 while read -r f; do
   bash -n "$f" || fail "$f is no valid shell script"
 done < <(git ls-files '*.sh')

@@ -37,9 +37,9 @@ type Handover interface {
 	Released(ctx context.Context, to Kind, desired model.Desired, o Options) (wait time.Duration, err error)
 }
 
-// LingerTime is how long the kernel still tracks, and so translates, the open connections
+// TrackingTime is how long the kernel still tracks, and so translates, the open connections
 // of a NAT mode when a Proxy is active, which itself needs no tracking.
-const LingerTime = 5 * time.Second
+const TrackingTime = 5 * time.Second
 
 // NoHandover is the Handover of a mode without open connections of its own. Embed it.
 type NoHandover struct{}

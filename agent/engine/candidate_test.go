@@ -70,7 +70,7 @@ func (c *changing) wait() {
 	c.step(c.t.Context())
 }
 
-func (c *changing) inForce(mode v1alpha1.ProxyMode, generation int64) {
+func (c *changing) wantActive(mode v1alpha1.ProxyMode, generation int64) {
 	c.t.Helper()
 	if c.dp == nil || c.dp.Mode() != mode || c.last.Mode() != mode || c.last.Programmed.Node.Generation != generation {
 		c.t.Errorf("reports %+v, want %s in generation %d", c.last.Programmed, mode, generation)
@@ -93,12 +93,12 @@ func TestOldModeFollows(t *testing.T) {
 	fail(c.ipvs, fake.Sync, failures)
 	c.ask(ipvsMode)
 	for i := range failures {
-		c.inForce(nftablesMode, 1)
+		c.wantActive(nftablesMode, 1)
 		if err := c.last.Problem(report.ModeChangeFailed); !errors.Is(err, errRejected) || !strings.HasPrefix(err.Error(), "IPVS: ") {
 			t.Errorf("reports %v", err)
 		}
 		if c.last.Problem(report.KernelError) != nil || c.last.Problem(report.ModeUnsupported) != nil || c.last.Repairs.Count != 0 {
-			t.Errorf("of the mode in force it reports %+v, repairs %+v", c.last.Problems, c.last.Repairs)
+			t.Errorf("of the active mode it reports %+v, repairs %+v", c.last.Problems, c.last.Repairs)
 		}
 		applied, tried := c.kernel.Count(fake.Apply), c.ipvs.Count(fake.Sync)
 		spec := c.endpoint(10 + i)
@@ -109,7 +109,7 @@ func TestOldModeFollows(t *testing.T) {
 		}
 		c.wait()
 	}
-	c.inForce(ipvsMode, 2)
+	c.wantActive(ipvsMode, 2)
 	if got := len(c.ipvs.Kernel().Frontends); got != 1 || c.last.Problems != nil {
 		t.Errorf("%d frontends, problems %v", got, c.last.Problems)
 	}
@@ -146,11 +146,11 @@ func TestFallbackAfterFailedSyncs(t *testing.T) {
 	fail(c.ipvs, fake.Sync, maxFailedSyncs)
 	c.ask(ipvsMode, iptablesMode)
 	for range maxFailedSyncs - 1 {
-		c.inForce(nftablesMode, 1)
+		c.wantActive(nftablesMode, 1)
 		c.wait()
 	}
 	c.wait()
-	c.inForce(iptablesMode, 2)
+	c.wantActive(iptablesMode, 2)
 	if c.ipvs.Count(fake.Sync) != maxFailedSyncs || c.ipvs.Count(fake.Cleanup) != 1 || c.kernel.Count(fake.Cleanup) != 1 {
 		t.Errorf("calls of the mode that failed: %v", c.ipvs.Calls())
 	}
@@ -163,7 +163,7 @@ func TestFallbackAfterFailedSyncs(t *testing.T) {
 		}
 	}
 	c.wait()
-	c.inForce(ipvsMode, 2)
+	c.wantActive(ipvsMode, 2)
 	if c.last.Problems != nil {
 		t.Errorf("reports %v", c.last.Problems)
 	}
@@ -249,7 +249,7 @@ func TestProbeAgain(t *testing.T) {
 			c.store.NodeSynced()
 			c.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
 			c.step(t.Context())
-			c.inForce(ipvsMode, 1)
+			c.wantActive(ipvsMode, 1)
 			probes := c.kernel.Count(fake.Probe)
 			c.time.Step(tc.not)
 			for i := range 10 {
@@ -261,7 +261,7 @@ func TestProbeAgain(t *testing.T) {
 			}
 			c.time.Step(tc.within - tc.not)
 			c.step(t.Context())
-			c.inForce(nftablesMode, 1)
+			c.wantActive(nftablesMode, 1)
 			if c.ipvs.Count(fake.Cleanup) != 1 || c.last.Problems != nil {
 				t.Errorf("reports %v, calls of the other mode %v", c.last.Problems, c.ipvs.Calls())
 			}
@@ -270,17 +270,17 @@ func TestProbeAgain(t *testing.T) {
 }
 
 // An active mode is not left because a probe for other options fails temporarily.
-func TestProbeOfTheModeInForceFails(t *testing.T) {
+func TestProbeOfTheActiveModeFails(t *testing.T) {
 	c := newChanging(t)
 	c.modes.list[1].Parse = parseScheduler
 	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 	c.ask(ipvsMode, nftablesMode)
-	c.inForce(ipvsMode, 2)
+	c.wantActive(ipvsMode, 2)
 	c.ipvs.Fail(fake.Probe, errors.New("no memory"))
 	c.generation++
 	c.store.SetNode(asking(c.generation, "sh", ipvsMode, nftablesMode))
 	c.step(t.Context())
-	c.inForce(ipvsMode, 3)
+	c.wantActive(ipvsMode, 3)
 	if got := c.ipvs.Options(); got != "sh" {
 		t.Errorf("runs with %v", got)
 	}
@@ -294,7 +294,7 @@ func TestCandidateIsDropped(t *testing.T) {
 	fail(c.ipvs, fake.Sync, 1)
 	c.ask(ipvsMode)
 	c.ask(nftablesMode)
-	c.inForce(nftablesMode, 3)
+	c.wantActive(nftablesMode, 3)
 	if c.ipvs.Count(fake.Cleanup) != 1 || c.kernel.Count(fake.Cleanup) != 0 || c.kernel.Count(fake.Close) != 0 || c.last.Problems != nil {
 		t.Errorf("reports %v, calls %v and %v", c.last.Problems, c.ipvs.Calls(), c.kernel.Calls())
 	}

@@ -270,7 +270,7 @@ func TestLoopRunsOnWithAModeItCannotRun(t *testing.T) {
 	h.step(t.Context())
 	h.wantKernel(t, b)
 	if !errors.Is(h.last.Problem(report.ModeUnsupported), errUnsupported) || h.last.Mode() != v1alpha1.ModeNFTables {
-		t.Errorf("got %v in mode %s, want it unsupported and nftables still in force", h.last.Problem(report.ModeUnsupported), h.last.Mode())
+		t.Errorf("got %v in mode %s, want it unsupported and nftables still active", h.last.Problem(report.ModeUnsupported), h.last.Mode())
 	}
 	fallback := testNodeRules(3)
 	fallback.Spec.Mode, fallback.Spec.FallbackModes = v1alpha1.ModeIPVS, []v1alpha1.ProxyMode{v1alpha1.ModeNFTables}

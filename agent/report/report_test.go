@@ -278,7 +278,7 @@ func TestStatusOfFlows(t *testing.T) {
 				t.Errorf("%s %s: %s", got.Status, got.Reason, got.Message)
 			}
 			if accepted(tc.snapshot).Status != metav1.ConditionTrue || programmed(tc.snapshot).Status != metav1.ConditionTrue {
-				t.Error("the rules are in force all the same")
+				t.Error("the rules are programmed all the same")
 			}
 		})
 	}

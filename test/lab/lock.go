@@ -60,7 +60,7 @@ func TryLock(config Config) (*Lock, error) {
 	}
 }
 
-// take locks the open file. It must be retried if the file was removed meanwhile:
+// take locks the open file. It must be retried if the file was removed before:
 // otherwise other processes would not see the lock.
 func take(file *os.File, path string) (lock *Lock, again bool, err error) {
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

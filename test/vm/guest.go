@@ -76,9 +76,9 @@ func openPort(name string) (*os.File, error) {
 	return nil, fmt.Errorf("no virtio serial port %s", name)
 }
 
-// lingering is how long output is awaited after the command's end, from processes
+// outputGrace is how long output is awaited after the command's end, from processes
 // that it has left behind.
-const lingering = time.Second
+const outputGrace = time.Second
 
 // run runs the command and returns its exit status like a shell.
 func run(r request, to *events) (int, error) {
@@ -115,7 +115,7 @@ func run(r request, to *events) (int, error) {
 	go func() { copies.Wait(); close(copied) }()
 	select {
 	case <-copied:
-	case <-time.After(lingering):
+	case <-time.After(outputGrace):
 	}
 	return status, err
 }

@@ -55,18 +55,18 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 		return 0, nil
 	}
 	if d.released.IsZero() {
-		if err := d.linger(ctx); err != nil {
+		if err := d.onlyTrack(ctx); err != nil {
 			return 0, err
 		}
 		d.released = d.clock.Now()
 	}
-	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
+	return max(0, dataplane.TrackingTime-d.clock.Since(d.released)), nil
 }
 
-// linger removes all chains except the tracking chain. The built-in chains of the table
+// onlyTrack removes all chains except the tracking chain. The built-in chains of the table
 // nat stay: as long as one exists, the kernel translates the packets of connections in
 // conntrack.
-func (d *Dataplane) linger(ctx context.Context) error {
+func (d *Dataplane) onlyTrack(ctx context.Context) error {
 	d.known = false
 	for _, t := range d.findTools(ctx) {
 		for _, v6 := range []bool{false, true} {

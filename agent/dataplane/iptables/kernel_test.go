@@ -193,9 +193,9 @@ func (k *reads) save(ctx context.Context, v6 bool, table string, line func([]byt
 	return k.kernel.save(ctx, v6, table, line)
 }
 
-// TestLinger checks that rules are removed at once when a Proxy takes over, and that the
+// TestReleased checks that rules are removed at once when a Proxy takes over, and that the
 // kernel still tracks connections for some time.
-func TestLinger(t *testing.T) {
+func TestReleased(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *space) {
 		d, clk := s.dataplane(), clocktesting.NewFakeClock(time.Unix(1000, 0))
 		d.clock = clk
@@ -211,10 +211,10 @@ func TestLinger(t *testing.T) {
 		if wait := released(dataplane.LoadBalancer); wait != 0 || !strings.Contains(s.state(), prefix+"SERVICES") {
 			t.Errorf("for another mode of the kernel it waits %v", wait)
 		}
-		if wait := released(dataplane.Proxy); wait != dataplane.LingerTime || strings.Contains(s.state(), prefix+"SERVICES") || !strings.Contains(s.state(), tracking.name) {
+		if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime || strings.Contains(s.state(), prefix+"SERVICES") || !strings.Contains(s.state(), tracking.name) {
 			t.Errorf("it waits %v, with\n%s", wait, s.state())
 		}
-		clk.Step(dataplane.LingerTime - 1)
+		clk.Step(dataplane.TrackingTime - 1)
 		if wait := released(dataplane.Proxy); wait != 1 {
 			t.Errorf("it waits %v", wait)
 		}
@@ -223,8 +223,8 @@ func TestLinger(t *testing.T) {
 			t.Errorf("it waits %v when its time is over", wait)
 		}
 		mustSync(t, d, mixed())
-		if wait := released(dataplane.Proxy); wait != dataplane.LingerTime {
-			t.Errorf("after it was in force again it waits %v", wait)
+		if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime {
+			t.Errorf("after it was active again it waits %v", wait)
 		}
 	})
 }

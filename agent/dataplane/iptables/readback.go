@@ -72,7 +72,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 		return 0, 0, err
 	}
 	if d.gen = before; after != before {
-		d.gen = nft.Generation{} // another program changed it meanwhile
+		d.gen = nft.Generation{} // another program changed it since
 	}
 	return found, took, nil
 }

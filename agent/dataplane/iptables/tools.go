@@ -40,8 +40,8 @@ type kernel interface {
 }
 
 // lockWait is how many seconds iptables-legacy waits for the lock (/run/xtables.lock).
-// After that it fails and the agent's loop tries again, which can do other work meanwhile.
-// The nft variant has no lock.
+// After that it fails, and the agent's loop does other work before it tries again. The nft
+// variant has no lock.
 const lockWait = "1"
 
 // tools are the programs of a variant.

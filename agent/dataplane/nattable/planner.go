@@ -171,7 +171,7 @@ func (p *planner) addChain(v verdict) {
 
 // detour returns changes that come first, in a separate batch. A list may become another
 // one at once, mostly because another Service won the port's key. Frontends that use it
-// must leave it before; meanwhile they have their own endpoints.
+// must leave it before; until then they have their own endpoints.
 func (p *planner) detour(frontends changed) changed {
 	left := map[listKey][]change{}
 	for key, f := range frontends.all {

@@ -37,5 +37,5 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 		}
 		d.released = d.clock.Now()
 	}
-	return max(0, dataplane.LingerTime-d.clock.Since(d.released)), nil
+	return max(0, dataplane.TrackingTime-d.clock.Since(d.released)), nil
 }

@@ -21,7 +21,7 @@ import (
 
 // Rules are removed at once when a Proxy takes over. The kernel still tracks connections
 // for some time.
-func TestLinger(t *testing.T) {
+func TestReleased(t *testing.T) {
 	s, clk := newSpace(t), clocktesting.NewFakeClock(time.Unix(1000, 0))
 	d := s.dataplane()
 	d.clock = clk
@@ -38,10 +38,10 @@ func TestLinger(t *testing.T) {
 		t.Errorf("for another mode of the kernel it waits %v", wait)
 	}
 	wait := released(dataplane.Proxy)
-	if table := s.Run("nft", "list", "table", "ip", "fairlead"); wait != dataplane.LingerTime || strings.Contains(table, "map services") || !strings.Contains(table, "srcnat") {
+	if table := s.Run("nft", "list", "table", "ip", "fairlead"); wait != dataplane.TrackingTime || strings.Contains(table, "map services") || !strings.Contains(table, "srcnat") {
 		t.Errorf("it waits %v, with\n%s", wait, table)
 	}
-	clk.Step(dataplane.LingerTime - 1)
+	clk.Step(dataplane.TrackingTime - 1)
 	if wait := released(dataplane.Proxy); wait != 1 {
 		t.Errorf("it waits %v", wait)
 	}
@@ -50,8 +50,8 @@ func TestLinger(t *testing.T) {
 		t.Errorf("it waits %v when its time is over", wait)
 	}
 	mustSync(t, d, mixed())
-	if wait := released(dataplane.Proxy); wait != dataplane.LingerTime {
-		t.Errorf("after it was in force again it waits %v", wait)
+	if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime {
+		t.Errorf("after it was active again it waits %v", wait)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // TestLargeCommitsAreNotNotified checks that the kernel sends no notification of a large
-// commit of ours, and that changes by others meanwhile are reported.
+// commit of ours, and that changes by others during it are reported.
 func TestLargeCommitsAreNotNotified(t *testing.T) {
 	s := newSpace(t)
 	d, small, large := s.dataplane(), several(3, 2), several(200, 10)

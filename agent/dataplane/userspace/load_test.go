@@ -112,7 +112,7 @@ func TestTakeoversUnderLoad(t *testing.T) {
 				n.give(other, want)
 				clients.meet()
 				n.sync(want)
-				n.linger(other, want)
+				n.releaseRules(other, want)
 				clients.meet()
 				clients.quiet.Lock()
 				n.end(other)

@@ -95,7 +95,7 @@ func await(raw syscall.RawConn) (n int, err error) {
 			switch {
 			case err == unix.EAGAIN:
 				return false
-			case err == unix.EINTR, n > 0: // data arrived meanwhile
+			case err == unix.EINTR, n > 0: // data has arrived since
 			default:
 				return true // end of file
 			}

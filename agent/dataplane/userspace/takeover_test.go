@@ -96,13 +96,13 @@ func TestFromOtherModes(t *testing.T) {
 				}
 				conn := n.connected()
 				n.sync(want)
-				n.linger(before, want)
+				n.releaseRules(before, want)
 				for until := time.Now().Add(impatience); time.Now().Before(until); { // the kernel disables NAT with a delay
 					if err := alive(conn); err != nil {
-						t.Fatalf("while the mode lingers: %v", err)
+						t.Fatalf("while the other mode waits: %v", err)
 					}
 				}
-				n.wantMet("while the mode lingers")
+				n.wantMet("while the other mode waits")
 				if err := before.Cleanup(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -160,7 +160,7 @@ func TestToNFTables(t *testing.T) {
 	if wait, err := n.released(want); wait == 0 || err != nil {
 		t.Errorf("released, or an error: %v", err)
 	}
-	for name, conn := range map[string]net.Conn{"open before": open, "opened meanwhile": late} {
+	for name, conn := range map[string]net.Conn{"open before": open, "opened since": late} {
 		if err := alive(conn); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -249,11 +249,11 @@ func (n *topology) released(want model.Desired) (time.Duration, error) {
 	return n.d.Released(n.t.Context(), dataplane.NAT, want, nil)
 }
 
-// linger lets another mode remove its rules, and checks that it asks for some time first.
-func (n *topology) linger(other dataplane.Dataplane, want model.Desired) {
+// releaseRules lets another mode remove its rules, and checks that it asks for some time first.
+func (n *topology) releaseRules(other dataplane.Dataplane, want model.Desired) {
 	n.t.Helper()
 	if wait, err := other.Released(n.t.Context(), dataplane.Proxy, want, nil); wait == 0 || err != nil {
-		n.t.Fatalf("does not linger: %v, %v", wait, err)
+		n.t.Fatalf("does not wait: %v, %v", wait, err)
 	}
 }
 

@@ -78,7 +78,7 @@ func (l *tcpListener) serve() {
 		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 			l.open.exhausted()
 		}
-		// The client waits in the accept queue meanwhile.
+		// Until then the client waits in the accept queue.
 		time.Sleep(pause)
 		pause = min(2*pause, pauseMax)
 	}

@@ -57,7 +57,7 @@ type toy struct {
 	layout   layout         // of the last Sync
 	last     *model.Desired // what was programmed last; nil: unknown
 	leftOut  dataplane.LeftOut
-	released time.Time // since when a Proxy is in force; zero: none is
+	released time.Time // since when a Proxy is active; zero: none is
 }
 
 var _ dataplane.Dataplane = (*toy)(nil)
@@ -190,7 +190,7 @@ func (t *toy) Incoming(ctx context.Context, from dataplane.Kind) error {
 	return t.client.Commit(ctx, b)
 }
 
-// Released leaves the table without elements for a while when a Proxy is in force.
+// Released leaves the table without elements for a while when a Proxy is active.
 func (t *toy) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
 	if to != dataplane.Proxy {
 		return 0, nil
@@ -209,7 +209,7 @@ func (t *toy) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, 
 		}
 		t.released = time.Now()
 	}
-	return max(0, dataplane.LingerTime-time.Since(t.released)), nil
+	return max(0, dataplane.TrackingTime-time.Since(t.released)), nil
 }
 
 // Cleanup deletes the table.

@@ -78,7 +78,7 @@ func (c *Client) forget() {
 // Quietly calls work, which makes a number of operations in a number of commits. Commit
 // calls it itself; other callers use it for commits that a program makes on behalf of the
 // client. With more than LoudOperations operations no socket is a member of the group
-// meanwhile, and Watch reports what was missed.
+// during work, and Watch reports what was missed.
 func (c *Client) Quietly(ctx context.Context, operations, commits int, work func() error) error {
 	if operations <= LoudOperations {
 		err := work()

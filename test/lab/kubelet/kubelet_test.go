@@ -299,7 +299,7 @@ func TestRunEnds(t *testing.T) {
 	}
 	inside := 0
 	for _, process := range processes {
-		// A process that has ended meanwhile has no link any more.
+		// A process that has ended since has no link any more.
 		if link, err := os.Readlink("/proc/" + process.Name() + "/ns/net"); err == nil && link == netns {
 			inside++
 		}

@@ -75,7 +75,7 @@ func (p *publisher) publish(pod *corev1.Pod, facts podstatus.Facts) {
 // confirm records the apiserver's status if it has changed. Others write to a Pod
 // as well: the node lifecycle controller makes Pods unready whose node was
 // silent for long, and leaves it to the kubelet to say otherwise.
-func (p *publisher) confirm(pod *corev1.Pod) (isNews bool) {
+func (p *publisher) confirm(pod *corev1.Pod) (changed bool) {
 	if p.confirmedVersion != "" {
 		order, err := resourceversion.CompareResourceVersion(pod.ResourceVersion, p.confirmedVersion)
 		if err != nil || order <= 0 {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// selfPath is the running binary, even when the file was replaced meanwhile.
+// selfPath is the running binary, even when the file was replaced since.
 const selfPath = "/proc/self/exe"
 
 // ErrClosed is returned for a start after Close.

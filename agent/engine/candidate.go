@@ -21,7 +21,7 @@ import (
 const maxFailedSyncs = 5
 
 // candidate is the mode that was chosen, from then until its first Sync has succeeded.
-// Meanwhile the mode before it stays active and follows all changes: the rules of the
+// Until then the mode before it stays active and follows all changes: the rules of the
 // new one come before those of the old one go. Where both hold the same table, one
 // replaces the other in one transaction.
 type candidate struct {
@@ -51,6 +51,34 @@ func (l *Loop) nominate(ctx context.Context, o *openMode, options dataplane.Opti
 	}
 	l.candidate = &candidate{openMode: o, options: options, backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
 		stopWatcher: l.startWatcher(ctx, o)}
+}
+
+// adopt makes the mode that an earlier agent had active the active one, where the policy
+// asks for another or for none that this node can run. It follows all changes until the
+// chosen mode is programmed, and hands over to it, as if there had been no restart. If it
+// cannot run any more, what it has left stays as it is until then.
+func (l *Loop) adopt(ctx context.Context, chosen *openMode) {
+	last := l.installed.Active()
+	if l.dp != nil || last == "" || chosen != nil && chosen.Mode() == last {
+		return
+	}
+	c := l.candidate
+	var open []*openMode
+	if c != nil {
+		open = append(open, c.openMode)
+	}
+	options := l.demand.options[last]
+	o, err := l.modes.try(ctx, last, options, open)
+	if err != nil {
+		l.log.Info("The previous mode does not follow changes until the new one is programmed", "mode", last, "reason", err.Error())
+		return
+	}
+	l.dp, l.options, l.needSync = o, options, true
+	if c != nil && c.openMode == o {
+		l.stopWatcher, l.candidate = c.stopWatcher, nil
+		return
+	}
+	l.stopWatcher = l.startWatcher(ctx, o)
 }
 
 // drop gives the candidate up. What it has made is cleaned up like what any other mode
@@ -99,6 +127,7 @@ func (l *Loop) promote() {
 	l.dp, l.options, l.stopWatcher, l.candidate = c.openMode, c.options, c.stopWatcher, nil
 	l.needSync, l.more, l.resync = false, false, resync{clock: l.clock}
 	l.modes.succeeded(c.Mode())
+	l.problems[report.PreviousModeCleanup] = l.installed.Activate(c.Mode())
 	l.problems[report.KernelError], l.problems[report.ModeChangeFailed], l.problems[report.ModeUnsupported] = nil, nil, nil
 }
 

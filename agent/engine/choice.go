@@ -280,6 +280,7 @@ func (l *Loop) choose(ctx context.Context) error {
 		open = append(open, l.candidate.openMode)
 	}
 	o, skipped, err := l.modes.choose(ctx, l.demand, open...)
+	l.adopt(ctx, o)
 	if err != nil {
 		// Where no mode is active, the candidate is better than nothing.
 		if l.candidate != nil && (l.dp != nil || !slices.Contains(l.demand.modes, l.candidate.Mode())) {

@@ -72,7 +72,7 @@ func TestModeChanges(t *testing.T) {
 	}
 
 	m.want(t, v1alpha1.ModeNFTables)
-	m.wantTraces(t, v1alpha1.ModeIPVS, v1alpha1.ModeNFTables)
+	m.wantTraces(t, v1alpha1.ModeNFTables, v1alpha1.ModeIPVS)
 	m.wantKernel(t, a)
 	if cleanups(m.other) > 0 || m.retry != time.Second {
 		t.Errorf("%d clean-ups while there are connections, next look after %v", cleanups(m.other), m.retry)

@@ -89,8 +89,11 @@ func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.De
 		p.Time = l.clock.Now()
 		l.programmed = &p
 	} else {
-		node := l.node
-		if l.candidate != nil && l.programmed != nil {
+		var node *source.NodeRules
+		switch {
+		case l.candidate == nil:
+			node = l.node
+		case l.programmed != nil:
 			node = l.programmed.Node // the mode that the new one asks for is not active
 		}
 		l.programmed = &report.Programmed{Node: node, Mode: did.Mode, Digest: ch.Digest, Slices: ch.Count,

@@ -46,7 +46,8 @@ func TestHandovers(t *testing.T) {
 	h.agent.store.NodeSynced()
 	h.agent.store.ReplaceSlices(agenttest.Listed(agenttest.Web(virtual, "10.244.1.2", "10.244.1.3")), true)
 	h.generation = 1
-	supported := h.supported(len(modes))
+	supported := h.agent.supported(len(modes))
+	h.agent.await("a mode is active", func(s v1alpha1.NodeRuleSetStatus) bool { h.mode = s.Mode; return s.Mode != "" })
 	t.Log("modes: ", supported)
 	h.change(supported[0])
 	h.forgetClosed()
@@ -96,7 +97,7 @@ type handovers struct {
 	agent      *agentWith
 	kinds      map[v1alpha1.ProxyMode]dataplane.Kind
 	generation int64
-	mode       v1alpha1.ProxyMode // in force
+	mode       v1alpha1.ProxyMode // active
 	clients    []*client
 
 	cleaned, waits atomic.Int64 // calls of Cleanup, and of Released that ask for time
@@ -139,25 +140,24 @@ func (n *noted) Cleanup(ctx context.Context) error {
 }
 
 // supported waits until all modes are probed, and returns those that this kernel can run.
-func (h *handovers) supported(all int) (out []v1alpha1.ProxyMode) {
-	h.agent.await("what the kernel can do is known", func(s v1alpha1.NodeRuleSetStatus) bool {
+func (a *agentWith) supported(all int) (out []v1alpha1.ProxyMode) {
+	a.await("what the kernel can do is known", func(s v1alpha1.NodeRuleSetStatus) bool {
 		out = nil
 		for _, c := range s.Capabilities {
 			if c.Supported {
 				out = append(out, c.Mode)
 			}
 		}
-		h.mode = s.Mode
 		return len(s.Capabilities) == all
 	})
 	return out
 }
 
-// change has the engine change the mode, and waits until the new one is in force.
+// change has the engine change the mode, and waits until the new one is active.
 func (h *handovers) change(to v1alpha1.ProxyMode) {
 	h.generation++
 	h.agent.ask(h.generation, to)
-	h.agent.await(string(to)+" is in force", func(s v1alpha1.NodeRuleSetStatus) bool {
+	h.agent.await(string(to)+" is active", func(s v1alpha1.NodeRuleSetStatus) bool {
 		return s.Mode == to && s.ObservedGeneration == h.generation && s.Programmed.Frontends == 1
 	})
 	h.mode = to
@@ -172,7 +172,7 @@ func (h *handovers) forgetClosed() {
 	}
 }
 
-// handOver replaces the mode in force under connections.
+// handOver replaces the active mode under connections.
 func (h *handovers) handOver(t *testing.T, to v1alpha1.ProxyMode) {
 	defer func(all testing.TB) { h.T, h.agent.t = all, all }(h.T)
 	h.T, h.agent.t = t, t
@@ -191,7 +191,7 @@ func (h *handovers) handOver(t *testing.T, to v1alpha1.ProxyMode) {
 	defer h.last.Store(nil)
 	h.change(to)
 	if !cut {
-		alive("when the new mode is in force")
+		alive("when the new mode is active")
 	}
 	late := h.hold(t) // it has nothing to do with the old mode
 	if h.kinds[from] != dataplane.NAT && !cut {

@@ -68,13 +68,20 @@ type agentWith struct {
 }
 
 func run(t *testing.T, env dataplane.Env, modes []dataplane.Mode) *agentWith {
+	t.Helper()
+	return restart(t, env, modes, &state.InstalledModes{})
+}
+
+// restart starts an agent on a node where an earlier one has left modes.
+func restart(t *testing.T, env dataplane.Env, modes []dataplane.Mode, installed *state.InstalledModes) *agentWith {
+	t.Helper()
 	a := &agentWith{t: t, store: source.NewStore(time.Now)}
 	journal, err := state.OpenJournal(t.TempDir(), a.store.Snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	loop := engine.New(engine.Config{
-		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Installed: &state.InstalledModes{},
+		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Installed: installed,
 		Modes: modes, Env: env,
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
@@ -144,7 +151,7 @@ func TestToyMode(t *testing.T) {
 			return s.Mode == mode && s.ObservedGeneration == generation
 		}
 	}
-	a.await("the toy is in force", in(toymode.Name, 1))
+	a.await("the toy is active", in(toymode.Name, 1))
 	if held := toyTable(t, env); !strings.Contains(held, "zone a") || !strings.Contains(held, "10.96.0.1") {
 		t.Errorf("the kernel has %q", held)
 	}

@@ -42,7 +42,10 @@ type Snapshot struct {
 
 // Programmed is what is in the kernel.
 type Programmed struct {
-	Node   *source.NodeRules
+	// Node are the rules of the node that are programmed; nil: unknown, as the mode was
+	// chosen by an earlier agent.
+	Node *source.NodeRules
+
 	Mode   v1alpha1.ProxyMode
 	Digest uint64 // XOR of the slices' digests
 	Slices int

@@ -23,8 +23,8 @@ const installedModesFile = "modes.json"
 // and it never removes what it has not made, such as the rules of a kube-proxy that
 // still runs.
 type InstalledModes struct {
-	path  string // empty: it does not outlive the agent
-	modes []v1alpha1.ProxyMode
+	path  string               // empty: it does not outlive the agent
+	modes []v1alpha1.ProxyMode // the active one first
 }
 
 // OpenInstalledModes reads the file in dir. With an error it is empty and usable.
@@ -49,6 +49,23 @@ func (f *InstalledModes) Add(mode v1alpha1.ProxyMode) error {
 		return nil
 	}
 	return f.write(append(slices.Clone(f.modes), mode))
+}
+
+// Activate notes that a mode is programmed now and that the node forwards by it.
+func (f *InstalledModes) Activate(mode v1alpha1.ProxyMode) error {
+	if f.Active() == mode {
+		return nil
+	}
+	return f.write(append([]v1alpha1.ProxyMode{mode}, f.Others(mode)...))
+}
+
+// Active is the mode that was active last; if none ever was, the first that was begun;
+// empty: there is none.
+func (f *InstalledModes) Active() v1alpha1.ProxyMode {
+	if len(f.modes) == 0 {
+		return ""
+	}
+	return f.modes[0]
 }
 
 // Remove forgets a mode, after its last trace is gone.

@@ -36,12 +36,22 @@ type Flow struct {
 	Open  string `json:"open,omitempty"`
 	Again string `json:"again,omitempty"`
 
+	// OutOfWindow are segments that the endpoint of Again, a TCP connection, sends first:
+	// Below the window (already acknowledged) or Above it.
+	OutOfWindow OneOrMore `json:"outOfWindow,omitempty"`
+
 	// KubeProxy is what kube-proxy does instead.
 	KubeProxy *Deviation `json:"kubeProxy,omitempty"`
 
 	// Modes is what happens instead in a mode with a limitation.
 	Modes map[Runner]ModeDeviation `json:"modes,omitempty"`
 }
+
+// Where a segment is outside the window of a connection.
+const (
+	Below = "below"
+	Above = "above"
+)
 
 // ModeDeviation is what a mode does because of a limitation, with its reason.
 type ModeDeviation struct {
@@ -136,7 +146,15 @@ func (f Flow) check() error {
 		if len(f.From)+len(f.To) > 0 || f.Open != "" {
 			return fmt.Errorf("again is a flow that is open already: it has no from, to and open")
 		}
+		for _, where := range f.OutOfWindow {
+			if where != Below && where != Above {
+				return fmt.Errorf("outOfWindow: %q must be %s or %s", where, Below, Above)
+			}
+		}
 		return nil
+	}
+	if len(f.OutOfWindow) > 0 {
+		return fmt.Errorf("outOfWindow needs again")
 	}
 	if len(f.From) == 0 || len(f.To) == 0 || f.Expect.Verdict == "" {
 		return fmt.Errorf("must have from, to and expect")

@@ -90,7 +90,8 @@ func TestWrongCases(t *testing.T) {
 		"deviation for no reason": {"source: kept}}", "source: kept}, kubeProxy: {nftables: dropped}}", "must have a reason"},
 		"no deviation": {"source: kept}}",
 			`source: kept}, kubeProxy: {iptables: {endpoints: ["10.180.0.1:80"], source: kept}, reason: x}}`, "must differ"},
-		"we are not undefined": {`{endpoints: ["10.180.0.1:80"], source: kept}`, "undefined", "for kubeProxy only"},
+		"nothing to be outside": {"from: [pod,", "outOfWindow: below, from: [pod,", "outOfWindow needs again"},
+		"we are not undefined":  {`{endpoints: ["10.180.0.1:80"], source: kept}`, "undefined", "for kubeProxy only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(flow, c.old, c.new, 1)
@@ -137,7 +138,7 @@ var groups = map[string]struct {
 }{
 	"T": {"topology", 22}, "C": {"clusterip", 11}, "I": {"internal-policy", 6}, "E": {"external-policy", 11},
 	"K": {"external-policy", 3}, "D": {"terminating", 6}, "B": {"loadbalancer", 12}, "N": {"nodeport", 7},
-	"A": {"affinity", 7}, "F": {"conntrack", 9}, "H": {"health", 4}, "S": {"skips", 6},
+	"A": {"affinity", 7}, "F": {"conntrack", 10}, "H": {"health", 4}, "S": {"skips", 6},
 }
 
 // labels finds a label, or the first and the last of several, that a name starts with.

@@ -190,7 +190,8 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 		detect = map[string]any{"detectLocalMode": "BridgeInterface", "detectLocal": map[string]any{"bridgeInterface": settings.PodInterface}}
 	}
 	all := spec.Masquerade.All != nil && *spec.Masquerade.All
-	// The names of the fields are kube-proxy's. Nothing of conntrack is set: a
+	liberal := spec.Conntrack != nil && spec.Conntrack.TCPBeLiberal != nil && *spec.Conntrack.TCPBeLiberal
+	// The names of the fields are kube-proxy's. No limit of conntrack is set: a
 	// namespace may not.
 	config := map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
@@ -201,7 +202,7 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 		"nodePortAddresses": nodePorts, "healthzBindAddress": "0.0.0.0:10256",
 		"iptables":  map[string]any{"minSyncPeriod": "1ms", "masqueradeAll": all, "localhostNodePorts": settings.NodePortLocalhost},
 		"nftables":  map[string]any{"minSyncPeriod": "1ms", "masqueradeAll": all},
-		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s", "tcpBeLiberal": liberal},
 	}
 	for key, value := range detect {
 		config[key] = value

@@ -272,6 +272,11 @@ func (r *run) again(f cases.Flow) error {
 	if c == nil {
 		return fmt.Errorf("no flow has opened %q", f.Again)
 	}
+	if len(f.OutOfWindow) > 0 {
+		if err := r.stray(c, f.OutOfWindow); err != nil {
+			return fmt.Errorf("connection %q: %w", f.Again, err)
+		}
+	}
 	for deadline := time.Now().Add(longest); ; {
 		time.Sleep(rest)
 		err := r.once(c, f.Expect)

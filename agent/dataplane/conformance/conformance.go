@@ -112,6 +112,12 @@ func Run(t *testing.T, s Subject) {
 	}
 }
 
+// Interruptions runs only the tests of interrupted calls, for a mode that is also opened
+// with other parameters.
+func Interruptions(t *testing.T, s Subject) {
+	testInterruptions(t, s)
+}
+
 // parallel lets a test run in parallel: most of the time it waits for the kernel.
 func (s *Subject) parallel(t *testing.T) {
 	if s.OneAtATime == "" {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -16,6 +17,7 @@ type contents struct {
 	frontends map[model.FrontendKey]heldFrontend
 	lists     map[listKey]heldList
 	chains    map[portChain]struct{} // that exist
+	damaged   map[portChain]struct{} // those of them with other rules
 	users     map[portChain]int      // elements that refer to them
 	ranges    map[int]int            // source ranges of each length
 	marks     assignedMarks
@@ -61,20 +63,27 @@ type heldList struct {
 	direct, shared int32 // views of frontends that lead here
 }
 
-func newContents(frontends int) *contents {
+// shrinks says whether a list has elements that it has no more when it is now.
+func (h heldList) shrinks(now heldList) bool {
+	return len(now.endpoints) < len(h.endpoints) || len(now.choices) < len(h.choices) || !slices.Equal(now.affine, h.affine) ||
+		h.spread != (verdict{}) && now.spread == (verdict{})
+}
+
+func newContents(frontends, lists int) *contents {
 	return &contents{
 		frontends: make(map[model.FrontendKey]heldFrontend, frontends),
-		lists:     make(map[listKey]heldList, frontends),
+		lists:     make(map[listKey]heldList, lists),
 		chains:    map[portChain]struct{}{},
+		damaged:   map[portChain]struct{}{},
 		users:     map[portChain]int{},
 		ranges:    map[int]int{},
 		marks:     assignedMarks{},
 	}
 }
 
-// contentsOf takes over a snapshot, with room for a number of frontends.
-func contentsOf(l *layout, s *snapshot, frontends int) *contents {
-	c := newContents(max(frontends, len(s.frontends)))
+// contentsOf takes over a snapshot, with room for changed frontends.
+func contentsOf(l *layout, s *snapshot, frontends changed) *contents {
+	c := newContents(max(frontends.n, len(s.frontends)), max(frontends.ports, len(s.lists)))
 	maps.Copy(c.frontends, s.frontends)
 	maps.Copy(c.lists, s.lists)
 	for key, h := range c.frontends {
@@ -87,9 +96,12 @@ func contentsOf(l *layout, s *snapshot, frontends int) *contents {
 	for _, h := range c.lists {
 		c.user(h.spread, 1)
 	}
-	for name := range s.chains {
+	for name, have := range s.chains {
 		if chain, ok := parsePortChain(name); ok {
 			c.chains[chain] = struct{}{}
+			if !nft.RulesEqual(have, l.build(chain).Rules) {
+				c.damaged[chain] = struct{}{}
+			}
 		}
 	}
 	return c

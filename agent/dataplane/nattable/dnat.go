@@ -4,6 +4,7 @@
 package nattable
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -218,64 +219,88 @@ func (d *dnat) put(p *planner, key model.FrontendKey, old, now heldFrontend, sta
 	}
 }
 
-// putList changes the endpoints of a port. Endpoints of a list that is no longer used are
-// deleted later if its former users lead elsewhere now.
-func (d *dnat) putList(p *planner, key listKey, old, now heldList, moved bool) {
-	var buf [64]byte
+// growList adds and replaces endpoints of a port, and then the verdict that leads to them.
+func (d *dnat) growList(p *planner, key listKey, old, now heldList) {
+	var buf, affine [64]byte
 	element, l := appendKey(buf[:0], key.home), key.list
-	putVerdict(p.batch, d.spread[l], element, old.spread, now.spread)
-	d.moveEndpoints(p, d.endpoints[l], element, nil, old.endpoints, now.endpoints, moved)
-	d.moveEndpoints(p, d.choices[l], element, appendProtocol(nil, key.home.Protocol), old.choices, now.choices, moved)
-	d.moveAffine(p, d.affine[l], key.home, old.affine, now.affine, moved)
+	for e := range without(now.affine, old.affine) {
+		p.batch.Add(d.affine[l]).Key(appendAffine(affine[:0], key.home, e))
+		p.batch.mayEnd()
+	}
+	d.growEndpoints(p.batch, d.endpoints[l], element, nil, old.endpoints, now.endpoints)
+	d.growEndpoints(p.batch, d.choices[l], element, appendProtocol(nil, key.home.Protocol), old.choices, now.choices)
+	if now.spread.kind != absent {
+		putVerdict(p.batch.Batch, d.spread[l], element, old.spread, now.spread)
+		p.batch.mayEnd()
+	}
 }
 
-// moveEndpoints changes the elements of a port's endpoints from old to now. The prefix
+// growEndpoints makes the elements of a port's endpoints hold the wanted ones. The prefix
 // precedes each value.
-func (d *dnat) moveEndpoints(p *planner, s *nft.Set, key, prefix []byte, old, now []model.Endpoint, moved bool) {
+func (d *dnat) growEndpoints(b *parts, s *nft.Set, key, prefix []byte, old, now []model.Endpoint) {
 	var buf [24]byte
-	batch := p.batch
-	if moved && len(now) == 0 {
-		batch = p.later
-	}
-	for i := range max(len(old), len(now)) {
-		var was, is model.Endpoint
+	for i, is := range now {
+		var was model.Endpoint
 		if i < len(old) {
 			was = old[i]
-		}
-		if i < len(now) {
-			is = now[i]
 		}
 		if was == is {
 			continue
 		}
 		element := appendIndex(key, i)
 		if was.IsValid() {
-			batch.Delete(s).Key(element)
+			b.Delete(s).Key(element)
 		}
-		if is.IsValid() {
-			batch.Add(s).Data(element, appendEndpoint(append(buf[:0], prefix...), is))
+		b.Add(s).Data(element, appendEndpoint(append(buf[:0], prefix...), is))
+		b.mayEnd()
+	}
+}
+
+// shrinkList deletes endpoints of a port. If former users of the list lead elsewhere now,
+// the verdict that led them to it is deleted later, and so are the endpoints if there are
+// none left.
+func (d *dnat) shrinkList(p *planner, key listKey, old, now heldList, moved bool) {
+	var buf, affine [64]byte
+	element, l := appendKey(buf[:0], key.home), key.list
+	from := func(list []model.Endpoint) *parts {
+		if moved && len(list) == 0 {
+			return p.later
+		}
+		return p.batch
+	}
+	if now.spread.kind == absent {
+		b := from(nil)
+		putVerdict(b.Batch, d.spread[l], element, old.spread, now.spread)
+		b.mayEnd()
+	}
+	shrinkEndpoints(from(now.endpoints), d.endpoints[l], element, old.endpoints, len(now.endpoints))
+	shrinkEndpoints(from(now.choices), d.choices[l], element, old.choices, len(now.choices))
+	for e := range without(old.affine, now.affine) {
+		from(now.affine).Delete(d.affine[l]).Key(appendAffine(affine[:0], key.home, e))
+		from(now.affine).mayEnd()
+	}
+}
+
+// shrinkEndpoints deletes the elements of a port's endpoints from a number on.
+func shrinkEndpoints(b *parts, s *nft.Set, key []byte, old []model.Endpoint, n int) {
+	for i := n; i < len(old); i++ {
+		if old[i].IsValid() {
+			b.Delete(s).Key(appendIndex(key, i))
+			b.mayEnd()
 		}
 	}
 }
 
-// moveAffine changes the endpoints that known clients can be sent to; both are sorted.
-func (d *dnat) moveAffine(p *planner, s *nft.Set, home model.FrontendKey, old, now []model.Endpoint, moved bool) {
-	if slices.Equal(old, now) {
-		return
-	}
-	batch := p.batch
-	if moved && len(now) == 0 {
-		batch = p.later
-	}
-	var buf [64]byte
-	for _, e := range old {
-		if _, found := slices.BinarySearchFunc(now, e, netip.AddrPort.Compare); !found {
-			batch.Delete(s).Key(appendAffine(buf[:0], home, e))
+// without yields the endpoints that are not in another list; both are sorted.
+func without(list, other []model.Endpoint) iter.Seq[model.Endpoint] {
+	return func(yield func(model.Endpoint) bool) {
+		if slices.Equal(list, other) {
+			return
 		}
-	}
-	for _, e := range now {
-		if _, found := slices.BinarySearchFunc(old, e, netip.AddrPort.Compare); !found {
-			batch.Add(s).Key(appendAffine(buf[:0], home, e))
+		for _, e := range list {
+			if _, found := slices.BinarySearchFunc(other, e, netip.AddrPort.Compare); !found && !yield(e) {
+				return
+			}
 		}
 	}
 }

@@ -150,7 +150,7 @@ var fuzzedTables = map[bool]*layout{
 
 // encoded are the messages that make the wanted state.
 func encoded(t testing.TB, table *layout, want *wanted) ([]byte, *contents) {
-	b := newBatches()
+	b := newBatches(batchSize)
 	content, err := table.plan(b, &snapshot{}, want)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func FuzzEncoding(f *testing.F) {
 		if diff := cmp.Diff(content.lists, s.lists, byValue...); diff != "" {
 			t.Error("lists read (+) are not what was sent (-):", diff)
 		}
-		again := newBatches()
+		again := newBatches(batchSize)
 		if _, err := table.plan(again, s, want); err != nil || again.operations() != 0 {
 			t.Errorf("%d operations are left, %v", again.operations(), err)
 		}
@@ -233,7 +233,7 @@ func FuzzReadBack(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batches := newBatches()
+		batches := newBatches(batchSize)
 		if _, err := table.plan(batches, s, probeRules(table)); err != nil {
 			t.Fatal(err)
 		}

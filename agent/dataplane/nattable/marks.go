@@ -47,7 +47,8 @@ func (m *marks) chains() []*nft.Chain                                   { return
 func (m *marks) lookups(where, view, []nft.Expr) []nft.Rule             { return nil }
 func (m *marks) localhost(string, []nft.Expr) []nft.Rule                { return nil } // IPVS cannot take them
 func (m *marks) uses(model.FrontendKey, heldFrontend) (none [views]use) { return none }
-func (m *marks) putList(*planner, listKey, heldList, heldList, bool)    {}
+func (m *marks) growList(*planner, listKey, heldList, heldList)         {}
+func (m *marks) shrinkList(*planner, listKey, heldList, heldList, bool) {}
 
 func (m *marks) rules(c portChain) (out []nft.Rule) {
 	if c.role != toMark {

@@ -19,46 +19,21 @@ type wanted struct {
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
 }
 
-// batches are the result of a plan, in order: first what a detour needs, then the change
-// proper, and after each the later deletions. All except the change are usually empty.
-type batches [2]struct{ batch, later *nft.Batch }
-
-func newBatches() *batches {
-	var b batches
-	for i := range b {
-		b[i].batch, b[i].later = nft.NewBatch(), nft.NewBatch()
-	}
-	return &b
-}
-
-// inOrder returns the batches that are not empty.
-func (b *batches) inOrder() (out []*nft.Batch) {
-	for _, step := range b {
-		for _, batch := range []*nft.Batch{step.batch, step.later} {
-			if batch.Operations() > 0 {
-				out = append(out, batch)
-			}
-		}
-	}
-	return out
-}
-
-func (b *batches) operations() (n int) {
-	for _, batch := range b.inOrder() {
-		n += batch.Operations()
-	}
-	return n
-}
-
 // plan fills batches with the changes from the snapshot to the wanted state, and returns
 // the contents after that. It does not change the snapshot.
+//
+// A hook that is missing comes last: it may not see packets while the maps are not
+// complete. A table that is replaced is one batch, because its predecessor serves until
+// then.
 func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) {
 	if !s.exists || s.broken != "" {
 		l.replace(b[1].batch, s.exists)
+		b[1].batch.whole = s.exists
+		defer func() { b[1].batch.whole = false }()
 		s = &snapshot{}
 	}
-	c := contentsOf(l, s, len(want.Frontends))
 	frontends := l.allChanged(s, want)
+	c := contentsOf(l, s, frontends)
 	var orphans []listKey
 	for key, h := range c.lists {
 		if h.direct+h.shared == 0 {
@@ -71,8 +46,14 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 	if detour.n > 0 {
 		first = b[0].batch
 	}
-	for _, chain := range append(l.settingsChains(&want.Node), l.chains...) {
-		planChain(first, s, chain)
+	lengths := p.addLengths(first, s.lengths, frontends)
+	var hooks []*nft.Chain
+	for _, chain := range slices.Concat(l.settingsChains(&want.Node), l.chains, []*nft.Chain{l.sourcesChain(lengths)}) {
+		if _, exists := s.chains[chain.Name]; chain.IsBase() && !exists {
+			hooks = append(hooks, chain)
+		} else {
+			planChain(first, s, chain)
+		}
 	}
 	for _, j := range s.junk {
 		if j.catchAll {
@@ -80,34 +61,45 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 		} else {
 			first.Delete(j.set).Key(j.key)
 		}
+		first.mayEnd()
 	}
-	have := s.lengths
 	if detour.n > 0 {
 		d := &planner{layout: l, contents: c, batch: first, later: b[0].later}
 		if err := d.plan(detour, nil); err != nil {
 			return nil, err
 		}
-		have = d.fitSources(have)
 	}
+	addrs := []addrChange{
+		{l.hairpin, s.addrs[l.hairpin], want.LocalEndpoints},
+		{l.nodePorts, s.addrs[l.nodePorts], want.nodePorts},
+		{l.clusterIPs, s.addrs[l.clusterIPs], want.ClusterIPs},
+	}
+	p.addAddrs(addrs)
 	if err := p.plan(frontends, orphans); err != nil {
 		return nil, err
 	}
-	p.fitSources(have)
-	planChain(b[1].batch, s, l.sourcesChain(c.lengths()))
-	for name := range s.chains {
-		if chain, ok := parsePortChain(name); ok && c.users[chain] > 0 {
-			planChain(first, s, l.build(chain))
-		}
+	p.deleteAddrs(addrs)
+	if now := p.deleteLengths(append(s.lengths, lengths...)); !slices.Equal(now, lengths) {
+		p.batch.RewriteRules(l.sourcesChain(now))
 	}
-	l.planAddrs(b[1].batch, l.clusterIPs, s.addrs[l.clusterIPs], want.ClusterIPs)
-	l.planAddrs(b[1].batch, l.nodePorts, s.addrs[l.nodePorts], want.nodePorts)
-	l.planAddrs(b[1].batch, l.hairpin, s.addrs[l.hairpin], want.LocalEndpoints)
+	for _, chain := range hooks {
+		p.batch.AddChain(chain)
+	}
 	return c, nil
 }
 
 // allChanged returns the wanted frontends, and those in the table.
 func (l *layout) allChanged(s *snapshot, want *wanted) changed {
-	return changed{len(want.Frontends), func(yield func(model.FrontendKey, *model.Frontend) bool) {
+	n, ports := 0, 0
+	for key, f := range want.Frontends {
+		if l.ours(key.Address) {
+			n++
+			if f.Home() == key {
+				ports++
+			}
+		}
+	}
+	return changed{n, ports, func(yield func(model.FrontendKey, *model.Frontend) bool) {
 		for key := range s.frontends {
 			if want.Frontends[key] == nil && !yield(key, nil) {
 				return
@@ -123,7 +115,7 @@ func (l *layout) allChanged(s *snapshot, want *wanted) changed {
 
 // replace deletes and adds the table. This happens within the batch, so there is no moment
 // without rules.
-func (l *layout) replace(b *nft.Batch, exists bool) {
+func (l *layout) replace(b *parts, exists bool) {
 	if exists {
 		b.DeleteTable(l.Table)
 	}
@@ -134,7 +126,7 @@ func (l *layout) replace(b *nft.Batch, exists bool) {
 }
 
 // planChain makes a chain have its rules.
-func planChain(b *nft.Batch, s *snapshot, c *nft.Chain) {
+func planChain(b *parts, s *snapshot, c *nft.Chain) {
 	have, exists := s.chains[c.Name]
 	switch {
 	case !exists:
@@ -144,17 +136,34 @@ func planChain(b *nft.Batch, s *snapshot, c *nft.Chain) {
 	}
 }
 
-// planAddrs makes a set hold the wanted addresses of the table's family.
-func (l *layout) planAddrs(b *nft.Batch, s *nft.Set, have, want map[netip.Addr]struct{}) {
+// addrChange is a set of addresses, with those it has and the wanted ones.
+type addrChange struct {
+	set        *nft.Set
+	have, want map[netip.Addr]struct{}
+}
+
+// addAddrs adds addresses of the table's family.
+func (p *planner) addAddrs(changes []addrChange) {
 	var key [64]byte
-	for a := range have {
-		if _, ok := want[a]; !ok {
-			b.Delete(s).Key(l.appendAddr(key[:0], s, a))
+	for _, c := range changes {
+		for a := range c.want {
+			if _, ok := c.have[a]; !ok && p.ours(a) {
+				p.batch.Add(c.set).Key(p.appendAddr(key[:0], c.set, a))
+				p.batch.mayEnd()
+			}
 		}
 	}
-	for a := range want {
-		if _, ok := have[a]; !ok && l.ours(a) {
-			b.Add(s).Key(l.appendAddr(key[:0], s, a))
+}
+
+// deleteAddrs deletes addresses that are not wanted.
+func (p *planner) deleteAddrs(changes []addrChange) {
+	var key [64]byte
+	for _, c := range changes {
+		for a := range c.have {
+			if _, ok := c.want[a]; !ok {
+				p.batch.Delete(c.set).Key(p.appendAddr(key[:0], c.set, a))
+				p.batch.mayEnd()
+			}
 		}
 	}
 }
@@ -162,35 +171,47 @@ func (l *layout) planAddrs(b *nft.Batch, s *nft.Set, have, want map[netip.Addr]s
 // planDelta fills batches with a change on top of the contents, and changes the
 // contents accordingly.
 func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, after *wanted) error {
-	frontends := changed{len(delta.Frontends), func(yield func(model.FrontendKey, *model.Frontend) bool) {
+	frontends := changed{len(delta.Frontends), len(delta.Frontends), func(yield func(model.FrontendKey, *model.Frontend) bool) {
 		for _, c := range delta.Frontends {
 			if l.ours(c.Key.Address) && !yield(c.Key, c.New) {
 				return
 			}
 		}
 	}}
+	p := &planner{layout: l, contents: c, batch: b[1].batch, later: b[1].later}
+	first, detour := b[1].batch, p.detour(frontends)
+	if detour.n > 0 {
+		first = b[0].batch
+	}
 	have := c.lengths()
-	for i, frontends := range []changed{(&planner{layout: l, contents: c}).detour(frontends), frontends} {
-		p := &planner{layout: l, contents: c, batch: b[i].batch, later: b[i].later}
-		if err := p.plan(frontends, nil); err != nil {
+	lengths := p.addLengths(first, have, frontends)
+	if !slices.Equal(have, lengths) {
+		first.RewriteRules(l.sourcesChain(lengths))
+	}
+	if detour.n > 0 {
+		d := &planner{layout: l, contents: c, batch: first, later: b[0].later}
+		if err := d.plan(detour, nil); err != nil {
 			return err
 		}
-		now := p.fitSources(have)
-		if !slices.Equal(have, now) {
-			p.batch.RewriteRules(l.sourcesChain(now))
-		}
-		have = now
 	}
-	batch := b[1].batch
-	for s, changes := range map[*nft.Set]model.AddrChanges{l.clusterIPs: delta.ClusterIPs, l.hairpin: delta.LocalEndpoints} {
-		l.planAddrs(batch, s, l.addrSet(changes.Removed), l.addrSet(changes.Added))
+	addrs := []addrChange{
+		{l.hairpin, l.addrSet(delta.LocalEndpoints.Removed), l.addrSet(delta.LocalEndpoints.Added)},
+		{l.nodePorts, l.addrSet(slices.Collect(maps.Keys(before.nodePorts))), after.nodePorts},
+		{l.clusterIPs, l.addrSet(delta.ClusterIPs.Removed), l.addrSet(delta.ClusterIPs.Added)},
 	}
-	l.planAddrs(batch, l.nodePorts, l.addrSet(slices.Collect(maps.Keys(before.nodePorts))), after.nodePorts)
+	p.addAddrs(addrs)
+	if err := p.plan(frontends, nil); err != nil {
+		return err
+	}
+	p.deleteAddrs(addrs)
+	if now := p.deleteLengths(lengths); !slices.Equal(now, lengths) {
+		p.batch.RewriteRules(l.sourcesChain(now))
+	}
 	if delta.Node != nil {
 		old := l.settingsChains(&before.Node)
 		for i, now := range l.settingsChains(&after.Node) {
 			if !slices.EqualFunc(old[i].Rules, now.Rules, nft.Rule.Equal) {
-				batch.RewriteRules(now)
+				p.batch.RewriteRules(now)
 			}
 		}
 	}
@@ -211,7 +232,7 @@ func (l family) addrSet(addrs []netip.Addr) map[netip.Addr]struct{} {
 // repairs returns the number of operations from the snapshot back to the last programmed
 // state: these undo changes by others.
 func (l *layout) repairs(s *snapshot, last *wanted, content *contents) (int, error) {
-	b := newBatches()
+	b := newBatches(batchSize)
 	after, err := l.plan(b, s, last)
 	if err != nil {
 		return 0, fmt.Errorf("count repairs: %w", err)

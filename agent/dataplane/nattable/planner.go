@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -20,16 +19,19 @@ import (
 // The kernel applies a batch at one moment, but a packet may be in the middle of the
 // rules: it has seen an old map, and sees the next one after the change. So elements that
 // a packet of a remaining frontend may still look up are deleted in a later batch.
+//
+// If the batch has to end in between, the lists of endpoints have grown before a frontend
+// leads to them, and shrink after none does.
 type planner struct {
 	*layout
 	contents     *contents
-	batch, later *nft.Batch
+	batch, later *parts
 }
 
-// changed are at most n frontends in their new state; nil: removed.
+// changed are about n frontends of a number of ports in their new state; nil: removed.
 type changed struct {
-	n   int
-	all iter.Seq2[model.FrontendKey, *model.Frontend]
+	n, ports int
+	all      iter.Seq2[model.FrontendKey, *model.Frontend]
 }
 
 // change is one of them.
@@ -40,7 +42,7 @@ type change struct {
 
 // plan changes frontends, and the lists that they use. lists are further lists to check.
 func (p *planner) plan(frontends changed, lists []listKey) error {
-	plans := make(listPlans, frontends.n)
+	plans := make(listPlans, frontends.ports)
 	for _, key := range lists {
 		plans[key] = listPlan{}
 	}
@@ -59,13 +61,28 @@ func (p *planner) plan(frontends changed, lists []listKey) error {
 			return err
 		}
 	}
+	var shrinking []shrinkingList
 	for key, l := range plans {
-		p.updateList(key, l)
+		if old, now, moved := p.updateList(key, l); old.shrinks(now) {
+			shrinking = append(shrinking, shrinkingList{key, old, now, moved})
+		}
 	}
 	for key, f := range frontends.all {
 		p.update(key, f)
+		p.batch.mayEnd()
+	}
+	for _, l := range shrinking {
+		p.target.shrinkList(p, l.key, l.old, l.now, l.moved)
 	}
 	return nil
+}
+
+// shrinkingList is a list of endpoints that has more elements than it should. moved says
+// that former users of it may lead elsewhere now.
+type shrinkingList struct {
+	key      listKey
+	old, now heldList
+	moved    bool
 }
 
 // listPlans are the new states of lists of endpoints.
@@ -73,7 +90,7 @@ type listPlans map[listKey]listPlan
 
 type listPlan struct {
 	use   use  // without a list: unchanged, or removed if it has no users
-	moved bool // a frontend that used it leads elsewhere now
+	moved bool // a frontend that used it leads elsewhere now, or stays a while in ports
 }
 
 // note records the lists that a frontend used before and uses now.
@@ -95,17 +112,18 @@ func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 	for _, u := range old {
 		if u.list != (listKey{}) {
 			plan := l[u.list]
-			plan.moved = plan.moved || leads
+			plan.moved = plan.moved || leads || f != nil && u.shared
 			l[u.list] = plan
 		}
 	}
 	return nil
 }
 
-// updateList changes the content for a list of endpoints.
-func (p *planner) updateList(key listKey, plan listPlan) {
-	old := p.contents.lists[key]
-	now, used, planned := old, old.direct+old.shared > 0, plan.use.list == key
+// updateList changes the content for a list of endpoints, except what is to be deleted.
+func (p *planner) updateList(key listKey, plan listPlan) (old, now heldList, moved bool) {
+	old = p.contents.lists[key]
+	used, planned := old.direct+old.shared > 0, plan.use.list == key
+	now = old
 	switch {
 	case !used:
 		now.endpoints, now.choices, now.affine = nil, nil, nil
@@ -124,12 +142,13 @@ func (p *planner) updateList(key listKey, plan listPlan) {
 	p.contents.user(old.spread, -1)
 	p.contents.user(now.spread, 1)
 	p.addChain(now.spread)
-	p.target.putList(p, key, old, now, plan.moved || used)
+	p.target.growList(p, key, old, now)
 	if used {
 		p.contents.lists[key] = now
 	} else {
 		delete(p.contents.lists, key)
 	}
+	return old, now, plan.moved || used
 }
 
 // update changes the content for a frontend to f (nil: none).
@@ -149,7 +168,7 @@ func (p *planner) update(key model.FrontendKey, f *model.Frontend) {
 	element := appendKey(buf[:0], key)
 	now.restricted, now.sources = p.updateSources(element, old, f)
 	for v := range views {
-		putVerdict(p.batch, p.verdicts[whereOf(key)][v], element, old.views[v].verdict, now.views[v].verdict)
+		putVerdict(p.batch.Batch, p.verdicts[whereOf(key)][v], element, old.views[v].verdict, now.views[v].verdict)
 	}
 	p.target.put(p, key, old, now, f != nil)
 	p.contents.set(key, now, f != nil)
@@ -158,14 +177,20 @@ func (p *planner) update(key model.FrontendKey, f *model.Frontend) {
 	}
 }
 
-// addChain adds the chain of a verdict, unless it exists.
+// addChain adds the chain of a verdict, or its rules, unless it has them.
 func (p *planner) addChain(v verdict) {
 	if v.kind != forward {
 		return
 	}
-	if _, exists := p.contents.chains[v.chain]; !exists {
+	_, exists := p.contents.chains[v.chain]
+	_, damaged := p.contents.damaged[v.chain]
+	switch {
+	case !exists:
 		p.batch.AddChain(p.build(v.chain))
 		p.contents.chains[v.chain] = struct{}{}
+	case damaged:
+		p.batch.RewriteRules(p.build(v.chain))
+		delete(p.contents.damaged, v.chain)
 	}
 }
 
@@ -183,7 +208,7 @@ func (p *planner) detour(frontends changed) changed {
 	}
 	out := map[model.FrontendKey]*model.Frontend{}
 	if len(left) == 0 {
-		return changed{0, maps.All(out)}
+		return changed{0, 0, maps.All(out)}
 	}
 	for _, f := range frontends.all {
 		if f == nil {
@@ -198,7 +223,7 @@ func (p *planner) detour(frontends changed) changed {
 			}
 		}
 	}
-	return changed{len(out), maps.All(out)}
+	return changed{len(out), len(out), maps.All(out)}
 }
 
 func (p *planner) leadsTo(f *model.Frontend, list listKey) bool {

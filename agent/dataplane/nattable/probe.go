@@ -69,14 +69,12 @@ func (t *Tables) tryFamily(ctx context.Context, family byte) error {
 	if err := t.Client.DeleteTable(ctx, l.Table); err != nil { // left over from a crash
 		return err
 	}
-	b := newBatches()
+	b := newBatches(t.BatchSize)
 	if _, err := l.plan(b, &snapshot{}, probeRules(l)); err != nil {
 		return err
 	}
-	for _, b := range b.inOrder() {
-		if err := t.Client.Commit(ctx, b); err != nil {
-			return err
-		}
+	if _, err := t.Client.CommitEach(ctx, b.inOrder()); err != nil {
+		return err
 	}
 	return t.Client.DeleteTable(ctx, l.Table)
 }

@@ -5,6 +5,7 @@ package nattable
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -63,15 +64,31 @@ func (l family) parseSourceSet(name string) (int, bool) {
 	return length, ok && err == nil && 0 <= length && length <= 8*l.AddrLen() && strconv.Itoa(length) == text
 }
 
-// fitSources adds and deletes sets for the lengths in use, and returns these.
-func (p *planner) fitSources(have []int) []int {
-	now := p.contents.lengths()
-	for _, length := range now {
-		if !slices.Contains(have, length) {
-			p.batch.AddSet(p.sourceSet(length))
+// addLengths adds sets for new lengths of source ranges, and returns the lengths that are
+// in use before or after the change: check-sources has to look up all of them.
+func (p *planner) addLengths(first *parts, have []int, frontends changed) []int {
+	used := maps.Clone(p.contents.ranges)
+	for _, f := range frontends.all {
+		if f != nil && f.Restricted {
+			for _, source := range f.Sources {
+				used[source.Bits()]++
+			}
 		}
 	}
-	for _, length := range have {
+	lengths := slices.Sorted(maps.Keys(used))
+	for _, length := range lengths {
+		if !slices.Contains(have, length) {
+			first.AddSet(p.sourceSet(length))
+		}
+	}
+	return lengths
+}
+
+// deleteLengths deletes the sets for lengths that are no longer in use, and returns those
+// that are.
+func (p *planner) deleteLengths(have []int) []int {
+	now := p.contents.lengths()
+	for _, length := range slices.Compact(slices.Sorted(slices.Values(have))) {
 		if !slices.Contains(now, length) {
 			p.batch.DeleteSet(p.sourceSet(length))
 		}

@@ -73,6 +73,10 @@ type Options struct {
 
 	Clock clock.PassiveClock // nil: the system clock
 
+	// BatchSize is the number of operations after which a batch ends as soon as it may; 0
+	// is 16,384.
+	BatchSize int
+
 	// TryFamily says whether the kernel can hold the table of a family. nil: add one and
 	// delete it.
 	TryFamily func(ctx context.Context, family byte) error
@@ -98,6 +102,9 @@ func New(o Options) *Tables {
 	t := &Tables{Options: o}
 	if t.Clock == nil {
 		t.Clock = clock.RealClock{}
+	}
+	if t.BatchSize == 0 {
+		t.BatchSize = batchSize
 	}
 	if t.TryFamily == nil {
 		t.TryFamily = t.tryFamily
@@ -149,7 +156,7 @@ func (t *Tables) Plan(ctx context.Context, desired model.Desired) (Found, error)
 
 // planWithKernel reads the tables and plans to change what differs.
 func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Generation) (Found, error) {
-	p := &planned{batches: newBatches(), after: want}
+	p := &planned{batches: newBatches(t.BatchSize), after: want}
 	found := Found{Removed: map[model.FrontendKey]uint32{}, NodePorts: map[netip.Addr]struct{}{}}
 	content := map[*layout]*contents{}
 	for _, l := range t.layouts {
@@ -206,7 +213,7 @@ func (t *Tables) PlanDelta(delta model.Delta) error {
 func (t *Tables) planChange(delta *model.Delta, after *wanted) error {
 	before := t.last
 	t.last = nil // until Commit succeeds
-	p := &planned{batches: newBatches(), after: after}
+	p := &planned{batches: newBatches(t.BatchSize), after: after}
 	for _, l := range t.layouts {
 		if err := l.planDelta(p.batches, t.content[l], delta, before, after); err != nil {
 			return err
@@ -226,11 +233,9 @@ func (t *Tables) Commit(ctx context.Context) (dataplane.Result, error) {
 	}
 	t.last, t.next = nil, nil
 	var stats dataplane.Result
-	for _, b := range p.batches.inOrder() {
-		if err := t.Client.Commit(ctx, b); err != nil {
-			return stats, fmt.Errorf("change nftables: %w", err)
-		}
-		stats.Operations += b.Operations()
+	var err error
+	if stats.Operations, err = t.Client.CommitEach(ctx, p.batches.inOrder()); err != nil {
+		return stats, fmt.Errorf("change nftables: %w", err)
 	}
 	deleted, err := t.deleteUnused(ctx)
 	if err != nil {

@@ -64,10 +64,13 @@ type target interface {
 	uses(model.FrontendKey, heldFrontend) [views]use
 
 	// put changes elements of the target's own sets for a frontend that stays or is
-	// removed; putList those for a list of endpoints. moved says that users of the list
-	// may lead elsewhere now.
+	// removed.
 	put(p *planner, key model.FrontendKey, old, now heldFrontend, stays bool)
-	putList(p *planner, key listKey, old, now heldList, moved bool)
+
+	// growList adds and replaces elements for a list of endpoints, shrinkList deletes them.
+	// moved says that users of the list may lead elsewhere now.
+	growList(p *planner, key listKey, old, now heldList)
+	shrinkList(p *planner, key listKey, old, now heldList, moved bool)
 
 	// read reads the target's own sets.
 	read(context.Context, *reader) error

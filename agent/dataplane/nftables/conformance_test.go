@@ -31,6 +31,18 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestInterruptionsBetweenBatches makes each change in as many batches as possible.
+func TestInterruptionsBetweenBatches(t *testing.T) {
+	conformance.Interruptions(t, conformance.Subject{Mode: func() dataplane.Mode {
+		users := &routelocalnet.Owner{}
+		m := Mode(users)
+		m.Open = func(e dataplane.Env) (dataplane.Dataplane, error) {
+			return New(Options{NetNS: e.NetNS, Log: e.Log, Sysctls: e.Sysctls, Localhost: users, BatchSize: 1})
+		}
+		return m
+	}})
+}
+
 // withoutIPv6 simulates a kernel without IPv6 tables, because all current kernels have
 // them.
 func withoutIPv6(e dataplane.Env) (dataplane.Dataplane, error) {

@@ -42,6 +42,9 @@ type Options struct {
 	// the only one.
 	Localhost *routelocalnet.Owner
 
+	// BatchSize is that of nattable.Options.
+	BatchSize int
+
 	// Failures counts failed Syncs and Applies; nil: they are not counted.
 	Failures prometheus.Counter
 }
@@ -74,10 +77,11 @@ func New(o Options) (*Dataplane, error) {
 	}
 	addresses := func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(o.NetNS)) }
 	return &Dataplane{
-		netns:     o.NetNS,
-		nft:       c,
-		clock:     clock.RealClock{},
-		tables:    nattable.New(nattable.Options{Client: c, Target: nattable.DNAT(), Log: o.Log, Addresses: addresses}),
+		netns: o.NetNS,
+		nft:   c,
+		clock: clock.RealClock{},
+		tables: nattable.New(nattable.Options{Client: c, Target: nattable.DNAT(), Log: o.Log, Addresses: addresses,
+			BatchSize: o.BatchSize}),
 		localhost: localhost.New(routelocalnet.NewTable(c), o.Sysctls, o.Localhost),
 		failures:  o.Failures,
 	}, nil

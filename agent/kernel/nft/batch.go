@@ -23,6 +23,9 @@ type Batch struct {
 	last    messageList // sets and chains to delete
 
 	operations int
+
+	out    []byte   // the encoded messages, after Next
+	labels []string // of them
 }
 
 // NewBatch returns an empty batch.
@@ -32,13 +35,38 @@ func NewBatch() *Batch { return &Batch{streams: map[streamKey]*Stream{}} }
 // chains, rules and elements.
 func (b *Batch) Operations() int { return b.operations }
 
+// Next encodes the batch, to which nothing can be added afterwards, and returns an empty one
+// that takes over its buffers. So many batches take little more memory than their messages.
+func (b *Batch) Next() *Batch {
+	next := *b
+	b.out, b.labels = next.encode()
+	b.free()
+	next.operations = 0
+	return &next
+}
+
+// free drops the buffers.
+func (b *Batch) free() {
+	b.objects, b.rules, b.streams, b.order, b.last = messageList{}, messageList{}, nil, nil, messageList{}
+}
+
 // messageList is a list of messages, each with a label. full holds the buffers that are
 // complete: one buffer that grew with all messages would be copied as it grows, and take
-// twice the memory.
+// twice the memory. spare holds buffers to use again.
 type messageList struct {
 	netlink.Buffer
-	full   [][]byte
-	labels []string
+	full, spare [][]byte
+	labels      []string
+}
+
+// extend starts a new buffer.
+func (l *messageList) extend() {
+	l.full = append(l.full, l.B)
+	if n := len(l.spare); n > 0 {
+		l.B, l.spare = l.spare[n-1], l.spare[:n-1]
+	} else {
+		l.B = make([]byte, 0, messageLimit+messageSlack)
+	}
 }
 
 // put appends a message.
@@ -122,7 +150,17 @@ func (b *Batch) DeleteChain(c *Chain) {
 
 // Encode returns the messages in one buffer, with a label for each. It removes them from
 // the batch. Commit calls it.
-func (b *Batch) Encode() ([]byte, []string) {
+func (b *Batch) Encode() (out []byte, labels []string) {
+	if out, labels = b.out, b.labels; out == nil {
+		out, labels = b.encode()
+	}
+	b.out, b.labels = nil, nil
+	b.free() // while the kernel works on its copy
+	return out, labels
+}
+
+// encode is Encode, and keeps the buffers.
+func (b *Batch) encode() ([]byte, []string) {
 	lists := []*messageList{&b.objects, &b.rules}
 	for _, del := range []bool{true, false} {
 		for _, key := range b.order {
@@ -138,7 +176,7 @@ func (b *Batch) Encode() ([]byte, []string) {
 
 	size := 0
 	for _, l := range lists {
-		l.full, l.B = append(l.full, l.B), nil
+		l.full = append(l.full, l.B)
 		for _, part := range l.full {
 			size += len(part)
 		}
@@ -153,9 +191,12 @@ func (b *Batch) Encode() ([]byte, []string) {
 				final = len(out.B) + off
 			}
 			out.B = append(out.B, part...)
+			l.spare = append(l.spare, part[:0])
 		}
-		l.full = nil // free it while the kernel works on its copy
+		l.full = nil
+		l.B, l.spare = l.spare[len(l.spare)-1], l.spare[:len(l.spare)-1]
 		labels = append(labels, l.labels...)
+		l.labels = nil
 	}
 	flags := binary.NativeEndian.Uint16(out.B[final+6:])
 	binary.NativeEndian.PutUint16(out.B[final+6:], flags|unix.NLM_F_ACK)

@@ -91,7 +91,28 @@ func (c *Client) Dump(ctx context.Context, msgType int, family byte, filter []by
 // Commit sends a batch, which the kernel applies as a whole or not at all. It removes the
 // messages from the batch. An error names the objects that the kernel rejects.
 func (c *Client) Commit(ctx context.Context, b *Batch) error {
-	return c.Quietly(ctx, b.Operations(), 1, func() error { return c.commit(ctx, b) })
+	_, err := c.CommitEach(ctx, []*Batch{b})
+	return err
+}
+
+// CommitEach commits one batch after the other, up to the first error. It returns the
+// operations of those that were committed.
+func (c *Client) CommitEach(ctx context.Context, batches []*Batch) (operations int, err error) {
+	planned := 0
+	for _, b := range batches {
+		planned += b.Operations()
+	}
+	err = c.quietly(ctx, planned, func() error {
+		for _, b := range batches {
+			if err := c.commit(ctx, b); err != nil {
+				return err
+			}
+			c.commits++
+			operations += b.Operations()
+		}
+		return nil
+	})
+	return operations, err
 }
 
 func (c *Client) commit(ctx context.Context, b *Batch) error {

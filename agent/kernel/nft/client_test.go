@@ -134,6 +134,31 @@ func TestGeneration(t *testing.T) {
 }
 
 // TestWatchReportsWhatWasMissed checks what Watch reports after large commits.
+// TestCommitEach checks that the batches before one that fails are committed, and count as
+// the client's.
+func TestCommitEach(t *testing.T) {
+	c := dial(t, netnstest.NewSpace(t))
+	before, err := c.Generation(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first := table(t, LoudOperations)
+	second, third := NewBatch(), NewBatch()
+	second.DeleteTable(NewTable(unix.NFPROTO_IPV4, "none", "", false))
+	third.AddTable(NewTable(unix.NFPROTO_IPV4, "third", "", false))
+	operations, err := c.CommitEach(t.Context(), []*Batch{first, second, third})
+	if operations != first.Operations() || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%d operations, %v", operations, err)
+	}
+	if exists, _, err := ReadTable(t.Context(), c, NewTable(unix.NFPROTO_IPV4, "third", "", false)); exists || err != nil {
+		t.Errorf("after the error: %v %v", exists, err)
+	}
+	after, err := c.Generation(t.Context())
+	if err != nil || !after.Is(before) {
+		t.Errorf("%+v, was %+v, %v", after, before, err)
+	}
+}
+
 func TestWatchReportsWhatWasMissed(t *testing.T) {
 	other := func(s *netnstest.Space) { s.Run("nft", "add", "table", "ip", "other") }
 	for name, tc := range map[string]struct {

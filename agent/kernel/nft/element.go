@@ -120,8 +120,7 @@ func (s *Stream) element(key []byte) (start int) {
 func (s *Stream) reserve() {
 	if s.open && len(s.list.B)-s.start > messageLimit {
 		s.close()
-		s.list.full = append(s.list.full, s.list.B)
-		s.list.B = make([]byte, 0, messageLimit+messageSlack)
+		s.list.extend()
 	}
 	if s.open {
 		return

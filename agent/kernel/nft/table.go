@@ -141,6 +141,9 @@ type Chain struct {
 // String returns for example "ip6 filter chain input".
 func (c *Chain) String() string { return c.Table.String() + " chain " + c.Name }
 
+// IsBase says whether the chain has a hook.
+func (c *Chain) IsBase() bool { return c.base }
+
 // Hook is the hook and priority of a base chain.
 type Hook struct {
 	Number   uint32 // such as unix.NF_INET_PRE_ROUTING

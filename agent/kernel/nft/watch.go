@@ -76,25 +76,28 @@ func (c *Client) forget() {
 }
 
 // Quietly calls work, which makes a number of operations in a number of commits. Commit
-// calls it itself; other callers use it for commits that a program makes on behalf of the
-// client. With more than LoudOperations operations no socket is a member of the group
+// does the same itself; other callers use it for commits that a program makes on behalf of
+// the client. With more than LoudOperations operations no socket is a member of the group
 // during work, and Watch reports what was missed.
 func (c *Client) Quietly(ctx context.Context, operations, commits int, work func() error) error {
-	if operations <= LoudOperations {
+	return c.quietly(ctx, operations, func() error {
 		err := work()
 		if err == nil {
 			c.commits += uint32(commits)
 		}
 		return err
+	})
+}
+
+// quietly is Quietly for work that counts its commits.
+func (c *Client) quietly(ctx context.Context, operations int, work func() error) error {
+	if operations <= LoudOperations {
+		return work()
 	}
 	if err := c.mute(); err != nil {
 		return err
 	}
-	err := work()
-	if err == nil {
-		c.commits += uint32(commits)
-	}
-	return errors.Join(err, c.unmute(), c.report(ctx))
+	return errors.Join(work(), c.unmute(), c.report(ctx))
 }
 
 func (c *Client) mute() error {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // apiserver is a fake that implements what an agent uses: it streams the objects
@@ -81,20 +82,18 @@ func typeMeta(kind string) metav1.TypeMeta {
 
 // put stores a slice in the form that the controller and the apiserver give it.
 func (a *apiserver) put(kind string, s compile.Slice) ([]byte, error) {
-	owner := types.UID("8d7b5ed7-9f6c-4b4f-9c0e-" + s.Spec.Digest[:12])
-	isController := true
+	uid := types.UID("8d7b5ed7-9f6c-4b4f-9c0e-" + s.Spec.Digest[:12])
 	created := metav1.NewTime(time.Unix(1_790_000_000, 0))
 	object := &v1alpha1.ServiceRuleSlice{TypeMeta: typeMeta("ServiceRuleSlice"), Spec: s.Spec}
 	object.ObjectMeta = metav1.ObjectMeta{
-		Namespace: namespace, Name: s.Name, UID: owner, Generation: 1, ResourceVersion: "1", CreationTimestamp: created,
-		Labels: map[string]string{"fairlead.dev/service-name": s.Spec.ServiceName, "app.kubernetes.io/managed-by": "fairlead-controller"},
-		OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: "v1", Kind: "Service", Name: s.Spec.ServiceName, UID: owner, Controller: &isController}},
+		Name: s.Name, UID: uid, Generation: 1, ResourceVersion: "1", CreationTimestamp: created,
+		Labels:      model.SliceLabels(model.ServiceOf(&s.Spec)),
+		Annotations: map[string]string{v1alpha1.AnnotationServiceUID: string(uid)},
 		ManagedFields: []metav1.ManagedFieldsEntry{{
-			Manager: "fairlead-controller", Operation: metav1.ManagedFieldsOperationApply, APIVersion: v1alpha1.GroupVersion.String(),
-			Time: &created, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fmt.Sprintf(
-				`{"f:metadata":{"f:labels":{"f:app.kubernetes.io/managed-by":{},"f:fairlead.dev/service-name":{}},`+
-					`"f:ownerReferences":{"k:{\"uid\":\"%s\"}":{}}},"f:spec":{}}`, owner)),
+			Manager: v1alpha1.ControllerName, Operation: metav1.ManagedFieldsOperationApply, APIVersion: v1alpha1.GroupVersion.String(),
+			Time: &created, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(
+				`{"f:metadata":{"f:annotations":{"f:fairlead.dev/service-uid":{}},"f:labels":{"f:app.kubernetes.io/managed-by":{},` +
+					`"f:fairlead.dev/service-name":{},"f:fairlead.dev/service-namespace":{}}},"f:spec":{}}`),
 		}},
 	}
 	e, err := event(kind, object)

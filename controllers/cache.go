@@ -16,7 +16,9 @@ import (
 	crcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // The labels of objects that a service proxy ignores.
@@ -35,6 +37,7 @@ func CacheOptions(namespace string) crcache.Options {
 			&corev1.Service{}:            {Label: without(labelServiceProxyName), Transform: transform(trimService)},
 			&discoveryv1.EndpointSlice{}: {Label: without(labelHeadless), Transform: transform(trimEndpointSlice)},
 			&corev1.Node{}:               {Transform: transform(trimNode)},
+			&v1alpha1.ServiceRuleSlice{}: {Transform: trimSlice},
 			&appsv1.DaemonSet{}:          {Namespaces: map[string]crcache.Config{namespace: {}}},
 		},
 	}
@@ -58,6 +61,14 @@ func transform[T metav1.Object](trim func(T)) cache.TransformFunc {
 		}
 		return obj, nil
 	}
+}
+
+// trimSlice keeps of the managedFields what shows who has written the spec.
+func trimSlice(obj any) (any, error) {
+	if slice, ok := obj.(*v1alpha1.ServiceRuleSlice); ok {
+		model.DropManagedFields(slice)
+	}
+	return obj, nil
 }
 
 func trimService(svc *corev1.Service) { svc.Annotations = nil }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 )
 
@@ -65,6 +66,20 @@ func TestTransforms(t *testing.T) {
 					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 				},
 			},
+		},
+		"ServiceRuleSlice": {
+			trimSlice,
+			&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Name: "default.web-v4-0", ManagedFields: append(managed, metav1.ManagedFieldsEntry{
+				Manager: "fairlead-controller", Operation: "Apply", APIVersion: "proxy.fairlead.dev/v1alpha1", Time: &metav1.Time{}, FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{},"f:spec":{}}`)})}},
+			&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Name: "default.web-v4-0", ManagedFields: []metav1.ManagedFieldsEntry{{
+				Manager: "fairlead-controller", Operation: "Apply", APIVersion: "proxy.fairlead.dev/v1alpha1", FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}}},
+		},
+		"foreign ServiceRuleSlice": {
+			trimSlice,
+			&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Name: "default.web-v4-0", ManagedFields: managed}},
+			&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Name: "default.web-v4-0", ManagedFields: managed}},
 		},
 		"tombstone": {transform(trimService), cache.DeletedFinalStateUnknown{Key: "x"}, cache.DeletedFinalStateUnknown{Key: "x"}},
 	}

@@ -26,8 +26,8 @@ func TestProgrammingLatency(t *testing.T) {
 	h.report = m.Observe
 	store := source.NewSliceSink(t.Context(), h.store, nil, func(string, error) {})
 	slice := func(began time.Time, endpoints ...string) *v1alpha1.ServiceRuleSlice {
-		s := &v1alpha1.ServiceRuleSlice{Spec: *agenttest.Web("10.96.0.1", endpoints...)}
-		s.Namespace, s.Name, s.Annotations = agenttest.WebName.Namespace, agenttest.WebName.Name, model.TriggerAnnotation(began)
+		s := agenttest.Slice(agenttest.Web("10.96.0.1", endpoints...))
+		s.Annotations = model.TriggerAnnotation(began)
 		return s
 	}
 	want := func(what string, count, sum float64) {

@@ -186,6 +186,7 @@ func (l *Loop) step(ctx context.Context) {
 		return
 	}
 	l.note(ch)
+	l.problems[report.RefusedSlices] = ch.Refused
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0

@@ -78,8 +78,8 @@ func (h *harness) wantKernel(t *testing.T, specs ...*v1alpha1.ServiceRuleSliceSp
 		t.Fatal(err)
 	}
 	table.SetNode(settings)
-	for name, spec := range agenttest.Listed(specs...) {
-		id := source.ServiceOf(name, spec)
+	for _, spec := range agenttest.Listed(specs...) {
+		id := model.ServiceOf(spec)
 		resolved, err := resolve.Service(resolve.Node{Name: agenttest.TestNode, Spec: node.Spec}, id, []*v1alpha1.ServiceRuleSliceSpec{spec})
 		if err != nil {
 			t.Fatal(err)

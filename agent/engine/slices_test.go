@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -27,11 +26,11 @@ const (
 	giantSlice = sliceBudget/(1+giantEndpoints) + 1
 )
 
-var giantName = types.NamespacedName{Namespace: "default", Name: "giant-v4-0"}
+const giantName = "default.giant-v4-0"
 
 // giant is a Service that takes many slices to program.
 func giant() *v1alpha1.ServiceRuleSliceSpec {
-	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "giant", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "10.96.9.9"}
+	spec := v1alpha1.ServiceRuleSliceSpec{ServiceNamespace: "default", ServiceName: "giant", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "10.96.9.9"}
 	target := make([]int32, giantPorts)
 	for i := range giantPorts {
 		spec.Ports = append(spec.Ports, v1alpha1.RulePort{Name: fmt.Sprint("p", i), Protocol: corev1.ProtocolTCP, Port: int32(i + 1)})
@@ -43,7 +42,7 @@ func giant() *v1alpha1.ServiceRuleSliceSpec {
 	for i := range giantEndpoints {
 		spec.Endpoints = append(spec.Endpoints, v1alpha1.RuleEndpoint{Address: fmt.Sprintf("10.244.2.%d", i+1), TargetPorts: target})
 	}
-	spec.Digest = model.Digest("default", giantName.Name, spec)
+	spec.Digest = model.Digest(spec)
 	return &spec
 }
 

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -36,7 +37,7 @@ func NodeEvents(client *source.Client, nodeName string) WriteEvent {
 
 // ServiceEvents writes events about health checks of Services. An agent does
 // not know the UID of a Service, without which kubectl describe shows no events;
-// the owner of the Service's slices has it.
+// the Service's slices have it in an annotation.
 func ServiceEvents(client *source.Client, nodeName string) func(ctx context.Context, service model.ServiceID, note string) error {
 	return func(ctx context.Context, service model.ServiceID, note string) error {
 		uid, err := serviceUID(ctx, client, service)
@@ -49,18 +50,12 @@ func ServiceEvents(client *source.Client, nodeName string) func(ctx context.Cont
 func serviceUID(ctx context.Context, client *source.Client, service model.ServiceID) (types.UID, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	var list v1alpha1.ServiceRuleSliceList
-	opts := metav1.ListOptions{LabelSelector: v1alpha1.LabelServiceName + "=" + service.Name, Limit: 1}
-	err := client.Get().Namespace(service.Namespace).Resource("serviceruleslices").VersionedParams(&opts, client.Params).Do(ctx).Into(&list)
-	if err != nil {
+	var slice v1alpha1.ServiceRuleSlice
+	err := client.Get().Resource("serviceruleslices").Name(model.SliceName(service, 0)).Do(ctx).Into(&slice)
+	if err != nil && !apierrors.IsNotFound(err) {
 		return "", fmt.Errorf("ask for the UID of Service %s/%s: %w", service.Namespace, service.Name, err)
 	}
-	for i := range list.Items {
-		if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == "Service" {
-			return owner.UID, nil
-		}
-	}
-	return "", nil
+	return types.UID(slice.Annotations[v1alpha1.AnnotationServiceUID]), nil
 }
 
 // createEvent creates a warning through the API, without client-go's recorder: an

@@ -24,18 +24,21 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// eventAPI is an apiserver that holds slices and takes events.
-func eventAPI(t *testing.T, slices ...v1alpha1.ServiceRuleSlice) (*source.Client, *[]eventsv1.Event) {
+// eventAPI is an apiserver that holds a slice, or none, and takes events.
+func eventAPI(t *testing.T, slice *v1alpha1.ServiceRuleSlice) (*source.Client, *[]eventsv1.Event) {
 	t.Helper()
 	var created []eventsv1.Event
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		var answer any
 		switch {
-		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/namespaces/shop/serviceruleslices") &&
-			r.URL.Query().Get("labelSelector") == v1alpha1.LabelServiceName+"=web":
-			answer = v1alpha1.ServiceRuleSliceList{
-				TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ServiceRuleSliceList"}, Items: slices}
+		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/v1alpha1/serviceruleslices/shop.web-v4-0"):
+			if slice == nil {
+				w.WriteHeader(http.StatusNotFound)
+				answer = metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Reason: metav1.StatusReasonNotFound, Code: http.StatusNotFound}
+				break
+			}
+			answer = slice
 		case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/apis/events.k8s.io/v1/namespaces/"):
 			var e eventsv1.Event
 			if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
@@ -59,20 +62,19 @@ func eventAPI(t *testing.T, slices ...v1alpha1.ServiceRuleSlice) (*source.Client
 }
 
 // TestServiceEvent writes an event about a Service, with the UID that its slice
-// has of its owner.
+// has in an annotation.
 func TestServiceEvent(t *testing.T) {
-	yes := true
-	owned := v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-v4-0",
-		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "web", UID: "the-uid", Controller: &yes}}}}
+	written := &v1alpha1.ServiceRuleSlice{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ServiceRuleSlice"},
+		ObjectMeta: metav1.ObjectMeta{Name: "shop.web-v4-0", Annotations: map[string]string{v1alpha1.AnnotationServiceUID: "the-uid"}}}
 	for name, tc := range map[string]struct {
-		slices []v1alpha1.ServiceRuleSlice
-		uid    types.UID
+		slice *v1alpha1.ServiceRuleSlice
+		uid   types.UID
 	}{
-		"its slice is there": {[]v1alpha1.ServiceRuleSlice{owned}, "the-uid"},
+		"its slice is there": {written, "the-uid"},
 		"it is gone":         {nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, created := eventAPI(t, tc.slices...)
+			client, created := eventAPI(t, tc.slice)
 			web := model.ServiceID{Namespace: "shop", Name: "web", Family: corev1.IPv4Protocol}
 			if err := ServiceEvents(client, agenttest.TestNode)(t.Context(), web, "the port cannot be opened"); err != nil {
 				t.Fatal(err)
@@ -94,7 +96,7 @@ func TestServiceEvent(t *testing.T) {
 
 // TestNodeEvent writes an event about the NodeRuleSet, which has no namespace.
 func TestNodeEvent(t *testing.T) {
-	client, created := eventAPI(t)
+	client, created := eventAPI(t, nil)
 	if err := NodeEvents(client, agenttest.TestNode)(t.Context(), "the-uid", v1alpha1.EventRulesRepaired, "restored"); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ const (
 	ModeChangeFailed                  // the mode that was chosen cannot be programmed, the one before goes on
 	ModeUnsupported                   // this node can run none of the modes asked for
 	InvalidSettings                   // malformed parameters in the NodeRuleSet
+	RefusedSlices                     // slices that the controller has not written
 	SkippedRules                      // malformed entries of slices
 	Unsupported                       // limitations; made of Snapshot.Limitations
 	PreviousModeCleanup               // what a previous mode has left cannot be removed
@@ -51,10 +52,11 @@ func (p *Problems) List() []Problem {
 // sentences say what a kind of problem means: reason of the condition Degraded, and
 // what stands before and after the error.
 var sentences = [kinds]struct{ reason, before, after string }{
-	KernelError: {v1alpha1.ReasonKernelError, "", ". The agent retries; the previously programmed rules stay active."},
+	KernelError: {v1alpha1.ReasonKernelError, "", ". The agent retries; the programmed rules stay active."},
 	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
-		". The agent retries; the previous mode stays active and follows all changes."},
-	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the previously programmed rules stay active."},
+		". The agent retries; the previous mode stays active."},
+	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the programmed rules stay active."},
+	RefusedSlices:   {v1alpha1.ReasonRefusedSlices, "Foreign ServiceRuleSlices are refused: ", "."},
 	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices are skipped: ", "."},
 	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
 	PreviousModeCleanup: {v1alpha1.ReasonPreviousModeCleanupFailed,
@@ -62,9 +64,9 @@ var sentences = [kinds]struct{ reason, before, after string }{
 	JournalFailed: {v1alpha1.ReasonCheckpointFailed, "",
 		". The node would boot with older rules. Free space in the state folder, or make it writable."},
 	ConntrackFailed: {v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: ",
-		". The agent retries. It needs the capability NET_ADMIN, and the kernel the module nf_conntrack_netlink."},
+		". The agent retries. It needs the capability NET_ADMIN and the module nf_conntrack_netlink."},
 	ConntrackSysctlFailed: {v1alpha1.ReasonConntrackSysctl, "A parameter of spec.conntrack is not set: ",
-		". Set it on the machine (sysctl), remove it from the ProxyConfig, or let the agent write the machine's /proc/sys/net."},
+		". Set it with sysctl, remove it from the ProxyConfig, or let the agent write /proc/sys/net."},
 	ListenFailed: {v1alpha1.ReasonListenFailed, "",
 		". Services work. The agent retries; stop the program that holds the port, such as kube-proxy."},
 	FallbackMode: {v1alpha1.ReasonFallbackMode, "", "."},

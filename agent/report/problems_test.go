@@ -33,8 +33,9 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 		t.Errorf("reason %s, %d bytes", c.Reason, len(c.Message))
 	}
 	rest := c.Message
-	for _, cause := range []string{"error 0.", "error 1.", "error 2.", "Malformed entries of ServiceRuleSlices are skipped: error 4.",
-		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 6.", "error 7.", "error 8.", "error 9.", "error 10.", "error 11"} {
+	for _, cause := range []string{"error 0.", "error 1.", "error 2.",
+		"Foreign ServiceRuleSlices are refused: error 4.", "Malformed entries of ServiceRuleSlices are skipped: error 5.",
+		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 7.", "error 8.", "error 9.", "error 10.", "error 11.", "error 12"} {
 		_, after, found := strings.Cut(rest, cause)
 		if !found {
 			t.Fatalf("%q is not there, or not in its place: %s", cause, c.Message)

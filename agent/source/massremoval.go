@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -36,7 +35,7 @@ type massRemoval struct {
 
 // check returns an error, and with it the list is read again, unless list may
 // replace what is known.
-func (g *massRemoval) check(ctx context.Context, list map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) error {
+func (g *massRemoval) check(ctx context.Context, list map[string]*v1alpha1.ServiceRuleSliceSpec) error {
 	known, listed := g.known(), 0
 	for _, spec := range list {
 		listed += len(spec.Endpoints)

@@ -8,14 +8,12 @@ import (
 	"errors"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 func TestGuard(t *testing.T) {
-	list := func(n int) map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec {
+	list := func(n int) map[string]*v1alpha1.ServiceRuleSliceSpec {
 		return agenttest.Listed(&v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", Endpoints: make([]v1alpha1.RuleEndpoint, n)})
 	}
 	cases := map[string]struct {

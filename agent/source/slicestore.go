@@ -7,8 +7,7 @@ import (
 	"slices"
 	"unique"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -16,25 +15,29 @@ import (
 
 // sliceStore holds slices, by name and by Service.
 type sliceStore struct {
-	specs  map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
-	parts  map[model.ServiceID][]types.NamespacedName // in specs
-	digest uint64                                     // XOR of the slices' digests
+	specs  map[string]*v1alpha1.ServiceRuleSliceSpec
+	parts  map[model.ServiceID][]string // in specs
+	digest uint64                       // XOR of the slices' digests
 }
 
 func newSliceStore() sliceStore {
-	return sliceStore{specs: map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}, parts: map[model.ServiceID][]types.NamespacedName{}}
+	return sliceStore{specs: map[string]*v1alpha1.ServiceRuleSliceSpec{}, parts: map[model.ServiceID][]string{}}
 }
 
 // set replaces a slice; nil deletes it. It returns the Services whose slices changed, the
 // one before and the one now; changed is false if the slice is the same.
-func (s *sliceStore) set(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) (services []model.ServiceID, changed bool) {
+//
+// Slices are compared by their content. An equal digest says only that the controller has
+// compiled the same: this agent, or an older version of it that has written the checkpoint,
+// or an older schema in the apiserver, may have dropped fields that it did not know.
+func (s *sliceStore) set(name string, spec *v1alpha1.ServiceRuleSliceSpec) (services []model.ServiceID, changed bool) {
 	old := s.specs[name]
-	if old == nil && spec == nil || old != nil && spec != nil && old.Digest == spec.Digest {
+	if old == nil && spec == nil || old != nil && spec != nil && equality.Semantic.DeepEqual(old, spec) {
 		return nil, false
 	}
 	if old != nil {
-		id := ServiceOf(name, old)
-		s.parts[id] = slices.DeleteFunc(s.parts[id], func(part types.NamespacedName) bool { return part == name })
+		id := model.ServiceOf(old)
+		s.parts[id] = slices.DeleteFunc(s.parts[id], func(part string) bool { return part == name })
 		if len(s.parts[id]) == 0 {
 			delete(s.parts, id)
 		}
@@ -44,7 +47,7 @@ func (s *sliceStore) set(name types.NamespacedName, spec *v1alpha1.ServiceRuleSl
 	}
 	if spec != nil {
 		spec = compact(spec)
-		id := ServiceOf(name, spec)
+		id := model.ServiceOf(spec)
 		s.parts[id] = append(s.parts[id], name)
 		s.specs[name] = spec
 		s.digest ^= model.DigestNumber(spec.Digest)
@@ -71,15 +74,11 @@ func (s *sliceStore) endpoints() int {
 	return n
 }
 
-// ServiceOf returns the Service, in one IP family, that a slice is of.
-func ServiceOf(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) model.ServiceID {
-	return model.ServiceID{Namespace: name.Namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
-}
-
 // compact returns a spec in less memory. What a JSON decoder makes has room to
 // grow and each string once more; of all slices together that is a third.
 func compact(in *v1alpha1.ServiceRuleSliceSpec) *v1alpha1.ServiceRuleSliceSpec {
 	out := *in // else the object that the spec is a part of stays too
+	out.ServiceNamespace = unique.Make(in.ServiceNamespace).Value()
 	out.Endpoints = slices.Clone(in.Endpoints)
 	ports := make([]int32, 0, len(in.Endpoints)*len(in.Ports))
 	for i := range out.Endpoints {
@@ -90,12 +89,4 @@ func compact(in *v1alpha1.ServiceRuleSliceSpec) *v1alpha1.ServiceRuleSliceSpec {
 		e.TargetPorts = ports[first:len(ports):len(ports)]
 	}
 	return &out
-}
-
-// dropMetadata takes everything from a slice's metadata but the names.
-func dropMetadata(obj any) (any, error) {
-	if slice, ok := obj.(*v1alpha1.ServiceRuleSlice); ok {
-		slice.ObjectMeta = metav1.ObjectMeta{Namespace: slice.Namespace, Name: slice.Name}
-	}
-	return obj, nil
 }

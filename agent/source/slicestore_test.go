@@ -42,15 +42,37 @@ func TestCompactIsTheSame(t *testing.T) {
 	}
 }
 
+// TestSlicesComeWithoutMetadata checks that a list of all slices is not held with labels
+// and managed fields, and that their origin is checked before.
 func TestSlicesComeWithoutMetadata(t *testing.T) {
-	slice := &v1alpha1.ServiceRuleSlice{Spec: *agenttest.Web("10.96.0.1", "10.1.0.1"), ObjectMeta: metav1.ObjectMeta{
-		Namespace: "default", Name: "web-v4-0", Labels: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{}}}}
-	want := &v1alpha1.ServiceRuleSlice{Spec: slice.Spec, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web-v4-0"}}
-	got, err := (&sliceSink{}).Transformer()(slice)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	web := agenttest.Web("10.96.0.1", "10.1.0.1")
+	foreign := agenttest.Slice(web)
+	foreign.ManagedFields = nil
+	for name, tc := range map[string]struct {
+		slice   *v1alpha1.ServiceRuleSlice
+		refused string
+	}{
+		"written by the controller": {agenttest.Slice(web), ""},
+		"foreign":                   {foreign, "fairlead-controller has not written its spec"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := (&sliceSink{}).Transformer()(tc.slice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := got.(*receivedSlice)
+			if diff := cmp.Diff(metav1.ObjectMeta{Name: agenttest.WebName}, r.ObjectMeta); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(web, r.spec); diff != "" {
+				t.Error(diff)
+			}
+			if (r.refused == nil) != (tc.refused == "") || r.refused != nil && r.refused.Error() != tc.refused {
+				t.Errorf("refused: %v, want %q", r.refused, tc.refused)
+			}
+			if again, err := received(got); again != r || err != nil {
+				t.Errorf("transformed again: %v, %v", again, err)
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,12 +28,13 @@ type Store struct {
 	node     *NodeRules
 	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
 	slices   sliceStore
+	refused  refusals
 
 	restored                 bool // filled from the checkpoint
 	nodeListed, slicesListed bool // the API has answered completely
 
 	nodeChanged bool
-	changed     map[types.NamespacedName]struct{} // slices
+	changed     map[string]struct{} // slices
 	dirty       map[model.ServiceID]struct{}
 	since       time.Time // of the oldest change that was not taken
 
@@ -55,10 +57,11 @@ type NodeRules struct {
 type Changes struct {
 	Node     *NodeRules // set when it changed
 	NodeGone bool
-	Slices   map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec // nil: deleted
-	Services map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec    // all parts; none: deleted
+	Slices   map[string]*v1alpha1.ServiceRuleSliceSpec            // nil: deleted
+	Services map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec // all parts; none: deleted
 	Digest   uint64
-	Count    int // of all slices
+	Count    int   // of all slices
+	Refused  error // names the slices in the API that are not taken; nil: there are none
 	FromAPI  bool
 	Since    time.Time   // of the oldest
 	Began    []time.Time // the moments at which the changes began that these slices show
@@ -68,7 +71,8 @@ type Changes struct {
 func NewStore(now func() time.Time) *Store {
 	return &Store{
 		slices:  newSliceStore(),
-		changed: map[types.NamespacedName]struct{}{},
+		refused: refusals{reasons: map[string]error{}},
+		changed: map[string]struct{}{},
 		dirty:   map[model.ServiceID]struct{}{},
 		now:     now,
 		Wakeup:  make(chan struct{}, 1),
@@ -97,7 +101,10 @@ func (in *Store) Wake() {
 func (in *Store) SetNode(n *NodeRules) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	same := in.node != nil && in.node.UID == n.UID && in.node.Generation == n.Generation
+	// The spec counts: an etcd that is restored from a backup uses generations again, and an
+	// older agent may have dropped fields when it wrote the checkpoint.
+	same := in.node != nil && in.node.UID == n.UID && in.node.Generation == n.Generation &&
+		equality.Semantic.DeepEqual(in.node.Spec, n.Spec)
 	if same && !in.nodeGone {
 		return // only its status changed, most likely by our own report
 	}
@@ -125,7 +132,7 @@ func (in *Store) NodeSynced() {
 
 // SetSlice replaces a slice; nil deletes it. began is when the change began that it
 // shows; zero: unknown.
-func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
+func (in *Store) SetSlice(name string, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if spec == nil {
@@ -134,10 +141,38 @@ func (in *Store) SetSlice(name types.NamespacedName, spec *v1alpha1.ServiceRuleS
 		in.latency.note(name, began)
 	}
 	in.put(name, spec)
+	if in.refused.note(name, nil) {
+		in.notify()
+	}
+}
+
+// slice returns a slice; nil: there is none.
+func (in *Store) slice(name string) *v1alpha1.ServiceRuleSliceSpec {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.slices.specs[name]
+}
+
+// refuse notes why a slice in the API is not taken. The last one of its name that was taken
+// stays.
+func (in *Store) refuse(name string, reason error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.refused.note(name, reason) {
+		in.notify()
+	}
+}
+
+// refuseOnly replaces the slices that are not taken.
+func (in *Store) refuseOnly(reasons map[string]error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.refused = refusals{reasons: reasons, changed: true}
+	in.notify()
 }
 
 // put replaces a slice; nil deletes it. The caller holds mu.
-func (in *Store) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceSpec) {
+func (in *Store) put(name string, spec *v1alpha1.ServiceRuleSliceSpec) {
 	services, changed := in.slices.set(name, spec)
 	if !changed {
 		return
@@ -150,7 +185,7 @@ func (in *Store) put(name types.NamespacedName, spec *v1alpha1.ServiceRuleSliceS
 }
 
 // ReplaceSlices makes the slices equal to a complete list.
-func (in *Store) ReplaceSlices(list map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, fromAPI bool) {
+func (in *Store) ReplaceSlices(list map[string]*v1alpha1.ServiceRuleSliceSpec, fromAPI bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.latency.reset()
@@ -185,10 +220,11 @@ func (in *Store) Take() (Changes, bool) {
 	}
 	c := Changes{
 		NodeGone: in.nodeGone,
-		Slices:   make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(in.changed)),
+		Slices:   make(map[string]*v1alpha1.ServiceRuleSliceSpec, len(in.changed)),
 		Services: make(map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec, len(in.dirty)),
 		Digest:   in.slices.digest,
 		Count:    len(in.slices.specs),
+		Refused:  in.refused.error(),
 		FromAPI:  in.nodeListed && in.slicesListed,
 		Since:    in.since,
 		Began:    in.latency.take(in.changed),
@@ -208,7 +244,7 @@ func (in *Store) Take() (Changes, bool) {
 	in.nodeChanged, in.since = false, time.Time{}
 	// New maps: clearing one that has held everything once costs as much as
 	// everything, each time.
-	in.changed = map[types.NamespacedName]struct{}{}
+	in.changed = map[string]struct{}{}
 	in.dirty = map[model.ServiceID]struct{}{}
 	return c, true
 }
@@ -239,7 +275,7 @@ func (in *Store) Unselected() bool {
 }
 
 // Restore fills the store from the checkpoint.
-func (in *Store) Restore(node *NodeRules, slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+func (in *Store) Restore(node *NodeRules, slices map[string]*v1alpha1.ServiceRuleSliceSpec) {
 	in.SetNode(node)
 	in.ReplaceSlices(slices, false)
 	in.mu.Lock()
@@ -248,7 +284,7 @@ func (in *Store) Restore(node *NodeRules, slices map[types.NamespacedName]*v1alp
 }
 
 // Snapshot returns everything that the store holds.
-func (in *Store) Snapshot() (*NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+func (in *Store) Snapshot() (*NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.node, maps.Clone(in.slices.specs)

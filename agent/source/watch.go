@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Watch keeps a Store up to date until ctx ends. The node's own NodeRuleSet is
@@ -65,7 +64,7 @@ func mirror(ctx context.Context, client *Client, resource string, selector field
 	r.RunWithContext(ctx)
 }
 
-// sliceStore receives the ServiceRuleSlices.
+// sliceSink receives the ServiceRuleSlices.
 type sliceSink struct {
 	ctx    context.Context // a reflector gives its store none
 	store  *Store
@@ -85,40 +84,50 @@ func (s *sliceSink) Delete(obj any) error { return s.put(obj, true) }
 func (s *sliceSink) Resync() error        { return nil }
 
 // Transformer is applied to what the reflector collects before Replace.
-func (s *sliceSink) Transformer() cache.TransformFunc { return dropMetadata }
+func (s *sliceSink) Transformer() cache.TransformFunc { return receive }
 
 func (s *sliceSink) put(obj any, gone bool) error {
-	slice, ok := obj.(*v1alpha1.ServiceRuleSlice)
-	if !ok {
-		return fmt.Errorf("unexpected %T among the ServiceRuleSlices", obj)
+	r, err := received(obj)
+	switch {
+	case err != nil:
+		return err
+	case gone:
+		s.store.SetSlice(r.Name, nil, time.Time{})
+	case r.refused != nil:
+		s.store.refuse(r.Name, r.refused)
+	default:
+		s.store.SetSlice(r.Name, r.spec, r.began)
 	}
-	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
-	if gone {
-		s.store.SetSlice(name, nil, time.Time{})
-		return nil
-	}
-	s.store.SetSlice(name, &slice.Spec, model.Trigger(slice))
 	return nil
 }
 
 func (s *sliceSink) Replace(list []any, _ string) error {
-	all := make(map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, len(list))
+	all := make(map[string]*v1alpha1.ServiceRuleSliceSpec, len(list))
+	refused := map[string]error{}
 	for _, obj := range list {
-		slice, ok := obj.(*v1alpha1.ServiceRuleSlice)
-		if !ok {
-			return fmt.Errorf("unexpected %T among the ServiceRuleSlices", obj)
+		r, err := received(obj)
+		if err != nil {
+			return err
 		}
-		all[types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}] = &slice.Spec
+		if r.refused == nil {
+			all[r.Name] = r.spec
+			continue
+		}
+		refused[r.Name] = r.refused
+		if kept := s.store.slice(r.Name); kept != nil {
+			all[r.Name] = kept
+		}
 	}
 	if err := s.guard.check(s.ctx, all); err != nil {
 		s.failed("serviceruleslices", err)
 		return err
 	}
 	s.store.ReplaceSlices(all, true)
+	s.store.refuseOnly(refused)
 	return nil
 }
 
-// nodeStore receives the node's NodeRuleSet.
+// nodeSink receives the node's NodeRuleSet.
 type nodeSink struct {
 	store *Store
 	name  string

@@ -18,10 +18,9 @@ import (
 	"strings"
 	"syscall"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Journal keeps the last desired state on disk, so that the agent can
@@ -41,17 +40,16 @@ type Journal struct {
 	size  int64
 	live  int64 // size at the last compaction
 	torn  bool  // by tear
-	state func() (*source.NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec)
+	state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)
 }
 
 // record is an entry of the journal: the boot that wrote it (first), the node's
 // rules, or a slice, deleted if it has no spec.
 type record struct {
-	Boot      string                         `json:"boot,omitempty"`
-	Node      *source.NodeRules              `json:"node,omitempty"`
-	Namespace string                         `json:"ns,omitempty"`
-	Name      string                         `json:"name,omitempty"`
-	Slice     *v1alpha1.ServiceRuleSliceSpec `json:"slice,omitempty"`
+	Boot  string                         `json:"boot,omitempty"`
+	Node  *source.NodeRules              `json:"node,omitempty"`
+	Name  string                         `json:"name,omitempty"`
+	Slice *v1alpha1.ServiceRuleSliceSpec `json:"slice,omitempty"`
 }
 
 const (
@@ -69,7 +67,7 @@ var ErrStateLocked = errors.New("another agent uses this state folder; give each
 
 // OpenJournal locks the folder and opens the journal in it. state returns
 // what a compaction writes.
-func OpenJournal(dir string, state func() (*source.NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec)) (*Journal, error) {
+func OpenJournal(dir string, state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
@@ -99,8 +97,8 @@ func bootID() string {
 var errOutdated = errors.New("the checkpoint is damaged and was written since the machine booted: not used")
 
 // Load reads the journal. node is nil if there is none, or none to be used.
-func (c *Journal) Load() (node *source.NodeRules, slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec, err error) {
-	slices = map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}
+func (c *Journal) Load() (node *source.NodeRules, slices map[string]*v1alpha1.ServiceRuleSliceSpec, err error) {
+	slices = map[string]*v1alpha1.ServiceRuleSliceSpec{}
 	f, err := os.Open(c.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, slices, nil
@@ -122,7 +120,7 @@ func (c *Journal) Load() (node *source.NodeRules, slices map[types.NamespacedNam
 			// kernel is empty: what can be read was programmed not long before.
 			return node, slices, fmt.Errorf("the end of the checkpoint was left out: %w", err)
 		}
-		switch name := (types.NamespacedName{Namespace: r.Namespace, Name: r.Name}); {
+		switch name := r.Name; {
 		case r.Boot != "":
 			boot = r.Boot
 		case r.Node != nil:
@@ -174,7 +172,7 @@ func (c *Journal) note(ch source.Changes) error {
 		}
 	}
 	for name, spec := range ch.Slices {
-		if buf, err = appendRecord(buf, record{Namespace: name.Namespace, Name: name.Name, Slice: spec}); err != nil {
+		if buf, err = appendRecord(buf, record{Name: name, Slice: spec}); err != nil {
 			return err
 		}
 	}
@@ -231,7 +229,7 @@ func (c *Journal) compact() (err error) {
 	return nil
 }
 
-func writeState(f *os.File, boot string, state func() (*source.NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec)) (size int64, err error) {
+func writeState(f *os.File, boot string, state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)) (size int64, err error) {
 	out := bufio.NewWriterSize(f, 1<<16)
 	node, slices := state()
 	write := func(r record) error {
@@ -252,7 +250,7 @@ func writeState(f *os.File, boot string, state func() (*source.NodeRules, map[ty
 		}
 	}
 	for name, spec := range slices {
-		if err := write(record{Namespace: name.Namespace, Name: name.Name, Slice: spec}); err != nil {
+		if err := write(record{Name: name, Slice: spec}); err != nil {
 			return 0, err
 		}
 	}
@@ -301,6 +299,9 @@ func readRecord(in *bufio.Reader) (record, error) {
 	var r record
 	if err := json.Unmarshal(text, &r); err != nil {
 		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if r.Slice != nil && r.Name != model.SliceName(model.ServiceOf(r.Slice), r.Slice.Part) {
+		return record{}, fmt.Errorf("%w: the slice %s has the spec of another one", errDamaged, r.Name)
 	}
 	return r, nil
 }

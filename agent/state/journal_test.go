@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -20,12 +19,12 @@ import (
 
 type savedState struct {
 	Node   *source.NodeRules
-	Slices map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec
+	Slices map[string]*v1alpha1.ServiceRuleSliceSpec
 }
 
 func openTestCheckpoint(t *testing.T, dir string, state savedState) *Journal {
 	t.Helper()
-	cp, err := OpenJournal(dir, func() (*source.NodeRules, map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec) {
+	cp, err := OpenJournal(dir, func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {
 		return state.Node, state.Slices
 	})
 	if err != nil {
@@ -50,7 +49,7 @@ func TestCheckpoint(t *testing.T) {
 		changes []source.Changes
 		want    savedState
 	}{
-		"nothing was stored": {want: savedState{Slices: map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}}},
+		"nothing was stored": {want: savedState{Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{}}},
 		"the first change stores everything": {
 			changes: []source.Changes{{}},
 			want:    first,
@@ -60,7 +59,7 @@ func TestCheckpoint(t *testing.T) {
 			want:    savedState{testNodeRules(2), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))},
 		},
 		"a deletion is a change": {
-			changes: []source.Changes{{}, {Slices: map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{agenttest.WebName: nil}}},
+			changes: []source.Changes{{}, {Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{agenttest.WebName: nil}}},
 			want:    savedState{testNodeRules(1), agenttest.Listed()},
 		},
 	}
@@ -195,6 +194,28 @@ func TestCheckpointCompaction(t *testing.T) {
 	}
 	if largest < compactionMin || largest > 2*compactionMin {
 		t.Errorf("the journal grew to %d bytes, want a little over %d", largest, compactionMin)
+	}
+}
+
+// TestCheckpointOfAnotherName checks that a record whose slice does not belong to its name
+// is damage: an agent from before ServiceRuleSlices were cluster-scoped wrote such ones.
+func TestCheckpointOfAnotherName(t *testing.T) {
+	dir := t.TempDir()
+	web := agenttest.Web("10.96.0.1", "10.244.1.2")
+	for name, tc := range map[string]struct {
+		name string
+		want error
+	}{"its own": {agenttest.WebName, nil}, "without the namespace": {"web-v4-0", errOutdated}, "of another": {"default.web-v4-1", errOutdated}} {
+		t.Run(name, func(t *testing.T) {
+			cp := openTestCheckpoint(t, dir, savedState{testNodeRules(1), map[string]*v1alpha1.ServiceRuleSliceSpec{tc.name: web}})
+			defer cp.Close()
+			if err := cp.Append(source.Changes{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := cp.Load(); !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
 	}
 }
 

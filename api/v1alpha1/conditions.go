@@ -73,6 +73,10 @@ const (
 	// ReasonSkippedRules is set when a slice was malformed and skipped.
 	ReasonSkippedRules = "SkippedRules"
 
+	// ReasonRefusedSlices is set when the agent refuses a ServiceRuleSlice that the
+	// controller did not write. The last accepted content stays programmed.
+	ReasonRefusedSlices = "RefusedSlices"
+
 	// ReasonPartlyProgrammed is set when the node does not support everything that
 	// the policy needs; the message describes what, and what to change. Everything
 	// else is programmed.

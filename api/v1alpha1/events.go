@@ -21,6 +21,11 @@ const (
 	// retried, and the nodes keep the rules they have.
 	EventRulesNotWritten = "RulesNotWritten"
 
+	// EventForeignSlice is used when the controller has deleted or overwritten a
+	// ServiceRuleSlice that it did not write. If the Service does not exist, the event is on
+	// the slice.
+	EventForeignSlice = "ForeignSlice"
+
 	// EventHealthCheckFailed is used when a node cannot serve the health checks of the
 	// Service. The reason is kube-proxy's.
 	EventHealthCheckFailed = "FailedToStartServiceHealthcheck"

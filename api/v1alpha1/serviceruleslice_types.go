@@ -8,11 +8,27 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// LabelServiceName is the label of every ServiceRuleSlice with its Service's name.
-const LabelServiceName = "fairlead.dev/service-name"
+// Objects that the controller writes have the label LabelManagedBy with the value
+// ControllerName, which is also its field manager.
+const (
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	ControllerName = "fairlead-controller"
+)
+
+// Labels of every ServiceRuleSlice: the namespace and the name of its Service.
+const (
+	LabelServiceNamespace = "fairlead.dev/service-namespace"
+	LabelServiceName      = "fairlead.dev/service-name"
+)
+
+// AnnotationServiceUID is the annotation of every ServiceRuleSlice with the UID of its
+// Service. Agents need it for events on the Service.
+const AnnotationServiceUID = "fairlead.dev/service-uid"
 
 // ServiceRuleSlice holds the compiled rules of one Service for one address
-// family: its frontends and its endpoints. It is the same for every node.
+// family: its frontends and its endpoints. It is the same for every node. Its name is
+// NAMESPACE.SERVICE-v4-PART or NAMESPACE.SERVICE-v6-PART. It is cluster-scoped, so that no
+// right in one namespace allows to redirect the Services of others.
 // Readiness, the fallback to terminating endpoints and the usability of topology
 // hints are already decided in it; a node only selects its own endpoints, those
 // of its zone, and its own addresses.
@@ -21,7 +37,8 @@ const LabelServiceName = "fairlead.dev/service-name"
 // endpoint's address selects its part, so one changed endpoint changes one part.
 //
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:shortName={servicerules,srs},categories=fairlead
+// +kubebuilder:resource:scope=Cluster,shortName={servicerules,srs},categories=fairlead
+// +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.serviceNamespace`
 // +kubebuilder:printcolumn:name="Service",type=string,JSONPath=`.spec.serviceName`
 // +kubebuilder:printcolumn:name="Family",type=string,JSONPath=`.spec.addressFamily`
 // +kubebuilder:printcolumn:name="Cluster-IP",type=string,JSONPath=`.spec.clusterIP`
@@ -72,7 +89,13 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.part < self.parts",message="`part` must be less than `parts`",fieldPath=.part
 type ServiceRuleSliceSpec struct {
-	// serviceName is the name of the Service, in the namespace of this object.
+	// serviceNamespace is the namespace of the Service.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	ServiceNamespace string `json:"serviceNamespace,omitempty"`
+
+	// serviceName is the name of the Service.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
@@ -156,8 +179,7 @@ type ServiceRuleSliceSpec struct {
 	// +optional
 	Endpoints []RuleEndpoint `json:"endpoints,omitempty"`
 
-	// digest is 64 bits of the SHA-256 of namespace, name and the rest of this
-	// spec, in hexadecimal.
+	// digest is 64 bits of the SHA-256 of the rest of this spec, in hexadecimal.
 	// +kubebuilder:validation:MaxLength=16
 	// +required
 	Digest string `json:"digest,omitempty"`

@@ -80,7 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	intent := apiac.NodeRuleSet(node.Name).
-		WithLabels(map[string]string{ssa.LabelManagedBy: ssa.ManagedBy}).
+		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ControllerName}).
 		WithOwnerReferences(ssa.Owner("v1", "Node", node)).
 		WithSpec(specIntent)
 	if err := r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership); err != nil {
@@ -115,7 +115,7 @@ func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.N
 // remove deletes the NodeRuleSet of a node that does not exist or that no
 // ProxyConfig selects, after a check with the apiserver.
 func (r *Reconciler) remove(ctx context.Context, name string, current *v1alpha1.NodeRuleSet) error {
-	if current == nil || current.Labels[ssa.LabelManagedBy] != ssa.ManagedBy {
+	if current == nil || current.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ControllerName {
 		return nil
 	}
 	_, config, err := selectFrom(ctx, r.Live, name)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,21 +61,19 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 		}
 		for i := range list.Items {
 			slice := &list.Items[i]
-			name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Spec.ServiceName}
-			if known[name] || slice.Spec.AddressFamily != spec.AddressFamily {
+			name := serviceOf(slice)
+			if known[name] || slice.Spec.AddressFamily != spec.AddressFamily || model.CheckOrigin(slice) != nil {
 				continue
 			}
 			known[name] = true
-			if there, err := r.isThere(ctx, name); err != nil || !there {
-				if err != nil {
-					return nil, err
-				}
+			uid, err := r.serviceUID(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if uid == "" {
 				continue // its slices are about to be deleted, and its address may be reallocated
 			}
-			other := serviceRef(name.Namespace, name.Name, "")
-			if owner := metav1.GetControllerOf(slice); owner != nil {
-				other.UID = owner.UID
-			}
+			other := serviceRef(name.Namespace, name.Name, uid)
 			theirs := resolve.ClaimsOf(serviceID(other, spec.AddressFamily), &slice.Spec)
 			if c, ok := compare(self, other, claims, theirs); ok {
 				out = append(out, c)
@@ -86,13 +83,13 @@ func (r *Reconciler) conflictsOf(ctx context.Context, svc *corev1.Service, spec 
 	return out, nil
 }
 
-// isThere reports whether a Service exists in the cache.
-func (r *Reconciler) isThere(ctx context.Context, name types.NamespacedName) (bool, error) {
-	err := r.Get(ctx, name, &corev1.Service{})
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("get Service: %w", err)
+// serviceUID returns the UID of a Service in the cache; empty: it does not exist.
+func (r *Reconciler) serviceUID(ctx context.Context, name types.NamespacedName) (types.UID, error) {
+	svc := &corev1.Service{}
+	if err := r.Get(ctx, name, svc); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get Service: %w", err)
 	}
-	return err == nil, nil
+	return svc.UID, nil
 }
 
 // compare returns the conflict of two Services. If each wins an address, the first

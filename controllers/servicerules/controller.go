@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -55,7 +54,8 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, now
 	return &Reconciler{Client: c, Live: live, Recorder: recorder, clock: now, states: newStates()}
 }
 
-// Reconcile applies and deletes the slices of one Service.
+// Reconcile applies the slices of one Service, and deletes all others whose spec names it,
+// whoever has made them.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	current, err := r.currentSlices(ctx, req.NamespacedName)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current [
 // removeGone deletes the slices of a Service that the cache does not have, if the
 // apiserver confirms that it is deleted or belongs to another proxy.
 func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedName, current []*v1alpha1.ServiceRuleSlice) error {
-	p := makePlan(&corev1.Service{}, current, nil)
+	p := makePlan(nil, current, nil)
 	if !p.empty() {
 		live := &corev1.Service{}
 		err := r.Live.Get(ctx, service, live)
@@ -135,7 +135,7 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 		if err == nil && compile.IsProxied(live) {
 			return errors.New("the cache does not have a Service that the apiserver has; its rules are kept")
 		}
-		if err := r.execute(ctx, &corev1.Service{}, p); err != nil {
+		if err := r.execute(ctx, nil, p); err != nil {
 			return err
 		}
 	}
@@ -143,16 +143,23 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 	return nil
 }
 
+// execute writes and deletes what a plan says. svc is nil if the Service is gone.
 func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) error {
 	for _, w := range p.writes {
 		if err := r.apply(ctx, svc, w, p.triggers[w.Name]); err != nil {
 			return fmt.Errorf("apply ServiceRuleSlice %s: %w", w.Name, err)
+		}
+		if f, ok := p.foreign[w.Name]; ok {
+			recordForeign(r.Recorder, svc, f, "overwritten")
 		}
 	}
 	for _, d := range p.deletes {
 		err := r.Delete(ctx, d, client.Preconditions{UID: &d.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete ServiceRuleSlice %s: %w", d.Name, err)
+		}
+		if f, ok := p.foreign[d.Name]; ok {
+			recordForeign(r.Recorder, svc, f, "deleted")
 		}
 	}
 	return nil
@@ -163,23 +170,17 @@ func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w compile.S
 	if err != nil {
 		return err
 	}
-	intent := apiac.ServiceRuleSlice(w.Name, svc.Namespace).
-		WithLabels(map[string]string{v1alpha1.LabelServiceName: svc.Name, ssa.LabelManagedBy: ssa.ManagedBy}).
+	intent := apiac.ServiceRuleSlice(w.Name).
+		WithLabels(model.SliceLabels(model.ServiceOf(&w.Spec))).
+		WithAnnotations(map[string]string{v1alpha1.AnnotationServiceUID: string(svc.UID)}).
 		WithAnnotations(model.TriggerAnnotation(trigger)).
-		WithOwnerReferences(ssa.Owner("v1", "Service", svc)).
 		WithSpec(spec)
-	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		// The namespace is terminating: nothing can be created, and the Service is deleted, too.
-		return nil
-	}
-	return err
+	return r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
 }
 
 func (r *Reconciler) currentSlices(ctx context.Context, service types.NamespacedName) ([]*v1alpha1.ServiceRuleSlice, error) {
 	var list v1alpha1.ServiceRuleSliceList
-	err := r.List(ctx, &list, client.InNamespace(service.Namespace),
-		client.MatchingFields{indexSliceService: service.Name}, client.UnsafeDisableDeepCopy)
+	err := r.List(ctx, &list, client.MatchingFields{indexSliceService: service.String()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list ServiceRuleSlices: %w", err)
 	}

@@ -71,6 +71,17 @@ func recordFailure(recorder events.EventRecorder, svc *corev1.Service, err error
 		truncate(err.Error()+"; the controller retries, and the nodes keep the rules that they have"))
 }
 
+// recordForeign records what was done with a slice that the controller has not written, on
+// its Service, or on the slice if there is no Service (svc is nil).
+func recordForeign(recorder events.EventRecorder, svc *corev1.Service, f foreignSlice, done string) {
+	const note = "ServiceRuleSlice %s was %s: %v. Only the controller writes ServiceRuleSlices"
+	if svc == nil {
+		recorder.Eventf(f.slice, nil, corev1.EventTypeWarning, v1alpha1.EventForeignSlice, actionWrite, note, f.slice.Name, done, f.reason)
+		return
+	}
+	recorder.Eventf(svc, f.slice, corev1.EventTypeWarning, v1alpha1.EventForeignSlice, actionWrite, note, f.slice.Name, done, f.reason)
+}
+
 // endpointSliceRef refers to the EndpointSlice namespace/name.
 func endpointSliceRef(slice string) *corev1.ObjectReference {
 	namespace, name, _ := strings.Cut(slice, "/")

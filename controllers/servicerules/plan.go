@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -24,6 +23,10 @@ type plan struct {
 	writes  []compile.Slice
 	deletes []*v1alpha1.ServiceRuleSlice
 
+	// foreign are those of the written and deleted slices that are in the API and not
+	// from the controller, by name.
+	foreign map[string]foreignSlice
+
 	// triggers are the trigger times of the changes that slices are written for, by name.
 	triggers map[string]time.Time
 
@@ -33,24 +36,33 @@ type plan struct {
 
 func (p plan) empty() bool { return len(p.writes)+len(p.deletes) == 0 }
 
-// makePlan compares the slices in the API with the desired ones. Slices that the
-// controller did not create are never deleted.
+// foreignSlice is a slice in the API that the controller has not written, or that was
+// changed since.
+type foreignSlice struct {
+	slice  *v1alpha1.ServiceRuleSlice
+	reason error
+}
+
+// makePlan compares the slices in the API with the desired ones. All that are not desired
+// are deleted, whoever has made them. svc is nil if the Service is gone.
 func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) plan {
 	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
 	held := make(map[string]int32, len(current))
 	for _, c := range current {
 		byName[c.Name], held[c.Name] = c, c.Spec.Parts
 	}
-	var p plan
+	p := plan{foreign: map[string]foreignSlice{}}
 	for _, w := range wanted {
 		if c := byName[w.Name]; c == nil || !upToDate(svc, c, w) {
 			p.writes = append(p.writes, w)
+			p.noteForeign(c)
 		}
 	}
 	for _, c := range current {
 		isWanted := slices.ContainsFunc(wanted, func(w compile.Slice) bool { return w.Name == c.Name })
-		if !isWanted && c.Labels[ssa.LabelManagedBy] == ssa.ManagedBy {
+		if !isWanted {
 			p.deletes = append(p.deletes, c)
+			p.noteForeign(c)
 		}
 	}
 	if p.empty() {
@@ -59,6 +71,16 @@ func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted 
 	compile.WriteOrder(p.writes, held)
 	p.urgent = !onlyAdds(current, wanted)
 	return p
+}
+
+// noteForeign notes a slice that is written or deleted; nil: it is not in the API.
+func (p *plan) noteForeign(c *v1alpha1.ServiceRuleSlice) {
+	if c == nil {
+		return
+	}
+	if reason := model.CheckOrigin(c); reason != nil {
+		p.foreign[c.Name] = foreignSlice{c, reason}
+	}
 }
 
 // annotate adds the trigger time of the change to a plan; without a new one the slices
@@ -77,8 +99,8 @@ func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
 }
 
 func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted compile.Slice) bool {
-	return ssa.IsOurs(current, svc) &&
-		current.Labels[v1alpha1.LabelServiceName] == svc.Name &&
+	return model.CheckOrigin(current) == nil &&
+		current.Annotations[v1alpha1.AnnotationServiceUID] == string(svc.UID) &&
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
 }
 

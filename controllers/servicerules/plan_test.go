@@ -15,19 +15,21 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 var web = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u"}}
 
-// inAPI returns compiled slices as objects in the API.
+// inAPI returns compiled slices as objects in the API, as the controller has written them.
 func inAPI(compiled ...compile.Slice) []*v1alpha1.ServiceRuleSlice {
-	yes := true
 	var out []*v1alpha1.ServiceRuleSlice
 	for _, c := range compiled {
 		out = append(out, &v1alpha1.ServiceRuleSlice{
 			ObjectMeta: metav1.ObjectMeta{Name: c.Name,
-				Labels:          map[string]string{v1alpha1.LabelServiceName: "web", ssa.LabelManagedBy: ssa.ManagedBy},
-				OwnerReferences: []metav1.OwnerReference{{UID: "u", Controller: &yes}}},
+				Labels:      model.SliceLabels(model.ServiceOf(&c.Spec)),
+				Annotations: map[string]string{v1alpha1.AnnotationServiceUID: "u"},
+				ManagedFields: []metav1.ManagedFieldsEntry{{Manager: string(ssa.FieldOwner), Operation: metav1.ManagedFieldsOperationApply,
+					FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}},
 			Spec: c.Spec,
 		})
 	}
@@ -37,7 +39,7 @@ func inAPI(compiled ...compile.Slice) []*v1alpha1.ServiceRuleSlice {
 // compiled returns a slice whose endpoints are the given ones: "a" is ready,
 // "a!" is terminating.
 func compiled(family corev1.IPFamily, endpoints ...string) compile.Slice {
-	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: family, Parts: 1, ClusterIP: "vip"}
+	spec := v1alpha1.ServiceRuleSliceSpec{ServiceNamespace: "default", ServiceName: "web", AddressFamily: family, Parts: 1, ClusterIP: "vip"}
 	for _, e := range endpoints {
 		ep := v1alpha1.RuleEndpoint{Address: e[:1], TargetPorts: []int32{80}}
 		if len(e) > 1 {
@@ -46,7 +48,7 @@ func compiled(family corev1.IPFamily, endpoints ...string) compile.Slice {
 		spec.Endpoints = append(spec.Endpoints, ep)
 	}
 	spec.Digest = fmt.Sprint(endpoints)
-	return compile.Slice{Name: "web-" + string(family), Spec: spec}
+	return compile.Slice{Name: model.SliceName(model.ServiceOf(&spec), 0), Spec: spec}
 }
 
 func TestUrgency(t *testing.T) {
@@ -71,7 +73,7 @@ func TestUrgency(t *testing.T) {
 		"first endpoint":   {[]compile.Slice{compiled(v4)}, []compile.Slice{compiled(v4, "a")}, false},
 		"service is gone":  {[]compile.Slice{compiled(v4)}, nil, true},
 		"nothing changed":  {[]compile.Slice{compiled(v4, "a")}, []compile.Slice{compiled(v4, "a")}, false},
-		"only the digest":  {[]compile.Slice{{Name: "web-IPv4", Spec: header(compiled(v4).Spec)}}, []compile.Slice{compiled(v4)}, false},
+		"only the digest":  {[]compile.Slice{{Name: "default.web-v4-0", Spec: header(compiled(v4).Spec)}}, []compile.Slice{compiled(v4)}, false},
 		"second family up": {[]compile.Slice{compiled(v4, "a"), compiled(v6, "b")}, []compile.Slice{compiled(v4, "a"), compiled(v6, "b", "c")}, false},
 	}
 	for name, tc := range cases {

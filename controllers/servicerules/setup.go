@@ -42,7 +42,7 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 		return fmt.Errorf("index EndpointSlices: %w", err)
 	}
 	err = add(&v1alpha1.ServiceRuleSlice{}, indexSliceService, func(obj client.Object) []string {
-		return []string{obj.(*v1alpha1.ServiceRuleSlice).Spec.ServiceName}
+		return []string{serviceOf(obj).String()}
 	})
 	if err != nil {
 		return fmt.Errorf("index ServiceRuleSlices by Service: %w", err)
@@ -69,26 +69,34 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("servicerules").
-		Watches(&corev1.Service{}, enqueue(func(obj client.Object) string { return obj.GetName() })).
-		Watches(&discoveryv1.EndpointSlice{}, enqueue(func(obj client.Object) string {
-			return obj.GetLabels()[discoveryv1.LabelServiceName]
-		})).
-		Watches(&v1alpha1.ServiceRuleSlice{}, enqueue(func(obj client.Object) string {
-			return obj.(*v1alpha1.ServiceRuleSlice).Spec.ServiceName
-		})).
+		Watches(&corev1.Service{}, enqueue(client.ObjectKeyFromObject)).
+		Watches(&discoveryv1.EndpointSlice{}, enqueue(labelledService)).
+		// Each slice that exists at the start is an event, too: those of Services that were
+		// deleted while no controller ran are found.
+		Watches(&v1alpha1.ServiceRuleSlice{}, enqueue(serviceOf)).
 		WithOptions(opts).
 		Complete(r)
 }
 
+// labelledService returns the Service that an EndpointSlice names in a label.
+func labelledService(obj client.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[discoveryv1.LabelServiceName]}
+}
+
+// serviceOf returns the Service that a ServiceRuleSlice names in its spec.
+func serviceOf(obj client.Object) types.NamespacedName {
+	spec := &obj.(*v1alpha1.ServiceRuleSlice).Spec
+	return types.NamespacedName{Namespace: spec.ServiceNamespace, Name: spec.ServiceName}
+}
+
 // enqueue adds the Service of an object, and after a change also the Service
 // that the object belonged to before.
-func enqueue(serviceName func(client.Object) string) handler.EventHandler {
+func enqueue(service func(client.Object) types.NamespacedName) handler.EventHandler {
 	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request], obj client.Object) {
-		name := serviceName(obj)
-		if name == "" {
+		req := reconcile.Request{NamespacedName: service(obj)}
+		if req.Name == "" {
 			return
 		}
-		req := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}}
 		pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request])
 		if !ok || !comesFirst(req.NamespacedName, obj) {
 			q.Add(req)

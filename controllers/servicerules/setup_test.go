@@ -28,7 +28,7 @@ func endpointSlice(namespace, service string, labels map[string]string) *discove
 func TestQueueOrder(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
-	slices := enqueue(func(obj client.Object) string { return obj.GetLabels()[discoveryv1.LabelServiceName] })
+	slices := enqueue(labelledService)
 	initial := func(obj client.Object) {
 		slices.Create(t.Context(), event.CreateEvent{Object: obj, IsInInitialList: true}, q)
 	}
@@ -60,7 +60,7 @@ func TestQueueOrder(t *testing.T) {
 func TestSliceMovesToAnotherService(t *testing.T) {
 	q := priorityqueue.New[reconcile.Request]("test")
 	defer q.ShutDown()
-	slices := enqueue(func(obj client.Object) string { return obj.GetLabels()[discoveryv1.LabelServiceName] })
+	slices := enqueue(labelledService)
 	slices.Update(t.Context(), event.UpdateEvent{ObjectOld: endpointSlice("default", "a", nil), ObjectNew: endpointSlice("default", "b", nil)}, q)
 	got := map[string]bool{}
 	for range 2 {

@@ -12,18 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-const (
-	// FieldOwner is the controller's field manager.
-	FieldOwner = client.FieldOwner("fairlead-controller")
-
-	// LabelManagedBy marks the objects that the controller creates and may delete.
-	LabelManagedBy = "app.kubernetes.io/managed-by"
-
-	// ManagedBy is the value of LabelManagedBy.
-	ManagedBy = "fairlead-controller"
-)
+// FieldOwner is the controller's field manager.
+const FieldOwner = client.FieldOwner(v1alpha1.ControllerName)
 
 // Convert converts an API type to the apply configuration (or part of one) with the
 // same JSON form. Fields that the JSON form omits are not owned.
@@ -48,7 +42,7 @@ func Owner(apiVersion, kind string, owner metav1.Object) *metav1ac.OwnerReferenc
 
 // IsOurs reports whether the controller created an object for this owner (by UID).
 func IsOurs(obj, owner metav1.Object) bool {
-	return obj.GetLabels()[LabelManagedBy] == ManagedBy &&
+	return obj.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ControllerName &&
 		slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
 			return ref.UID == owner.GetUID() && ref.Controller != nil && *ref.Controller
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Whatever the number of parts becomes, and wherever writing is interrupted: no endpoint
@@ -32,7 +33,7 @@ func TestWriteOrder(t *testing.T) {
 				held[name] = s.Parts
 			}
 			for i, spec := range compiled[n] {
-				name := compile.SliceName("web", spec.AddressFamily, int32(i))
+				name := model.SliceName(model.ServiceOf(&spec), int32(i))
 				if s, there := stored[name]; !there || s.Parts != n {
 					writes = append(writes, compile.Slice{Name: name, Spec: spec})
 				}

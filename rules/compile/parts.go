@@ -5,13 +5,10 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -93,27 +90,22 @@ func (m *endpointMerger) sorted() []v1alpha1.RuleEndpoint {
 
 // split makes the parts of a Service's rules. current is the number of parts that exist, 0
 // if there are none.
-func split(svc *corev1.Service, header v1alpha1.ServiceRuleSliceSpec, endpoints []v1alpha1.RuleEndpoint, current int32) []Slice {
+func split(header v1alpha1.ServiceRuleSliceSpec, endpoints []v1alpha1.RuleEndpoint, current int32) []Slice {
 	parts := partCount(len(endpoints)*max(1, (len(header.Ports)+partPorts-1)/partPorts), current)
 	out := make([]Slice, parts)
 	for i := range out {
 		spec := header
 		spec.Part, spec.Parts = int32(i), parts
-		out[i] = Slice{Name: SliceName(svc.Name, header.AddressFamily, spec.Part), Spec: spec}
+		out[i] = Slice{Name: model.SliceName(model.ServiceOf(&spec), spec.Part), Spec: spec}
 	}
 	for _, e := range endpoints {
 		spec := &out[partOf(e.Address, parts)].Spec
 		spec.Endpoints = append(spec.Endpoints, e)
 	}
 	for i := range out {
-		out[i].Spec.Digest = model.Digest(svc.Namespace, out[i].Name, out[i].Spec)
+		out[i].Spec.Digest = model.Digest(out[i].Spec)
 	}
 	return out
-}
-
-// SliceName is the name of a part of a Service's rules.
-func SliceName(service string, family corev1.IPFamily, part int32) string {
-	return fmt.Sprintf("%s-%s-%d", service, strings.Replace(strings.ToLower(string(family)), "ip", "", 1), part)
 }
 
 // partCount returns the number of parts for n endpoints, a power of two. current is the

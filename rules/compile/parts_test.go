@@ -23,10 +23,10 @@ func TestSplit(t *testing.T) {
 	}
 	var addresses []string
 	for i, s := range compiled.Slices {
-		if s.Name != fmt.Sprintf("web-v4-%d", i) || s.Spec.Part != int32(i) || s.Spec.Parts != 8 {
+		if s.Name != fmt.Sprintf("default.web-v4-%d", i) || s.Spec.Part != int32(i) || s.Spec.Parts != 8 {
 			t.Errorf("slice %d: %s, part %d of %d", i, s.Name, s.Spec.Part, s.Spec.Parts)
 		}
-		if want := model.Digest("default", s.Name, s.Spec); s.Spec.Digest != want {
+		if want := model.Digest(s.Spec); s.Spec.Digest != want {
 			t.Errorf("%s: digest %s, want %s", s.Name, s.Spec.Digest, want)
 		}
 		var own []string
@@ -135,18 +135,5 @@ func checkAll(t *testing.T, stored map[int32]*v1alpha1.ServiceRuleSliceSpec, wan
 	}
 	if got := len(resolved.Frontends[0].Internal.Endpoints); got != want {
 		t.Errorf("%d of %d endpoints reachable with %d parts", got, want, len(parts))
-	}
-}
-
-func TestSliceName(t *testing.T) {
-	for want, got := range map[string]string{
-		"web-v4-0":      compile.SliceName("web", corev1.IPv4Protocol, 0),
-		"web-v6-17":     compile.SliceName("web", corev1.IPv6Protocol, 17),
-		"web-v4-0-v4-0": compile.SliceName("web-v4-0", corev1.IPv4Protocol, 0),
-		"ip-v6-0":       compile.SliceName("ip", corev1.IPv6Protocol, 0),
-	} {
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
 	}
 }

@@ -64,8 +64,7 @@ func TestCompiledIsWellFormed(t *testing.T) {
 			if err := json.Unmarshal(text, again); err != nil {
 				t.Fatal(err)
 			}
-			name := compile.SliceName("web", id.Family, spec.Part)
-			if got := model.Digest("default", name, *again); got != spec.Digest {
+			if got := model.Digest(*again); got != spec.Digest {
 				t.Errorf("digest %s, read back %s", spec.Digest, got)
 			}
 			read = append(read, again)

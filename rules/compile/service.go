@@ -49,7 +49,7 @@ type Result struct {
 	Trigger time.Time
 }
 
-// Slice is a ServiceRuleSlice in the Service's namespace.
+// Slice is a ServiceRuleSlice.
 type Slice struct {
 	Name string
 	Spec v1alpha1.ServiceRuleSliceSpec
@@ -85,7 +85,7 @@ func Service(in Input) Result {
 		header := compileHeader(in.Service, family, problems)
 		header.ClusterIP = vip.String()
 		endpoints := compileEndpoints(in, &header, problems)
-		out.Slices = append(out.Slices, split(in.Service, header, endpoints, in.Parts[family])...)
+		out.Slices = append(out.Slices, split(header, endpoints, in.Parts[family])...)
 	}
 	out.Problems, out.Trigger = problems.sorted(), model.NewestTrigger(in.EndpointSlices)
 	return out
@@ -118,6 +118,7 @@ func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]
 // compileHeader compiles everything of a Service except its endpoints.
 func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *problemList) v1alpha1.ServiceRuleSliceSpec {
 	spec := v1alpha1.ServiceRuleSliceSpec{
+		ServiceNamespace:      svc.Namespace,
 		ServiceName:           svc.Name,
 		AddressFamily:         family,
 		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,

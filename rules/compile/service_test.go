@@ -71,7 +71,7 @@ func TestForeignSlices(t *testing.T) {
 
 func TestCompileHeader(t *testing.T) {
 	base := v1alpha1.ServiceRuleSliceSpec{
-		ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
+		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
 		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
 		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
 	}
@@ -165,14 +165,14 @@ func TestFamilies(t *testing.T) {
 		service *serviceBuilder
 		want    map[string]string // slice: cluster IP
 	}{
-		"IPv4":                    {web(), map[string]string{"web-v4-0": "172.30.0.41"}},
-		"IPv6":                    {web().IP("FD00:30:0::0041"), map[string]string{"web-v6-0": "fd00:30::41"}},
-		"both":                    {web().IP("172.30.0.41", "fd00:30::41"), map[string]string{"web-v4-0": "172.30.0.41", "web-v6-0": "fd00:30::41"}},
-		"both, IPv6 first":        {web().IP("fd00:30::41", "172.30.0.41"), map[string]string{"web-v4-0": "172.30.0.41", "web-v6-0": "fd00:30::41"}},
-		"from before dual stack":  {old, map[string]string{"web-v4-0": "172.30.0.41"}},
-		"two of a family":         {web().IP("172.30.0.41", "172.30.0.42"), map[string]string{"web-v4-0": "172.30.0.41"}},
-		"IPv4 mapped into IPv6":   {web().IP("::ffff:172.30.0.41"), map[string]string{"web-v4-0": "172.30.0.41"}},
-		"one of two is malformed": {web().IP("172.30.0.41", "fd00::x"), map[string]string{"web-v4-0": "172.30.0.41"}},
+		"IPv4":                    {web(), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"IPv6":                    {web().IP("FD00:30:0::0041"), map[string]string{"default.web-v6-0": "fd00:30::41"}},
+		"both":                    {web().IP("172.30.0.41", "fd00:30::41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
+		"both, IPv6 first":        {web().IP("fd00:30::41", "172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
+		"from before dual stack":  {old, map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"two of a family":         {web().IP("172.30.0.41", "172.30.0.42"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"IPv4 mapped into IPv6":   {web().IP("::ffff:172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"one of two is malformed": {web().IP("172.30.0.41", "fd00::x"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}

@@ -14,20 +14,18 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// Digest returns 64 bits of the SHA-256 of a slice's namespace, name and spec
-// (without its own digest), in hexadecimal. The name is part of it so that two
-// equal specs do not cancel out in XORDigest.
-func Digest(namespace, name string, spec v1alpha1.ServiceRuleSliceSpec) string {
+// Digest returns 64 bits of the SHA-256 of a spec (without its own digest), in
+// hexadecimal. No two slices have equal specs, which would cancel out in XORDigest, because
+// the name follows from the spec (see SliceName).
+func Digest(spec v1alpha1.ServiceRuleSliceSpec) string {
 	spec.Digest = ""
 	text, err := json.Marshal(spec)
 	if err != nil {
 		// A struct of strings and numbers always encodes.
-		panic(fmt.Sprintf("encode slice %s/%s: %v", namespace, name, err))
+		panic(fmt.Sprintf("encode part %d of %s: %v", spec.Part, ServiceOf(&spec), err))
 	}
-	h := sha256.New()
-	h.Write([]byte(namespace + "/" + name + "\n"))
-	h.Write(text)
-	return FormatDigest(binary.BigEndian.Uint64(h.Sum(nil)))
+	sum := sha256.Sum256(text)
+	return FormatDigest(binary.BigEndian.Uint64(sum[:]))
 }
 
 // XORDigest combines digests of slices. The order does not matter, and adding a digest a

@@ -7,27 +7,32 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestDigest(t *testing.T) {
-	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", Part: 0, Parts: 1}
-	base := model.Digest("default", "web-v4-0", spec)
+	spec := v1alpha1.ServiceRuleSliceSpec{ServiceNamespace: "default", ServiceName: "web", Part: 0, Parts: 1}
+	base := model.Digest(spec)
 	if len(base) != 16 {
 		t.Errorf("digest %q", base)
 	}
 	spec.Digest = "0123456789abcdef"
-	if got := model.Digest("default", "web-v4-0", spec); got != base {
+	if got := model.Digest(spec); got != base {
 		t.Errorf("depends on itself")
 	}
-	for name, other := range map[string]string{
-		"namespace": model.Digest("other", "web-v4-0", spec),
-		"name":      model.Digest("default", "web-v4-1", spec),
-		"spec":      model.Digest("default", "web-v4-0", v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", Part: 1, Parts: 1}),
+	for name, change := range map[string]func(*v1alpha1.ServiceRuleSliceSpec){
+		"namespace": func(s *v1alpha1.ServiceRuleSliceSpec) { s.ServiceNamespace = "other" },
+		"name":      func(s *v1alpha1.ServiceRuleSliceSpec) { s.ServiceName = "other" },
+		"family":    func(s *v1alpha1.ServiceRuleSliceSpec) { s.AddressFamily = corev1.IPv6Protocol },
+		"part":      func(s *v1alpha1.ServiceRuleSliceSpec) { s.Part = 1 },
+		"content":   func(s *v1alpha1.ServiceRuleSliceSpec) { s.ClusterIP = "10.96.0.1" },
 	} {
-		if other == base {
+		other := spec
+		change(&other)
+		if model.Digest(other) == base {
 			t.Errorf("does not depend on the %s", name)
 		}
 	}

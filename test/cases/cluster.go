@@ -141,7 +141,7 @@ func (c Compiled) Desired() (model.Desired, error) {
 	table.SetNode(settings)
 	parts := map[model.ServiceID][]*v1alpha1.ServiceRuleSliceSpec{}
 	for _, spec := range c.Slices {
-		id := model.ServiceID{Namespace: namespace, Name: spec.ServiceName, Family: spec.AddressFamily}
+		id := model.ServiceOf(&spec)
 		parts[id] = append(parts[id], &spec)
 	}
 	for id, specs := range parts {

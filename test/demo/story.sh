@@ -125,7 +125,7 @@ three_addresses() {
   (($(grep -c '^Address: 10\.244\.' <<<"$out") == 3))
 }
 
-no_rules() { [[ -z $(k get servicerules -l "fairlead.dev/service-name=$1" -o name) ]]; }
+no_rules() { [[ -z $(k get servicerules -l "fairlead.dev/service-namespace=myservice,fairlead.dev/service-name=$1" -o name) ]]; }
 
 without_selector() {
   title "A Service without a selector, with hand-written Endpoints"
@@ -288,7 +288,7 @@ what_is_programmed() {
   title "What is programmed"
   echo "(Nodes report new counts at most once a minute: waiting until all have.)"
   check "every node reports the same rules" within 90 one_digest
-  check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules -A
+  check "the objects can be listed" show kubectl get proxyconfig,noderulesets,servicerules
   check "kubectl explain documents the fields" show kubectl explain proxyconfig.spec.ipvs
   echo "On node-1, the kernel forwards port 80 of mynginx-service to:"
   look_at NFTables "$(vip mynginx-service)" | sed 's/^[[:space:]]*/   /'
@@ -298,7 +298,7 @@ what_is_programmed() {
 one_digest() {
   local reported written
   reported=$(kubectl get noderulesets -o jsonpath='{range .items[*]}{.status.rulesDigest}{"\n"}{end}' | sort -u)
-  written=$(kubectl get servicerules -A -o jsonpath='{range .items[*]}{.spec.digest}{"\n"}{end}' |
+  written=$(kubectl get servicerules -o jsonpath='{range .items[*]}{.spec.digest}{"\n"}{end}' |
     { sum=0; while read -r digest; do sum=$((sum ^ 0x$digest)); done; printf '%016x' "$sum"; })
   [[ $reported == "$written" ]]
 }

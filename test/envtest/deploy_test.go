@@ -127,9 +127,15 @@ func eventually(t *testing.T, what string, condition func(ctx context.Context) b
 // installs: watches, indexes, permissions, and the failover to a second replica.
 func TestDeployed(t *testing.T) {
 	deploy(t)
+	s := &services{t: t, ns: namespace(t)}
+	// Of a Service that was deleted while no controller ran, and of one that never was.
+	gone := s.sliceOf("gone")
+	theirs := s.sliceOf("never")
+	theirs.Name, theirs.Labels = "theirs", nil
+	create(t, gone, theirs)
 	first, stopFirst := startController(t)
 	<-first.Elected()
-	s := &services{t: t, ns: namespace(t)}
+	eventually(t, "the deletion of slices without a Service", func(context.Context) bool { return len(s.slices()) == 0 })
 	svc, slice := s.service(), s.endpointSlice(3)
 	odd := s.endpointSlice(1)
 	odd.Name, odd.Ports[0].Port = "web-2", nil
@@ -161,7 +167,7 @@ func TestDeployed(t *testing.T) {
 		}
 		return false
 	})
-	t.Run("columns", wantColumns)
+	t.Run("columns", func(t *testing.T) { wantColumns(t, s.ns) })
 
 	second, _ := startController(t)
 	stopFirst()
@@ -174,15 +180,15 @@ func TestDeployed(t *testing.T) {
 }
 
 // wantColumns checks the output of kubectl get.
-func wantColumns(t *testing.T) {
-	got := kubectl(t, "get", "proxyconfig,noderulesets,servicerules", "-A")
+func wantColumns(t *testing.T, ns string) {
+	got := kubectl(t, "get", "proxyconfig,noderulesets,servicerules")
 	for _, want := range []string{
 		"NAME MODE SELECTED PROGRAMMED FAILING AVAILABLE AGE",
 		"proxyconfig.proxy.fairlead.dev/default NFTables 1 0 0 Unknown",
 		"NAME CONFIG MODE PROGRAMMED SERVICES FRONTENDS ENDPOINTS AGE",
 		"noderuleset.proxy.fairlead.dev/n1 default",
-		"NAMESPACE NAME SERVICE FAMILY CLUSTER-IP PORTS AGE",
-		"serviceruleslice.proxy.fairlead.dev/web-v4-0 web IPv4 10.0.0.",
+		"NAME NAMESPACE SERVICE FAMILY CLUSTER-IP PORTS AGE",
+		"serviceruleslice.proxy.fairlead.dev/" + ns + ".web-v4-0 " + ns + " web IPv4 10.0.0.",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -215,7 +221,7 @@ func TestPermissions(t *testing.T) {
 			},
 			[]access{
 				{"update", ours, "noderulesets", "", ""}, {"patch", ours, "noderulesets", "", ""}, {"delete", ours, "noderulesets", "", ""},
-				{"create", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
+				{"create", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
 				{"list", ours, "proxyconfigs", "", ""}, {"patch", ours, "proxyconfigs", "status", ""},
 				{"list", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"update", "apps", "daemonsets", "", systemNamespace},
@@ -225,7 +231,7 @@ func TestPermissions(t *testing.T) {
 			serviceAccount("fairlead-controller-manager"),
 			[]access{
 				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
-				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", "default"}, {"delete", ours, "serviceruleslices", "", "default"},
+				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
 				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", ours, "proxyconfigs", "status", ""},
 				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
 			},

@@ -21,45 +21,51 @@ type rulesCase struct {
 var rulesCases = map[string]rulesCase{
 	"part": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 1, parts: 2, digest: "0"}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 2, parts: 2, digest: "0"}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 1, parts: 2, digest: "0"}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 2, parts: 2, digest: "0"}`,
 		"`part` must be less than `parts`",
 	},
 	"family": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv6, part: 0, parts: 1, digest: "0"}`,
-		`spec: {serviceName: web, addressFamily: ipv6, part: 0, parts: 1, digest: "0"}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv6, part: 0, parts: 1, digest: "0"}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: ipv6, part: 0, parts: 1, digest: "0"}`,
 		`supported values: "IPv4", "IPv6"`,
 	},
 	"port of the Service": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65535}]}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65536}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65535}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: SCTP, port: 65536}]}`,
 		"should be less than or equal to 65535",
 	},
 	"protocol": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: UDP, port: 53}]}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: ICMP, port: 53}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: UDP, port: 53}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", ports: [{protocol: ICMP, port: 53}]}`,
 		`supported values: "TCP", "UDP", "SCTP"`,
 	},
 	"state of an endpoint": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: TerminatingLocal}]}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: Dead}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: TerminatingLocal}]}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", endpoints: [{address: 10.0.0.1, targetPorts: [80], state: Dead}]}`,
 		`supported values: "Ready", "Terminating", "TerminatingLocal"`,
 	},
 	"traffic policy": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Local}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Zone}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Local}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0", externalTrafficPolicy: Zone}`,
 		`supported values: "Cluster", "Local"`,
 	},
 	"digest": {
 		"ServiceRuleSlice",
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0123456789abcdef"}`,
-		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0123456789abcdef"}`,
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1}`,
 		"spec.digest: Required value",
+	},
+	"namespace of the Service": {
+		"ServiceRuleSlice",
+		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0"}`,
+		`spec: {serviceName: web, addressFamily: IPv4, part: 0, parts: 1, digest: "0"}`,
+		"spec.serviceNamespace: Required value",
 	},
 	"policy": {
 		"NodeRuleSet",
@@ -91,14 +97,9 @@ var rulesCases = map[string]rulesCase{
 // TestRulesValidation has a valid and an invalid object for every rule of the
 // kinds that the controller writes.
 func TestRulesValidation(t *testing.T) {
-	ns := namespace(t)
 	for name, tc := range rulesCases {
 		t.Run(name, func(t *testing.T) {
 			valid, invalid := object(t, tc.kind, tc.valid), object(t, tc.kind, tc.invalid)
-			if tc.kind == "ServiceRuleSlice" {
-				valid.SetNamespace(ns)
-				invalid.SetNamespace(ns)
-			}
 			create(t, valid)
 			err := api.Create(t.Context(), invalid, client.FieldValidation(metav1.FieldValidationStrict))
 			wantError(t, err, tc.want)

@@ -17,11 +17,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestServiceLifecycle(t *testing.T) {
@@ -36,10 +35,13 @@ func TestServiceLifecycle(t *testing.T) {
 	if diff := cmp.Diff([]string{address(0), address(1)}, s.endpoints()); diff != "" {
 		t.Error(diff)
 	}
-	if owner := metav1.GetControllerOf(&got); owner == nil || owner.UID != svc.UID || owner.Kind != "Service" || owner.APIVersion != "v1" {
-		t.Errorf("owner: %v", owner)
+	if err := model.CheckOrigin(&got); err != nil {
+		t.Errorf("agents would refuse it: %v", err)
 	}
-	wantLabels := map[string]string{v1alpha1.LabelServiceName: "web", "app.kubernetes.io/managed-by": "fairlead-controller"}
+	if uid := got.Annotations["fairlead.dev/service-uid"]; uid != string(svc.UID) || len(got.OwnerReferences) > 0 {
+		t.Errorf("UID %q, owners %v: nothing in a namespace can own a cluster-scoped object", uid, got.OwnerReferences)
+	}
+	wantLabels := map[string]string{"fairlead.dev/service-namespace": s.ns, "fairlead.dev/service-name": "web", "app.kubernetes.io/managed-by": "fairlead-controller"}
 	if diff := cmp.Diff(wantLabels, got.Labels); diff != "" {
 		t.Error(diff)
 	}
@@ -67,7 +69,7 @@ func TestServiceBecomesUnproxied(t *testing.T) {
 	s.wantWrites("delete web-v4-0")
 }
 
-// TestServiceRecreated checks that the slices get the new Service as their owner.
+// TestServiceRecreated checks that the slices get the UID of the new Service.
 func TestServiceRecreated(t *testing.T) {
 	s := newServices(t)
 	svc, slice := s.service(), s.endpointSlice(2)
@@ -79,8 +81,8 @@ func TestServiceRecreated(t *testing.T) {
 	create(t, again)
 	s.wantWrites("apply web-v4-0")
 	got := s.slices()["web-v4-0"]
-	if len(got.OwnerReferences) != 1 || got.OwnerReferences[0].UID != again.UID {
-		t.Errorf("owners: got %v, want only the new Service, or the slice goes with the old one", got.OwnerReferences)
+	if uid := got.Annotations["fairlead.dev/service-uid"]; uid != string(again.UID) {
+		t.Errorf("got the UID %q, want that of the new Service, or its events are lost", uid)
 	}
 }
 
@@ -97,71 +99,6 @@ func TestRestart(t *testing.T) {
 	s.wantWrites()
 	if diff := cmp.Diff(before, s.slices()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestOthersMeddle(t *testing.T) {
-	cases := map[string]struct {
-		meddle func(*v1alpha1.ServiceRuleSlice)
-		want   []string
-	}{
-		"an endpoint is gone":       {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.Endpoints = s.Spec.Endpoints[1:] }, []string{"apply web-v4-0"}},
-		"an address was changed":    {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.ClusterIP = "192.0.2.1" }, []string{"apply web-v4-0"}},
-		"an address was added":      {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.ExternalIPs = []string{"192.0.2.1"} }, []string{"apply web-v4-0"}},
-		"the digest was changed":    {func(s *v1alpha1.ServiceRuleSlice) { s.Spec.Digest = "0" }, []string{"apply web-v4-0"}},
-		"the labels are gone":       {func(s *v1alpha1.ServiceRuleSlice) { s.Labels = nil }, []string{"apply web-v4-0"}},
-		"the owner is gone":         {func(s *v1alpha1.ServiceRuleSlice) { s.OwnerReferences = nil }, []string{"apply web-v4-0"}},
-		"a label of theirs is fine": {func(s *v1alpha1.ServiceRuleSlice) { s.Labels["theirs"] = "yes" }, nil},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			s := newServices(t)
-			create(t, s.service(), s.endpointSlice(2))
-			s.reconcile()
-			before := s.slices()["web-v4-0"]
-			changed := before.DeepCopy()
-			tc.meddle(changed)
-			s.update(changed)
-			s.wantWrites(tc.want...)
-			after := s.slices()["web-v4-0"]
-			if diff := cmp.Diff(before.Spec, after.Spec); diff != "" {
-				t.Error(diff)
-			}
-			if len(tc.want) > 0 {
-				if diff := cmp.Diff([]any{before.Labels, before.OwnerReferences}, []any{after.Labels, after.OwnerReferences}); diff != "" {
-					t.Error(diff)
-				}
-			}
-			s.wantWrites()
-		})
-	}
-	t.Run("the slice is gone", func(t *testing.T) {
-		s := newServices(t)
-		create(t, s.service(), s.endpointSlice(2))
-		s.reconcile()
-		gone := s.slices()["web-v4-0"]
-		s.delete(&gone)
-		s.wantWrites("apply web-v4-0")
-	})
-}
-
-// TestForeignSlices checks that the controller adopts a slice that has the name of one
-// of its own, and does not change others.
-func TestForeignSlices(t *testing.T) {
-	s := newServices(t)
-	spec := v1alpha1.ServiceRuleSliceSpec{ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, Digest: "0"}
-	create(t, s.service(), s.endpointSlice(2),
-		&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "web-v4-0"}, Spec: spec},
-		&v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "theirs"}, Spec: spec})
-	s.wantWrites("apply web-v4-0")
-	if got := s.slices()["web-v4-0"]; metav1.GetControllerOf(&got) == nil {
-		t.Error("the slice was not adopted")
-	}
-	svc := s.service()
-	s.delete(svc)
-	s.wantWrites("delete web-v4-0")
-	if got := slices.Collect(maps.Keys(s.slices())); !slices.Equal(got, []string{"theirs"}) {
-		t.Errorf("left: got %v, want only the foreign slice", got)
 	}
 }
 
@@ -315,7 +252,7 @@ func TestWriteFailures(t *testing.T) {
 	}
 	_, err := s.try()
 	wantError(t, err, refuse.Error())
-	wantEvent(t, s.recorder, "Warning RulesNotWritten apply ServiceRuleSlice web-v4-")
+	wantEvent(t, s.recorder, "Warning RulesNotWritten apply ServiceRuleSlice "+s.ns+".web-v4-")
 	// The retry writes the rest at once.
 	s.writes = nil
 	if _, err := s.try(); err != nil || len(s.writes) == 0 || len(s.endpoints()) != 500 {

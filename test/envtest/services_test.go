@@ -21,6 +21,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // services drives the reconciler of Services in a namespace of its own.
@@ -59,7 +60,16 @@ func (s *services) reconcile() []string {
 	if err != nil || result != (ctrl.Result{}) {
 		s.t.Fatalf("reconcile: got %v, %v", result, err)
 	}
-	return s.writes
+	return s.short(s.writes)
+}
+
+// short returns texts without the namespace in the names of slices.
+func (s *services) short(texts []string) []string {
+	var out []string
+	for _, text := range texts {
+		out = append(out, strings.ReplaceAll(text, s.ns+".", ""))
+	}
+	return out
 }
 
 func (s *services) service() *corev1.Service {
@@ -79,6 +89,16 @@ func (s *services) endpointSlice(n int) *discoveryv1.EndpointSlice {
 	}
 	setEndpoints(slice, n)
 	return slice
+}
+
+// sliceOf is a slice that nothing compiles.
+func (s *services) sliceOf(service string) *v1alpha1.ServiceRuleSlice {
+	id := model.ServiceID{Namespace: s.ns, Name: service, Family: corev1.IPv4Protocol}
+	return &v1alpha1.ServiceRuleSlice{
+		ObjectMeta: metav1.ObjectMeta{Name: model.SliceName(id, 0), Labels: model.SliceLabels(id)},
+		Spec: v1alpha1.ServiceRuleSliceSpec{ServiceNamespace: s.ns, ServiceName: service, AddressFamily: id.Family, Parts: 1,
+			ClusterIP: "10.0.0.10", Digest: "0"},
+	}
 }
 
 func setEndpoints(slice *discoveryv1.EndpointSlice, n int) {
@@ -106,16 +126,18 @@ func (s *services) delete(obj client.Object) {
 	}
 }
 
-// slices returns the slices in the API by name.
+// slices returns the slices in the API of Services in the namespace, by name without it.
 func (s *services) slices() map[string]v1alpha1.ServiceRuleSlice {
 	s.t.Helper()
 	var list v1alpha1.ServiceRuleSliceList
-	if err := api.List(s.t.Context(), &list, client.InNamespace(s.ns)); err != nil {
+	if err := api.List(s.t.Context(), &list); err != nil {
 		s.t.Fatal(err)
 	}
 	out := map[string]v1alpha1.ServiceRuleSlice{}
 	for _, item := range list.Items {
-		out[item.Name] = item
+		if item.Spec.ServiceNamespace == s.ns {
+			out[strings.TrimPrefix(item.Name, s.ns+".")] = item
+		}
 	}
 	return out
 }

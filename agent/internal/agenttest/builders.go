@@ -5,9 +5,8 @@
 package agenttest
 
 import (
-	"k8s.io/apimachinery/pkg/types"
-
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -19,18 +18,30 @@ const TestNode = "node-1"
 // Web returns the slice of a Service with one port and the given endpoints.
 func Web(vip string, endpoints ...string) *v1alpha1.ServiceRuleSliceSpec {
 	spec := v1alpha1.ServiceRuleSliceSpec{
-		ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: vip,
+		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: vip,
 		Ports: []v1alpha1.RulePort{{Protocol: corev1.ProtocolTCP, Port: 80}},
 	}
 	for _, e := range endpoints {
 		spec.Endpoints = append(spec.Endpoints, v1alpha1.RuleEndpoint{Address: e, TargetPorts: []int32{8080}})
 	}
-	spec.Digest = model.Digest("default", "web-v4-0", spec)
+	spec.Digest = model.Digest(spec)
 	return &spec
 }
 
 // WebName is the name of the slice that Web returns.
-var WebName = types.NamespacedName{Namespace: "default", Name: "web-v4-0"}
+const WebName = "default.web-v4-0"
+
+// Slice returns the slice with a spec as the controller and the apiserver write it.
+func Slice(spec *v1alpha1.ServiceRuleSliceSpec) *v1alpha1.ServiceRuleSlice {
+	id := model.ServiceOf(spec)
+	return &v1alpha1.ServiceRuleSlice{Spec: *spec, ObjectMeta: metav1.ObjectMeta{
+		Name: model.SliceName(id, spec.Part), Labels: model.SliceLabels(id),
+		ManagedFields: []metav1.ManagedFieldsEntry{{
+			Manager: v1alpha1.ControllerName, Operation: metav1.ManagedFieldsOperationApply, FieldsType: "FieldsV1",
+			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:app.kubernetes.io/managed-by":{}}},"f:spec":{}}`),
+		}},
+	}}
+}
 
 // NodeSpec is the spec of the node's NodeRuleSet.
 func NodeSpec() v1alpha1.NodeRuleSetSpec {
@@ -42,10 +53,10 @@ func NodeSpec() v1alpha1.NodeRuleSetSpec {
 }
 
 // Listed returns slices as the API lists them.
-func Listed(specs ...*v1alpha1.ServiceRuleSliceSpec) map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec {
-	all := map[types.NamespacedName]*v1alpha1.ServiceRuleSliceSpec{}
+func Listed(specs ...*v1alpha1.ServiceRuleSliceSpec) map[string]*v1alpha1.ServiceRuleSliceSpec {
+	all := map[string]*v1alpha1.ServiceRuleSliceSpec{}
 	for _, s := range specs {
-		all[types.NamespacedName{Namespace: "default", Name: s.ServiceName + "-v4-0"}] = s
+		all[model.SliceName(model.ServiceOf(s), s.Part)] = s
 	}
 	return all
 }

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 )
 
@@ -157,7 +158,11 @@ func (a *Agent) report(path string, body []byte) {
 func (a *Agent) write(c cases.Compiled) {
 	specs := map[string]*v1alpha1.ServiceRuleSlice{}
 	for name, spec := range c.Slices {
-		specs[name] = &v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+		specs[name] = &v1alpha1.ServiceRuleSlice{Spec: spec, ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: model.SliceLabels(model.ServiceOf(&spec)),
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: v1alpha1.ControllerName, Operation: metav1.ManagedFieldsOperationApply,
+				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
+		}}
 	}
 	replace(a.api, ruleSlices, specs)
 	a.generation++

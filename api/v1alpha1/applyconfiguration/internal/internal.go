@@ -639,6 +639,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: serviceName
       type:
         scalar: string
+    - name: serviceNamespace
+      type:
+        scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.SessionAffinityOptions
   map:
     fields:

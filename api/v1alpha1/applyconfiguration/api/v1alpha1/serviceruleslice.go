@@ -18,7 +18,9 @@ import (
 // with apply.
 //
 // ServiceRuleSlice holds the compiled rules of one Service for one address
-// family: its frontends and its endpoints. It is the same for every node.
+// family: its frontends and its endpoints. It is the same for every node. Its name is
+// NAMESPACE.SERVICE-v4-PART or NAMESPACE.SERVICE-v6-PART. It is cluster-scoped, so that no
+// right in one namespace allows to redirect the Services of others.
 // Readiness, the fallback to terminating endpoints and the usability of topology
 // hints are already decided in it; a node only selects its own endpoints, those
 // of its zone, and its own addresses.
@@ -35,10 +37,9 @@ type ServiceRuleSliceApplyConfiguration struct {
 
 // ServiceRuleSlice constructs a declarative configuration of the ServiceRuleSlice type for use with
 // apply.
-func ServiceRuleSlice(name, namespace string) *ServiceRuleSliceApplyConfiguration {
+func ServiceRuleSlice(name string) *ServiceRuleSliceApplyConfiguration {
 	b := &ServiceRuleSliceApplyConfiguration{}
 	b.WithName(name)
-	b.WithNamespace(namespace)
 	b.WithKind("ServiceRuleSlice")
 	b.WithAPIVersion("proxy.fairlead.dev/v1alpha1")
 	return b
@@ -58,7 +59,6 @@ func ExtractServiceRuleSliceFrom(serviceRuleSlice *apiv1alpha1.ServiceRuleSlice,
 		return nil, err
 	}
 	b.WithName(serviceRuleSlice.Name)
-	b.WithNamespace(serviceRuleSlice.Namespace)
 
 	b.WithKind("ServiceRuleSlice")
 	b.WithAPIVersion("proxy.fairlead.dev/v1alpha1")

@@ -15,7 +15,9 @@ import (
 //
 // ServiceRuleSliceSpec is the compiled rules of a Service and a family.
 type ServiceRuleSliceSpecApplyConfiguration struct {
-	// serviceName is the name of the Service, in the namespace of this object.
+	// serviceNamespace is the namespace of the Service.
+	ServiceNamespace *string `json:"serviceNamespace,omitempty"`
+	// serviceName is the name of the Service.
 	ServiceName *string `json:"serviceName,omitempty"`
 	// addressFamily is IPv4 or IPv6.
 	AddressFamily *v1.IPFamily `json:"addressFamily,omitempty"`
@@ -47,8 +49,7 @@ type ServiceRuleSliceSpecApplyConfiguration struct {
 	Ports []RulePortApplyConfiguration `json:"ports,omitempty"`
 	// endpoints are the endpoints of this part, sorted by address.
 	Endpoints []RuleEndpointApplyConfiguration `json:"endpoints,omitempty"`
-	// digest is 64 bits of the SHA-256 of namespace, name and the rest of this
-	// spec, in hexadecimal.
+	// digest is 64 bits of the SHA-256 of the rest of this spec, in hexadecimal.
 	Digest *string `json:"digest,omitempty"`
 }
 
@@ -56,6 +57,14 @@ type ServiceRuleSliceSpecApplyConfiguration struct {
 // apply.
 func ServiceRuleSliceSpec() *ServiceRuleSliceSpecApplyConfiguration {
 	return &ServiceRuleSliceSpecApplyConfiguration{}
+}
+
+// WithServiceNamespace sets the ServiceNamespace field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceNamespace field is set to the value of the last call.
+func (b *ServiceRuleSliceSpecApplyConfiguration) WithServiceNamespace(value string) *ServiceRuleSliceSpecApplyConfiguration {
+	b.ServiceNamespace = &value
+	return b
 }
 
 // WithServiceName sets the ServiceName field in the declarative configuration to the given value

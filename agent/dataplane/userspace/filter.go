@@ -147,8 +147,12 @@ func attach(fd int, code []bpf.RawInstruction) error {
 	for i, raw := range code {
 		instructions[i] = unix.SockFilter{Code: raw.Op, Jt: raw.Jt, Jf: raw.Jf, K: raw.K}
 	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: uint16(len(instructions)), Filter: &instructions[0]})
+	if err != nil {
+		return fmt.Errorf("attach the filter of source ranges, whose size net.core.optmem_max limits: %w", err)
+	}
+	return nil
 }
 
 // assemble returns the filter of a frontend in the form that the kernel takes.

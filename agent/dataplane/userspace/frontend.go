@@ -4,7 +4,6 @@
 package userspace
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -42,9 +41,7 @@ func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 		}
 		if !slices.Equal(code, have.code) {
 			have.code = code
-			if err := have.refilter(); err != nil {
-				return 0, err
-			}
+			ops += d.refilter(have)
 		}
 		have.inside = in
 	}
@@ -60,13 +57,16 @@ func (d *Dataplane) putUp(f *model.Frontend) (ops int, err error) {
 	return ops + d.placeSockets(have), nil
 }
 
-// refilter sets the desired filter of the sockets.
-func (f *frontend) refilter() error {
-	var errs []error
-	for _, l := range f.sockets {
-		errs = append(errs, setFilter(l, f.code))
+// refilter sets the desired filter of the sockets. A socket whose filter cannot be set, for
+// example because it is larger than net.core.optmem_max, is closed: with the filter before,
+// it would accept the wrong clients. placeSockets tries again and reports it.
+func (d *Dataplane) refilter(f *frontend) (ops int) {
+	for at, l := range f.sockets {
+		if err := setFilter(l, f.code); err != nil {
+			ops += d.close(f, at, l)
+		}
 	}
-	return errors.Join(errs...)
+	return ops
 }
 
 // takeDown removes a frontend.

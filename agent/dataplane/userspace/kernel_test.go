@@ -124,6 +124,42 @@ func TestSourcesChange(t *testing.T) {
 	}
 }
 
+// A filter that the kernel does not take leaves no socket with the filter before, which
+// would accept the wrong clients. It is reported, and set when the kernel takes it.
+func TestSourcesTooMany(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	f := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
+	n.sync(desired(f))
+	limit := func(bytes string) {
+		netnstest.Do(t, n.node, func() error {
+			return os.WriteFile("/proc/sys/net/core/optmem_max", []byte(bytes), 0o600)
+		})
+	}
+	limit("4096")
+	next := leading("1.2.3.4:80", model.TCP, "10.244.1.2:8080")
+	next.Restricted = true
+	for i := range 200 {
+		next.Sources = append(next.Sources, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 24))
+	}
+	next.Sources = append(next.Sources, netip.MustParsePrefix("203.0.113.2/32"))
+	change := model.Change{Key: f.Key, Old: f, New: next}
+	stats := n.apply(change)
+	if text := desiredtest.Unsupported(stats); !strings.Contains(text, "optmem_max") {
+		t.Errorf("unsupported: %v", text)
+	}
+	if n.answers(n.outside, "tcp", "1.2.3.4:80", true) {
+		t.Error("the socket has the filter before the change")
+	}
+	limit("131072")
+	if stats := n.sync(desired(next)); stats.Operations != 1 || stats.Unsupported != nil {
+		t.Errorf("when the kernel takes it: %+v", stats)
+	}
+	if !n.answers(n.outside, "tcp", "1.2.3.4:80", true) {
+		t.Error("no answer with the new filter")
+	}
+}
+
 // A port that a process of the node uses is reported, and the rest is programmed.
 func TestPortTaken(t *testing.T) {
 	n := newTopology(t)

@@ -91,6 +91,8 @@ type Dataplane struct {
 	ipv6     dataplane.Retry
 	leftOut  dataplane.LeftOut
 
+	unreadable error // why the last read-back was left out
+
 	known   bool // the last Sync or Apply succeeded
 	desired model.Desired
 	gen     nft.Generation // at the last read-back

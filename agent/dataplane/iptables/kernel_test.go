@@ -5,6 +5,7 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -261,6 +262,40 @@ func TestProbeAndCleanup(t *testing.T) {
 			t.Errorf("route_localnet is %s, %v", value, err)
 		}
 	})
+}
+
+// TestIncompatibleTable checks that a table which iptables-save does not print is not taken
+// for an empty one: nothing is added again, changes are programmed, and neither a clean-up
+// nor the start of an agent succeeds until the table can be read.
+func TestIncompatibleTable(t *testing.T) {
+	s := newSpace(t, variantNFT)
+	d, want := s.dataplane(), several(20, 3)
+	mustSync(t, d, want)
+	s.Run("nft", "add rule ip nat OUTPUT ct state new meter other { ip saddr limit rate 1/second }")
+	stats := mustSync(t, d, want)
+	if stats.Operations != 0 || !strings.Contains(desiredtest.Unsupported(stats), "ReadBack") {
+		t.Errorf("Sync: %+v", stats)
+	}
+	if stats := mustSync(t, d, several(21, 3)); stats.Operations == 0 {
+		t.Errorf("Sync with another Service: %+v", stats)
+	}
+	if _, err := s.dataplane().Sync(t.Context(), want, nil); !errors.Is(err, errIncompatible) {
+		t.Errorf("Sync of a new agent: %v", err)
+	}
+	if err := s.dataplane().Cleanup(t.Context()); !errors.Is(err, errIncompatible) {
+		t.Errorf("Cleanup: %v", err)
+	}
+	s.Run("nft", "flush chain ip nat OUTPUT")
+	stats = mustSync(t, d, several(21, 3))
+	if stats.Repaired == 0 || stats.Unsupported != nil {
+		t.Errorf("Sync when the table can be read: %+v", stats)
+	}
+	if err := s.dataplane().Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.state(); strings.Contains(after, prefix) {
+		t.Errorf("left after Cleanup:\n%s", after)
+	}
 }
 
 // TestVariantChanges checks that a new agent follows the node to the other variant, and

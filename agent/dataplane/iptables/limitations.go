@@ -25,10 +25,14 @@ const enoughClients = 10_000
 // reasonAffinity: the kernel remembers fewer clients than there may be.
 const reasonAffinity dataplane.Reason = "AffinityClients"
 
+// reasonReadBack: external changes of our rules are not found.
+const reasonReadBack dataplane.Reason = "ReadBack"
+
 // report adds to a result what is not programmed, and when to try it again.
 func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
 	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Err())
 	d.leftOut.Node(reasonAffinity, d.affinityLimit())
+	d.leftOut.Node(reasonReadBack, d.unreadable)
 	result.Unsupported = d.leftOut.Limitations()
 	if d.noIPv6 != nil && !errors.Is(d.noIPv6, dataplane.ErrUnsupported) {
 		result.NextLook = max(1, d.ipv6.Wait(d.clock.Now()))

@@ -6,6 +6,7 @@ package iptables
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -34,8 +35,16 @@ func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error 
 		return fmt.Errorf("read the rules: %w", err)
 	}
 	r.end()
+	if r.incompatible != "" {
+		return fmt.Errorf("%w: table %s: move the rules of other programs to a table of their own", errIncompatible, r.incompatible)
+	}
 	return nil
 }
+
+// errIncompatible is returned for a table of the nft variant with rules that iptables
+// cannot print, such as rules added with nft. iptables-save then prints a comment instead
+// of the table, and succeeds.
+var errIncompatible = errors.New("iptables-save cannot print rules that were added with nft")
 
 // leaveOut removes a table from what is held.
 func (h *held) leaveOut(table string) {
@@ -57,7 +66,13 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 	began := time.Now()
 	for _, f := range d.families {
 		now := newHeld()
-		if err := now.read(ctx, d.kernel, f.v6, allTables); err != nil {
+		err := now.read(ctx, d.kernel, f.v6, allTables)
+		if errors.Is(err, errIncompatible) && wasKnown {
+			// What we programmed is known; only external changes are not found.
+			d.unreadable, d.gen = fmt.Errorf("external changes are not repaired: %s: %w", f, err), nft.Generation{}
+			return 0, time.Since(began), nil
+		}
+		if err != nil {
 			return 0, 0, fmt.Errorf("%s: %w", f, err)
 		}
 		now.leaveOut(tableMangle) // see localhost.go
@@ -66,7 +81,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 		}
 		f.held = now
 	}
-	took = time.Since(began)
+	d.unreadable, took = nil, time.Since(began)
 	after, err := d.kernel.generation(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -104,9 +119,18 @@ type reader struct {
 	table string
 	chain []byte // the current one
 	sum   sum
+
+	incompatible string // a table that cannot be printed
 }
 
 func (r *reader) line(line []byte) {
+	if rest, ok := bytes.CutPrefix(line, []byte("# Table `")); ok {
+		table, state, _ := bytes.Cut(rest, []byte("' is "))
+		if bytes.HasPrefix(state, []byte("incompatible")) && slices.Contains(tables, string(table)) {
+			r.incompatible = string(table)
+		}
+		return
+	}
 	if table, ok := bytes.CutPrefix(line, []byte("*")); ok {
 		r.end()
 		r.table = string(table)

@@ -5,13 +5,18 @@ package envtest
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // TestAgentReportsForItsNode checks that an agent can write the status of its own node
@@ -23,8 +28,7 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	create(t, mine)
 	create(t, other)
 	agentOn := func(node string) client.Client {
-		cfg := rest.CopyConfig(config)
-		cfg.Impersonate = rest.ImpersonationConfig{UserName: serviceAccount("fairlead-agent")}
+		cfg := as(serviceAccount("fairlead-agent"))
 		if node != "" {
 			cfg.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/node-name": {node}}
 		}
@@ -45,7 +49,7 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	}{
 		"its own node":      {mine.GetName(), mine, ""},
 		"another node":      {mine.GetName(), other, "the agent of node " + mine.GetName() + " may not report for node " + other.GetName()},
-		"a token of no Pod": {"", mine, ""},
+		"a token of no Pod": {"", mine, "the agent's token names no node; it must be bound to a Pod or a Node"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent := agentOn(c.from)
@@ -61,5 +65,113 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	}
 	if err := report(t.Context(), api, other); err != nil {
 		t.Errorf("a user who is not an agent: %v", err)
+	}
+}
+
+// TestOnlyTheControllerWritesRules has users write rules who have all rights by RBAC.
+func TestOnlyTheControllerWritesRules(t *testing.T) {
+	deploy(t)
+	s := &services{t: t, ns: namespace(t)}
+	refused := func(kind, user string) string {
+		return "only " + serviceAccount("fairlead-controller-manager") + " may write " + kind + ", not " + user
+	}
+	const admin, controller, agent = "kubernetes-admin", "fairlead-controller-manager", "fairlead-agent"
+	newSlice := func() client.Object { return s.sliceOf("new") }
+	newNode := func() client.Object {
+		return object(t, "NodeRuleSet", `spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`)
+	}
+	spec := func(obj client.Object) {
+		switch o := obj.(type) {
+		case *v1alpha1.ServiceRuleSlice:
+			o.Spec.ClusterIP = "10.0.0.66"
+		case *unstructured.Unstructured:
+			if err := unstructured.SetNestedField(o.Object, "b", "spec", "node", "zone"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	type write func(ctx context.Context, c client.Client, obj client.Object) error
+	create := func(ctx context.Context, c client.Client, obj client.Object) error { return c.Create(ctx, obj) }
+	update := func(change func(client.Object)) write {
+		return func(ctx context.Context, c client.Client, obj client.Object) error {
+			if err := api.Create(ctx, obj); err != nil {
+				return err
+			}
+			change(obj)
+			return c.Update(ctx, obj)
+		}
+	}
+	for name, tc := range map[string]struct {
+		user string
+		obj  func() client.Object
+		do   write
+		want string // in the error; empty: allowed
+	}{
+		"the controller creates a slice":         {serviceAccount(controller), newSlice, create, ""},
+		"the controller changes a slice":         {serviceAccount(controller), newSlice, update(spec), ""},
+		"the controller creates a NodeRuleSet":   {serviceAccount(controller), newNode, create, ""},
+		"the controller changes a NodeRuleSet":   {serviceAccount(controller), newNode, update(spec), ""},
+		"an administrator creates a slice":       {admin, newSlice, create, refused("serviceruleslices", admin)},
+		"an administrator changes a slice":       {admin, newSlice, update(spec), refused("serviceruleslices", admin)},
+		"an administrator drops the labels":      {admin, newSlice, update(func(o client.Object) { o.SetLabels(nil) }), refused("serviceruleslices", admin)},
+		"an administrator creates a NodeRuleSet": {admin, newNode, create, refused("noderulesets", admin)},
+		"an administrator changes a NodeRuleSet": {admin, newNode, update(spec), refused("noderulesets", admin)},
+		"an agent creates a slice":               {serviceAccount(agent), newSlice, create, refused("serviceruleslices", serviceAccount(agent))},
+		"an agent changes its NodeRuleSet":       {serviceAccount(agent), newNode, update(spec), refused("noderulesets", serviceAccount(agent))},
+		"the same ServiceAccount, another namespace": {"system:serviceaccount:aaa:" + controller, newSlice, create,
+			refused("serviceruleslices", "system:serviceaccount:aaa:"+controller)},
+		"the garbage collector drops an owner": {"system:serviceaccount:kube-system:generic-garbage-collector", newNode,
+			update(func(o client.Object) { o.SetOwnerReferences(nil) }), ""},
+		"an administrator adds an annotation": {admin, newSlice, update(func(o client.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }), ""},
+		"an administrator deletes a slice": {admin, newSlice, func(ctx context.Context, c client.Client, obj client.Object) error {
+			return errors.Join(api.Create(ctx, obj), c.Delete(ctx, obj))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			user, err := client.New(as(tc.user, "system:masters"), client.Options{Scheme: api.Scheme()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The policy takes effect after a moment.
+			eventually(t, "the answer", func(ctx context.Context) bool {
+				obj := tc.obj()
+				err := tc.do(ctx, user, obj)
+				if obj.GetName() != "" {
+					if e := api.Delete(ctx, obj); client.IgnoreNotFound(e) != nil {
+						t.Error(e)
+					}
+				}
+				if tc.want == "" && err != nil {
+					t.Error(err)
+				}
+				return tc.want == "" || apierrors.IsForbidden(err) && strings.Contains(err.Error(), tc.want)
+			})
+		})
+	}
+}
+
+// TestAdmissionInAnotherNamespace checks which ServiceAccount the policy names in a copy of
+// config/default with another namespace and prefix.
+func TestAdmissionInAnotherNamespace(t *testing.T) {
+	for namespace, prefix := range map[string]string{systemNamespace: "fairlead-", "net-system": "net-"} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "config"))); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "default", "kustomization.yaml")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.NewReplacer("namespace: "+systemNamespace, "namespace: "+namespace, "namePrefix: fairlead-", "namePrefix: "+prefix).Replace(string(text))
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := kubectl(t, "kustomize", filepath.Dir(file))
+		for _, want := range []string{namespace, prefix + "controller-manager"} {
+			if !strings.Contains(got, "expression: '''"+want+"'''") {
+				t.Errorf("%s: no %s in the policy:\n%s", namespace, want, got)
+			}
+		}
 	}
 }

@@ -18,7 +18,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -71,11 +70,7 @@ func serviceAccount(name string) string {
 // returns a function that stops it.
 func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 	t.Helper()
-	cfg := rest.CopyConfig(config)
-	cfg.Impersonate = rest.ImpersonationConfig{
-		UserName: serviceAccount("fairlead-controller-manager"),
-		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + systemNamespace, "system:authenticated"},
-	}
+	cfg := as(serviceAccount("fairlead-controller-manager"), "system:serviceaccounts", "system:serviceaccounts:"+systemNamespace)
 	cfg.QPS = -1
 	yes := true
 	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second

@@ -116,6 +116,7 @@ func TestNodeLifecycle(t *testing.T) {
 		SessionAffinity: silver.Spec.SessionAffinity,
 		NodePort:        silver.Spec.NodePort,
 		Masquerade:      silver.Spec.Masquerade,
+		Conntrack:       silver.Spec.Conntrack,
 		LocalTraffic:    silver.Spec.LocalTraffic,
 		ServiceCIDRs:    []string{serviceRange},
 	}

@@ -17,7 +17,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -106,7 +105,7 @@ func (o older) RoundTrip(r *http.Request) (*http.Response, error) {
 // TestWithoutServiceCIDRs checks that the controller works on a cluster that has
 // no ServiceCIDRs.
 func TestWithoutServiceCIDRs(t *testing.T) {
-	cfg := rest.CopyConfig(config)
+	cfg := as(serviceAccount("fairlead-controller-manager"), "system:masters")
 	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return older{rt} })
 	cfg.ContentType, cfg.QPS = "application/json", -1
 	yes := true

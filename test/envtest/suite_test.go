@@ -28,7 +28,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers"
 )
 
-// Shared by all tests.
+// Shared by all tests. config is an administrator's. api has all rights, too, and the name of
+// the controller: once a test has installed config/default, admission allows only it to write
+// rules, also those that a test writes in its place or damages.
 var (
 	environment *envtest.Environment
 	config      *rest.Config
@@ -64,10 +66,18 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if api, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+	controller := as(serviceAccount("fairlead-controller-manager"), "system:masters")
+	if api, err = client.NewWithWatch(controller, client.Options{Scheme: scheme}); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// as returns the configuration of a client with the name of a user, in groups.
+func as(user string, groups ...string) *rest.Config {
+	cfg := rest.CopyConfig(config)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
+	return cfg
 }
 
 // create creates objects and deletes them after the test.

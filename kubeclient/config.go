@@ -27,6 +27,10 @@ const (
 
 	// dialTimeout is short, because another address may be reachable.
 	dialTimeout = 3 * time.Second
+
+	// responseTimeout is more than the minute after which an apiserver itself ends a
+	// request. A watch begins with a response at once.
+	responseTimeout = 65 * time.Second
 )
 
 // Config returns a copy of base that uses the first reachable address, and keeps
@@ -63,7 +67,7 @@ func Config(base *rest.Config, addresses []string) (*rest.Config, error) {
 		// of them is unreachable for all.
 		state := &choice{hosts: hosts}
 		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return &failover{choice: state, next: next}
+			return &failover{choice: state, next: next, patience: responseTimeout}
 		})
 	}
 	return cfg, nil

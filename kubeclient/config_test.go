@@ -186,6 +186,81 @@ func TestStaysWithTheAddressThatWorks(t *testing.T) {
 	}
 }
 
+// TestLeavesAServerThatIsSilent checks that a request which fails before its response
+// begins goes on at the next address when it is retried: after a dial or a response that
+// the request's own deadline has cut off, and after a response that does not begin.
+func TestLeavesAServerThatIsSilent(t *testing.T) {
+	cert, ca := certificate(t, "127.0.0.1")
+	tarpit, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections, never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tarpit.Close()
+	release := make(chan struct{})
+	silent := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	silent.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	silent.StartTLS()
+	t.Cleanup(silent.Close)
+	t.Cleanup(func() { close(release) })
+	blackHole := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
+	}
+	for name, tc := range map[string]struct {
+		first    string
+		dial     func(context.Context, string, string) (net.Conn, error) // of the first
+		deadline bool                                                    // the request has one
+	}{
+		"a dial without an answer":       {"https://192.0.2.1:6443", blackHole, true},
+		"a TLS handshake without answer": {"https://" + tarpit.Addr().String(), nil, true},
+		"a request without an answer":    {silent.URL, nil, true},
+		"a request without a deadline":   {silent.URL, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := serve(t, "good", cert)
+			first := strings.TrimPrefix(tc.first, "https://")
+			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(t, ca)}}
+			transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == first && tc.dial != nil {
+					return tc.dial(ctx, network, address)
+				}
+				return (&net.Dialer{}).DialContext(ctx, network, address)
+			}
+			t.Cleanup(transport.CloseIdleConnections)
+			f := &failover{next: transport, patience: time.Minute,
+				choice: &choice{hosts: []string{first, strings.TrimPrefix(good.URL, "https://")}}}
+			ctx := t.Context()
+			if tc.deadline {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+			} else {
+				f.patience = 100 * time.Millisecond
+			}
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, tc.first, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err := f.RoundTrip(req); err == nil {
+				resp.Body.Close()
+				t.Fatal("the first request must fail")
+			}
+			if got := post(t, &http.Client{Transport: f}, tc.first); got != "good:hello" {
+				t.Errorf("the next request: %q", got)
+			}
+		})
+	}
+}
+
+func pool(t *testing.T, ca []byte) *x509.CertPool {
+	t.Helper()
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(ca) {
+		t.Fatal("no certificate")
+	}
+	return p
+}
+
 func TestAnswersAreNotRepeatedElsewhere(t *testing.T) {
 	cert, ca := certificate(t, "127.0.0.1")
 	a, b := serve(t, "a", cert), serve(t, "b", cert)

@@ -4,12 +4,15 @@
 package kubeclient
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // choice is the current one of several addresses.
@@ -36,12 +39,19 @@ func (c *choice) leave(index int) {
 }
 
 // failover sends requests to the current address, and to the next one if the
-// connection fails. A request that was sent is never repeated: if it fails, the
-// caller retries it.
+// connection fails. A request that was sent is never repeated: if it fails before the
+// response begins, the caller retries it, at the next address.
 type failover struct {
 	choice *choice
 	next   http.RoundTripper
+
+	// patience is how long a server may take until its response begins.
+	patience time.Duration
 }
+
+// errSilent is the cause of a request that was cancelled because the response did not
+// begin.
+var errSilent = errors.New("no response")
 
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -60,20 +70,50 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			attempt.Body = body
 		}
-		resp, err := f.next.RoundTrip(attempt)
+		resp, err := f.send(attempt)
 		if err == nil {
 			return resp, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", host, err))
 		canRepeat := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
-		if !neverConnected(err) || req.Context().Err() != nil {
-			return nil, err
+		if !errors.Is(req.Context().Err(), context.Canceled) {
+			// The caller did not end the request, unless its time is over: then the
+			// next one must not meet the same silent server.
+			f.choice.leave(index)
 		}
-		f.choice.leave(index)
-		if !canRepeat || try+1 == len(f.choice.hosts) {
+		if !neverConnected(err) || req.Context().Err() != nil || !canRepeat || try+1 == len(f.choice.hosts) {
 			return nil, errors.Join(errs...)
 		}
 	}
+}
+
+// send sends a request, and ends it if the response does not begin in time.
+func (f *failover) send(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer := time.AfterFunc(f.patience, func() { cancel(errSilent) })
+	resp, err := f.next.RoundTrip(req.WithContext(ctx))
+	timer.Stop()
+	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+			err = fmt.Errorf("%w within %s", cause, f.patience)
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &body{resp.Body, cancel}
+	return resp, nil
+}
+
+// body is the body of a response. Its end releases the request's context.
+type body struct {
+	io.ReadCloser
+	release context.CancelCauseFunc
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	defer b.release(nil)
+	return b.ReadCloser.Close()
 }
 
 // WrappedRoundTripper returns the wrapped transport to client-go.

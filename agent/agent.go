@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/serve/healthcheck"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/agent/state"
+	"github.com/fairlead-proxy/fairlead/kubeclient"
 )
 
 // Options are what an agent needs to run.
@@ -41,6 +42,10 @@ type Options struct {
 
 	// Config reaches the apiserver, and must do so without a Service's address.
 	Config *rest.Config
+
+	// Servers, if set, are those of Config. The agent adds the current endpoints of the
+	// Service default/kubernetes: apiservers may change while it runs.
+	Servers *kubeclient.Servers
 
 	// StateDir is the folder of the checkpoint. Each agent needs its own.
 	StateDir string
@@ -78,6 +83,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if node != nil {
 		in.Restore(node, slices)
+		o.Servers.Learn(in.APIServers())
 	}
 	client, err := source.NewClient(o.Config)
 	if err != nil {
@@ -110,6 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls),
 		Log: log.WithName("loop"), Clock: clk,
 		Report: func(out report.Snapshot) {
+			o.Servers.Learn(in.APIServers())
 			out = out.With(report.ListenFailed, listening())
 			report.LogStep(log, out)
 			m.Observe(out)

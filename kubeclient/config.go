@@ -34,22 +34,22 @@ const (
 )
 
 // Config returns a copy of base that uses the first reachable address, and keeps
-// using it until it is unreachable. Addresses have the form https://host:port.
-// Without addresses it returns base unchanged.
+// using it until it is unreachable. Addresses have the form https://host:port; more can
+// be added to the returned Servers. Without addresses it returns base unchanged, and nil.
 //
 // The certificate of each server must contain its address. For a Pod's in-cluster
 // configuration with IP addresses only, it must contain the name
 // kubernetes.default.svc instead, unless base has a server name.
-func Config(base *rest.Config, addresses []string) (*rest.Config, error) {
+func Config(base *rest.Config, addresses []string) (*rest.Config, *Servers, error) {
 	if len(addresses) == 0 {
-		return base, nil
+		return base, nil, nil
 	}
 	hosts := make([]string, len(addresses))
 	allIPs := true
 	for i, a := range addresses {
 		u, err := parse(a)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		hosts[i] = u.Host
 		allIPs = allIPs && net.ParseIP(u.Hostname()) != nil
@@ -62,15 +62,13 @@ func Config(base *rest.Config, addresses []string) (*rest.Config, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
-	if len(hosts) > 1 {
-		// All clients of cfg share one state: an address that is unreachable for one
-		// of them is unreachable for all.
-		state := &choice{hosts: hosts}
-		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return &failover{choice: state, next: next, patience: responseTimeout}
-		})
-	}
-	return cfg, nil
+	// All clients of cfg share them: a server that is unreachable for one of them is
+	// unreachable for all.
+	servers := newServers(hosts)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &failover{servers: servers, next: next, patience: responseTimeout}
+	})
+	return cfg, servers, nil
 }
 
 func parse(address string) (*url.URL, error) {

@@ -100,7 +100,7 @@ func refused(t *testing.T) string {
 
 func client(t *testing.T, base *rest.Config, addresses ...string) *http.Client {
 	t.Helper()
-	cfg, err := Config(base, addresses)
+	cfg, _, err := Config(base, addresses)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestLeavesAServerThatIsSilent(t *testing.T) {
 			}
 			t.Cleanup(transport.CloseIdleConnections)
 			f := &failover{next: transport, patience: time.Minute,
-				choice: &choice{hosts: []string{first, strings.TrimPrefix(good.URL, "https://")}}}
+				servers: newServers([]string{first, strings.TrimPrefix(good.URL, "https://")})}
 			ctx := t.Context()
 			if tc.deadline {
 				var cancel context.CancelFunc
@@ -250,6 +250,41 @@ func TestLeavesAServerThatIsSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLearn checks that learned servers are used, also by an open client, and left when they
+// are no longer learned, while those given are always there.
+func TestLearn(t *testing.T) {
+	cert, ca := certificate(t, "127.0.0.1")
+	b, c := serve(t, "b", cert), serve(t, "c", cert)
+	given := refused(t)
+	cfg, servers, err := Config(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, []string{given})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hc, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { utilnet.CloseIdleConnectionsFor(hc.Transport) })
+	host := func(s string) string { return strings.TrimPrefix(s, "https://") }
+	if resp, err := hc.Get(given); err == nil {
+		resp.Body.Close()
+		t.Fatal("nothing listens at the given address")
+	}
+	var got []string
+	for _, learned := range [][]string{{host(b.URL)}, {host(b.URL), host(given)}, {host(c.URL)}} {
+		servers.Learn(learned)
+		got = append(got, post(t, hc, given))
+	}
+	if diff := cmp.Diff([]string{"b:hello", "b:hello", "c:hello"}, got); diff != "" {
+		t.Error(diff)
+	}
+	servers.Learn(nil)
+	if diff := cmp.Diff([]string{host(given)}, servers.hosts); diff != "" {
+		t.Error(diff)
+	}
+	(*Servers)(nil).Learn([]string{"192.0.2.1:6443"}) // of a client that was given none
 }
 
 func pool(t *testing.T, ca []byte) *x509.CertPool {
@@ -298,7 +333,7 @@ func TestServerName(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			cfg, err := Config(tc.base, []string{s.URL})
+			cfg, _, err := Config(tc.base, []string{s.URL})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -349,11 +384,11 @@ func TestAddresses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Config(&rest.Config{}, []string{"nonsense"}); err == nil {
+	if _, _, err := Config(&rest.Config{}, []string{"nonsense"}); err == nil {
 		t.Error("Config must refuse a malformed address")
 	}
 	base := &rest.Config{Host: "https://vip"}
-	if cfg, err := Config(base, nil); err != nil || cfg != base {
+	if cfg, servers, err := Config(base, nil); err != nil || cfg != base || servers != nil {
 		t.Errorf("without addresses: got %v, %v; want base unchanged", cfg, err)
 	}
 }

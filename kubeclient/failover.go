@@ -11,30 +11,57 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
 
-// choice is the current one of several addresses.
-type choice struct {
-	hosts []string
+// Servers are the addresses of the apiservers: those that a client was given, and those
+// that it has learned since.
+type Servers struct {
+	given []string // as host:port, like all addresses here
 
 	mu      sync.Mutex
-	current int
+	hosts   []string // given, then learned
+	current string
 }
 
-func (c *choice) get() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.current
+func newServers(given []string) *Servers {
+	return &Servers{given: given, hosts: given, current: given[0]}
 }
 
-// leave switches to the next address, unless another request already has.
-func (c *choice) leave(index int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.current == index {
-		c.current = (index + 1) % len(c.hosts)
+// Learn replaces the learned addresses, as host:port. The client uses them when its
+// current server and those it was given fail; its certificate check is the same for all.
+func (s *Servers) Learn(hosts []string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts = slices.Clone(s.given)
+	for _, h := range hosts {
+		if !slices.Contains(s.hosts, h) {
+			s.hosts = append(s.hosts, h)
+		}
+	}
+	if !slices.Contains(s.hosts, s.current) {
+		s.current = s.hosts[0]
+	}
+}
+
+// get returns the current server and the number of servers.
+func (s *Servers) get() (host string, count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, len(s.hosts)
+}
+
+// leave switches to the next server, unless another request already has.
+func (s *Servers) leave(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.hosts, host); s.current == host {
+		s.current = s.hosts[(i+1)%len(s.hosts)]
 	}
 }
 
@@ -42,8 +69,8 @@ func (c *choice) leave(index int) {
 // connection fails. A request that was sent is never repeated: if it fails before the
 // response begins, the caller retries it, at the next address.
 type failover struct {
-	choice *choice
-	next   http.RoundTripper
+	servers *Servers
+	next    http.RoundTripper
 
 	// patience is how long a server may take until its response begins.
 	patience time.Duration
@@ -57,8 +84,7 @@ var errSilent = errors.New("no response")
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	var errs []error
 	for try := 0; ; try++ {
-		index := f.choice.get()
-		host := f.choice.hosts[index]
+		host, count := f.servers.get()
 		attempt := req.Clone(req.Context())
 		attempt.URL.Host = host
 		attempt.Host = host
@@ -79,9 +105,9 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !errors.Is(req.Context().Err(), context.Canceled) {
 			// The caller did not end the request, unless its time is over: then the
 			// next one must not meet the same silent server.
-			f.choice.leave(index)
+			f.servers.leave(host)
 		}
-		if !neverConnected(err) || req.Context().Err() != nil || !canRepeat || try+1 == len(f.choice.hosts) {
+		if !neverConnected(err) || req.Context().Err() != nil || !canRepeat || try+1 >= count {
 			return nil, errors.Join(errs...)
 		}
 	}

@@ -92,20 +92,20 @@ func run(args []string) error {
 	if o.cleanup {
 		return modes.Cleanup(ctx, o.agent.Modes, dataplane.Env{Log: log, Sysctls: o.agent.Sysctls})
 	}
-	if o.agent.Config, err = restConfig(o); err != nil {
+	if o.agent.Config, o.agent.Servers, err = restConfig(o); err != nil {
 		return err
 	}
 	return agent.Run(ctx, o.agent)
 }
 
-func restConfig(o options) (*rest.Config, error) {
+func restConfig(o options) (*rest.Config, *kubeclient.Servers, error) {
 	load := rest.InClusterConfig
 	if o.kubeconfig != "" {
 		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", o.kubeconfig) }
 	}
 	config, err := load()
 	if err != nil {
-		return nil, fmt.Errorf("load the client configuration (outside a Pod, set --kubeconfig): %w", err)
+		return nil, nil, fmt.Errorf("load the client configuration (outside a Pod, set --kubeconfig): %w", err)
 	}
 	config.QPS = -1 // no client-side limit: two watches and rare status writes
 	config.UserAgent = "fairlead-agent/" + version.Version

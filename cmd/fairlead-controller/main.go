@@ -101,7 +101,7 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("load the client configuration: %w", err)
 	}
-	cfg, err := kubeclient.Config(base, opts.apiservers)
+	cfg, _, err := kubeclient.Config(base, opts.apiservers)
 	if err != nil {
 		return err
 	}

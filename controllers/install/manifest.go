@@ -39,12 +39,18 @@ func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSet
 	return ds, nil
 }
 
-// addressesOf returns the addresses in the EndpointSlices of default/kubernetes,
-// sorted. The apiservers maintain these slices themselves: every address is an
-// apiserver, and an apiserver that stops removes its own.
+// kubernetesSlice is the name of the EndpointSlice that the apiservers maintain themselves:
+// every address in it is an apiserver, and an apiserver that stops removes its own. The
+// label of the Service can be on slices of anybody who may write to the namespace.
+const kubernetesSlice = "kubernetes"
+
+// addressesOf returns the addresses in that EndpointSlice of default/kubernetes, sorted.
 func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
 	var out []string
 	for _, s := range endpointSlices {
+		if s.Name != kubernetesSlice {
+			continue
+		}
 		for _, p := range s.Ports {
 			if p.Port == nil {
 				continue
@@ -63,18 +69,26 @@ func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
 	return slices.Compact(out)
 }
 
-// settle decides which addresses the agents get. They keep their addresses as long
-// as these contain all current ones: a restart of an apiserver must not restart all
-// agents twice. An unreachable address does no harm, the agent uses another one.
+// settle decides which addresses the agents get. They keep their addresses while enough of
+// them are current: each change restarts all agents, and an agent that has reached one
+// apiserver learns the others from the Service. An unreachable address does no harm.
 func settle(current *appsv1.DaemonSet, found []string) []string {
 	had := apiserversOf(current)
+	reachable := 0
 	for _, a := range found {
-		if !slices.Contains(had, a) {
-			return found
+		if slices.Contains(had, a) {
+			reachable++
 		}
 	}
-	return had
+	if reachable >= min(enoughServers, len(found)) {
+		return had
+	}
+	return found
 }
+
+// enoughServers is the number of current addresses with which a new agent reaches an
+// apiserver, even while one is down.
+const enoughServers = 2
 
 func apiserversOf(ds *appsv1.DaemonSet) []string {
 	var out []string

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
@@ -19,10 +20,10 @@ func daemonSet(args ...string) *appsv1.DaemonSet {
 	return ds
 }
 
-// TestSettle checks that agents are restarted for a new apiserver, but not for one
-// that is gone, possibly for a short time.
+// TestSettle checks that agents are restarted only if fewer than two of their apiservers are
+// left: they learn new ones while they run.
 func TestSettle(t *testing.T) {
-	a, b, c := "https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://192.0.2.3:6443"
+	a, b, c, d := "https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://192.0.2.3:6443", "https://192.0.2.4:6443"
 	both := daemonSet("--node-name=$(NODE_NAME)", "--apiserver="+a, "--apiserver="+b)
 	cases := map[string]struct {
 		current     *appsv1.DaemonSet
@@ -31,8 +32,11 @@ func TestSettle(t *testing.T) {
 		"new":              {&appsv1.DaemonSet{}, []string{a, b}, []string{a, b}},
 		"the same":         {both, []string{a, b}, []string{a, b}},
 		"one is gone":      {both, []string{b}, []string{a, b}},
-		"one is new":       {both, []string{a, b, c}, []string{a, b, c}},
+		"one is new":       {both, []string{a, b, c}, []string{a, b}},
 		"one was replaced": {both, []string{a, c}, []string{a, c}},
+		"all are new":      {both, []string{c, d}, []string{c, d}},
+		"one, replaced":    {daemonSet("--apiserver=" + a), []string{b}, []string{b}},
+		"a second is new":  {daemonSet("--apiserver=" + a), []string{a, b}, []string{a, b}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -45,11 +49,14 @@ func TestSettle(t *testing.T) {
 
 func TestAddressesOf(t *testing.T) {
 	port, no := int32(6443), false
+	theirs := metav1.ObjectMeta{Name: kubernetesSlice}
 	got := addressesOf([]discoveryv1.EndpointSlice{
-		{Ports: []discoveryv1.EndpointPort{{Port: &port}, {}}, Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"192.0.2.2"}}, {Addresses: []string{"192.0.2.1"}},
+		{ObjectMeta: theirs, Ports: []discoveryv1.EndpointPort{{Port: &port}, {}}, Endpoints: []discoveryv1.Endpoint{
+			{Addresses: []string{"192.0.2.2"}}, {Addresses: []string{"192.0.2.1"}}, {Addresses: []string{"192.0.2.2"}},
+			{Addresses: []string{"2001:db8::1"}},
 			{Addresses: []string{"192.0.2.3"}, Conditions: discoveryv1.EndpointConditions{Ready: &no}}}},
-		{Ports: []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"2001:db8::1"}}, {Addresses: []string{"192.0.2.1"}}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes-abc"}, Ports: []discoveryv1.EndpointPort{{Port: &port}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"198.51.100.1"}}}},
 	})
 	want := []string{"https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://[2001:db8::1]:6443"}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -59,7 +59,7 @@ func newTopology(t *testing.T) *topology {
 		for name, value := range map[string]string{
 			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
 			// Send more often than the kernel would answer.
-			"ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0",
+			"ipv4/icmp_ratemask": "0", "ipv6/icmp/ratemask": "\n",
 		} {
 			if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
 				return err

@@ -48,8 +48,8 @@ var sysctls = map[string]string{
 	"ipv4/conf/default/send_redirects":       "0",
 	"ipv6/conf/all/accept_dad":               "0",
 	"ipv6/conf/default/accept_dad":           "0",
-	"ipv4/icmp_ratelimit":                    "0", // refusals come more often here than
-	"ipv6/icmp/ratelimit":                    "0", // the kernel would send them
+	"ipv4/icmp_ratemask":                     "0",  // refusals are limited neither for
+	"ipv6/icmp/ratemask":                     "\n", // each client nor, at 50, for all
 	"ipv6/conf/all/disable_ipv6":             "0",
 	"ipv6/conf/default/disable_ipv6":         "0",
 	"ipv6/conf/default/router_solicitations": "0",

@@ -79,6 +79,25 @@ func (d *Delta) Apply(desired *Desired) {
 	d.LocalEndpoints.apply(desired.LocalEndpoints)
 }
 
+// Inverse returns the delta that undoes this one, which is not applied to before yet.
+func (d *Delta) Inverse(before Desired) Delta {
+	inverse := Delta{ClusterIPs: d.ClusterIPs.inverse(before.ClusterIPs), LocalEndpoints: d.LocalEndpoints.inverse(before.LocalEndpoints)}
+	if d.Node != nil {
+		node := before.Node
+		inverse.Node = &node
+	}
+	for _, c := range d.Frontends {
+		inverse.Frontends = append(inverse.Frontends, Change{Key: c.Key, Old: c.New, New: before.Frontends[c.Key]})
+	}
+	return inverse
+}
+
+func (c *AddrChanges) inverse(before map[netip.Addr]struct{}) AddrChanges {
+	present := func(a netip.Addr) bool { _, ok := before[a]; return ok }
+	absent := func(a netip.Addr) bool { return !present(a) }
+	return AddrChanges{Added: slices.DeleteFunc(slices.Clone(c.Removed), absent), Removed: slices.DeleteFunc(slices.Clone(c.Added), present)}
+}
+
 func (c *AddrChanges) apply(set map[netip.Addr]struct{}) {
 	for _, a := range c.Removed {
 		delete(set, a)

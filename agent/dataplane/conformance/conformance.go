@@ -104,6 +104,7 @@ func Run(t *testing.T, s Subject) {
 		{"clean-up in a handover", testCleanupInHandover},
 		{"no IPv6", testWithoutIPv6},
 		{"repairs", testRepairs},
+		{"repairs after a change", testRepairsAfterChange},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s.parallel(t)

@@ -112,6 +112,39 @@ func few() model.Desired {
 	return d
 }
 
+// without is desired without a Service.
+func without(desired model.Desired, service string) model.Desired {
+	d := desired.Clone()
+	for key, f := range d.Frontends {
+		if f.Service.Name == service {
+			delete(d.Frontends, key)
+			delete(d.ClusterIPs, key.Address)
+		}
+	}
+	return d
+}
+
+// withoutEndpoint is desired without the first endpoint of a Service of IPv4.
+func withoutEndpoint(desired model.Desired, service string) model.Desired {
+	d := desired.Clone()
+	for key, f := range d.Frontends {
+		if f.Service.Name == service && key.Address.Is4() {
+			less := *f
+			less.Internal.Endpoints = f.Internal.Endpoints[1:]
+			less.External.Endpoints = f.External.Endpoints[1:]
+			d.Frontends[key] = &less
+		}
+	}
+	return d
+}
+
+// withAnother is desired with one more Service.
+func withAnother(desired model.Desired) model.Desired {
+	d := desired.Clone()
+	addService(&d, 99, "10.244.1.2:8080")
+	return d
+}
+
 // services are n Services with three endpoints.
 func services(n int) model.Desired {
 	d := empty()

@@ -59,6 +59,7 @@ type interruption struct {
 	prepare func(t *testing.T, s *Subject, n *Node, d dataplane.Dataplane)
 	call    func(ctx context.Context, d dataplane.Dataplane) error
 	then    model.Desired // is synced afterwards
+	changed bool          // by another program, before
 }
 
 func interruptions() map[string]interruption {
@@ -76,7 +77,7 @@ func interruptions() map[string]interruption {
 		"Sync where nothing is": {
 			func(*testing.T, *Subject, *Node, dataplane.Dataplane) {},
 			func(ctx context.Context, d dataplane.Dataplane) error { _, err := d.Sync(ctx, before, nil); return err },
-			before,
+			before, false,
 		},
 		"Sync after a change by another": {
 			func(t *testing.T, s *Subject, n *Node, d dataplane.Dataplane) {
@@ -86,7 +87,7 @@ func interruptions() map[string]interruption {
 				closed(t, other)
 			},
 			func(ctx context.Context, d dataplane.Dataplane) error { _, err := d.Sync(ctx, before, nil); return err },
-			before,
+			before, true,
 		},
 		"Apply": {
 			from,
@@ -94,9 +95,9 @@ func interruptions() map[string]interruption {
 				_, err := d.Apply(ctx, model.Diff(before, after))
 				return err
 			},
-			after,
+			after, false,
 		},
-		"Cleanup": {from, func(ctx context.Context, d dataplane.Dataplane) error { return d.Cleanup(ctx) }, after},
+		"Cleanup": {from, func(ctx context.Context, d dataplane.Dataplane) error { return d.Cleanup(ctx) }, after, false},
 	}
 }
 
@@ -150,7 +151,9 @@ func (c *interruption) run(t *testing.T, s *Subject, n *Node, at int) (looks int
 			t.Errorf("interrupted at %d, Apply returns %v", at, err)
 		}
 	}
-	synced(t, d, c.then)
+	if result := synced(t, d, c.then); result.Repaired != 0 && !c.changed {
+		t.Errorf("what the interrupted call did counts as a change by another: %+v", result)
+	}
 	after := s.start(n)
 	defer closed(t, after)
 	if s.EndsWithProcess == "" {

@@ -119,6 +119,37 @@ func testRepairs(t *testing.T, s Subject) {
 	sameDump(t, "after the repair by a new agent", programmed, n.Dump())
 }
 
+// A change that is applied between an external change and its repair, or that fails because
+// of it, does not hide the repair.
+func testRepairsAfterChange(t *testing.T, s Subject) {
+	n := s.node(t)
+	n.Serve(podEndpoints...)
+	want := Everything()
+	d := s.start(n)
+	synced(t, d, want)
+	for name, to := range map[string]model.Desired{
+		"an endpoint goes": withoutEndpoint(want, "web"), "a Service goes": without(want, "dns"), "a Service comes": withAnother(want),
+	} {
+		for damaged, damage := range s.Damages {
+			t.Run(damaged+", "+name, func(t *testing.T) {
+				n.Run("sh", "-ec", damage.Command)
+				result, err := d.Apply(t.Context(), model.Diff(want, to))
+				if result.Repaired == 0 {
+					result = repaired(t, d, to)
+				}
+				if result.Repaired == 0 {
+					t.Errorf("no repair is counted: %+v; the change: %v", result, err)
+				}
+				if again := synced(t, d, to); again.Operations != 0 || again.Repaired != 0 {
+					t.Errorf("another Sync: %+v", again)
+				}
+				apply(t, d, to, want)
+				n.wantServed()
+			})
+		}
+	}
+}
+
 // repaired returns the result of the first Sync that repairs something. A mode may ask for
 // a later Sync (NextLook).
 func repaired(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane.Result {

@@ -28,7 +28,7 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 		}
 	}
-	d.kernel, d.known = nil, false
+	d.kernel, d.known, d.ours, d.found = nil, false, false, 0
 	return errors.Join(errs...)
 }
 

@@ -94,6 +94,8 @@ type Dataplane struct {
 	unreadable error // why the last read-back was left out
 
 	known   bool // the last Sync or Apply succeeded
+	ours    bool // what the families hold differs from the kernel by changes of others only
+	found   int  // such changes that are not undone yet
 	desired model.Desired
 	gen     nft.Generation // at the last read-back
 
@@ -232,9 +234,11 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 	delta.Node = &node
 	delta.Apply(&d.desired)
 	if look {
-		if stats.Repaired, stats.Reading, err = d.readBack(ctx, wasKnown); err != nil {
+		found, reading, err := d.readBack(ctx, wasKnown)
+		if err != nil {
 			return stats, err
 		}
+		d.found, stats.Reading = d.found+found, reading
 		for _, f := range d.families {
 			changes[f] = f.all()
 		}
@@ -245,13 +249,14 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 			continue
 		}
 		if err := d.restore(ctx, f, s); err != nil {
+			d.ours = d.ours && s.commits() == 1 // which fails as a whole
 			return stats, err
 		}
 		f.done(changes[f])
 		stats.Operations += s.ops
 	}
-	stats.Repaired = min(stats.Repaired, stats.Operations)
-	d.known = true
+	stats.Repaired = min(d.found, stats.Operations)
+	d.known, d.ours, d.found = true, true, 0
 	return stats, nil
 }
 

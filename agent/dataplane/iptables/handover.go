@@ -67,7 +67,7 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 // nat stay: as long as one exists, the kernel translates the packets of connections in
 // conntrack.
 func (d *Dataplane) onlyTrack(ctx context.Context) error {
-	d.known = false
+	d.known, d.ours, d.found = false, false, 0
 	for _, t := range d.findTools(ctx) {
 		for _, v6 := range []bool{false, true} {
 			if err := onlyTracking(ctx, t, v6); err != nil {

@@ -75,7 +75,7 @@ func (d *Dataplane) use(ctx context.Context, k kernel, variant string) error {
 	if err == nil {
 		d.families = append(d.families, newFamily(true))
 	}
-	d.desired, d.known = model.NewDesired(), false
+	d.desired, d.known, d.ours, d.found = model.NewDesired(), false, false, 0
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, too
 			return 0, 0, fmt.Errorf("%s: %w", f, err)
 		}
 		now.leaveOut(tableMangle) // see localhost.go
-		if wasKnown {
+		if d.ours {
 			found += now.differences(f.held)
 		}
 		f.held = now

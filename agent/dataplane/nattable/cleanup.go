@@ -14,7 +14,7 @@ import (
 
 // Cleanup deletes the tables, unless another target uses them by now.
 func (t *Tables) Cleanup(ctx context.Context) error {
-	t.last, t.next = nil, nil
+	t.last, t.ours, t.next = nil, nil, nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		for _, name := range []string{TableName, probeName} {
 			others, err := t.isOthers(ctx, family, name)
@@ -54,7 +54,7 @@ func (t *Tables) isOthers(ctx context.Context, family byte, name string) (bool, 
 // NAT chain exists, and tracks connections as long as any rule matches their state.
 func (t *Tables) OnlyTrack(ctx context.Context, instead bool) error {
 	const srcnat = 100
-	t.last, t.next = nil, nil
+	t.last, t.ours, t.next = nil, nil, nil
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		table := nft.NewTable(family, TableName, "only has the kernel track connections", false)
 		exists, _, err := nft.ReadTable(ctx, t.Client, table)

@@ -34,7 +34,7 @@ func (t *Tables) prepare(ctx context.Context) error {
 			return fmt.Errorf("this kernel cannot hold the tables of nftables: %w", Classify(err))
 		}
 		t.layouts = []*layout{newLayout(unix.NFPROTO_IPV4, TableName, t.Target, false)}
-		t.last, t.noIPv6, t.ipv6 = nil, nil, dataplane.Retry{}
+		t.last, t.ours, t.noIPv6, t.ipv6 = nil, nil, nil, dataplane.Retry{}
 	}
 	if len(t.layouts) > 1 || t.ipv6.Wait(t.Clock.Now()) > 0 {
 		return nil
@@ -47,7 +47,7 @@ func (t *Tables) prepare(ctx context.Context) error {
 	t.ipv6.Failed(t.Clock.Now(), err)
 	if err == nil {
 		t.layouts = append(t.layouts, newLayout(unix.NFPROTO_IPV6, TableName, t.Target, false))
-		t.last = nil // the new table is not read yet
+		t.last, t.ours = nil, nil // the new table is not read yet
 	} else if t.noIPv6 == nil || t.noIPv6.Error() != err.Error() {
 		t.Log.Info("IPv6 is not available; only IPv4 is programmed", "reason", err.Error())
 	}

@@ -92,6 +92,7 @@ type Tables struct {
 	ipv6    dataplane.Retry
 
 	last    *wanted               // what was programmed last; nil: unknown
+	ours    *wanted               // if last is unknown: what the tables hold without changes by others; nil: unknown
 	content map[*layout]*contents // of the tables, if last is known
 	gen     nft.Generation        // when the content was read
 	next    *planned
@@ -116,7 +117,9 @@ func New(o Options) *Tables {
 type planned struct {
 	batches *batches
 	after   *wanted
-	repairs int // operations that undo changes by others
+	before  *wanted     // what the tables hold without changes by others; nil: unknown
+	undo    model.Delta // of before, whose maps are those of after
+	repairs int         // operations that undo changes by others
 	reading time.Duration
 }
 
@@ -149,14 +152,17 @@ func (t *Tables) Plan(ctx context.Context, desired model.Desired) (Found, error)
 	}
 	if t.last != nil && t.gen.Is(gen) {
 		delta := model.Diff(t.last.Desired, want.Desired)
-		return Found{}, t.planChange(&delta, want)
+		return Found{}, t.planChange(&delta, &planned{after: want})
 	}
 	return t.planWithKernel(ctx, want, gen)
 }
 
 // planWithKernel reads the tables and plans to change what differs.
 func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Generation) (Found, error) {
-	p := &planned{batches: newBatches(t.BatchSize), after: want}
+	p := &planned{batches: newBatches(t.BatchSize), after: want, before: t.last}
+	if p.before == nil {
+		p.before = t.ours
+	}
 	found := Found{Removed: map[model.FrontendKey]uint32{}, NodePorts: map[netip.Addr]struct{}{}}
 	content := map[*layout]*contents{}
 	for _, l := range t.layouts {
@@ -172,8 +178,8 @@ func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Gener
 		if content[l], err = l.plan(p.batches, s, want); err != nil {
 			return found, err
 		}
-		if t.last != nil {
-			n, err := l.repairs(s, t.last, t.content[l])
+		if p.before != nil {
+			n, err := l.repairs(s, p.before, t.content[l])
 			if err != nil {
 				return found, err
 			}
@@ -187,7 +193,7 @@ func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Gener
 		maps.Copy(found.NodePorts, s.addrs[l.nodePorts])
 	}
 	t.content, t.gen, t.next = content, gen, p
-	t.last = nil // until Commit succeeds
+	t.last, t.ours = nil, nil // until Commit succeeds
 	return found, nil
 }
 
@@ -201,26 +207,35 @@ func (t *Tables) PlanDelta(delta model.Delta) error {
 	if delta.Node != nil {
 		var err error
 		if after.nodePorts, err = t.nodePorts(delta.Node); err != nil {
-			t.last = nil
+			t.Forget()
 			return err
 		}
 	}
+	undo := delta.Inverse(after.Desired)
 	delta.Apply(&after.Desired) // the maps are t.last's too, its settings are not
-	return t.planChange(&delta, &after)
+	return t.planChange(&delta, &planned{after: &after, undo: undo})
 }
 
 // planChange plans a change on top of what was programmed last.
-func (t *Tables) planChange(delta *model.Delta, after *wanted) error {
-	before := t.last
+func (t *Tables) planChange(delta *model.Delta, p *planned) error {
+	p.batches, p.before = newBatches(t.BatchSize), t.last
 	t.last = nil // until Commit succeeds
-	p := &planned{batches: newBatches(t.BatchSize), after: after}
 	for _, l := range t.layouts {
-		if err := l.planDelta(p.batches, t.content[l], delta, before, after); err != nil {
+		if err := l.planDelta(p.batches, t.content[l], delta, p.before, p.after); err != nil {
+			t.withoutEffect(p)
 			return err
 		}
 	}
 	t.next = p
 	return nil
+}
+
+// withoutEffect notes that a planned change has failed as a whole: what differs from the
+// state before it has another program changed.
+func (t *Tables) withoutEffect(p *planned) {
+	if t.ours = p.before; t.ours != nil {
+		p.undo.Apply(&t.ours.Desired)
+	}
 }
 
 // Commit makes the planned change. Chains that it leaves without users are deleted in a
@@ -235,10 +250,14 @@ func (t *Tables) Commit(ctx context.Context) (dataplane.Result, error) {
 	var stats dataplane.Result
 	var err error
 	if stats.Operations, err = t.Client.CommitEach(ctx, p.batches.inOrder()); err != nil {
+		if stats.Operations == 0 {
+			t.withoutEffect(p)
+		}
 		return stats, fmt.Errorf("change nftables: %w", err)
 	}
 	deleted, err := t.deleteUnused(ctx)
 	if err != nil {
+		t.ours = p.after
 		return stats, err
 	}
 	stats.Operations += deleted
@@ -274,7 +293,11 @@ func (t *Tables) deleteUnused(ctx context.Context) (int, error) {
 }
 
 // Forget makes the next Plan read the tables.
-func (t *Tables) Forget() { t.last = nil }
+func (t *Tables) Forget() {
+	if t.last != nil {
+		t.last, t.ours = nil, t.last
+	}
+}
 
 // nodePorts returns the addresses that node ports answer on.
 func (t *Tables) nodePorts(s *model.NodeSettings) (map[netip.Addr]struct{}, error) {

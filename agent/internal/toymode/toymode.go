@@ -54,8 +54,9 @@ type toy struct {
 	client     *nft.Client
 	operations prometheus.Counter
 
-	layout   layout         // of the last Sync
+	layout   layout         // of the last Sync that succeeded
 	last     *model.Desired // what was programmed last; nil: unknown
+	synced   bool           // the last Sync or Apply succeeded
 	leftOut  dataplane.LeftOut
 	released time.Time // since when a Proxy is active; zero: none is
 }
@@ -79,27 +80,26 @@ func (t *toy) Probe(ctx context.Context, _ dataplane.Options) (dataplane.Capabil
 // Sync reads the table and changes the elements that differ. A table that has anything
 // else than expected is replaced.
 func (t *toy) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
-	before, comment := t.last, t.layout.comment
-	t.last, t.released = nil, time.Time{}
+	t.synced, t.released = false, time.Time{}
 	zone, _ := o.(string)
-	t.layout = newLayout(tableName, zone, false)
+	l := newLayout(tableName, zone, false)
 	began := time.Now()
-	held, err := t.layout.read(ctx, t.client)
+	held, err := l.read(ctx, t.client)
 	if err != nil {
 		return dataplane.Result{}, err
 	}
 	result, want, b := dataplane.Result{Reading: time.Since(began)}, elementsOf(desired), nft.NewBatch()
-	known, damage := before != nil && comment == t.layout.comment, 0
+	known, damage := t.last != nil && l.comment == t.layout.comment, 0
 	if known {
-		damage = change(nft.NewBatch(), t.layout.endpoints, held.elements, elementsOf(*before))
+		damage = change(nft.NewBatch(), l.endpoints, held.elements, elementsOf(*t.last))
 	}
 	if !held.same {
 		if held.exists {
-			b.DeleteTable(t.layout.table)
+			b.DeleteTable(l.table)
 		}
-		t.layout.add(b)
+		l.add(b)
 	}
-	change(b, t.layout.endpoints, held.elements, want)
+	change(b, l.endpoints, held.elements, want)
 	if err := t.commit(ctx, b, &result); err != nil {
 		return result, err
 	}
@@ -108,7 +108,7 @@ func (t *toy) Sync(ctx context.Context, desired model.Desired, o dataplane.Optio
 		result.Repaired = result.Operations
 	}
 	last := desired.Clone()
-	t.last, t.leftOut = &last, dataplane.LeftOut{}
+	t.layout, t.last, t.synced, t.leftOut = l, &last, true, dataplane.LeftOut{}
 	for key, f := range desired.Frontends {
 		t.note(key, f)
 	}
@@ -118,11 +118,10 @@ func (t *toy) Sync(ctx context.Context, desired model.Desired, o dataplane.Optio
 
 // Apply changes the elements of the frontends of a delta.
 func (t *toy) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
-	last := t.last
-	if last == nil {
+	if !t.synced {
 		return dataplane.Result{}, dataplane.ErrNotSynced
 	}
-	t.last = nil // until it has succeeded
+	t.synced = false // until it has succeeded
 	var result dataplane.Result
 	b := nft.NewBatch()
 	for _, c := range delta.Frontends {
@@ -134,8 +133,8 @@ func (t *toy) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, e
 	for _, c := range delta.Frontends {
 		t.note(c.Key, c.New)
 	}
-	delta.Apply(last)
-	t.last = last
+	delta.Apply(t.last)
+	t.synced = true
 	result.Unsupported = t.limitations()
 	return result, nil
 }
@@ -196,7 +195,7 @@ func (t *toy) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, 
 		return 0, nil
 	}
 	if t.released.IsZero() {
-		t.last = nil
+		t.last, t.synced = nil, false
 		l, b := newLayout(tableName, "", false), nft.NewBatch()
 		exists, _, err := nft.ReadTable(ctx, t.client, l.table)
 		if err != nil || !exists {
@@ -214,7 +213,7 @@ func (t *toy) Released(ctx context.Context, to dataplane.Kind, _ model.Desired, 
 
 // Cleanup deletes the table.
 func (t *toy) Cleanup(ctx context.Context) error {
-	t.last = nil
+	t.last, t.synced = nil, false
 	return t.client.DeleteTable(ctx, newLayout(tableName, "", false).table)
 }
 

@@ -124,15 +124,15 @@ func without(desired model.Desired, service string) model.Desired {
 	return d
 }
 
-// withoutEndpoint is desired without the first endpoint of a Service of IPv4.
-func withoutEndpoint(desired model.Desired, service string) model.Desired {
+// withEndpoint is desired with another second endpoint of a Service of IPv4.
+func withEndpoint(desired model.Desired, service, endpoint string) model.Desired {
 	d := desired.Clone()
 	for key, f := range d.Frontends {
 		if f.Service.Name == service && key.Address.Is4() {
-			less := *f
-			less.Internal.Endpoints = f.Internal.Endpoints[1:]
-			less.External.Endpoints = f.External.Endpoints[1:]
-			d.Frontends[key] = &less
+			other := *f
+			other.Internal.Endpoints = []model.Endpoint{f.Internal.Endpoints[0], netip.MustParseAddrPort(endpoint)}
+			other.External.Endpoints = other.Internal.Endpoints
+			d.Frontends[key] = &other
 		}
 	}
 	return d

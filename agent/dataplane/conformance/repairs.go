@@ -128,7 +128,7 @@ func testRepairsAfterChange(t *testing.T, s Subject) {
 	d := s.start(n)
 	synced(t, d, want)
 	for name, to := range map[string]model.Desired{
-		"an endpoint goes": withoutEndpoint(want, "web"), "a Service goes": without(want, "dns"), "a Service comes": withAnother(want),
+		"an endpoint changes": withEndpoint(want, "web", "10.244.1.4:8080"), "a Service goes": without(want, "dns"), "a Service comes": withAnother(want),
 	} {
 		for damaged, damage := range s.Damages {
 			t.Run(damaged+", "+name, func(t *testing.T) {

@@ -102,6 +102,7 @@ func Run(t *testing.T, s Subject) {
 		{"interruptions", testInterruptions},
 		{"clean-up", testCleanup},
 		{"clean-up in a handover", testCleanupInHandover},
+		{"released", testReleased},
 		{"no IPv6", testWithoutIPv6},
 		{"repairs", testRepairs},
 		{"repairs after a change", testRepairsAfterChange},

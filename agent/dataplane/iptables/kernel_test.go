@@ -12,13 +12,10 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
-	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -192,42 +189,6 @@ func (k *reads) save(ctx context.Context, v6 bool, table string, line func([]byt
 		k.all++
 	}
 	return k.kernel.save(ctx, v6, table, line)
-}
-
-// TestReleased checks that rules are removed at once when a Proxy takes over, and that the
-// kernel still tracks connections for some time.
-func TestReleased(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *space) {
-		d, clk := s.dataplane(), clocktesting.NewFakeClock(time.Unix(1000, 0))
-		d.clock = clk
-		mustSync(t, d, mixed())
-		released := func(to dataplane.Kind) time.Duration {
-			t.Helper()
-			wait, err := d.Released(t.Context(), to, mixed(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return wait
-		}
-		if wait := released(dataplane.LoadBalancer); wait != 0 || !strings.Contains(s.state(), prefix+"SERVICES") {
-			t.Errorf("for another mode of the kernel it waits %v", wait)
-		}
-		if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime || strings.Contains(s.state(), prefix+"SERVICES") || !strings.Contains(s.state(), tracking.name) {
-			t.Errorf("it waits %v, with\n%s", wait, s.state())
-		}
-		clk.Step(dataplane.TrackingTime - 1)
-		if wait := released(dataplane.Proxy); wait != 1 {
-			t.Errorf("it waits %v", wait)
-		}
-		clk.Step(1)
-		if wait := released(dataplane.Proxy); wait != 0 {
-			t.Errorf("it waits %v when its time is over", wait)
-		}
-		mustSync(t, d, mixed())
-		if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime {
-			t.Errorf("after it was active again it waits %v", wait)
-		}
-	})
 }
 
 // TestProbeAndCleanup checks that neither leaves anything behind.

@@ -19,42 +19,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Rules are removed at once when a Proxy takes over. The kernel still tracks connections
-// for some time.
-func TestReleased(t *testing.T) {
-	s, clk := newSpace(t), clocktesting.NewFakeClock(time.Unix(1000, 0))
-	d := s.dataplane()
-	d.clock = clk
-	mustSync(t, d, mixed())
-	released := func(to dataplane.Kind) time.Duration {
-		t.Helper()
-		wait, err := d.Released(t.Context(), to, mixed(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return wait
-	}
-	if wait := released(dataplane.LoadBalancer); wait != 0 || !strings.Contains(s.Run("nft", "list", "table", "ip", "fairlead"), "map services") {
-		t.Errorf("for another mode of the kernel it waits %v", wait)
-	}
-	wait := released(dataplane.Proxy)
-	if table := s.Run("nft", "list", "table", "ip", "fairlead"); wait != dataplane.TrackingTime || strings.Contains(table, "map services") || !strings.Contains(table, "srcnat") {
-		t.Errorf("it waits %v, with\n%s", wait, table)
-	}
-	clk.Step(dataplane.TrackingTime - 1)
-	if wait := released(dataplane.Proxy); wait != 1 {
-		t.Errorf("it waits %v", wait)
-	}
-	clk.Step(1)
-	if wait := released(dataplane.Proxy); wait != 0 {
-		t.Errorf("it waits %v when its time is over", wait)
-	}
-	mustSync(t, d, mixed())
-	if wait := released(dataplane.Proxy); wait != dataplane.TrackingTime {
-		t.Errorf("after it was active again it waits %v", wait)
-	}
-}
-
 // A temporary failure at the start does not disable IPv6 for good. Missing support is not
 // tried all the time.
 func TestIPv6FailsJustNow(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"time"
 
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,14 +23,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers"
 	"github.com/fairlead-proxy/fairlead/kubeclient"
 	"github.com/fairlead-proxy/fairlead/version"
-)
-
-// The lease is short: without a leader no change of a Service reaches the nodes.
-// The agents continue with the rules they have.
-const (
-	leaseDuration = 4 * time.Second
-	renewDeadline = 3 * time.Second
-	retryPeriod   = time.Second
 )
 
 type options struct {
@@ -111,8 +102,7 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("register the API kinds: %w", err)
 	}
-	lease, renew, retry := leaseDuration, renewDeadline, retryPeriod
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+	managerOptions := ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(opts.namespace),
 		Metrics: metricsserver.Options{
@@ -120,15 +110,12 @@ func run(ctx context.Context, opts *options) error {
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
-		HealthProbeBindAddress:        opts.probeAddress,
-		LeaderElection:                opts.leaderElect,
-		LeaderElectionID:              "fairlead-controller.proxy.fairlead.dev",
-		LeaderElectionNamespace:       opts.namespace,
-		LeaderElectionReleaseOnCancel: true, // run returns right after Start
-		LeaseDuration:                 &lease,
-		RenewDeadline:                 &renew,
-		RetryPeriod:                   &retry,
-	})
+		HealthProbeBindAddress: opts.probeAddress,
+	}
+	if opts.leaderElect {
+		controllers.ElectLeader(&managerOptions, opts.namespace) // run returns right after Start
+	}
+	mgr, err := ctrl.NewManager(cfg, managerOptions)
 	if err != nil && len(opts.apiservers) == 0 {
 		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, set the apiserver's own address: "+
 			"--apiserver, or the key addresses of the ConfigMap fairlead-apiserver)", err)

@@ -73,15 +73,13 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 	cfg := as(serviceAccount("fairlead-controller-manager"), "system:serviceaccounts", "system:serviceaccounts:"+systemNamespace)
 	cfg.QPS = -1
 	yes := true
-	lease, renew, retry := 4*time.Second, 3*time.Second, time.Second
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+	opts := ctrl.Options{
 		Scheme: api.Scheme(), Cache: controllers.CacheOptions(systemNamespace),
-		Controller:     crconfig.Controller{SkipNameValidation: &yes}, // several run in this process
-		Metrics:        metricsserver.Options{BindAddress: "0"},
-		LeaderElection: true, LeaderElectionID: "fairlead-controller.proxy.fairlead.dev", LeaderElectionNamespace: systemNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &lease, RenewDeadline: &renew, RetryPeriod: &retry,
-	})
+		Controller: crconfig.Controller{SkipNameValidation: &yes}, // several run in this process
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+	}
+	controllers.ElectLeader(&opts, systemNamespace)
+	mgr, err := ctrl.NewManager(cfg, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

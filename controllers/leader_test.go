@@ -1,0 +1,136 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// election runs replicas that elect a leader, in a bubble with a clock of its own.
+type election struct {
+	options ctrl.Options
+	client  *fake.Clientset
+	begin   time.Time
+	request func() error // comes before each request
+
+	mu  sync.Mutex
+	log []string // who began and ended to lead, and when
+}
+
+func (e *election) run(ctx context.Context, name string) {
+	note := func(what string) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.log = append(e.log, fmt.Sprintf("%s %s", name, what))
+	}
+	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
+		Lock: &slowLock{e.request, &resourcelock.LeaseLock{
+			LeaseMeta: metav1.ObjectMeta{Namespace: e.options.LeaderElectionNamespace, Name: e.options.LeaderElectionID}, Client: e.client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
+		}},
+		LeaseDuration: *e.options.LeaseDuration, RenewDeadline: *e.options.RenewDeadline, RetryPeriod: *e.options.RetryPeriod,
+		ReleaseOnCancel: e.options.LeaderElectionReleaseOnCancel,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) { note("leads") },
+			OnStoppedLeading: func() { note("ends") },
+		},
+	})
+}
+
+func (e *election) seen() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.log...)
+}
+
+// slowLock is a Lease behind a request that may hang and fail.
+type slowLock struct {
+	request func() error
+	resourcelock.Interface
+}
+
+func (l *slowLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	if err := l.request(); err != nil {
+		return nil, nil, err
+	}
+	return l.Interface.Get(ctx)
+}
+
+func (l *slowLock) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	if err := l.request(); err != nil {
+		return err
+	}
+	return l.Interface.Update(ctx, r)
+}
+
+func newElection() *election {
+	e := &election{client: fake.NewClientset(), begin: time.Now(), request: func() error { return nil }}
+	ElectLeader(&e.options, "fairlead-system")
+	return e
+}
+
+// TestApiserverHangs answers no request for eight seconds: the leader goes on, and the
+// other replica neither ends nor leads.
+func TestApiserverHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection()
+		from, until := 21*time.Second, 29*time.Second
+		e.request = func() error {
+			now := time.Since(e.begin)
+			if now < from || now >= until {
+				return nil
+			}
+			// The client of the election waits for half of renewDeadline.
+			time.Sleep(min(renewDeadline/2, until-now))
+			return errors.New("timeout")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { e.run(ctx, "a") })
+		time.Sleep(time.Second)
+		group.Go(func() { e.run(ctx, "b") })
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"a leads"}, e.seen()); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", time.Since(e.begin), diff)
+		}
+		cancel()
+		group.Wait()
+	})
+}
+
+// TestPlannedHandover stops the leader in order: the other replica leads within retryPeriod,
+// and not only when the Lease has expired.
+func TestPlannedHandover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection()
+		first, stop := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { e.run(first, "a") })
+		time.Sleep(time.Second)
+		group.Go(func() { e.run(ctx, "b") })
+		time.Sleep(time.Minute)
+		stop()
+		// client-go makes the pause up to 2.2 times as long, so that replicas do not meet.
+		time.Sleep(retryPeriod * 22 / 10)
+		if diff := cmp.Diff([]string{"a leads", "a ends", "b leads"}, e.seen()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		cancel()
+		group.Wait()
+	})
+}

@@ -101,6 +101,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	r := report.NewWriter(report.NodeStatus(client, o.NodeName), report.NodeEvents(client, o.NodeName), log.WithName("status"), clk)
 	h := serve.NewHealth(m, clk, in.Waiting, in.Unselected, r.Conditions)
+	beat := report.NewHeartbeat(report.NodeHeartbeats(client, o.NodeName), h.Alive, log.WithName("heartbeat"), clk)
 	checks := healthcheck.New(h.ProxyHealthy, report.ServiceEvents(client, o.NodeName), in.Wake, log.WithName("healthcheck"), clk)
 	m.WatchHealthChecks(checks.Ports)
 	ports := serve.NewPorts(log.WithName("serve"), clk, in.Wake)
@@ -122,6 +123,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			m.Observe(out)
 			h.Set(out)
 			r.Set(out)
+			beat.Set(out)
 		},
 	})
 
@@ -135,6 +137,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() { checks.Run(ctx) })
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
 	group.Go(func() { r.Run(ctx) })
+	group.Go(func() { beat.Run(ctx) })
 	group.Go(func() { l.Run(ctx) })
 	source.Watch(ctx, client, o.NodeName, in, r.ShowStatus, source.FailureLog(log, m.WatchFailed))
 	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", node != nil)

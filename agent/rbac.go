@@ -4,9 +4,10 @@
 package agent
 
 // The agent reads its own NodeRuleSet and the ServiceRuleSlices and writes its
-// own status. RBAC cannot limit reads and writes to one node's object; that the
-// status is its own node's is for config/admission to say.
+// own status and heartbeat. RBAC cannot limit reads and writes to one node's object;
+// that status and heartbeat are its own node's is for config/admission to say.
 //
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets;serviceruleslices,verbs=get;list;watch
 // +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=noderulesets/status,verbs=patch
+// +kubebuilder:rbac:roleName=agent-role,groups=proxy.fairlead.dev,resources=nodeheartbeats,verbs=create;patch
 // +kubebuilder:rbac:roleName=agent-role,groups=events.k8s.io,resources=events,verbs=create

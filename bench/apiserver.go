@@ -64,6 +64,10 @@ func startAPIServer(ctx context.Context, c cluster) (*apiserver, error) {
 	mux.HandleFunc("GET "+resources+"serviceruleslices", a.watchSlices)
 	mux.HandleFunc("GET "+resources+"noderulesets", a.watchNode)
 	mux.HandleFunc("PATCH "+resources+"noderulesets/"+nodeName+"/status", a.takeStatus)
+	mux.HandleFunc("PATCH "+resources+"nodeheartbeats/"+nodeName, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.Copy(w, r.Body) // an error means that the agent has ended
+	})
 	a.server.Handler = mux
 	if a.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func trimNode(node *corev1.Node) {
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			// Without the heartbeat, which changes all the time.
-			status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+			status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
 		}
 	}
 	node.Status = status

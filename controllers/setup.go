@@ -38,6 +38,10 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
+// agentPatience is how long an agent may not report before it counts as not ready: four
+// intervals of its heartbeats.
+const agentPatience = time.Minute
+
 // serviceWorkers is how many Services are compiled and written concurrently: more
 // than the cores of a small machine, because a write waits for etcd's disk.
 const serviceWorkers = 8
@@ -69,7 +73,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
 	err := errors.Join(
 		servicerules.New(c, live, recorder, clock.RealClock{}).SetupWithManager(ctx, mgr, options(serviceWorkers)),
 		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder}).SetupWithManager(mgr, options(4)),
-		(&proxyconfig.Reconciler{Client: c}).SetupWithManager(mgr, options(1)),
+		proxyconfig.New(c, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
 	)
 	if err == nil && agent != nil {
 		err = (&install.Reconciler{Client: c, Recorder: recorder, Namespace: agent.Namespace,

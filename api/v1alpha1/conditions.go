@@ -115,6 +115,10 @@ const (
 	// ReasonNodesFailing is set when some selected node is not programmed.
 	ReasonNodesFailing = "NodesFailing"
 
+	// ReasonAgentsNotReady is set on a ProxyConfig when the agents of some nodes do not
+	// report.
+	ReasonAgentsNotReady = "AgentsNotReady"
+
 	// ReasonNodesPending is set while some selected node has not reported on
 	// the current generation.
 	ReasonNodesPending = "NodesPending"

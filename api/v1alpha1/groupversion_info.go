@@ -35,6 +35,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&ProxyConfig{}, &ProxyConfigList{},
 		&NodeRuleSet{}, &NodeRuleSetList{},
+		&NodeHeartbeat{}, &NodeHeartbeatList{},
 		&ServiceRuleSlice{}, &ServiceRuleSliceList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)

@@ -16,6 +16,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Selected",type=integer,JSONPath=`.status.nodes.selected`
 // +kubebuilder:printcolumn:name="Programmed",type=integer,JSONPath=`.status.nodes.programmed`
 // +kubebuilder:printcolumn:name="Failing",type=integer,JSONPath=`.status.nodes.failing`
+// +kubebuilder:printcolumn:name="NotReady",type=integer,JSONPath=`.status.nodes.notReady`
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ProxyConfig struct {
@@ -137,6 +138,13 @@ type ProxyConfigStatus struct {
 	// +kubebuilder:validation:MaxItems=10
 	// +optional
 	FailingNodes []FailingNode `json:"failingNodes,omitempty"`
+
+	// notReadyNodes are the first ten nodes (by name) whose agent does not report.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=10
+	// +optional
+	NotReadyNodes []NotReadyNode `json:"notReadyNodes,omitempty"`
 }
 
 // NodeCounts counts the nodes of a policy.
@@ -149,6 +157,12 @@ type NodeCounts struct {
 
 	// failing is the number of those that report a failure.
 	Failing int32 `json:"failing"`
+
+	// notReady is the number of those whose agent has not reported for a minute, though
+	// the node is ready. They do not count as programmed or failing: their kernels have the
+	// rules they had.
+	// +optional
+	NotReady int32 `json:"notReady"`
 }
 
 // FailingNode is a node that does not run the policy, with the reason.
@@ -166,4 +180,15 @@ type FailingNode struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// NotReadyNode is a node whose agent does not report.
+type NotReadyNode struct {
+	// name is the name of the node.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// since is the time of the agent's last report; if it has not reported since then, the
+	// time when the node became ready or was selected.
+	Since metav1.Time `json:"since"`
 }

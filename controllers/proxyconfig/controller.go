@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,18 +33,27 @@ import (
 const delay = 200 * time.Millisecond
 
 // +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs/status,verbs=patch
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=nodeheartbeats,verbs=list;watch
 
 // Reconciler writes the status of a ProxyConfig.
 type Reconciler struct {
-	// Client reads from the cache and writes to the apiserver.
 	client.Client
+	clock      clock.PassiveClock
+	patience   time.Duration
+	heartbeats heartbeats
+}
+
+// New returns a Reconciler that reads from the client's cache and writes to the apiserver. An
+// agent that has not reported for as long as patience, on a node that is ready, is not ready.
+func New(c client.Client, clk clock.PassiveClock, patience time.Duration) *Reconciler {
+	return &Reconciler{Client: c, clock: clk, patience: patience}
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
 // Reconcile writes the status of one ProxyConfig if it has changed.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	in := input{sets: map[string]*v1alpha1.NodeRuleSet{}}
+	in := input{sets: map[string]*v1alpha1.NodeRuleSet{}, renewed: r.heartbeats.all(), now: r.clock.Now(), patience: r.patience}
 	var configs v1alpha1.ProxyConfigList
 	if err := r.List(ctx, &configs); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list ProxyConfigs: %w", err)
@@ -71,9 +81,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for i := range sets.Items {
 		in.sets[sets.Items[i].Name] = &sets.Items[i]
 	}
-	status := computeStatus(in)
+	status, again := computeStatus(in)
+	result := ctrl.Result{RequeueAfter: again}
 	if apiequality.Semantic.DeepEqual(status, in.config.Status) {
-		return ctrl.Result{}, nil
+		return result, nil
 	}
 	statusIntent, err := ssa.Convert[apiac.ProxyConfigStatusApplyConfiguration](status)
 	if err != nil {
@@ -86,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("apply status of ProxyConfig: %w", err)
 	}
-	return ctrl.Result{}, nil
+	return result, nil
 }
 
 // SetupWithManager adds the Reconciler to the manager.
@@ -96,6 +107,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.ProxyConfig{}, r.enqueueAll(0)).
 		Watches(&v1alpha1.NodeRuleSet{}, r.enqueueAll(delay)).
 		Watches(&corev1.Node{}, r.enqueueAll(delay), builder.WithPredicates(nodeChanged())).
+		Watches(&v1alpha1.NodeHeartbeat{}, r.noteHeartbeats()).
 		WithOptions(opts).
 		Complete(r)
 }
@@ -107,22 +119,47 @@ func nodeChanged() predicate.Predicate {
 		}})
 }
 
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// enqueueAll reconciles all ProxyConfigs after any change.
 func (r *Reconciler) enqueueAll(after time.Duration) handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	all := func(ctx context.Context, q queue) {
-		var configs v1alpha1.ProxyConfigList
-		if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
-			// Reading the cache fails only when the manager stops.
-			log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
-			return
-		}
-		for i := range configs.Items {
-			q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&configs.Items[i])}, after)
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { r.addAll(ctx, q, after) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { r.addAll(ctx, q, after) },
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { r.addAll(ctx, q, after) },
+	}
+}
+
+// noteHeartbeats reconciles all ProxyConfigs when an agent reports again that was not ready,
+// and not for the other renewals, of which there are many.
+func (r *Reconciler) noteHeartbeats() handler.EventHandler {
+	note := func(ctx context.Context, before *v1alpha1.NodeHeartbeat, now client.Object, q queue) {
+		beat := now.(*v1alpha1.NodeHeartbeat)
+		at := r.clock.Now()
+		if previous := r.heartbeats.renewed(before, beat, at); at.Sub(previous) >= r.patience {
+			r.addAll(ctx, q, delay)
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { all(ctx, q) },
-		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { all(ctx, q) },
-		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { all(ctx, q) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { note(ctx, nil, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			note(ctx, e.ObjectOld.(*v1alpha1.NodeHeartbeat), e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			r.heartbeats.deleted(e.Object.GetName())
+			r.addAll(ctx, q, delay)
+		},
+	}
+}
+
+func (r *Reconciler) addAll(ctx context.Context, q queue, after time.Duration) {
+	var configs v1alpha1.ProxyConfigList
+	if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
+		// Reading the cache fails only when the manager stops.
+		log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
+		return
+	}
+	for i := range configs.Items {
+		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&configs.Items[i])}, after)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,8 @@ import (
 )
 
 const (
-	maxFailingNodes = 10
-	maxMessage      = 256
+	maxListedNodes = 10
+	maxMessage     = 256
 )
 
 // nodeState is the state of one node of a policy.
@@ -40,10 +41,15 @@ type nodeState struct {
 	// ready is the Ready condition of the Node. A node that is not ready is not
 	// expected to report.
 	ready bool
+
+	// due is since when a report of the agent is due; zero: none is. silent: for so long
+	// that the agent counts as not ready, and what it reported before no longer counts.
+	due    time.Time
+	silent bool
 }
 
 // pending means that a report on the current generation is expected.
-func (n nodeState) pending() bool { return !n.programmed && n.failed == nil && n.ready }
+func (n nodeState) pending() bool { return !n.programmed && n.failed == nil && n.ready && !n.silent }
 
 // input is what the status of a ProxyConfig depends on.
 type input struct {
@@ -51,10 +57,15 @@ type input struct {
 	configs []v1alpha1.ProxyConfig
 	nodes   []*corev1.Node
 	sets    map[string]*v1alpha1.NodeRuleSet
+	renewed map[string]time.Time // heartbeats of the agents
+
+	now      time.Time
+	patience time.Duration // after which an agent that does not report is not ready
 }
 
-// computeStatus returns the status of in.config.
-func computeStatus(in input) v1alpha1.ProxyConfigStatus {
+// computeStatus returns the status of in.config, and after which time it may change by
+// itself; 0: never.
+func computeStatus(in input) (v1alpha1.ProxyConfigStatus, time.Duration) {
 	states, lostTo := survey(in)
 	status := v1alpha1.ProxyConfigStatus{
 		ObservedGeneration: in.config.Generation,
@@ -66,11 +77,16 @@ func computeStatus(in input) v1alpha1.ProxyConfigStatus {
 	}
 	for _, n := range states {
 		switch {
+		case n.silent:
+			status.Nodes.NotReady++
+			if len(status.NotReadyNodes) < maxListedNodes {
+				status.NotReadyNodes = append(status.NotReadyNodes, v1alpha1.NotReadyNode{Name: n.name, Since: metav1.NewTime(n.due)})
+			}
 		case n.programmed:
 			status.Nodes.Programmed++
 		case n.failed != nil:
 			status.Nodes.Failing++
-			if len(status.FailingNodes) < maxFailingNodes {
+			if len(status.FailingNodes) < maxListedNodes {
 				status.FailingNodes = append(status.FailingNodes, v1alpha1.FailingNode{
 					Name: n.name, Reason: n.failed.Reason, Message: truncate(n.failed.Message)})
 			}
@@ -86,7 +102,21 @@ func computeStatus(in input) v1alpha1.ProxyConfigStatus {
 		c.Message = truncate(c.Message)
 		apimeta.SetStatusCondition(&status.Conditions, c)
 	}
-	return status
+	return status, untilSilent(states, in)
+}
+
+// untilSilent returns when the next agent would count as not ready; 0: none would.
+func untilSilent(states []nodeState, in input) time.Duration {
+	var next time.Duration
+	for _, n := range states {
+		if n.due.IsZero() || n.silent {
+			continue
+		}
+		if wait := n.due.Add(in.patience).Sub(in.now); next == 0 || wait < next {
+			next = wait
+		}
+	}
+	return next
 }
 
 // survey returns the nodes whose effective policy this is, sorted by name, and the
@@ -99,7 +129,15 @@ func survey(in input) (states []nodeState, lostTo map[string]int) {
 		switch {
 		case winner == nil:
 		case winner.Name == in.config.Name:
-			states = append(states, stateOf(in.config, node, in.sets[node.Name]))
+			state := stateOf(in.config, node, in.sets[node.Name])
+			if set := in.sets[node.Name]; set != nil && state.ready {
+				state.due = dueSince(node, set, in.renewed[node.Name])
+				state.silent = in.now.Sub(state.due) >= in.patience
+			}
+			if state.silent {
+				state.programmed, state.failed, state.degraded = false, nil, nil
+			}
+			states = append(states, state)
 		case slices.ContainsFunc(losers, func(l *v1alpha1.ProxyConfig) bool { return l.Name == in.config.Name }):
 			lostTo[winner.Name]++
 		}
@@ -190,7 +228,7 @@ func available(states []nodeState) metav1.Condition {
 	for _, n := range states {
 		switch {
 		case n.forwards || !n.ready:
-		case n.failed != nil:
+		case n.failed != nil || n.silent:
 			failing = append(failing, n.name)
 		default:
 			waiting = append(waiting, n.name)
@@ -212,10 +250,12 @@ func available(states []nodeState) metav1.Condition {
 func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionFalse}
 	var pending []string
-	failing, away := 0, 0
+	failing, away, silent := 0, 0, 0
 	for _, n := range states {
 		switch {
 		case n.programmed:
+		case n.silent:
+			silent++
 		case n.failed != nil:
 			failing++
 		case n.pending():
@@ -234,7 +274,13 @@ func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condit
 		c.Reason, c.Message = v1alpha1.ReasonNoNodes, "No node is selected"
 	default:
 		c.Reason = v1alpha1.ReasonAllProgrammed
-		c.Message = fmt.Sprintf("Generation %d is programmed on %s", config.Generation, nodes(len(states)-away))
+		if silent > 0 {
+			c.Reason = v1alpha1.ReasonAgentsNotReady
+		}
+		c.Message = fmt.Sprintf("Generation %d is programmed on %s", config.Generation, nodes(len(states)-away-silent))
+	}
+	if silent > 0 {
+		c.Message += fmt.Sprintf("; no report from %s", nodes(silent))
 	}
 	if away > 0 {
 		c.Message += fmt.Sprintf("; %s not ready", nodes(away))
@@ -242,11 +288,13 @@ func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condit
 	return c
 }
 
+// degraded names all causes, the most severe first. The reason is that one's.
 func degraded(states []nodeState) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionTrue}
-	var failing, other, fallback []nodeState
+	var failing, silent, other, fallback []nodeState
 	for _, n := range states {
 		switch {
+		case n.silent:
+			silent = append(silent, n)
 		case n.failed != nil:
 			failing = append(failing, n)
 		case n.degraded != nil && n.degraded.Reason == v1alpha1.ReasonFallbackMode:
@@ -255,20 +303,36 @@ func degraded(states []nodeState) metav1.Condition {
 			other = append(other, n)
 		}
 	}
-	switch {
-	case len(failing) > 0:
-		c.Reason = v1alpha1.ReasonNodesFailing
-		c.Message = fmt.Sprintf("%s failing; %s: %s", nodes(len(failing)), failing[0].name, failing[0].failed.Message)
-	case len(other) > 0:
-		c.Reason = other[0].degraded.Reason
-		c.Message = fmt.Sprintf("%s degraded; %s: %s", nodes(len(other)), other[0].name, other[0].degraded.Message)
-	case len(fallback) > 0:
-		c.Reason = v1alpha1.ReasonFallbackMode
-		c.Message = fmt.Sprintf("Running a fallback mode: %s; %s: %s", some(names(fallback)), fallback[0].name, fallback[0].degraded.Message)
-	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonHealthy, "No node reports a failure"
+	var reasons, causes []string
+	add := func(reason, message string, args ...any) {
+		reasons, causes = append(reasons, reason), append(causes, fmt.Sprintf(message, args...))
+	}
+	if len(failing) > 0 {
+		add(v1alpha1.ReasonNodesFailing, "%s failing; %s: %s", nodes(len(failing)), failing[0].name, failing[0].failed.Message)
+	}
+	if len(silent) > 0 {
+		add(v1alpha1.ReasonAgentsNotReady, "The agent does not report on %s: %s", nodes(len(silent)), some(silences(silent)))
+	}
+	if len(other) > 0 {
+		add(other[0].degraded.Reason, "%s degraded; %s: %s", nodes(len(other)), other[0].name, other[0].degraded.Message)
+	}
+	if len(fallback) > 0 {
+		add(v1alpha1.ReasonFallbackMode, "Running a fallback mode: %s; %s: %s", some(names(fallback)), fallback[0].name, fallback[0].degraded.Message)
+	}
+	c := metav1.Condition{Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonHealthy, Message: "No node reports a failure"}
+	if len(causes) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, reasons[0], strings.Join(causes, "; ")
 	}
 	return c
+}
+
+// silences names nodes, with the time of the last report.
+func silences(states []nodeState) []string {
+	out := make([]string, 0, len(states))
+	for _, n := range states {
+		out = append(out, fmt.Sprintf("%s since %s", n.name, n.due.UTC().Format(time.RFC3339)))
+	}
+	return out
 }
 
 func names(states []nodeState) []string {

@@ -21,11 +21,14 @@ import (
 
 const generation = 3
 
+// now is when the status is computed.
+var now = time.Unix(1_000_000, 0)
+
 // fixture is a cluster: the policy under test is "default", generation 3.
 type fixture struct{ in input }
 
 func newFixture(selector *v1alpha1.NodeSelector) *fixture {
-	f := &fixture{input{sets: map[string]*v1alpha1.NodeRuleSet{}}}
+	f := &fixture{input{sets: map[string]*v1alpha1.NodeRuleSet{}, renewed: map[string]time.Time{}, now: now, patience: time.Minute}}
 	f.config("default", 0, selector)
 	return f
 }
@@ -67,12 +70,36 @@ func (f *fixture) set(name string, observed int64, conditions ...string) *fixtur
 			Reason: reason, Message: "says " + name, ObservedGeneration: 7})
 	}
 	f.in.sets[name] = set
+	f.in.renewed[name] = now
+	return f
+}
+
+// silent says how long ago a node's agent has renewed its heartbeat.
+func (f *fixture) silent(name string, ago time.Duration) *fixture {
+	f.in.renewed[name] = now.Add(-ago)
+	return f
+}
+
+// created says how long ago a NodeRuleSet was created.
+func (f *fixture) created(name string, ago time.Duration) *fixture {
+	f.in.sets[name].CreationTimestamp = metav1.NewTime(now.Add(-ago))
+	return f
+}
+
+// readySince says how long ago a node became ready.
+func (f *fixture) readySince(name string, ago time.Duration) *fixture {
+	for _, n := range f.in.nodes {
+		if n.Name == name {
+			n.Status.Conditions[0].LastTransitionTime = metav1.NewTime(now.Add(-ago))
+		}
+	}
 	return f
 }
 
 func (f *fixture) status() v1alpha1.ProxyConfigStatus {
 	f.in.config = &f.in.configs[0]
-	return computeStatus(f.in)
+	status, _ := computeStatus(f.in)
+	return status
 }
 
 // Parts of the cases.
@@ -89,6 +116,7 @@ type statusCase struct {
 	fixture *fixture
 	nodes   v1alpha1.NodeCounts
 	failing []string
+	silent  []string // "name since", in seconds before now
 
 	// conditions in the form "Type=Status/Reason", and a part of a message.
 	want    []string
@@ -189,6 +217,49 @@ var statusCases = map[string]statusCase{
 		want:    []string{"Degraded=True/SkippedRules"},
 		message: "1 node degraded; b: says b",
 	},
+	"an agent does not report": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", true).set("b", 7, good, "Degraded=True/SkippedRules").silent("b", time.Minute),
+		nodes:   v1alpha1.NodeCounts{Selected: 2, Programmed: 1, NotReady: 1},
+		silent:  []string{"b 60"},
+		want:    []string{"Available=True/AllNodesProgrammed", "Progressing=False/AgentsNotReady Generation 3 is programmed on 1 node; no report from 1 node\n", "Degraded=True/AgentsNotReady"},
+		message: "The agent does not report on 1 node: b since 1970-01-12T13:45:40Z",
+	},
+	"an agent has not reported for a moment": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).silent("a", 59*time.Second),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
+		want:    []string{"Degraded=False/Healthy"},
+	},
+	"an agent has never started": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 0).silent("a", time.Hour).created("a", 90*time.Second),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, NotReady: 1},
+		silent:  []string{"a 90"},
+		want:    []string{"Available=False/NodesFailing", "Progressing=False/AgentsNotReady", "Degraded=True/AgentsNotReady"},
+		message: "No rules are programmed on a",
+	},
+	"a new node": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 0).silent("a", time.Hour).created("a", 30*time.Second),
+		nodes:   v1alpha1.NodeCounts{Selected: 1},
+		want:    []string{"Available=Unknown/NodesPending", "Progressing=True/NodesPending", "Degraded=False/Healthy"},
+	},
+	"a node that has come back": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).silent("a", time.Hour).created("a", 2*time.Hour).readySince("a", 30*time.Second),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
+		want:    []string{"Available=True/AllNodesProgrammed", "Degraded=False/Healthy"},
+	},
+	"the agent of a node that is not ready": {
+		fixture: newFixture(everywhere).node("a", false).set("a", 7, good).silent("a", time.Hour),
+		nodes:   v1alpha1.NodeCounts{Selected: 1, Programmed: 1},
+		want:    []string{"Degraded=False/Healthy"},
+	},
+	"no report after a failure": {
+		fixture: newFixture(everywhere).node("a", true).set("a", 6, "Programmed=False/KernelError").silent("a", time.Hour).
+			node("b", true).set("b", 6, "Programmed=False/KernelError"),
+		nodes:   v1alpha1.NodeCounts{Selected: 2, Failing: 1, NotReady: 1},
+		failing: []string{"b KernelError says b"},
+		silent:  []string{"a 3600"},
+		want:    []string{"Progressing=False/NodesFailing", "Degraded=True/NodesFailing"},
+		message: "1 node failing; b: says b; The agent does not report on 1 node: a since ",
+	},
 	"node not ready": {
 		fixture: newFixture(everywhere).node("a", true).set("a", 7, good).node("b", false).set("b", 6, "Programmed=False/KernelError").node("c", false),
 		nodes:   v1alpha1.NodeCounts{Selected: 3, Programmed: 1},
@@ -210,6 +281,13 @@ func TestStatus(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.failing, failing); diff != "" {
 				t.Errorf("failing nodes (-want +got):\n%s", diff)
+			}
+			var silent []string
+			for _, n := range got.NotReadyNodes {
+				silent = append(silent, fmt.Sprintf("%s %v", n.Name, now.Sub(n.Since.Time).Seconds()))
+			}
+			if diff := cmp.Diff(tc.silent, silent); diff != "" {
+				t.Errorf("nodes that are not ready (-want +got):\n%s", diff)
 			}
 			all := ""
 			for _, c := range got.Conditions {
@@ -283,5 +361,23 @@ func TestManyFailingNodes(t *testing.T) {
 	}
 	if c := apimeta.FindStatusCondition(got.Conditions, v1alpha1.ConditionAvailable); c.Message != "No rules are programmed on node-00, node-01, node-02 and 27 more" {
 		t.Errorf("got %q", c.Message)
+	}
+}
+
+// TestManySilentNodes checks the limits of the API.
+func TestManySilentNodes(t *testing.T) {
+	f := newFixture(nil)
+	for i := range 30 {
+		name := fmt.Sprintf("node-%02d", 29-i)
+		f.node(name, true).set(name, 7, good).silent(name, time.Hour)
+	}
+	got := f.status()
+	if got.Nodes.NotReady != 30 || len(got.NotReadyNodes) != 10 || got.NotReadyNodes[0].Name != "node-00" || got.NotReadyNodes[9].Name != "node-09" {
+		t.Errorf("not ready: %d, named: %v", got.Nodes.NotReady, got.NotReadyNodes)
+	}
+	const since = " since 1970-01-12T12:46:40Z"
+	want := "The agent does not report on 30 nodes: node-00" + since + ", node-01" + since + ", node-02" + since + " and 27 more"
+	if c := apimeta.FindStatusCondition(got.Conditions, v1alpha1.ConditionDegraded); c.Message != want {
+		t.Errorf("got %q, want %q", c.Message, want)
 	}
 }

@@ -6,12 +6,15 @@ package envtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,8 +22,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// TestAgentReportsForItsNode checks that an agent can write the status of its own node
-// only, the node of the Pod in its token.
+// TestAgentReportsForItsNode checks that an agent can write the status and the heartbeat of
+// its own node only, the node of the Pod in its token.
 func TestAgentReportsForItsNode(t *testing.T) {
 	deploy(t)
 	mine := object(t, "NodeRuleSet", `spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`)
@@ -42,6 +45,15 @@ func TestAgentReportsForItsNode(t *testing.T) {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"status": {"mode": "NFTables"}}`))
 		return from.Status().Patch(ctx, on.DeepCopyObject().(client.Object), patch)
 	}
+	beat := func(ctx context.Context, from client.Client, on client.Object) error {
+		patch := client.RawPatch(types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion": "proxy.fairlead.dev/v1alpha1", "kind": "NodeHeartbeat",
+			"metadata": {"name": %q}, "spec": {"renewTime": %q}}`, on.GetName(), time.Now().UTC().Format(time.RFC3339)))
+		heartbeat := &v1alpha1.NodeHeartbeat{ObjectMeta: metav1.ObjectMeta{Name: on.GetName()}}
+		return from.Patch(ctx, heartbeat, patch, client.FieldOwner("fairlead-agent"), client.ForceOwnership)
+	}
+	for _, o := range []client.Object{mine, other} {
+		cleanUp(t, &v1alpha1.NodeHeartbeat{ObjectMeta: metav1.ObjectMeta{Name: o.GetName()}})
+	}
 	for name, c := range map[string]struct {
 		from string
 		on   client.Object
@@ -53,15 +65,24 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent := agentOn(c.from)
-			// The policy takes effect after a moment.
-			eventually(t, "the answer to a report for "+name, func(ctx context.Context) bool {
-				err := report(ctx, agent, c.on)
-				if c.want == "" {
-					return err == nil
-				}
-				return apierrors.IsForbidden(err) && strings.Contains(err.Error(), c.want)
-			})
+			for what, write := range map[string]func(context.Context, client.Client, client.Object) error{"report": report, "heartbeat": beat} {
+				// The policy takes effect after a moment.
+				eventually(t, "the answer to a "+what+" for "+name, func(ctx context.Context) bool {
+					err := write(ctx, agent, c.on)
+					if c.want == "" {
+						return err == nil
+					}
+					return apierrors.IsForbidden(err) && strings.Contains(err.Error(), c.want)
+				})
+			}
 		})
+	}
+	// The heartbeat of this node exists now.
+	if err := beat(t.Context(), api, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := beat(t.Context(), agentOn(mine.GetName()), other); !apierrors.IsForbidden(err) {
+		t.Errorf("a renewal for another node: got %v, want it forbidden", err)
 	}
 	if err := report(t.Context(), api, other); err != nil {
 		t.Errorf("a user who is not an agent: %v", err)

@@ -176,8 +176,8 @@ func TestDeployed(t *testing.T) {
 func wantColumns(t *testing.T, ns string) {
 	got := kubectl(t, "get", "proxyconfig,noderulesets,servicerules")
 	for _, want := range []string{
-		"NAME MODE SELECTED PROGRAMMED FAILING AVAILABLE AGE",
-		"proxyconfig.proxy.fairlead.dev/default NFTables 1 0 0 Unknown",
+		"NAME MODE SELECTED PROGRAMMED FAILING NOTREADY AVAILABLE AGE",
+		"proxyconfig.proxy.fairlead.dev/default NFTables 1 0 0 0 Unknown",
 		"NAME CONFIG MODE PROGRAMMED SERVICES FRONTENDS ENDPOINTS AGE",
 		"noderuleset.proxy.fairlead.dev/n1 default",
 		"NAME NAMESPACE SERVICE FAMILY CLUSTER-IP PORTS AGE",
@@ -211,11 +211,14 @@ func TestPermissions(t *testing.T) {
 				{"get", ours, "noderulesets", "", ""}, {"list", ours, "noderulesets", "", ""}, {"watch", ours, "noderulesets", "", ""},
 				{"get", ours, "serviceruleslices", "", ""}, {"list", ours, "serviceruleslices", "", ""}, {"watch", ours, "serviceruleslices", "", ""},
 				{"patch", ours, "noderulesets", "status", ""},
+				{"create", ours, "nodeheartbeats", "", ""}, {"patch", ours, "nodeheartbeats", "", ""},
 			},
 			[]access{
 				{"update", ours, "noderulesets", "", ""}, {"patch", ours, "noderulesets", "", ""}, {"delete", ours, "noderulesets", "", ""},
 				{"create", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
 				{"list", ours, "proxyconfigs", "", ""}, {"patch", ours, "proxyconfigs", "status", ""},
+				{"get", ours, "nodeheartbeats", "", ""}, {"list", ours, "nodeheartbeats", "", ""}, {"delete", ours, "nodeheartbeats", "", ""},
+				{"update", "coordination.k8s.io", "leases", "", systemNamespace},
 				{"list", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"update", "apps", "daemonsets", "", systemNamespace},
 			},
@@ -226,10 +229,12 @@ func TestPermissions(t *testing.T) {
 				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
 				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
 				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", ours, "proxyconfigs", "status", ""},
+				{"list", ours, "nodeheartbeats", "", ""}, {"watch", ours, "nodeheartbeats", "", ""},
 				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
 			},
 			[]access{
 				{"update", "", "services", "", "default"}, {"patch", "", "nodes", "", ""}, {"patch", ours, "noderulesets", "status", ""},
+				{"patch", ours, "nodeheartbeats", "", ""}, {"delete", ours, "nodeheartbeats", "", ""}, {"list", "", "pods", "", systemNamespace},
 				{"patch", ours, "proxyconfigs", "", ""}, {"create", "apps", "daemonsets", "", "kube-system"}, {"delete", "apps", "daemonsets", "", systemNamespace},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"create", "coordination.k8s.io", "leases", "", "kube-system"},
 				{"create", "rbac.authorization.k8s.io", "clusterroles", "", ""},

@@ -5,12 +5,14 @@ package envtest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -188,7 +190,7 @@ func TestProxyConfigStatus(t *testing.T) {
 	n := newNodes(t)
 	config := policy("default", "n1", 0)
 	create(t, node("n1"), config)
-	statuses := &proxyconfig.Reconciler{Client: n.view}
+	statuses := proxyconfig.New(n.view, clock.RealClock{}, time.Hour)
 	reconcile := func(want ...string) *v1alpha1.ProxyConfig {
 		t.Helper()
 		n.writes = nil

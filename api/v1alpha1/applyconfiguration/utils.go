@@ -37,6 +37,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NodeCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeFacts"):
 		return &apiv1alpha1.NodeFactsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeHeartbeat"):
+		return &apiv1alpha1.NodeHeartbeatApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeHeartbeatSpec"):
+		return &apiv1alpha1.NodeHeartbeatSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodePortOptions"):
 		return &apiv1alpha1.NodePortOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeRuleSet"):
@@ -49,6 +53,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NodeSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelectorRequirement"):
 		return &apiv1alpha1.NodeSelectorRequirementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NotReadyNode"):
+		return &apiv1alpha1.NotReadyNodeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyReference"):
 		return &apiv1alpha1.PolicyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProgrammedCounts"):

@@ -182,6 +182,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: failing
       type:
         scalar: numeric
+    - name: notReady
+      type:
+        scalar: numeric
     - name: programmed
       type:
         scalar: numeric
@@ -209,6 +212,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: zone
       type:
         scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeHeartbeat
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeHeartbeatSpec
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeHeartbeatSpec
+  map:
+    fields:
+    - name: renewTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodePortOptions
   map:
     fields:
@@ -372,6 +396,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
           elementRelationship: associative
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NotReadyNode
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.PolicyReference
   map:
     fields:
@@ -502,6 +535,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: nodes
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeCounts
+    - name: notReadyNodes
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NotReadyNode
+          elementRelationship: associative
+          keys:
+          - name
     - name: observedGeneration
       type:
         scalar: numeric

@@ -16,6 +16,10 @@ type NodeCountsApplyConfiguration struct {
 	Programmed *int32 `json:"programmed,omitempty"`
 	// failing is the number of those that report a failure.
 	Failing *int32 `json:"failing,omitempty"`
+	// notReady is the number of those whose agent has not reported for a minute, though
+	// the node is ready. They do not count as programmed or failing: their kernels have the
+	// rules they had.
+	NotReady *int32 `json:"notReady,omitempty"`
 }
 
 // NodeCountsApplyConfiguration constructs a declarative configuration of the NodeCounts type for use with
@@ -45,5 +49,13 @@ func (b *NodeCountsApplyConfiguration) WithProgrammed(value int32) *NodeCountsAp
 // If called multiple times, the Failing field is set to the value of the last call.
 func (b *NodeCountsApplyConfiguration) WithFailing(value int32) *NodeCountsApplyConfiguration {
 	b.Failing = &value
+	return b
+}
+
+// WithNotReady sets the NotReady field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NotReady field is set to the value of the last call.
+func (b *NodeCountsApplyConfiguration) WithNotReady(value int32) *NodeCountsApplyConfiguration {
+	b.NotReady = &value
 	return b
 }

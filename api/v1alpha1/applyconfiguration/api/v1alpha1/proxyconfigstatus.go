@@ -22,6 +22,8 @@ type ProxyConfigStatusApplyConfiguration struct {
 	Nodes *NodeCountsApplyConfiguration `json:"nodes,omitempty"`
 	// failingNodes are the first ten nodes (by name) that do not run this policy.
 	FailingNodes []FailingNodeApplyConfiguration `json:"failingNodes,omitempty"`
+	// notReadyNodes are the first ten nodes (by name) whose agent does not report.
+	NotReadyNodes []NotReadyNodeApplyConfiguration `json:"notReadyNodes,omitempty"`
 }
 
 // ProxyConfigStatusApplyConfiguration constructs a declarative configuration of the ProxyConfigStatus type for use with
@@ -68,6 +70,19 @@ func (b *ProxyConfigStatusApplyConfiguration) WithFailingNodes(values ...*Failin
 			panic("nil value passed to WithFailingNodes")
 		}
 		b.FailingNodes = append(b.FailingNodes, *values[i])
+	}
+	return b
+}
+
+// WithNotReadyNodes adds the given value to the NotReadyNodes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the NotReadyNodes field.
+func (b *ProxyConfigStatusApplyConfiguration) WithNotReadyNodes(values ...*NotReadyNodeApplyConfiguration) *ProxyConfigStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithNotReadyNodes")
+		}
+		b.NotReadyNodes = append(b.NotReadyNodes, *values[i])
 	}
 	return b
 }

@@ -179,7 +179,7 @@ func TestSharedChains(t *testing.T) {
 	for _, f := range d.Frontends {
 		frontends = append(frontends, f)
 	}
-	r := renderPort(frontends)
+	r := renderPort(frontends, subset{each: 10})
 	users := map[string]int{}
 	for _, e := range r.entries {
 		for _, to := range e {

@@ -29,6 +29,7 @@ func portOf(f *model.Frontend) portID { return portID{f.Service, f.PortName, f.K
 type rendered struct {
 	chains  map[string][]string
 	entries map[model.FrontendKey][views]*entry
+	reduced bool // it has more endpoints than are used
 }
 
 // renderPort returns the chains of the frontends of a port, and the first chain of each:
@@ -39,7 +40,7 @@ type rendered struct {
 //
 // If all frontends with the same endpoints are masqueraded in the same way, there is no
 // head, and the mark is set in the chain of the endpoints.
-func renderPort(frontends []*model.Frontend) rendered {
+func renderPort(frontends []*model.Frontend, use subset) rendered {
 	out := rendered{chains: map[string][]string{}, entries: map[model.FrontendKey][views]*entry{}}
 	slices.SortFunc(frontends, func(a, b *model.Frontend) int { return a.Key.Compare(b.Key) })
 	var spreads []*spread
@@ -65,7 +66,9 @@ func renderPort(frontends []*model.Frontend) rendered {
 		}
 	}
 	for _, s := range spreads {
-		s.render(out.chains)
+		used := model.Subset(s.endpoints, use.each, use.seed)
+		s.render(out.chains, used)
+		out.reduced = out.reduced || len(used) < len(s.endpoints)
 	}
 	for _, f := range frontends {
 		var entries [views]*entry
@@ -116,9 +119,9 @@ func (s *spread) chain(m model.Masquerade) string {
 	return chainFor(prefixHead+string(m), s.of.Key, s.view)
 }
 
-func (s *spread) render(chains map[string][]string) {
+func (s *spread) render(chains map[string][]string, used []model.Endpoint) {
 	endpoints := chainFor(prefixTo, s.of.Key, s.view)
-	chains[endpoints] = endpointRules(s.of, s.endpoints)
+	chains[endpoints] = endpointRules(s.of, used)
 	for _, m := range s.masquerades {
 		if name := s.chain(m); name == endpoints {
 			chains[name] = append(markRules(m), chains[name]...)

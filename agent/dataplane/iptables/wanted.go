@@ -28,6 +28,7 @@ type wanted struct {
 	// ports holds the frontends of each port of a Service, owners the port of each
 	// chain that is made for one.
 	ports  map[portID]map[model.FrontendKey]*model.Frontend
+	sizes  sizes
 	owners map[string]portID
 	chains map[portID][]string
 
@@ -66,7 +67,7 @@ func sumOf(rules []string) sum {
 func newWanted(v6 bool) *wanted {
 	w := &wanted{
 		v6: v6, fixed: fixedChains(v6),
-		ports:  map[portID]map[model.FrontendKey]*model.Frontend{},
+		ports: map[portID]map[model.FrontendKey]*model.Frontend{}, sizes: newSizes(),
 		owners: map[string]portID{}, chains: map[portID][]string{},
 		sums: map[chainID]sum{}, trees: map[string]renderer{}, touched: map[string]renderer{},
 	}
@@ -100,6 +101,7 @@ func (w *wanted) apply(delta *model.Delta, now *settings) change {
 	out := change{}
 	if w.settings == nil || !reflect.DeepEqual(w.settings, now) {
 		w.settings = now
+		w.sizes.on(now)
 		for id, rules := range settingsChains(now) {
 			w.fixed[id], w.sums[id] = rules, sumOf(rules)
 			out[id] = struct{}{}
@@ -130,6 +132,17 @@ func (w *wanted) apply(delta *model.Delta, now *settings) change {
 // applyFrontends renders the ports again whose frontends have changed.
 func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	touched := map[portID]struct{}{}
+	each := map[model.ServiceID]int{} // before
+	for _, c := range changes {
+		if c.Key.Address.Is6() != w.v6 {
+			continue
+		}
+		for _, f := range []*model.Frontend{c.Old, c.New} {
+			if f != nil {
+				each[f.Service] = w.sizes.each(f.Service)
+			}
+		}
+	}
 	for _, c := range changes {
 		if c.Key.Address.Is6() != w.v6 {
 			continue
@@ -150,6 +163,11 @@ func (w *wanted) applyFrontends(changes []model.Change, out change) {
 			entries[c.Key] = [views]*entry{}
 		}
 	}
+	for service, before := range each {
+		for id := range w.sizes.resized(service, before) {
+			touched[id] = struct{}{}
+		}
+	}
 	for id := range touched {
 		for _, name := range w.chains[id] {
 			delete(w.owners, name)
@@ -160,6 +178,7 @@ func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	}
 	for id := range touched {
 		r := w.render(id)
+		w.sizes.note(id, r.reduced)
 		for name, rules := range r.chains {
 			w.owners[name] = id
 			w.chains[id] = append(w.chains[id], name)
@@ -181,6 +200,7 @@ func (w *wanted) keep(f *model.Frontend) {
 		w.ports[id] = map[model.FrontendKey]*model.Frontend{}
 	}
 	w.ports[id][f.Key] = f
+	w.sizes.add(id, max(len(f.Internal.Endpoints), len(f.External.Endpoints)))
 	if f.AffinityTimeoutSeconds > 0 {
 		w.affine++
 	}
@@ -191,6 +211,7 @@ func (w *wanted) forget(f *model.Frontend) {
 	delete(w.ports[id], f.Key)
 	if len(w.ports[id]) == 0 {
 		delete(w.ports, id)
+		w.sizes.remove(id)
 	}
 	if f.AffinityTimeoutSeconds > 0 {
 		w.affine--
@@ -198,7 +219,7 @@ func (w *wanted) forget(f *model.Frontend) {
 }
 
 func (w *wanted) render(id portID) rendered {
-	return renderPort(slices.Collect(maps.Values(w.ports[id])))
+	return renderPort(slices.Collect(maps.Values(w.ports[id])), subset{w.sizes.each(id.service), w.sizes.seed})
 }
 
 // sumUp updates the checksums of chains of trees that may have changed.

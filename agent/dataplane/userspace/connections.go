@@ -30,6 +30,8 @@ const (
 	reserveShare = 8
 	maxReserve   = 2048
 
+	socketShare = 2
+
 	// lastingRefusal is how long the status reports that connections were refused.
 	lastingRefusal = time.Minute
 )
@@ -128,12 +130,14 @@ func (c *Connections) releaseSession() {
 // open files, so that one frontend does not take them all.
 func (c *Connections) maxSessions() int { return max(16, int(c.files())/4) }
 
-// admitSocket counts a listening socket, unless there are no descriptors for it.
+// admitSocket counts a listening socket, unless there are no descriptors for it. Sockets
+// take at most a part of all descriptors (1/socketShare), so that the clients of those that
+// there are can connect.
 func (c *Connections) admitSocket() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.room() < 1 {
-		return fmt.Errorf("no free file descriptor: %w", unix.EMFILE)
+	if c.room() < 1 || c.sockets >= int(c.files())/socketShare {
+		return fmt.Errorf("no free file descriptor: %w: raise the limit of open files of the agent (RLIMIT_NOFILE)", unix.EMFILE)
 	}
 	c.sockets++
 	return nil

@@ -64,6 +64,22 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// Listening sockets leave room for connections.
+func TestRoomForSockets(t *testing.T) {
+	c, _ := newTestConnections(160)
+	sockets := 0
+	for c.admitSocket() == nil {
+		sockets++
+	}
+	connections := 0
+	for c.admit(to("10.96.0.1:80")) {
+		connections++
+	}
+	if sockets != 80 || connections != 30 {
+		t.Errorf("%d sockets and %d connections, want 80 and 30", sockets, connections)
+	}
+}
+
 func TestAwait(t *testing.T) {
 	c, _ := newTestConnections(1000)
 	notified := 0

@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	clk := clock.RealClock{}
 	in := source.NewStore(clk.Now)
-	cp, err := state.OpenJournal(o.StateDir, in.Snapshot)
+	cp, err := state.OpenJournal(o.StateDir, in.Snapshot, in.Wake, clk)
 	if err != nil {
 		return err
 	}

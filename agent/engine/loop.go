@@ -197,9 +197,6 @@ func (l *Loop) step(ctx context.Context) {
 	if l.candidate != nil {
 		l.stepAfter(l.candidate.due.Sub(l.clock.Now()))
 	}
-	if l.problems[report.JournalFailed] != nil {
-		l.stepAfter(retryMax)
-	}
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}
@@ -219,14 +216,14 @@ func (l *Loop) step(ctx context.Context) {
 	}
 }
 
-// note notes the changes in the journal, before they are programmed: a
-// killed agent must not take the kernel back to an older state. A full disk
-// must not stop the programming, though.
+// note notes the changes in the journal, before they are programmed: a killed agent must
+// not take the kernel back to an older state. No disk stops the programming, though.
 func (l *Loop) note(ch source.Changes) {
-	if ch.Node == nil && len(ch.Slices) == 0 && l.problems[report.JournalFailed] == nil {
+	if ch.Node != nil || len(ch.Slices) > 0 {
+		l.problems[report.JournalFailed] = l.journal.Append(ch)
 		return
 	}
-	l.problems[report.JournalFailed] = l.journal.Append(ch)
+	l.problems[report.JournalFailed] = l.journal.Failure()
 }
 
 // resolve brings the changes into the table.

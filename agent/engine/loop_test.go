@@ -37,7 +37,7 @@ func newHarness(t *testing.T) *harness { return newHarnessAt(t, clock.RealClock{
 func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 	h := &harness{kernel: fake.New()}
 	in := source.NewStore(clk.Now)
-	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot)
+	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot, in.Wake, clock.RealClock{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func run(t *testing.T, env dataplane.Env, modes []dataplane.Mode) *agentWith {
 func restart(t *testing.T, env dataplane.Env, modes []dataplane.Mode, installed *state.InstalledModes) *agentWith {
 	t.Helper()
 	a := &agentWith{t: t, store: source.NewStore(time.Now)}
-	journal, err := state.OpenJournal(t.TempDir(), a.store.Snapshot)
+	journal, err := state.OpenJournal(t.TempDir(), a.store.Snapshot, a.store.Wake, clock.RealClock{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,307 +1,220 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package state is what the agent keeps on the node's disk: what to program at boot,
-// and which modes have left something in the kernel.
 package state
 
 import (
-	"bufio"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"hash/crc32"
-	"io"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
+	"maps"
+	"sync"
+	"time"
 
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/agent/backoff"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// Journal keeps the last desired state on disk, so that the agent can
-// program it at boot, before the apiserver answers.
-//
-// It is a journal: every change is appended before it is programmed, so that a
-// killed agent finds at its restart what was programmed last, and costs
-// one small write. Nothing is flushed to the disk then: a crash of the machine
-// empties the kernel too, and an older state is good enough to boot from. A
-// torn or damaged tail ends the reading. When most of the journal is outdated,
-// it is written anew (and flushed) beside the old one, which it then replaces.
-type Journal struct {
-	path  string
-	lock  *os.File
-	file  *os.File
-	boot  string // of the kernel, see bootID
-	size  int64
-	live  int64 // size at the last compaction
-	torn  bool  // by tear
-	state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)
-}
-
-// record is an entry of the journal: the boot that wrote it (first), the node's
-// rules, or a slice, deleted if it has no spec.
-type record struct {
-	Boot  string                         `json:"boot,omitempty"`
-	Node  *source.NodeRules              `json:"node,omitempty"`
-	Name  string                         `json:"name,omitempty"`
-	Slice *v1alpha1.ServiceRuleSliceSpec `json:"slice,omitempty"`
-}
 
 const (
-	// compactionMin is the size of the journal in bytes below which it is never
-	// worth writing anew.
-	compactionMin = 1 << 20
+	// patience is how long programming waits for the disk: a change is usually in the
+	// journal before it is in the kernel, and always soon after.
+	patience = 200 * time.Millisecond
 
-	// maxRecord bounds a record's size in bytes: the apiserver takes no object
-	// above 3 MiB, so a larger length is damage.
-	maxRecord = 8 << 20
+	// startPatience is how long the start of the agent waits for the disk.
+	startPatience = 5 * time.Second
 )
 
-// ErrStateLocked is returned when another agent uses the state folder.
-var ErrStateLocked = errors.New("another agent uses this state folder; give each agent its own with --state-dir")
+// errSilent is returned while the disk does not answer.
+var errSilent = errors.New("the disk of the state folder does not answer; programming goes on")
 
-// OpenJournal locks the folder and opens the journal in it. state returns
-// what a compaction writes.
-func OpenJournal(dir string, state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)) (*Journal, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the state folder's lock: %w", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("%s: %w", dir, ErrStateLocked)
-	}
-	return &Journal{path: filepath.Join(dir, "checkpoint"), lock: lock, boot: bootID(), state: state}, nil
+// Journal keeps the last desired state on disk, so that the agent can program it at boot,
+// before the apiserver answers. A goroutine writes it: a disk that is full, read-only or
+// hung is reported, and neither delays nor stops the programming. After a failure the whole
+// state is written, with a back-off.
+type Journal struct {
+	clock clock.Clock
+	wake  func() // called when Failure changes after Append has returned
+
+	mu     sync.Mutex
+	next   *batch // for the writer; nil: none
+	err    error  // of the last write
+	silent bool   // the writer has not finished in time
+
+	loaded chan loaded
+	work   chan struct{}
+	quit   chan struct{}
+	ended  chan struct{}
 }
 
-// bootID names the running kernel's boot. Without /proc every start counts as
-// the first after a boot.
-func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(id))
+// batch are the changes of one write.
+type batch struct {
+	changes source.Changes
+	written chan struct{} // closed then
 }
 
-// errOutdated is returned with a damaged journal of this very boot: the kernel
-// may hold newer rules than what could be read, so it must not be programmed.
-var errOutdated = errors.New("the checkpoint is damaged and was written since the machine booted: not used")
+// loaded is what the file had.
+type loaded struct {
+	node   *source.NodeRules
+	slices map[string]*v1alpha1.ServiceRuleSliceSpec
+	err    error
+}
 
-// Load reads the journal. node is nil if there is none, or none to be used.
-func (c *Journal) Load() (node *source.NodeRules, slices map[string]*v1alpha1.ServiceRuleSliceSpec, err error) {
-	slices = map[string]*v1alpha1.ServiceRuleSliceSpec{}
-	f, err := os.Open(c.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, slices, nil
-	}
-	if err != nil {
-		return nil, slices, fmt.Errorf("open the checkpoint: %w", err)
-	}
-	defer f.Close()
-	boot, in := "", bufio.NewReaderSize(f, 1<<16)
-	for {
-		r, err := readRecord(in)
-		switch {
-		case errors.Is(err, io.EOF):
-			return node, slices, nil
-		case err != nil && boot != "" && boot == c.boot:
-			return nil, nil, fmt.Errorf("%w (%w)", errOutdated, err)
-		case err != nil:
-			// The machine went down before the tail reached the disk, and the
-			// kernel is empty: what can be read was programmed not long before.
-			return node, slices, fmt.Errorf("the end of the checkpoint was left out: %w", err)
+// OpenJournal opens the journal in a folder. state returns the state that is desired now.
+// The only error is ErrStateLocked: without a usable folder there is nothing to load, and
+// Failure says why.
+func OpenJournal(dir string, state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec),
+	wake func(), clk clock.Clock) (*Journal, error) {
+	j := &Journal{clock: clk, wake: wake, loaded: make(chan loaded, 1),
+		work: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
+	opened := make(chan error, 1)
+	open := func() (*journalFile, error) { return openJournalFile(dir, state) }
+	go j.run(open, opened)
+	select {
+	case err := <-opened:
+		if errors.Is(err, ErrStateLocked) {
+			return nil, errors.Join(err, j.Close())
 		}
-		switch name := r.Name; {
-		case r.Boot != "":
-			boot = r.Boot
-		case r.Node != nil:
-			node = r.Node
-		case r.Slice == nil:
-			delete(slices, name)
-		default:
-			slices[name] = r.Slice
-		}
+	case <-clk.After(startPatience):
+	}
+	return j, nil
+}
+
+// Load returns what the journal had when it was opened. node is nil if there is none, or
+// none to be used.
+func (j *Journal) Load() (node *source.NodeRules, slices map[string]*v1alpha1.ServiceRuleSliceSpec, err error) {
+	select {
+	case l := <-j.loaded:
+		return l.node, l.slices, l.err
+	case <-j.clock.After(startPatience):
+		return nil, nil, errSilent
 	}
 }
 
-// Append notes changes. If it cannot, what is on the disk is marked as older
-// than the kernel's rules.
-func (c *Journal) Append(ch source.Changes) error {
-	err := c.note(ch)
-	if err != nil && !c.torn {
-		err = errors.Join(err, c.tear())
+// Append notes changes, before they are programmed: a killed agent must not take the kernel
+// back to an older state. It does not wait long for the disk, and not at all for one that
+// has not answered before.
+func (j *Journal) Append(ch source.Changes) error {
+	j.mu.Lock()
+	if j.err != nil {
+		// What is on the disk is marked as outdated, and the next write is of everything.
+		defer j.mu.Unlock()
+		return j.err
 	}
-	c.torn = err != nil
-	return err
-}
-
-// tear takes the last byte off the journal, for which no disk is too full: load
-// will not use it in this boot, and all but its last record in the next.
-func (c *Journal) tear() error {
-	info, err := os.Stat(c.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if j.next == nil {
+		j.next = &batch{changes: source.Changes{Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{}}, written: make(chan struct{})}
 	}
-	if err == nil {
-		err = os.Truncate(c.path, max(info.Size()-1, 0))
-	}
-	if err != nil {
-		return fmt.Errorf("mark the checkpoint as outdated: %w", err)
-	}
-	return nil
-}
-
-func (c *Journal) note(ch source.Changes) error {
-	if !c.inPlace() || c.size > compactionMin && c.size > 3*c.live {
-		return c.compact()
-	}
-	var buf []byte
-	var err error
+	b, silent := j.next, j.silent
 	if ch.Node != nil {
-		if buf, err = appendRecord(buf, record{Node: ch.Node}); err != nil {
-			return err
+		b.changes.Node = ch.Node
+	}
+	maps.Copy(b.changes.Slices, ch.Slices)
+	j.mu.Unlock()
+	select {
+	case j.work <- struct{}{}:
+	default:
+	}
+	if !silent {
+		select {
+		case <-b.written:
+		case <-j.ended:
+		case <-j.clock.After(patience):
+			j.mu.Lock()
+			j.silent = true
+			j.mu.Unlock()
 		}
 	}
-	for name, spec := range ch.Slices {
-		if buf, err = appendRecord(buf, record{Name: name, Slice: spec}); err != nil {
-			return err
-		}
-	}
-	n, err := c.file.Write(buf)
-	c.size += int64(n)
-	if err != nil {
-		// The tail may be torn: what would follow it could not be read back.
-		c.file.Close()
-		c.file = nil
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	return nil
+	return j.Failure()
 }
 
-// inPlace says whether the journal is open, and still where load looks for it.
-func (c *Journal) inPlace() bool {
-	if c.file == nil {
-		return false
+// Failure returns why the journal is not up to date; nil: it is.
+func (j *Journal) Failure() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.silent {
+		return errors.Join(errSilent, j.err)
 	}
-	open, err := c.file.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(c.path)
-	return err == nil && os.SameFile(open, there)
+	return j.err
 }
 
-// compact writes the whole state into a new journal and replaces the old one.
-func (c *Journal) compact() (err error) {
-	if c.file != nil {
-		c.file.Close()
-		c.file = nil
+// Close stops the writing. It does not wait long for the disk either.
+func (j *Journal) Close() error {
+	close(j.quit)
+	select {
+	case <-j.ended:
+		return nil
+	case <-j.clock.After(startPatience):
+		return errSilent
 	}
-	f, err := os.OpenFile(c.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("make a new checkpoint: %w", err)
-	}
+}
+
+// run opens the file, reads it, and writes until Close.
+func (j *Journal) run(open func() (*journalFile, error), opened chan<- error) {
+	defer close(j.ended)
+	file, err := open()
+	opened <- err
 	defer func() {
-		if err != nil {
-			f.Close()
+		if file != nil {
+			_ = file.Close() // there is nothing left to do
 		}
 	}()
-	size, err := writeState(f, c.boot, c.state)
-	if err != nil {
-		return fmt.Errorf("write a new checkpoint: %w", err)
+	l := loaded{err: err}
+	if err == nil {
+		l.node, l.slices, l.err = file.Load()
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("flush the new checkpoint: %w", err)
-	}
-	if err := os.Rename(f.Name(), c.path); err != nil {
-		return fmt.Errorf("replace the checkpoint: %w", err)
-	}
-	c.file, c.size, c.live = f, size, size
-	return nil
-}
-
-func writeState(f *os.File, boot string, state func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec)) (size int64, err error) {
-	out := bufio.NewWriterSize(f, 1<<16)
-	node, slices := state()
-	write := func(r record) error {
-		buf, err := appendRecord(nil, r)
+	j.loaded <- l
+	retries := backoff.Backoff{Min: 10 * time.Second, Max: 5 * time.Minute}
+	var retry <-chan time.Time
+	j.finish(nil, err)
+	for {
 		if err != nil {
-			return err
+			retry = j.clock.After(retries.Next())
+		} else {
+			retries.Reset()
+			retry = nil
 		}
-		n, err := out.Write(buf)
-		size += int64(n)
-		return err
-	}
-	if err := write(record{Boot: boot}); err != nil {
-		return 0, err
-	}
-	if node != nil {
-		if err := write(record{Node: node}); err != nil {
-			return 0, err
+		select {
+		case <-j.quit:
+			return
+		case <-j.work:
+		case <-retry:
 		}
-	}
-	for name, spec := range slices {
-		if err := write(record{Name: name, Slice: spec}); err != nil {
-			return 0, err
+		b := j.take()
+		if b == nil && err == nil {
+			continue
 		}
+		if file == nil {
+			file, err = open()
+		}
+		if file != nil {
+			var ch source.Changes
+			if b != nil {
+				ch = b.changes
+			}
+			err = file.Append(ch)
+		}
+		j.finish(b, err)
 	}
-	return size, out.Flush()
 }
 
-// Close closes the journal and unlocks the folder.
-func (c *Journal) Close() error {
-	var err error
-	if c.file != nil {
-		err = c.file.Close()
-	}
-	return errors.Join(err, c.lock.Close())
+func (j *Journal) take() *batch {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b := j.next
+	j.next = nil
+	return b
 }
 
-// A record is its length and the CRC-32 of its text, 4 bytes each and big
-// endian, and its text (JSON).
-func appendRecord(buf []byte, r record) ([]byte, error) {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("encode a checkpoint record: %w", err)
+// finish notes the end of a write.
+func (j *Journal) finish(b *batch, err error) {
+	j.mu.Lock()
+	changed := j.silent || (j.err == nil) != (err == nil)
+	j.err, j.silent = err, false
+	j.mu.Unlock()
+	if b != nil {
+		close(b.written)
 	}
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(text)))
-	buf = binary.BigEndian.AppendUint32(buf, crc32.ChecksumIEEE(text))
-	return append(buf, text...), nil
-}
-
-var errDamaged = errors.New("damaged record")
-
-func readRecord(in *bufio.Reader) (record, error) {
-	var head [8]byte
-	if n, err := io.ReadFull(in, head[:]); err != nil {
-		if n > 0 {
-			return record{}, errDamaged
-		}
-		return record{}, err
+	if changed {
+		j.wake()
 	}
-	length, sum := binary.BigEndian.Uint32(head[:4]), binary.BigEndian.Uint32(head[4:])
-	if length > maxRecord {
-		return record{}, errDamaged
-	}
-	text := make([]byte, length)
-	if _, err := io.ReadFull(in, text); err != nil || crc32.ChecksumIEEE(text) != sum {
-		return record{}, errDamaged
-	}
-	var r record
-	if err := json.Unmarshal(text, &r); err != nil {
-		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if r.Slice != nil && r.Name != model.SliceName(model.ServiceOf(r.Slice), r.Slice.Part) {
-		return record{}, fmt.Errorf("%w: the slice %s has the spec of another one", errDamaged, r.Name)
-	}
-	return r, nil
 }

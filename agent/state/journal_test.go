@@ -7,225 +7,184 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-type savedState struct {
-	Node   *source.NodeRules
-	Slices map[string]*v1alpha1.ServiceRuleSliceSpec
+// journalTest is a Journal with a clock that only the test moves.
+type journalTest struct {
+	*Journal
+	t     *testing.T
+	clock *clocktesting.FakeClock
+	wakes atomic.Int32
+	state savedState
 }
 
-func openTestCheckpoint(t *testing.T, dir string, state savedState) *Journal {
+func newJournalTest(t *testing.T, dir string) *journalTest {
 	t.Helper()
-	cp, err := OpenJournal(dir, func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {
-		return state.Node, state.Slices
+	n := &journalTest{t: t, clock: clocktesting.NewFakeClock(time.Unix(1e9, 0)),
+		state: savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}}
+	j, err := OpenJournal(dir, func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {
+		return n.state.Node, n.state.Slices
+	}, func() { n.wakes.Add(1) }, n.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Journal = j
+	return n
+}
+
+// until moves the clock until something is so.
+func (n *journalTest) until(what string, so func() bool) {
+	n.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !so(); {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("not %s: %v", what, n.Failure())
+		}
+		n.clock.Step(time.Second)
+		time.Sleep(time.Millisecond) // the writer's turn
+	}
+}
+
+// append appends while the clock moves.
+func (n *journalTest) append(ch source.Changes) error {
+	n.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- n.Append(ch) }()
+	var err error
+	n.until("appended", func() bool {
+		select {
+		case err = <-done:
+			return true
+		default:
+			return false
+		}
 	})
+	return err
+}
+
+// A folder that cannot be used is reported, and used when it can be.
+func TestJournalWithoutFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := newJournalTest(t, dir)
+	if node, _, err := n.Load(); node != nil || !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("Load: %v, %v", node, err)
+	}
+	if err := n.Append(source.Changes{Node: testNodeRules(1)}); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("Append: %v", err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	before := n.wakes.Load()
+	n.until("recovered", func() bool { return n.Failure() == nil })
+	if n.wakes.Load() == before {
+		t.Error("the loop was not woken up")
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadTestCheckpoint(t, dir)
+	if diff := cmp.Diff(n.state, got, ignoreReported); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+// A disk that hangs delays one change for a short time and the next ones not at all. When
+// it works again, all of them are stored.
+func TestJournalOnAHungDisk(t *testing.T) {
+	dir := t.TempDir()
+	n := newJournalTest(t, dir)
+	if _, _, err := n.Load(); err != nil {
+		t.Fatal(err)
+	}
+	n.state.Node = testNodeRules(2)
+	// To open a pipe for writing waits for a reader.
+	pipe := filepath.Join(dir, "checkpoint.new")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.append(source.Changes{Node: testNodeRules(1)}); !errors.Is(err, errSilent) {
+		t.Errorf("the first change: %v", err)
+	}
+	for range 3 { // the clock stands still: these do not wait
+		if err := n.Append(source.Changes{Node: testNodeRules(2)}); !errors.Is(err, errSilent) {
+			t.Errorf("the next changes: %v", err)
+		}
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cp
-}
-
-func loadTestCheckpoint(t *testing.T, dir string) (savedState, error) {
-	t.Helper()
-	cp := openTestCheckpoint(t, dir, savedState{})
-	defer cp.Close()
-	node, slices, err := cp.Load()
-	return savedState{node, slices}, err
-}
-
-var ignoreReported = cmpopts.IgnoreUnexported(source.NodeRules{})
-
-func TestCheckpoint(t *testing.T) {
-	first := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
-	cases := map[string]struct {
-		changes []source.Changes
-		want    savedState
-	}{
-		"nothing was stored": {want: savedState{Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{}}},
-		"the first change stores everything": {
-			changes: []source.Changes{{}},
-			want:    first,
-		},
-		"later changes are appended": {
-			changes: []source.Changes{{}, {Node: testNodeRules(2), Slices: agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))}},
-			want:    savedState{testNodeRules(2), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))},
-		},
-		"a deletion is a change": {
-			changes: []source.Changes{{}, {Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{agenttest.WebName: nil}}},
-			want:    savedState{testNodeRules(1), agenttest.Listed()},
-		},
+	defer reader.Close()
+	n.until("recovered", func() bool { return n.Failure() == nil })
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
 	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			cp := openTestCheckpoint(t, dir, first)
-			for _, ch := range tc.changes {
-				if err := cp.Append(ch); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := cp.Close(); err != nil {
-				t.Fatal(err)
-			}
-			got, err := loadTestCheckpoint(t, dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tc.want, got, ignoreReported); diff != "" {
-				t.Error(diff)
-			}
-		})
+	got, err := loadTestCheckpoint(t, dir)
+	if diff := cmp.Diff(n.state, got, ignoreReported); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
 	}
 }
 
-// TestCheckpointDamage cuts the journal at every length.
-func TestCheckpointDamage(t *testing.T) {
+// A failure is followed by attempts with a back-off, not by one for each change: each
+// writes everything.
+func TestJournalBacksOff(t *testing.T) {
 	dir := t.TempDir()
-	first := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
-	cp := openTestCheckpoint(t, dir, first)
-	if err := cp.Append(source.Changes{}); err != nil {
+	n := newJournalTest(t, dir)
+	if err := n.Append(source.Changes{Node: testNodeRules(1)}); err != nil {
 		t.Fatal(err)
 	}
-	intact := cp.size
-	if err := cp.Append(source.Changes{Slices: agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))}); err != nil {
+	// The journal is gone, and no new one can be made.
+	if err := errors.Join(os.Remove(filepath.Join(dir, "checkpoint")), os.Mkdir(filepath.Join(dir, "checkpoint.new"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	cp.Close()
-	whole, err := os.ReadFile(cp.path)
-	if err != nil {
+	if err := n.Append(source.Changes{Node: testNodeRules(2)}); err == nil {
+		t.Fatal("a failed write is no error")
+	}
+	if err := os.Remove(filepath.Join(dir, "checkpoint.new")); err != nil {
 		t.Fatal(err)
 	}
-	for length := int(intact) + 1; length < len(whole); length++ {
-		if err := os.WriteFile(filepath.Join(dir, "checkpoint"), whole[:length], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cp := openTestCheckpoint(t, dir, savedState{})
-		if node, _, err := cp.Load(); node != nil || !errors.Is(err, errOutdated) {
-			t.Fatalf("cut at %d in this boot: got %v, %v; must not be used", length, node, err)
-		}
-		cp.boot = "another"
-		node, slices, err := cp.Load()
-		if diff := cmp.Diff(first, savedState{node, slices}, ignoreReported); diff != "" || !errors.Is(err, errDamaged) {
-			t.Fatalf("cut at %d after a boot: %v\n%s", length, err, diff)
-		}
-		cp.Close()
-	}
-}
-
-// TestCheckpointFullDisk makes a write fail: the file is then older than the kernel's
-// rules, and must not be used while these exist.
-func TestCheckpointFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	first := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
-	cp := openTestCheckpoint(t, dir, first)
-	defer cp.Close()
-	if err := cp.Append(source.Changes{}); err != nil {
-		t.Fatal(err)
-	}
-	// No new journal can be made either.
-	if err := os.Mkdir(cp.path+".new", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cp.file.Close()
 	for range 3 {
-		if err := cp.Append(source.Changes{Node: testNodeRules(2)}); err == nil {
-			t.Fatal("a failed write is no error")
+		if err := n.Append(source.Changes{Node: testNodeRules(2)}); err == nil {
+			t.Error("written before the back-off")
 		}
 	}
-	if node, _, err := cp.Load(); node != nil || !errors.Is(err, errOutdated) {
-		t.Errorf("in this boot: got %v, %v; must not be used", node, err)
+	n.until("recovered", func() bool { return n.Failure() == nil })
+	if err := n.Append(source.Changes{Node: testNodeRules(3)}); err != nil {
+		t.Error(err)
 	}
-	boot := cp.boot
-	cp.boot = "another"
-	if node, _, err := cp.Load(); node == nil || !errors.Is(err, errDamaged) {
-		t.Errorf("after a boot: got %v, %v; want what there is", node, err)
-	}
-	cp.boot = boot
-	if err := os.Remove(cp.path + ".new"); err != nil {
+	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cp.Append(source.Changes{Node: testNodeRules(2)}); err != nil {
+	got, err := loadTestCheckpoint(t, dir)
+	if diff := cmp.Diff(savedState{testNodeRules(3), n.state.Slices}, got, ignoreReported); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestJournalIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	n := newJournalTest(t, dir)
+	if _, err := OpenJournal(dir, nil, func() {}, n.clock); !errors.Is(err, ErrStateLocked) {
+		t.Errorf("a second agent in one folder: %v", err)
+	}
+	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if node, _, err := cp.Load(); node == nil || err != nil {
-		t.Errorf("with space again: got %v, %v", node, err)
+	if err := newJournalTest(t, dir).Close(); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// TestCheckpointRemoved removes the journal under the agent.
-func TestCheckpointRemoved(t *testing.T) {
-	dir := t.TempDir()
-	first := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
-	cp := openTestCheckpoint(t, dir, first)
-	defer cp.Close()
-	for range 2 {
-		if err := cp.Append(source.Changes{}); err != nil {
-			t.Fatal(err)
-		}
-		node, slices, err := cp.Load()
-		if diff := cmp.Diff(first, savedState{node, slices}, ignoreReported); diff != "" || err != nil {
-			t.Fatalf("%v\n%s", err, diff)
-		}
-		if err := os.Remove(cp.path); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestCheckpointCompaction(t *testing.T) {
-	dir := t.TempDir()
-	state := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
-	cp := openTestCheckpoint(t, dir, state)
-	defer cp.Close()
-	largest := int64(0)
-	for range 10_000 {
-		if err := cp.Append(source.Changes{Slices: state.Slices}); err != nil {
-			t.Fatal(err)
-		}
-		largest = max(largest, cp.size)
-	}
-	if largest < compactionMin || largest > 2*compactionMin {
-		t.Errorf("the journal grew to %d bytes, want a little over %d", largest, compactionMin)
-	}
-}
-
-// TestCheckpointOfAnotherName checks that a record whose slice does not belong to its name
-// is damage: an agent from before ServiceRuleSlices were cluster-scoped wrote such ones.
-func TestCheckpointOfAnotherName(t *testing.T) {
-	dir := t.TempDir()
-	web := agenttest.Web("10.96.0.1", "10.244.1.2")
-	for name, tc := range map[string]struct {
-		name string
-		want error
-	}{"its own": {agenttest.WebName, nil}, "without the namespace": {"web-v4-0", errOutdated}, "of another": {"default.web-v4-1", errOutdated}} {
-		t.Run(name, func(t *testing.T) {
-			cp := openTestCheckpoint(t, dir, savedState{testNodeRules(1), map[string]*v1alpha1.ServiceRuleSliceSpec{tc.name: web}})
-			defer cp.Close()
-			if err := cp.Append(source.Changes{}); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := cp.Load(); !errors.Is(err, tc.want) {
-				t.Errorf("got %v, want %v", err, tc.want)
-			}
-		})
-	}
-}
-
-func TestCheckpointIsLocked(t *testing.T) {
-	dir := t.TempDir()
-	cp := openTestCheckpoint(t, dir, savedState{})
-	if _, err := OpenJournal(dir, nil); !errors.Is(err, ErrStateLocked) {
-		t.Errorf("second agent in one folder: got %v, want %v", err, ErrStateLocked)
-	}
-	cp.Close()
-	again := openTestCheckpoint(t, dir, savedState{})
-	again.Close()
 }

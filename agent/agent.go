@@ -109,8 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.WatchPorts(listening)
 	table := kernelconntrack.NewTable(0)
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
-	cleaner := conntrack.New(kernel, log.WithName("conntrack"), clk, in.Wake)
-	m.Registry.MustRegister(cleaner.Collectors()...)
+	cleaner := conntrack.New(kernel, m, log.WithName("conntrack"), clk, in.Wake)
 	l := engine.New(engine.Config{
 		NodeName: o.NodeName, Source: in, Journal: cp, Installed: installed,
 		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},

@@ -61,7 +61,7 @@ type Cleaner struct {
 	log     logr.Logger
 	clock   clock.Clock
 	changed func() // called when the result of Failure changes
-	metrics metrics
+	metrics Metrics
 	wakeup  chan struct{}
 
 	mu        sync.Mutex
@@ -77,8 +77,8 @@ type Cleaner struct {
 }
 
 // New returns a Cleaner; changed is called when the result of Failure changes.
-func New(kernel Kernel, log logr.Logger, clk clock.Clock, changed func()) *Cleaner {
-	return &Cleaner{kernel: kernel, log: log, clock: clk, changed: changed, metrics: newMetrics(), wakeup: make(chan struct{}, 1),
+func New(kernel Kernel, m Metrics, log logr.Logger, clk clock.Clock, changed func()) *Cleaner {
+	return &Cleaner{kernel: kernel, log: log, clock: clk, changed: changed, metrics: m, wakeup: make(chan struct{}, 1),
 		frontends: map[model.FrontendKey]*model.Frontend{}, entries: map[kind]int{},
 		queues: map[model.Protocol]*queue{
 			model.UDP: newQueue(model.UDP, udpInterval),

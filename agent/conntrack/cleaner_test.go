@@ -66,7 +66,7 @@ func from(source string) func(*kernel.Entry) {
 func otherZone(e *kernel.Entry) { e.OtherZone = true }
 
 func newCleaner(m *memory, changed func()) *Cleaner {
-	return New(m.kernel(), logr.Discard(), clock.RealClock{}, changed)
+	return New(m.kernel(), m, logr.Discard(), clock.RealClock{}, changed)
 }
 
 // desired is the delta from nothing.
@@ -184,6 +184,9 @@ func TestChanges(t *testing.T) {
 				c.settle(t, everything)
 				if diff := cmp.Diff(tc.want, m.left()); diff != "" {
 					t.Errorf("left in the kernel:\n%s", diff)
+				}
+				if deleted := len(tc.entries) - len(tc.want); m.counted != deleted {
+					t.Errorf("the metrics count %d deleted entries, want %d", m.counted, deleted)
 				}
 			})
 		}

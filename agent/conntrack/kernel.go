@@ -37,11 +37,11 @@ type kind struct {
 func kindOf(key model.FrontendKey) kind { return kind{!key.Address.Is4(), key.Protocol} }
 
 // family is the label of metrics.
-func (k kind) family() string {
+func (k kind) family() corev1.IPFamily {
 	if k.v6 {
-		return string(corev1.IPv6Protocol)
+		return corev1.IPv6Protocol
 	}
-	return string(corev1.IPv4Protocol)
+	return corev1.IPv4Protocol
 }
 
 // flowOf returns what flows are judged by.

@@ -9,6 +9,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	kernel "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -24,10 +27,18 @@ type memory struct {
 	dumps     []kernel.Filter
 	deleted   func(kernel.Entry) // what happens then
 	walked    func()             // what happens at the end of a dump
+	counted   int                // deleted entries, by the metrics
 }
 
 func (m *memory) kernel() Kernel {
 	return Kernel{Table: m, Addresses: func() ([]netip.Addr, error) { return m.addresses, nil }}
+}
+
+// LookedForStaleFlows implements Metrics.
+func (m *memory) LookedForStaleFlows(_ corev1.IPFamily, _ time.Duration, deleted int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counted += deleted
 }
 
 var errBroken = errors.New("broken")

@@ -73,11 +73,12 @@ func (c *Cleaner) look(ctx context.Context, p model.Protocol, w work) (again wor
 		NodePortAddresses: nodePorts,
 	}}
 	for k, keys := range kinds {
-		start := c.clock.Now()
+		start, deleted := c.clock.Now(), 0
 		for _, f := range w.filters(k, keys, c.entries[k]) {
-			err = first(err, s.filtered(ctx, k, f))
+			n, failed := s.filtered(ctx, k, f)
+			deleted, err = deleted+n, first(err, failed)
 		}
-		c.metrics.duration.WithLabelValues(k.family()).Observe(c.clock.Since(start).Seconds())
+		c.metrics.LookedForStaleFlows(k.family(), c.clock.Since(start), deleted)
 	}
 	return again, err
 }
@@ -98,11 +99,12 @@ type sweep struct {
 	rules flows.Rules
 }
 
-// filtered deletes what is stale among the entries of a kind that a filter selects.
-func (s *sweep) filtered(ctx context.Context, k kind, f kernel.Filter) error {
-	n, all := 0, 0
+// filtered deletes what is stale among the entries of a kind that a filter selects, and
+// returns how many.
+func (s *sweep) filtered(ctx context.Context, k kind, f kernel.Filter) (n int, err error) {
+	all := 0
 	var failed error
-	err := s.kernel.Table.Dump(ctx, f, func(e kernel.Entry) {
+	err = s.kernel.Table.Dump(ctx, f, func(e kernel.Entry) {
 		all++
 		flow := flowOf(e)
 		key, stale := s.stale(flow)
@@ -121,11 +123,10 @@ func (s *sweep) filtered(ctx context.Context, k kind, f kernel.Filter) error {
 	if f.Port == 0 {
 		s.entries[k] = all
 	}
-	s.metrics.deleted.WithLabelValues(k.family()).Add(float64(n))
 	if n > 0 {
 		s.log.V(1).Info("Deleted stale conntrack entries", "family", k.family(), "protocol", k.protocol.String(), "entries", n)
 	}
-	return first(err, failed)
+	return n, first(err, failed)
 }
 
 // stale says whether a flow must be deleted, and which frontend it belongs to.

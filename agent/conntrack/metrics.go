@@ -3,27 +3,15 @@
 
 package conntrack
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
 
-// metrics have kube-proxy's names and meaning.
-type metrics struct {
-	duration *prometheus.HistogramVec
-	deleted  *prometheus.CounterVec
-}
+	corev1 "k8s.io/api/core/v1"
+)
 
-func newMetrics() metrics {
-	const namespace, family = "kubeproxy", "ip_family"
-	return metrics{
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "conntrack_reconciler_sync_duration_seconds",
-			Help: "Time to look for stale conntrack entries.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, []string{family}),
-		deleted: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "conntrack_reconciler_deleted_entries_total",
-			Help: "Stale conntrack entries that were deleted."}, []string{family}),
-	}
-}
-
-// Collectors are the metrics of the clean-up.
-func (c *Cleaner) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{c.metrics.duration, c.metrics.deleted}
+// Metrics count what the clean-up does.
+type Metrics interface {
+	// LookedForStaleFlows counts a pass over the entries of a family: how long it took, and
+	// how many entries it deleted.
+	LookedForStaleFlows(family corev1.IPFamily, took time.Duration, deleted int)
 }

@@ -28,7 +28,7 @@ type paced struct {
 func newPaced(t *testing.T, frontends ...*model.Frontend) *paced {
 	t.Helper()
 	p := &paced{t: t, kernel: &memory{}, clock: clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), current: model.NewDesired()}
-	p.Cleaner = New(p.kernel.kernel(), logr.Discard(), p.clock, func() {})
+	p.Cleaner = New(p.kernel.kernel(), p.kernel, logr.Discard(), p.clock, func() {})
 	p.change(frontends...)
 	p.Programmed(true)
 	p.pass(time.Minute)

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/report"
 )
@@ -25,6 +26,8 @@ type Metrics struct {
 	stranded, size                        *prometheus.GaugeVec
 	failures, operations, repairs         prometheus.Counter
 	watchFailures, healthz, livez, readyz *prometheus.CounterVec
+	conntrackPass                         *prometheus.HistogramVec
+	conntrackDeleted                      *prometheus.CounterVec
 }
 
 // latencyBuckets are kube-proxy's from 0.25 s on, and finer ones below.
@@ -36,6 +39,9 @@ var latencyBuckets = slices.Concat(
 
 // syncBuckets are kube-proxy's from 1 ms on, and finer ones below.
 var syncBuckets = prometheus.ExponentialBuckets(0.000125, 2, 18)
+
+// conntrackBuckets are kube-proxy's.
+var conntrackBuckets = prometheus.ExponentialBuckets(0.001, 2, 15)
 
 // NewMetrics returns the metrics, in a registry of their own.
 func NewMetrics() *Metrics {
@@ -76,6 +82,10 @@ func NewMetrics() *Metrics {
 			"Kernel operations that restored rules after external changes.").WithLabelValues(),
 		size: gauge(fairlead+"programmed",
 			"What is in the kernel, by kind (services, frontends, endpoints, slices).", "kind"),
+		conntrackPass: with.NewHistogramVec(prometheus.HistogramOpts{Name: kubeproxy + "conntrack_reconciler_sync_duration_seconds",
+			Help: "Time to look for stale conntrack entries.", Buckets: conntrackBuckets}, []string{"ip_family"}),
+		conntrackDeleted: counter(kubeproxy+"conntrack_reconciler_deleted_entries_total",
+			"Stale conntrack entries that were deleted.", "ip_family"),
 		watchFailures: counter(fairlead+"watch_failures_total",
 			"Failed lists and watches, by resource.", "resource"),
 		healthz: counter(kubeproxy+"proxy_healthz_total",
@@ -98,6 +108,12 @@ func (m *Metrics) WatchHealthChecks(ports func() (open, failing int)) {
 	m.Registry.MustRegister(
 		gauge("open", func() int { n, _ := ports(); return n }),
 		gauge("failing", func() int { _, n := ports(); return n }))
+}
+
+// LookedForStaleFlows implements conntrack.Metrics.
+func (m *Metrics) LookedForStaleFlows(family corev1.IPFamily, took time.Duration, deleted int) {
+	m.conntrackPass.WithLabelValues(string(family)).Observe(took.Seconds())
+	m.conntrackDeleted.WithLabelValues(string(family)).Add(float64(deleted))
 }
 
 // WatchFailed counts a failed list or watch of a resource.

@@ -8,13 +8,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
-	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/internal/metricstest"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
@@ -26,7 +26,6 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics()
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
 	m.WatchPorts(func() error { return nil })
-	m.Registry.MustRegister(conntrack.New(conntrack.Kernel{}, logr.Discard(), nil, nil).Collectors()...)
 	for _, mode := range modes.All() {
 		m.Registry.MustRegister(mode.Collectors...)
 	}
@@ -67,5 +66,17 @@ func TestStrandedMetric(t *testing.T) {
 		if got, _ := metricstest.Sample(t, m.Registry, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", policy); got != want {
 			t.Errorf("%s: got %v, want %v", policy, got, want)
 		}
+	}
+}
+
+func TestConntrackMetrics(t *testing.T) {
+	m := NewMetrics()
+	m.LookedForStaleFlows(corev1.IPv6Protocol, 2*time.Second, 3)
+	m.LookedForStaleFlows(corev1.IPv6Protocol, time.Second, 4)
+	if n, sum := metricstest.Sample(t, m.Registry, "kubeproxy_conntrack_reconciler_sync_duration_seconds", "IPv6"); n != 2 || sum != 3 {
+		t.Errorf("%v passes of %v s", n, sum)
+	}
+	if n, _ := metricstest.Sample(t, m.Registry, "kubeproxy_conntrack_reconciler_deleted_entries_total", "IPv6"); n != 7 {
+		t.Errorf("%v deleted", n)
 	}
 }

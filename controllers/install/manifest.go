@@ -41,7 +41,7 @@ func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSet
 
 // kubernetesSlice is the name of the EndpointSlice that the apiservers maintain themselves:
 // every address in it is an apiserver, and an apiserver that stops removes its own. The
-// label of the Service can be on slices of anybody who may write to the namespace.
+// label of the Service can be on slices of anyone with write access to the namespace.
 const kubernetesSlice = "kubernetes"
 
 // addressesOf returns the addresses in that EndpointSlice of default/kubernetes, sorted.

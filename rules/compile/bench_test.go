@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
-			in := input(web().NodePort(3001), many(webSlice(), n))
+			in := Input(Web().NodePort(3001), Many(WebSlice(), n))
 			b.ReportAllocs()
 			for b.Loop() {
 				compile.Service(in)

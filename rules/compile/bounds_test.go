@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 // numbered returns n addresses of a /16, in descending order.
@@ -48,7 +49,7 @@ func TestBounds(t *testing.T) {
 		"more ports":          {size{10_001, 0, 1, 0}, size{10_000, 0, 1, 0}, []string{"1 ports skipped: a Service has at most 10000; use several Services"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := svc("web").ExternalIPs(numbered("5.5", c.service.External)...).LoadBalancer(numbered("4.4", c.service.Balancers)...)
+			s := Service("web").ExternalIPs(numbered("5.5", c.service.External)...).LoadBalancer(numbered("4.4", c.service.Balancers)...)
 			for i := range c.service.Ports {
 				s.Port(fmt.Sprint("p", i), int32(i+1))
 			}
@@ -57,8 +58,8 @@ func TestBounds(t *testing.T) {
 				sources = append(sources, a+"/32")
 			}
 			s.Sources(sources...)
-			compiled := compile.Service(input(s))
-			spec := specs(compiled, corev1.IPv4Protocol)[0]
+			compiled := compile.Service(Input(s))
+			spec := Specs(compiled, corev1.IPv4Protocol)[0]
 			got := size{Ports: len(spec.Ports), Balancers: len(spec.LoadBalancerIPs), External: len(spec.ExternalIPs)}
 			if spec.LoadBalancerSources != nil {
 				got.Sources = len(spec.LoadBalancerSources.Allowed)
@@ -87,16 +88,16 @@ func TestBounds(t *testing.T) {
 // parts, so that none becomes too large for the apiserver.
 func TestPartsOfManyPorts(t *testing.T) {
 	const ports, endpoints = 1000, 300
-	s, e := svc("web"), slice("web")
+	s, e := Service("web"), Slice("web")
 	for i := range ports {
 		s.Port(fmt.Sprint("p", i), int32(i+1))
 		e.Port(fmt.Sprint("p", i), int32(i+1))
 	}
 	for _, a := range numbered("10.180", endpoints) {
-		e.Ready(a, here)
+		e.Ready(a, Here)
 	}
 	found := 0
-	for _, spec := range specs(compile.Service(input(s, e)), corev1.IPv4Protocol) {
+	for _, spec := range Specs(compile.Service(Input(s, e)), corev1.IPv4Protocol) {
 		found += len(spec.Endpoints)
 		if n := len(spec.Endpoints) * ports; n > 60_000 {
 			t.Errorf("part %d of %d has %d target ports", spec.Part, spec.Parts, n)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -19,21 +20,21 @@ import (
 // T21: the policy Local does not count for a Service that is not reachable from outside,
 // so the terminating endpoint is of no use.
 func TestLocalPolicyOfUnreachableService(t *testing.T) {
-	s := webSlice().Ready(ep(1), there).Terminating(ep(2), here)
+	s := WebSlice().Ready(Ep(1), There).Terminating(Ep(2), Here)
 	for name, c := range map[string]struct {
-		service *serviceBuilder
+		service *ServiceBuilder
 		want    []string
 	}{
-		"T21 not reachable":             {web().ExternalLocal(), []string{"10.0.0.1"}},
-		"T21 only ipMode Proxy":         {web().ExternalLocal().Ingress(ingress("1.2.3.4", corev1.LoadBalancerIPModeProxy)), []string{"10.0.0.1"}},
-		"reachable by node port":        {web().NodePort(3001).ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
-		"reachable by load balancer":    {web().LoadBalancer("1.2.3.4").ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
-		"reachable by external IP":      {web().ExternalIPs("1.2.3.4").ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
-		"reachable in the other family": {web().ExternalIPs("2001:db8::4").ExternalLocal(), []string{"10.0.0.1"}},
-		"policy Cluster":                {web().NodePort(3001), []string{"10.0.0.1"}},
+		"T21 not reachable":             {Web().ExternalLocal(), []string{"10.0.0.1"}},
+		"T21 only ipMode Proxy":         {Web().ExternalLocal().Ingress(Ingress("1.2.3.4", corev1.LoadBalancerIPModeProxy)), []string{"10.0.0.1"}},
+		"reachable by node port":        {Web().NodePort(3001).ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
+		"reachable by load balancer":    {Web().LoadBalancer("1.2.3.4").ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
+		"reachable by external IP":      {Web().ExternalIPs("1.2.3.4").ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
+		"reachable in the other family": {Web().ExternalIPs("2001:db8::4").ExternalLocal(), []string{"10.0.0.1"}},
+		"policy Cluster":                {Web().NodePort(3001), []string{"10.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, states(compile.Service(input(c.service, s)))); diff != "" {
+			if diff := cmp.Diff(c.want, States(compile.Service(Input(c.service, s)))); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
 		})
@@ -43,27 +44,27 @@ func TestLocalPolicyOfUnreachableService(t *testing.T) {
 // An endpoint that still serves while it terminates keeps its UDP flows, and gets no new
 // ones.
 func TestDraining(t *testing.T) {
-	service := svc("dns").Port("dns", 53).Protocol(corev1.ProtocolUDP).Port("tcp", 53)
-	of := func(s *sliceBuilder) *sliceBuilder {
+	service := Service("dns").Port("dns", 53).Protocol(corev1.ProtocolUDP).Port("tcp", 53)
+	of := func(s *SliceBuilder) *SliceBuilder {
 		return s.Port("dns", 5353).Protocol(corev1.ProtocolUDP).Port("tcp", 5353)
 	}
-	draining := of(slice("dns")).Ready(l1, here).Terminating(r1, there)
+	draining := of(Slice("dns")).Ready(L1, Here).Terminating(R1, There)
 	for name, c := range map[string]struct {
-		slice         *sliceBuilder
+		slice         *SliceBuilder
 		states        []string
 		serving, gets []string
 	}{
-		"draining":            {draining, []string{l1, r1 + " Draining"}, []string{l1, r1}, []string{l1}},
-		"all of them are":     {of(slice("dns")).Terminating(l1, here), []string{l1 + " Terminating"}, []string{l1}, []string{l1}},
-		"terminating, no UDP": {slice("dns").Port("tcp", 53).Ready(l1, here).Terminating(r1, there), []string{l1}, nil, nil},
-		"not serving":         {of(slice("dns")).Ready(l1, here).Unready(r1, there), []string{l1}, []string{l1}, []string{l1}},
+		"draining":            {draining, []string{L1, R1 + " Draining"}, []string{L1, R1}, []string{L1}},
+		"all of them are":     {of(Slice("dns")).Terminating(L1, Here), []string{L1 + " Terminating"}, []string{L1}, []string{L1}},
+		"terminating, no UDP": {Slice("dns").Port("tcp", 53).Ready(L1, Here).Terminating(R1, There), []string{L1}, nil, nil},
+		"not serving":         {of(Slice("dns")).Ready(L1, Here).Unready(R1, There), []string{L1}, []string{L1}, []string{L1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compiled := compile.Service(input(service, c.slice))
-			if diff := cmp.Diff(c.states, states(compiled)); diff != "" {
+			compiled := compile.Service(Input(service, c.slice))
+			if diff := cmp.Diff(c.states, States(compiled)); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
-			resolved, err := resolve.Service(thisNode().Node, webID, specs(compiled, corev1.IPv4Protocol))
+			resolved, err := resolve.Service(ThisNode().Node, WebID, Specs(compiled, corev1.IPv4Protocol))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,36 +90,36 @@ func TestDraining(t *testing.T) {
 
 // Endpoints that no node may use are in no slice, so that nodes do not store them.
 func TestCompileLeavesOut(t *testing.T) {
-	external := web().NodePort(3001).ExternalLocal()
-	zones, nodes := []string{"a"}, []string{here}
-	hinted := func() *sliceBuilder { return webSlice().Ready(ep(1), here).ForZones("a").ForNodes(here) }
+	external := Web().NodePort(3001).ExternalLocal()
+	zones, nodes := []string{"a"}, []string{Here}
+	hinted := func() *SliceBuilder { return WebSlice().Ready(Ep(1), Here).ForZones("a").ForNodes(Here) }
 	entry := func(n int, node string, nodes, zones []string) v1alpha1.RuleEndpoint {
-		return v1alpha1.RuleEndpoint{Address: ep(n), TargetPorts: []int32{80}, NodeName: node, ForNodes: nodes, ForZones: zones}
+		return v1alpha1.RuleEndpoint{Address: Ep(n), TargetPorts: []int32{80}, NodeName: node, ForNodes: nodes, ForZones: zones}
 	}
 	for name, c := range map[string]struct {
-		service *serviceBuilder
-		slice   *sliceBuilder
+		service *ServiceBuilder
+		slice   *SliceBuilder
 		want    []v1alpha1.RuleEndpoint
 	}{
-		"terminating where one is ready": {external, webSlice().Ready(ep(1), here).Terminating(ep(2), here),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
-		"terminating on no node": {external, webSlice().Ready(ep(1), here).Terminating(ep(2), ""),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
-		"all hints": {web(), hinted().Ready(ep(2), there).ForZones("a").ForNodes(here),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones), entry(2, there, nodes, zones)}},
-		"hints, one has no node hint": {web(), hinted().Ready(ep(2), there).ForZones("a"),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nil, zones), entry(2, there, nil, zones)}},
-		"hints, one has no zone hint": {web(), hinted().Ready(ep(2), there).ForNodes(here),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, nil), entry(2, there, nodes, nil)}},
-		"hints, an unready one has none": {web(), hinted().Unready(ep(2), there),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones)}},
-		"hints, local traffic only": {web().InternalLocal(), hinted(),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nil, nil)}},
-		"hints, cluster-wide by node port": {web().NodePort(3001).InternalLocal(), hinted(),
-			[]v1alpha1.RuleEndpoint{entry(1, here, nodes, zones)}},
+		"terminating where one is ready": {external, WebSlice().Ready(Ep(1), Here).Terminating(Ep(2), Here),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nil, nil)}},
+		"terminating on no node": {external, WebSlice().Ready(Ep(1), Here).Terminating(Ep(2), ""),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nil, nil)}},
+		"all hints": {Web(), hinted().Ready(Ep(2), There).ForZones("a").ForNodes(Here),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nodes, zones), entry(2, There, nodes, zones)}},
+		"hints, one has no node hint": {Web(), hinted().Ready(Ep(2), There).ForZones("a"),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nil, zones), entry(2, There, nil, zones)}},
+		"hints, one has no zone hint": {Web(), hinted().Ready(Ep(2), There).ForNodes(Here),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nodes, nil), entry(2, There, nodes, nil)}},
+		"hints, an unready one has none": {Web(), hinted().Unready(Ep(2), There),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nodes, zones)}},
+		"hints, local traffic only": {Web().InternalLocal(), hinted(),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nil, nil)}},
+		"hints, cluster-wide by node port": {Web().NodePort(3001).InternalLocal(), hinted(),
+			[]v1alpha1.RuleEndpoint{entry(1, Here, nodes, zones)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, compile.Service(input(c.service, c.slice)).Slices[0].Spec.Endpoints); diff != "" {
+			if diff := cmp.Diff(c.want, compile.Service(Input(c.service, c.slice)).Slices[0].Spec.Endpoints); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
 		})
@@ -126,67 +127,67 @@ func TestCompileLeavesOut(t *testing.T) {
 }
 
 func TestCompileEndpoints(t *testing.T) {
-	two := svc("web").Port("http", 80).Port("admin", 9000)
+	two := Service("web").Port("http", 80).Port("admin", 9000)
 	for name, c := range map[string]struct {
 		input compile.Input
 		want  []v1alpha1.RuleEndpoint
 	}{
 		"one entry for all ports": {
-			input(two, slice("web").Port("http", 8080).Port("admin", 9001).Ready(ep(1), here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(1), TargetPorts: []int32{8080, 9001}, NodeName: here}},
+			Input(two, Slice("web").Port("http", 8080).Port("admin", 9001).Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{8080, 9001}, NodeName: Here}},
 		},
 		"named port with another number in each slice": {
-			input(two, slice("web").Port("http", 8080).Ready(ep(2), here), slice("web").Named("web-2").Port("http", 8081).Ready(ep(1), there)),
+			Input(two, Slice("web").Port("http", 8080).Ready(Ep(2), Here), Slice("web").Named("web-2").Port("http", 8081).Ready(Ep(1), There)),
 			[]v1alpha1.RuleEndpoint{
-				{Address: ep(1), TargetPorts: []int32{8081, 0}, NodeName: there},
-				{Address: ep(2), TargetPorts: []int32{8080, 0}, NodeName: here},
+				{Address: Ep(1), TargetPorts: []int32{8081, 0}, NodeName: There},
+				{Address: Ep(2), TargetPorts: []int32{8080, 0}, NodeName: Here},
 			},
 		},
 		"ports of an address in two slices": {
-			input(two, slice("web").Port("http", 8080).Ready(ep(1), here), slice("web").Named("web-2").Port("admin", 9001).Ready(ep(1), here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(1), TargetPorts: []int32{8080, 9001}, NodeName: here}},
+			Input(two, Slice("web").Port("http", 8080).Ready(Ep(1), Here), Slice("web").Named("web-2").Port("admin", 9001).Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{8080, 9001}, NodeName: Here}},
 		},
 		"two numbers of one port at one address": {
-			input(two, slice("web").Port("http", 8081).Ready(ep(1), here), slice("web").Named("web-2").Port("http", 8080).Ready(ep(1), here)),
+			Input(two, Slice("web").Port("http", 8081).Ready(Ep(1), Here), Slice("web").Named("web-2").Port("http", 8080).Ready(Ep(1), Here)),
 			[]v1alpha1.RuleEndpoint{
-				{Address: ep(1), TargetPorts: []int32{8080, 0}, NodeName: here},
-				{Address: ep(1), TargetPorts: []int32{8081, 0}, NodeName: here},
+				{Address: Ep(1), TargetPorts: []int32{8080, 0}, NodeName: Here},
+				{Address: Ep(1), TargetPorts: []int32{8081, 0}, NodeName: Here},
 			},
 		},
 		"same address and port twice, one terminates": {
-			input(web(), webSlice().Terminating(ep(1), here), webSlice().Named("web-2").Ready(ep(1), here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(1), TargetPorts: []int32{80}, NodeName: here}},
+			Input(Web(), WebSlice().Terminating(Ep(1), Here), WebSlice().Named("web-2").Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
 		},
 		"same address and port twice, the one that does not terminate is unready": {
-			input(web(), webSlice().Terminating(ep(1), here), webSlice().Named("web-2").Unready(ep(1), here).Ready(ep(2), here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(2), TargetPorts: []int32{80}, NodeName: here}},
+			Input(Web(), WebSlice().Terminating(Ep(1), Here), WebSlice().Named("web-2").Unready(Ep(1), Here).Ready(Ep(2), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(2), TargetPorts: []int32{80}, NodeName: Here}},
 		},
 		"same address and port twice, one serves": {
-			input(web(), webSlice().Endpoint(ep(1), here, false, false, true), webSlice().Named("web-2").Terminating(ep(1), here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(1), TargetPorts: []int32{80}, NodeName: here, State: v1alpha1.EndpointTerminating}},
+			Input(Web(), WebSlice().Endpoint(Ep(1), Here, false, false, true), WebSlice().Named("web-2").Terminating(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointTerminating}},
 		},
 		"same address in sloppy and canonical form": {
-			input(web(), webSlice().Ready("10.0.0.001", here).Ready("10.0.0.1", here).Ready(" 10.0.0.1", here)),
-			[]v1alpha1.RuleEndpoint{{Address: ep(1), TargetPorts: []int32{80}, NodeName: here}},
+			Input(Web(), WebSlice().Ready("10.0.0.001", Here).Ready("10.0.0.1", Here).Ready(" 10.0.0.1", Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
 		},
 		"sorted by value, not by text": {
-			input(web(), webSlice().Ready(ep(10), here).Ready(ep(9), here)),
+			Input(Web(), WebSlice().Ready(Ep(10), Here).Ready(Ep(9), Here)),
 			[]v1alpha1.RuleEndpoint{
-				{Address: ep(9), TargetPorts: []int32{80}, NodeName: here},
-				{Address: ep(10), TargetPorts: []int32{80}, NodeName: here},
+				{Address: Ep(9), TargetPorts: []int32{80}, NodeName: Here},
+				{Address: Ep(10), TargetPorts: []int32{80}, NodeName: Here},
 			},
 		},
 		"hints count for one port only": {
-			input(two, slice("web").Port("http", 80).Port("admin", 81).Ready(ep(1), here).ForZones("b", "a"),
-				slice("web").Named("web-2").Port("admin", 81).Ready(ep(2), here)),
+			Input(two, Slice("web").Port("http", 80).Port("admin", 81).Ready(Ep(1), Here).ForZones("b", "a"),
+				Slice("web").Named("web-2").Port("admin", 81).Ready(Ep(2), Here)),
 			[]v1alpha1.RuleEndpoint{
-				{Address: ep(1), TargetPorts: []int32{0, 81}, NodeName: here},
-				{Address: ep(1), TargetPorts: []int32{80, 0}, NodeName: here, ForZones: []string{"a", "b"}},
-				{Address: ep(2), TargetPorts: []int32{0, 81}, NodeName: here},
+				{Address: Ep(1), TargetPorts: []int32{0, 81}, NodeName: Here},
+				{Address: Ep(1), TargetPorts: []int32{80, 0}, NodeName: Here, ForZones: []string{"a", "b"}},
+				{Address: Ep(2), TargetPorts: []int32{0, 81}, NodeName: Here},
 			},
 		},
 		"protocol and name must both fit": {
-			input(svc("web").Port("dns", 53).Protocol(corev1.ProtocolUDP), slice("web").Port("dns", 53).Port("other", 53).Protocol(corev1.ProtocolUDP).Ready(ep(1), here)),
+			Input(Service("web").Port("dns", 53).Protocol(corev1.ProtocolUDP), Slice("web").Port("dns", 53).Port("other", 53).Protocol(corev1.ProtocolUDP).Ready(Ep(1), Here)),
 			nil,
 		},
 	} {
@@ -204,19 +205,19 @@ func TestCompileEndpoints(t *testing.T) {
 
 // Absent conditions mean ready, serving and not terminating.
 func TestAbsentConditions(t *testing.T) {
-	s := webSlice().Ready(ep(1), here)
+	s := WebSlice().Ready(Ep(1), Here)
 	s.Endpoints[0].Conditions.Ready, s.Endpoints[0].Conditions.Serving, s.Endpoints[0].Conditions.Terminating = nil, nil, nil
-	if diff := cmp.Diff([]string{"10.0.0.1"}, states(compile.Service(input(web(), s)))); diff != "" {
+	if diff := cmp.Diff([]string{"10.0.0.1"}, States(compile.Service(Input(Web(), s)))); diff != "" {
 		t.Errorf("endpoints (-want +got):\n%s", diff)
 	}
 }
 
 // Only the first address of an endpoint counts, and an endpoint may have none.
 func TestFirstAddressOnly(t *testing.T) {
-	s := webSlice().Ready(ep(1), here).Ready(ep(2), here)
-	s.Endpoints[0].Addresses = []string{ep(1), ep(3)}
+	s := WebSlice().Ready(Ep(1), Here).Ready(Ep(2), Here)
+	s.Endpoints[0].Addresses = []string{Ep(1), Ep(3)}
 	s.Endpoints[1].Addresses = nil
-	if diff := cmp.Diff([]string{"10.0.0.1"}, states(compile.Service(input(web(), s)))); diff != "" {
+	if diff := cmp.Diff([]string{"10.0.0.1"}, States(compile.Service(Input(Web(), s)))); diff != "" {
 		t.Errorf("endpoints (-want +got):\n%s", diff)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
-	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -20,12 +20,12 @@ import (
 // FuzzCompile compiles odd Services and EndpointSlices. The result is canonical and does
 // not depend on the order of the input.
 func FuzzCompile(f *testing.F) {
-	for i, s := range seeds {
-		f.Add([]byte(s), frontendTexts[i], endpointTexts[i], sourceTexts[i])
-		f.Add([]byte(s+s), frontendTexts[len(frontendTexts)-1-i], endpointTexts[len(endpointTexts)-1-i], sourceTexts[i])
+	for i, s := range Seeds {
+		f.Add([]byte(s), FrontendTexts[i], EndpointTexts[i], SourceTexts[i])
+		f.Add([]byte(s+s), FrontendTexts[len(FrontendTexts)-1-i], EndpointTexts[len(EndpointTexts)-1-i], SourceTexts[i])
 	}
 	f.Fuzz(func(t *testing.T, data []byte, frontend, address, source string) {
-		r := steered(data)
+		r := Steered(data)
 		service, endpoints := r.Service("web"), r.Slices("web")
 		service.ExternalIPs(append(service.Spec.ExternalIPs, frontend)...).LoadBalancer(frontend)
 		service.Sources(append(service.Spec.LoadBalancerSourceRanges, source)...)
@@ -33,24 +33,24 @@ func FuzzCompile(f *testing.F) {
 			service.IP(frontend)
 		}
 		for _, s := range endpoints {
-			s.Ready(address, rulestest.Pick(r, nodeNames...))
+			s.Ready(address, Pick(r, NodeNames...))
 		}
-		in := input(service, endpoints...)
+		in := Input(service, endpoints...)
 		compiled := compile.Service(in)
 		if diff := cmp.Diff(compiled, compile.Service(r.Reordered(in))); diff != "" {
 			t.Errorf("depends on the order of the input:\n%s", diff)
 		}
 		node := r.Node()
 		for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-			for _, spec := range specs(compiled, family) {
+			for _, spec := range Specs(compiled, family) {
 				checkCanonical(t, spec)
 			}
 			id := model.ServiceID{Namespace: "default", Name: "web", Family: family}
-			resolved, err := resolve.Service(node, id, specs(compiled, family))
+			resolved, err := resolve.Service(node, id, Specs(compiled, family))
 			if err != nil {
 				t.Error(err)
 			}
-			checkResolved(t, id, resolved)
+			CheckResult(t, id, resolved)
 		}
 	})
 }

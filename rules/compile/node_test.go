@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 // config returns a ProxyConfig that was created some hours after the first.
@@ -27,7 +28,7 @@ func config(name string, priority *int32, hours int, selector *v1alpha1.NodeSele
 }
 
 func TestSelectConfig(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: here, Labels: map[string]string{"pool": "gpu"}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: Here, Labels: map[string]string{"pool": "gpu"}}}
 	gpu := &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": "gpu"}}
 	cpu := &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": "cpu"}}
 	odd := &v1alpha1.NodeSelector{MatchExpressions: []v1alpha1.NodeSelectorRequirement{{Key: "pool", Operator: "Like"}}}
@@ -72,7 +73,7 @@ func TestSelectConfig(t *testing.T) {
 func TestCompileNode(t *testing.T) {
 	yes := true
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: here, Labels: map[string]string{corev1.LabelTopologyZone: "a"}},
+		ObjectMeta: metav1.ObjectMeta{Name: Here, Labels: map[string]string{corev1.LabelTopologyZone: "a"}},
 		Spec:       corev1.NodeSpec{PodCIDR: "10.1.0.0/24", PodCIDRs: []string{"10.01.0.9/24", "FD00:10::/64", "bad"}},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeHostName, Address: "10.7.7.7"},

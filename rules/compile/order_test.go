@@ -8,7 +8,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
-	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -16,17 +16,17 @@ import (
 // is missing at any moment.
 func TestWriteOrder(t *testing.T) {
 	const endpoints = 40
-	in := input(web(), many(webSlice(), endpoints))
+	in := Input(Web(), Many(WebSlice(), endpoints))
 	powers := []int32{1, 2, 4, 8, 16}
 	compiled := map[int32][]v1alpha1.ServiceRuleSliceSpec{}
 	for _, n := range powers {
 		compiled[n] = compile.Parts(in, n)
 	}
-	everySeed(t, 300, func(t *testing.T, r *random) {
+	EverySeed(t, 300, func(t *testing.T, r *Random) {
 		stored := map[string]v1alpha1.ServiceRuleSliceSpec{}
 		// The first writes create the slices; after that no endpoint may be missing.
 		for change := range 4 {
-			n := rulestest.Pick(r, powers...)
+			n := Pick(r, powers...)
 			var writes []compile.Slice
 			held := map[string]int32{}
 			for name, s := range stored {
@@ -38,7 +38,7 @@ func TestWriteOrder(t *testing.T) {
 					writes = append(writes, compile.Slice{Name: name, Spec: spec})
 				}
 			}
-			rulestest.Shuffle(r, writes)
+			Shuffle(r, writes)
 			compile.WriteOrder(writes, held)
 			stop := len(writes)
 			if change > 0 && r.Chance(70) {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 func TestSplit(t *testing.T) {
-	compiled := compile.Service(input(web(), many(webSlice(), 1000)))
+	compiled := compile.Service(Input(Web(), Many(WebSlice(), 1000)))
 	if len(compiled.Slices) != 8 {
 		t.Fatalf("%d parts", len(compiled.Slices))
 	}
@@ -33,7 +34,7 @@ func TestSplit(t *testing.T) {
 		for _, e := range s.Spec.Endpoints {
 			own = append(own, e.Address)
 		}
-		if !slices.IsSortedFunc(own, func(a, b string) int { return addr(a).Compare(addr(b)) }) {
+		if !slices.IsSortedFunc(own, func(a, b string) int { return Addr(a).Compare(Addr(b)) }) {
 			t.Errorf("%s: not sorted", s.Name)
 		}
 		addresses = append(addresses, own...)
@@ -46,24 +47,24 @@ func TestSplit(t *testing.T) {
 
 // Adding, removing or changing one endpoint rewrites exactly one part.
 func TestOneEndpointChangesOnePart(t *testing.T) {
-	base := many(webSlice(), 1000)
-	without := many(webSlice(), 999)
-	moved := many(webSlice(), 999).Ready("10.1.3.231", there)
-	unready := many(webSlice(), 999).Unready("10.1.3.231", here)
-	for name, c := range map[string]struct{ s *sliceBuilder }{
-		"added":   {many(webSlice(), 1000).Ready("10.9.9.9", here)},
+	base := Many(WebSlice(), 1000)
+	without := Many(WebSlice(), 999)
+	moved := Many(WebSlice(), 999).Ready("10.1.3.231", There)
+	unready := Many(WebSlice(), 999).Unready("10.1.3.231", Here)
+	for name, c := range map[string]struct{ s *SliceBuilder }{
+		"added":   {Many(WebSlice(), 1000).Ready("10.9.9.9", Here)},
 		"removed": {without},
 		"moved":   {moved},
 		"unready": {unready},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if changed := changedParts(input(web(), base), input(web(), c.s)); changed != 1 {
+			if changed := changedParts(Input(Web(), base), Input(Web(), c.s)); changed != 1 {
 				t.Errorf("%d parts changed", changed)
 			}
 		})
 	}
 	t.Run("nothing", func(t *testing.T) {
-		if changed := changedParts(input(web(), base), input(web(), many(webSlice(), 1000))); changed != 0 {
+		if changed := changedParts(Input(Web(), base), Input(Web(), Many(WebSlice(), 1000))); changed != 0 {
 			t.Errorf("%d parts changed", changed)
 		}
 	})
@@ -98,7 +99,7 @@ func TestRepartitionKeepsEndpointsReachable(t *testing.T) {
 		"eight, again": {8, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := input(web(), many(webSlice(), 640))
+			in := Input(Web(), Many(WebSlice(), 640))
 			parts := func(n int32) map[int32]*v1alpha1.ServiceRuleSliceSpec {
 				out := map[int32]*v1alpha1.ServiceRuleSliceSpec{}
 				for i, spec := range compile.Parts(in, n) {
@@ -129,7 +130,7 @@ func checkAll(t *testing.T, stored map[int32]*v1alpha1.ServiceRuleSliceSpec, wan
 	for _, s := range stored {
 		parts = append(parts, s)
 	}
-	resolved, err := resolve.Service(thisNode().Node, model.ServiceID{Namespace: "default", Name: "web", Family: corev1.IPv4Protocol}, parts)
+	resolved, err := resolve.Service(ThisNode().Node, model.ServiceID{Namespace: "default", Name: "web", Family: corev1.IPv4Protocol}, parts)
 	if err != nil {
 		t.Fatal(err)
 	}

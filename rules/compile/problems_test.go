@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 // TestProblems covers invalid values: they are left out with a message, and the rest of
@@ -21,17 +22,17 @@ func TestProblems(t *testing.T) {
 	name, zero, big := "http", int32(0), int32(70000)
 	const special = " must not be an unspecified, loopback, link-local or multicast address"
 	const number = `port "http" skipped: its number must be within 1-65535 (an absent number, meaning all ports, is not supported)`
-	odd := func(address string) *sliceBuilder {
-		return slice("web").Named("odd").Port("http", 80).Ready(address, here)
+	odd := func(address string) *SliceBuilder {
+		return Slice("web").Named("odd").Port("http", 80).Ready(address, Here)
 	}
-	oddPort := func(n *int32) *sliceBuilder {
-		return slice("web").Named("odd").RawPort(discoveryv1.EndpointPort{Name: &name, Port: n}).Ready(ep(9), here)
+	oddPort := func(n *int32) *SliceBuilder {
+		return Slice("web").Named("odd").RawPort(discoveryv1.EndpointPort{Name: &name, Port: n}).Ready(Ep(9), Here)
 	}
-	v6 := func(address string) *sliceBuilder { return odd(address).Kind(discoveryv1.AddressTypeIPv6) }
-	both := web().IP("172.30.0.41", "fd00:30::41")
+	v6 := func(address string) *SliceBuilder { return odd(address).Kind(discoveryv1.AddressTypeIPv6) }
+	both := Web().IP("172.30.0.41", "fd00:30::41")
 	for name, c := range map[string]struct {
-		service *serviceBuilder
-		slice   *sliceBuilder
+		service *ServiceBuilder
+		slice   *SliceBuilder
 		object  string
 		message string
 	}{
@@ -51,38 +52,38 @@ func TestProblems(t *testing.T) {
 		"S6 port without number":    {nil, oddPort(nil), "", number},
 		"S6 port 0":                 {nil, oddPort(&zero), "", number},
 		"S6 port 70000":             {nil, oddPort(&big), "", number},
-		"Service port 70000":        {web().Port("bad", 70000), nil, "Service default/web", `port "bad" skipped: TCP 70000 (node port 0) must be TCP, UDP or SCTP and within 1-65535`},
-		"Service node port -1":      {web().Port("bad", 81).NodePort(-1), nil, "Service default/web", `port "bad" skipped: TCP 81 (node port -1) must be TCP, UDP or SCTP and within 1-65535`},
-		"Service protocol":          {web().Port("bad", 81).Protocol("ICMP"), nil, "Service default/web", `port "bad" skipped: ICMP 81 (node port 0) must be TCP, UDP or SCTP and within 1-65535`},
-		"cluster IP":                {web().IP("172.30.0.41", "fd00::x"), nil, "Service default/web", `cluster IP skipped: "fd00::x" is not an IP address`},
-		"cluster IP is loopback":    {web().IP("172.30.0.41", "::1"), nil, "Service default/web", `cluster IP skipped: ::1 must not be an unspecified, loopback or multicast address`},
-		"external IP":               {web().ExternalIPs("1.2.3"), nil, "Service default/web", `entry of spec.externalIPs skipped: "1.2.3" is not an IP address`},
-		"external IP is loopback":   {web().ExternalIPs("127.0.0.1"), nil, "Service default/web", `entry of spec.externalIPs skipped: 127.0.0.1 must not be an unspecified, loopback or multicast address`},
-		"load balancer's address":   {web().LoadBalancer("0.0.0.0"), nil, "Service default/web", `entry of status.loadBalancer.ingress skipped: 0.0.0.0 must not be an unspecified, loopback or multicast address`},
-		"source without length":     {web().LoadBalancer("1.2.3.4").Sources("10.0.0.1"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "10.0.0.1" is not a CIDR; write for example 192.0.2.0/24`},
-		"source of odd length":      {web().LoadBalancer("1.2.3.4").Sources("10.0.0.0/33"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "10.0.0.0/33" is not a CIDR; write for example 192.0.2.0/24`},
-		"source mapped":             {web().LoadBalancer("1.2.3.4").Sources("::ffff:10.0.0.0/8"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "::ffff:10.0.0.0/8" must not map IPv4 into IPv6; write for example 192.0.2.0/24`},
-		"source malformed, next /0": {web().LoadBalancer("1.2.3.4").Sources("0.0.0.0/0", "x/8"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "x" is not an IP address; write for example 192.0.2.0/24`},
+		"Service port 70000":        {Web().Port("bad", 70000), nil, "Service default/web", `port "bad" skipped: TCP 70000 (node port 0) must be TCP, UDP or SCTP and within 1-65535`},
+		"Service node port -1":      {Web().Port("bad", 81).NodePort(-1), nil, "Service default/web", `port "bad" skipped: TCP 81 (node port -1) must be TCP, UDP or SCTP and within 1-65535`},
+		"Service protocol":          {Web().Port("bad", 81).Protocol("ICMP"), nil, "Service default/web", `port "bad" skipped: ICMP 81 (node port 0) must be TCP, UDP or SCTP and within 1-65535`},
+		"cluster IP":                {Web().IP("172.30.0.41", "fd00::x"), nil, "Service default/web", `cluster IP skipped: "fd00::x" is not an IP address`},
+		"cluster IP is loopback":    {Web().IP("172.30.0.41", "::1"), nil, "Service default/web", `cluster IP skipped: ::1 must not be an unspecified, loopback or multicast address`},
+		"external IP":               {Web().ExternalIPs("1.2.3"), nil, "Service default/web", `entry of spec.externalIPs skipped: "1.2.3" is not an IP address`},
+		"external IP is loopback":   {Web().ExternalIPs("127.0.0.1"), nil, "Service default/web", `entry of spec.externalIPs skipped: 127.0.0.1 must not be an unspecified, loopback or multicast address`},
+		"load balancer's address":   {Web().LoadBalancer("0.0.0.0"), nil, "Service default/web", `entry of status.loadBalancer.ingress skipped: 0.0.0.0 must not be an unspecified, loopback or multicast address`},
+		"source without length":     {Web().LoadBalancer("1.2.3.4").Sources("10.0.0.1"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "10.0.0.1" is not a CIDR; write for example 192.0.2.0/24`},
+		"source of odd length":      {Web().LoadBalancer("1.2.3.4").Sources("10.0.0.0/33"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "10.0.0.0/33" is not a CIDR; write for example 192.0.2.0/24`},
+		"source mapped":             {Web().LoadBalancer("1.2.3.4").Sources("::ffff:10.0.0.0/8"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "::ffff:10.0.0.0/8" must not map IPv4 into IPv6; write for example 192.0.2.0/24`},
+		"source malformed, next /0": {Web().LoadBalancer("1.2.3.4").Sources("0.0.0.0/0", "x/8"), nil, "Service default/web", `entry of spec.loadBalancerSourceRanges skipped: "x" is not an IP address; write for example 192.0.2.0/24`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			slices := []*sliceBuilder{webSlice().Ready(ep(1), here)}
+			slices := []*SliceBuilder{WebSlice().Ready(Ep(1), Here)}
 			if c.slice != nil {
 				slices = append(slices, c.slice)
 			}
 			if c.service == nil {
-				c.service = web()
+				c.service = Web()
 			}
 			if c.object == "" {
 				c.object = "EndpointSlice default/odd"
 			}
-			compiled := compile.Service(input(c.service, slices...))
+			compiled := compile.Service(Input(c.service, slices...))
 			if diff := cmp.Diff([]compile.Problem{{Object: c.object, Message: c.message}}, compiled.Problems); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff([]string{"10.0.0.1"}, states(compiled)); diff != "" {
+			if diff := cmp.Diff([]string{"10.0.0.1"}, States(compiled)); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
-			if ports := specs(compiled, corev1.IPv4Protocol)[0].Ports; len(ports) != 1 {
+			if ports := Specs(compiled, corev1.IPv4Protocol)[0].Ports; len(ports) != 1 {
 				t.Errorf("ports: %v", ports)
 			}
 		})
@@ -91,7 +92,7 @@ func TestProblems(t *testing.T) {
 
 // A Service whose only address is malformed has a problem and no slices.
 func TestNoUsableClusterIP(t *testing.T) {
-	compiled := compile.Service(input(web().IP("nonsense")))
+	compiled := compile.Service(Input(Web().IP("nonsense")))
 	want := compile.Result{Problems: []compile.Problem{{Object: "Service default/web", Message: `cluster IP skipped: "nonsense" is not an IP address`}}}
 	if diff := cmp.Diff(want, compiled); diff != "" {
 		t.Errorf("compiled (-want +got):\n%s", diff)
@@ -101,18 +102,18 @@ func TestNoUsableClusterIP(t *testing.T) {
 // The list of problems is bounded, and each problem is in it once, however many ports and
 // families have it.
 func TestManyProblems(t *testing.T) {
-	s := slice("web").Port("http", 80).Port("admin", 81)
+	s := Slice("web").Port("http", 80).Port("admin", 81)
 	for i := range 30 {
-		s.Ready(fmt.Sprintf("127.0.0.%d", i+10), here)
+		s.Ready(fmt.Sprintf("127.0.0.%d", i+10), Here)
 	}
-	problems := compile.Service(input(svc("web").Port("http", 80).Port("admin", 81), s)).Problems
+	problems := compile.Service(Input(Service("web").Port("http", 80).Port("admin", 81), s)).Problems
 	if len(problems) != 11 {
 		t.Fatalf("%d problems", len(problems))
 	}
 	if diff := cmp.Diff(compile.Problem{Object: "EndpointSlice default/web-1", Message: "20 more problems"}, problems[10]); diff != "" {
 		t.Errorf("last (-want +got):\n%s", diff)
 	}
-	two := compile.Service(input(web().IP("172.30.0.41", "fd00:30::41").ExternalIPs("bad"))).Problems
+	two := compile.Service(Input(Web().IP("172.30.0.41", "fd00:30::41").ExternalIPs("bad"))).Problems
 	if len(two) != 1 {
 		t.Errorf("of both families: %v", two)
 	}

@@ -13,12 +13,13 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 func TestCompileProperties(t *testing.T) {
-	everySeed(t, 500, func(t *testing.T, r *random) {
+	EverySeed(t, 500, func(t *testing.T, r *Random) {
 		in := r.Input("web")
 		before := compile.Input{Service: in.Service.DeepCopy(), Parts: in.Parts}
 		for _, s := range in.EndpointSlices {
@@ -46,14 +47,14 @@ func TestCompileProperties(t *testing.T) {
 
 // Compiled slices can be resolved without an error, also after they went through the API.
 func TestCompiledIsWellFormed(t *testing.T) {
-	everySeed(t, 500, func(t *testing.T, r *random) {
+	EverySeed(t, 500, func(t *testing.T, r *Random) {
 		node, id := r.Node(), r.ID()
-		parts := specs(compile.Service(r.Input("web")), id.Family)
+		parts := Specs(compile.Service(r.Input("web")), id.Family)
 		resolved, err := resolve.Service(node, id, parts)
 		if err != nil {
 			t.Error(err)
 		}
-		checkResolved(t, id, resolved)
+		CheckResult(t, id, resolved)
 		var read []*v1alpha1.ServiceRuleSliceSpec
 		for _, spec := range parts {
 			text, err := json.Marshal(spec)
@@ -69,8 +70,8 @@ func TestCompiledIsWellFormed(t *testing.T) {
 			}
 			read = append(read, again)
 		}
-		if again, err := resolve.Service(node, id, read); err != nil || !cmp.Equal(resolved, again, byValue) {
-			t.Errorf("error %v, read back:\n%s", err, cmp.Diff(resolved, again, byValue))
+		if again, err := resolve.Service(node, id, read); err != nil || !cmp.Equal(resolved, again, ByValue) {
+			t.Errorf("error %v, read back:\n%s", err, cmp.Diff(resolved, again, ByValue))
 		}
 	})
 }

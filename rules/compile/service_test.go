@@ -14,28 +14,29 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 func TestIsProxied(t *testing.T) {
 	for name, c := range map[string]struct {
-		service *serviceBuilder
+		service *ServiceBuilder
 		want    bool
 	}{
-		"ClusterIP":                     {svc("web"), true},
-		"NodePort":                      {svc("web").Port("http", 80).NodePort(3001), true},
-		"S1 headless":                   {svc("web").IP("None"), false},
-		"S1 no address yet":             {svc("web").IP(""), false},
-		"S2 ExternalName":               {svc("web").Kind(corev1.ServiceTypeExternalName), false},
-		"S3 other proxy":                {svc("web").Label("service.kubernetes.io/service-proxy-name", "kube-router"), false},
-		"S3 other proxy, empty value":   {svc("web").Label("service.kubernetes.io/service-proxy-name", ""), false},
-		"label that only looks like it": {svc("web").Label("service-proxy-name", "x"), true},
+		"ClusterIP":                     {Service("web"), true},
+		"NodePort":                      {Service("web").Port("http", 80).NodePort(3001), true},
+		"S1 headless":                   {Service("web").IP("None"), false},
+		"S1 no address yet":             {Service("web").IP(""), false},
+		"S2 ExternalName":               {Service("web").Kind(corev1.ServiceTypeExternalName), false},
+		"S3 other proxy":                {Service("web").Label("service.kubernetes.io/service-proxy-name", "kube-router"), false},
+		"S3 other proxy, empty value":   {Service("web").Label("service.kubernetes.io/service-proxy-name", ""), false},
+		"label that only looks like it": {Service("web").Label("service-proxy-name", "x"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := compile.IsProxied(c.service.Service); got != c.want {
 				t.Errorf("IsProxied: got %v, want %v", got, c.want)
 			}
 			c.service.Port("extra", 81)
-			compiled := compile.Service(input(c.service, slice("web").Port("extra", 81).Ready(ep(1), here)))
+			compiled := compile.Service(Input(c.service, Slice("web").Port("extra", 81).Ready(Ep(1), Here)))
 			if got := len(compiled.Slices) == 1; got != c.want || len(compiled.Problems) > 0 {
 				t.Errorf("slices: %v, problems %v", compiled.Slices, compiled.Problems)
 			}
@@ -45,24 +46,24 @@ func TestIsProxied(t *testing.T) {
 
 // EndpointSlices that do not belong to the Service are left out without a problem.
 func TestForeignSlices(t *testing.T) {
-	unlabelled := webSlice().Ready(ep(1), here)
+	unlabelled := WebSlice().Ready(Ep(1), Here)
 	unlabelled.Labels = nil
-	elsewhere := webSlice().Ready(ep(1), here)
+	elsewhere := WebSlice().Ready(Ep(1), Here)
 	elsewhere.Namespace = "other"
-	nameless := slice("web").RawPort(discoveryv1.EndpointPort{}).Ready(ep(1), here)
-	for name, s := range map[string]*sliceBuilder{
+	nameless := Slice("web").RawPort(discoveryv1.EndpointPort{}).Ready(Ep(1), Here)
+	for name, s := range map[string]*SliceBuilder{
 		"S4 no label of a Service": unlabelled,
-		"S4 another Service":       slice("other").Port("http", 80).Ready(ep(1), here),
+		"S4 another Service":       Slice("other").Port("http", 80).Ready(Ep(1), Here),
 		"S4 another namespace":     elsewhere,
-		"S5 FQDN":                  webSlice().Kind(discoveryv1.AddressTypeFQDN).Ready("example.com", ""),
+		"S5 FQDN":                  WebSlice().Kind(discoveryv1.AddressTypeFQDN).Ready("example.com", ""),
 		"S6 port without name":     nameless,
-		"other family":             webSlice().Kind(discoveryv1.AddressTypeIPv6).Ready("fd00:10::1", here),
-		"headless":                 webSlice().Label(corev1.IsHeadlessService, "").Ready(ep(1), here),
-		"no ports":                 slice("web").Ready(ep(1), here),
+		"other family":             WebSlice().Kind(discoveryv1.AddressTypeIPv6).Ready("fd00:10::1", Here),
+		"headless":                 WebSlice().Label(corev1.IsHeadlessService, "").Ready(Ep(1), Here),
+		"no ports":                 Slice("web").Ready(Ep(1), Here),
 	} {
 		t.Run(name, func(t *testing.T) {
-			compiled := compile.Service(input(web(), s))
-			if got := states(compiled); len(got) > 0 || len(compiled.Problems) > 0 {
+			compiled := compile.Service(Input(Web(), s))
+			if got := States(compiled); len(got) > 0 || len(compiled.Problems) > 0 {
 				t.Errorf("endpoints %v, problems %v", got, compiled.Problems)
 			}
 		})
@@ -76,71 +77,71 @@ func TestCompileHeader(t *testing.T) {
 		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
 	}
 	for name, c := range map[string]struct {
-		service *serviceBuilder
+		service *ServiceBuilder
 		want    func(*v1alpha1.ServiceRuleSliceSpec)
 	}{
-		"plain":              {web(), func(*v1alpha1.ServiceRuleSliceSpec) {}},
-		"C11 sloppy address": {web().IP(" 172.30.00.041 "), func(*v1alpha1.ServiceRuleSliceSpec) {}},
-		"no protocol is TCP": {web().Protocol(""), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"plain":              {Web(), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"C11 sloppy address": {Web().IP(" 172.30.00.041 "), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"no protocol is TCP": {Web().Protocol(""), func(*v1alpha1.ServiceRuleSliceSpec) {}},
 		"addresses sorted, canonical, once": {
-			web().ExternalIPs("192.168.99.011", "10.0.0.9", "192.168.99.11", "2001:db8::1").LoadBalancer("5.6.7.8", "1.2.3.4"),
+			Web().ExternalIPs("192.168.99.011", "10.0.0.9", "192.168.99.11", "2001:db8::1").LoadBalancer("5.6.7.8", "1.2.3.4"),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.ExternalIPs = []string{"10.0.0.9", "192.168.99.11"}
 				s.LoadBalancerIPs = []string{"1.2.3.4", "5.6.7.8"}
 			},
 		},
 		"source ranges canonical": {
-			web().LoadBalancer("1.2.3.4").Sources("203.0.113.77/25", " 010.0.0.0/08 ", "2001:db8::/32", "10.0.0.0/8"),
+			Web().LoadBalancer("1.2.3.4").Sources("203.0.113.77/25", " 010.0.0.0/08 ", "2001:db8::/32", "10.0.0.0/8"),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.LoadBalancerIPs = []string{"1.2.3.4"}
 				s.LoadBalancerSources = &v1alpha1.SourceRanges{Allowed: []string{"10.0.0.0/8", "203.0.113.0/25"}}
 			},
 		},
 		"B11 source ranges of the other family": {
-			web().LoadBalancer("1.2.3.4").Sources("2001:db8::/32"),
+			Web().LoadBalancer("1.2.3.4").Sources("2001:db8::/32"),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.LoadBalancerIPs = []string{"1.2.3.4"}
 				s.LoadBalancerSources = &v1alpha1.SourceRanges{}
 			},
 		},
 		"B8 /0 of the other family does not open": {
-			web().LoadBalancer("1.2.3.4").Sources("::/0"),
+			Web().LoadBalancer("1.2.3.4").Sources("::/0"),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.LoadBalancerIPs = []string{"1.2.3.4"}
 				s.LoadBalancerSources = &v1alpha1.SourceRanges{}
 			},
 		},
-		"source ranges without a load balancer's address": {web().Sources("10.0.0.0/8"), func(*v1alpha1.ServiceRuleSliceSpec) {}},
-		"affinity": {web().Affinity(77), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 77 }},
+		"source ranges without a load balancer's address": {Web().Sources("10.0.0.0/8"), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"affinity": {Web().Affinity(77), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 77 }},
 		"affinity, timeout absent": {
-			web().Affinity(0), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
+			Web().Affinity(0), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
 		},
 		"health check": {
-			healthCheck(web().LoadBalancer("1.2.3.4").ExternalLocal(), 32000),
+			healthCheck(Web().LoadBalancer("1.2.3.4").ExternalLocal(), 32000),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.LoadBalancerIPs, s.HealthCheckNodePort = []string{"1.2.3.4"}, 32000
 				s.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
 			},
 		},
 		"health check, policy Cluster": {
-			healthCheck(web().LoadBalancer("1.2.3.4"), 32000),
+			healthCheck(Web().LoadBalancer("1.2.3.4"), 32000),
 			func(s *v1alpha1.ServiceRuleSliceSpec) { s.LoadBalancerIPs = []string{"1.2.3.4"} },
 		},
 		"health check, not a LoadBalancer": {
-			healthCheck(web().NodePort(3001).ExternalLocal(), 32000),
+			healthCheck(Web().NodePort(3001).ExternalLocal(), 32000),
 			func(s *v1alpha1.ServiceRuleSliceSpec) {
 				s.Ports[0].NodePort = 3001
 				s.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
 			},
 		},
 		"internal policy Local": {
-			web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
+			Web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := base.DeepCopy()
 			c.want(want)
-			compiled := compile.Service(input(c.service))
+			compiled := compile.Service(Input(c.service))
 			if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
 				t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
 			}
@@ -153,30 +154,30 @@ func TestCompileHeader(t *testing.T) {
 
 var ignoreDigest = cmpopts.IgnoreFields(v1alpha1.ServiceRuleSliceSpec{}, "Digest")
 
-func healthCheck(b *serviceBuilder, port int32) *serviceBuilder {
+func healthCheck(b *ServiceBuilder, port int32) *ServiceBuilder {
 	b.Spec.HealthCheckNodePort = port
 	return b
 }
 
 func TestFamilies(t *testing.T) {
-	old := web()
+	old := Web()
 	old.Spec.ClusterIPs = nil
 	for name, c := range map[string]struct {
-		service *serviceBuilder
+		service *ServiceBuilder
 		want    map[string]string // slice: cluster IP
 	}{
-		"IPv4":                    {web(), map[string]string{"default.web-v4-0": "172.30.0.41"}},
-		"IPv6":                    {web().IP("FD00:30:0::0041"), map[string]string{"default.web-v6-0": "fd00:30::41"}},
-		"both":                    {web().IP("172.30.0.41", "fd00:30::41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
-		"both, IPv6 first":        {web().IP("fd00:30::41", "172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
+		"IPv4":                    {Web(), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"IPv6":                    {Web().IP("FD00:30:0::0041"), map[string]string{"default.web-v6-0": "fd00:30::41"}},
+		"both":                    {Web().IP("172.30.0.41", "fd00:30::41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
+		"both, IPv6 first":        {Web().IP("fd00:30::41", "172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41", "default.web-v6-0": "fd00:30::41"}},
 		"from before dual stack":  {old, map[string]string{"default.web-v4-0": "172.30.0.41"}},
-		"two of a family":         {web().IP("172.30.0.41", "172.30.0.42"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
-		"IPv4 mapped into IPv6":   {web().IP("::ffff:172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
-		"one of two is malformed": {web().IP("172.30.0.41", "fd00::x"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"two of a family":         {Web().IP("172.30.0.41", "172.30.0.42"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"IPv4 mapped into IPv6":   {Web().IP("::ffff:172.30.0.41"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
+		"one of two is malformed": {Web().IP("172.30.0.41", "fd00::x"), map[string]string{"default.web-v4-0": "172.30.0.41"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}
-			for _, s := range compile.Service(input(c.service)).Slices {
+			for _, s := range compile.Service(Input(c.service)).Slices {
 				got[s.Name] = s.Spec.ClusterIP
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {

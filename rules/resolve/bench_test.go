@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -18,11 +19,11 @@ import (
 func BenchmarkResolve(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
-			parts := specs(compile.Service(input(web().NodePort(3001), many(webSlice(), n))), corev1.IPv4Protocol)
-			node := thisNode().Node
+			parts := Specs(compile.Service(Input(Web().NodePort(3001), Many(WebSlice(), n))), corev1.IPv4Protocol)
+			node := ThisNode().Node
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := resolve.Service(node, webID, parts); err != nil {
+				if _, err := resolve.Service(node, WebID, parts); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -35,12 +36,12 @@ func BenchmarkResolve(b *testing.B) {
 func BenchmarkTable(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
-			node := thisNode().Node
+			node := ThisNode().Node
 			resolved := func(i, endpoints int) (model.ServiceID, resolve.Result) {
 				name := fmt.Sprintf("web-%d", i)
-				s := svc(name).IP(fmt.Sprintf("172.30.%d.%d", i/250, i%250+1)).Port("http", 80)
+				s := Service(name).IP(fmt.Sprintf("172.30.%d.%d", i/250, i%250+1)).Port("http", 80)
 				id := model.ServiceID{Namespace: "default", Name: name, Family: corev1.IPv4Protocol}
-				r, err := resolve.Service(node, id, specs(compile.Service(input(s, many(slice(name).Port("http", 80), endpoints))), corev1.IPv4Protocol))
+				r, err := resolve.Service(node, id, Specs(compile.Service(Input(s, Many(Slice(name).Port("http", 80), endpoints))), corev1.IPv4Protocol))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -72,9 +73,9 @@ func BenchmarkTable(b *testing.B) {
 // 100 ports and 1000 endpoints: 25,700 frontends. The endpoints are read once for each
 // port, not for each frontend.
 func BenchmarkLargeService(b *testing.B) {
-	node := thisNode().Node
+	node := ThisNode().Node
 	specsOf := func(first int) []*v1alpha1.ServiceRuleSliceSpec {
-		s, e := svc("web"), slice("web")
+		s, e := Service("web"), Slice("web")
 		var addresses []string
 		for i := range 256 {
 			addresses = append(addresses, fmt.Sprintf("198.18.0.%d", i))
@@ -86,21 +87,21 @@ func BenchmarkLargeService(b *testing.B) {
 			e.Port(name, 8000+p)
 		}
 		for i := range 1000 {
-			e.Ready(fmt.Sprintf("10.1.%d.%d", (first+i)/256, (first+i)%256), here)
+			e.Ready(fmt.Sprintf("10.1.%d.%d", (first+i)/256, (first+i)%256), Here)
 		}
-		return specs(compile.Service(input(s, e)), corev1.IPv4Protocol)
+		return Specs(compile.Service(Input(s, e)), corev1.IPv4Protocol)
 	}
 	versions := [][]*v1alpha1.ServiceRuleSliceSpec{specsOf(0), specsOf(1)}
 	table := resolve.NewTable()
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		r, err := resolve.Service(node, webID, versions[i%2])
+		r, err := resolve.Service(node, WebID, versions[i%2])
 		if err != nil {
 			b.Fatal(err)
 		}
 		i++
-		table.Set(webID, r)
+		table.Set(WebID, r)
 		if d := table.Flush(); len(d.Frontends) != 25_700 {
 			b.Fatalf("%d changes", len(d.Frontends))
 		}

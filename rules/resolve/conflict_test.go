@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -18,17 +19,17 @@ import (
 // TestConflictsAgreeWithTable finds what two Services claim, in both directions, and the
 // winner that a Table chooses.
 func TestConflictsAgreeWithTable(t *testing.T) {
-	a := func() *serviceBuilder { return svc("a").Port("http", 80) }
-	b := func() *serviceBuilder { return svc("b").IP("172.30.0.42").Port("http", 80) }
+	a := func() *ServiceBuilder { return Service("a").Port("http", 80) }
+	b := func() *ServiceBuilder { return Service("b").IP("172.30.0.42").Port("http", 80) }
 	for name, c := range map[string]struct {
-		a, b *serviceBuilder
+		a, b *ServiceBuilder
 		want []string
 	}{
 		"nothing in common":                   {a(), b(), nil},
 		"external IP is the other's":          {a(), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
 		"and the winner is not the first":     {a().ExternalIPs("172.30.0.42"), b(), []string{"172.30.0.42:80/tcp: b's ClusterIP before a's ExternalIP"}},
-		"other port":                          {a(), svc("b").IP("172.30.0.42").Port("http", 81).ExternalIPs("172.30.0.41"), nil},
-		"other protocol":                      {a(), svc("b").IP("172.30.0.42").Port("http", 80).Protocol(corev1.ProtocolUDP).ExternalIPs("172.30.0.41"), nil},
+		"other port":                          {a(), Service("b").IP("172.30.0.42").Port("http", 81).ExternalIPs("172.30.0.41"), nil},
+		"other protocol":                      {a(), Service("b").IP("172.30.0.42").Port("http", 80).Protocol(corev1.ProtocolUDP).ExternalIPs("172.30.0.41"), nil},
 		"balancer's before external":          {a().ExternalIPs("1.2.3.4"), b().LoadBalancer("1.2.3.4"), []string{"1.2.3.4:80/tcp: b's LoadBalancer before a's ExternalIP"}},
 		"the same kind: the first by name":    {a().ExternalIPs("1.2.3.4"), b().ExternalIPs("1.2.3.4"), []string{"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP"}},
 		"node ports are the apiserver's care": {a().NodePort(30001), b().NodePort(30002), nil},
@@ -38,13 +39,13 @@ func TestConflictsAgreeWithTable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			idA, idB := model.ServiceID{Namespace: "default", Name: "a", Family: corev1.IPv4Protocol}, model.ServiceID{Namespace: "default", Name: "b", Family: corev1.IPv4Protocol}
-			specA, specB := specs(compile.Service(input(c.a)), corev1.IPv4Protocol)[0], specs(compile.Service(input(c.b)), corev1.IPv4Protocol)[0]
+			specA, specB := Specs(compile.Service(Input(c.a)), corev1.IPv4Protocol)[0], Specs(compile.Service(Input(c.b)), corev1.IPv4Protocol)[0]
 			claimsA, claimsB := resolve.ClaimsOf(idA, specA), resolve.ClaimsOf(idB, specB)
 			conflicts := claimsA.Conflicts(claimsB)
-			if diff := cmp.Diff(conflicts, claimsB.Conflicts(claimsA), byValue); diff != "" {
+			if diff := cmp.Diff(conflicts, claimsB.Conflicts(claimsA), ByValue); diff != "" {
 				t.Errorf("the other way round:\n%s", diff)
 			}
-			table := tableOf(t, thisNode().Node, input(c.a), input(c.b))
+			table := TableOf(t, ThisNode().Node, Input(c.a), Input(c.b))
 			var got []string
 			for _, f := range conflicts {
 				got = append(got, fmt.Sprintf("%s: %s's %s before %s's %s", f.Key, f.Winner.Name, f.WinnerKind, f.Loser.Name, f.LoserKind))

@@ -9,11 +9,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 )
 
 // flowCase is a cluster and the packets that are followed through it.
 type flowCase struct {
-	node   *nodeBuilder // nil: thisNode
+	node   *NodeBuilder // nil: thisNode
 	inputs []compile.Input
 	flows  []flow
 }
@@ -22,37 +23,37 @@ func (c flowCase) run(t *testing.T) {
 	t.Helper()
 	node := c.node
 	if node == nil {
-		node = thisNode()
+		node = ThisNode()
 	}
-	table := tableOf(t, node.Node, c.inputs...)
+	table := TableOf(t, node.Node, c.inputs...)
 	checkFlows(t, node.Node, table.Desired(), c.flows)
 }
 
 func TestClusterIPFlows(t *testing.T) {
 	const vip = "172.30.0.41:80"
-	exposed := web().NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11")
+	exposed := Web().NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11")
 	for name, c := range map[string]flowCase{
 		"C1 pod reaches the endpoint": {
-			inputs: one(input(web(), webSlice().Ready(l1, here))),
+			inputs: One(Input(Web(), WebSlice().Ready(L1, Here))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80"}},
 		},
 		"C2 hairpin": {
-			inputs: one(input(web(), webSlice().Ready(l1, here))),
-			flows:  []flow{{l1, vip, "10.180.0.1:80 snat"}},
+			inputs: One(Input(Web(), WebSlice().Ready(L1, Here))),
+			flows:  []flow{{L1, vip, "10.180.0.1:80 snat"}},
 		},
 		"C3 two endpoints": {
-			inputs: one(input(web(), webSlice().Ready(l1, here).Ready(r1, there))),
+			inputs: One(Input(Web(), WebSlice().Ready(L1, Here).Ready(R1, There))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80 10.180.1.1:80"}},
 		},
 		"C4 target port differs": {
-			inputs: one(input(svc("web").Port("https", 443), slice("web").Port("https", 8443).Ready(l1, here))),
+			inputs: One(Input(Service("web").Port("https", 443), Slice("web").Port("https", 8443).Ready(L1, Here))),
 			flows:  []flow{{"pod", "172.30.0.41:443", "10.180.0.1:8443"}},
 		},
 		"C5 protocols on one address are independent": {
-			inputs: one(input(
-				svc("dns").Port("tcp", 53).Port("udp", 53).Protocol(corev1.ProtocolUDP).Port("sctp", 53).Protocol(corev1.ProtocolSCTP),
-				slice("dns").Port("tcp", 5353).Port("udp", 53).Protocol(corev1.ProtocolUDP).Ready(l1, here),
-				slice("dns").Named("dns-2").Port("sctp", 53).Protocol(corev1.ProtocolSCTP).Ready(r1, there))),
+			inputs: One(Input(
+				Service("dns").Port("tcp", 53).Port("udp", 53).Protocol(corev1.ProtocolUDP).Port("sctp", 53).Protocol(corev1.ProtocolSCTP),
+				Slice("dns").Port("tcp", 5353).Port("udp", 53).Protocol(corev1.ProtocolUDP).Ready(L1, Here),
+				Slice("dns").Named("dns-2").Port("sctp", 53).Protocol(corev1.ProtocolSCTP).Ready(R1, There))),
 			flows: []flow{
 				{"pod", "172.30.0.41:53", "10.180.0.1:5353"},
 				{"pod", "172.30.0.41:53/udp", "10.180.0.1:53"},
@@ -60,18 +61,18 @@ func TestClusterIPFlows(t *testing.T) {
 			},
 		},
 		"C6 UDP to a port that is TCP only": {
-			inputs: one(input(web(), webSlice().Ready(l1, here))),
+			inputs: One(Input(Web(), WebSlice().Ready(L1, Here))),
 			flows:  []flow{{"pod", vip + "/udp", "REJECT"}},
 		},
 		"C7 port of another Service": {
 			inputs: []compile.Input{
-				input(web(), webSlice().Ready(l1, here)),
-				input(svc("other").IP("172.30.0.42").Port("x", 81), slice("other").Port("x", 81).Ready(l1, here)),
+				Input(Web(), WebSlice().Ready(L1, Here)),
+				Input(Service("other").IP("172.30.0.42").Port("x", 81), Slice("other").Port("x", 81).Ready(L1, Here)),
 			},
 			flows: []flow{{"pod", "172.30.0.41:81", "REJECT"}, {"pod", "172.30.0.42:81", "10.180.0.1:81"}},
 		},
 		"C9 no endpoints, C10 slice gone again": {
-			inputs: one(input(exposed)),
+			inputs: One(Input(exposed)),
 			flows: []flow{
 				{"pod", vip, "REJECT"}, {"out", "192.168.99.11:80", "REJECT"},
 				{"pod", "192.168.0.2:3001", "REJECT"}, {"out", "192.168.0.2:3001", "REJECT"},
@@ -79,11 +80,11 @@ func TestClusterIPFlows(t *testing.T) {
 			},
 		},
 		"C10 slice added": {
-			inputs: one(input(exposed, webSlice().Ready(l1, here))),
+			inputs: One(Input(exposed, WebSlice().Ready(L1, Here))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80"}, {"out", "1.2.3.4:80", "10.180.0.1:80 snat"}},
 		},
 		"C11 sloppy addresses": {
-			inputs: one(input(web().IP("172.30.0.041"), webSlice().Ready("10.180.00.001", here))),
+			inputs: One(Input(Web().IP("172.30.0.041"), WebSlice().Ready("10.180.00.001", Here))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80"}},
 		},
 	} {
@@ -93,37 +94,37 @@ func TestClusterIPFlows(t *testing.T) {
 
 func TestInternalPolicyFlows(t *testing.T) {
 	const vip = "172.30.0.41:80"
-	mixed := webSlice().Ready(l1, here).Ready(r1, there).Ready(r2, there)
+	mixed := WebSlice().Ready(L1, Here).Ready(R1, There).Ready(R2, There)
 	for name, c := range map[string]flowCase{
 		"I1 Cluster": {
-			inputs: one(input(web(), mixed)),
+			inputs: One(Input(Web(), mixed)),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80 10.180.1.1:80 10.180.1.2:80"}},
 		},
 		"I2 Local, one local": {
-			inputs: one(input(web().InternalLocal(), mixed)),
+			inputs: One(Input(Web().InternalLocal(), mixed)),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80"}},
 		},
 		"I3 Local, two local": {
-			inputs: one(input(web().InternalLocal(), webSlice().Ready(l1, here).Ready(l2, here).Ready(r1, there))),
+			inputs: One(Input(Web().InternalLocal(), WebSlice().Ready(L1, Here).Ready(L2, Here).Ready(R1, There))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80 10.180.0.2:80"}},
 		},
 		"I4 Local, none local": {
-			inputs: one(input(web().InternalLocal(), webSlice().Ready(r1, there))),
+			inputs: One(Input(Web().InternalLocal(), WebSlice().Ready(R1, There))),
 			flows:  []flow{{"pod", vip, "DROP"}, {"host", vip, "DROP"}, {"out", vip, "DROP"}},
 		},
 		"I4 Local, none anywhere": {
-			inputs: one(input(web().InternalLocal(), webSlice().Unready(l1, here))),
+			inputs: One(Input(Web().InternalLocal(), WebSlice().Unready(L1, Here))),
 			flows:  []flow{{"pod", vip, "REJECT"}},
 		},
 		"I5 Local does not concern node ports": {
-			inputs: one(input(web().NodePort(3001).InternalLocal(), mixed)),
+			inputs: One(Input(Web().NodePort(3001).InternalLocal(), mixed)),
 			flows: []flow{
 				{"pod", "192.168.0.2:3001", "10.180.0.1:80 10.180.1.1:80 10.180.1.2:80 snat"},
 				{"pod", vip, "10.180.0.1:80"},
 			},
 		},
 		"I6 Local, from outside to the ClusterIP": {
-			inputs: one(input(web().InternalLocal(), mixed)),
+			inputs: One(Input(Web().InternalLocal(), mixed)),
 			flows:  []flow{{"out", vip, "10.180.0.1:80 snat"}, {"host", vip, "10.180.0.1:80 snat"}},
 		},
 	} {
@@ -134,14 +135,14 @@ func TestInternalPolicyFlows(t *testing.T) {
 func TestExternalPolicyFlows(t *testing.T) {
 	const vip, np, lb, ext = "172.30.0.42:80", "192.168.0.2:3002", "5.6.7.8:80", "192.168.99.11:80"
 	const both, local = "10.180.0.2:80 10.180.1.2:80", "10.180.0.2:80"
-	exposed := func() *serviceBuilder {
-		return web().IP("172.30.0.42").NodePort(3002).LoadBalancer("5.6.7.8").ExternalIPs("192.168.99.11")
+	exposed := func() *ServiceBuilder {
+		return Web().IP("172.30.0.42").NodePort(3002).LoadBalancer("5.6.7.8").ExternalIPs("192.168.99.11")
 	}
-	all := webSlice().Ready(r2, there).Ready(l2, here)
-	remote := webSlice().Ready(r2, there)
+	all := WebSlice().Ready(R2, There).Ready(L2, Here)
+	remote := WebSlice().Ready(R2, There)
 	for name, c := range map[string]flowCase{
 		"E1-E9 Local": {
-			inputs: one(input(exposed().ExternalLocal(), all)),
+			inputs: One(Input(exposed().ExternalLocal(), all)),
 			flows: []flow{
 				{"pod", vip, both}, {"pod", ext, both}, {"out", ext, local}, // E1-E3
 				{"pod", lb, both}, {"out", lb, local}, // E4, E5
@@ -151,7 +152,7 @@ func TestExternalPolicyFlows(t *testing.T) {
 			},
 		},
 		"E10 Local, none local": {
-			inputs: one(input(exposed().ExternalLocal(), remote)),
+			inputs: One(Input(exposed().ExternalLocal(), remote)),
 			flows: []flow{
 				{"out", ext, "DROP"}, {"out", lb, "DROP"}, {"out", np, "DROP"},
 				{"pod", ext, "10.180.1.2:80"}, {"pod", lb, "10.180.1.2:80"}, {"pod", np, "10.180.1.2:80"},
@@ -160,12 +161,12 @@ func TestExternalPolicyFlows(t *testing.T) {
 			},
 		},
 		"E11 Local, no detector": {
-			node:   thisNode().NoDetector(),
-			inputs: one(input(exposed().ExternalLocal(), all)),
+			node:   ThisNode().NoDetector(),
+			inputs: One(Input(exposed().ExternalLocal(), all)),
 			flows:  []flow{{"pod", lb, local}, {"host", lb, both + " snat"}, {"pod", vip, both}},
 		},
 		"K1 Cluster": {
-			inputs: one(input(exposed(), all)),
+			inputs: One(Input(exposed(), all)),
 			flows: []flow{
 				{"pod", vip, both}, {"host", vip, both + " snat"}, {"out", vip, both + " snat"},
 				{"pod", ext, both + " snat"}, {"host", ext, both + " snat"}, {"out", ext, both + " snat"},
@@ -174,22 +175,22 @@ func TestExternalPolicyFlows(t *testing.T) {
 			},
 		},
 		"K2 masquerade all": {
-			node:   thisNode().MasqueradeAll(),
-			inputs: one(input(exposed().ExternalLocal(), all)),
+			node:   ThisNode().MasqueradeAll(),
+			inputs: One(Input(exposed().ExternalLocal(), all)),
 			flows:  []flow{{"pod", vip, both + " snat"}, {"out", lb, local}, {"pod", lb, both}},
 		},
 		"K3 no detector": {
-			node:   thisNode().NoDetector(),
-			inputs: one(input(exposed(), all)),
+			node:   ThisNode().NoDetector(),
+			inputs: One(Input(exposed(), all)),
 			flows:  []flow{{"pod", vip, both}, {"host", vip, both}, {"out", vip, both}, {"pod", np, both + " snat"}},
 		},
 		"K3 no detector but masquerade all": {
-			node:   thisNode().NoDetector().MasqueradeAll(),
-			inputs: one(input(exposed(), all)),
+			node:   ThisNode().NoDetector().MasqueradeAll(),
+			inputs: One(Input(exposed(), all)),
 			flows:  []flow{{"pod", vip, both + " snat"}, {"out", vip, both + " snat"}},
 		},
 		"ClusterIP type with externalIPs honours Local": {
-			inputs: one(input(web().ExternalIPs("192.168.99.11").ExternalLocal(), all)),
+			inputs: One(Input(Web().ExternalIPs("192.168.99.11").ExternalLocal(), all)),
 			flows:  []flow{{"out", ext, local}, {"pod", ext, both}},
 		},
 	} {
@@ -200,43 +201,43 @@ func TestExternalPolicyFlows(t *testing.T) {
 func TestTerminatingFlows(t *testing.T) {
 	const vip, lb = "172.30.0.41:80", "1.2.3.4:80"
 	const p1, p2, p3, p4, p5 = "10.180.0.1", "10.180.0.2", "10.180.0.3", "10.180.0.4", "10.180.1.5"
-	local := func() *serviceBuilder { return web().LoadBalancer("1.2.3.4").ExternalLocal() }
+	local := func() *ServiceBuilder { return Web().LoadBalancer("1.2.3.4").ExternalLocal() }
 	for name, c := range map[string]flowCase{
 		"D1 ready ones everywhere": {
-			inputs: one(input(local(), webSlice().
-				Ready(p1, here).Ready(p2, here).Terminating(p3, here).Unready(p4, here).Ready(p5, there))),
+			inputs: One(Input(local(), WebSlice().
+				Ready(p1, Here).Ready(p2, Here).Terminating(p3, Here).Unready(p4, Here).Ready(p5, There))),
 			flows: []flow{
 				{"pod", vip, "10.180.0.1:80 10.180.0.2:80 10.180.1.5:80"},
 				{"out", lb, "10.180.0.1:80 10.180.0.2:80"},
 			},
 		},
 		"D2 local ones terminate": {
-			inputs: one(input(local(), webSlice().
-				Terminating(p2, here).Terminating(p3, here).Unready(p4, here).Ready(p5, there))),
+			inputs: One(Input(local(), WebSlice().
+				Terminating(p2, Here).Terminating(p3, Here).Unready(p4, Here).Ready(p5, There))),
 			flows: []flow{{"pod", vip, "10.180.1.5:80"}, {"out", lb, "10.180.0.2:80 10.180.0.3:80"}},
 		},
 		"D3 only a remote one terminates": {
-			inputs: one(input(local(), webSlice().Terminating(p5, there))),
+			inputs: One(Input(local(), WebSlice().Terminating(p5, There))),
 			flows:  []flow{{"pod", vip, "10.180.1.5:80"}, {"out", lb, "DROP"}},
 		},
 		"hairpin of a terminating one": {
-			inputs: one(input(local(), webSlice().Terminating(p1, here))),
+			inputs: One(Input(local(), WebSlice().Terminating(p1, Here))),
 			flows:  []flow{{p1, vip, "10.180.0.1:80 snat"}},
 		},
 		"D4 unready only": {
-			inputs: one(input(local(), webSlice().Unready(p4, here).Unready(p5, there))),
+			inputs: One(Input(local(), WebSlice().Unready(p4, Here).Unready(p5, There))),
 			flows:  []flow{{"pod", vip, "REJECT"}, {"out", lb, "REJECT"}},
 		},
 		"D5 Cluster, all terminate": {
-			inputs: one(input(web().LoadBalancer("1.2.3.4"), webSlice().
-				Terminating(p2, here).Terminating(p3, here).Unready(p4, there).Terminating(p5, there))),
+			inputs: One(Input(Web().LoadBalancer("1.2.3.4"), WebSlice().
+				Terminating(p2, Here).Terminating(p3, Here).Unready(p4, There).Terminating(p5, There))),
 			flows: []flow{
 				{"pod", vip, "10.180.0.2:80 10.180.0.3:80 10.180.1.5:80"},
 				{"out", lb, "10.180.0.2:80 10.180.0.3:80 10.180.1.5:80 snat"},
 			},
 		},
 		"D6 published although terminating": {
-			inputs: one(input(local(), webSlice().Endpoint(p1, here, true, true, true).Terminating(p5, there))),
+			inputs: One(Input(local(), WebSlice().Endpoint(p1, Here, true, true, true).Terminating(p5, There))),
 			flows:  []flow{{"pod", vip, "10.180.0.1:80"}, {"out", lb, "10.180.0.1:80"}},
 		},
 	} {

@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
-	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -20,7 +20,7 @@ import (
 // TestSlicesAddUp flushes slices of random budgets between random changes. At each moment
 // what is programmed is well-formed, and in the end it is complete.
 func TestSlicesAddUp(t *testing.T) {
-	everySeed(t, 100, func(t *testing.T, r *random) {
+	EverySeed(t, 100, func(t *testing.T, r *Random) {
 		node := r.Node()
 		table, flushed := resolve.NewTable(), model.NewDesired()
 		more := false
@@ -28,7 +28,7 @@ func TestSlicesAddUp(t *testing.T) {
 			var d model.Delta
 			d, more = table.FlushSlice(1+r.IntN(30), false)
 			d.Apply(&flushed)
-			if err := checkPorts(flushed); err != nil {
+			if err := CheckPorts(flushed); err != nil {
 				t.Error(err)
 			}
 			if more && len(d.Frontends) == 0 {
@@ -36,11 +36,11 @@ func TestSlicesAddUp(t *testing.T) {
 			}
 		}
 		for range 60 {
-			id := model.ServiceID{Namespace: "default", Name: rulestest.Pick(r, "a", "b", "c", "d", "e"), Family: rulestest.Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
+			id := model.ServiceID{Namespace: "default", Name: Pick(r, "a", "b", "c", "d", "e"), Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
 			resolved := resolve.Result{}
 			if r.Chance(80) {
 				var err error
-				if resolved, err = resolve.Service(node, id, specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
+				if resolved, err = resolve.Service(node, id, Specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -54,7 +54,7 @@ func TestSlicesAddUp(t *testing.T) {
 				t.Fatal("there is always more to flush")
 			}
 		}
-		if diff := cmp.Diff(table.Desired(), flushed, byValue); diff != "" {
+		if diff := cmp.Diff(table.Desired(), flushed, ByValue); diff != "" {
 			t.Errorf("flushed (-table +flushed):\n%s", diff)
 		}
 	})
@@ -72,7 +72,7 @@ func giant(addresses, ports, endpoints int) resolve.Result {
 	}
 	var out resolve.Result
 	for port := range ports {
-		home := model.FrontendKey{Address: addr("172.30.0.1"), Protocol: model.TCP, Port: uint16(port + 1)}
+		home := model.FrontendKey{Address: Addr("172.30.0.1"), Protocol: model.TCP, Port: uint16(port + 1)}
 		add := func(a netip.Addr, kind model.Kind) {
 			out.Frontends = append(out.Frontends, model.Frontend{Key: model.FrontendKey{Address: a, Protocol: model.TCP, Port: home.Port}, Kind: kind, PortKey: home,
 				Service: model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b})
@@ -90,7 +90,7 @@ func small(name string, address string, endpoints int) (model.ServiceID, resolve
 	r := giant(0, 1, endpoints)
 	id := model.ServiceID{Namespace: "default", Name: name, Family: corev1.IPv4Protocol}
 	f := &r.Frontends[0]
-	f.Key.Address, f.Service = addr(address), id
+	f.Key.Address, f.Service = Addr(address), id
 	f.PortKey = f.Key
 	return id, r
 }
@@ -146,7 +146,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 			if most := total/(budget/2) + 2; slices > most || slices < total/(budget+step.largest) {
 				t.Errorf("changes that cost %d took %d slices, want at most %d", total, slices, most)
 			}
-			if diff := cmp.Diff(table.Desired(), flushed, byValue); diff != "" {
+			if diff := cmp.Diff(table.Desired(), flushed, ByValue); diff != "" {
 				t.Errorf("flushed (-table +flushed):\n%s", diff)
 			}
 		})

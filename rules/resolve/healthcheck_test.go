@@ -13,37 +13,38 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // checked is a Service of type LoadBalancer with policy Local and a health check node
 // port.
-func checked(name string, port int32) *serviceBuilder {
-	b := svc(name).Port("a", 80).Port("b", 81).LoadBalancer("1.2.3.4").ExternalLocal()
+func checked(name string, port int32) *ServiceBuilder {
+	b := Service(name).Port("a", 80).Port("b", 81).LoadBalancer("1.2.3.4").ExternalLocal()
 	b.Spec.HealthCheckNodePort = port
 	return b
 }
 
 func TestHealthCheckCounts(t *testing.T) {
-	both := func() *sliceBuilder { return slice("web").Port("a", 80).Port("b", 81) }
+	both := func() *SliceBuilder { return Slice("web").Port("a", 80).Port("b", 81) }
 	clusterPolicy := checked("web", 32100)
 	clusterPolicy.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	for name, c := range map[string]struct {
-		service   *serviceBuilder
-		endpoints *sliceBuilder
+		service   *ServiceBuilder
+		endpoints *SliceBuilder
 		port      uint16
 		want      int
 	}{
-		"no port for checks":        {checked("web", 0), both().Ready(l1, here), 0, 0},
-		"policy Cluster":            {clusterPolicy, both().Ready(l1, here), 0, 0},
+		"no port for checks":        {checked("web", 0), both().Ready(L1, Here), 0, 0},
+		"policy Cluster":            {clusterPolicy, both().Ready(L1, Here), 0, 0},
 		"no endpoints":              {checked("web", 32100), both(), 32100, 0},
-		"other node":                {checked("web", 32100), both().Ready(r1, there), 32100, 0},
-		"two ports count once":      {checked("web", 32100), both().Ready(l1, here), 32100, 1},
-		"several":                   {checked("web", 32100), both().Ready(l1, here).Ready("10.180.0.2", here).Ready(r1, there), 32100, 2},
-		"terminating do not count":  {checked("web", 32100), both().Terminating(l1, here), 32100, 0},
-		"one of two is terminating": {checked("web", 32100), both().Terminating(l1, here).Ready("10.180.0.2", here), 32100, 1},
-		"unready":                   {checked("web", 32100), both().Unready(l1, here), 32100, 0},
+		"other node":                {checked("web", 32100), both().Ready(R1, There), 32100, 0},
+		"two ports count once":      {checked("web", 32100), both().Ready(L1, Here), 32100, 1},
+		"several":                   {checked("web", 32100), both().Ready(L1, Here).Ready("10.180.0.2", Here).Ready(R1, There), 32100, 2},
+		"terminating do not count":  {checked("web", 32100), both().Terminating(L1, Here), 32100, 0},
+		"one of two is terminating": {checked("web", 32100), both().Terminating(L1, Here).Ready("10.180.0.2", Here), 32100, 1},
+		"unready":                   {checked("web", 32100), both().Unready(L1, Here), 32100, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, got := resolvedOf(t, c.service, c.endpoints)
@@ -57,7 +58,7 @@ func TestHealthCheckCounts(t *testing.T) {
 func TestHealthCheckMalformed(t *testing.T) {
 	spec := rule()
 	spec.HealthCheckNodePort = 65536
-	got, err := resolve.Service(thisNode().Node, webID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+	got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
 	if err == nil || !strings.Contains(err.Error(), "health check port 65536") || got.HealthCheck.Port != 0 || len(got.Frontends) != 1 {
 		t.Errorf("got %v and %+v", err, got)
 	}
@@ -86,17 +87,17 @@ func wantChecks(t *testing.T, table *resolve.Table, want ...string) {
 // Only what changed is flushed, however many Services there are.
 func TestFlushHealthChecks(t *testing.T) {
 	table := resolve.NewTable()
-	one := slice("web").Port("a", 80).Ready(l1, here)
+	one := Slice("web").Port("a", 80).Ready(L1, Here)
 	set(t, table, checked("web", 32100), one)
 	set(t, table, checked("other", 32101).IP("172.30.0.42"))
-	set(t, table, svc("plain").IP("172.30.0.43").Port("a", 80))
+	set(t, table, Service("plain").IP("172.30.0.43").Port("a", 80))
 	wantChecks(t, table, "IPv4 32100: web=1", "IPv4 32101: other=0")
 	wantChecks(t, table)
-	set(t, table, checked("web", 32100), slice("web").Port("a", 80).Terminating(l1, here))
+	set(t, table, checked("web", 32100), Slice("web").Port("a", 80).Terminating(L1, Here))
 	wantChecks(t, table, "IPv4 32100: web=0")
 	set(t, table, checked("web", 32102), one)
 	wantChecks(t, table, "IPv4 32100:", "IPv4 32102: web=1")
-	table.Set(webID, resolve.Result{})
+	table.Set(WebID, resolve.Result{})
 	wantChecks(t, table, "IPv4 32102:")
 	if n := table.HealthPorts(); n != 1 {
 		t.Errorf("left: %d ports", n)
@@ -119,7 +120,7 @@ func TestHealthCheckConflict(t *testing.T) {
 }
 
 func TestHealthCheckAnswersAt(t *testing.T) {
-	check := resolve.HealthCheck{LoadBalancerIPs: []netip.Addr{addr("1.2.3.4")}}
+	check := resolve.HealthCheck{LoadBalancerIPs: []netip.Addr{Addr("1.2.3.4")}}
 	for name, c := range map[string]struct {
 		nodePorts []string
 		yes, no   []string
@@ -129,17 +130,17 @@ func TestHealthCheckAnswersAt(t *testing.T) {
 		"ranges":  {[]string{"192.168.1.0/24"}, []string{"192.168.1.2", "1.2.3.4"}, []string{"192.168.0.2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			settings, err := resolve.Settings(thisNode().NodePorts(c.nodePorts...).Spec)
+			settings, err := resolve.Settings(ThisNode().NodePorts(c.nodePorts...).Spec)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, a := range c.yes {
-				if !check.AnswersAt(addr(a), settings) {
+				if !check.AnswersAt(Addr(a), settings) {
 					t.Errorf("does not answer at %s", a)
 				}
 			}
 			for _, a := range c.no {
-				if check.AnswersAt(addr(a), settings) {
+				if check.AnswersAt(Addr(a), settings) {
 					t.Errorf("answers at %s", a)
 				}
 			}
@@ -148,17 +149,17 @@ func TestHealthCheckAnswersAt(t *testing.T) {
 }
 
 func TestStranded(t *testing.T) {
-	elsewhere := func() *sliceBuilder { return slice("web").Port("a", 80).Port("b", 81).Ready(r1, there) }
+	elsewhere := func() *SliceBuilder { return Slice("web").Port("a", 80).Port("b", 81).Ready(R1, There) }
 	for name, c := range map[string]struct {
-		service   *serviceBuilder
-		endpoints *sliceBuilder
+		service   *ServiceBuilder
+		endpoints *SliceBuilder
 		want      resolve.Stranded
 	}{
 		"external Local, endpoints elsewhere":  {checked("web", 0), elsewhere(), resolve.Stranded{External: 2}},
-		"an endpoint here":                     {checked("web", 0), elsewhere().Ready(l1, here), resolve.Stranded{}},
-		"no endpoints at all":                  {checked("web", 0), slice("web").Port("a", 80), resolve.Stranded{}},
-		"internal Local, endpoints elsewhere":  {svc("web").Port("a", 80).InternalLocal(), elsewhere(), resolve.Stranded{Internal: 1}},
-		"external Local, and nothing external": {svc("web").Port("a", 80).ExternalLocal(), elsewhere(), resolve.Stranded{}},
+		"an endpoint here":                     {checked("web", 0), elsewhere().Ready(L1, Here), resolve.Stranded{}},
+		"no endpoints at all":                  {checked("web", 0), Slice("web").Port("a", 80), resolve.Stranded{}},
+		"internal Local, endpoints elsewhere":  {Service("web").Port("a", 80).InternalLocal(), elsewhere(), resolve.Stranded{Internal: 1}},
+		"external Local, and nothing external": {Service("web").Port("a", 80).ExternalLocal(), elsewhere(), resolve.Stranded{}},
 		"both":                                 {checked("web", 0).InternalLocal(), elsewhere(), resolve.Stranded{Internal: 2, External: 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +169,7 @@ func TestStranded(t *testing.T) {
 			if got := table.Counts().Stranded; got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
-			table.Set(webID, resolve.Result{})
+			table.Set(WebID, resolve.Result{})
 			if got := table.Counts(); got != (resolve.Counts{}) {
 				t.Errorf("left: %+v", got)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -16,18 +17,18 @@ import (
 // comparison of its list, whatever the number of addresses.
 func TestListsAreShared(t *testing.T) {
 	const addresses = 20
-	service := func() *serviceBuilder {
-		s := svc("web").Port("a", 80).Port("b", 81)
+	service := func() *ServiceBuilder {
+		s := Service("web").Port("a", 80).Port("b", 81)
 		var external []string
 		for i := range addresses {
 			external = append(external, fmt.Sprintf("198.18.0.%d", i))
 		}
 		return s.ExternalIPs(external...)
 	}
-	endpoints := func(a, b int) []*sliceBuilder {
-		return []*sliceBuilder{
-			many(slice("web").Named("a").Port("a", 8080), a),
-			many(slice("web").Named("b").Port("b", 8081), b),
+	endpoints := func(a, b int) []*SliceBuilder {
+		return []*SliceBuilder{
+			Many(Slice("web").Named("a").Port("a", 8080), a),
+			Many(Slice("web").Named("b").Port("b", 8081), b),
 		}
 	}
 	table := resolve.NewTable()

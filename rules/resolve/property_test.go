@@ -14,15 +14,15 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
-	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 func TestResolveProperties(t *testing.T) {
-	everySeed(t, 500, func(t *testing.T, r *random) {
+	EverySeed(t, 500, func(t *testing.T, r *Random) {
 		node, id := r.Node(), r.ID()
-		whole := specs(compile.Service(r.Input("web")), id.Family)
+		whole := Specs(compile.Service(r.Input("web")), id.Family)
 		if len(whole) == 0 {
 			return
 		}
@@ -51,12 +51,12 @@ func TestResolveProperties(t *testing.T) {
 			t.Error(err)
 		}
 		before := make([]*v1alpha1.ServiceRuleSliceSpec, 0, 4)
-		rulestest.Shuffle(r, parts)
+		Shuffle(r, parts)
 		for _, p := range parts {
 			before = append(before, p.DeepCopy())
 		}
 		got, err := resolve.Service(node, id, parts)
-		if diff := cmp.Diff(want, got, byValue); diff != "" || err != nil {
+		if diff := cmp.Diff(want, got, ByValue); diff != "" || err != nil {
 			t.Errorf("error %v, split parts (-whole +split):\n%s", err, diff)
 		}
 		if diff := cmp.Diff(before, parts); diff != "" {
@@ -66,7 +66,7 @@ func TestResolveProperties(t *testing.T) {
 }
 
 func TestDiffProperties(t *testing.T) {
-	everySeed(t, 500, func(t *testing.T, r *random) {
+	EverySeed(t, 500, func(t *testing.T, r *Random) {
 		a, b := r.Table(t, r.Node()).Desired(), r.Table(t, r.Node()).Desired()
 		if d := model.Diff(a, a); !d.Empty() {
 			t.Errorf("Diff of the same: %v", changes(d))
@@ -81,7 +81,7 @@ func TestDiffProperties(t *testing.T) {
 			}
 		}
 		d.Apply(&a)
-		if diff := cmp.Diff(b, a, byValue); diff != "" {
+		if diff := cmp.Diff(b, a, ByValue); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
 		}
 	})
@@ -90,7 +90,7 @@ func TestDiffProperties(t *testing.T) {
 // Whatever happens to a table: the deltas add up to what it holds, each is the difference
 // from the previous one, and a new table that is filled in another order holds the same.
 func TestTableProperties(t *testing.T) {
-	everySeed(t, 100, func(t *testing.T, r *random) {
+	EverySeed(t, 100, func(t *testing.T, r *Random) {
 		node := r.Node()
 		table, flushed, before := resolve.NewTable(), model.NewDesired(), model.NewDesired()
 		last, checks := map[model.ServiceID]resolve.Result{}, resolve.HealthChecks{}
@@ -102,11 +102,11 @@ func TestTableProperties(t *testing.T) {
 				}
 				table.SetNode(settings)
 			}
-			id := model.ServiceID{Namespace: "default", Name: rulestest.Pick(r, "a", "b", "c", "d", "e"), Family: rulestest.Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
+			id := model.ServiceID{Namespace: "default", Name: Pick(r, "a", "b", "c", "d", "e"), Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
 			resolved := resolve.Result{}
 			if r.Chance(80) {
 				var err error
-				if resolved, err = resolve.Service(node, id, specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
+				if resolved, err = resolve.Service(node, id, Specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -116,15 +116,15 @@ func TestTableProperties(t *testing.T) {
 				continue
 			}
 			d := table.Flush()
-			if diff := cmp.Diff(changes(model.Diff(before, table.Desired())), changes(d), byValue); diff != "" {
+			if diff := cmp.Diff(changes(model.Diff(before, table.Desired())), changes(d), ByValue); diff != "" {
 				t.Errorf("flush (-difference +flushed):\n%s", diff)
 			}
 			d.Apply(&flushed)
 			before = table.Desired()
-			if err := checkPorts(before); err != nil {
+			if err := CheckPorts(before); err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(before, flushed, byValue); diff != "" {
+			if diff := cmp.Diff(before, flushed, ByValue); diff != "" {
 				t.Errorf("flushed (-table +flushed):\n%s", diff)
 			}
 			maps.Copy(checks, table.FlushHealthChecks())
@@ -133,24 +133,24 @@ func TestTableProperties(t *testing.T) {
 	})
 }
 
-func checkFresh(t *testing.T, r *random, table *resolve.Table, last map[model.ServiceID]resolve.Result, checks resolve.HealthChecks) {
+func checkFresh(t *testing.T, r *Random, table *resolve.Table, last map[model.ServiceID]resolve.Result, checks resolve.HealthChecks) {
 	t.Helper()
 	var ids []model.ServiceID
 	for id := range last {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b model.ServiceID) int { return slices.Compare([]string{a.String()}, []string{b.String()}) })
-	rulestest.Shuffle(r, ids)
+	Shuffle(r, ids)
 	fresh := resolve.NewTable()
 	fresh.SetNode(table.Desired().Node)
 	for _, id := range ids {
 		fresh.Set(id, last[id])
 	}
-	if diff := cmp.Diff(fresh.Desired(), table.Desired(), byValue); diff != "" {
+	if diff := cmp.Diff(fresh.Desired(), table.Desired(), ByValue); diff != "" {
 		t.Errorf("table (-fresh +incremental):\n%s", diff)
 	}
 	maps.DeleteFunc(checks, func(_ resolve.HealthPort, claims []resolve.HealthCheck) bool { return len(claims) == 0 })
-	if diff := cmp.Diff(fresh.FlushHealthChecks(), checks, byValue); diff != "" {
+	if diff := cmp.Diff(fresh.FlushHealthChecks(), checks, ByValue); diff != "" {
 		t.Errorf("health checks (-fresh +incremental):\n%s", diff)
 	}
 	if fresh.Counts() != table.Counts() {

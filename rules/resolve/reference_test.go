@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -89,7 +89,7 @@ func nearestTo(node resolve.Node, ready []*discoveryv1.Endpoint) []*discoveryv1.
 func texts(s *discoveryv1.EndpointSlice, endpoints []*discoveryv1.Endpoint) []model.Endpoint {
 	var out []model.Endpoint
 	for _, e := range endpoints {
-		out = append(out, endpoint(fmt.Sprintf("%s:%d", e.Addresses[0], *s.Ports[0].Port)))
+		out = append(out, Endpoint(fmt.Sprintf("%s:%d", e.Addresses[0], *s.Ports[0].Port)))
 	}
 	slices.SortFunc(out, model.Endpoint.Compare)
 	return out
@@ -106,8 +106,8 @@ func verdict(endpoints []model.Endpoint, empty model.Verdict) string {
 func verdictOf(b model.Backend) string { return verdict(b.Endpoints, b.Verdict) }
 
 func TestAgainstReference(t *testing.T) {
-	everySeed(t, 2000, func(t *testing.T, r *random) {
-		service := web()
+	EverySeed(t, 2000, func(t *testing.T, r *Random) {
+		service := Web()
 		if r.Chance(60) {
 			service.NodePort(3001)
 		}
@@ -117,33 +117,33 @@ func TestAgainstReference(t *testing.T) {
 		if r.Chance(50) {
 			service.InternalLocal()
 		}
-		s := webSlice()
+		s := WebSlice()
 		allHinted := r.Chance(70)
-		readiness := rulestest.Pick(r, 0, 20, 60)
+		readiness := Pick(r, 0, 20, 60)
 		for i := range r.IntN(7) {
-			s.Endpoint(ep(i+1), rulestest.Pick(r, append(nodeNames, "")...), r.Chance(readiness), r.Chance(70), r.Chance(50))
+			s.Endpoint(Ep(i+1), Pick(r, append(NodeNames, "")...), r.Chance(readiness), r.Chance(70), r.Chance(50))
 			if allHinted {
-				s.ForZones(rulestest.Pick(r, zoneNames...)).ForNodes(rulestest.Pick(r, nodeNames...))
+				s.ForZones(Pick(r, ZoneNames...)).ForNodes(Pick(r, NodeNames...))
 			} else {
 				r.AddHints(s)
 			}
 		}
-		node := thisNode().Named(rulestest.Pick(r, append(nodeNames, "fourth")...)).Zone(rulestest.Pick(r, append(zoneNames, "")...)).Node
+		node := ThisNode().Named(Pick(r, append(NodeNames, "fourth")...)).Zone(Pick(r, append(ZoneNames, "")...)).Node
 		want := categorize(node, s.EndpointSlice)
 		elsewhere := model.Reject
 		if want.any {
 			elsewhere = model.Drop
 		}
-		d := tableOf(t, node, input(service, s)).Desired()
+		d := TableOf(t, node, Input(service, s)).Desired()
 		vip := verdict(want.cluster, model.Reject)
 		if service.Spec.InternalTrafficPolicy != nil {
 			vip = verdict(want.local, elsewhere)
 		}
-		f := d.Frontends[model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}]
+		f := d.Frontends[model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}]
 		if in, out := verdictOf(f.Internal), verdictOf(f.External); in != vip || out != vip {
 			t.Errorf("cluster IP: got %s and %s, want %s", in, out, vip)
 		}
-		f = d.Frontends[model.FrontendKey{Address: addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}]
+		f = d.Frontends[model.FrontendKey{Address: Addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}]
 		if f == nil {
 			return
 		}

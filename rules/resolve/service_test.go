@@ -14,31 +14,32 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // rule is a slice of web with a port http:80 and one endpoint here.
 func rule() *v1alpha1.ServiceRuleSliceSpec {
-	return specs(compile.Service(input(web(), webSlice().Ready(l1, here))), corev1.IPv4Protocol)[0]
+	return Specs(compile.Service(Input(Web(), WebSlice().Ready(L1, Here))), corev1.IPv4Protocol)[0]
 }
 
 func TestResolveFrontends(t *testing.T) {
-	all := svc("web").Port("http", 80).NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11").
+	all := Service("web").Port("http", 80).NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11").
 		Sources("203.0.113.0/25").ExternalLocal().Affinity(77)
-	in := input(all, slice("web").Port("http", 8080).Ready(r1, there).Ready(l1, here))
-	got, err := resolve.Service(thisNode().Node, webID, specs(compile.Service(in), corev1.IPv4Protocol))
+	in := Input(all, Slice("web").Port("http", 8080).Ready(R1, There).Ready(L1, Here))
+	got, err := resolve.Service(ThisNode().Node, WebID, Specs(compile.Service(in), corev1.IPv4Protocol))
 	if err != nil {
 		t.Fatal(err)
 	}
-	local, remote := endpoint("10.180.0.1:8080"), endpoint("10.180.1.1:8080")
+	local, remote := Endpoint("10.180.0.1:8080"), Endpoint("10.180.1.1:8080")
 	both := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeUnlessPod, Endpoints: []model.Endpoint{local, remote}}
 	mine := model.Backend{Verdict: model.Forward, Masquerade: model.MasqueradeNever, Endpoints: []model.Endpoint{local}, Local: true}
 	frontend := func(kind model.Kind, address string, port uint16, internal, external model.Backend) model.Frontend {
 		return model.Frontend{
-			Key: model.FrontendKey{Address: addr(address), Protocol: model.TCP, Port: port}, Kind: kind, Service: webID, PortName: "http",
+			Key: model.FrontendKey{Address: Addr(address), Protocol: model.TCP, Port: port}, Kind: kind, Service: WebID, PortName: "http",
 			Internal: internal, External: external, AffinityTimeoutSeconds: 77,
-			PortKey: model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80},
+			PortKey: model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80},
 		}
 	}
 	lb := frontend(model.KindLoadBalancer, "1.2.3.4", 80, both, mine)
@@ -50,35 +51,35 @@ func TestResolveFrontends(t *testing.T) {
 			frontend(model.KindExternalIP, "192.168.99.11", 80, both, mine),
 			frontend(model.KindNodePort, "0.0.0.0", 3001, both, mine),
 		},
-		LocalEndpoints: []netip.Addr{addr(l1)},
+		LocalEndpoints: []netip.Addr{Addr(L1)},
 	}
-	if diff := cmp.Diff(want, got, byValue); diff != "" {
+	if diff := cmp.Diff(want, got, ByValue); diff != "" {
 		t.Errorf("resolved (-want +got):\n%s", diff)
 	}
 }
 
 func TestResolveNothing(t *testing.T) {
-	got, err := resolve.Service(thisNode().Node, webID, nil)
-	if diff := cmp.Diff(resolve.Result{}, got, byValue); diff != "" || err != nil {
+	got, err := resolve.Service(ThisNode().Node, WebID, nil)
+	if diff := cmp.Diff(resolve.Result{}, got, ByValue); diff != "" || err != nil {
 		t.Errorf("error %v, resolved (-want +got):\n%s", err, diff)
 	}
 }
 
 func TestAffinity(t *testing.T) {
 	for name, c := range map[string]struct {
-		service *serviceBuilder
-		node    *nodeBuilder
+		service *ServiceBuilder
+		node    *NodeBuilder
 		want    int32
 	}{
-		"none":                          {web(), thisNode(), 0},
-		"of the Service":                {web().Affinity(77), thisNode().Affinity(v1alpha1.AffinityFromService, 5), 77},
-		"Service has none":              {web(), thisNode().Affinity(v1alpha1.AffinityFromService, 5), 0},
-		"forced":                        {web(), thisNode().Affinity(v1alpha1.AffinityClientIP, 5), 5},
-		"forced, the Service names one": {web().Affinity(77), thisNode().Affinity(v1alpha1.AffinityClientIP, 5), 77},
+		"none":                          {Web(), ThisNode(), 0},
+		"of the Service":                {Web().Affinity(77), ThisNode().Affinity(v1alpha1.AffinityFromService, 5), 77},
+		"Service has none":              {Web(), ThisNode().Affinity(v1alpha1.AffinityFromService, 5), 0},
+		"forced":                        {Web(), ThisNode().Affinity(v1alpha1.AffinityClientIP, 5), 5},
+		"forced, the Service names one": {Web().Affinity(77), ThisNode().Affinity(v1alpha1.AffinityClientIP, 5), 77},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := tableOf(t, c.node.Node, input(c.service)).Desired()
-			if got := d.Frontends[model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}].AffinityTimeoutSeconds; got != c.want {
+			d := TableOf(t, c.node.Node, Input(c.service)).Desired()
+			if got := d.Frontends[model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}].AffinityTimeoutSeconds; got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})
@@ -86,20 +87,20 @@ func TestAffinity(t *testing.T) {
 }
 
 func TestLocalEndpoints(t *testing.T) {
-	s := slice("web").Port("http", 80).Port("admin", 81).
-		Ready("10.0.0.9", here).Ready("10.0.0.10", here).Ready("10.0.0.1", there).Ready("10.0.0.2", "").Terminating("10.0.0.3", here)
-	in := input(svc("web").Port("http", 80).Port("admin", 81), s)
+	s := Slice("web").Port("http", 80).Port("admin", 81).
+		Ready("10.0.0.9", Here).Ready("10.0.0.10", Here).Ready("10.0.0.1", There).Ready("10.0.0.2", "").Terminating("10.0.0.3", Here)
+	in := Input(Service("web").Port("http", 80).Port("admin", 81), s)
 	for name, c := range map[string]struct {
 		node resolve.Node
 		want []string
 	}{
-		"here":             {thisNode().Node, []string{"10.0.0.9", "10.0.0.10"}},
-		"there":            {thisNode().Named(there).Node, []string{"10.0.0.1"}},
-		"elsewhere":        {thisNode().Named("third").Node, nil},
-		"node has no name": {thisNode().Named("").Node, nil},
+		"here":             {ThisNode().Node, []string{"10.0.0.9", "10.0.0.10"}},
+		"there":            {ThisNode().Named(There).Node, []string{"10.0.0.1"}},
+		"elsewhere":        {ThisNode().Named("third").Node, nil},
+		"node has no name": {ThisNode().Named("").Node, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := resolve.Service(c.node, webID, specs(compile.Service(in), corev1.IPv4Protocol))
+			got, err := resolve.Service(c.node, WebID, Specs(compile.Service(in), corev1.IPv4Protocol))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,19 +118,19 @@ func TestLocalEndpoints(t *testing.T) {
 // While the parts of a Service are rewritten one after the other, they may disagree: the
 // ports and addresses of the first part count.
 func TestPartsThatDisagree(t *testing.T) {
-	newer := specs(compile.Service(input(web().Port("new", 90), slice("web").Port("http", 80).Port("new", 9090).Ready(l1, here).ForZones("a"))), corev1.IPv4Protocol)[0]
-	older := specs(compile.Service(input(svc("web").IP("172.30.0.99").Port("old", 70).Port("http", 80),
-		slice("web").Port("old", 70).Port("http", 81).Ready(l1, here).Ready(r1, there))), corev1.IPv4Protocol)[0]
+	newer := Specs(compile.Service(Input(Web().Port("new", 90), Slice("web").Port("http", 80).Port("new", 9090).Ready(L1, Here).ForZones("a"))), corev1.IPv4Protocol)[0]
+	older := Specs(compile.Service(Input(Service("web").IP("172.30.0.99").Port("old", 70).Port("http", 80),
+		Slice("web").Port("old", 70).Port("http", 81).Ready(L1, Here).Ready(R1, There))), corev1.IPv4Protocol)[0]
 	older.Part = 1
 	for name, parts := range map[string][]*v1alpha1.ServiceRuleSliceSpec{"in order": {newer, older}, "reversed": {older, newer}} {
 		t.Run(name, func(t *testing.T) {
-			node := thisNode().Zone("a").Node
-			resolved, err := resolve.Service(node, webID, parts)
+			node := ThisNode().Zone("a").Node
+			resolved, err := resolve.Service(node, WebID, parts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			table := resolve.NewTable()
-			table.Set(webID, resolved)
+			table.Set(WebID, resolved)
 			checkFlows(t, node, table.Desired(), []flow{
 				// One endpoint has no hint, so none counts.
 				{"host", "172.30.0.41:80", "10.180.0.1:80 10.180.0.1:81 10.180.1.1:81 snat"},
@@ -175,11 +176,11 @@ func TestResolveMalformed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := rule()
 			c.change(spec)
-			got, err := resolve.Service(thisNode().Node, webID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+			got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "default/web (IPv4)") {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
-			if len(got.Frontends) != 1 || !cmp.Equal([]model.Endpoint{endpoint("10.180.0.1:80")}, got.Frontends[0].Internal.Endpoints, byValue) {
+			if len(got.Frontends) != 1 || !cmp.Equal([]model.Endpoint{Endpoint("10.180.0.1:80")}, got.Frontends[0].Internal.Endpoints, ByValue) {
 				t.Errorf("frontends %v", got.Frontends)
 			}
 		})
@@ -191,7 +192,7 @@ func TestResolveMalformed(t *testing.T) {
 func TestMissingTargetPorts(t *testing.T) {
 	spec := rule()
 	spec.Ports = append(spec.Ports, v1alpha1.RulePort{Name: "admin", Protocol: corev1.ProtocolTCP, Port: 81})
-	got, err := resolve.Service(thisNode().Node, webID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+	got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
 	if err != nil || got.Frontends[0].Internal.Verdict != model.Forward || got.Frontends[1].Internal.Verdict != model.Reject {
 		t.Errorf("error %v, frontends %v", err, got.Frontends)
 	}
@@ -202,12 +203,12 @@ func TestMalformedSources(t *testing.T) {
 	spec := rule()
 	spec.LoadBalancerIPs = []string{"1.2.3.4"}
 	spec.LoadBalancerSources = &v1alpha1.SourceRanges{Allowed: []string{"nonsense", "2001:db8::/32", "192.168.7.9/16", "192.168.0.0/16"}}
-	got, err := resolve.Service(thisNode().Node, webID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+	got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
 	if err == nil || !strings.Contains(err.Error(), `source range "nonsense"`) || !strings.Contains(err.Error(), "2001:db8::/32") {
 		t.Errorf("error %v", err)
 	}
 	want := []netip.Prefix{netip.MustParsePrefix("1.2.3.4/32"), netip.MustParsePrefix("192.168.0.0/16")}
-	if f := got.Frontends[1]; !f.Restricted || !cmp.Equal(want, f.Sources, byValue) {
+	if f := got.Frontends[1]; !f.Restricted || !cmp.Equal(want, f.Sources, ByValue) {
 		t.Errorf("frontend %+v", f)
 	}
 }

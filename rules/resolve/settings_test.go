@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -23,30 +24,30 @@ func TestSettings(t *testing.T) {
 		}
 		return out
 	}
-	primary := []netip.Addr{addr("192.168.0.2"), addr("2001:db8::2")}
+	primary := []netip.Addr{Addr("192.168.0.2"), Addr("2001:db8::2")}
 	pods := prefixes("10.0.0.0/8", "fd00:10::/32")
-	detect := func(d v1alpha1.LocalTrafficDetection, link string) *nodeBuilder {
-		b := thisNode()
+	detect := func(d v1alpha1.LocalTrafficDetection, link string) *NodeBuilder {
+		b := ThisNode()
 		b.Spec.Node.PodCIDRs = []string{"10.7.0.0/24"}
 		b.Spec.LocalTraffic.Detect, b.Spec.LocalTraffic.Interface = d, link
 		return b
 	}
 	for name, c := range map[string]struct {
-		node *nodeBuilder
+		node *NodeBuilder
 		want model.NodeSettings
 		err  string
 	}{
-		"N1 All":     {thisNode().NodePorts("All"), model.NodeSettings{NodePortCIDRs: prefixes("0.0.0.0/0", "::/0"), PodCIDRs: pods}, ""},
-		"N2 default": {thisNode().NodePorts(), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: pods}, ""},
-		"N2 Primary": {thisNode(), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: pods}, ""},
-		"N3 CIDRs": {thisNode().NodePorts("192.168.0.0/24", "192.168.001.9/24"),
+		"N1 All":     {ThisNode().NodePorts("All"), model.NodeSettings{NodePortCIDRs: prefixes("0.0.0.0/0", "::/0"), PodCIDRs: pods}, ""},
+		"N2 default": {ThisNode().NodePorts(), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: pods}, ""},
+		"N2 Primary": {ThisNode(), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: pods}, ""},
+		"N3 CIDRs": {ThisNode().NodePorts("192.168.0.0/24", "192.168.001.9/24"),
 			model.NodeSettings{NodePortCIDRs: prefixes("192.168.0.0/24", "192.168.1.0/24"), PodCIDRs: pods}, ""},
-		"N4 Localhost": {thisNode().NodePorts("Localhost"), model.NodeSettings{NodePortLocalhost: true, PodCIDRs: pods}, ""},
-		"N5 CIDRs of one family say nothing of the other": {thisNode().NodePorts("192.168.0.0/24"),
+		"N4 Localhost": {ThisNode().NodePorts("Localhost"), model.NodeSettings{NodePortLocalhost: true, PodCIDRs: pods}, ""},
+		"N5 CIDRs of one family say nothing of the other": {ThisNode().NodePorts("192.168.0.0/24"),
 			model.NodeSettings{NodePortCIDRs: prefixes("192.168.0.0/24"), PodCIDRs: pods}, ""},
-		"mixed": {thisNode().NodePorts("Primary", "Localhost", "10.9.0.0/16"),
+		"mixed": {ThisNode().NodePorts("Primary", "Localhost", "10.9.0.0/16"),
 			model.NodeSettings{NodePortAddresses: primary, NodePortLocalhost: true, NodePortCIDRs: prefixes("10.9.0.0/16"), PodCIDRs: pods}, ""},
-		"malformed CIDR": {thisNode().NodePorts("10.9.0.0/16", "Everything"),
+		"malformed CIDR": {ThisNode().NodePorts("10.9.0.0/16", "Everything"),
 			model.NodeSettings{NodePortCIDRs: prefixes("10.9.0.0/16"), PodCIDRs: pods}, `nodePort.addresses: "Everything" is not a CIDR`},
 		"NodeCIDR":         {detect(v1alpha1.DetectNodeCIDR, ""), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: prefixes("10.7.0.0/24")}, ""},
 		"detection absent": {detect("", ""), model.NodeSettings{NodePortAddresses: primary, PodCIDRs: prefixes("10.7.0.0/24")}, ""},
@@ -57,7 +58,7 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := resolve.Settings(c.node.Spec)
-			if diff := cmp.Diff(c.want, got, byValue); diff != "" {
+			if diff := cmp.Diff(c.want, got, ByValue); diff != "" {
 				t.Errorf("settings (-want +got):\n%s", diff)
 			}
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -69,36 +70,36 @@ func TestSettings(t *testing.T) {
 
 // Whether a node recognizes its Pods depends on the family (K3).
 func TestMasqueradeByFamily(t *testing.T) {
-	only4 := thisNode().NoDetector()
+	only4 := ThisNode().NoDetector()
 	only4.Spec.Node.PodCIDRs = []string{"10.0.0.0/8"}
-	bridge := thisNode().NoDetector()
+	bridge := ThisNode().NoDetector()
 	bridge.Spec.LocalTraffic = v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectBridgeInterface, Interface: "cni0"}
-	both := input(web().IP("172.30.0.41", "fd00:30::41").ExternalIPs("192.168.99.11", "fd00:99::11").ExternalLocal(), webSlice().Ready(l1, here),
-		slice("web").Named("web-v6").Kind("IPv6").Port("http", 80).Ready("fd00:10::1", here))
+	both := Input(Web().IP("172.30.0.41", "fd00:30::41").ExternalIPs("192.168.99.11", "fd00:99::11").ExternalLocal(), WebSlice().Ready(L1, Here),
+		Slice("web").Named("web-v6").Kind("IPv6").Port("http", 80).Ready("fd00:10::1", Here))
 	for name, c := range map[string]struct {
-		node   *nodeBuilder
+		node   *NodeBuilder
 		v4, v6 model.Masquerade
 	}{
 		"Pod CIDR of IPv4 only": {only4, model.MasqueradeUnlessPod, model.MasqueradeNever},
 		"interface":             {bridge, model.MasqueradeUnlessPod, model.MasqueradeUnlessPod},
-		"cluster CIDRs":         {thisNode(), model.MasqueradeUnlessPod, model.MasqueradeUnlessPod},
-		"none":                  {thisNode().NoDetector(), model.MasqueradeNever, model.MasqueradeNever},
+		"cluster CIDRs":         {ThisNode(), model.MasqueradeUnlessPod, model.MasqueradeUnlessPod},
+		"none":                  {ThisNode().NoDetector(), model.MasqueradeNever, model.MasqueradeNever},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := tableOf(t, c.node.Node, both).Desired()
-			if got := d.Frontends[model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}].External.Masquerade; got != c.v4 {
+			d := TableOf(t, c.node.Node, both).Desired()
+			if got := d.Frontends[model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}].External.Masquerade; got != c.v4 {
 				t.Errorf("IPv4: got %s, want %s", got, c.v4)
 			}
-			if got := d.Frontends[model.FrontendKey{Address: addr("fd00:30::41"), Protocol: model.TCP, Port: 80}].External.Masquerade; got != c.v6 {
+			if got := d.Frontends[model.FrontendKey{Address: Addr("fd00:30::41"), Protocol: model.TCP, Port: 80}].External.Masquerade; got != c.v6 {
 				t.Errorf("IPv6: got %s, want %s", got, c.v6)
 			}
 			// Under the policy Local, processes of the node are masqueraded even if Pods
 			// are not recognized (E11).
 			want := map[model.Masquerade]model.Masquerade{model.MasqueradeUnlessPod: model.MasqueradeUnlessPod, model.MasqueradeNever: model.MasqueradeAlways}
-			if got := d.Frontends[model.FrontendKey{Address: addr("192.168.99.11"), Protocol: model.TCP, Port: 80}].Internal.Masquerade; got != want[c.v4] {
+			if got := d.Frontends[model.FrontendKey{Address: Addr("192.168.99.11"), Protocol: model.TCP, Port: 80}].Internal.Masquerade; got != want[c.v4] {
 				t.Errorf("policy Local, IPv4: got %s, want %s", got, want[c.v4])
 			}
-			if got := d.Frontends[model.FrontendKey{Address: addr("fd00:99::11"), Protocol: model.TCP, Port: 80}].Internal.Masquerade; got != want[c.v6] {
+			if got := d.Frontends[model.FrontendKey{Address: Addr("fd00:99::11"), Protocol: model.TCP, Port: 80}].Internal.Masquerade; got != want[c.v6] {
 				t.Errorf("policy Local, IPv6: got %s, want %s", got, want[c.v6])
 			}
 		})
@@ -146,7 +147,7 @@ func TestServiceCIDRsAreFlushed(t *testing.T) {
 	if d.Node == nil {
 		t.Fatal("no change")
 	}
-	if diff := cmp.Diff(want, *d.Node, byValue); diff != "" {
+	if diff := cmp.Diff(want, *d.Node, ByValue); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -12,22 +12,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // resolvedOf resolves the IPv4 rules of a Service on the fixture's node.
-func resolvedOf(t *testing.T, s *serviceBuilder, endpoints ...*sliceBuilder) (model.ServiceID, resolve.Result) {
+func resolvedOf(t *testing.T, s *ServiceBuilder, endpoints ...*SliceBuilder) (model.ServiceID, resolve.Result) {
 	t.Helper()
 	id := model.ServiceID{Namespace: s.Namespace, Name: s.Name, Family: corev1.IPv4Protocol}
-	r, err := resolve.Service(thisNode().Node, id, specs(compile.Service(input(s, endpoints...)), corev1.IPv4Protocol))
+	r, err := resolve.Service(ThisNode().Node, id, Specs(compile.Service(Input(s, endpoints...)), corev1.IPv4Protocol))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return id, r
 }
 
-func set(t *testing.T, table *resolve.Table, s *serviceBuilder, endpoints ...*sliceBuilder) {
+func set(t *testing.T, table *resolve.Table, s *ServiceBuilder, endpoints ...*SliceBuilder) {
 	t.Helper()
 	table.Set(resolvedOf(t, s, endpoints...))
 }
@@ -66,7 +67,7 @@ func changes(d model.Delta) []string {
 func wantChanges(t *testing.T, table *resolve.Table, want ...string) {
 	t.Helper()
 	d := table.Flush()
-	if diff := cmp.Diff(want, changes(d), byValue); diff != "" {
+	if diff := cmp.Diff(want, changes(d), ByValue); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 	if d.Empty() != (len(want) == 0) {
@@ -79,8 +80,8 @@ func TestFlushIsMinimal(t *testing.T) {
 	table := resolve.NewTable()
 	wantChanges(t, table)
 
-	two := func() *serviceBuilder { return svc("web").Port("http", 80).Port("admin", 81) }
-	endpoints := func() *sliceBuilder { return slice("web").Port("http", 80).Port("admin", 81).Ready(l1, here) }
+	two := func() *ServiceBuilder { return Service("web").Port("http", 80).Port("admin", 81) }
+	endpoints := func() *SliceBuilder { return Slice("web").Port("http", 80).Port("admin", 81).Ready(L1, Here) }
 	set(t, table, two(), endpoints())
 	wantChanges(t, table, "+172.30.0.41:80/tcp", "+172.30.0.41:81/tcp", "+cluster 172.30.0.41", "+local 10.180.0.1")
 	wantChanges(t, table)
@@ -88,20 +89,20 @@ func TestFlushIsMinimal(t *testing.T) {
 	set(t, table, two(), endpoints())
 	wantChanges(t, table) // nothing changed
 
-	set(t, table, two(), endpoints(), slice("web").Named("web-2").Port("http", 80).Ready(r1, there))
+	set(t, table, two(), endpoints(), Slice("web").Named("web-2").Port("http", 80).Ready(R1, There))
 	wantChanges(t, table, "172.30.0.41:80/tcp")
 
 	set(t, table, two())
-	set(t, table, two(), endpoints(), slice("web").Named("web-2").Port("http", 80).Ready(r1, there))
+	set(t, table, two(), endpoints(), Slice("web").Named("web-2").Port("http", 80).Ready(R1, There))
 	wantChanges(t, table) // reverted before the flush
 
 	set(t, table, two().IP("172.30.0.42"), endpoints())
 	wantChanges(t, table, "-172.30.0.41:80/tcp", "-172.30.0.41:81/tcp", "+172.30.0.42:80/tcp", "+172.30.0.42:81/tcp",
 		"+cluster 172.30.0.42", "-cluster 172.30.0.41")
 
-	table.Set(webID, resolve.Result{})
+	table.Set(WebID, resolve.Result{})
 	wantChanges(t, table, "-172.30.0.42:80/tcp", "-172.30.0.42:81/tcp", "-cluster 172.30.0.42", "-local 10.180.0.1")
-	table.Set(webID, resolve.Result{})
+	table.Set(WebID, resolve.Result{})
 	wantChanges(t, table)
 	if got := table.Counts(); got != (resolve.Counts{}) || len(table.Services()) > 0 {
 		t.Errorf("left: %+v, %v", got, table.Services())
@@ -113,7 +114,7 @@ func TestFlushSettings(t *testing.T) {
 	a := model.NodeSettings{NodePortLocalhost: true}
 	table.SetNode(a)
 	d := table.Flush()
-	if d.Node == nil || !cmp.Equal(a, *d.Node, byValue) {
+	if d.Node == nil || !cmp.Equal(a, *d.Node, ByValue) {
 		t.Errorf("settings %+v", d.Node)
 	}
 	table.SetNode(a)
@@ -128,11 +129,11 @@ func TestFlushSettings(t *testing.T) {
 // Endpoints and cluster IPs that several Services have stay until the last one is gone.
 func TestSharedAddresses(t *testing.T) {
 	table := resolve.NewTable()
-	set(t, table, web(), webSlice().Ready(l1, here))
+	set(t, table, Web(), WebSlice().Ready(L1, Here))
 	table.Flush()
-	set(t, table, svc("other").Port("http", 81), slice("other").Port("http", 80).Ready(l1, here))
+	set(t, table, Service("other").Port("http", 81), Slice("other").Port("http", 80).Ready(L1, Here))
 	wantChanges(t, table, "+172.30.0.41:81/tcp")
-	table.Set(webID, resolve.Result{})
+	table.Set(WebID, resolve.Result{})
 	wantChanges(t, table, "-172.30.0.41:80/tcp")
 	table.Set(model.ServiceID{Namespace: "default", Name: "other", Family: corev1.IPv4Protocol}, resolve.Result{})
 	wantChanges(t, table, "-172.30.0.41:81/tcp", "-cluster 172.30.0.41", "-local 10.180.0.1")
@@ -141,23 +142,23 @@ func TestSharedAddresses(t *testing.T) {
 // TestConflicts covers Services that claim the same address and port: the same one wins in
 // every order of arrival, and the next one takes over.
 func TestConflicts(t *testing.T) {
-	key := model.FrontendKey{Address: addr("172.30.0.41"), Protocol: model.TCP, Port: 80}
-	nodePort := model.FrontendKey{Address: addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}
-	plain := func(name string) *serviceBuilder { return svc(name).IP("172.30.1.1").Port("http", 80) }
+	key := model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}
+	nodePort := model.FrontendKey{Address: Addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}
+	plain := func(name string) *ServiceBuilder { return Service(name).IP("172.30.1.1").Port("http", 80) }
 	for name, c := range map[string]struct {
 		key      model.FrontendKey
-		services []*serviceBuilder // in the order of precedence
+		services []*ServiceBuilder // in the order of precedence
 	}{
-		"cluster IP, load balancer, external IP": {key, []*serviceBuilder{
-			svc("d").Port("http", 80),
+		"cluster IP, load balancer, external IP": {key, []*ServiceBuilder{
+			Service("d").Port("http", 80),
 			plain("c").IP("172.30.1.2").LoadBalancer("172.30.0.41"),
 			plain("a").IP("172.30.1.3").ExternalIPs("172.30.0.41"),
 			plain("b").IP("172.30.1.4").ExternalIPs("172.30.0.41"),
 		}},
-		"node port": {nodePort, []*serviceBuilder{
+		"node port": {nodePort, []*ServiceBuilder{
 			plain("a").IP("172.30.1.1").NodePort(3001), plain("b").IP("172.30.1.2").NodePort(3001), plain("c").IP("172.30.1.3").NodePort(3001),
 		}},
-		"cluster IP": {key, []*serviceBuilder{svc("a").Port("http", 80), svc("b").Port("http", 80)}},
+		"cluster IP": {key, []*ServiceBuilder{Service("a").Port("http", 80), Service("b").Port("http", 80)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, order := range permutations(len(c.services)) {
@@ -172,7 +173,7 @@ func TestConflicts(t *testing.T) {
 					if got := shadow.Frontends[c.key]; got == nil || got.Service.Name != s.Name {
 						t.Fatalf("order %v: got %+v, want that of %s", order, got, s.Name)
 					}
-					if diff := cmp.Diff(table.Desired(), shadow, byValue); diff != "" {
+					if diff := cmp.Diff(table.Desired(), shadow, ByValue); diff != "" {
 						t.Fatalf("order %v: (-desired +applied):\n%s", order, diff)
 					}
 					table.Set(model.ServiceID{Namespace: "default", Name: s.Name, Family: corev1.IPv4Protocol}, resolve.Result{})
@@ -186,12 +187,12 @@ func TestConflicts(t *testing.T) {
 // IP, unless another Service has it.
 func TestPortKeys(t *testing.T) {
 	table := resolve.NewTable()
-	web := svc("web").Port("http", 80).Port("admin", 81).LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.5")
+	web := Service("web").Port("http", 80).Port("admin", 81).LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.5")
 	wantKeys := func(when string, want map[string]string) {
 		t.Helper()
 		got := map[string]string{}
 		for key, f := range table.Desired().Frontends {
-			if f.Service == webID {
+			if f.Service == WebID {
 				got[key.String()] = f.PortKey.String()
 			}
 		}
@@ -208,7 +209,7 @@ func TestPortKeys(t *testing.T) {
 	table.Flush()
 
 	other := model.ServiceID{Namespace: "default", Name: "a", Family: corev1.IPv4Protocol} // before web
-	set(t, table, svc("a").Port("http", 80).ExternalIPs("1.2.3.6"))
+	set(t, table, Service("a").Port("http", 80).ExternalIPs("1.2.3.6"))
 	wantKeys("beside another Service", map[string]string{
 		"1.2.3.4:80/tcp": "1.2.3.4:80/tcp", "1.2.3.5:80/tcp": "1.2.3.5:80/tcp",
 		"172.30.0.41:81/tcp": "172.30.0.41:81/tcp", "1.2.3.4:81/tcp": "172.30.0.41:81/tcp", "1.2.3.5:81/tcp": "172.30.0.41:81/tcp",
@@ -219,7 +220,7 @@ func TestPortKeys(t *testing.T) {
 	wantKeys("alone again", shared)
 	wantChanges(t, table, "1.2.3.4:80/tcp", "1.2.3.5:80/tcp", "-1.2.3.6:80/tcp", "172.30.0.41:80/tcp")
 
-	set(t, table, svc("z").Port("http", 80)) // after web
+	set(t, table, Service("z").Port("http", 80)) // after web
 	wantKeys("before another Service", shared)
 	wantChanges(t, table)
 }
@@ -241,20 +242,20 @@ func permutations(n int) [][]int {
 // external IP counts.
 func TestAddressOfTwoKinds(t *testing.T) {
 	for name, c := range map[string]struct {
-		service *serviceBuilder
+		service *ServiceBuilder
 		address string
 		want    model.Kind
 	}{
-		"cluster IP and external IP":      {web().ExternalIPs("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
-		"cluster IP and load balancer":    {web().LoadBalancer("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
-		"load balancer and external IP":   {web().LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
-		"only external IP":                {web().ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindExternalIP},
-		"load balancer twice":             {web().LoadBalancer("1.2.3.4", "1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
-		"load balancer, other IP, sloppy": {web().LoadBalancer("1.2.3.04").ExternalIPs("001.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+		"cluster IP and external IP":      {Web().ExternalIPs("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
+		"cluster IP and load balancer":    {Web().LoadBalancer("172.30.0.41"), "172.30.0.41", model.KindClusterIP},
+		"load balancer and external IP":   {Web().LoadBalancer("1.2.3.4").ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+		"only external IP":                {Web().ExternalIPs("1.2.3.4"), "1.2.3.4", model.KindExternalIP},
+		"load balancer twice":             {Web().LoadBalancer("1.2.3.4", "1.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
+		"load balancer, other IP, sloppy": {Web().LoadBalancer("1.2.3.04").ExternalIPs("001.2.3.4"), "1.2.3.4", model.KindLoadBalancer},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := tableOf(t, thisNode().Node, input(c.service)).Desired()
-			if got := d.Frontends[model.FrontendKey{Address: addr(c.address), Protocol: model.TCP, Port: 80}]; got == nil || got.Kind != c.want {
+			d := TableOf(t, ThisNode().Node, Input(c.service)).Desired()
+			if got := d.Frontends[model.FrontendKey{Address: Addr(c.address), Protocol: model.TCP, Port: 80}]; got == nil || got.Kind != c.want {
 				t.Errorf("got %+v, want %s", got, c.want)
 			}
 		})
@@ -262,18 +263,18 @@ func TestAddressOfTwoKinds(t *testing.T) {
 }
 
 func TestCounts(t *testing.T) {
-	both := svc("web").IP("172.30.0.41", "fd00:30::41").Port("http", 80).NodePort(3001)
-	table := tableOf(t, thisNode().Node,
-		input(both, webSlice().Ready(l1, here).Ready(r1, there),
-			slice("web").Named("web-v6").Kind("IPv6").Port("http", 80).Ready("fd00:10::1", here)),
-		input(svc("other").IP("172.30.0.42").Port("http", 80)))
+	both := Service("web").IP("172.30.0.41", "fd00:30::41").Port("http", 80).NodePort(3001)
+	table := TableOf(t, ThisNode().Node,
+		Input(both, WebSlice().Ready(L1, Here).Ready(R1, There),
+			Slice("web").Named("web-v6").Kind("IPv6").Port("http", 80).Ready("fd00:10::1", Here)),
+		Input(Service("other").IP("172.30.0.42").Port("http", 80)))
 	if got, want := table.Counts(), (resolve.Counts{Services: 2, Frontends: 5, Endpoints: 3}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := table.Services(); len(got) != 3 || !slices.Contains(got, webID) {
+	if got := table.Services(); len(got) != 3 || !slices.Contains(got, WebID) {
 		t.Errorf("services %v", got)
 	}
-	table.Set(webID, resolve.Result{})
+	table.Set(WebID, resolve.Result{})
 	if got, want := table.Counts(), (resolve.Counts{Services: 2, Frontends: 3, Endpoints: 1}); got != want {
 		t.Errorf("without IPv4: got %+v, want %+v", got, want)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
@@ -47,12 +48,12 @@ func checkFlows(t *testing.T, node resolve.Node, desired model.Desired, flows []
 func trace(t *testing.T, node resolve.Node, desired model.Desired, from, to string) string {
 	t.Helper()
 	text, host := strings.CutPrefix(cmp.Or(clients[from], from), "host ")
-	source := addr(text)
+	source := Addr(text)
 	contains := func(p netip.Prefix) bool { return p.Contains(source) }
 	pod := !host && slices.ContainsFunc(desired.Node.PodCIDRs, contains)
 
 	destination, protocol, _ := strings.Cut(to, "/")
-	target := endpoint(destination)
+	target := Endpoint(destination)
 	f := lookup(node, desired, target, map[string]model.Protocol{"": model.TCP, "tcp": model.TCP, "udp": model.UDP, "sctp": model.SCTP}[protocol])
 	if f == nil {
 		if _, ours := desired.ClusterIPs[target.Addr()]; ours {
@@ -94,7 +95,7 @@ func lookup(node resolve.Node, desired model.Desired, to netip.AddrPort, protoco
 	local := slices.Contains(node.Spec.Node.Addresses, to.Addr().String())
 	inRange := slices.ContainsFunc(s.NodePortCIDRs, func(p netip.Prefix) bool { return p.Contains(to.Addr()) })
 	answers := slices.Contains(s.NodePortAddresses, to.Addr()) || local && inRange ||
-		s.NodePortLocalhost && protocol == model.TCP && to.Addr() == addr("127.0.0.1")
+		s.NodePortLocalhost && protocol == model.TCP && to.Addr() == Addr("127.0.0.1")
 	if !answers {
 		return nil
 	}

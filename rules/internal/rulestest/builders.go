@@ -1,7 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rulestest builds Services, EndpointSlices and rules for the tests of rules.
+// Package rulestest builds Services, EndpointSlices and rules for the tests of rules, which
+// import it with a dot.
 package rulestest
 
 import (

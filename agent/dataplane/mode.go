@@ -25,6 +25,10 @@ type Mode struct {
 
 	Kind Kind
 
+	// MaxEndpoints is how many endpoints of a Service it programs at most, of all its ports
+	// together; 0: any number.
+	MaxEndpoints int
+
 	// Parse returns the mode's own parameters in the rules of a node. The error names
 	// those that are malformed, which are left out. Nil: the mode has no parameters.
 	Parse func(v1alpha1.NodeRuleSetSpec) (Options, error)

@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // program makes the kernel follow the table: the active mode by one slice of what
@@ -22,9 +23,12 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	if l.needSync || l.dp == nil || due {
 		budget = math.MaxInt // Sync programs everything
 	}
-	// A load balancer has the endpoints of a port at each of its frontends.
-	share := l.dp == nil || l.dp.mode.Kind != dataplane.LoadBalancer
-	delta, more := l.table.FlushSlice(budget, share)
+	costs := resolve.Costs{Share: true}
+	if l.dp != nil {
+		// A load balancer has the endpoints of a port at each of its frontends.
+		costs = resolve.Costs{Share: l.dp.mode.Kind != dataplane.LoadBalancer, MaxEndpoints: l.dp.mode.MaxEndpoints}
+	}
+	delta, more := l.table.FlushSlice(budget, costs)
 	l.flows.Change(delta)
 	l.problems[report.SkippedRules] = l.malformed()
 	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)

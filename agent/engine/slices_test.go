@@ -62,21 +62,25 @@ func (h *harness) lastApply(t *testing.T) int {
 func TestGiantDoesNotDelayOthers(t *testing.T) {
 	const frontends = giantPorts * (giantAddresses + 1)
 	t.Run("NAT", func(t *testing.T) {
-		giantDoesNotDelayOthers(t, dataplane.NAT, sliceBudget, (frontends+giantPorts*giantEndpoints)/sliceBudget)
+		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.NAT}, sliceBudget, (frontends+giantPorts*giantEndpoints)/sliceBudget)
+	})
+	t.Run("NAT with few endpoints", func(t *testing.T) {
+		const most = 1024 // of 100 ports 8 each
+		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.NAT, MaxEndpoints: most}, sliceBudget, 1)
 	})
 	t.Run("load balancer", func(t *testing.T) {
-		giantDoesNotDelayOthers(t, dataplane.LoadBalancer, giantSlice, frontends/giantSlice)
+		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.LoadBalancer}, giantSlice, frontends/giantSlice)
 	})
 }
 
 // giantDoesNotDelayOthers checks the maximum number of frontends in a slice, and the
 // minimum number of slices.
-func giantDoesNotDelayOthers(t *testing.T, kind dataplane.Kind, most, least int) {
+func giantDoesNotDelayOthers(t *testing.T, mode dataplane.Mode, most, least int) {
 	h := newHarness(t)
 	web := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(web)
 	h.step(t.Context())
-	h.dp.mode.Kind = kind
+	h.dp.mode.Kind, h.dp.mode.MaxEndpoints = mode.Kind, mode.MaxEndpoints
 	reported := h.last.Programmed.Digest
 	h.store.SetSlice(giantName, giant(), time.Time{})
 	slices := 0

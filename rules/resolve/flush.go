@@ -32,8 +32,17 @@ func (t *Table) note(key model.FrontendKey) {
 
 // Flush returns everything that changed since the last Flush.
 func (t *Table) Flush() model.Delta {
-	d, _ := t.FlushSlice(math.MaxInt, true)
+	d, _ := t.FlushSlice(math.MaxInt, Costs{Share: true})
 	return d
+}
+
+// Costs are what determines the cost of a change for a mode.
+type Costs struct {
+	// Share says that the frontends of a port share their endpoints.
+	Share bool
+	// MaxEndpoints is how many endpoints of a Service are programmed at most, of all its
+	// ports together; 0: any number.
+	MaxEndpoints int
 }
 
 // FlushSlice returns a part of the changes that are not flushed yet, and whether there are
@@ -44,13 +53,13 @@ func (t *Table) Flush() model.Delta {
 // next slice, and no Service waits for ever. A slice costs at most the budget and one step
 // (see pendingPort). A change of the node's settings is flushed together with everything
 // else.
-func (t *Table) FlushSlice(budget int, share bool) (d model.Delta, more bool) {
+func (t *Table) FlushSlice(budget int, costs Costs) (d model.Delta, more bool) {
 	if t.flushedSettings != nil && !reflect.DeepEqual(*t.flushedSettings, t.settings) {
 		settings := t.settings
 		d.Node, budget = &settings, math.MaxInt
 	}
 	t.flushedSettings = nil
-	d.Frontends = t.slice(budget, share)
+	d.Frontends = t.slice(budget, costs)
 	slices.SortFunc(d.Frontends, func(a, b model.Change) int { return a.Key.Compare(b.Key) })
 	for _, c := range d.Frontends {
 		delete(t.touched, c.Key)
@@ -66,8 +75,8 @@ func (t *Table) FlushSlice(budget int, share bool) (d model.Delta, more bool) {
 }
 
 // slice returns the changes of the next slice.
-func (t *Table) slice(budget int, share bool) []model.Change {
-	pending := t.pending(share)
+func (t *Table) slice(budget int, costs Costs) []model.Change {
+	pending := t.pending(costs)
 	s := slicer{left: budget}
 	for _, c := range pending {
 		s.changes, s.left = append(s.changes, c.Change), s.left-c.cost
@@ -124,8 +133,8 @@ type pendingChange struct {
 
 // pending returns all changes that are not flushed yet, by key. Keys that are again as
 // programmed are no longer touched.
-func (t *Table) pending(share bool) []pendingChange {
-	out, lists := make([]pendingChange, 0, len(t.touched)), comparison{known: map[[2]list]int{}, share: share}
+func (t *Table) pending(costs Costs) []pendingChange {
+	out, lists := make([]pendingChange, 0, len(t.touched)), t.comparison(costs)
 	for key, p := range t.touched {
 		now := t.winner(key)
 		if p.cost == 0 {
@@ -141,6 +150,30 @@ func (t *Table) pending(share bool) []pendingChange {
 	return out
 }
 
+// comparison returns one for what is not flushed yet.
+func (t *Table) comparison(costs Costs) comparison {
+	c := comparison{known: map[[2]list]int{}, share: costs.Share}
+	if costs.MaxEndpoints == 0 {
+		return c
+	}
+	ports := map[model.ServiceID]map[model.FrontendKey]struct{}{}
+	for key, p := range t.touched {
+		for _, f := range []*model.Frontend{p.old, t.winner(key)} {
+			if f != nil && ports[f.Service] == nil {
+				ports[f.Service] = map[model.FrontendKey]struct{}{}
+			}
+			if f != nil {
+				ports[f.Service][f.Home()] = struct{}{}
+			}
+		}
+	}
+	c.most = make(map[model.ServiceID]int, len(ports))
+	for service, homes := range ports {
+		c.most[service] = model.EndpointsEach(costs.MaxEndpoints, len(homes))
+	}
+	return c
+}
+
 // costOf returns the cost of a change of a frontend.
 func (c comparison) costOf(old, now *model.Frontend) int {
 	if old == nil {
@@ -149,10 +182,16 @@ func (c comparison) costOf(old, now *model.Frontend) int {
 	if now == nil {
 		now = &model.Frontend{}
 	}
-	n := 1 + c.differences(old.Internal.Endpoints, now.Internal.Endpoints) +
+	most := math.MaxInt
+	for _, f := range []*model.Frontend{old, now} {
+		if m, bounded := c.most[f.Service]; bounded {
+			most = m
+		}
+	}
+	n := 1 + min(most, c.differences(old.Internal.Endpoints, now.Internal.Endpoints)) +
 		differences(old.Sources, now.Sources, model.ComparePrefix)
 	if old.ExternalDiffers() || now.ExternalDiffers() {
-		n += c.differences(old.External.Endpoints, now.External.Endpoints)
+		n += min(most, c.differences(old.External.Endpoints, now.External.Endpoints))
 	}
 	return n
 }

@@ -26,7 +26,7 @@ func TestSlicesAddUp(t *testing.T) {
 		more := false
 		slice := func() {
 			var d model.Delta
-			d, more = table.FlushSlice(1+r.IntN(30), false)
+			d, more = table.FlushSlice(1+r.IntN(30), resolve.Costs{})
 			d.Apply(&flushed)
 			if err := CheckPorts(flushed); err != nil {
 				t.Error(err)
@@ -129,7 +129,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 				id, resolved := small("small", "172.30.1.1", 1+changes%2)
 				table.Set(id, resolved)
 				var d model.Delta
-				d, more = table.FlushSlice(budget, false)
+				d, more = table.FlushSlice(budget, resolve.Costs{})
 				cost, found := 0, false
 				for _, c := range d.Frontends {
 					cost += resolve.CostOf(c.Old, c.New)
@@ -164,7 +164,7 @@ func TestGiantsFinish(t *testing.T) {
 		for i := range 20 {
 			table.Set(small(fmt.Sprint("small-", i), fmt.Sprintf("172.30.1.%d", i), 100*(1+slices%2)))
 		}
-		d, _ := table.FlushSlice(budget, false)
+		d, _ := table.FlushSlice(budget, resolve.Costs{})
 		for _, c := range d.Frontends {
 			if c.New.Service.Name == "giant" {
 				left--
@@ -184,7 +184,7 @@ func TestSharedEndpointsCostOnce(t *testing.T) {
 		table := resolve.NewTable()
 		table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(50, 10, 200))
 		for more := true; more; slices[share]++ {
-			_, more = table.FlushSlice(1000, share)
+			_, more = table.FlushSlice(1000, resolve.Costs{Share: share})
 		}
 	}
 	if slices[false] < 50*10*200/1000 || slices[true] > 10 {
@@ -192,15 +192,35 @@ func TestSharedEndpointsCostOnce(t *testing.T) {
 	}
 }
 
+// TestOnlyProgrammedEndpointsCost checks that a giant needs few slices where only some of
+// its endpoints are programmed; and that the others count as before.
+func TestOnlyProgrammedEndpointsCost(t *testing.T) {
+	for name, c := range map[string]struct{ ports, endpoints, slices int }{
+		"a giant":     {50, 200, 1}, // 50 ports x (2 frontends + 1000/64)
+		"few in each": {50, 10, 1},
+		"one port":    {1, 2000, 1},
+	} {
+		table := resolve.NewTable()
+		table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(c.ports, 1, c.endpoints))
+		slices := 0
+		for more := true; more; slices++ {
+			_, more = table.FlushSlice(1500, resolve.Costs{Share: true, MaxEndpoints: 1000})
+		}
+		if slices != c.slices {
+			t.Errorf("%s: %d slices, want %d", name, slices, c.slices)
+		}
+	}
+}
+
 // TestNodeIsFlushedWhole checks that settings of the node are flushed with everything.
 func TestNodeIsFlushedWhole(t *testing.T) {
 	table := resolve.NewTable()
 	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(10, 10, 10))
-	if _, more := table.FlushSlice(10, false); !more {
+	if _, more := table.FlushSlice(10, resolve.Costs{}); !more {
 		t.Fatal("a slice has everything")
 	}
 	table.SetNode(model.NodeSettings{NodePortLocalhost: true})
-	if d, more := table.FlushSlice(10, false); more || d.Node == nil || len(d.Frontends) < 100 {
+	if d, more := table.FlushSlice(10, resolve.Costs{}); more || d.Node == nil || len(d.Frontends) < 100 {
 		t.Errorf("got %d frontends, more: %v", len(d.Frontends), more)
 	}
 }
@@ -214,7 +234,7 @@ func TestHarmlessChangesCostNothing(t *testing.T) {
 	table.Flush()
 	table.Set(id, two)
 	table.Set(id, one)
-	if d, more := table.FlushSlice(1, false); more || !d.Empty() {
+	if d, more := table.FlushSlice(1, resolve.Costs{}); more || !d.Empty() {
 		t.Errorf("got %v, more: %v", d, more)
 	}
 }

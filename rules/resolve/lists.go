@@ -90,7 +90,8 @@ func distinctEndpoints(frontends []*model.Frontend) int {
 // comparison counts the differences between lists, each pair once.
 type comparison struct {
 	known map[[2]list]int
-	share bool // count only the first time
+	share bool                    // count only the first time
+	most  map[model.ServiceID]int // endpoints of a list that count; none: all
 }
 
 func (c comparison) differences(a, b []model.Endpoint) int {

@@ -13,7 +13,7 @@ import (
 // localhost.
 func Mode(users *routelocalnet.Owner) dataplane.Mode {
 	return dataplane.Mode{
-		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT,
+		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT, MaxEndpoints: maxEndpoints,
 		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {
 			return New(Options{NetNS: e.NetNS, Log: e.Log, Sysctls: e.Sysctls, Localhost: users})
 		},

@@ -185,9 +185,7 @@ func TestChanges(t *testing.T) {
 				if diff := cmp.Diff(tc.want, m.left()); diff != "" {
 					t.Errorf("left in the kernel:\n%s", diff)
 				}
-				if deleted := len(tc.entries) - len(tc.want); m.counted != deleted {
-					t.Errorf("the metrics count %d deleted entries, want %d", m.counted, deleted)
-				}
+				m.wantCounted(t, len(tc.entries)-len(tc.want))
 			})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,16 @@ func (m *memory) LookedForStaleFlows(_ corev1.IPFamily, _ time.Duration, deleted
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counted += deleted
+}
+
+// wantCounted checks how many deleted entries the metrics count.
+func (m *memory) wantCounted(t *testing.T, want int) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counted != want {
+		t.Errorf("the metrics count %d deleted entries, want %d", m.counted, want)
+	}
 }
 
 var errBroken = errors.New("broken")

@@ -34,10 +34,7 @@ func TestRestarts(t *testing.T) {
 	for _, from := range modes {
 		for _, to := range supported {
 			if from.Name != to && slices.Contains(supported, from.Name) {
-				t.Run(fmt.Sprint(from.Name, " to ", to), func(t *testing.T) {
-					t.Parallel()
-					testRestart(t, from, to)
-				})
+				t.Run(fmt.Sprint(from.Name, " to ", to), func(t *testing.T) { testRestart(t, from, to) })
 			}
 		}
 	}

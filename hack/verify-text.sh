@@ -15,7 +15,7 @@ readonly large=(
   "type test/lab/kubelet.worker"
 )
 # Notification, unsupported, notified, another program, active, since: say those.
-readonly words='[Nn]ews|[Ll]acking|[Tt]old|[Nn]obody|[Mm]eanwhile|[Ss]omebody( else)?|[Ii]n force|[Ll]inger(s|ing)?|who[ ]may'
+readonly words='[Nn]ews|[Ll]acking|[Tt]old|[Nn]obody|[Mm]eanwhile|[Ss]omebody( else)?|[Ii]n force|lin[g]ers?|[Ll]ingering|who[ ]may'
 failed=0
 fail() { echo "verify: $*" >&2; failed=1; }
 

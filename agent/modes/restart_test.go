@@ -54,10 +54,8 @@ func testRestart(t *testing.T, from dataplane.Mode, to v1alpha1.ProxyMode) {
 	}
 	h.agent.stop()
 
-	refuses := &atomic.Bool{}
-	refuses.Store(true)
-	refused := func(mode v1alpha1.ProxyMode) bool { return mode == to && refuses.Load() }
-	h.start(restart(t, h.Env(), h.modes(refused), installed), to, after)
+	may := make(chan struct{})
+	h.start(restart(t, h.Env(), h.modes(&refusal{mode: to, until: may}), installed), to, after)
 	h.agent.await("the old mode goes on", func(s v1alpha1.NodeRuleSetStatus) bool {
 		return s.Mode == from.Name && s.ObservedGeneration == 0 && s.Programmed.Endpoints == 1
 	})
@@ -70,7 +68,7 @@ func testRestart(t *testing.T, from dataplane.Mode, to v1alpha1.ProxyMode) {
 		}
 	}
 	open := h.hold(t)
-	refuses.Store(false)
+	close(may)
 	h.agent.await("the new mode is active", func(s v1alpha1.NodeRuleSetStatus) bool { return s.Mode == to && s.ObservedGeneration == 1 })
 	if from.Kind == dataplane.NAT {
 		open.alive(t, "when the new mode is active")
@@ -93,31 +91,41 @@ func (h *handovers) start(agent *agentWith, mode v1alpha1.ProxyMode, endpoint st
 	agent.await("something is programmed", func(s v1alpha1.NodeRuleSetStatus) bool { return s.Programmed != nil && s.Programmed.Frontends == 1 })
 }
 
-// modes are all modes, as a new agent has them; the Sync of those that are refused fails.
-func (h *handovers) modes(refused func(v1alpha1.ProxyMode) bool) []dataplane.Mode {
+// refusal has the first Sync of a mode fail, and the second wait.
+type refusal struct {
+	mode  v1alpha1.ProxyMode
+	until <-chan struct{}
+	times atomic.Int64
+}
+
+// modes are all modes, as a new agent has them, one of which may be refused.
+func (h *handovers) modes(r *refusal) []dataplane.Mode {
 	modes := All()
 	for i, m := range modes {
 		open := h.open(m.Open)
 		modes[i].Open = func(e dataplane.Env) (dataplane.Dataplane, error) {
 			d, err := open(e)
-			if err != nil || refused == nil {
+			if err != nil || r == nil || r.mode != m.Name {
 				return d, err
 			}
-			return &refusable{d, func() bool { return refused(m.Name) }}, nil
+			return &refused{d, r}, nil
 		}
 	}
 	return modes
 }
 
-// refusable is a Dataplane whose Sync fails as long as it is refused.
-type refusable struct {
+type refused struct {
 	dataplane.Dataplane
-	refused func() bool
+	by *refusal
 }
 
-func (r *refusable) Sync(ctx context.Context, want model.Desired, o dataplane.Options) (dataplane.Result, error) {
-	if r.refused() {
+func (r *refused) Sync(ctx context.Context, want model.Desired, o dataplane.Options) (dataplane.Result, error) {
+	if r.by.times.Add(1) == 1 {
 		return dataplane.Result{}, errors.New("the kernel says no")
+	}
+	select {
+	case <-r.by.until:
+	case <-ctx.Done():
 	}
 	return r.Dataplane.Sync(ctx, want, o)
 }

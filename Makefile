@@ -7,6 +7,8 @@ IMG ?= fairlead-controller:v$(VERSION)
 AGENT_IMG ?= fairlead-agent:v$(VERSION)
 CONTAINER_TOOL ?= docker
 PLATFORMS ?= linux/arm64,linux/amd64
+# What to install: default, or single-node for a cluster with one node.
+CONFIG ?= default
 # Image of the OLM bundle, its channels, and the default channel.
 BUNDLE_IMG ?= fairlead-bundle:v$(VERSION)
 CHANNELS ?= candidate
@@ -171,7 +173,7 @@ docker-buildx: ## Build and push the images for PLATFORMS.
 
 .PHONY: build-installer
 build-installer: manifests generate $(KUSTOMIZE) ## Write all manifests into dist/install.yaml.
-	hack/build-installer.sh $(KUSTOMIZE) $(IMG) $(AGENT_IMG)
+	hack/build-installer.sh $(KUSTOMIZE) $(IMG) $(AGENT_IMG) $(CONFIG)
 
 ##@ Deployment
 

@@ -2,12 +2,12 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# build-installer.sh KUSTOMIZE CONTROLLER-IMAGE AGENT-IMAGE: writes all manifests
-# into dist/install.yaml. It builds a copy of the tree, so that config/ does not
+# build-installer.sh KUSTOMIZE CONTROLLER-IMAGE AGENT-IMAGE CONFIG: writes all manifests
+# of config/CONFIG into dist/install.yaml. It builds a copy of the tree, so that config/ does not
 # change.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-kustomize=$1 controller=$2 agent=$3
+kustomize=$1 controller=$2 agent=$3 config=$4
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
@@ -18,5 +18,5 @@ cp -r config "$copy"
 sed -i "s|value: fairlead-agent:latest|value: $agent|" "$copy/config/manager/manager.yaml"
 grep -qF "value: $agent" "$copy/config/manager/manager.yaml" || { echo "build-installer: no place for the agent's image in config/manager" >&2; exit 1; }
 mkdir -p dist
-"$kustomize" build "$copy/config/default" >dist/install.yaml
+"$kustomize" build "$copy/config/$config" >dist/install.yaml
 echo "wrote dist/install.yaml"

@@ -5,6 +5,7 @@ package envtest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,6 +171,17 @@ func TestDeployed(t *testing.T) {
 	eventually(t, "a change after the take-over", func(context.Context) bool { return len(s.endpoints()) == 2 })
 	remove(t, svc)
 	eventually(t, "the deletion", func(context.Context) bool { return len(s.slices()) == 0 })
+}
+
+// TestSingleNode checks that an installation for one node has one replica of the controller: a
+// second one would have no free host port, and a rollout would wait for it.
+func TestSingleNode(t *testing.T) {
+	for config, want := range map[string]int{"default": 2, "single-node": 1} {
+		manifests := kubectl(t, "kustomize", filepath.Join("..", "..", "config", config))
+		if !strings.Contains(manifests, fmt.Sprintf("\n  replicas: %d\n", want)) {
+			t.Errorf("config/%s has not %d replicas", config, want)
+		}
+	}
 }
 
 // wantColumns checks the output of kubectl get.

@@ -14,6 +14,7 @@
 //	        agent.go   the agent binary, with a fake apiserver (apiserver.go)
 //	        ipvs.go    the agent and kube-proxy in the mode IPVS (contenders.go)
 //	        iptables.go the same in the mode IPTables, with both variants
+//	        giant.go   an oversized Service in each mode, by the agent's loop
 package main
 
 import (
@@ -72,6 +73,10 @@ func main() {
 		run = o.compareIPTables
 	case measureIPTablesCommand:
 		run = func(ctx context.Context) error { return o.measureIPTables(ctx, flag.Args()[1:]) }
+	case giantCommand:
+		run = o.printGiants
+	case measureGiantCommand:
+		run = func(ctx context.Context) error { return o.measureGiant(ctx, flag.Args()[1:]) }
 	case measureIPVSCommand:
 		run = func(ctx context.Context) error { return o.measureIPVS(ctx, flag.Args()[1:]) }
 	}
@@ -111,8 +116,12 @@ func (o options) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("flows: %w", err)
 	}
+	giants, err := o.measureGiants(ctx)
+	if err != nil {
+		return fmt.Errorf("an oversized Service: %w", err)
+	}
 	var page strings.Builder
-	if err := writePage(&page, results, pure, flows, o.changes); err != nil {
+	if err := writePage(&page, results, pure, flows, giants, o.changes); err != nil {
 		return err
 	}
 	return o.print(page.String())

@@ -72,7 +72,7 @@ const pureText = `
 `
 
 // writePage writes the results as Markdown.
-func writePage(w io.Writer, results []result, pure []pureResult, flows flowsResult, changes int) error {
+func writePage(w io.Writer, results []result, pure []pureResult, flows flowsResult, giants string, changes int) error {
 	var page strings.Builder
 	fmt.Fprintf(&page, introduction, time.Now().UTC().Format(time.DateOnly), machine(), endpointsEach, podsEach, ordinal(affinityEach))
 	fmt.Fprintf(&page, kernelText, changes)
@@ -87,6 +87,7 @@ func writePage(w io.Writer, results []result, pure []pureResult, flows flowsResu
 		row(&page, r.Services, r.Shape, a.Start.Took, a.Start.CPU, a.Start.RSS, a.Start.Peak, a.Start.Heap, a.Changes.P50, a.Changes.P99,
 			a.CPU, a.Restart.Took, a.Restart.CPU, a.Restart.RSS, a.Restart.Peak)
 	}
+	page.WriteString(giants)
 	writeFlows(&page, flows)
 	page.WriteString(pureText)
 	for _, p := range pure {

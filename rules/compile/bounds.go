@@ -20,7 +20,7 @@ const (
 	maxPorts = 10_000
 
 	// maxExposed bounds (load balancer IPs + external IPs) x ports: the frontends where
-	// one more entry in the Service adds many. A frontend is two elements in nftables, a
+	// one more entry in the Service adds many. A frontend is an element or two in nftables, a
 	// rule in iptables and a socket in Userspace; these modes program maxExposed of them
 	// within a second. IPVS has a real server for each frontend and endpoint: 1,024
 	// frontends with 60 endpoints take a second, and more are programmed in slices (see

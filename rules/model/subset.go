@@ -4,8 +4,6 @@
 package model
 
 import (
-	"cmp"
-	"hash/fnv"
 	"math/bits"
 	"slices"
 )
@@ -17,38 +15,39 @@ func EndpointsEach(together, ports int) int {
 	return max(1, together>>bits.Len(uint(max(0, ports-1))))
 }
 
-// Subset returns n of the endpoints, which are sorted, in their order. The seed and the
-// address of an endpoint decide whether it is one of them: nodes with other seeds choose
-// others, all ports of a Service choose the same addresses, and one changed endpoint changes
-// at most one of the choice (rendezvous hashing).
+// Subset returns n (at least one) of the endpoints, in their order. The seed and the address
+// of an endpoint decide whether it is one of them: nodes with other seeds choose others, all
+// ports of a Service choose the same addresses, and one changed endpoint changes at most one
+// of the choice (rendezvous hashing).
 func Subset(endpoints []Endpoint, n int, seed string) []Endpoint {
 	if len(endpoints) <= n {
 		return endpoints
 	}
-	type ranked struct {
-		endpoint Endpoint
-		rank     uint64
-	}
-	all := make([]ranked, len(endpoints))
+	ranks := make([]uint64, len(endpoints))
 	for i, e := range endpoints {
-		all[i] = ranked{e, rank(e, seed)}
+		ranks[i] = rank(e, seed)
 	}
-	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), a.endpoint.Compare(b.endpoint)) })
-	out := make([]Endpoint, n)
-	for i := range out {
-		out[i] = all[i].endpoint
+	last := slices.Sorted(slices.Values(ranks))[n-1]
+	out := make([]Endpoint, 0, n)
+	for i, e := range endpoints {
+		if ranks[i] <= last && len(out) < n {
+			out = append(out, e)
+		}
 	}
-	slices.SortFunc(out, Endpoint.Compare)
 	return out
 }
 
-// rank is the same in every process.
+// rank is the same in every process: FNV-1a, whose first bits hardly depend on the last
+// bytes before they are mixed.
 func rank(e Endpoint, seed string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(seed)) // never fails
-	_, _ = h.Write(e.Addr().AsSlice())
-	// The last byte alone hardly changes the first bits of FNV: mix them.
-	x := h.Sum64()
+	const offset, prime = 14695981039346656037, 1099511628211
+	x := uint64(offset)
+	for _, b := range []byte(seed) {
+		x = (x ^ uint64(b)) * prime
+	}
+	for _, b := range e.Addr().As16() {
+		x = (x ^ uint64(b)) * prime
+	}
 	x = (x ^ x>>32) * 0x9e3779b97f4a7c15
 	return x ^ x>>29
 }

@@ -101,6 +101,11 @@ type ServiceRuleSliceSpec struct {
 	// +required
 	ServiceName string `json:"serviceName,omitempty"`
 
+	// serviceCreated is when the Service was created. Of two Services with the same
+	// address and port, both for example as an external IP, the older one has it.
+	// +optional
+	ServiceCreated metav1.Time `json:"serviceCreated,omitzero"`
+
 	// addressFamily is IPv4 or IPv6.
 	// +kubebuilder:validation:Enum=IPv4;IPv6
 	// +required

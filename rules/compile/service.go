@@ -120,6 +120,7 @@ func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *proble
 	spec := v1alpha1.ServiceRuleSliceSpec{
 		ServiceNamespace:      svc.Namespace,
 		ServiceName:           svc.Name,
+		ServiceCreated:        svc.CreationTimestamp,
 		AddressFamily:         family,
 		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
 		InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,

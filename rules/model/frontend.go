@@ -124,6 +124,10 @@ type Frontend struct {
 	Service  ServiceID
 	PortName string
 
+	// Created is when the Service was created, in seconds since 1970; 0: unknown. It counts
+	// only where two Services claim the same key, and is no part of what is programmed.
+	Created int64
+
 	// Internal is how traffic of this node's own Pods and processes is handled.
 	Internal Backend
 
@@ -210,7 +214,8 @@ func Unspecified(family corev1.IPFamily) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// Equal says whether two frontends are the same in everything; either may be nil.
+// Equal says whether two frontends are the same in everything that is programmed; either
+// may be nil.
 func (f *Frontend) Equal(o *Frontend) bool {
 	if f == nil || o == nil {
 		return f == o

@@ -23,6 +23,7 @@ type Conflict struct {
 // ports. Node ports are left out, because the apiserver allocates each only once.
 type Claims struct {
 	service   model.ServiceID
+	created   int64
 	addresses map[netip.Addr]model.Kind
 	ports     map[servicePort]string // its name
 }
@@ -35,7 +36,7 @@ type servicePort struct {
 // ClaimsOf returns the claims of a Service, given any part of it. Malformed values claim
 // nothing.
 func ClaimsOf(id model.ServiceID, spec *v1alpha1.ServiceRuleSliceSpec) Claims {
-	c := Claims{service: id, addresses: map[netip.Addr]model.Kind{}, ports: map[servicePort]string{}}
+	c := Claims{service: id, created: createdOf(spec), addresses: map[netip.Addr]model.Kind{}, ports: map[servicePort]string{}}
 	add := func(kind model.Kind, texts ...string) {
 		for _, text := range texts {
 			a, err := model.ParseAddr(text)
@@ -79,7 +80,7 @@ func (c Claims) Conflicts(o Claims) []Conflict {
 
 func (c Claims) claim(a netip.Addr, p servicePort) *model.Frontend {
 	return &model.Frontend{Key: model.FrontendKey{Address: a, Protocol: p.protocol, Port: p.number},
-		Kind: c.addresses[a], Service: c.service, PortName: c.ports[p]}
+		Kind: c.addresses[a], Service: c.service, Created: c.created, PortName: c.ports[p]}
 }
 
 // common returns the keys that two maps have in common.

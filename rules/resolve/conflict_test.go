@@ -25,13 +25,19 @@ func TestConflictsAgreeWithTable(t *testing.T) {
 		a, b *ServiceBuilder
 		want []string
 	}{
-		"nothing in common":                   {a(), b(), nil},
-		"external IP is the other's":          {a(), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
-		"and the winner is not the first":     {a().ExternalIPs("172.30.0.42"), b(), []string{"172.30.0.42:80/tcp: b's ClusterIP before a's ExternalIP"}},
-		"other port":                          {a(), Service("b").IP("172.30.0.42").Port("http", 81).ExternalIPs("172.30.0.41"), nil},
-		"other protocol":                      {a(), Service("b").IP("172.30.0.42").Port("http", 80).Protocol(corev1.ProtocolUDP).ExternalIPs("172.30.0.41"), nil},
-		"balancer's before external":          {a().ExternalIPs("1.2.3.4"), b().LoadBalancer("1.2.3.4"), []string{"1.2.3.4:80/tcp: b's LoadBalancer before a's ExternalIP"}},
-		"the same kind: the first by name":    {a().ExternalIPs("1.2.3.4"), b().ExternalIPs("1.2.3.4"), []string{"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP"}},
+		"nothing in common":                {a(), b(), nil},
+		"external IP is the other's":       {a(), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
+		"and the winner is not the first":  {a().ExternalIPs("172.30.0.42"), b(), []string{"172.30.0.42:80/tcp: b's ClusterIP before a's ExternalIP"}},
+		"other port":                       {a(), Service("b").IP("172.30.0.42").Port("http", 81).ExternalIPs("172.30.0.41"), nil},
+		"other protocol":                   {a(), Service("b").IP("172.30.0.42").Port("http", 80).Protocol(corev1.ProtocolUDP).ExternalIPs("172.30.0.41"), nil},
+		"balancer's before external":       {a().ExternalIPs("1.2.3.4"), b().LoadBalancer("1.2.3.4"), []string{"1.2.3.4:80/tcp: b's LoadBalancer before a's ExternalIP"}},
+		"the same kind: the first by name": {a().ExternalIPs("1.2.3.4"), b().ExternalIPs("1.2.3.4"), []string{"1.2.3.4:80/tcp: a's ExternalIP before b's ExternalIP"}},
+		"the same kind: the older": {a().Created(2).ExternalIPs("1.2.3.4"), b().Created(1).ExternalIPs("1.2.3.4"), []string{
+			"1.2.3.4:80/tcp: b's ExternalIP before a's ExternalIP"}},
+		"the same kind: one of unknown age": {a().ExternalIPs("1.2.3.4"), b().Created(1).ExternalIPs("1.2.3.4"), []string{
+			"1.2.3.4:80/tcp: b's ExternalIP before a's ExternalIP"}},
+		"the cluster IP's, though younger": {a().Created(1).ExternalIPs("172.30.0.42"), b().Created(2), []string{
+			"172.30.0.42:80/tcp: b's ClusterIP before a's ExternalIP"}},
 		"node ports are the apiserver's care": {a().NodePort(30001), b().NodePort(30002), nil},
 		"its own external IP":                 {a().ExternalIPs("172.30.0.41"), b().ExternalIPs("172.30.0.41"), []string{"172.30.0.41:80/tcp: a's ClusterIP before b's ExternalIP"}},
 		"several": {a().Port("s", 443).ExternalIPs("1.2.3.4"), b().Port("s", 443).ExternalIPs("1.2.3.4"), []string{

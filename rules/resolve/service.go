@@ -156,6 +156,7 @@ func (r *resolver) frontend(address string, port int32, kind model.Kind) (model.
 		Key:                    model.FrontendKey{Address: addr, Port: uint16(port)},
 		Kind:                   kind,
 		Service:                r.id,
+		Created:                createdOf(r.header),
 		AffinityTimeoutSeconds: r.header.AffinityTimeoutSeconds,
 	}
 	if f.AffinityTimeoutSeconds == 0 && r.node.Spec.SessionAffinity.Policy == v1alpha1.AffinityClientIP {

@@ -5,9 +5,11 @@ package resolve
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -18,7 +20,7 @@ import (
 // Two Services may claim the same address and port, for example with an external IP that
 // is the cluster IP of another. Then the same one wins on all nodes, in any order of
 // arrival: a cluster IP before a load balancer IP before an external IP before a node
-// port, then the first by namespace and name.
+// port, then that of the older Service, then the first by namespace and name.
 //
 // The frontends of a port share state under their PortKey. If another Service wins that
 // key, they share nothing: each of them has its own key as PortKey. So the frontend with
@@ -210,10 +212,27 @@ var kindOrder = map[model.Kind]int{model.KindClusterIP: 0, model.KindLoadBalance
 func precedence(a, b *model.Frontend) int {
 	return cmp.Or(
 		cmp.Compare(kindOrder[a.Kind], kindOrder[b.Kind]),
+		cmp.Compare(age(a), age(b)),
 		cmp.Compare(a.Service.Namespace, b.Service.Namespace),
 		cmp.Compare(a.Service.Name, b.Service.Name),
 		cmp.Compare(a.PortName, b.PortName),
 	)
+}
+
+// age orders frontends by the creation of their Service; unknown is last.
+func age(f *model.Frontend) int64 {
+	if f.Created == 0 {
+		return math.MaxInt64
+	}
+	return f.Created
+}
+
+// createdOf returns Frontend.Created of a slice.
+func createdOf(spec *v1alpha1.ServiceRuleSliceSpec) int64 {
+	if spec.ServiceCreated.IsZero() {
+		return 0
+	}
+	return spec.ServiceCreated.Unix()
 }
 
 // Desired returns everything in the table.

@@ -158,6 +158,17 @@ func TestConflicts(t *testing.T) {
 		"node port": {nodePort, []*ServiceBuilder{
 			plain("a").IP("172.30.1.1").NodePort(3001), plain("b").IP("172.30.1.2").NodePort(3001), plain("c").IP("172.30.1.3").NodePort(3001),
 		}},
+		"the older one": {key, []*ServiceBuilder{
+			plain("c").IP("172.30.1.1").Created(1).ExternalIPs("172.30.0.41"),
+			plain("b").IP("172.30.1.2").Created(2).ExternalIPs("172.30.0.41"),
+			plain("d").IP("172.30.1.3").Created(2).ExternalIPs("172.30.0.41"),
+			plain("a").IP("172.30.1.4").ExternalIPs("172.30.0.41"),
+		}},
+		"the stronger one, not the older": {key, []*ServiceBuilder{
+			Service("c").Created(3).Port("http", 80),
+			plain("b").IP("172.30.1.2").Created(2).LoadBalancer("172.30.0.41"),
+			plain("a").IP("172.30.1.3").Created(1).ExternalIPs("172.30.0.41"),
+		}},
 		"cluster IP": {key, []*ServiceBuilder{Service("a").Port("http", 80), Service("b").Port("http", 80)}},
 	} {
 		t.Run(name, func(t *testing.T) {

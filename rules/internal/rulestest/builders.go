@@ -43,6 +43,12 @@ func Service(name string) *ServiceBuilder {
 	}}).IP("172.30.0.41")
 }
 
+// Created sets when the Service was created, in seconds since 1970.
+func (b *ServiceBuilder) Created(seconds int64) *ServiceBuilder {
+	b.CreationTimestamp = metav1.Unix(seconds, 0)
+	return b
+}
+
 // IP sets the cluster IPs, the primary one first.
 func (b *ServiceBuilder) IP(addresses ...string) *ServiceBuilder {
 	b.Spec.ClusterIP, b.Spec.ClusterIPs = addresses[0], addresses

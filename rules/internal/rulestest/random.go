@@ -88,6 +88,9 @@ func (r *Random) Service(name string) *ServiceBuilder {
 	if r.Chance(40) {
 		b.IP("172.30.0.41", "fd00:30::41")
 	}
+	if r.Chance(50) {
+		b.Created(Pick(r, int64(1), 2))
+	}
 	for i, n := range PortNames[:r.IntN(len(PortNames)+1)] {
 		b.Port(n, Pick(r, int32(80), 81, 443)+int32(i)*1000).Protocol(Pick(r, Protocols...))
 		if r.Chance(50) {

@@ -677,6 +677,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RulePort
           elementRelationship: atomic
+    - name: serviceCreated
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: serviceName
       type:
         scalar: string

@@ -7,7 +7,8 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // ServiceRuleSliceSpecApplyConfiguration represents a declarative configuration of the ServiceRuleSliceSpec type for use
@@ -19,8 +20,11 @@ type ServiceRuleSliceSpecApplyConfiguration struct {
 	ServiceNamespace *string `json:"serviceNamespace,omitempty"`
 	// serviceName is the name of the Service.
 	ServiceName *string `json:"serviceName,omitempty"`
+	// serviceCreated is when the Service was created. Of two Services with the same
+	// address and port, both for example as an external IP, the older one has it.
+	ServiceCreated *v1.Time `json:"serviceCreated,omitempty"`
 	// addressFamily is IPv4 or IPv6.
-	AddressFamily *v1.IPFamily `json:"addressFamily,omitempty"`
+	AddressFamily *corev1.IPFamily `json:"addressFamily,omitempty"`
 	// part is the number of this part, from 0.
 	Part *int32 `json:"part,omitempty"`
 	// parts is the number of parts, a power of two.
@@ -75,10 +79,18 @@ func (b *ServiceRuleSliceSpecApplyConfiguration) WithServiceName(value string) *
 	return b
 }
 
+// WithServiceCreated sets the ServiceCreated field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceCreated field is set to the value of the last call.
+func (b *ServiceRuleSliceSpecApplyConfiguration) WithServiceCreated(value v1.Time) *ServiceRuleSliceSpecApplyConfiguration {
+	b.ServiceCreated = &value
+	return b
+}
+
 // WithAddressFamily sets the AddressFamily field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the AddressFamily field is set to the value of the last call.
-func (b *ServiceRuleSliceSpecApplyConfiguration) WithAddressFamily(value v1.IPFamily) *ServiceRuleSliceSpecApplyConfiguration {
+func (b *ServiceRuleSliceSpecApplyConfiguration) WithAddressFamily(value corev1.IPFamily) *ServiceRuleSliceSpecApplyConfiguration {
 	b.AddressFamily = &value
 	return b
 }

@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,6 +226,36 @@ func TestLoopAnswersBalancers(t *testing.T) {
 	if diff := cmp.Diff([]int{1, 2}, got); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
 	}
+}
+
+// TestLoopReportsRefusedSlices edits a slice by hand and restores it: meanwhile the kernel
+// keeps what it has, and the node is degraded.
+func TestLoopReportsRefusedSlices(t *testing.T) {
+	h := newHarness(t)
+	good, bad, better := agenttest.Web("10.96.0.1", "10.244.1.2"), agenttest.Web("10.96.0.1", "192.0.2.66"), agenttest.Web("10.96.0.1", "10.244.1.3")
+	h.fromAPI(good)
+	h.step(t.Context())
+	sink := source.NewSliceSink(t.Context(), h.store, nil, func(string, error) {})
+	edited := agenttest.Slice(bad)
+	edited.ManagedFields[0].Manager = "kubectl-edit"
+	if err := sink.Update(edited); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // as long as it lasts
+		h.step(t.Context())
+		if err := h.last.Problem(report.RefusedSlices); err == nil || !strings.Contains(err.Error(), agenttest.WebName+": kubectl-edit has written its spec") {
+			t.Errorf("reported %v", err)
+		}
+		h.wantKernel(t, good)
+	}
+	if err := sink.Update(agenttest.Slice(better)); err != nil {
+		t.Fatal(err)
+	}
+	h.step(t.Context())
+	if err := h.last.Problem(report.RefusedSlices); err != nil {
+		t.Errorf("still reported: %v", err)
+	}
+	h.wantKernel(t, better)
 }
 
 // TestLoopStopped interrupts a Sync by the end of the agent: that is not reported as

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"unique"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -32,7 +30,7 @@ func newSliceStore() sliceStore {
 // or an older schema in the apiserver, may have dropped fields that it did not know.
 func (s *sliceStore) set(name string, spec *v1alpha1.ServiceRuleSliceSpec) (services []model.ServiceID, changed bool) {
 	old := s.specs[name]
-	if old == nil && spec == nil || old != nil && spec != nil && equality.Semantic.DeepEqual(old, spec) {
+	if old == nil && spec == nil || old != nil && spec != nil && equalSpecs(old, spec) {
 		return nil, false
 	}
 	if old != nil {

@@ -5,9 +5,12 @@ package servicerules
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -84,6 +87,54 @@ func TestUrgency(t *testing.T) {
 			}
 			if name == "nothing changed" && !p.empty() {
 				t.Errorf("got %v, want nothing to do", p)
+			}
+		})
+	}
+}
+
+// TestForeignSlicesArePlanned checks that nothing but what is wanted stays, whoever has made
+// it, and that a wanted slice is written again unless the controller has written it.
+func TestForeignSlicesArePlanned(t *testing.T) {
+	wanted := compiled(corev1.IPv4Protocol, "a")
+	type slice = v1alpha1.ServiceRuleSlice
+	type plan struct{ Writes, Deletes, Foreign []string }
+	cases := map[string]struct {
+		change func(*slice) // of the one in the API
+		gone   bool         // the Service
+		want   plan
+	}{
+		"as written":         {func(*slice) {}, false, plan{}},
+		"without labels":     {func(s *slice) { s.Labels = nil }, false, plan{Writes: []string{"default.web-v4-0"}, Foreign: []string{"default.web-v4-0"}}},
+		"of another writer":  {func(s *slice) { s.ManagedFields = nil }, false, plan{Writes: []string{"default.web-v4-0"}, Foreign: []string{"default.web-v4-0"}}},
+		"of another Service": {func(s *slice) { s.Annotations = nil }, false, plan{Writes: []string{"default.web-v4-0"}}},
+		"with another name": {func(s *slice) { s.Name = "theirs" }, false,
+			plan{Writes: []string{"default.web-v4-0"}, Deletes: []string{"theirs"}, Foreign: []string{"theirs"}}},
+		"with another name, without labels": {func(s *slice) { s.Name, s.Labels = "theirs", nil }, false,
+			plan{Writes: []string{"default.web-v4-0"}, Deletes: []string{"theirs"}, Foreign: []string{"theirs"}}},
+		"a part too many": {func(s *slice) { s.Name, s.Spec.Part = "default.web-v4-1", 1 }, false,
+			plan{Writes: []string{"default.web-v4-0"}, Deletes: []string{"default.web-v4-1"}}},
+		"the Service is gone": {func(*slice) {}, true, plan{Deletes: []string{"default.web-v4-0"}}},
+		"the Service never was": {func(s *slice) { s.Labels, s.ManagedFields = nil, nil }, true,
+			plan{Deletes: []string{"default.web-v4-0"}, Foreign: []string{"default.web-v4-0"}}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			current := inAPI(wanted)
+			tc.change(current[0])
+			p := makePlan(web, current, []compile.Slice{wanted})
+			if tc.gone {
+				p = makePlan(nil, current, nil)
+			}
+			var got plan
+			for _, w := range p.writes {
+				got.Writes = append(got.Writes, w.Name)
+			}
+			for _, d := range p.deletes {
+				got.Deletes = append(got.Deletes, d.Name)
+			}
+			got.Foreign = slices.Sorted(maps.Keys(p.foreign))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
-// tenancy is a Service in one namespace, and a tenant who may edit another one.
+// tenancy is a Service in one namespace, and a tenant with the role edit in another one.
 type tenancy struct {
 	*services // the victim's
 	victim    *corev1.Service

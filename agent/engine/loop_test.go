@@ -228,7 +228,7 @@ func TestLoopAnswersBalancers(t *testing.T) {
 	}
 }
 
-// TestLoopReportsRefusedSlices edits a slice by hand and restores it: meanwhile the kernel
+// TestLoopReportsRefusedSlices edits a slice by hand and restores it: until then the kernel
 // keeps what it has, and the node is degraded.
 func TestLoopReportsRefusedSlices(t *testing.T) {
 	h := newHarness(t)

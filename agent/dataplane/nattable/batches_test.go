@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -233,7 +234,21 @@ func TestBatchSize(t *testing.T) {
 		t.Errorf("the next Sync: %+v", got)
 	}
 	s.Run("nft", "add", "set", "ip", "fairlead", "foreign", "{ type ipv4_addr; }")
-	if batches := plan(); len(batches) != 1 {
-		t.Errorf("a table is replaced in %d batches", len(batches))
+	if batches = plan(); len(batches) != 2 {
+		t.Fatalf("a table is replaced in %d batches", len(batches))
+	}
+	// The first one only makes the old table drop what it refuses.
+	if err := d.Client.Commit(t.Context(), batches[0]); err != nil {
+		t.Fatal(err)
+	}
+	if list := s.Run("nft", "list", "chain", "ip", "fairlead", "refuse"); strings.Contains(list, "reject") || !strings.Contains(list, "drop") {
+		t.Errorf("before the table is replaced:\n%s", list)
+	}
+	if list := s.Run("nft", "list", "table", "ip", "fairlead"); !strings.Contains(list, "set foreign") {
+		t.Errorf("the table is replaced at once:\n%s", list)
+	}
+	mustSync(t, d, desired)
+	if list := s.Run("nft", "list", "chain", "ip", "fairlead", "refuse"); !strings.Contains(list, "reject") || strings.Contains(list, "drop") {
+		t.Errorf("after the table is replaced:\n%s", list)
 	}
 }

@@ -27,6 +27,9 @@ type wanted struct {
 // then.
 func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) {
 	if !s.exists || s.broken != "" {
+		if s.exists {
+			l.dropRefused(b[0].batch)
+		}
 		l.replace(b[1].batch, s.exists)
 		b[1].batch.whole = s.exists
 		defer func() { b[1].batch.whole = false }()
@@ -111,6 +114,15 @@ func (l *layout) allChanged(s *snapshot, want *wanted) changed {
 			}
 		}
 	}}
+}
+
+// dropRefused makes the table drop the packets that it would refuse, before it is replaced.
+// The replacement is not atomic for a packet that is being looked up at that moment: it
+// finds the set of cluster IPs, but not the map of frontends any more (seen on Linux 6.1).
+// The client sends a dropped packet again.
+func (l *layout) dropRefused(b *parts) {
+	b.AddChain(l.NewChain(chainRefuse, nil)) // another layout may not have it
+	b.RewriteRules(l.NewChain(chainRefuse, nil, l.NewRule("the table is being replaced", nft.Drop())))
 }
 
 // replace deletes and adds the table. This happens within the batch, so there is no moment

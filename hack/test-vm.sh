@@ -16,6 +16,7 @@ tests=(
   "test/cases -run=^TestIPVS$"
   "test/cases -run=^TestNFTables$"
   "agent/dataplane/ipvs"
+  "agent/modes -run=^TestHandovers$"
 )
 readonly at_once=2
 if (($#)); then

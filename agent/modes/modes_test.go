@@ -120,10 +120,10 @@ func (a *agentWith) ask(generation int64, mode v1alpha1.ProxyMode) {
 	a.store.SetNode(&source.NodeRules{UID: "uid", Generation: generation, Spec: spec})
 }
 
-// await waits until the status has a value.
+// await waits until the status has a value. In an emulator the first probe loads modules for many seconds.
 func (a *agentWith) await(what string, says func(v1alpha1.NodeRuleSetStatus) bool) {
 	a.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		a.mu.Lock()
 		latest := a.latest

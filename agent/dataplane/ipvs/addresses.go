@@ -18,6 +18,7 @@ type vips struct {
 	device    device
 	netns     int                // see Options
 	frontends map[netip.Addr]int // on each virtual address
+	sources   sources
 
 	// mu guards the fields that watch reads.
 	mu        sync.Mutex
@@ -55,7 +56,7 @@ func (v *vips) own() ([]netip.Addr, error) {
 	return slices.Collect(maps.Keys(v.elsewhere)), nil
 }
 
-// count counts the frontends on each virtual address anew.
+// count counts the frontends on each virtual address.
 func (v *vips) count(frontends map[model.FrontendKey]*model.Frontend) {
 	v.frontends = make(map[netip.Addr]int, len(v.frontends))
 	for key := range frontends {

@@ -53,6 +53,10 @@ func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Res
 		stats.Operations += d.servers.ops - before
 		stats.Unsupported, stats.NextLook = d.limits.limitations(&d.desired, d.servers.refused), d.nextLook()
 	}()
+	cleared, err := d.vips.clearSources()
+	if err != nil {
+		return stats, err
+	}
 	var errs []error
 	for key, want := range c.wanted {
 		if want != nil {
@@ -62,7 +66,17 @@ func (d *Dataplane) carryOut(ctx context.Context, c change) (stats dataplane.Res
 	if err := errors.Join(errs...); err != nil {
 		return stats, err
 	}
-	if stats, err = d.filter.Commit(ctx); err != nil {
+	early := 0
+	if d.replaces == dataplane.NAT {
+		// The tables may replace those of the other mode, which translate packets to the
+		// addresses: then these must be there.
+		if early, err = d.vips.bind(c.addresses); err != nil {
+			return stats, err
+		}
+	}
+	stats, err = d.filter.Commit(ctx)
+	stats.Operations += cleared + early
+	if err != nil {
 		return stats, err
 	}
 	bound, err := d.vips.bind(c.addresses)

@@ -93,6 +93,8 @@ type Dataplane struct {
 	readTime time.Duration // duration of the last part of a read-back
 	released time.Time     // when another mode took over; zero: this mode is active
 	busiest  serverKey     // was busy at the last check since then
+
+	replaces dataplane.Kind // the active mode, until the first Sync has succeeded; 0: none
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -133,7 +135,8 @@ func (d *Dataplane) reset() {
 // read.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
 	d.desired, d.settings = desired.Clone(), settingsOf(o)
-	return d.sync(ctx, desired)
+	result, err := d.sync(ctx, desired)
+	return result, d.tookOver(ctx, err)
 }
 
 func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.Result, error) {
@@ -155,7 +158,7 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	desired = d.limits.supported(desired)
 	d.vips.count(desired.Frontends)
 	desired.ClusterIPs = d.vips.rejecting()
-	planned, err := d.filter.Plan(ctx, desired)
+	planned, err := d.plan(ctx, desired)
 	if err != nil {
 		return dataplane.Result{}, err
 	}

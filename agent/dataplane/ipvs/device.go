@@ -34,7 +34,12 @@ type device interface {
 	is(index int) bool
 	add(netip.Addr) error
 	remove(netip.Addr) error
-	// destroy removes the device and all its addresses.
+	// setSource makes processes of the node connect to an IPv4 address on the device from
+	// another address of the node.
+	setSource(a, source netip.Addr) error
+	// clearSources undoes that for all addresses. It returns for how many.
+	clearSources() (int, error)
+	// destroy removes the device and all its addresses and routes.
 	destroy() error
 	close() error
 }

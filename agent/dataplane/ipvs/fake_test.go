@@ -25,10 +25,12 @@ type world struct {
 
 	device              bool
 	onDevice, elsewhere map[netip.Addr]struct{}
+	sources             map[netip.Addr]netip.Addr // of addresses on the device
 
 	table     map[model.FrontendKey]uint32 // the frontends in our table, with their marks
 	refuse    map[netip.Addr]struct{}
 	nodePorts map[netip.Addr]struct{}
+	dropping  bool // the table drops what is for a frontend
 	noIPv6    error
 
 	calls int              // of everything
@@ -47,7 +49,7 @@ func newWorld() *world {
 	return &world{
 		virtual: map[serverKey]*fakeServer{}, onDevice: map[netip.Addr]struct{}{}, elsewhere: map[netip.Addr]struct{}{},
 		table: map[model.FrontendKey]uint32{}, fail: map[string]error{},
-		refuse: map[netip.Addr]struct{}{}, nodePorts: map[netip.Addr]struct{}{},
+		refuse: map[netip.Addr]struct{}{}, nodePorts: map[netip.Addr]struct{}{}, sources: map[netip.Addr]netip.Addr{},
 	}
 }
 
@@ -216,9 +218,35 @@ func (d fakeDevice) remove(a netip.Addr) error {
 	return err
 }
 
+func (d fakeDevice) setSource(a, source netip.Addr) error {
+	d.calls++
+	if d.world.sources[a] == source {
+		return nil
+	}
+	err := d.step("source of %s", a)
+	if err == nil {
+		d.world.sources[a] = source
+	}
+	return err
+}
+
+func (d fakeDevice) clearSources() (int, error) {
+	d.calls++
+	n := len(d.world.sources)
+	if n == 0 {
+		return 0, nil
+	}
+	err := d.step("clear sources")
+	if err == nil {
+		clear(d.world.sources)
+	}
+	return n, err
+}
+
 func (d fakeDevice) destroy() error {
 	d.world.device = false
 	clear(d.onDevice)
+	clear(d.world.sources)
 	return d.step("delete device")
 }
 
@@ -282,7 +310,16 @@ func (f *fakeFilter) Commit(context.Context) (dataplane.Result, error) {
 	for key := range f.last.Frontends {
 		table[key] = f.markOf(key)
 	}
-	ops := 0
+	dropping, ops := false, 0
+	for _, fr := range f.last.Frontends {
+		dropping = dropping || fr.Internal.Verdict == model.Drop
+	}
+	if dropping != f.dropping {
+		f.dropping = dropping
+		if err := f.step("table drops: %v", dropping); err != nil {
+			return dataplane.Result{}, err
+		}
+	}
 	if !maps.Equal(table, f.table) || !maps.Equal(f.refuse, f.last.ClusterIPs) || !maps.Equal(f.world.nodePorts, f.NodePorts()) {
 		ops = 1
 		if err := f.step("table"); err != nil {
@@ -314,7 +351,14 @@ func (f *fakeFilter) markOf(key model.FrontendKey) uint32 {
 	return 0xf1000000 | uint32(key.Port)
 }
 
-func (f *fakeFilter) OnlyTrack(context.Context, bool) error { return nil }
+func (f *fakeFilter) OnlyTrack(_ context.Context, instead bool) error {
+	f.dropping = false
+	if !instead {
+		return nil
+	}
+	f.table, f.known = map[model.FrontendKey]uint32{}, false
+	return f.step("only track")
+}
 
 func (f *fakeFilter) IPv6Error() error { return f.noIPv6 }
 

@@ -5,6 +5,7 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -18,14 +19,65 @@ const releaseInterval = 2 * time.Second
 // Incoming adds the nftables tables, without rules that have an effect, if there are none:
 // the connections of a Proxy must be in conntrack.
 func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
+	d.replaces = from
 	if from != dataplane.Proxy {
 		return nil
 	}
 	return d.filter.OnlyTrack(ctx, false)
 }
 
-// Outgoing does nothing: the kernel has our connections.
-func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error { return nil }
+// plan plans the tables. While a Proxy is active, the addresses of Services are local to
+// the node already, so a virtual server gets packets as soon as it exists, and rejects them
+// until it has real servers. So the tables first drop new connections: TCP tries them again
+// within a second, when the virtual servers are complete.
+func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (nattable.Found, error) {
+	if d.replaces != dataplane.Proxy {
+		return d.filter.Plan(ctx, desired)
+	}
+	found, err := d.filter.Plan(ctx, dropping(desired))
+	if err != nil {
+		return found, err
+	}
+	if _, err := d.filter.Commit(ctx); err != nil {
+		return found, err
+	}
+	_, err = d.filter.Plan(ctx, desired)
+	return found, err
+}
+
+// dropping returns the desired state with frontends that drop instead of forwarding.
+func dropping(desired model.Desired) model.Desired {
+	frontends := make(map[model.FrontendKey]*model.Frontend, len(desired.Frontends))
+	for key, f := range desired.Frontends {
+		drops := *f
+		for _, b := range []*model.Backend{&drops.Internal, &drops.External} {
+			if b.Verdict == model.Forward {
+				*b = model.Backend{Verdict: model.Drop}
+			}
+		}
+		frontends[key] = &drops
+	}
+	desired.Frontends = frontends
+	return desired
+}
+
+// tookOver ends a Sync while another mode is active. If it has failed, the tables must not
+// drop the connections of a Proxy.
+func (d *Dataplane) tookOver(ctx context.Context, failure error) error {
+	if failure != nil && d.replaces == dataplane.Proxy {
+		return errors.Join(failure, d.filter.OnlyTrack(context.WithoutCancel(ctx), true))
+	}
+	if failure == nil {
+		d.replaces = 0
+	}
+	return failure
+}
+
+// Outgoing prepares the virtual addresses for connections of the new mode, see sources. The
+// kernel has our own connections.
+func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
+	return d.vips.setSources(d.desired.Node)
+}
 
 // Released waits for the last connection through our virtual servers, at most for their
 // drain time. A Proxy cannot wait for it: its sockets get no packets while the addresses
@@ -43,6 +95,9 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 	}
 	if d.clock.Since(d.released) >= d.settings.Drain {
 		return 0, nil
+	}
+	if err := d.vips.setSources(desired.Node); err != nil {
+		return 0, err
 	}
 	// A server that was busy a moment ago usually still is.
 	if busy, err := d.servers.busy(d.busiest); busy || err != nil {

@@ -5,16 +5,21 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Another mode takes over. One connection of 50 servers is left, then none, or its time is
-// over. As long as it is open, only its server is checked again.
+// Another mode replaces IPVS. One connection of 50 servers is left, then none, or its time
+// is over. As long as it is open, only its server is checked.
 func TestReleased(t *testing.T) {
 	const servers = 50
 	for name, end := range map[string]func(*node, *realServer){
@@ -49,8 +54,176 @@ func TestReleased(t *testing.T) {
 			left.active = 1
 			n.sync(d)
 			if wait, err := n.d.Released(context.Background(), dataplane.NAT, d, n.o); err != nil || wait != releaseInterval {
-				t.Errorf("wait %v, error %v; want that it was in force again", wait, err)
+				t.Errorf("wait %v, error %v; want a busy one: IPVS was active in between", wait, err)
 			}
 		})
 	}
+}
+
+// Virtual addresses have a source from Outgoing until IPVS is active again, whichever agent
+// notices that.
+func TestSources(t *testing.T) {
+	const v4, v6 = "10.96.0.1:80", "[fd00:96::1]:80"
+	d := desiredOf(clusterIP(v4, model.TCP, "10.244.0.1:80"), clusterIP(v6, model.TCP, "[fd00:244::1]:80"))
+	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
+	released := func(n *node) error {
+		_, err := n.d.Released(t.Context(), dataplane.NAT, d, n.o)
+		return err
+	}
+	outgoing := func(n *node) error { return n.d.Outgoing(t.Context(), dataplane.NAT) }
+	restart := func(n *node) error { n.restart(); return nil }
+	sync := func(n *node) error { n.sync(d); return nil }
+	apply := func(n *node) error {
+		_, err := n.d.Apply(t.Context(), model.Delta{})
+		return err
+	}
+	const set = "192.168.0.2"
+	for name, c := range map[string]struct {
+		calls []func(*node) error
+		want  string
+	}{
+		"Sync":                                   {nil, ""},
+		"Outgoing":                               {[]func(*node) error{outgoing}, set},
+		"Released":                               {[]func(*node) error{outgoing, released, released}, set},
+		"Released by a new agent":                {[]func(*node) error{restart, released}, set},
+		"active again":                           {[]func(*node) error{outgoing, released, sync}, ""},
+		"active again by a new agent":            {[]func(*node) error{outgoing, restart, sync}, ""},
+		"a change before the new mode is active": {[]func(*node) error{outgoing, apply}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "10.244.0.254", "192.168.0.2", "fd00::2")
+			n.sync(d)
+			n.connections(v4+"/tcp", "10.244.0.1:80", 1, 0)
+			for i, call := range c.calls {
+				if err := call(n); err != nil {
+					t.Fatalf("call %d: %v", i, err)
+				}
+			}
+			want := map[netip.Addr]netip.Addr{}
+			if c.want != "" {
+				want[addr("10.96.0.1")] = addr(c.want)
+			}
+			if diff := cmp.Diff(want, n.sources, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("sources (-want +got):\n%s", diff)
+			}
+			if err := n.d.Cleanup(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// If a source cannot be set, it is tried as long as connections are waited for, and no
+// longer.
+func TestSourcesFail(t *testing.T) {
+	n := newNode(t, "192.168.0.2")
+	d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
+	n.sync(d)
+	n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 1, 0)
+	n.fail["source of 10.96.0.1"] = errors.New("no memory")
+	for range 2 {
+		if _, err := n.d.Released(t.Context(), dataplane.NAT, d, n.o); err == nil {
+			t.Error("no error")
+		}
+	}
+	delete(n.fail, "source of 10.96.0.1")
+	if wait, err := n.d.Released(t.Context(), dataplane.NAT, d, n.o); err != nil || wait != releaseInterval || len(n.sources) != 1 {
+		t.Errorf("wait %v, error %v, %d sources", wait, err, len(n.sources))
+	}
+	n.restart()
+	n.fail["source of 10.96.0.1"], n.sources = errors.New("no memory"), map[netip.Addr]netip.Addr{}
+	n.d.Released(t.Context(), dataplane.NAT, d, n.o)
+	n.clock.Step(900 * time.Second)
+	if wait, err := n.d.Released(t.Context(), dataplane.NAT, d, n.o); err != nil || wait != 0 {
+		t.Errorf("wait %v, error %v; want released", wait, err)
+	}
+}
+
+// A process of the node connects while IPVS waits for its last connection. The connection
+// belongs to the mode that is active, and outlives the virtual address.
+func TestConnectionOutlivesAddress(t *testing.T) {
+	n := newNetwork(t)
+	const vip = "10.96.0.1:80"
+	d := desiredOf(clusterIP(vip, model.TCP, "10.244.0.1:8080"))
+	n.sync(d)
+	open := n.dial(vip)
+	if err := n.d.Outgoing(t.Context(), dataplane.NAT); err != nil {
+		t.Fatal(err)
+	}
+	n.run("ip", "route", "add", "default", "via", "192.168.0.1") // before NAT, packets need a route
+	n.run("nft", `delete table ip fairlead; add table ip test;
+		add chain ip test output { type nat hook output priority -100; ip daddr 10.96.0.1 tcp dport 80 dnat to 10.244.0.1:8080; };
+		add chain ip test postrouting { type nat hook postrouting priority 100; ip daddr 10.244.0.1 masquerade; }`)
+	released := func() time.Duration {
+		wait, err := n.d.Released(t.Context(), dataplane.NAT, d, n.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wait
+	}
+	if released() == 0 {
+		t.Fatal("it does not wait for an open connection")
+	}
+	var late *stream
+	thread(t, n.node, func() (err error) {
+		late, err = dial("", vip, patience)
+		return err
+	})
+	t.Cleanup(late.cut)
+	open.cut()
+	poll(t, "the last connection through IPVS", func() bool { return released() == 0 })
+	thread(t, n.node, func() error { return n.d.Cleanup(t.Context()) })
+	if err := late.works(); err != nil {
+		t.Errorf("a connection through the new mode: %v", err)
+	}
+	if left := n.run("ip", "route", "show", "table", "local", "to", "10.96.0.0/16"); left != "" {
+		t.Errorf("routes left after Cleanup:\n%s", left)
+	}
+}
+
+// Where a Proxy is active, packets reach a virtual server before it has real servers. They
+// are dropped until it has all.
+func TestFromProxy(t *testing.T) {
+	d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
+	const (
+		server, real = "add 10.96.0.1:80/tcp", "add 10.96.0.1:80/tcp -> 10.244.0.1:80"
+		drops, stops = "table drops: true", "table drops: false"
+	)
+	sync := func(n *node) error {
+		_, err := n.d.Sync(t.Context(), d, n.o)
+		return err
+	}
+	n := newNode(t)
+	if err := n.d.Incoming(t.Context(), dataplane.Proxy); err != nil {
+		t.Fatal(err)
+	}
+	n.fail[real] = errors.New("no memory")
+	if err := sync(n); err == nil {
+		t.Fatal("no error")
+	}
+	n.expectSteps("add device", drops, "table", server, "only track")
+	delete(n.fail, real)
+	n.steps = nil
+	if err := sync(n); err != nil {
+		t.Fatal(err)
+	}
+	n.expectSteps(drops, "table", real, stops, "bind 10.96.0.1")
+	n.unchanged(d)
+
+}
+
+// Where a NAT mode is active, its table may be replaced by ours, which leads to the
+// addresses. After that the address of a Service comes last.
+func TestFromNAT(t *testing.T) {
+	d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"))
+	n := newNode(t)
+	if err := n.d.Incoming(t.Context(), dataplane.NAT); err != nil {
+		t.Fatal(err)
+	}
+	n.sync(d)
+	n.expectSteps("add device", "add 10.96.0.1:80/tcp", "add 10.96.0.1:80/tcp -> 10.244.0.1:80", "bind 10.96.0.1", "table")
+	n.unchanged(d)
+	more := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), clusterIP("10.96.0.2:80", model.TCP))
+	n.apply(more)
+	n.expectSteps("add 10.96.0.2:80/tcp", "table", "bind 10.96.0.2")
 }

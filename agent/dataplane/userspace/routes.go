@@ -116,16 +116,13 @@ func routeOf(found netlink.Route) (route, bool) {
 }
 
 func (t *kernelTable) asRoute(r route) *netlink.Route {
-	out := &netlink.Route{
-		Dst:      &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())},
-		Protocol: Protocol, Priority: metric,
-	}
+	out := netdev.LocalRoute(r.Addr(), t.loopback)
 	if r.isGuard() {
-		out.Type, out.Table = unix.RTN_BLACKHOLE, unix.RT_TABLE_MAIN
-	} else {
-		out.Type, out.Table, out.Scope, out.LinkIndex = unix.RTN_LOCAL, unix.RT_TABLE_LOCAL, unix.RT_SCOPE_HOST, t.loopback
+		out = netlink.Route{Type: unix.RTN_BLACKHOLE, Table: unix.RT_TABLE_MAIN,
+			Dst: &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())}}
 	}
-	return out
+	out.Protocol, out.Priority = Protocol, metric
+	return &out
 }
 
 func (t *kernelTable) add(r route, source netip.Addr) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -72,7 +73,7 @@ func (t *routing) read(settings model.NodeSettings) (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	t.source, t.stale = sourceAmong(own, t.nodePorts), map[route]struct{}{}
+	t.source, t.stale = netdev.Source(own, t.nodePorts), map[route]struct{}{}
 	known := make(map[route]struct{}, len(routes))
 	for r, source := range routes {
 		known[r] = struct{}{}
@@ -90,21 +91,6 @@ func (t *routing) read(settings model.NodeSettings) (found int, err error) {
 	}
 	t.routes, t.own, t.settings = known, own, settings
 	return found, nil
-}
-
-// sourceAmong returns the address that processes of the node connect to Services from:
-// preferably one that node ports answer on. The kernel would use the Service's address
-// (IPv4), which is removed from the node when another mode takes over, while the
-// connection goes on.
-func sourceAmong(own, nodePorts map[netip.Addr]struct{}) netip.Addr {
-	for _, addresses := range []map[netip.Addr]struct{}{nodePorts, own} {
-		for _, a := range sorted(maps.Keys(addresses)) {
-			if _, there := own[a]; there && a.Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
-				return a
-			}
-		}
-	}
-	return netip.Addr{}
 }
 
 // virtualDevice returns the index of the device that holds the addresses of Services in

@@ -26,7 +26,7 @@ type Mode struct {
 	Kind Kind
 
 	// MaxEndpoints is how many endpoints of a Service it programs at most, of all its ports
-	// together; 0: any number.
+	// together, and of a load balancer of all its frontends; 0: any number.
 	MaxEndpoints int
 
 	// Parse returns the mode's own parameters in the rules of a node. The error names

@@ -22,10 +22,9 @@ const (
 	// maxExposed bounds (load balancer IPs + external IPs) x ports: the frontends where
 	// one more entry in the Service adds many. A frontend is an element or two in nftables, a
 	// rule in iptables and a socket in Userspace; these modes program maxExposed of them
-	// within a second. IPVS has a real server for each frontend and endpoint: 1,024
-	// frontends with 60 endpoints take a second, and more are programmed in slices (see
-	// resolve.Table.FlushSlice). The bound is enough for the addresses of 256 nodes as
-	// external IPs of four ports, and for 1,000 ports at a load balancer.
+	// within a second. IPVS has the endpoints at each frontend, and bounds them itself. The
+	// bound is enough for the addresses of 256 nodes as external IPs of four ports, and for
+	// 1,000 ports at a load balancer.
 	maxExposed = 1024
 
 	// maxSources bounds the source ranges. maxRestricted bounds (load balancer IPs x ports

@@ -41,7 +41,7 @@ type Costs struct {
 	// Share says that the frontends of a port share their endpoints.
 	Share bool
 	// MaxEndpoints is how many endpoints of a Service are programmed at most, of all its
-	// ports together; 0: any number.
+	// ports together (without Share, of all its frontends); 0: any number.
 	MaxEndpoints int
 }
 
@@ -85,7 +85,7 @@ func (t *Table) slice(budget int, costs Costs) []model.Change {
 		return s.changes
 	}
 	s = slicer{left: budget}
-	ports := pendingPorts(pending)
+	ports := pendingPorts(pending, costs.Share)
 	s.take(ports, budget/2)
 	if waiting := byAge(ports, t.flushes); len(waiting) > 0 {
 		s.takeStep(waiting[0])
@@ -159,12 +159,16 @@ func (t *Table) comparison(costs Costs) comparison {
 	ports := map[model.ServiceID]map[model.FrontendKey]struct{}{}
 	for key, p := range t.touched {
 		for _, f := range []*model.Frontend{p.old, t.winner(key)} {
-			if f != nil && ports[f.Service] == nil {
+			if f == nil {
+				continue
+			}
+			if ports[f.Service] == nil {
 				ports[f.Service] = map[model.FrontendKey]struct{}{}
 			}
-			if f != nil {
-				ports[f.Service][f.Home()] = struct{}{}
+			if costs.Share {
+				key = f.Home()
 			}
+			ports[f.Service][key] = struct{}{}
 		}
 	}
 	c.most = make(map[model.ServiceID]int, len(ports))
@@ -214,10 +218,10 @@ func differences[T any](a, b []T, compare func(T, T) int) (n int) {
 	return n + len(a) + len(b)
 }
 
-// pendingPort is what is to be flushed of a Service's port, in steps. After each step the
-// state that the frontends share is consistent. The order is: removed frontends, one by
-// one; then changed frontends, together with the frontend whose key is the PortKey; then
-// added ones.
+// pendingPort is what is to be flushed of a Service's port, in steps. The order is: removed
+// frontends, one by one; then changed frontends, and the frontend whose key is the PortKey;
+// then added ones. If the frontends share their endpoints, the changed ones are one step,
+// so that what they share is consistent after each step.
 type pendingPort struct {
 	service model.ServiceID
 	home    model.FrontendKey
@@ -235,7 +239,7 @@ func (s *step) add(c pendingChange) { s.changes, s.cost = append(s.changes, c.Ch
 
 // pendingPorts groups changes by port, those of the Services with the cheapest changes
 // first. Ports between which a frontend moves count as one.
-func pendingPorts(changes []pendingChange) []*pendingPort {
+func pendingPorts(changes []pendingChange, share bool) []*pendingPort {
 	homes := joinedHomes{}
 	for _, c := range changes {
 		if c.Old != nil && c.New != nil {
@@ -243,7 +247,7 @@ func pendingPorts(changes []pendingChange) []*pendingPort {
 		}
 	}
 	byHome := map[model.FrontendKey]*pendingPort{}
-	added, together := map[*pendingPort][]step{}, map[*pendingPort]*step{}
+	added, changed := map[*pendingPort][]step{}, map[*pendingPort][]step{}
 	costs := map[model.ServiceID]int{}
 	for _, c := range changes {
 		f := c.New
@@ -254,7 +258,7 @@ func pendingPorts(changes []pendingChange) []*pendingPort {
 		p := byHome[home]
 		if p == nil {
 			p = &pendingPort{service: f.Service, home: home, since: c.since}
-			byHome[home], together[p] = p, &step{}
+			byHome[home] = p
 		}
 		p.since = min(p.since, c.since)
 		costs[p.service] += c.cost
@@ -264,18 +268,17 @@ func pendingPorts(changes []pendingChange) []*pendingPort {
 			p.steps = append(p.steps, alone)
 		case c.Old == nil && c.Key != f.Home():
 			added[p] = append(added[p], alone)
+		case share && len(changed[p]) > 0:
+			changed[p][0].add(c)
 		default:
-			together[p].add(c)
+			changed[p] = append(changed[p], alone)
 		}
 	}
 	out := slices.SortedFunc(maps.Values(byHome), func(a, b *pendingPort) int {
 		return cmp.Or(cmp.Compare(costs[a.service], costs[b.service]), compareServices(a.service, b.service), a.home.Compare(b.home))
 	})
 	for _, p := range out {
-		if len(together[p].changes) > 0 {
-			p.steps = append(p.steps, *together[p])
-		}
-		p.steps = append(p.steps, added[p]...)
+		p.steps = append(append(p.steps, changed[p]...), added[p]...)
 	}
 	return out
 }

@@ -18,46 +18,51 @@ import (
 )
 
 // TestSlicesAddUp flushes slices of random budgets between random changes. At each moment
-// what is programmed is well-formed, and in the end it is complete.
+// what is programmed is well-formed if the frontends of a port share their endpoints, and
+// in the end it is complete.
 func TestSlicesAddUp(t *testing.T) {
-	EverySeed(t, 100, func(t *testing.T, r *Random) {
-		node := r.Node()
-		table, flushed := resolve.NewTable(), model.NewDesired()
-		more := false
-		slice := func() {
-			var d model.Delta
-			d, more = table.FlushSlice(1+r.IntN(30), resolve.Costs{})
-			d.Apply(&flushed)
-			if err := CheckPorts(flushed); err != nil {
-				t.Error(err)
-			}
-			if more && len(d.Frontends) == 0 {
-				t.Error("a slice of a table that has more to flush is empty")
+	for _, share := range []bool{true, false} {
+		EverySeed(t, 100, func(t *testing.T, r *Random) { slicesAddUp(t, r, share) })
+	}
+}
+
+func slicesAddUp(t *testing.T, r *Random, share bool) {
+	node := r.Node()
+	table, flushed := resolve.NewTable(), model.NewDesired()
+	more := false
+	slice := func() {
+		var d model.Delta
+		d, more = table.FlushSlice(1+r.IntN(30), resolve.Costs{Share: share})
+		d.Apply(&flushed)
+		if err := CheckPorts(flushed); share && err != nil {
+			t.Error(err)
+		}
+		if more && len(d.Frontends) == 0 {
+			t.Error("a slice of a table that has more to flush is empty")
+		}
+	}
+	for range 60 {
+		id := model.ServiceID{Namespace: "default", Name: Pick(r, "a", "b", "c", "d", "e"), Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
+		resolved := resolve.Result{}
+		if r.Chance(80) {
+			var err error
+			if resolved, err = resolve.Service(node, id, Specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
+				t.Fatal(err)
 			}
 		}
-		for range 60 {
-			id := model.ServiceID{Namespace: "default", Name: Pick(r, "a", "b", "c", "d", "e"), Family: Pick(r, corev1.IPv4Protocol, corev1.IPv6Protocol)}
-			resolved := resolve.Result{}
-			if r.Chance(80) {
-				var err error
-				if resolved, err = resolve.Service(node, id, Specs(compile.Service(r.Input(id.Name)), id.Family)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			table.Set(id, resolved)
-			if r.Chance(60) {
-				slice()
-			}
+		table.Set(id, resolved)
+		if r.Chance(60) {
+			slice()
 		}
-		for slices := 0; more || slices == 0; slices++ {
-			if slice(); slices > 1000 {
-				t.Fatal("there is always more to flush")
-			}
+	}
+	for slices := 0; more || slices == 0; slices++ {
+		if slice(); slices > 1000 {
+			t.Fatal("there is always more to flush")
 		}
-		if diff := cmp.Diff(table.Desired(), flushed, ByValue); diff != "" {
-			t.Errorf("flushed (-table +flushed):\n%s", diff)
-		}
-	})
+	}
+	if diff := cmp.Diff(table.Desired(), flushed, ByValue); diff != "" {
+		t.Errorf("flushed (-table +flushed):\n%s", diff)
+	}
 }
 
 // giant returns a Service with many external addresses, ports and endpoints.
@@ -85,6 +90,20 @@ func giant(addresses, ports, endpoints int) resolve.Result {
 	return out
 }
 
+// moved returns a giant with other endpoints.
+func moved(r resolve.Result) resolve.Result {
+	var list []model.Endpoint
+	for _, e := range r.Frontends[0].Internal.Endpoints {
+		a := e.Addr().As4()
+		a[1]++
+		list = append(list, netip.AddrPortFrom(netip.AddrFrom4(a), e.Port()))
+	}
+	for i := range r.Frontends {
+		r.Frontends[i].Internal.Endpoints, r.Frontends[i].External.Endpoints = list, list
+	}
+	return r
+}
+
 // small returns a Service with some endpoints.
 func small(name string, address string, endpoints int) (model.ServiceID, resolve.Result) {
 	r := giant(0, 1, endpoints)
@@ -103,13 +122,14 @@ func TestSmallServicesGoFirst(t *testing.T) {
 	steps := []struct {
 		name  string
 		giant resolve.Result
-		// largest is the largest step: the shared state of a port of the giant changes at
-		// once.
+		// largest is the largest step: a frontend of the giant. Its endpoints are not
+		// shared.
 		largest int
 	}{
 		{"a giant comes", giant(10, 20, 300), 301},
-		{"all its ports change", giant(10, 20, 310), 11 * 11},
-		{"half of its addresses and endpoints go", giant(5, 20, 150), 6 * 161},
+		{"all its ports change", giant(10, 20, 310), 11},
+		{"half of its addresses and endpoints go", giant(5, 20, 150), 311},
+		{"all its endpoints are replaced", moved(giant(5, 20, 150)), 301},
 		{"it goes", resolve.Result{}, 151},
 		{"one of many cheap changes comes", giant(100, 20, 0), 1},
 	}
@@ -209,6 +229,11 @@ func TestOnlyProgrammedEndpointsCost(t *testing.T) {
 		if slices != c.slices {
 			t.Errorf("%s: %d slices, want %d", name, slices, c.slices)
 		}
+	}
+	table := resolve.NewTable() // 10 ports, 510 frontends that share nothing, each with one of 1000/512 endpoints
+	table.Set(model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, giant(50, 10, 200))
+	if _, more := table.FlushSlice(1500, resolve.Costs{MaxEndpoints: 1000}); more {
+		t.Error("more than a slice for frontends that share nothing")
 	}
 }
 

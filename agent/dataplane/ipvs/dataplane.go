@@ -16,7 +16,7 @@
 //
 // A removed real server gets weight 0 and is deleted when it has no connections left or
 // its time is over. A removed virtual server waits for its last real server in the same
-// way; new connections to it are rejected meanwhile.
+// way, and rejects new connections until then.
 //
 // A virtual server is ours if its address is on our device, if it has a firewall mark of
 // ours, or if it is in our table, which has every frontend that we have programmed.
@@ -154,7 +154,12 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	if !d.adopted {
 		repairs = 0
 	}
+	nodePorts, err := desired.Node.NodePortsOn(d.vips.own)
+	if err != nil {
+		return dataplane.Result{}, err
+	}
 	d.limits.reset(d.settings, d.host.noIPv6)
+	d.limits.sizes.on(&desired.Node, nodePorts)
 	desired = d.limits.supported(desired)
 	d.vips.count(desired.Frontends)
 	desired.ClusterIPs = d.vips.rejecting()
@@ -162,7 +167,7 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	if err != nil {
 		return dataplane.Result{}, err
 	}
-	r := serverRules{settings: d.settings, nodePorts: d.filter.NodePorts()}
+	r := d.serverRules()
 	c := newChange(len(desired.Frontends))
 	for key, f := range desired.Frontends {
 		c.want(r.servers(f, d.filter.Mark(key)))
@@ -196,9 +201,10 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 		return d.sync(ctx, d.desired)
 	}
 	d.known = false // until Apply succeeds
-	delta.Frontends = d.limits.supportedChanges(delta.Frontends)
+	var resized []*model.Frontend
+	delta.Frontends, resized = d.limits.supportedChanges(delta.Frontends, &d.desired)
 	delta.ClusterIPs = model.AddrChanges{}
-	r := serverRules{settings: d.settings, nodePorts: d.filter.NodePorts()}
+	r := d.serverRules()
 	c := newChange(len(delta.Frontends))
 	var old []map[serverKey]wantedServer
 	for _, f := range delta.Frontends {
@@ -214,6 +220,9 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	for _, f := range delta.Frontends {
 		c.want(r.servers(f.New, d.filter.Mark(f.Key)))
 	}
+	for _, f := range resized {
+		c.want(r.servers(f, d.filter.Mark(f.Key)))
+	}
 	for _, servers := range old {
 		for key := range servers {
 			c.unwant(key)
@@ -222,6 +231,10 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	stats, err := d.carryOut(ctx, c)
 	d.known = err == nil
 	return stats, err
+}
+
+func (d *Dataplane) serverRules() serverRules {
+	return serverRules{settings: d.settings, nodePorts: d.filter.NodePorts(), sizes: &d.limits.sizes, subsets: subsets{}}
 }
 
 // Close closes the handles.

@@ -87,8 +87,8 @@ func TestServesNoLonger(t *testing.T) {
 	n.expect("10.96.0.1:53/udp rr 10.244.0.2:53")
 }
 
-// An endpoint that comes back gets connections again, and a new deadline when it is
-// removed again.
+// An endpoint that returns gets new connections, and a new deadline when it is removed once
+// more.
 func TestComesBack(t *testing.T) {
 	n := newNode(t)
 	both := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.2:80"))
@@ -108,7 +108,7 @@ func TestComesBack(t *testing.T) {
 }
 
 // A client that hashes to a real server of weight 0 must not be rejected: sh and mh get
-// the flag that tries the next server, dh is replaced meanwhile.
+// the flag that tries the next server, sh replaces dh until then.
 func TestSchedulerWhileDraining(t *testing.T) {
 	cases := map[string]struct {
 		flags          []string

@@ -43,6 +43,7 @@ type limits struct {
 	settings Settings // of the last Sync
 	noIPv6   error
 	leftOut  dataplane.LeftOut
+	sizes    sizes
 }
 
 // reset deletes the records of frontends, before supported adds them again.
@@ -50,6 +51,7 @@ func (l *limits) reset(settings Settings, noIPv6 error) {
 	l.settings, l.noIPv6 = settings, noIPv6
 	l.leftOut.Clear(dataplane.ReasonIPv6)
 	l.leftOut.Clear(reasonAffinity)
+	l.leftOut.Clear(reasonEndpoints)
 }
 
 // excludes says whether frontends on an address are not programmed: it is in ExcludeCIDRs,
@@ -68,22 +70,35 @@ func (l *limits) supported(desired model.Desired) model.Desired {
 			return l.excludes(k.Address)
 		})
 	}
+	l.sizes.count(desired.Frontends)
 	for key, f := range desired.Frontends {
 		l.noteAffinity(key, f)
+		l.noteSize(key, f)
 	}
 	return desired
 }
 
-// supportedChanges does the same as supported for changed frontends.
-func (l *limits) supportedChanges(changes []model.Change) []model.Change {
+// supportedChanges does the same as supported for changed frontends. It also returns other
+// frontends that use more or fewer endpoints now; desired is the state after the changes.
+func (l *limits) supportedChanges(changes []model.Change, desired *model.Desired) ([]model.Change, []*model.Frontend) {
 	for _, c := range changes {
 		l.noteIPv6(c.Key, c.New)
 	}
 	changes = slices.DeleteFunc(slices.Clone(changes), func(c model.Change) bool { return l.excludes(c.Key.Address) })
+	var resized []*model.Frontend
+	if services := l.sizes.change(changes); len(services) > 0 {
+		for key, f := range desired.Frontends {
+			if _, ok := services[f.Service]; ok && !l.excludes(key.Address) {
+				resized = append(resized, f)
+				l.noteSize(key, f)
+			}
+		}
+	}
 	for _, c := range changes {
 		l.noteAffinity(c.Key, c.New)
+		l.noteSize(c.Key, c.New)
 	}
-	return changes
+	return changes, resized
 }
 
 // noteAffinity records whether the session affinity timeout of a frontend (nil: removed) is
@@ -95,6 +110,15 @@ func (l *limits) noteAffinity(key model.FrontendKey, f *model.Frontend) {
 			f.AffinityTimeoutSeconds, least), key, f.Service)
 	} else {
 		l.leftOut.Remove(reasonAffinity, key)
+	}
+}
+
+// noteSize records whether a frontend (nil: removed) has more endpoints than it uses.
+func (l *limits) noteSize(key model.FrontendKey, f *model.Frontend) {
+	if f != nil && l.sizes.exceeds(f) {
+		l.leftOut.Add(reasonEndpoints, tooManyEndpoints, key, f.Service)
+	} else {
+		l.leftOut.Remove(reasonEndpoints, key)
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	partSize  = 1000
 	maxParts  = 5
 	readShare = 20
+
+	// realsPerCall is how many real servers take as long to read as the call itself.
+	realsPerCall = 10
 )
 
 // parts returns the number of parts of a read-back.
@@ -31,7 +34,8 @@ func (s *servers) interval(period, took time.Duration) time.Duration {
 }
 
 // look starts a read-back if none is in progress, and reads the real servers of its next
-// keys, at most size. It returns the number of differences found.
+// keys, at most size, and fewer if they have very many. It returns the number of
+// differences found.
 func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
 	found := 0
 	if len(s.unread) == 0 {
@@ -41,13 +45,18 @@ func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
 		}
 		found += n
 	}
-	for ; size > 0 && len(s.unread) > 0; size-- {
-		n, err := s.readReals(s.unread[0])
+	for size > 0 && len(s.unread) > 0 {
+		key := s.unread[0]
+		n, err := s.readReals(key)
 		if err != nil {
 			return 0, err
 		}
 		s.unread = s.unread[1:]
 		found += n
+		size--
+		if h := s.byKey[key]; h != nil {
+			size -= len(h.reals) / realsPerCall
+		}
 	}
 	return found, nil
 }
@@ -94,7 +103,7 @@ func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) 
 func (s *servers) readReals(key serverKey) (found int, err error) {
 	h := s.byKey[key]
 	if h == nil {
-		return 0, nil // deleted meanwhile
+		return 0, nil // deleted since it was listed
 	}
 	list, err := s.kernel.realServers(key)
 	if err != nil {

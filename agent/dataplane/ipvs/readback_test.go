@@ -69,7 +69,7 @@ func TestRepairs(t *testing.T) {
 	}
 }
 
-// A delta fails if others have changed the kernel meanwhile; the next Sync repairs it and
+// A delta fails if others have changed the kernel since the last Sync; the next Sync repairs it and
 // counts the repair.
 func TestApplyAfterOthers(t *testing.T) {
 	n := newNode(t)
@@ -94,6 +94,7 @@ func several(n int) model.Desired {
 	for i := range frontends {
 		frontends[i] = clusterIP(fmt.Sprintf("10.96.%d.%d:80", i/250, i%250+1), model.TCP,
 			fmt.Sprintf("10.244.%d.%d:80", i/250, i%250+1), fmt.Sprintf("10.245.%d.%d:80", i/250, i%250+1))
+		frontends[i].Service.Name = fmt.Sprint("web-", i)
 	}
 	return desiredOf(frontends...)
 }
@@ -125,6 +126,37 @@ func TestReadBackInParts(t *testing.T) {
 		t.Errorf("repaired %d, want 12000", stats.Repaired)
 	}
 	n.unchanged(d)
+}
+
+// A part is smaller if its virtual servers have many real servers.
+func TestReadBackOfMany(t *testing.T) {
+	const servers, reals = 100, 200
+	n := newNode(t)
+	var list []string
+	for i := range reals {
+		list = append(list, fmt.Sprintf("10.244.0.%d:80", i))
+	}
+	var frontends []*model.Frontend
+	for i := range servers {
+		frontends = append(frontends, clusterIP(fmt.Sprintf("10.96.0.%d:80", i), model.TCP, list...))
+		frontends[i].Service.Name = fmt.Sprint("web-", i)
+	}
+	d := desiredOf(frontends...)
+	n.sync(d)
+	for _, s := range n.virtual {
+		for _, r := range s.reals {
+			r.weight = 2
+		}
+	}
+	repaired, parts := 0, 0
+	for ; repaired < servers*reals && parts < servers; parts++ {
+		n.clock.Step(10 * time.Second)
+		stats := n.sync(d)
+		repaired += stats.Repaired
+	}
+	if repaired != servers*reals || parts < 10 {
+		t.Errorf("repaired %d in %d parts", repaired, parts)
+	}
 }
 
 // A kernel that is slow to read is read less often.

@@ -70,7 +70,7 @@ func TestSync(t *testing.T) {
 }
 
 // An agent finds at its start everything that it made before, although the Service was
-// deleted meanwhile, or the node's address changed.
+// deleted while no agent ran, or the node's address changed.
 func TestAdopt(t *testing.T) {
 	n := newNode(t, "192.168.0.2", "192.168.1.2", "fd00::2", "192.168.5.5")
 	before := mixed()

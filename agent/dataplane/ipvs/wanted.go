@@ -24,6 +24,9 @@ type wantedServer struct {
 type serverRules struct {
 	settings  Settings
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
+
+	sizes   *sizes // nil: only the keys of the virtual servers are needed
+	subsets subsets
 }
 
 // servers returns the virtual servers of a frontend. mark is the firewall mark of packets
@@ -55,9 +58,13 @@ func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]want
 
 // wanted returns the virtual server of one of a frontend's backends.
 func (r *serverRules) wanted(f *model.Frontend, b model.Backend) wantedServer {
+	endpoints := b.Endpoints
+	if r.sizes != nil {
+		endpoints = r.subsets.of(r.sizes, f.Service, endpoints)
+	}
 	return wantedServer{
 		server:    server{scheduler: r.settings.Scheduler, flags: flagsOf(r.settings.SchedulerFlags)}.usable(),
-		endpoints: b.Endpoints, serving: f.Serving, udp: f.Key.Protocol == model.UDP,
+		endpoints: endpoints, serving: f.Serving, udp: f.Key.Protocol == model.UDP,
 	}
 }
 
@@ -94,7 +101,7 @@ func (s server) usable() server {
 }
 
 // whileDraining returns the virtual server as needed while some of its real servers get no
-// new connections: dh has no such flag, and is replaced meanwhile.
+// new connections: dh has no such flag, so that sh replaces it.
 func (s server) whileDraining() server {
 	if s.scheduler == schedulerDH {
 		s.scheduler = schedulerSH

@@ -100,7 +100,7 @@ func start(ctx context.Context, program, dir string, api *apiserver) (*process, 
 	}
 	cmd := exec.CommandContext(ctx, program, "--node-name", nodeName, "--kubeconfig", kubeconfig,
 		"--state-dir", filepath.Join(dir, "state"), "--healthz-bind-address", "",
-		"--probe-bind-address", "", "--metrics-bind-address", metricsAddress, "--zap-log-level", "error")
+		"--metrics-bind-address", metricsAddress, "--zap-log-level", "error")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	api.forgetStatuses()

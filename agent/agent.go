@@ -14,6 +14,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 
@@ -72,6 +73,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	clk := clock.RealClock{}
 	in := source.NewStore(clk.Now)
+	in.ReachedAt(reachedAt(o))
 	cp, err := state.OpenJournal(o.StateDir, in.Snapshot, in.Wake, clk)
 	if err != nil {
 		return err
@@ -146,4 +148,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	case err := <-failed:
 		return err
 	}
+}
+
+// reachedAt returns the configured addresses of the apiserver, as host:port.
+func reachedAt(o Options) []string {
+	hosts := o.Servers.Given()
+	if u, _, err := rest.DefaultServerUrlFor(o.Config); err == nil {
+		port := u.Port()
+		if port == "" {
+			port = "443"
+		}
+		hosts = append(hosts, net.JoinHostPort(u.Hostname(), port))
+	}
+	return hosts
 }

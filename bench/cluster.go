@@ -141,5 +141,7 @@ func node() v1alpha1.NodeRuleSetSpec {
 		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 1},
 		Mode:   v1alpha1.ModeNFTables,
 		Node:   v1alpha1.NodeFacts{Addresses: []string{nodeAddress}, PodCIDRs: []string{"10.128.0.0/24"}},
+
+		ExternalIPs: v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow},
 	}
 }

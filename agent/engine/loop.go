@@ -236,7 +236,7 @@ func (l *Loop) resolve(ch source.Changes) {
 		l.problems[report.InvalidSettings] = errors.Join(settings, options)
 		l.table.SetNode(l.settings)
 	}
-	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec}
+	node := resolve.Node{Name: l.nodeName, Spec: l.node.Spec, APIServers: ch.APIServers}
 	for id, parts := range ch.Services {
 		resolved, err := resolve.Service(node, id, parts)
 		if err != nil {

@@ -5,6 +5,7 @@ package source
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -20,6 +21,10 @@ import (
 func (in *Store) APIServers() []string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	return in.apiServers()
+}
+
+func (in *Store) apiServers() []string {
 	var out []string
 	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
 		id := model.ServiceID{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Family: family}
@@ -29,6 +34,28 @@ func (in *Store) APIServers() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// ReachedAt sets the addresses by which the agent was configured to reach the apiserver, as
+// host:port.
+func (in *Store) ReachedAt(hosts []string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.given = hosts
+}
+
+// apiServerAddresses returns the addresses by which the agent reaches the apiserver now, or
+// may do so, sorted. The caller holds mu.
+func (in *Store) apiServerAddresses() (out []netip.Addr) {
+	for _, hostPort := range slices.Concat(in.apiServers(), in.given) {
+		if host, _, err := net.SplitHostPort(hostPort); err == nil {
+			if a, err := netip.ParseAddr(host); err == nil { // else it is a name
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 func serversOf(part *v1alpha1.ServiceRuleSliceSpec) (out []string) {

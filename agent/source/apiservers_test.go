@@ -4,12 +4,15 @@
 package source
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
@@ -33,8 +36,49 @@ func TestAPIServers(t *testing.T) {
 		"c": slice("aaa", "kubernetes", corev1.IPv4Protocol, at("198.51.100.1", "", 0, 6443)),
 		"d": slice("default", "kubernetes2", corev1.IPv4Protocol, at("198.51.100.2", "", 0, 6443)),
 	}, true)
+	in.ReachedAt([]string{"192.0.2.9:6443", "apiserver.example:6443", "192.0.2.1:443"})
+	in.SetNode(testNodeRules(1))
+	in.NodeSynced()
+	ch, ok := in.Take()
+	addresses := []string{"192.0.2.1", "192.0.2.2", "192.0.2.9", "2001:db8::1"}
+	if diff := cmp.Diff(addresses, texts(ch.APIServers)); diff != "" || !ok {
+		t.Errorf("addresses: %s", diff)
+	}
 	want := []string{"192.0.2.1:6443", "192.0.2.2:6443", "[2001:db8::1]:6443"}
 	if diff := cmp.Diff(want, in.APIServers()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestNewAPIServer checks that all Services are resolved again when the apiserver gets another
+// address: one of them may have it as an external IP.
+func TestNewAPIServer(t *testing.T) {
+	in := NewStore(time.Now)
+	in.SetNode(testNodeRules(1))
+	in.NodeSynced()
+	web := agenttest.Web("10.96.0.9", "10.244.1.2")
+	servers := func(address string) *v1alpha1.ServiceRuleSliceSpec {
+		return &v1alpha1.ServiceRuleSliceSpec{ServiceNamespace: "default", ServiceName: "kubernetes", AddressFamily: corev1.IPv4Protocol, Parts: 1,
+			Ports: []v1alpha1.RulePort{{Name: "https", Protocol: "TCP", Port: 443}}, Digest: address,
+			Endpoints: []v1alpha1.RuleEndpoint{{Address: address, TargetPorts: []int32{6443}}}}
+	}
+	const name = "default.kubernetes-v4-0"
+	in.ReplaceSlices(map[string]*v1alpha1.ServiceRuleSliceSpec{name: servers("192.0.2.1"), agenttest.WebName: web}, true)
+	for _, step := range []struct {
+		address string
+		want    int // Services to resolve
+	}{{"192.0.2.1", 2}, {"192.0.2.1", 0}, {"192.0.2.2", 2}, {"192.0.2.2", 0}} {
+		in.SetSlice(name, servers(step.address), time.Time{})
+		ch, ok := in.Take()
+		if !ok || len(ch.Services) != step.want || !slices.Equal(texts(ch.APIServers), []string{step.address}) {
+			t.Errorf("%s: %d Services to resolve, want %d; addresses %v", step.address, len(ch.Services), step.want, ch.APIServers)
+		}
+	}
+}
+
+func texts(addresses []netip.Addr) (out []string) {
+	for _, a := range addresses {
+		out = append(out, a.String())
+	}
+	return out
 }

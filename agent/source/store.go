@@ -8,6 +8,8 @@ package source
 
 import (
 	"maps"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,9 @@ type Store struct {
 	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
 	slices   sliceStore
 	refused  refusals
+
+	given []string     // addresses of the apiserver in the agent's configuration, as host:port
+	avoid []netip.Addr // addresses of the apiserver, as last taken
 
 	restored                 bool // filled from the checkpoint
 	nodeListed, slicesListed bool // the API has answered completely
@@ -65,6 +70,10 @@ type Changes struct {
 	FromAPI  bool
 	Since    time.Time   // of the oldest
 	Began    []time.Time // the moments at which the changes began that these slices show
+
+	// APIServers are the addresses by which the agent reaches the apiserver, or may do so.
+	// If they change, Services are all.
+	APIServers []netip.Addr
 }
 
 // NewStore returns a store that holds nothing. now is the clock.
@@ -231,6 +240,10 @@ func (in *Store) Take() (Changes, bool) {
 	}
 	if in.nodeChanged {
 		c.Node = in.node
+	}
+	c.APIServers = in.apiServerAddresses()
+	if in.nodeChanged || !slices.Equal(c.APIServers, in.avoid) {
+		in.avoid = c.APIServers
 		for id := range in.slices.parts {
 			in.dirty[id] = struct{}{}
 		}

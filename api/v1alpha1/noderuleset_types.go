@@ -88,6 +88,10 @@ type NodeRuleSetSpec struct {
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`
 
+	// externalIPs selects which spec.externalIPs of Services are programmed.
+	// +optional
+	ExternalIPs ExternalIPOptions `json:"externalIPs,omitzero"`
+
 	// masquerade configures which traffic gets the node's address as its source.
 	// +optional
 	Masquerade MasqueradeOptions `json:"masquerade,omitzero"`

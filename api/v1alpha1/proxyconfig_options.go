@@ -129,6 +129,38 @@ const (
 	NodePortLocalhost = "Localhost"
 )
 
+// ExternalIPPolicy says whether externalIPs of Services are programmed.
+//
+// +kubebuilder:validation:Enum=Allow;Deny
+type ExternalIPPolicy string
+
+// The policies of external IPs.
+const (
+	ExternalIPAllow ExternalIPPolicy = "Allow"
+	ExternalIPDeny  ExternalIPPolicy = "Deny"
+)
+
+// ExternalIPOptions select which spec.externalIPs of Services are programmed.
+//
+// +kubebuilder:validation:XValidation:rule="self.policy == 'Allow' || !has(self.allowedCIDRs) || size(self.allowedCIDRs) == 0",message="`allowedCIDRs` has no effect with `policy: Deny`: remove it, or set `policy: Allow`",fieldPath=.allowedCIDRs
+type ExternalIPOptions struct {
+	// policy is Allow or Deny. Anyone who may create a Service can take over the
+	// traffic to any address outside the cluster with spec.externalIPs
+	// (CVE-2020-8554), so it is Deny by default, as in Kubernetes 1.40.
+	// +kubebuilder:default=Deny
+	// +optional
+	Policy ExternalIPPolicy `json:"policy,omitempty"`
+
+	// allowedCIDRs restricts Allow to addresses in these ranges; empty: all
+	// addresses.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="each of `allowedCIDRs` must be a CIDR such as 198.51.100.0/24 or 2001:db8::/64"
+	// +listType=set
+	// +optional
+	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
+}
+
 // NodePortOptions configure the addresses of node ports.
 type NodePortOptions struct {
 	// addresses on which node ports are reachable: Primary (the addresses in the

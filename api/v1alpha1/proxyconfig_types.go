@@ -98,6 +98,11 @@ type ProxyConfigSpec struct {
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`
 
+	// externalIPs selects which spec.externalIPs of Services are programmed.
+	// +kubebuilder:default={}
+	// +optional
+	ExternalIPs ExternalIPOptions `json:"externalIPs,omitzero"`
+
 	// masquerade configures which traffic gets the node's address as its source.
 	// +kubebuilder:default={}
 	// +optional

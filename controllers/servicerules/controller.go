@@ -43,8 +43,9 @@ type Reconciler struct {
 	// Recorder records events on Services.
 	Recorder events.EventRecorder
 
-	clock  clock.PassiveClock
-	states *states
+	clock   clock.PassiveClock
+	states  *states
+	cluster cluster
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
@@ -109,6 +110,11 @@ func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current [
 		client.MatchingFields{indexEndpointSliceService: svc.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return compile.Result{}, err
+	}
+	if len(svc.Spec.ExternalIPs) > 0 {
+		if in.Cluster, err = r.cluster.get(ctx, r.Client); err != nil {
+			return compile.Result{}, err
+		}
 	}
 	compiled := compile.Service(in)
 	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !compile.IsProxied(svc) {

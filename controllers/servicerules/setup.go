@@ -12,11 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -28,6 +30,7 @@ const (
 	indexEndpointSliceService = "serviceName"
 	indexSliceService         = "spec.serviceName"
 	indexSliceAddress         = "addresses"
+	indexServiceExternal      = "hasExternalIPs"
 )
 
 // Indexes calls add for every index that the Reconciler reads by.
@@ -57,6 +60,15 @@ func Indexes(add func(obj client.Object, field string, keys client.IndexerFunc) 
 	if err != nil {
 		return fmt.Errorf("index ServiceRuleSlices by address: %w", err)
 	}
+	err = add(&corev1.Service{}, indexServiceExternal, func(obj client.Object) []string {
+		if len(obj.(*corev1.Service).Spec.ExternalIPs) == 0 {
+			return nil
+		}
+		return []string{"true"}
+	})
+	if err != nil {
+		return fmt.Errorf("index Services with external IPs: %w", err)
+	}
 	return nil
 }
 
@@ -74,6 +86,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		// Each slice that exists at the start is an event, too: those of Services that were
 		// deleted while no controller ran are found.
 		Watches(&v1alpha1.ServiceRuleSlice{}, enqueue(serviceOf)).
+		Watches(&corev1.Node{}, r.clusterChanged(), builder.WithPredicates(addressesChanged())).
+		Watches(&v1alpha1.NodeRuleSet{}, r.clusterChanged(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&discoveryv1.EndpointSlice{}, r.clusterChanged(), builder.WithPredicates(predicate.NewPredicateFuncs(isAPIServers))).
 		WithOptions(opts).
 		Complete(r)
 }

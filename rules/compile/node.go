@@ -81,6 +81,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		IPVS:            c.IPVS,
 		SessionAffinity: c.SessionAffinity,
 		NodePort:        c.NodePort,
+		ExternalIPs:     c.ExternalIPs,
 		Masquerade:      c.Masquerade,
 		LocalTraffic:    c.LocalTraffic,
 		Conntrack:       c.Conntrack,

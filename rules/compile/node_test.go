@@ -90,6 +90,7 @@ func TestCompileNode(t *testing.T) {
 	policy.Spec.IPVS = &v1alpha1.IPVSOptions{Scheduler: "mh"}
 	policy.Spec.SessionAffinity = v1alpha1.SessionAffinityOptions{Policy: v1alpha1.AffinityClientIP, TimeoutSeconds: 9}
 	policy.Spec.NodePort.Addresses = []string{"All"}
+	policy.Spec.ExternalIPs = v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow, AllowedCIDRs: []string{"198.51.100.0/24"}}
 	policy.Spec.Masquerade.All = &yes
 	policy.Spec.LocalTraffic.Detect = v1alpha1.DetectNodeCIDR
 	policy.Spec.Conntrack = &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes}
@@ -101,6 +102,7 @@ func TestCompileNode(t *testing.T) {
 		},
 		IPVS:            &v1alpha1.IPVSOptions{Scheduler: "mh"},
 		SessionAffinity: policy.Spec.SessionAffinity, NodePort: policy.Spec.NodePort, Masquerade: policy.Spec.Masquerade,
+		ExternalIPs:  policy.Spec.ExternalIPs,
 		LocalTraffic: policy.Spec.LocalTraffic, Conntrack: &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes},
 	}
 	got, problems := compile.Node(compile.NodeInput{Node: node, Config: &policy})

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,10 @@ type Input struct {
 	// Parts is the number of parts per family that the API holds now; nil: none. It keeps
 	// the number of parts from flapping when the endpoints vary around a limit.
 	Parts map[corev1.IPFamily]int32
+
+	// Cluster knows the addresses that no Service can have as an external IP; nil: there
+	// are none.
+	Cluster *Cluster
 }
 
 // Result is what Service compiles.
@@ -82,7 +87,7 @@ func Service(in Input) Result {
 		if !ok {
 			continue
 		}
-		header := compileHeader(in.Service, family, problems)
+		header := compileHeader(in, family, problems)
 		header.ClusterIP = vip.String()
 		endpoints := compileEndpoints(in, &header, problems)
 		out.Slices = append(out.Slices, split(header, endpoints, in.Parts[family])...)
@@ -116,7 +121,8 @@ func clusterIPs(svc *corev1.Service, problems *problemList) map[corev1.IPFamily]
 }
 
 // compileHeader compiles everything of a Service except its endpoints.
-func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *problemList) v1alpha1.ServiceRuleSliceSpec {
+func compileHeader(in Input, family corev1.IPFamily, problems *problemList) v1alpha1.ServiceRuleSliceSpec {
+	svc := in.Service
 	spec := v1alpha1.ServiceRuleSliceSpec{
 		ServiceNamespace:      svc.Namespace,
 		ServiceName:           svc.Name,
@@ -126,6 +132,7 @@ func compileHeader(svc *corev1.Service, family corev1.IPFamily, problems *proble
 		InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
 	}
 	spec.ExternalIPs = frontendAddresses(svc, svc.Spec.ExternalIPs, family, "spec.externalIPs", problems)
+	spec.ExternalIPs = withoutReserved(in, spec.ExternalIPs, problems)
 	spec.LoadBalancerIPs = frontendAddresses(svc, loadBalancerIPs(svc), family, "status.loadBalancer.ingress", problems)
 	if len(spec.LoadBalancerIPs) > 0 {
 		spec.LoadBalancerSources = sourceRanges(svc, family, problems)
@@ -190,6 +197,25 @@ func frontendAddresses(svc *corev1.Service, texts []string, family corev1.IPFami
 		}
 	}
 	return sortedStrings(addrs, netip.Addr.Compare)
+}
+
+// withoutReserved leaves out the external IPs that belong to the cluster, and reports those
+// that policies deny, which each node decides for itself.
+func withoutReserved(in Input, externalIPs []string, problems *problemList) []string {
+	svc := in.Service
+	return slices.DeleteFunc(externalIPs, func(text string) bool {
+		addr := netip.MustParseAddr(text) // from frontendAddresses
+		if what := in.Cluster.reserved(addr); what != "" {
+			problems.add("Service", svc.Namespace, svc.Name, "entry of spec.externalIPs skipped: %s is %s", addr, what)
+			return true
+		}
+		if names := in.Cluster.denied(addr); len(names) > 0 {
+			problems.add("Service", svc.Namespace, svc.Name,
+				"entry of spec.externalIPs: %s is not programmed on nodes of the ProxyConfig %s, whose spec.externalIPs denies it",
+				addr, strings.Join(names, ", "))
+		}
+		return false
+	})
 }
 
 // sourceRanges returns the allowed sources of a family; nil allows everyone. A list

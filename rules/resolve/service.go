@@ -21,6 +21,11 @@ import (
 type Node struct {
 	Name string
 	Spec v1alpha1.NodeRuleSetSpec
+
+	// APIServers are the addresses by which the agent reaches the apiserver. They are
+	// never an external or load balancer IP, whatever a slice says: the node could not be
+	// repaired.
+	APIServers []netip.Addr
 }
 
 // Result is what a Service means on a node.
@@ -114,7 +119,7 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	for _, ip := range r.header.LoadBalancerIPs {
 		add(ip, port.Port, model.KindLoadBalancer)
 	}
-	for _, ip := range r.header.ExternalIPs {
+	for _, ip := range r.externalIPs() {
 		// An address that is both belongs to the load balancer: its source ranges count.
 		if ip != r.header.ClusterIP && !slices.Contains(r.header.LoadBalancerIPs, ip) {
 			add(ip, port.Port, model.KindExternalIP)
@@ -125,6 +130,14 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	}
 }
 
+// externalIPs returns the external IPs that the policy allows, and malformed ones.
+func (r *resolver) externalIPs() []string {
+	return slices.DeleteFunc(slices.Clone(r.header.ExternalIPs), func(text string) bool {
+		addr, err := model.ParseAddr(text)
+		return err == nil && !model.AllowsExternalIP(r.node.Spec.ExternalIPs, addr)
+	})
+}
+
 // strand counts a port for which a Local policy leaves nothing on this node.
 func (r *resolver) strand(port v1alpha1.RulePort, local endpointSet) {
 	if len(local.endpoints) > 0 || local.empty != model.Drop {
@@ -133,7 +146,7 @@ func (r *resolver) strand(port v1alpha1.RulePort, local endpointSet) {
 	if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 		r.out.Stranded.Internal++
 	}
-	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.header.ExternalIPs) > 0
+	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.externalIPs()) > 0
 	if exposed && r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 		r.out.Stranded.External++
 	}
@@ -150,6 +163,11 @@ func (r *resolver) frontend(address string, port int32, kind model.Kind) (model.
 	}
 	if err != nil {
 		r.fail("%s %s:%d is malformed: %v", kind, address, port, err)
+		return model.Frontend{}, false
+	}
+	exposed := kind == model.KindExternalIP || kind == model.KindLoadBalancer
+	if exposed && slices.Contains(r.node.APIServers, addr) {
+		r.fail("%s %s:%d skipped: this node reaches the apiserver at this address", kind, address, port)
 		return model.Frontend{}, false
 	}
 	f := model.Frontend{

@@ -187,6 +187,45 @@ func TestResolveMalformed(t *testing.T) {
 	}
 }
 
+// TestExternalIPPolicy checks which external IPs a node programs, and that the addresses of
+// the apiserver are never among them, nor among those of load balancers.
+func TestExternalIPPolicy(t *testing.T) {
+	some := v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow, AllowedCIDRs: []string{"nonsense", "1.2.3.0/30", "2001:db8::/32"}}
+	for name, c := range map[string]struct {
+		options   v1alpha1.ExternalIPOptions
+		apiServer string
+		want      string
+		failed    string
+	}{
+		"none":                       {v1alpha1.ExternalIPOptions{}, "192.0.2.1", "172.30.0.41 9.9.9.9", ""},
+		"denied":                     {v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPDeny}, "192.0.2.1", "172.30.0.41 9.9.9.9", ""},
+		"denied whatever the ranges": {v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPDeny, AllowedCIDRs: []string{"0.0.0.0/0"}}, "192.0.2.1", "172.30.0.41 9.9.9.9", ""},
+		"allowed":                    {v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow}, "192.0.2.1", "172.30.0.41 9.9.9.9 1.2.3.3 1.2.3.4", ""},
+		"some allowed":               {some, "192.0.2.1", "172.30.0.41 9.9.9.9 1.2.3.3", ""},
+		"the apiserver's":            {v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow}, "1.2.3.3", "172.30.0.41 9.9.9.9 1.2.3.4", "ExternalIP 1.2.3.3:80 skipped"},
+		"the apiserver's, balanced":  {some, "9.9.9.9", "172.30.0.41 1.2.3.3", "LoadBalancer 9.9.9.9:80 skipped"},
+		"reached by the cluster IP":  {some, "172.30.0.41", "172.30.0.41 9.9.9.9 1.2.3.3", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := rule()
+			spec.ExternalIPs, spec.LoadBalancerIPs = []string{"1.2.3.3", "1.2.3.4"}, []string{"9.9.9.9"}
+			node := ThisNode().Node
+			node.Spec.ExternalIPs, node.APIServers = c.options, []netip.Addr{Addr("192.0.2.9"), Addr(c.apiServer)}
+			got, err := resolve.Service(node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+			if (err == nil) != (c.failed == "") || err != nil && !strings.Contains(err.Error(), c.failed) {
+				t.Errorf("error %v, want %q", err, c.failed)
+			}
+			var addresses []string
+			for _, f := range got.Frontends {
+				addresses = append(addresses, f.Key.Address.String())
+			}
+			if diff := cmp.Diff(c.want, strings.Join(addresses, " ")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // Fewer target ports than ports, or a target port of 0, mean that the endpoint does not
 // serve that port.
 func TestMissingTargetPorts(t *testing.T) {

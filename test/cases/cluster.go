@@ -49,7 +49,8 @@ func NewCluster() *Cluster {
 			Detect:       v1alpha1.DetectClusterCIDR,
 			ClusterCIDRs: []string{PodNetwork.String(), TwinPrefix(PodNetwork).String()},
 		},
-		NodePort: v1alpha1.NodePortOptions{Addresses: []string{v1alpha1.NodePortPrimary}},
+		NodePort:    v1alpha1.NodePortOptions{Addresses: []string{v1alpha1.NodePortPrimary}},
+		ExternalIPs: v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow}, // as kube-proxy until 1.39
 		SessionAffinity: v1alpha1.SessionAffinityOptions{
 			Policy: v1alpha1.AffinityFromService, TimeoutSeconds: 10800,
 		},

@@ -138,7 +138,7 @@ var groups = map[string]struct {
 }{
 	"T": {"topology", 22}, "C": {"clusterip", 11}, "I": {"internal-policy", 6}, "E": {"external-policy", 11},
 	"K": {"external-policy", 3}, "D": {"terminating", 6}, "B": {"loadbalancer", 12}, "N": {"nodeport", 7},
-	"A": {"affinity", 7}, "F": {"conntrack", 10}, "H": {"health", 4}, "S": {"skips", 6},
+	"A": {"affinity", 7}, "X": {"externalip", 1}, "F": {"conntrack", 10}, "H": {"health", 4}, "S": {"skips", 6},
 }
 
 // labels finds a label, or the first and the last of several, that a name starts with.

@@ -117,6 +117,7 @@ func TestNodeLifecycle(t *testing.T) {
 			PodCIDRs: []string{"10.244.1.0/24", "fd00:1::/64"}},
 		SessionAffinity: silver.Spec.SessionAffinity,
 		NodePort:        silver.Spec.NodePort,
+		ExternalIPs:     v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPDeny},
 		Masquerade:      silver.Spec.Masquerade,
 		Conntrack:       silver.Spec.Conntrack,
 		LocalTraffic:    silver.Spec.LocalTraffic,

@@ -136,6 +136,16 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {localTraffic: {detect: BridgeInterface, interface: "br 100"}}`,
 		"should match '^[^/\\s]*$'",
 	},
+	"ranges of external IPs": {
+		`spec: {externalIPs: {policy: Allow, allowedCIDRs: [198.51.100.0/24, "2001:db8::/64"]}}`,
+		`spec: {externalIPs: {policy: Allow, allowedCIDRs: [198.51.100.1]}}`,
+		"each of `allowedCIDRs` must be a CIDR such as 198.51.100.0/24 or 2001:db8::/64",
+	},
+	"ranges of denied external IPs": {
+		`spec: {externalIPs: {policy: Deny}}`,
+		`spec: {externalIPs: {allowedCIDRs: [198.51.100.0/24]}}`,
+		"`allowedCIDRs` has no effect with `policy: Deny`: remove it, or set `policy: Allow`",
+	},
 	"priority": {
 		`spec: {priority: -1000000}`,
 		`spec: {priority: 1000001}`,
@@ -215,6 +225,7 @@ func TestDefaults(t *testing.T) {
 		Mode:            v1alpha1.ModeAuto,
 		SessionAffinity: v1alpha1.SessionAffinityOptions{Policy: v1alpha1.AffinityFromService, TimeoutSeconds: 10800},
 		NodePort:        v1alpha1.NodePortOptions{Addresses: []string{v1alpha1.NodePortPrimary}},
+		ExternalIPs:     v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPDeny},
 		Masquerade:      v1alpha1.MasqueradeOptions{All: &falsehood},
 		LocalTraffic:    v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
 		Conntrack: &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](32768), Min: ptr.To[int32](131072),

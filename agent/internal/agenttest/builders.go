@@ -49,6 +49,8 @@ func NodeSpec() v1alpha1.NodeRuleSetSpec {
 		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 1},
 		Mode:   v1alpha1.ModeNFTables,
 		Node:   v1alpha1.NodeFacts{Addresses: []string{"192.0.2.1"}, PodCIDRs: []string{"10.244.1.0/24"}},
+
+		ExternalIPs: v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow},
 	}
 }
 

@@ -21,6 +21,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=proxy.fairlead.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("ConntrackOptions"):
 		return &apiv1alpha1.ConntrackOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExternalIPOptions"):
+		return &apiv1alpha1.ExternalIPOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailingNode"):
 		return &apiv1alpha1.FailingNodeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPVSOptions"):

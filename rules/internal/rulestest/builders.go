@@ -255,8 +255,8 @@ func Input(s *ServiceBuilder, slices ...*SliceBuilder) compile.Input {
 // NodeBuilder builds a node and its policy.
 type NodeBuilder struct{ resolve.Node }
 
-// ThisNode knows Pods by the cluster's CIDRs and answers node ports on its
-// primary addresses.
+// ThisNode knows Pods by the cluster's CIDRs, answers node ports on its primary addresses,
+// and allows external IPs.
 func ThisNode() *NodeBuilder {
 	b := &NodeBuilder{resolve.Node{Name: Here}}
 	b.Spec.Node.Addresses = []string{"192.168.0.2", "192.168.1.2", "192.168.99.11", "2001:db8::2"}
@@ -265,6 +265,7 @@ func ThisNode() *NodeBuilder {
 		ClusterCIDRs: []string{"10.0.0.0/8", "fd00:10::/32"},
 	}
 	b.Spec.NodePort.Addresses = []string{v1alpha1.NodePortPrimary}
+	b.Spec.ExternalIPs.Policy = v1alpha1.ExternalIPAllow
 	return b
 }
 

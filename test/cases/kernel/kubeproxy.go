@@ -195,7 +195,8 @@ func (k *KubeProxy) configOf(spec v1alpha1.NodeRuleSetSpec) (string, error) {
 	// namespace may not.
 	config := map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-		"mode": k.mode, "hostnameOverride": cases.NewCluster().Node.Name,
+		"featureGates": map[string]any{"AllowServiceExternalIPs": spec.ExternalIPs.Policy == v1alpha1.ExternalIPAllow},
+		"mode":         k.mode, "hostnameOverride": cases.NewCluster().Node.Name,
 		"clientConnection": map[string]any{
 			"kubeconfig": k.file("kubeconfig"), "contentType": "application/json", "acceptContentTypes": "application/json",
 		},

@@ -58,6 +58,21 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.EndpointState
   scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions
+  map:
+    fields:
+    - name: allowedCIDRs
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: policy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPPolicy
+      default: Deny
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPPolicy
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.FailingNode
   map:
     fields:
@@ -286,6 +301,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: conntrack
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ConntrackOptions
+    - name: externalIPs
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions
     - name: fallbackModes
       type:
         list:
@@ -475,6 +493,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: conntrack
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ConntrackOptions
+      default: {}
+    - name: externalIPs
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions
       default: {}
     - name: fallbackModes
       type:

@@ -28,6 +28,8 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	SessionAffinity *SessionAffinityOptionsApplyConfiguration `json:"sessionAffinity,omitempty"`
 	// nodePort configures the addresses of node ports.
 	NodePort *NodePortOptionsApplyConfiguration `json:"nodePort,omitempty"`
+	// externalIPs selects which spec.externalIPs of Services are programmed.
+	ExternalIPs *ExternalIPOptionsApplyConfiguration `json:"externalIPs,omitempty"`
 	// masquerade configures which traffic gets the node's address as its source.
 	Masquerade *MasqueradeOptionsApplyConfiguration `json:"masquerade,omitempty"`
 	// localTraffic configures how the node detects traffic of its own Pods.
@@ -101,6 +103,14 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithSessionAffinity(value *SessionAf
 // If called multiple times, the NodePort field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithNodePort(value *NodePortOptionsApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
 	b.NodePort = value
+	return b
+}
+
+// WithExternalIPs sets the ExternalIPs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExternalIPs field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithExternalIPs(value *ExternalIPOptionsApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
+	b.ExternalIPs = value
 	return b
 }
 

@@ -196,7 +196,7 @@ var traces = map[v1alpha1.ProxyMode]struct {
 	v1alpha1.ModeIPTables: {"iptables-legacy-save; ip6tables-legacy-save; iptables-nft-save; ip6tables-nft-save; nft list tables",
 		regexp.MustCompile(`FAIRLEAD-|table ip6? (nat|filter|mangle)`)},
 	v1alpha1.ModeUserspace: {fmt.Sprintf("ip route show table all proto %[1]d; ip -6 route show table all proto %[1]d; "+
-		"ss -Hlntup | grep fairlead-agent | grep -v -e :10249 -e :10256 || true", userspace.Protocol), regexp.MustCompile(`.`)},
+		"ss -Hlntup | grep fairlead-agent | grep -v -e :10249 -e :10256 -e :10272 || true", userspace.Protocol), regexp.MustCompile(`.`)},
 }
 
 // onlyTracesOf returns an error if a node has traces of other modes, or none of its own.

@@ -26,7 +26,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 )
 
-// +kubebuilder:rbac:groups=apps,namespace=system,resources=daemonsets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,namespace=system,resources=daemonsets,verbs=list;watch;create;patch
 
 // Reconciler installs the agent. Without any ProxyConfig it neither creates nor
 // changes agents: existing ones may still forward traffic.

@@ -24,8 +24,8 @@ import (
 )
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=noderulesets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=proxyconfigs,verbs=list;watch
+// +kubebuilder:rbac:groups=proxy.fairlead.dev,resources=noderulesets,verbs=list;watch;create;patch;delete
 
 // Reconciler writes the NodeRuleSet of a node. If no ProxyConfig selects the node
 // any more, it deletes the NodeRuleSet; the agent keeps the programmed rules, so

@@ -250,6 +250,10 @@ func TestPermissions(t *testing.T) {
 				{"patch", ours, "proxyconfigs", "", ""}, {"create", "apps", "daemonsets", "", "kube-system"}, {"delete", "apps", "daemonsets", "", systemNamespace},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"create", "coordination.k8s.io", "leases", "", "kube-system"},
 				{"create", "rbac.authorization.k8s.io", "clusterroles", "", ""},
+				{"get", ours, "noderulesets", "", ""}, {"get", ours, "serviceruleslices", "", ""}, {"get", ours, "proxyconfigs", "", ""},
+				{"update", ours, "serviceruleslices", "", ""}, {"deletecollection", ours, "serviceruleslices", "", ""},
+				{"get", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "networking.k8s.io", "servicecidrs", "", ""},
+				{"get", "apps", "daemonsets", "", systemNamespace}, {"list", "apps", "daemonsets", "", "kube-system"},
 			},
 		},
 	}

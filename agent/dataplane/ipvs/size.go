@@ -17,7 +17,7 @@ import (
 // 20 µs for each, and memory that grows with the CPUs. Half of them change when the number
 // of virtual servers passes a power of two (see model.EndpointsEach). That must not delay
 // other Services by more than 100 ms.
-const maxReals = 8192
+const maxReals = 4096
 
 // reasonEndpoints: a Service has more endpoints than this mode uses.
 const reasonEndpoints dataplane.Reason = "Endpoints"

@@ -109,6 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	ports := serve.NewPorts(log.WithName("serve"), clk, in.Wake)
 	listening := func() error { return errors.Join(ports.Failure(), checks.Failure()) }
 	m.WatchPorts(listening)
+	m.WatchHeld(in.Held)
 	table := kernelconntrack.NewTable(0)
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
 	cleaner := conntrack.New(kernel, m, log.WithName("conntrack"), clk, in.Wake)

@@ -187,6 +187,7 @@ func (l *Loop) step(ctx context.Context) {
 	}
 	l.note(ch)
 	l.problems[report.RefusedSlices] = ch.Refused
+	l.problems[report.RemovalHeld] = ch.Held.Err
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0
@@ -295,7 +296,7 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 	return report.Snapshot{
 		Node: l.node, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
-		Step: did,
+		Held: ch.Held, Step: did,
 	}
 }
 

@@ -48,6 +48,9 @@ func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1
 	if s.Repairs.Count > 0 {
 		status.Repairs = &v1alpha1.RepairCounts{Count: s.Repairs.Count, LastTime: metav1.NewTime(s.Repairs.Last.Truncate(time.Second))}
 	}
+	if s.Problem(RemovalHeld) != nil {
+		status.Held = &v1alpha1.HeldCounts{Slices: int32(s.Held.Slices), Endpoints: int32(s.Held.Endpoints)}
+	}
 	for _, c := range []metav1.Condition{accepted(s), programmed(s), degraded(s)} {
 		c.Message = Truncate(OneLine(c.Message), maxMessage)
 		c.ObservedGeneration = s.Node.Generation

@@ -4,11 +4,14 @@
 package report
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -16,7 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -107,5 +112,44 @@ func TestNodeEvent(t *testing.T) {
 	want := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeRuleSet", Name: agenttest.TestNode, UID: "the-uid"}
 	if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "default" || got.Note != "restored" {
 		t.Errorf("in %s: %q (-want +got):\n%s", got.Namespace, got.Note, diff)
+	}
+}
+
+// TestHeldEvents writes one event when removals are held, and says in the status how many.
+func TestHeldEvents(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	var notes []string
+	var status v1alpha1.NodeRuleSetStatus
+	r := NewWriter(
+		func(_ context.Context, _ types.UID, s v1alpha1.NodeRuleSetStatus) error { status = s; return nil },
+		func(_ context.Context, _ types.UID, reason, note string) error {
+			notes = append(notes, reason+": "+note)
+			return nil
+		}, logr.Discard(), clk)
+	held := errors.New("default/web: it exists")
+	for i, s := range []struct {
+		after time.Duration
+		err   error
+		want  int
+	}{{0, nil, 0}, {time.Second, held, 1}, {time.Minute, held, 1}, {time.Minute, nil, 1}, {time.Minute, held, 2}, {time.Hour, held, 3}} {
+		clk.Step(s.after)
+		o := good()
+		o.Held = source.Held{Slices: 3, Endpoints: 7, Err: s.err}
+		r.Set(o.With(RemovalHeld, s.err))
+		r.step(t.Context())
+		if len(notes) != s.want {
+			t.Errorf("step %d: %d events, want %d", i, len(notes), s.want)
+		}
+		var want *v1alpha1.HeldCounts
+		if s.err != nil {
+			want = &v1alpha1.HeldCounts{Slices: 3, Endpoints: 7}
+		}
+		if diff := cmp.Diff(want, status.Held); diff != "" {
+			t.Errorf("step %d: %s", i, diff)
+		}
+	}
+	want := "RemovalHeld: Rules of 3 ServiceRuleSlices with 7 endpoints are kept, although the slices are gone or lost most endpoints: default/web: it exists"
+	if len(notes) > 0 && notes[0] != want {
+		t.Errorf("got %q, want %q", notes[0], want)
 	}
 }

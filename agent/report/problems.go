@@ -16,6 +16,7 @@ const (
 	ModeChangeFailed                  // the mode that was chosen cannot be programmed, the one before goes on
 	ModeUnsupported                   // this node can run none of the modes asked for
 	InvalidSettings                   // malformed parameters in the NodeRuleSet
+	RemovalHeld                       // slices are gone, their Services are not
 	RefusedSlices                     // slices that the controller has not written
 	SkippedRules                      // malformed entries of slices
 	Unsupported                       // limitations; made of Snapshot.Limitations
@@ -56,6 +57,7 @@ var sentences = [kinds]struct{ reason, before, after string }{
 	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
 		". The agent retries; the previous mode stays active."},
 	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the programmed rules stay active."},
+	RemovalHeld:     {v1alpha1.ReasonRemovalHeld, "Removal is held: ", "."},
 	RefusedSlices:   {v1alpha1.ReasonRefusedSlices, "Foreign ServiceRuleSlices are refused: ", "."},
 	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices are skipped: ", "."},
 	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},

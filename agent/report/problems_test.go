@@ -34,8 +34,9 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 	}
 	rest := c.Message
 	for _, cause := range []string{"error 0.", "error 1.", "error 2.",
-		"Foreign ServiceRuleSlices are refused: error 4.", "Malformed entries of ServiceRuleSlices are skipped: error 5.",
-		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 7.", "error 8.", "error 9.", "error 10.", "error 11.", "error 12"} {
+		"Removal is held: error 4.",
+		"Foreign ServiceRuleSlices are refused: error 5.", "Malformed entries of ServiceRuleSlices are skipped: error 6.",
+		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 8.", "error 9.", "error 10.", "error 11.", "error 12.", "error 13"} {
 		_, after, found := strings.Cut(rest, cause)
 		if !found {
 			t.Fatalf("%q is not there, or not in its place: %s", cause, c.Message)

@@ -54,7 +54,7 @@ func changeOf(written *v1alpha1.NodeRuleSetStatus, s v1alpha1.NodeRuleSetStatus)
 }
 
 func withoutCounts(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {
-	s.Programmed, s.RulesDigest, s.Repairs = nil, "", nil
+	s.Programmed, s.RulesDigest, s.Repairs, s.Held = nil, "", nil, nil
 	var kinds []v1alpha1.Limitation
 	for _, l := range s.Limitations {
 		kinds = append(kinds, v1alpha1.Limitation{Reason: l.Reason, Message: l.Message})

@@ -36,6 +36,7 @@ type Snapshot struct {
 	Limitations  []dataplane.Limitation
 	Capabilities []v1alpha1.ModeCapability
 	Repairs      Repairs
+	Held         source.Held
 
 	Step Step
 }

@@ -29,6 +29,9 @@ const (
 	// repairsInterval is the least time between two events of repairs.
 	repairsInterval = time.Minute
 
+	// heldInterval is the time after which what is still held is an event again.
+	heldInterval = time.Hour
+
 	// Back-off of a failed write.
 	writeRetryMin    = 500 * time.Millisecond
 	writeRetryMax    = 30 * time.Second
@@ -60,6 +63,7 @@ type Writer struct {
 
 	notifiedRepairs int64 // of which an event was written
 	lastEvent       time.Time
+	notifiedHeld    time.Time // zero: nothing is held, or it is not worth an event yet
 }
 
 // NewWriter returns a Writer that writes nothing before it has a Snapshot.
@@ -106,6 +110,7 @@ func (r *Writer) step(ctx context.Context) time.Duration {
 	}
 	now := r.clock.Now()
 	r.notifyRepairs(ctx, latest, now)
+	r.notifyHeld(ctx, latest, now)
 	if latest.Node.UID != r.uid {
 		r.written = nil // another object of the same name
 	}
@@ -153,6 +158,24 @@ func (r *Writer) notifyRepairs(ctx context.Context, s *Snapshot, now time.Time) 
 	note := fmt.Sprintf("Rules were modified externally and have been restored (%d times since the agent started).", s.Repairs.Count)
 	r.notifiedRepairs, r.lastEvent = s.Repairs.Count, now
 	if err := r.event(ctx, s.Node.UID, v1alpha1.EventRulesRepaired, note); err != nil {
+		r.log.Error(err, "Failed to write an event", "note", note)
+	}
+}
+
+// notifyHeld makes an event when removals are held, and of those that last.
+func (r *Writer) notifyHeld(ctx context.Context, s *Snapshot, now time.Time) {
+	err := s.Problem(RemovalHeld)
+	switch {
+	case err == nil:
+		r.notifiedHeld = time.Time{}
+		return
+	case !r.notifiedHeld.IsZero() && now.Sub(r.notifiedHeld) < heldInterval:
+		return
+	}
+	r.notifiedHeld = now
+	note := fmt.Sprintf("Rules of %d ServiceRuleSlices with %d endpoints are kept, although the slices are gone or lost most endpoints: %s",
+		s.Held.Slices, s.Held.Endpoints, OneLine(err.Error()))
+	if err := r.event(ctx, s.Node.UID, v1alpha1.EventRemovalHeld, note); err != nil {
 		r.log.Error(err, "Failed to write an event", "note", note)
 	}
 }

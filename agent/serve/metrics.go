@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
 )
 
 // Metrics are the agent's metrics, see docs/metrics.md. Those that mean what
@@ -129,6 +130,16 @@ func (m *Metrics) WatchPorts(failure func() error) {
 			}
 			return 1
 		}))
+}
+
+// WatchHeld registers what the source holds, read when the metrics are.
+func (m *Metrics) WatchHeld(held func() source.Held) {
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fairlead_agent_held_endpoints", Help: "Endpoints whose removal is held, because the apiserver still has them."},
+		func() float64 { return float64(held().Endpoints) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fairlead_agent_held_slices", Help: "ServiceRuleSlices whose removal or change is held."},
+			func() float64 { return float64(held().Slices) }))
 }
 
 // Observe counts a step of the engine.

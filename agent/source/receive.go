@@ -24,6 +24,8 @@ type receivedSlice struct {
 	spec    *v1alpha1.ServiceRuleSliceSpec
 	began   time.Time // when the change began that it shows; zero: unknown
 	refused error     // why it is not taken
+
+	obsolete bool // the controller deletes it
 }
 
 // receive makes a receivedSlice of a ServiceRuleSlice.
@@ -32,8 +34,9 @@ func receive(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
+	refused := model.CheckOrigin(slice)
 	return &receivedSlice{ObjectMeta: metav1.ObjectMeta{Name: slice.Name}, spec: &slice.Spec,
-		began: model.Trigger(slice), refused: model.CheckOrigin(slice)}, nil
+		began: model.Trigger(slice), refused: refused, obsolete: refused == nil && model.IsObsolete(slice)}, nil
 }
 
 // received returns what comes from the reflector: a slice that receive has transformed, or

@@ -16,6 +16,7 @@ type sliceStore struct {
 	specs  map[string]*v1alpha1.ServiceRuleSliceSpec
 	parts  map[model.ServiceID][]string // in specs
 	digest uint64                       // XOR of the slices' digests
+	usable int                          // endpoints, see usable
 }
 
 func newSliceStore() sliceStore {
@@ -41,6 +42,7 @@ func (s *sliceStore) set(name string, spec *v1alpha1.ServiceRuleSliceSpec) (serv
 		}
 		delete(s.specs, name)
 		s.digest ^= model.DigestNumber(old.Digest)
+		s.usable -= countUsable(old)
 		services = append(services, id)
 	}
 	if spec != nil {
@@ -49,6 +51,7 @@ func (s *sliceStore) set(name string, spec *v1alpha1.ServiceRuleSliceSpec) (serv
 		s.parts[id] = append(s.parts[id], name)
 		s.specs[name] = spec
 		s.digest ^= model.DigestNumber(spec.Digest)
+		s.usable += countUsable(spec)
 		services = append(services, id)
 	}
 	return services, true
@@ -63,13 +66,72 @@ func (s *sliceStore) partsOf(id model.ServiceID) []*v1alpha1.ServiceRuleSliceSpe
 	return parts
 }
 
-// endpoints counts the endpoints of all slices.
-func (s *sliceStore) endpoints() int {
+// loss counts the usable endpoints that a Service loses if one of its slices is replaced
+// (nil: deleted): those that are in no other part.
+func (s *sliceStore) loss(name string, spec *v1alpha1.ServiceRuleSliceSpec) int {
+	old := s.specs[name]
+	if old == nil {
+		return 0
+	}
+	lost := usableOf(old)
+	remove(lost, spec)
+	for _, part := range s.parts[model.ServiceOf(old)] {
+		if len(lost) == 0 {
+			break
+		}
+		if part != name {
+			remove(lost, s.specs[part])
+		}
+	}
+	return len(lost)
+}
+
+// usable says whether an endpoint is used for new connections.
+func usable(e *v1alpha1.RuleEndpoint) bool {
+	switch e.State {
+	case "", v1alpha1.EndpointReady, v1alpha1.EndpointTerminating:
+		return slices.ContainsFunc(e.TargetPorts, func(port int32) bool { return port != 0 })
+	}
+	return false
+}
+
+// countUsable counts the usable endpoints of a slice; nil: it has none.
+func countUsable(spec *v1alpha1.ServiceRuleSliceSpec) int {
+	if spec == nil {
+		return 0
+	}
 	n := 0
-	for _, spec := range s.specs {
-		n += len(spec.Endpoints)
+	for i := range spec.Endpoints {
+		if usable(&spec.Endpoints[i]) {
+			n++
+		}
 	}
 	return n
+}
+
+// usableOf returns the addresses of the usable endpoints of some slices of a Service.
+func usableOf(specs ...*v1alpha1.ServiceRuleSliceSpec) map[string]struct{} {
+	out := map[string]struct{}{}
+	for _, spec := range specs {
+		for i := range spec.Endpoints {
+			if e := &spec.Endpoints[i]; usable(e) {
+				out[e.Address] = struct{}{}
+			}
+		}
+	}
+	return out
+}
+
+// remove removes the usable endpoints of a slice from a set of addresses; nil: it has none.
+func remove(from map[string]struct{}, spec *v1alpha1.ServiceRuleSliceSpec) {
+	if spec == nil {
+		return
+	}
+	for i := range spec.Endpoints {
+		if e := &spec.Endpoints[i]; usable(e) {
+			delete(from, e.Address)
+		}
+	}
 }
 
 // compact returns a spec in less memory. What a JSON decoder makes has room to

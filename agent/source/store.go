@@ -28,8 +28,10 @@ type Store struct {
 	mu sync.Mutex
 
 	node     *NodeRules
-	nodeGone bool // the NodeRuleSet was deleted; node is the last that was there
-	slices   sliceStore
+	nodeGone bool       // the NodeRuleSet was deleted; node is the last that was there
+	slices   sliceStore // in effect
+	holds    holds      // changes of slices that are not in effect
+	brake    brake
 	refused  refusals
 
 	given []string     // addresses of the apiserver in the agent's configuration, as host:port
@@ -67,6 +69,7 @@ type Changes struct {
 	Digest   uint64
 	Count    int   // of all slices
 	Refused  error // names the slices in the API that are not taken; nil: there are none
+	Held     Held
 	FromAPI  bool
 	Since    time.Time   // of the oldest
 	Began    []time.Time // the moments at which the changes began that these slices show
@@ -80,6 +83,8 @@ type Changes struct {
 func NewStore(now func() time.Time) *Store {
 	return &Store{
 		slices:  newSliceStore(),
+		holds:   newHolds(),
+		brake:   brake{now: now},
 		refused: refusals{reasons: map[string]error{}},
 		changed: map[string]struct{}{},
 		dirty:   map[model.ServiceID]struct{}{},
@@ -139,8 +144,8 @@ func (in *Store) NodeSynced() {
 	in.notify()
 }
 
-// SetSlice replaces a slice; nil deletes it. began is when the change began that it
-// shows; zero: unknown.
+// SetSlice notes what the API shows of a slice; nil: the controller deletes it. began is when
+// the change began that it shows; zero: unknown.
 func (in *Store) SetSlice(name string, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -149,7 +154,17 @@ func (in *Store) SetSlice(name string, spec *v1alpha1.ServiceRuleSliceSpec, bega
 	} else {
 		in.latency.note(name, began)
 	}
-	in.put(name, spec)
+	in.accept(name, spec, true)
+	if in.refused.note(name, nil) {
+		in.notify()
+	}
+}
+
+// LoseSlice notes that a slice is gone, and not by the controller: its rules are held.
+func (in *Store) LoseSlice(name string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.accept(name, nil, false)
 	if in.refused.note(name, nil) {
 		in.notify()
 	}
@@ -190,31 +205,37 @@ func (in *Store) put(name string, spec *v1alpha1.ServiceRuleSliceSpec) {
 		in.dirty[id] = struct{}{}
 	}
 	in.changed[name] = struct{}{}
+	in.brake.note(in.slices.usable)
 	in.notify()
 }
 
-// ReplaceSlices makes the slices equal to a complete list.
+// ReplaceSlices makes the slices equal to a complete list. If it is from the API, what it
+// takes away is held.
 func (in *Store) ReplaceSlices(list map[string]*v1alpha1.ServiceRuleSliceSpec, fromAPI bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.latency.reset()
+	obey := in.put
+	if fromAPI {
+		obey = func(name string, spec *v1alpha1.ServiceRuleSliceSpec) { in.accept(name, spec, false) }
+	}
 	for name, spec := range list {
-		in.put(name, spec)
+		obey(name, spec)
 	}
 	for name := range in.slices.specs {
 		if list[name] == nil {
-			in.put(name, nil)
+			obey(name, nil)
 		}
 	}
 	in.slicesListed = in.slicesListed || fromAPI
 	in.notify()
 }
 
-// endpoints counts the endpoints of all slices.
-func (in *Store) endpoints() int {
+// empty says whether the store holds no slice.
+func (in *Store) empty() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.slices.endpoints()
+	return len(in.slices.specs) == 0
 }
 
 // Take returns what has changed since the last take, with everything dirty if
@@ -234,6 +255,7 @@ func (in *Store) Take() (Changes, bool) {
 		Digest:   in.slices.digest,
 		Count:    len(in.slices.specs),
 		Refused:  in.refused.error(),
+		Held:     in.holds.summarize(&in.slices),
 		FromAPI:  in.nodeListed && in.slicesListed,
 		Since:    in.since,
 		Began:    in.latency.take(in.changed),

@@ -18,11 +18,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
-// Watch keeps a Store up to date until ctx ends. The node's own NodeRuleSet is
+// Watch keeps a Store up to date, and releases what it holds, until ctx ends. The node's own NodeRuleSet is
 // watched by name, which the apiserver dispatches without looking at the other
 // nodes' watches.
 func Watch(ctx context.Context, client *Client, nodeName string, in *Store,
@@ -30,7 +31,8 @@ func Watch(ctx context.Context, client *Client, nodeName string, in *Store,
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)
 	go mirror(ctx, client, "noderulesets", byName, &v1alpha1.NodeRuleSet{}, &nodeSink{store: in, name: nodeName, show: show, log: logr.FromContextOrDiscard(ctx)}, failed)
 	go mirror(ctx, client, "serviceruleslices", fields.Everything(), &v1alpha1.ServiceRuleSlice{},
-		NewSliceSink(ctx, in, quorumEndpoints(client), failed), failed)
+		NewSliceSink(ctx, in, LiveEvidence(client), failed), failed)
+	go Release(ctx, in, LiveEvidence(client), clock.RealClock{})
 }
 
 // mirror runs a reflector that writes into store. The back-off is short: a
@@ -66,16 +68,16 @@ func mirror(ctx context.Context, client *Client, resource string, selector field
 
 // sliceSink receives the ServiceRuleSlices.
 type sliceSink struct {
-	ctx    context.Context // a reflector gives its store none
-	store  *Store
-	guard  *massRemoval
-	failed func(what string, err error)
+	ctx      context.Context // a reflector gives its store none
+	store    *Store
+	evidence Evidence
+	failed   func(what string, err error)
 }
 
-// NewSliceSink returns what writes slices into the store. quorum returns the number
-// of endpoints by a consistent read, failed is called with each list that is held.
-func NewSliceSink(ctx context.Context, in *Store, quorum func(context.Context) (int, error), failed func(what string, err error)) cache.ReflectorStore {
-	return &sliceSink{ctx: ctx, store: in, failed: failed, guard: &massRemoval{known: in.endpoints, quorum: quorum}}
+// NewSliceSink returns what writes slices into the store. failed is called with each list
+// that is refused.
+func NewSliceSink(ctx context.Context, in *Store, evidence Evidence, failed func(what string, err error)) cache.ReflectorStore {
+	return &sliceSink{ctx: ctx, store: in, evidence: evidence, failed: failed}
 }
 
 func (s *sliceSink) Add(obj any) error    { return s.put(obj, false) }
@@ -91,8 +93,10 @@ func (s *sliceSink) put(obj any, gone bool) error {
 	switch {
 	case err != nil:
 		return err
-	case gone:
+	case r.obsolete:
 		s.store.SetSlice(r.Name, nil, time.Time{})
+	case gone:
+		s.store.LoseSlice(r.Name)
 	case r.refused != nil:
 		s.store.refuse(r.Name, r.refused)
 	default:
@@ -104,10 +108,15 @@ func (s *sliceSink) put(obj any, gone bool) error {
 func (s *sliceSink) Replace(list []any, _ string) error {
 	all := make(map[string]*v1alpha1.ServiceRuleSliceSpec, len(list))
 	refused := map[string]error{}
+	var obsolete []string
 	for _, obj := range list {
 		r, err := received(obj)
 		if err != nil {
 			return err
+		}
+		if r.obsolete {
+			obsolete = append(obsolete, r.Name)
+			continue
 		}
 		if r.refused == nil {
 			all[r.Name] = r.spec
@@ -118,13 +127,41 @@ func (s *sliceSink) Replace(list []any, _ string) error {
 			all[r.Name] = kept
 		}
 	}
-	if err := s.guard.check(s.ctx, all); err != nil {
+	if err := s.checkFirst(list); err != nil {
 		s.failed("serviceruleslices", err)
 		return err
 	}
 	s.store.ReplaceSlices(all, true)
+	for _, name := range obsolete {
+		s.store.SetSlice(name, nil, time.Time{})
+	}
 	s.store.refuseOnly(refused)
 	return nil
+}
+
+var errIncomplete = errors.New("the list of slices does not have the Service default/kubernetes: the controller has not written them all")
+
+// checkFirst refuses an incomplete list of an agent that has none from before, neither from
+// the API nor from the checkpoint: it would replace what an agent before it has left in the
+// kernel. The Service of the apiserver, which the controller writes first, must be in it.
+func (s *sliceSink) checkFirst(list []any) error {
+	if s.evidence == nil || !s.store.empty() {
+		return nil
+	}
+	for _, obj := range list {
+		if r, err := received(obj); err == nil && r.refused == nil &&
+			r.spec.ServiceNamespace == apiserverService.Namespace && r.spec.ServiceName == apiserverService.Name {
+			return nil
+		}
+	}
+	switch wanted, err := s.evidence(s.ctx, apiserverService); {
+	case err == nil && len(wanted.Families) > 0:
+		return errIncomplete
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return nil
+	default:
+		return fmt.Errorf("check the first list of slices: %w", err)
+	}
 }
 
 // nodeSink receives the node's NodeRuleSet.

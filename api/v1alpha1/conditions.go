@@ -73,6 +73,11 @@ const (
 	// ReasonSkippedRules is set when a slice was malformed and skipped.
 	ReasonSkippedRules = "SkippedRules"
 
+	// ReasonRemovalHeld is set when ServiceRuleSlices are gone without the controller's mark,
+	// or most endpoints at once, and the apiserver still has the Services and endpoints. Their
+	// rules stay programmed.
+	ReasonRemovalHeld = "RemovalHeld"
+
 	// ReasonRefusedSlices is set when the agent refuses a ServiceRuleSlice that the
 	// controller did not write. The last accepted content stays programmed.
 	ReasonRefusedSlices = "RefusedSlices"

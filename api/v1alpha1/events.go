@@ -41,6 +41,11 @@ const (
 	// and the agent has restored them.
 	EventRulesRepaired = "RulesRepaired"
 
+	// EventRemovalHeld is used on a NodeRuleSet when ServiceRuleSlices are gone or have lost
+	// most endpoints, and the apiserver still has the Services and endpoints: the node keeps
+	// their rules.
+	EventRemovalHeld = "RemovalHeld"
+
 	// EventAgentInstallFailed is used on ProxyConfigs when the agent's DaemonSet could
 	// not be applied. It is retried.
 	EventAgentInstallFailed = "AgentInstallFailed"

@@ -204,6 +204,11 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Repairs *RepairCounts `json:"repairs,omitempty"`
 
+	// held counts the removals that are held, because the apiserver still has the Services
+	// or endpoints; absent if none are. It is updated at most once a minute.
+	// +optional
+	Held *HeldCounts `json:"held,omitempty"`
+
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
 	// policy run the same rules. It is updated at most once a minute.
@@ -276,6 +281,16 @@ type RepairCounts struct {
 	// lastTime is the time of the last repair.
 	// +optional
 	LastTime metav1.Time `json:"lastTime,omitzero"`
+}
+
+// HeldCounts counts removals that are held.
+type HeldCounts struct {
+	// slices is the number of ServiceRuleSlices that are gone or changed in the API, and
+	// stay in effect on the node as they were.
+	Slices int32 `json:"slices"`
+
+	// endpoints is the number of endpoints that the node would lose.
+	Endpoints int32 `json:"endpoints"`
 }
 
 // ProgrammedCounts counts the rules in a node's kernel.

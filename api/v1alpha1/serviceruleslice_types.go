@@ -25,6 +25,11 @@ const (
 // Service. Agents need it for events on the Service.
 const AnnotationServiceUID = "fairlead.dev/service-uid"
 
+// AnnotationObsolete is the annotation of a ServiceRuleSlice that the controller is about to
+// delete, with the value "true". Agents remove the rules of such a slice at once. They hold
+// those of a slice that is deleted without it.
+const AnnotationObsolete = "fairlead.dev/obsolete"
+
 // ServiceRuleSlice holds the compiled rules of one Service for one address
 // family: its frontends and its endpoints. It is the same for every node. Its name is
 // NAMESPACE.SERVICE-v4-PART or NAMESPACE.SERVICE-v6-PART. It is cluster-scoped, so that no

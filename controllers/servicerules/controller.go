@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -117,7 +118,7 @@ func (r *Reconciler) compile(ctx context.Context, svc *corev1.Service, current [
 		}
 	}
 	compiled := compile.Service(in)
-	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !compile.IsProxied(svc) {
+	if !hasEndpoints(specsOf(current)...) || hasEndpoints(compiledSpecs(compiled)...) || !model.IsProxied(svc) {
 		return compiled, nil
 	}
 	in.EndpointSlices, err = listEndpointSlices(ctx, r.Live, svc.Namespace,
@@ -138,7 +139,7 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("check the apiserver before deleting rules: %w", err)
 		}
-		if err == nil && compile.IsProxied(live) {
+		if err == nil && model.IsProxied(live) {
 			return errors.New("the cache does not have a Service that the apiserver has; its rules are kept")
 		}
 		if err := r.execute(ctx, nil, p); err != nil {
@@ -160,6 +161,9 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 		}
 	}
 	for _, d := range p.deletes {
+		if err := r.mark(ctx, d); err != nil {
+			return fmt.Errorf("mark ServiceRuleSlice %s before its deletion: %w", d.Name, err)
+		}
 		err := r.Delete(ctx, d, client.Preconditions{UID: &d.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete ServiceRuleSlice %s: %w", d.Name, err)
@@ -169,6 +173,31 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 		}
 	}
 	return nil
+}
+
+// mark adds to a slice that the controller deletes it. Agents remove the rules of a slice at
+// once only with this mark. They have not accepted slices of others, which need none.
+func (r *Reconciler) mark(ctx context.Context, slice *v1alpha1.ServiceRuleSlice) error {
+	if model.IsObsolete(slice) || model.CheckOrigin(slice) != nil {
+		return nil
+	}
+	spec, err := ssa.Convert[apiac.ServiceRuleSliceSpecApplyConfiguration](slice.Spec)
+	if err != nil {
+		return err
+	}
+	intent := apiac.ServiceRuleSlice(slice.Name).
+		WithUID(slice.UID). // never creates it again
+		WithLabels(model.SliceLabels(model.ServiceOf(&slice.Spec))).
+		WithAnnotations(map[string]string{
+			v1alpha1.AnnotationServiceUID: slice.Annotations[v1alpha1.AnnotationServiceUID],
+			v1alpha1.AnnotationObsolete:   "true",
+		}).
+		WithSpec(spec)
+	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
+	if apierrors.IsConflict(err) {
+		return nil // it is gone, or another one of its name; the deletion names the UID, too
+	}
+	return err
 }
 
 func (r *Reconciler) apply(ctx context.Context, svc *corev1.Service, w compile.Slice, trigger time.Time) error {

@@ -99,7 +99,7 @@ func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
 }
 
 func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted compile.Slice) bool {
-	return model.CheckOrigin(current) == nil &&
+	return model.CheckOrigin(current) == nil && !model.IsObsolete(current) &&
 		current.Annotations[v1alpha1.AnnotationServiceUID] == string(svc.UID) &&
 		apiequality.Semantic.DeepEqual(current.Spec, wanted.Spec)
 }

@@ -24,10 +24,6 @@ import (
 // sessionAffinityConfig.clientIP.timeoutSeconds.
 const defaultAffinityTimeout = 10800
 
-// labelServiceProxyName on a Service, with any value, says that another proxy implements
-// it.
-const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
-
 // Input is what the rules of a Service are compiled from.
 type Input struct {
 	Service        *corev1.Service
@@ -60,23 +56,12 @@ type Slice struct {
 	Spec v1alpha1.ServiceRuleSliceSpec
 }
 
-// IsProxied says whether a Service has virtual addresses that Fairlead serves. A headless
-// Service and an ExternalName have none. The label
-// service.kubernetes.io/service-proxy-name hands a Service to another proxy.
-func IsProxied(svc *corev1.Service) bool {
-	if _, other := svc.Labels[labelServiceProxyName]; other {
-		return false
-	}
-	return svc.Spec.Type != corev1.ServiceTypeExternalName &&
-		svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone
-}
-
 // Service compiles the slices of a Service. It decides everything that is the same on all
 // nodes: which endpoints are usable, the fallback to terminating ones, whether topology
 // hints count, and the canonical form of every address. The order of its inputs does not
 // matter.
 func Service(in Input) Result {
-	if !IsProxied(in.Service) {
+	if !model.IsProxied(in.Service) {
 		return Result{}
 	}
 	var out Result

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestIsProxied(t *testing.T) {
@@ -32,7 +33,7 @@ func TestIsProxied(t *testing.T) {
 		"label that only looks like it": {Service("web").Label("service-proxy-name", "x"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := compile.IsProxied(c.service.Service); got != c.want {
+			if got := model.IsProxied(c.service.Service); got != c.want {
 				t.Errorf("IsProxied: got %v, want %v", got, c.want)
 			}
 			c.service.Port("extra", 81)

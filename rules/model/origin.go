@@ -69,6 +69,11 @@ func CheckOrigin(slice *v1alpha1.ServiceRuleSlice) error {
 	return fmt.Errorf("%s has not written its spec", v1alpha1.ControllerName)
 }
 
+// IsObsolete says whether the controller has marked a slice before its deletion.
+func IsObsolete(slice *v1alpha1.ServiceRuleSlice) bool {
+	return slice.Annotations[v1alpha1.AnnotationObsolete] == "true"
+}
+
 // DropManagedFields drops all of a slice's managedFields that CheckOrigin does not need. So
 // thousands of slices in memory share one entry.
 func DropManagedFields(slice *v1alpha1.ServiceRuleSlice) {

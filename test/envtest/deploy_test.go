@@ -224,6 +224,7 @@ func TestPermissions(t *testing.T) {
 				{"get", ours, "serviceruleslices", "", ""}, {"list", ours, "serviceruleslices", "", ""}, {"watch", ours, "serviceruleslices", "", ""},
 				{"patch", ours, "noderulesets", "status", ""},
 				{"create", ours, "nodeheartbeats", "", ""}, {"patch", ours, "nodeheartbeats", "", ""},
+				{"get", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, // before it removes held rules
 			},
 			[]access{
 				{"update", ours, "noderulesets", "", ""}, {"patch", ours, "noderulesets", "", ""}, {"delete", ours, "noderulesets", "", ""},
@@ -231,7 +232,8 @@ func TestPermissions(t *testing.T) {
 				{"list", ours, "proxyconfigs", "", ""}, {"patch", ours, "proxyconfigs", "status", ""},
 				{"get", ours, "nodeheartbeats", "", ""}, {"list", ours, "nodeheartbeats", "", ""}, {"delete", ours, "nodeheartbeats", "", ""},
 				{"update", "coordination.k8s.io", "leases", "", systemNamespace},
-				{"list", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
+				{"list", "", "services", "", ""}, {"watch", "", "services", "", ""}, {"update", "", "services", "", ""},
+				{"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"update", "apps", "daemonsets", "", systemNamespace},
 			},
 		},

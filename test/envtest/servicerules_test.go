@@ -54,7 +54,7 @@ func TestServiceLifecycle(t *testing.T) {
 	s.update(svc)
 	s.wantWrites("apply web-v4-0")
 	s.delete(svc)
-	s.wantWrites("delete web-v4-0")
+	s.wantWrites("mark web-v4-0", "delete web-v4-0")
 	s.wantWrites()
 }
 
@@ -66,7 +66,7 @@ func TestServiceBecomesUnproxied(t *testing.T) {
 	svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.org"
 	svc.Spec.ClusterIP, svc.Spec.ClusterIPs = "", nil
 	s.update(svc)
-	s.wantWrites("delete web-v4-0")
+	s.wantWrites("mark web-v4-0", "delete web-v4-0")
 }
 
 // TestServiceRecreated checks that the slices get the UID of the new Service.
@@ -144,7 +144,7 @@ func TestStaleCache(t *testing.T) {
 		svc.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "other"}
 		s.update(svc)
 		s.hide = isService // the cache selects Services without this label
-		s.wantWrites("delete web-v4-0")
+		s.wantWrites("mark web-v4-0", "delete web-v4-0")
 	})
 	t.Run("the apiserver cannot be asked", func(t *testing.T) {
 		s := newServices(t)

@@ -17,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
@@ -29,7 +31,8 @@ type view struct {
 	// hide selects the objects that the cache misses.
 	hide func(client.Object) bool
 
-	// fail is the error of a write, if any; write is for example "apply web-v4-0".
+	// fail is the error of a write, if any; write is for example "apply web-v4-0",
+	// or "mark web-v4-0" for an apply that says that the slice is about to be deleted.
 	fail func(write string) error
 
 	// wrote is called after every successful write.
@@ -63,8 +66,11 @@ func newView(t *testing.T) *view {
 			return v.list(ctx, c, list, indexes, opts)
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			name := *obj.(interface{ GetName() *string }).GetName()
-			return v.write("apply "+name, func() error { return c.Apply(ctx, obj, opts...) })
+			name, verb := *obj.(interface{ GetName() *string }).GetName(), "apply "
+			if slice, ok := obj.(*apiac.ServiceRuleSliceApplyConfiguration); ok && slice.Annotations[v1alpha1.AnnotationObsolete] != "" {
+				verb = "mark "
+			}
+			return v.write(verb+name, func() error { return c.Apply(ctx, obj, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			name := *obj.(interface{ GetName() *string }).GetName()

@@ -25,6 +25,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExternalIPOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailingNode"):
 		return &apiv1alpha1.FailingNodeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HeldCounts"):
+		return &apiv1alpha1.HeldCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPVSOptions"):
 		return &apiv1alpha1.IPVSOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limitation"):

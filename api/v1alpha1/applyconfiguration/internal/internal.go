@@ -85,6 +85,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reason
       type:
         scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.HeldCounts
+  map:
+    fields:
+    - name: endpoints
+      type:
+        scalar: numeric
+    - name: slices
+      type:
+        scalar: numeric
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.IPVSOptions
   map:
     fields:
@@ -359,6 +368,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: held
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.HeldCounts
     - name: limitations
       type:
         list:

@@ -35,6 +35,9 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	// repairs counts how often rules were modified externally and have been
 	// restored; absent if never. It is updated at most once a minute.
 	Repairs *RepairCountsApplyConfiguration `json:"repairs,omitempty"`
+	// held counts the removals that are held, because the apiserver still has the Services
+	// or endpoints; absent if none are. It is updated at most once a minute.
+	Held *HeldCountsApplyConfiguration `json:"held,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
 	// policy run the same rules. It is updated at most once a minute.
@@ -123,6 +126,14 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithProgrammed(value *ProgrammedCo
 // If called multiple times, the Repairs field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithRepairs(value *RepairCountsApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
 	b.Repairs = value
+	return b
+}
+
+// WithHeld sets the Held field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Held field is set to the value of the last call.
+func (b *NodeRuleSetStatusApplyConfiguration) WithHeld(value *HeldCountsApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	b.Held = value
 	return b
 }
 

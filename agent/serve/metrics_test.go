@@ -26,6 +26,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics()
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
 	m.WatchPorts(func() error { return nil })
+	m.WatchHeld(func() source.Held { return source.Held{} })
 	for _, mode := range modes.All() {
 		m.Registry.MustRegister(mode.Collectors...)
 	}

@@ -79,12 +79,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cp.Close()) }()
-	node, slices, err := cp.Load()
-	if err != nil {
-		log.Error(err, "Failed to read the whole checkpoint")
-	}
-	if node != nil {
-		in.Restore(node, slices)
+	restored := restore(ctx, in, cp)
+	if restored {
 		o.Servers.Learn(in.APIServers())
 	}
 	client, err := source.NewClient(o.Config)
@@ -142,7 +138,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() { beat.Run(ctx) })
 	group.Go(func() { l.Run(ctx) })
 	source.Watch(ctx, client, o.NodeName, in, r.ShowStatus, source.FailureLog(log, m.WatchFailed))
-	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", node != nil)
+	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", restored)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -162,4 +158,17 @@ func reachedAt(o Options) []string {
 		hosts = append(hosts, net.JoinHostPort(u.Hostname(), port))
 	}
 	return hosts
+}
+
+// restore fills the store from the checkpoint and says whether there is one.
+func restore(ctx context.Context, in *source.Store, cp *state.Journal) bool {
+	node, slices, err := cp.Load()
+	if err != nil {
+		logr.FromContextOrDiscard(ctx).Error(err, "Failed to read the whole checkpoint")
+	}
+	if node == nil {
+		return false
+	}
+	in.Restore(node, slices)
+	return true
 }

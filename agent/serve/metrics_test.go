@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/metricstest"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
+	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 

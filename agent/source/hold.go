@@ -94,7 +94,7 @@ func (in *Store) accept(name string, spec *v1alpha1.ServiceRuleSliceSpec, marked
 
 // heldServices returns at most n Services with held changes, those first for which the
 // fewest checks were made.
-func (in *Store) heldServices(n int) []heldService {
+func heldServices(in *Store, n int) []heldService {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	byService := map[types.NamespacedName]*heldService{}
@@ -123,7 +123,7 @@ var errWanted = errors.New("the apiserver still has the Service and endpoints")
 
 // judge obeys the held changes of a Service if they remove nothing that is wanted. Else they
 // are held on, and it returns false. err: it could not be found out what is wanted.
-func (in *Store) judge(s heldService, wanted model.Wanted, err error) (released bool) {
+func judge(in *Store, s heldService, wanted model.Wanted, err error) (released bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	byFamily := map[model.ServiceID][]string{}

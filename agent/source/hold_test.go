@@ -100,8 +100,8 @@ func (l lab) finish(specs ...*v1alpha1.ServiceRuleSliceSpec) {
 
 // check judges all that is held by what the API wants.
 func (l lab) check(wanted ...*v1alpha1.ServiceRuleSliceSpec) {
-	for _, s := range l.store.heldServices(1000) {
-		l.store.judge(s, of(s.name, wanted), nil)
+	for _, s := range heldServices(l.store, 1000) {
+		judge(l.store, s, of(s.name, wanted), nil)
 	}
 }
 
@@ -161,20 +161,20 @@ var holdCases = map[string]struct {
 	}, "a-v4-0 60", Held{}},
 	"deleted, and it cannot be found out": {list(holdA, holdC), func(l lab) {
 		l.lose(holdC)
-		l.store.judge(l.store.heldServices(1)[0], model.Wanted{}, errors.New("forbidden"))
+		judge(l.store, heldServices(l.store, 1)[0], model.Wanted{}, errors.New("forbidden"))
 	}, "a-v4-0 60, c-v4-0 2", Held{Slices: 1, Endpoints: 2}},
 	"restored while it is judged": {list(holdA, holdC), func(l lab) {
 		l.lose(holdC)
-		held := l.store.heldServices(1)[0]
+		held := heldServices(l.store, 1)[0]
 		l.set(holdC)
-		l.store.judge(held, model.Wanted{}, nil)
+		judge(l.store, held, model.Wanted{}, nil)
 	}, "a-v4-0 60, c-v4-0 2", Held{}},
 	"deleted again while it is judged": {list(holdA, holdC), func(l lab) {
 		l.lose(holdC)
-		held := l.store.heldServices(1)[0]
+		held := heldServices(l.store, 1)[0]
 		l.set(holdC)
 		l.lose(holdC)
-		l.store.judge(held, model.Wanted{}, nil)
+		judge(l.store, held, model.Wanted{}, nil)
 	}, "a-v4-0 60, c-v4-0 2", Held{Slices: 1, Endpoints: 2}},
 	"all deleted":                             {list(holdA, holdB, holdC), func(l lab) { l.lose(holdA, holdB, holdC) }, "a-v4-0 60, b-v4-0 60, c-v4-0 2", Held{Slices: 3, Endpoints: 122}},
 	"all deleted, changes and new ones come":  {list(holdA, holdB), func(l lab) { l.lose(holdA, holdB); l.set(whole("a", 1, 61), holdC) }, "a-v4-0 61, b-v4-0 60, c-v4-0 2", Held{Slices: 1, Endpoints: 60}},

@@ -68,7 +68,7 @@ var errNoApiserverService = errors.New("the apiserver does not have the Service 
 
 // release checks one batch. done: all that was checked is released; left: there is more.
 func release(ctx context.Context, in *Store, evidence Evidence) (done, left bool) {
-	batch := in.heldServices(releaseBatch)
+	batch := heldServices(in, releaseBatch)
 	if len(batch) == 0 {
 		return true, false
 	}
@@ -85,14 +85,14 @@ func release(ctx context.Context, in *Store, evidence Evidence) (done, left bool
 		if ctx.Err() != nil {
 			return false, true
 		}
-		if in.judge(s, wanted, reason) {
+		if judge(in, s, wanted, reason) {
 			continue
 		}
 		if refuted++; refuted == releaseRefuted {
 			break
 		}
 	}
-	left = len(in.heldServices(1)) > 0
+	left = len(heldServices(in, 1)) > 0
 	logr.FromContextOrDiscard(ctx).V(1).Info("Checked held rules against the apiserver", "services", len(batch), "heldOn", refuted)
 	return refuted == 0, left
 }

@@ -194,8 +194,8 @@ deploy: build-installer ## Install Fairlead into the cluster of the current kube
 	$(KUBECTL) apply --server-side -f dist/install.yaml
 
 .PHONY: undeploy
-undeploy: ## Remove Fairlead from the cluster. Nodes keep the programmed rules.
-	$(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -k config/default
+undeploy: ## Remove Fairlead from the cluster. Nodes keep or lose the programmed rules, see deletionPolicy.
+	KUBECTL="$(KUBECTL)" hack/undeploy.sh --ignore-not-found=$(ignore-not-found)
 
 ##@ OLM bundle
 

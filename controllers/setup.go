@@ -42,6 +42,10 @@ const (
 // intervals of its heartbeats.
 const agentPatience = time.Minute
 
+// cleanUpPatience is how long an agent may take to clean up its node before the controller
+// says that it has not.
+const cleanUpPatience = 2 * time.Minute
+
 // serviceWorkers is how many Services are compiled and written concurrently: more
 // than the cores of a small machine, because a write waits for etcd's disk.
 const serviceWorkers = 8
@@ -72,7 +76,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
 	err := errors.Join(
 		servicerules.New(c, live, recorder, clock.RealClock{}).SetupWithManager(ctx, mgr, options(serviceWorkers)),
-		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder}).SetupWithManager(mgr, options(4)),
+		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Patience: cleanUpPatience}).
+			SetupWithManager(mgr, options(4)),
 		proxyconfig.New(c, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
 	)
 	if err == nil && agent != nil {

@@ -46,29 +46,44 @@ func (l *Loop) cleanUp(ctx context.Context) {
 
 // cleanUpMode removes what a mode has left, or returns after which time to try again.
 func (l *Loop) cleanUpMode(ctx context.Context, mode v1alpha1.ProxyMode) (wait time.Duration, err error) {
-	old := l.previous[mode]
-	if old == nil { // left by an agent before this one
-		old, err = l.modes.open(mode)
-		if errors.Is(err, dataplane.ErrUnsupported) {
-			// Of a newer version, or what it needs is not there, and so nothing of it.
-			return 0, l.installed.Remove(mode)
-		}
-		if err != nil {
-			return 0, err
-		}
-		l.previous[mode] = old
+	old, err := l.openPrevious(mode)
+	if old == nil || err != nil {
+		return 0, err
 	}
 	wait, err = old.Released(ctx, l.dp.mode.Kind, l.table.Desired(), l.demand.options[mode])
 	if err != nil || wait > 0 {
 		return wait, err
 	}
-	if err := old.Cleanup(ctx); err != nil {
-		return 0, err
+	return 0, l.remove(ctx, old)
+}
+
+// openPrevious opens a mode to remove what it has left. nil: it has left nothing.
+func (l *Loop) openPrevious(mode v1alpha1.ProxyMode) (*openMode, error) {
+	if old := l.previous[mode]; old != nil {
+		return old, nil
 	}
+	old, err := l.modes.open(mode) // left by an agent before this one
+	if errors.Is(err, dataplane.ErrUnsupported) {
+		// Of a newer version, or what it needs is not there, and so nothing of it.
+		return nil, l.installed.Remove(mode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.previous[mode] = old
+	return old, nil
+}
+
+// remove removes what a previous mode has left.
+func (l *Loop) remove(ctx context.Context, old *openMode) error {
+	if err := old.Cleanup(ctx); err != nil {
+		return err
+	}
+	mode := old.Mode()
 	delete(l.previous, mode)
 	if err := old.Close(); err != nil {
-		return 0, err
+		return err
 	}
-	l.log.Info("Removed the rules of the previous mode", "mode", mode)
-	return 0, l.installed.Remove(mode)
+	l.log.Info("Removed the rules of the mode", "mode", mode)
+	return l.installed.Remove(mode)
 }

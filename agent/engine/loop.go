@@ -188,6 +188,14 @@ func (l *Loop) step(ctx context.Context) {
 	l.note(ch)
 	l.problems[report.RefusedSlices] = ch.Refused
 	l.problems[report.RemovalHeld] = ch.Held.Err
+	if ch.Node != nil {
+		l.node = ch.Node
+	}
+	if l.node.Spec.CleanUpSince != nil {
+		l.leave(ctx, ch)
+		return
+	}
+	l.problems[report.NodeCleanup] = nil
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0
@@ -230,7 +238,6 @@ func (l *Loop) note(ch source.Changes) {
 // resolve brings the changes into the table.
 func (l *Loop) resolve(ch source.Changes) {
 	if ch.Node != nil {
-		l.node = ch.Node
 		var settings, options error
 		l.settings, settings = resolve.Settings(ch.Node.Spec)
 		l.want, options = l.modes.demand(ch.Node.Spec)
@@ -303,15 +310,16 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 // maxMalformed bounds how many malformed Services are reported by name.
 const maxMalformed = 3
 
-func (l *Loop) malformed() error {
-	ids := slices.SortedFunc(maps.Keys(l.malform), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
+// malformed names malformed Services.
+func malformed(services map[model.ServiceID]error) error {
+	ids := slices.SortedFunc(maps.Keys(services), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
 	var errs []error
 	for i, id := range ids {
 		if i == maxMalformed {
 			errs = append(errs, errors.New("and others"))
 			break
 		}
-		errs = append(errs, l.malform[id])
+		errs = append(errs, services[id])
 	}
 	return errors.Join(errs...)
 }

@@ -73,6 +73,8 @@ func accepted(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionAccepted
 	unsupported, settings := s.Problem(ModeUnsupported), s.Problem(InvalidSettings)
 	switch {
+	case s.leaves():
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNotSelected, "No ProxyConfig selects this node.")
 	case unsupported != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, Problem{ModeUnsupported, unsupported}.sentence())
 	case settings != nil:
@@ -83,8 +85,14 @@ func accepted(s Snapshot) metav1.Condition {
 
 func programmed(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionProgrammed
-	failed := s.Problem(KernelError)
+	failed, cleanup := s.Problem(KernelError), s.Problem(NodeCleanup)
 	switch {
+	case s.leaves() && !s.FromAPI:
+		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonFromCheckpoint, "The apiserver has not answered yet whether to remove the rules.")
+	case cleanup != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed, Problem{NodeCleanup, cleanup}.sentence())
+	case s.leaves():
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCleanedUp, "The node holds no rules.")
 	case failed != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKernelError, Problem{KernelError, failed}.sentence())
 	case s.Programmed == nil && s.Problem(ModeUnsupported) != nil:

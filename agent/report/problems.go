@@ -13,6 +13,7 @@ type Kind int
 // The kinds of problems.
 const (
 	KernelError           Kind = iota // the last programming failed
+	NodeCleanup                       // what the node was programmed with cannot be removed, see deletionPolicy
 	ModeChangeFailed                  // the mode that was chosen cannot be programmed, the one before goes on
 	ModeUnsupported                   // this node can run none of the modes asked for
 	InvalidSettings                   // malformed parameters in the NodeRuleSet
@@ -54,6 +55,7 @@ func (p *Problems) List() []Problem {
 // what stands before and after the error.
 var sentences = [kinds]struct{ reason, before, after string }{
 	KernelError: {v1alpha1.ReasonKernelError, "", ". The agent retries; the programmed rules stay active."},
+	NodeCleanup: {v1alpha1.ReasonCleanUpFailed, "Not all rules are removed: ", ". The agent retries."},
 	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
 		". The agent retries; the previous mode stays active."},
 	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the programmed rules stay active."},

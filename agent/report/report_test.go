@@ -55,6 +55,12 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/PreviousModeCleanupFailed"}},
 		"the disk is full": {with(Problem{JournalFailed, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/CheckpointFailed"}},
+		"the node is cleaned up": {but(leaving), map[string]string{
+			"Accepted": "False/NotSelected", "Programmed": "False/CleanedUp", "Degraded": "False/Healthy"}},
+		"the node cannot be cleaned up": {but(func(s *Snapshot) { leaving(s); s.Problems = []Problem{{NodeCleanup, trouble}} }), map[string]string{
+			"Accepted": "False/NotSelected", "Programmed": "False/CleanUpFailed", "Degraded": "True/CleanUpFailed"}},
+		"the API has not asked for a clean-up yet": {but(func(s *Snapshot) { leaving(s); s.FromAPI = false }), map[string]string{
+			"Accepted": "False/NotSelected", "Programmed": "Unknown/FromCheckpoint", "Degraded": "False/Healthy"}},
 		"a fallback mode": {with(Problem{FallbackMode, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
 	}
@@ -72,6 +78,13 @@ func TestStatus(t *testing.T) {
 			}
 		})
 	}
+}
+
+// leaving makes the node one that is to be cleaned up.
+func leaving(s *Snapshot) {
+	node := *s.Node
+	node.Spec.CleanUpSince = &metav1.Time{Time: time.Unix(1000, 0)}
+	s.Node, s.Programmed = &node, nil
 }
 
 func TestStatusMessageIsBounded(t *testing.T) {

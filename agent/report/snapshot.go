@@ -102,10 +102,15 @@ func (s Snapshot) With(kind Kind, err error) Snapshot {
 	return s
 }
 
-// UpToDate says whether the kernel holds what the API, and not only the journal, asks for.
+// UpToDate says whether the kernel holds what the API, and not only the journal, asks for;
+// that may be nothing.
 func (s Snapshot) UpToDate() bool {
-	return s.FromAPI && programmed(s).Status == metav1.ConditionTrue
+	c := programmed(s)
+	return s.FromAPI && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonCleanedUp)
 }
+
+// leaves says whether the node is to be cleaned up.
+func (s Snapshot) leaves() bool { return s.Node != nil && s.Node.Spec.CleanUpSince != nil }
 
 // Mode is the mode that is programmed; empty: none is.
 func (s Snapshot) Mode() v1alpha1.ProxyMode {

@@ -88,6 +88,13 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// leaving makes the node one that is to be cleaned up.
+func leaving(s *report.Snapshot) {
+	node := *s.Node
+	node.Spec.CleanUpSince = &metav1.Time{Time: time.Unix(1000, 0)}
+	s.Node, s.Programmed = &node, nil
+}
+
 // TestReady checks that the kubelet hears when the kernel holds what the API asks for.
 func TestReady(t *testing.T) {
 	now := time.Unix(1000, 0)
@@ -113,6 +120,12 @@ func TestReady(t *testing.T) {
 		"the kernel refuses": {change(func(s *report.Snapshot) {
 			s.Problems = []report.Problem{{Kind: report.KernelError, Err: errors.New("trouble")}}
 		}), false, never, 503},
+		"cleaned up": {change(leaving), false, never, 200},
+		"not cleaned up": {change(func(s *report.Snapshot) {
+			leaving(s)
+			s.Problems = []report.Problem{{Kind: report.NodeCleanup, Err: errors.New("trouble")}}
+		}), false, never, 503},
+		"cleaned up, says the checkpoint": {change(func(s *report.Snapshot) { leaving(s); s.FromAPI = false }), false, never, 503},
 		"degraded": {change(func(s *report.Snapshot) {
 			s.Problems = []report.Problem{{Kind: report.ListenFailed, Err: errors.New("in use")}}
 		}), false, never, 200},

@@ -41,6 +41,10 @@ const (
 	// ReasonNoNodes is set on a ProxyConfig that selects no node.
 	ReasonNoNodes = "NoNodesSelected"
 
+	// ReasonNotSelected is set on a NodeRuleSet that no ProxyConfig selects any more, while
+	// its agent cleans up the node.
+	ReasonNotSelected = "NotSelected"
+
 	// ReasonInvalid is set when an object passed the API's validation but is
 	// invalid; the message describes what to change.
 	ReasonInvalid = "Invalid"
@@ -65,6 +69,14 @@ const (
 	// ReasonKernelError is set when the kernel rejected an operation; it is
 	// retried with back-off, and the rules programmed before stay.
 	ReasonKernelError = "KernelError"
+
+	// ReasonCleanedUp is set on a NodeRuleSet that no ProxyConfig selects any more when
+	// the agent has removed everything that it has programmed.
+	ReasonCleanedUp = "CleanedUp"
+
+	// ReasonCleanUpFailed is set when the agent cannot remove what it has programmed; it is
+	// tried again.
+	ReasonCleanUpFailed = "CleanUpFailed"
 
 	// ReasonFromCheckpoint is set when the agent runs from its stored state,
 	// because the apiserver has not answered yet.

@@ -37,6 +37,10 @@ const (
 	// ServiceCIDR, was skipped in its NodeRuleSet.
 	EventNodeFactSkipped = "NodeFactSkipped"
 
+	// EventNotCleanedUp is used on a Node when its agent has not reported in time that it
+	// has removed what it has programmed, see ProxyConfig.spec.deletionPolicy.
+	EventNotCleanedUp = "NotCleanedUp"
+
 	// EventRulesRepaired is used on a NodeRuleSet when rules were modified externally
 	// and the agent has restored them.
 	EventRulesRepaired = "RulesRepaired"

@@ -112,6 +112,17 @@ type NodeRuleSetSpec struct {
 	// +listType=atomic
 	// +optional
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
+
+	// deletionPolicy is that of the policy.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// cleanUpSince is when no ProxyConfig selected the node any more, of which the last one
+	// had the deletionPolicy Cleanup. The agent then removes everything that it has
+	// programmed, and reports Programmed False with the reason CleanedUp. Absent: a
+	// ProxyConfig selects the node.
+	// +optional
+	CleanUpSince *metav1.Time `json:"cleanUpSince,omitempty"`
 }
 
 // PolicyReference is a reference to a generation of a ProxyConfig.

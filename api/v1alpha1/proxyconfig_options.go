@@ -129,6 +129,17 @@ const (
 	NodePortLocalhost = "Localhost"
 )
 
+// DeletionPolicy says what happens to a node that no ProxyConfig selects any more.
+//
+// +kubebuilder:validation:Enum=Keep;Cleanup
+type DeletionPolicy string
+
+// The policies of deletion.
+const (
+	DeletionKeep    DeletionPolicy = "Keep"
+	DeletionCleanup DeletionPolicy = "Cleanup"
+)
+
 // ExternalIPPolicy says whether externalIPs of Services are programmed.
 //
 // +kubebuilder:validation:Enum=Allow;Deny

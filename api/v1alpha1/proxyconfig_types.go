@@ -118,6 +118,13 @@ type ProxyConfigSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
+
+	// deletionPolicy is what happens to a node when no ProxyConfig selects it any more:
+	// Keep leaves the programmed rules, and the node follows Services as long as its agent
+	// runs; Cleanup has the agent remove everything that it has programmed.
+	// +kubebuilder:default=Keep
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.

@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -29,7 +31,8 @@ import (
 
 // Reconciler writes the NodeRuleSet of a node. If no ProxyConfig selects the node
 // any more, it deletes the NodeRuleSet; the agent keeps the programmed rules, so
-// deleting a policy by mistake does not interrupt traffic.
+// deleting a policy by mistake does not interrupt traffic. With the deletion policy
+// Cleanup it first waits until the agent has removed them, see departure.
 type Reconciler struct {
 	// Client reads from the cache and writes to the apiserver.
 	client.Client
@@ -39,6 +42,12 @@ type Reconciler struct {
 
 	// Recorder records events on Nodes.
 	Recorder events.EventRecorder
+
+	// Clock is the time that counts for Patience.
+	Clock clock.PassiveClock
+
+	// Patience is how long an agent may take to clean up its node.
+	Patience time.Duration
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
@@ -62,7 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if config == nil {
-		return ctrl.Result{}, r.remove(ctx, req.Name, current)
+		return r.remove(ctx, req.Name, current)
 	}
 	cidrs, err := serviceCIDRs(ctx, r.Client)
 	if err != nil {
@@ -75,23 +84,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for _, p := range problems {
 		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, v1alpha1.EventNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
 	}
+	return ctrl.Result{}, r.apply(ctx, node, spec)
+}
+
+// apply writes the NodeRuleSet of a node.
+func (r *Reconciler) apply(ctx context.Context, node *corev1.Node, spec v1alpha1.NodeRuleSetSpec) error {
 	specIntent, err := ssa.Convert[apiac.NodeRuleSetSpecApplyConfiguration](spec)
 	if err != nil {
-		return ctrl.Result{}, err
+		return err
 	}
 	intent := apiac.NodeRuleSet(node.Name).
 		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ControllerName}).
 		WithOwnerReferences(ssa.Owner("v1", "Node", node)).
 		WithSpec(specIntent)
 	if err := r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership); err != nil {
-		return ctrl.Result{}, fmt.Errorf("apply NodeRuleSet: %w", err)
+		return fmt.Errorf("apply NodeRuleSet: %w", err)
 	}
-	return ctrl.Result{}, nil
+	return nil
 }
 
-// selectFrom returns a node and its effective ProxyConfig. Both are nil if the node
-// does not exist or no ProxyConfig selects it. It fails if the reason could be a
-// ProxyConfig with an invalid selector.
+// selectFrom returns a node and its effective ProxyConfig; nil: the node does not exist,
+// or no ProxyConfig selects it. It fails if the reason could be a ProxyConfig with an
+// invalid selector.
 func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.Node, *v1alpha1.ProxyConfig, error) {
 	node := &corev1.Node{}
 	if err := from.Get(ctx, client.ObjectKey{Name: name}, node); err != nil {
@@ -109,25 +123,5 @@ func selectFrom(ctx context.Context, from client.Reader, name string) (*corev1.N
 		// Invalid ones are reported in their own status.
 		return node, config, nil
 	}
-	return nil, nil, err
-}
-
-// remove deletes the NodeRuleSet of a node that does not exist or that no
-// ProxyConfig selects, after a check with the apiserver.
-func (r *Reconciler) remove(ctx context.Context, name string, current *v1alpha1.NodeRuleSet) error {
-	if current == nil || current.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ControllerName {
-		return nil
-	}
-	_, config, err := selectFrom(ctx, r.Live, name)
-	if err != nil {
-		return fmt.Errorf("check the apiserver before deleting the NodeRuleSet: %w", err)
-	}
-	if config != nil {
-		return errStale
-	}
-	err = r.Delete(ctx, current, client.Preconditions{UID: &current.UID})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete NodeRuleSet: %w", err)
-	}
-	return nil
+	return node, nil, err
 }

@@ -25,16 +25,27 @@ import (
 
 // SetupWithManager adds the Reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	// Status updates by agents and heartbeats of kubelets are ignored.
-	specChanged := builder.WithPredicates(predicate.Or[client.Object](
-		predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	specChanged := builder.WithPredicates(specChanged())
 	return ctrl.NewControllerManagedBy(mgr).Named("noderules").
 		Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(factsChanged())).
-		Watches(&v1alpha1.NodeRuleSet{}, &handler.EnqueueRequestForObject{}, specChanged).
+		Watches(&v1alpha1.NodeRuleSet{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(setChanged())).
 		Watches(&v1alpha1.ProxyConfig{}, handler.EnqueueRequestsFromMapFunc(r.allNodes), specChanged).
 		WatchesRawSource(r.watchServiceCIDRs(mgr)).
 		WithOptions(opts).
 		Complete(r)
+}
+
+// specChanged ignores updates of the status.
+func specChanged() predicate.Predicate {
+	return predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{})
+}
+
+// setChanged accepts updates of NodeRuleSets but for those of the status by agents, unless
+// the node is cleaned up.
+func setChanged() predicate.Predicate {
+	return predicate.Or(specChanged(), predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return isCleanedUp(e.ObjectNew.(*v1alpha1.NodeRuleSet))
+	}})
 }
 
 // factsChanged accepts updates of Nodes that a NodeRuleSet depends on.

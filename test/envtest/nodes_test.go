@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,13 +54,17 @@ type nodes struct {
 	t *testing.T
 	*view
 	*noderules.Reconciler
+	events *events.FakeRecorder
+	clock  *clocktesting.FakePassiveClock
 }
 
 func newNodes(t *testing.T) *nodes {
 	v := newView(t)
 	// There is no garbage collector here.
 	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
-	return &nodes{t: t, view: v, Reconciler: &noderules.Reconciler{Client: v, Live: api, Recorder: events.NewFakeRecorder(10)}}
+	recorder, clk := events.NewFakeRecorder(10), clocktesting.NewFakePassiveClock(time.Unix(1_700_000_000, 0))
+	return &nodes{t: t, view: v, events: recorder, clock: clk,
+		Reconciler: &noderules.Reconciler{Client: v, Live: api, Recorder: recorder, Clock: clk, Patience: 2 * time.Minute}}
 }
 
 func (n *nodes) try(name string) error {
@@ -121,6 +126,7 @@ func TestNodeLifecycle(t *testing.T) {
 		Masquerade:      silver.Spec.Masquerade,
 		Conntrack:       silver.Spec.Conntrack,
 		LocalTraffic:    silver.Spec.LocalTraffic,
+		DeletionPolicy:  v1alpha1.DeletionKeep,
 		ServiceCIDRs:    []string{serviceRange},
 	}
 	if diff := cmp.Diff(want, set.Spec); diff != "" {

@@ -146,6 +146,11 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {externalIPs: {allowedCIDRs: [198.51.100.0/24]}}`,
 		"`allowedCIDRs` has no effect with `policy: Deny`: remove it, or set `policy: Allow`",
 	},
+	"deletion policy": {
+		`spec: {deletionPolicy: Cleanup}`,
+		`spec: {deletionPolicy: Delete}`,
+		`Unsupported value: "Delete": supported values: "Keep", "Cleanup"`,
+	},
 	"priority": {
 		`spec: {priority: -1000000}`,
 		`spec: {priority: 1000001}`,

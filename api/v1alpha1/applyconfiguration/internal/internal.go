@@ -56,6 +56,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: udpTimeoutSeconds
       type:
         scalar: numeric
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.DeletionPolicy
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.EndpointState
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions
@@ -307,9 +309,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetSpec
   map:
     fields:
+    - name: cleanUpSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: conntrack
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ConntrackOptions
+    - name: deletionPolicy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.DeletionPolicy
     - name: externalIPs
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions
@@ -506,6 +514,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ConntrackOptions
       default: {}
+    - name: deletionPolicy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.DeletionPolicy
+      default: Keep
     - name: externalIPs
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ExternalIPOptions

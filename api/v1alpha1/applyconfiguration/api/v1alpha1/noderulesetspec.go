@@ -7,6 +7,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // NodeRuleSetSpecApplyConfiguration represents a declarative configuration of the NodeRuleSetSpec type for use
@@ -40,6 +41,13 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	// to unallocated addresses in them is dropped: otherwise it could loop between
 	// the node and its default gateway.
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
+	// deletionPolicy is that of the policy.
+	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// cleanUpSince is when no ProxyConfig selected the node any more, of which the last one
+	// had the deletionPolicy Cleanup. The agent then removes everything that it has
+	// programmed, and reports Programmed False with the reason CleanedUp. Absent: a
+	// ProxyConfig selects the node.
+	CleanUpSince *v1.Time `json:"cleanUpSince,omitempty"`
 }
 
 // NodeRuleSetSpecApplyConfiguration constructs a declarative configuration of the NodeRuleSetSpec type for use with
@@ -145,5 +153,21 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithServiceCIDRs(values ...string) *
 	for i := range values {
 		b.ServiceCIDRs = append(b.ServiceCIDRs, values[i])
 	}
+	return b
+}
+
+// WithDeletionPolicy sets the DeletionPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DeletionPolicy field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *NodeRuleSetSpecApplyConfiguration {
+	b.DeletionPolicy = &value
+	return b
+}
+
+// WithCleanUpSince sets the CleanUpSince field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CleanUpSince field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithCleanUpSince(value v1.Time) *NodeRuleSetSpecApplyConfiguration {
+	b.CleanUpSince = &value
 	return b
 }

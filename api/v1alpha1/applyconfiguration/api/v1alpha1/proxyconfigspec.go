@@ -42,6 +42,10 @@ type ProxyConfigSpecApplyConfiguration struct {
 	// conntrack holds the parameters of connection tracking. The defaults are
 	// kube-proxy's; 0 does not change a parameter of the node.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`
+	// deletionPolicy is what happens to a node when no ProxyConfig selects it any more:
+	// Keep leaves the programmed rules, and the node follows Services as long as its agent
+	// runs; Cleanup has the agent remove everything that it has programmed.
+	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // ProxyConfigSpecApplyConfiguration constructs a declarative configuration of the ProxyConfigSpec type for use with
@@ -137,5 +141,13 @@ func (b *ProxyConfigSpecApplyConfiguration) WithLocalTraffic(value *LocalTraffic
 // If called multiple times, the Conntrack field is set to the value of the last call.
 func (b *ProxyConfigSpecApplyConfiguration) WithConntrack(value *ConntrackOptionsApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
 	b.Conntrack = value
+	return b
+}
+
+// WithDeletionPolicy sets the DeletionPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DeletionPolicy field is set to the value of the last call.
+func (b *ProxyConfigSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *ProxyConfigSpecApplyConfiguration {
+	b.DeletionPolicy = &value
 	return b
 }

@@ -32,7 +32,9 @@ func (l *Loop) cleanUp(ctx context.Context) {
 		if l.candidate != nil && l.candidate.Mode() == mode {
 			continue
 		}
-		wait, err := l.cleanUpMode(ctx, mode)
+		wait, err := l.cleanUpMode(ctx, mode, func(old *openMode) (time.Duration, error) {
+			return old.Released(ctx, l.dp.mode.Kind, l.table.Desired(), l.demand.options[mode])
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove the rules of the mode %s: %w", mode, err))
 			wait = cleanupInterval
@@ -45,45 +47,32 @@ func (l *Loop) cleanUp(ctx context.Context) {
 }
 
 // cleanUpMode removes what a mode has left, or returns after which time to try again.
-func (l *Loop) cleanUpMode(ctx context.Context, mode v1alpha1.ProxyMode) (wait time.Duration, err error) {
-	old, err := l.openPrevious(mode)
-	if old == nil || err != nil {
+// released says how long its connections are waited for; nil: they are not.
+func (l *Loop) cleanUpMode(ctx context.Context, mode v1alpha1.ProxyMode, released func(*openMode) (time.Duration, error)) (wait time.Duration, err error) {
+	old := l.previous[mode]
+	if old == nil { // left by an agent before this one
+		old, err = l.modes.open(mode)
+		if errors.Is(err, dataplane.ErrUnsupported) {
+			// Of a newer version, or what it needs is not there, and so nothing of it.
+			return 0, l.installed.Remove(mode)
+		}
+		if err != nil {
+			return 0, err
+		}
+		l.previous[mode] = old
+	}
+	if released != nil {
+		if wait, err = released(old); err != nil || wait > 0 {
+			return wait, err
+		}
+	}
+	if err := old.Cleanup(ctx); err != nil {
 		return 0, err
 	}
-	wait, err = old.Released(ctx, l.dp.mode.Kind, l.table.Desired(), l.demand.options[mode])
-	if err != nil || wait > 0 {
-		return wait, err
-	}
-	return 0, l.remove(ctx, old)
-}
-
-// openPrevious opens a mode to remove what it has left. nil: it has left nothing.
-func (l *Loop) openPrevious(mode v1alpha1.ProxyMode) (*openMode, error) {
-	if old := l.previous[mode]; old != nil {
-		return old, nil
-	}
-	old, err := l.modes.open(mode) // left by an agent before this one
-	if errors.Is(err, dataplane.ErrUnsupported) {
-		// Of a newer version, or what it needs is not there, and so nothing of it.
-		return nil, l.installed.Remove(mode)
-	}
-	if err != nil {
-		return nil, err
-	}
-	l.previous[mode] = old
-	return old, nil
-}
-
-// remove removes what a previous mode has left.
-func (l *Loop) remove(ctx context.Context, old *openMode) error {
-	if err := old.Cleanup(ctx); err != nil {
-		return err
-	}
-	mode := old.Mode()
 	delete(l.previous, mode)
 	if err := old.Close(); err != nil {
-		return err
+		return 0, err
 	}
 	l.log.Info("Removed the rules of the mode", "mode", mode)
-	return l.installed.Remove(mode)
+	return 0, l.installed.Remove(mode)
 }

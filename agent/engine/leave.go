@@ -26,11 +26,7 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retire()
 	var errs []error
 	for _, mode := range l.installed.Others("") {
-		old, err := l.openPrevious(mode)
-		if old != nil {
-			err = l.remove(ctx, old)
-		}
-		if err != nil {
+		if _, err := l.cleanUpMode(ctx, mode, nil); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", mode, err))
 		}
 	}

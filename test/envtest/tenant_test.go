@@ -107,8 +107,10 @@ func (s *tenancy) leadsTo(tenantFirst bool) map[string][]string {
 		slices.Reverse(order)
 	}
 	table := resolve.NewTable()
+	node := resolve.Node{Name: "n1"}
+	node.Spec.ExternalIPs.Policy = v1alpha1.ExternalIPAllow // which is the harder case
 	for _, id := range order {
-		resolved, err := resolve.Service(resolve.Node{Name: "n1"}, id, parts[id])
+		resolved, err := resolve.Service(node, id, parts[id])
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -12,8 +12,12 @@ kubectl=${KUBECTL:-kubectl}
 readonly patience=150
 
 installed() { [[ -n $($kubectl get --ignore-not-found crd "$1.proxy.fairlead.dev" -o name) ]]; }
+# The agents' reports count: without the rules, a controller that reaches the apiserver by
+# its Service cannot delete the NodeRuleSets any more.
 waiting() {
-  $kubectl get noderulesets -o jsonpath='{range .items[?(@.spec.deletionPolicy=="Cleanup")]}{.metadata.name}{"\n"}{end}'
+  $kubectl get noderulesets --no-headers --ignore-not-found \
+    -o custom-columns='N:.metadata.name,P:.spec.deletionPolicy,R:.status.conditions[?(@.type=="Programmed")].reason' |
+    awk '$2 == "Cleanup" && $3 != "CleanedUp" { print $1 }'
 }
 silent() { $kubectl get events -n default --field-selector reason=NotCleanedUp -o jsonpath='{range .items[*]}{.involvedObject.name}{"\n"}{end}'; }
 

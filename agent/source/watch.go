@@ -185,7 +185,7 @@ func (s *nodeSink) Delete(any) error {
 
 func (s *nodeSink) lose() {
 	s.log.Info("There is no NodeRuleSet of this node: no ProxyConfig selects it, or no Node has this name. "+
-		"What is programmed stays", "node", s.name)
+		"Nothing is removed", "node", s.name)
 	s.store.LoseNode()
 }
 

@@ -59,19 +59,27 @@ func run(m *testing.M) (code int, err error) {
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
 		os.Setenv("PATH", assets+":"+os.Getenv("PATH"))
 	}
+	if err := install(); err != nil {
+		return 0, err
+	}
+	if api, err = connect(); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// install installs Fairlead with the ProxyConfig of the samples.
+func install() error {
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-k", filepath.Join(repo, "config", "default")},
 		{"apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml")},
 		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s"},
 	} {
 		if err := command("kubectl", args...); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	if api, err = connect(); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	return nil
 }
 
 func command(name string, args ...string) error {

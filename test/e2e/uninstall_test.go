@@ -107,16 +107,23 @@ func setDeletionPolicy(t *testing.T, policy v1alpha1.DeletionPolicy) {
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	eventually(t, 2*time.Minute, func() error {
-		if err := api.Get(t.Context(), client.ObjectKey{Name: "fairlead-system"}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace: %v", err)
-		}
+		err := gone("the namespace", api.Get(t.Context(), client.ObjectKey{Name: "fairlead-system"}, &corev1.Namespace{}))
 		for _, list := range []client.ObjectList{&v1alpha1.ProxyConfigList{}, &v1alpha1.NodeRuleSetList{}, &v1alpha1.ServiceRuleSliceList{}} {
-			if err := api.List(t.Context(), list); !apierrors.IsNotFound(err) && !apimeta.IsNoMatchError(err) {
-				return fmt.Errorf("%T: %v", list, err)
-			}
+			err = errors.Join(err, gone(fmt.Sprintf("%T", list), api.List(t.Context(), list)))
 		}
-		return nil
+		return err
 	})
+}
+
+// gone returns an error unless a request has failed because there is no such object or kind.
+func gone(what string, err error) error {
+	switch {
+	case apierrors.IsNotFound(err) || apimeta.IsNoMatchError(err):
+		return nil
+	case err == nil:
+		return errors.New(what + " is still there")
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // askAll opens a connection to a Service from every node.

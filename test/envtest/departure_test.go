@@ -71,7 +71,7 @@ func TestDeparture(t *testing.T) {
 			n.wantAgain(0, "delete n1")
 			n.wantEvents()
 		},
-		"the agent is silent, and the controller restarts": func(t *testing.T, n *nodes) {
+		"the agent is silent, and the controller restarts": func(_ *testing.T, n *nodes) {
 			n.clock.SetTime(n.clock.Now().Add(time.Minute))
 			n.wantAgain(time.Minute)
 			n.clock.SetTime(n.clock.Now().Add(time.Minute))

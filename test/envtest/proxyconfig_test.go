@@ -235,6 +235,7 @@ func TestDefaults(t *testing.T) {
 		LocalTraffic:    v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
 		Conntrack: &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](32768), Min: ptr.To[int32](131072),
 			TCPEstablishedTimeoutSeconds: ptr.To[int32](86400), TCPCloseWaitTimeoutSeconds: ptr.To[int32](3600)},
+		DeletionPolicy: v1alpha1.DeletionKeep,
 	}
 	if diff := cmp.Diff(want, config.Spec); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -10,10 +10,14 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // TestAgentTakesTheControllersSlices watches slices as an agent does, in the watch and in the
@@ -23,6 +27,7 @@ func TestAgentTakesTheControllersSlices(t *testing.T) {
 	create(t, s.service(), s.endpointSlice(2))
 	s.reconcile()
 	name := s.ns + ".web-v4-0"
+	s.writeKubernetes()
 
 	agent := s.agent()
 	agent.wants("what the controller has written", 2, "")
@@ -40,6 +45,18 @@ func TestAgentTakesTheControllersSlices(t *testing.T) {
 	s.reconcile()
 	agent.wants("restored by the controller", 2, "")
 	s.agent().wants("a new agent", 2, "")
+}
+
+// writeKubernetes has the controller write the slices of default/kubernetes, without which a new
+// agent believes no list.
+func (s *services) writeKubernetes() {
+	s.t.Helper()
+	key := types.NamespacedName{Namespace: "default", Name: "kubernetes"}
+	if _, err := s.Reconcile(s.t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+		s.t.Fatal(err)
+	}
+	id := model.ServiceID{Namespace: key.Namespace, Name: key.Name, Family: corev1.IPv4Protocol}
+	cleanUp(s.t, &v1alpha1.ServiceRuleSlice{ObjectMeta: metav1.ObjectMeta{Name: model.SliceName(id, 0)}})
 }
 
 // watcher is what an agent holds of the slices.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ type Agent struct {
 	api             *api
 	process         *process
 	generation      int64
+	slices          map[string]*v1alpha1.ServiceRuleSlice // in the API
 
 	mu       sync.Mutex
 	status   v1alpha1.NodeRuleSetStatus // as the agent has reported it
@@ -164,7 +166,19 @@ func (a *Agent) write(c cases.Compiled) {
 				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
 		}}
 	}
+	// The controller marks a slice before it deletes it.
+	marked := maps.Clone(specs)
+	for name, slice := range a.slices {
+		if specs[name] == nil {
+			marked[name] = slice.DeepCopy()
+			marked[name].Annotations = map[string]string{v1alpha1.AnnotationObsolete: "true"}
+		}
+	}
+	if len(marked) > len(specs) {
+		replace(a.api, ruleSlices, marked)
+	}
 	replace(a.api, ruleSlices, specs)
+	a.slices = specs
 	a.generation++
 	c.Node.Spec.Mode = a.modeOf(c.Node.Spec.Mode)
 	replace(a.api, nodeRuleSets, map[string]*v1alpha1.NodeRuleSet{c.Node.Name: {

@@ -102,6 +102,7 @@ func TestNothingTakesServicesAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	addresses := apiserverAddresses(t)
 	tr := startTraffic(t, nodes, services)
 
 	run("delete", "servicerules", "--all")
@@ -125,6 +126,9 @@ func TestNothingTakesServicesAway(t *testing.T) {
 	time.Sleep(time.Second) // of traffic without agents
 	tr.wantNoFailures(t, "Fairlead is uninstalled")
 
+	if err := putAddresses(addresses); err != nil {
+		t.Fatal(err)
+	}
 	run("apply", "--server-side", "-k", filepath.Join(repo, "config", "default"))
 	run("apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml"))
 	run("wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s")

@@ -23,25 +23,36 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
+// apiserverAddresses returns the ConfigMap with the addresses of the apiserver, which is
+// deleted with its namespace.
+func apiserverAddresses(t *testing.T) *corev1.ConfigMap {
+	t.Helper()
+	addresses := &corev1.ConfigMap{}
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: "fairlead-system", Name: "fairlead-apiserver"}, addresses); err != nil {
+		t.Fatal(err)
+	}
+	return addresses
+}
+
+// putAddresses makes the namespace and the ConfigMap again.
+func putAddresses(addresses *corev1.ConfigMap) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: addresses.Namespace}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: addresses.Namespace, Name: addresses.Name}, Data: addresses.Data}
+	for _, obj := range []client.Object{ns, config} {
+		if err := api.Create(context.Background(), obj); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestUninstall removes Fairlead as `make undeploy` does, with each deletion policy: nodes
 // keep forwarding, or hold nothing any more; nothing is left in the API. Afterwards it
 // installs Fairlead again.
 func TestUninstall(t *testing.T) {
 	service := newEcho(t, newNamespace(t), 2)
-	addresses := &corev1.ConfigMap{} // of the apiserver; goes with the namespace
-	if err := api.Get(t.Context(), client.ObjectKey{Namespace: "fairlead-system", Name: "fairlead-apiserver"}, addresses); err != nil {
-		t.Fatal(err)
-	}
-	again := func() error {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: addresses.Namespace}}
-		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: addresses.Namespace, Name: addresses.Name}, Data: addresses.Data}
-		for _, obj := range []client.Object{ns, config} {
-			if err := api.Create(context.Background(), obj); err != nil && !apierrors.IsAlreadyExists(err) {
-				return err
-			}
-		}
-		return install()
-	}
+	addresses := apiserverAddresses(t)
+	again := func() error { return errors.Join(putAddresses(addresses), install()) }
 	t.Cleanup(func() {
 		if err := again(); err != nil {
 			t.Error(err)

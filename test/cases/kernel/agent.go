@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -166,17 +165,15 @@ func (a *Agent) write(c cases.Compiled) {
 				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
 		}}
 	}
-	// The controller marks a slice before it deletes it.
-	marked := maps.Clone(specs)
+	// The controller marks a slice before it deletes it. Objects in the API are not changed.
+	marked := map[string]*v1alpha1.ServiceRuleSlice{}
 	for name, slice := range a.slices {
+		marked[name] = slice.DeepCopy()
 		if specs[name] == nil {
-			marked[name] = slice.DeepCopy()
 			marked[name].Annotations = map[string]string{v1alpha1.AnnotationObsolete: "true"}
 		}
 	}
-	if len(marked) > len(specs) {
-		replace(a.api, ruleSlices, marked)
-	}
+	replace(a.api, ruleSlices, marked)
 	replace(a.api, ruleSlices, specs)
 	a.slices = specs
 	a.generation++

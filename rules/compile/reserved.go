@@ -22,7 +22,7 @@ import (
 type Cluster struct {
 	addresses map[netip.Addr]string
 	ranges    map[netip.Prefix]string
-	deny      []policy
+	policies  []policy // of external IPs, but for those that allow all
 }
 
 // policy is the policy of external IPs of a ProxyConfig.
@@ -54,20 +54,20 @@ func NewCluster(nodes []corev1.Node, sets []v1alpha1.NodeRuleSet, apiServers *di
 			prefix(p, fmt.Sprintf("in the Pod CIDR %s of node %s", p, n.Name))
 		}
 	}
-	policies := map[string]v1alpha1.ExternalIPOptions{}
+	byName := map[string]v1alpha1.ExternalIPOptions{}
 	for i := range sets {
 		spec := &sets[i].Spec
 		for _, p := range spec.ServiceCIDRs {
 			prefix(p, "in the ServiceCIDR "+p)
 		}
 		if o := spec.ExternalIPs; o.Policy != v1alpha1.ExternalIPAllow || len(o.AllowedCIDRs) > 0 {
-			policies[spec.Policy.Name] = o
+			byName[spec.Policy.Name] = o
 		}
 	}
-	for name, o := range policies {
-		c.deny = append(c.deny, policy{name, o})
+	for name, o := range byName {
+		c.policies = append(c.policies, policy{name, o})
 	}
-	slices.SortFunc(c.deny, func(a, b policy) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(c.policies, func(a, b policy) int { return strings.Compare(a.name, b.name) })
 	if apiServers != nil {
 		for _, e := range apiServers.Endpoints {
 			for _, a := range e.Addresses {
@@ -99,7 +99,7 @@ func (c *Cluster) denied(a netip.Addr) (names []string) {
 	if c == nil {
 		return nil
 	}
-	for _, p := range c.deny {
+	for _, p := range c.policies {
 		if !model.AllowsExternalIP(p.options, a) {
 			names = append(names, p.name)
 		}

@@ -61,6 +61,7 @@ func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSp
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
 	})
 	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{}}
+	r.externalIPs = allowedExternalIPs(node.Spec.ExternalIPs, r.header.ExternalIPs)
 	for i := range r.header.Ports {
 		r.port(parts, i)
 	}
@@ -80,6 +81,8 @@ type resolver struct {
 	header *v1alpha1.ServiceRuleSliceSpec
 	out    Result
 	errs   []error
+
+	externalIPs []string // that the policy allows, and malformed ones
 
 	local, localReady map[netip.Addr]struct{} // addresses of endpoints
 }
@@ -119,7 +122,7 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	for _, ip := range r.header.LoadBalancerIPs {
 		add(ip, port.Port, model.KindLoadBalancer)
 	}
-	for _, ip := range r.externalIPs() {
+	for _, ip := range r.externalIPs {
 		// An address that is both belongs to the load balancer: its source ranges count.
 		if ip != r.header.ClusterIP && !slices.Contains(r.header.LoadBalancerIPs, ip) {
 			add(ip, port.Port, model.KindExternalIP)
@@ -130,11 +133,11 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	}
 }
 
-// externalIPs returns the external IPs that the policy allows, and malformed ones.
-func (r *resolver) externalIPs() []string {
-	return slices.DeleteFunc(slices.Clone(r.header.ExternalIPs), func(text string) bool {
+// allowedExternalIPs returns the external IPs that the policy allows, and malformed ones.
+func allowedExternalIPs(o v1alpha1.ExternalIPOptions, all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(text string) bool {
 		addr, err := model.ParseAddr(text)
-		return err == nil && !model.AllowsExternalIP(r.node.Spec.ExternalIPs, addr)
+		return err == nil && !model.AllowsExternalIP(o, addr)
 	})
 }
 
@@ -146,7 +149,7 @@ func (r *resolver) strand(port v1alpha1.RulePort, local endpointSet) {
 	if r.header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 		r.out.Stranded.Internal++
 	}
-	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.externalIPs()) > 0
+	exposed := port.NodePort != 0 || len(r.header.LoadBalancerIPs)+len(r.externalIPs) > 0
 	if exposed && r.header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal {
 		r.out.Stranded.External++
 	}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -27,7 +26,7 @@ func (in *Store) APIServers() []string {
 func (in *Store) apiServers() []string {
 	var out []string
 	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-		id := model.ServiceID{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Family: family}
+		id := model.ServiceID{Namespace: model.APIServerService.Namespace, Name: model.APIServerService.Name, Family: family}
 		for _, part := range in.slices.partsOf(id) {
 			out = append(out, serversOf(part)...)
 		}

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -24,9 +23,6 @@ import (
 // Evidence returns what the apiserver wants of a Service now; the zero value, if it does not
 // exist or is not proxied. So it does not depend on the controller.
 type Evidence func(ctx context.Context, service types.NamespacedName) (model.Wanted, error)
-
-// apiserverService exists in each cluster.
-var apiserverService = types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
 
 // evidenceTimeout is the time that one check may take.
 const evidenceTimeout = 10 * time.Second

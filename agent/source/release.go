@@ -72,7 +72,7 @@ func release(ctx context.Context, in *Store, evidence Evidence) (done, left bool
 	if len(batch) == 0 {
 		return true, false
 	}
-	known, err := evidence(ctx, apiserverService)
+	known, err := evidence(ctx, model.APIServerService)
 	if err == nil && len(known.Families) == 0 {
 		err = errNoApiserverService
 	}

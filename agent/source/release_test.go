@@ -101,7 +101,7 @@ func TestRelease(t *testing.T) {
 					t.Errorf("in effect: %s, want %s", got, tc.want)
 				}
 				for service, n := range f.asked {
-					if n > tc.asked && service != apiserverService.String() {
+					if n > tc.asked && service != model.APIServerService.String() {
 						t.Errorf("asked %d times about %s", n, service)
 					}
 				}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Watch keeps a Store up to date, and releases what it holds, until ctx ends. The node's own NodeRuleSet is
@@ -150,11 +151,11 @@ func (s *sliceSink) checkFirst(list []any) error {
 	}
 	for _, obj := range list {
 		if r, err := received(obj); err == nil && r.refused == nil &&
-			r.spec.ServiceNamespace == apiserverService.Namespace && r.spec.ServiceName == apiserverService.Name {
+			r.spec.ServiceNamespace == model.APIServerService.Namespace && r.spec.ServiceName == model.APIServerService.Name {
 			return nil
 		}
 	}
-	switch wanted, err := s.evidence(s.ctx, apiserverService); {
+	switch wanted, err := s.evidence(s.ctx, model.APIServerService); {
 	case err == nil && len(wanted.Families) > 0:
 		return errIncomplete
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsForbidden(err):

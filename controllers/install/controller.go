@@ -24,6 +24,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // +kubebuilder:rbac:groups=apps,namespace=system,resources=daemonsets,verbs=list;watch;create;patch
@@ -90,7 +91,8 @@ func (r *Reconciler) install(ctx context.Context) error {
 
 func (r *Reconciler) discover(ctx context.Context) ([]string, error) {
 	var list discoveryv1.EndpointSliceList
-	err := r.List(ctx, &list, client.InNamespace(corev1.NamespaceDefault), client.MatchingLabels{discoveryv1.LabelServiceName: "kubernetes"})
+	err := r.List(ctx, &list, client.InNamespace(model.APIServerService.Namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: model.APIServerService.Name})
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices of default/kubernetes: %w", err)
 	}
@@ -115,7 +117,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return obj.GetNamespace() == r.Namespace && obj.GetName() == Name
 	})
 	isAPIServer := predicate.NewPredicateFuncs(func(obj client.Object) bool {
-		return obj.GetNamespace() == corev1.NamespaceDefault && obj.GetLabels()[discoveryv1.LabelServiceName] == "kubernetes"
+		return client.ObjectKeyFromObject(obj) == model.APIServerService
 	})
 	specChanged := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("install").

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	agentmanifest "github.com/fairlead-proxy/fairlead/config/agent"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Name is the name of the agent's DaemonSet and of its ServiceAccount.
@@ -39,16 +40,12 @@ func manifest(namespace, image string, apiservers []string) (*appsv1ac.DaemonSet
 	return ds, nil
 }
 
-// kubernetesSlice is the name of the EndpointSlice that the apiservers maintain themselves:
-// every address in it is an apiserver, and an apiserver that stops removes its own. The
-// label of the Service can be on slices of anyone with write access to the namespace.
-const kubernetesSlice = "kubernetes"
-
-// addressesOf returns the addresses in that EndpointSlice of default/kubernetes, sorted.
+// addressesOf returns the addresses in the EndpointSlice of the apiservers, sorted. One that
+// stops removes its own.
 func addressesOf(endpointSlices []discoveryv1.EndpointSlice) []string {
 	var out []string
 	for _, s := range endpointSlices {
-		if s.Name != kubernetesSlice {
+		if s.Name != model.APIServerService.Name {
 			continue
 		}
 		for _, p := range s.Ports {

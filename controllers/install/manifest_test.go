@@ -49,7 +49,7 @@ func TestSettle(t *testing.T) {
 
 func TestAddressesOf(t *testing.T) {
 	port, no := int32(6443), false
-	theirs := metav1.ObjectMeta{Name: kubernetesSlice}
+	theirs := metav1.ObjectMeta{Name: "kubernetes"}
 	got := addressesOf([]discoveryv1.EndpointSlice{
 		{ObjectMeta: theirs, Ports: []discoveryv1.EndpointPort{{Port: &port}, {}}, Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"192.0.2.2"}}, {Addresses: []string{"192.0.2.1"}}, {Addresses: []string{"192.0.2.2"}},

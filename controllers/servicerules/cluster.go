@@ -11,20 +11,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-// apiServers is the EndpointSlice that the apiservers write.
-var apiServers = client.ObjectKey{Namespace: corev1.NamespaceDefault, Name: "kubernetes"}
 
 // cluster caches what Services with external IPs are compiled with, until a Node, a
 // NodeRuleSet or the apiserver changes.
@@ -58,9 +54,9 @@ func (c *cluster) get(ctx context.Context, from client.Reader) (*compile.Cluster
 		return nil, fmt.Errorf("list NodeRuleSets: %w", err)
 	}
 	slice := &discoveryv1.EndpointSlice{}
-	err := from.Get(ctx, apiServers, slice)
+	err := from.Get(ctx, model.APIServerService, slice)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get EndpointSlice %s: %w", apiServers, err)
+		return nil, fmt.Errorf("get EndpointSlice %s: %w", model.APIServerService, err)
 	}
 	if err != nil {
 		slice = nil
@@ -74,27 +70,22 @@ func (c *cluster) get(ctx context.Context, from client.Reader) (*compile.Cluster
 	return known, nil
 }
 
-// clusterChanged reconciles all Services with external IPs.
-func (r *Reconciler) clusterChanged() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	all := func(ctx context.Context, q queue) {
-		r.cluster.outdate()
-		var services corev1.ServiceList
-		err := r.List(ctx, &services, client.MatchingFields{indexServiceExternal: "true"}, client.UnsafeDisableDeepCopy)
-		if err != nil {
-			// Reading the cache fails only when the manager stops.
-			log.FromContext(ctx).Error(err, "Failed to list Services from the cache")
-			return
-		}
-		for i := range services.Items {
-			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&services.Items[i])})
-		}
+// exposedServices returns the Services with external IPs, all of which depend on what has
+// changed.
+func (r *Reconciler) exposedServices(ctx context.Context, _ client.Object) []reconcile.Request {
+	r.cluster.outdate()
+	var services corev1.ServiceList
+	err := r.List(ctx, &services, client.MatchingFields{indexServiceExternal: "true"}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		// Reading the cache fails only when the manager stops.
+		log.FromContext(ctx).Error(err, "Failed to list Services from the cache")
+		return nil
 	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { all(ctx, q) },
-		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { all(ctx, q) },
-		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { all(ctx, q) },
+	out := make([]reconcile.Request, len(services.Items))
+	for i := range services.Items {
+		out[i].NamespacedName = client.ObjectKeyFromObject(&services.Items[i])
 	}
+	return out
 }
 
 // addressesChanged accepts updates of Nodes that change their addresses or Pod CIDRs.
@@ -106,4 +97,6 @@ func addressesChanged() predicate.Predicate {
 	}}
 }
 
-func isAPIServers(obj client.Object) bool { return client.ObjectKeyFromObject(obj) == apiServers }
+func isAPIServers(obj client.Object) bool {
+	return client.ObjectKeyFromObject(obj) == model.APIServerService
+}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Indexes by the name of the Service, and by its addresses.
@@ -80,15 +81,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	if err != nil {
 		return err
 	}
+	exposed := handler.EnqueueRequestsFromMapFunc(r.exposedServices)
 	return ctrl.NewControllerManagedBy(mgr).Named("servicerules").
 		Watches(&corev1.Service{}, enqueue(client.ObjectKeyFromObject)).
 		Watches(&discoveryv1.EndpointSlice{}, enqueue(labelledService)).
 		// Each slice that exists at the start is an event, too: those of Services that were
 		// deleted while no controller ran are found.
 		Watches(&v1alpha1.ServiceRuleSlice{}, enqueue(serviceOf)).
-		Watches(&corev1.Node{}, r.clusterChanged(), builder.WithPredicates(addressesChanged())).
-		Watches(&v1alpha1.NodeRuleSet{}, r.clusterChanged(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&discoveryv1.EndpointSlice{}, r.clusterChanged(), builder.WithPredicates(predicate.NewPredicateFuncs(isAPIServers))).
+		Watches(&corev1.Node{}, exposed, builder.WithPredicates(addressesChanged())).
+		Watches(&v1alpha1.NodeRuleSet{}, exposed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&discoveryv1.EndpointSlice{}, exposed, builder.WithPredicates(predicate.NewPredicateFuncs(isAPIServers))).
 		WithOptions(opts).
 		Complete(r)
 }
@@ -134,6 +136,6 @@ func enqueue(service func(client.Object) types.NamespacedName) handler.EventHand
 // comesFirst is true for the two Services that all others depend on: the apiserver
 // and DNS. EndpointSlices have their Service's labels.
 func comesFirst(service types.NamespacedName, obj client.Object) bool {
-	return service == types.NamespacedName{Namespace: "default", Name: "kubernetes"} ||
+	return service == model.APIServerService ||
 		service.Namespace == "kube-system" && (service.Name == "kube-dns" || obj.GetLabels()["k8s-app"] == "kube-dns")
 }

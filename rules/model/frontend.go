@@ -16,6 +16,7 @@
 package model
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -229,6 +230,25 @@ func (f *Frontend) Equal(o *Frontend) bool {
 // ExternalDiffers says whether traffic from outside has another backend than that of the
 // node and its Pods.
 func (f *Frontend) ExternalDiffers() bool { return !f.External.Equal(f.Internal) }
+
+// View is one of the two backends of a frontend.
+type View int
+
+// The views.
+const (
+	InternalView View = iota // of the node and its Pods
+	ExternalView             // of all others
+	Views                    // their number
+)
+
+// Views yields the backends by view. The external one is yielded only if it differs.
+func (f *Frontend) Views() iter.Seq2[View, Backend] {
+	return func(yield func(View, Backend) bool) {
+		if yield(InternalView, f.Internal) && f.ExternalDiffers() {
+			yield(ExternalView, f.External)
+		}
+	}
+}
 
 // Equal says whether two backends are the same.
 func (b Backend) Equal(o Backend) bool {

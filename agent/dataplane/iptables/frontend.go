@@ -6,7 +6,6 @@ package iptables
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -54,7 +53,7 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 		return spreads[i]
 	}
 	for _, f := range frontends {
-		for v, b := range backends(f) {
+		for v, b := range f.Views() {
 			s := find(f, b)
 			if s == nil && b.Verdict == model.Forward {
 				s = &spread{of: f, view: v, endpoints: b.Endpoints}
@@ -72,7 +71,7 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 	}
 	for _, f := range frontends {
 		var entries [views]*entry
-		for v, b := range backends(f) {
+		for v, b := range f.Views() {
 			target := chainRefuse
 			switch b.Verdict {
 			case model.Drop:
@@ -90,16 +89,6 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 		out.entries[f.Key] = entries
 	}
 	return out
-}
-
-// backends yields the backends of a frontend by view. The external one is yielded only if
-// it differs.
-func backends(f *model.Frontend) iter.Seq2[view, model.Backend] {
-	return func(yield func(view, model.Backend) bool) {
-		if yield(internal, f.Internal) && f.ExternalDiffers() {
-			yield(external, f.External)
-		}
-	}
 }
 
 // spread is a chain of endpoints, named after the first view of a frontend that leads to

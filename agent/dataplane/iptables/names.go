@@ -45,13 +45,13 @@ const (
 	prefixHead    = prefix + "M-"
 )
 
-// view is one of the two backends of a frontend, see model.Frontend.
-type view int
+// view is one of the two backends of a frontend.
+type view = model.View
 
 const (
-	internal view = iota
-	external
-	views
+	internal = model.InternalView
+	external = model.ExternalView
+	views    = model.Views
 )
 
 // The bits of the packet mark that carry a decision out of the nat table, which has

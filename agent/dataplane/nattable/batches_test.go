@@ -84,7 +84,7 @@ func consistent(t *testing.T, d testTables, before, after *model.Desired) {
 			if is == nil || !l.ours(key.Address) {
 				continue
 			}
-			old, now := maps.Collect(viewed(was)), maps.Collect(viewed(is))
+			old, now := maps.Collect(was.Views()), maps.Collect(is.Views())
 			for v, b := range old {
 				if b.Verdict != model.Forward || now[v].Verdict != model.Forward {
 					continue

@@ -148,7 +148,7 @@ func (d *dnat) want(f *model.Frontend) (w wantedFrontend) {
 	if home != f.Key && !follows(f) {
 		home = f.Key
 	}
-	for v, b := range viewed(f) {
+	for v, b := range f.Views() {
 		switch b.Verdict {
 		case model.Drop:
 			w.views[v].verdict.kind = drop
@@ -177,7 +177,7 @@ func (d *dnat) want(f *model.Frontend) (w wantedFrontend) {
 // follows says whether a frontend uses the lists that ports stands for. All frontends from
 // package rules do; any other has its own endpoints.
 func follows(f *model.Frontend) bool {
-	for v, b := range viewed(f) {
+	for v, b := range f.Views() {
 		if b.Verdict == model.Forward && b.Local != (v == external) {
 			return false
 		}

@@ -15,13 +15,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// view is one of the two backends of a frontend, see model.Frontend.
-type view int
+// view is one of the two backends of a frontend.
+type view = model.View
 
 const (
-	internal view = iota
-	external
-	views
+	internal = model.InternalView
+	external = model.ExternalView
+	views    = model.Views
 )
 
 // where says whether a frontend is an address with a port, or a node port.

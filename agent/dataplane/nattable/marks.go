@@ -80,7 +80,7 @@ func (m *marks) postrouting() ([]nft.Rule, []nft.Expr) {
 
 func (m *marks) want(f *model.Frontend) (w wantedFrontend) {
 	w.marked = isSplit(f)
-	for v, b := range viewed(f) {
+	for v, b := range f.Views() {
 		switch b.Verdict {
 		case model.Forward:
 			how, _ := masqueradeOf(b.Masquerade)

@@ -5,7 +5,6 @@ package nattable
 
 import (
 	"context"
-	"iter"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -89,14 +88,4 @@ type use struct {
 	shared    bool    // through the port's key
 	endpoints []model.Endpoint
 	timeout   int32 // of the clients' affinity in seconds; 0: none
-}
-
-// viewed yields the backends of a frontend by view. The external one is yielded only if it
-// differs.
-func viewed(f *model.Frontend) iter.Seq2[view, model.Backend] {
-	return func(yield func(view, model.Backend) bool) {
-		if yield(internal, f.Internal) && f.ExternalDiffers() {
-			yield(external, f.External)
-		}
-	}
 }

@@ -10,9 +10,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -309,17 +306,3 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 
 // maxMalformed bounds how many malformed Services are reported by name.
 const maxMalformed = 3
-
-// malformed names malformed Services.
-func malformed(services map[model.ServiceID]error) error {
-	ids := slices.SortedFunc(maps.Keys(services), func(a, b model.ServiceID) int { return strings.Compare(a.String(), b.String()) })
-	var errs []error
-	for i, id := range ids {
-		if i == maxMalformed {
-			errs = append(errs, errors.New("and others"))
-			break
-		}
-		errs = append(errs, services[id])
-	}
-	return errors.Join(errs...)
-}

@@ -30,7 +30,7 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	}
 	delta, more := l.table.FlushSlice(budget, costs)
 	l.flows.Change(delta)
-	l.problems[report.SkippedRules] = malformed(l.malform)
+	l.problems[report.SkippedRules] = source.JoinFirst(maxMalformed, l.malform, model.ServiceID.String)
 	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)
 	did := report.Step{Queued: ch.Since}
 	l.retry = 0

@@ -208,18 +208,11 @@ func (h *holds) summarize(s *sliceStore) Held {
 	for name, change := range h.byName {
 		out.Endpoints += s.loss(name, change.spec)
 		if spec := s.specs[name]; change.reason != nil {
-			reasons[spec.ServiceNamespace+"/"+spec.ServiceName] = change.reason
+			service := spec.ServiceNamespace + "/" + spec.ServiceName
+			reasons[service] = fmt.Errorf("%s: %w", service, change.reason)
 		}
 	}
-	var errs []error
-	for i, service := range slices.Sorted(maps.Keys(reasons)) {
-		if i == maxHeld {
-			errs = append(errs, errors.New("and others"))
-			break
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", service, reasons[service]))
-	}
-	out.Err = errors.Join(errs...)
+	out.Err = JoinFirst(maxHeld, reasons, itself)
 	h.changed, h.summary = false, out
 	return out
 }

@@ -4,10 +4,7 @@
 package source
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,6 +62,9 @@ type refusals struct {
 // changes anything.
 func (r *refusals) note(name string, reason error) bool {
 	before := r.reasons[name]
+	if reason != nil {
+		reason = fmt.Errorf("%s: %w", name, reason)
+	}
 	switch {
 	case reason == nil && before == nil || reason != nil && before != nil && reason.Error() == before.Error():
 		return false
@@ -82,14 +82,6 @@ func (r *refusals) error() error {
 	if !r.changed {
 		return r.err
 	}
-	var errs []error
-	for i, name := range slices.Sorted(maps.Keys(r.reasons)) {
-		if i == maxRefused {
-			errs = append(errs, errors.New("and others"))
-			break
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", name, r.reasons[name]))
-	}
-	r.changed, r.err = false, errors.Join(errs...)
+	r.changed, r.err = false, JoinFirst(maxRefused, r.reasons, itself)
 	return r.err
 }

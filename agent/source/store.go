@@ -191,7 +191,10 @@ func (in *Store) refuse(name string, reason error) {
 func (in *Store) refuseOnly(reasons map[string]error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.refused = refusals{reasons: reasons, changed: true}
+	in.refused = refusals{reasons: map[string]error{}, changed: true}
+	for name, reason := range reasons {
+		in.refused.note(name, reason)
+	}
 	in.notify()
 }
 

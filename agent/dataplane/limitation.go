@@ -19,6 +19,8 @@ const (
 	ReasonIPv6 Reason = "IPv6"
 	// ReasonLocalhost: node ports do not answer on 127.0.0.1.
 	ReasonLocalhost Reason = "NodePortLocalhost"
+	// ReasonEndpoints: a Service has more endpoints than this mode programs.
+	ReasonEndpoints Reason = "Endpoints"
 )
 
 // Limitation is something desired that this node does not support in this mode.

@@ -4,6 +4,7 @@
 package model
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 )
@@ -36,6 +37,10 @@ func Subset(endpoints []Endpoint, n int, seed string) []Endpoint {
 	}
 	return out
 }
+
+// SubsetSeed differs between nodes that know their Pods by their own range. Others have the
+// same seed, and use the same endpoints.
+func (s NodeSettings) SubsetSeed() string { return fmt.Sprint(s.PodCIDRs) }
 
 // rank is the same in every process: FNV-1a, whose first bits hardly depend on the last
 // bytes before they are mixed.

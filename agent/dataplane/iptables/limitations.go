@@ -25,9 +25,6 @@ const enoughClients = 10_000
 // reasonAffinity: the kernel remembers fewer clients than there may be.
 const reasonAffinity dataplane.Reason = "AffinityClients"
 
-// reasonEndpoints: a Service has more endpoints than this mode programs.
-const reasonEndpoints dataplane.Reason = "Endpoints"
-
 var tooManyEndpoints = fmt.Sprintf("new connections use only some of the endpoints: endpoints x ports of a Service are more than %d, "+
 	"which iptables would write too slowly; each node uses others. Use several Services, or the mode NFTables", maxEndpoints)
 
@@ -38,11 +35,11 @@ const reasonReadBack dataplane.Reason = "ReadBack"
 func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
 	d.leftOut.Node(dataplane.ReasonLocalhost, d.localhost.Err())
 	d.leftOut.Node(reasonAffinity, d.affinityLimit())
-	d.leftOut.Clear(reasonEndpoints)
+	d.leftOut.Clear(dataplane.ReasonEndpoints)
 	for _, f := range d.families {
 		for id := range f.want.sizes.reduced {
 			for key := range f.want.ports[id] {
-				d.leftOut.Add(reasonEndpoints, tooManyEndpoints, key, id.service)
+				d.leftOut.Add(dataplane.ReasonEndpoints, tooManyEndpoints, key, id.service)
 			}
 		}
 	}

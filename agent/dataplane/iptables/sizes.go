@@ -4,7 +4,6 @@
 package iptables
 
 import (
-	"fmt"
 	"iter"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -35,7 +34,7 @@ func newSizes() sizes {
 // on takes the seed from the first settings: another one would change all subsets.
 func (s *sizes) on(settings *settings) {
 	if s.seed == "" {
-		s.seed = fmt.Sprint(settings.PodCIDRs)
+		s.seed = settings.SubsetSeed()
 	}
 }
 

@@ -78,7 +78,7 @@ func TestGiant(t *testing.T) {
 	if diff := cmp.Diff(atOnce.chains, m.chains); diff != "" {
 		t.Error("port by port (+) is not as at once (-):", diff)
 	}
-	if got := last.Unsupported; len(got) != 1 || got[0].Reason != reasonEndpoints || got[0].Count != ports {
+	if got := last.Unsupported; len(got) != 1 || got[0].Reason != dataplane.ReasonEndpoints || got[0].Count != ports {
 		t.Errorf("reported %v", got)
 	}
 

@@ -51,7 +51,7 @@ func (l *limits) reset(settings Settings, noIPv6 error) {
 	l.settings, l.noIPv6 = settings, noIPv6
 	l.leftOut.Clear(dataplane.ReasonIPv6)
 	l.leftOut.Clear(reasonAffinity)
-	l.leftOut.Clear(reasonEndpoints)
+	l.leftOut.Clear(dataplane.ReasonEndpoints)
 }
 
 // excludes says whether frontends on an address are not programmed: it is in ExcludeCIDRs,
@@ -116,9 +116,9 @@ func (l *limits) noteAffinity(key model.FrontendKey, f *model.Frontend) {
 // noteSize records whether a frontend (nil: removed) has more endpoints than it uses.
 func (l *limits) noteSize(key model.FrontendKey, f *model.Frontend) {
 	if f != nil && l.sizes.exceeds(f) {
-		l.leftOut.Add(reasonEndpoints, tooManyEndpoints, key, f.Service)
+		l.leftOut.Add(dataplane.ReasonEndpoints, tooManyEndpoints, key, f.Service)
 	} else {
-		l.leftOut.Remove(reasonEndpoints, key)
+		l.leftOut.Remove(dataplane.ReasonEndpoints, key)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -18,9 +17,6 @@ import (
 // of virtual servers passes a power of two (see model.EndpointsEach). That must not delay
 // other Services by more than 100 ms.
 const maxReals = 4096
-
-// reasonEndpoints: a Service has more endpoints than this mode uses.
-const reasonEndpoints dataplane.Reason = "Endpoints"
 
 var tooManyEndpoints = fmt.Sprintf("new connections use only some of the endpoints: addresses x ports x endpoints of a Service are more than %d, "+
 	"which IPVS has one by one; each node uses others. Use fewer addresses, several Services, or the mode NFTables", maxReals)
@@ -38,7 +34,7 @@ type sizes struct {
 // the choice of endpoints.
 func (s *sizes) on(node *model.NodeSettings, nodePorts map[netip.Addr]struct{}) {
 	if s.seed == "" {
-		s.seed = fmt.Sprint(node.PodCIDRs)
+		s.seed = node.SubsetSeed()
 	}
 	s.nodePorts = map[bool]int{}
 	for a := range nodePorts {

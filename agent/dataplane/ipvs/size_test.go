@@ -72,7 +72,7 @@ func TestSize(t *testing.T) {
 		}
 		limited := 0
 		for _, l := range stats.Unsupported {
-			if l.Reason == reasonEndpoints {
+			if l.Reason == dataplane.ReasonEndpoints {
 				limited = l.Count
 			}
 		}

@@ -28,6 +28,7 @@ type sizes struct {
 	seed      string       // differs between nodes
 	nodePorts map[bool]int // addresses that node ports answer on; true: IPv4
 	servers   map[model.ServiceID]int
+	endpoints map[model.ServiceID]int // the most that a frontend has had, while there are servers
 }
 
 // on sets the node. It takes the seed from the first settings: another one would change
@@ -44,7 +45,7 @@ func (s *sizes) on(node *model.NodeSettings, nodePorts map[netip.Addr]struct{}) 
 
 // count counts all frontends.
 func (s *sizes) count(all map[model.FrontendKey]*model.Frontend) {
-	s.servers = make(map[model.ServiceID]int, len(s.servers))
+	s.servers, s.endpoints = make(map[model.ServiceID]int, len(s.servers)), make(map[model.ServiceID]int, len(s.endpoints))
 	for _, f := range all {
 		s.add(f, 1)
 	}
@@ -64,13 +65,20 @@ func (s *sizes) add(f *model.Frontend, sign int) {
 	if f.External.Verdict == model.Forward && f.ExternalDiffers() {
 		n++
 	}
+	s.endpoints[f.Service] = max(s.endpoints[f.Service], endpointsOf(f))
 	if s.servers[f.Service] += sign * n; s.servers[f.Service] == 0 {
 		delete(s.servers, f.Service)
+		delete(s.endpoints, f.Service)
 	}
 }
 
+func endpointsOf(f *model.Frontend) int {
+	return max(len(f.Internal.Endpoints), len(f.External.Endpoints))
+}
+
 // change counts changes. It returns the Services whose virtual servers use another number
-// of endpoints than before.
+// of endpoints than before. Services with so few that all are used are not among them: the
+// caller looks through all frontends for each.
 func (s *sizes) change(changes []model.Change) map[model.ServiceID]struct{} {
 	before := map[model.ServiceID]int{}
 	for _, c := range changes {
@@ -86,7 +94,7 @@ func (s *sizes) change(changes []model.Change) map[model.ServiceID]struct{} {
 	}
 	out := map[model.ServiceID]struct{}{}
 	for id, each := range before {
-		if s.each(id) != each {
+		if now := s.each(id); now != each && s.endpoints[id] > min(now, each) {
 			out[id] = struct{}{}
 		}
 	}
@@ -100,7 +108,7 @@ func (s *sizes) each(id model.ServiceID) int {
 
 // exceeds says whether a frontend has more endpoints than it uses.
 func (s *sizes) exceeds(f *model.Frontend) bool {
-	return max(len(f.Internal.Endpoints), len(f.External.Endpoints)) > s.each(f.Service)
+	return endpointsOf(f) > s.each(f.Service)
 }
 
 // subsets are the endpoints that are used of long lists. The frontends of a port share one.

@@ -147,3 +147,24 @@ func limitedFrontends(r dataplane.Result) map[dataplane.Reason]int {
 	}
 	return out
 }
+
+// TestSmallServicesAreNotResized checks that a Service that uses all of its endpoints costs no
+// search through all frontends, however many virtual servers it gets or loses.
+func TestSmallServicesAreNotResized(t *testing.T) {
+	for name, c := range map[string]struct {
+		endpoints int
+		want      bool
+	}{"all are used": {5, false}, "some are used": {6, true}} {
+		t.Run(name, func(t *testing.T) {
+			s := sizes{most: 10}
+			first, second := sized("web", "10.96.0.9:80", model.KindClusterIP, c.endpoints), sized("web", "192.0.2.8:80", model.KindExternalIP, c.endpoints)
+			s.count(map[model.FrontendKey]*model.Frontend{first.Key: first})
+			added, removed := model.Change{Key: second.Key, New: second}, model.Change{Key: second.Key, Old: second}
+			for _, change := range []model.Change{added, removed} {
+				if got := len(s.change([]model.Change{change})) > 0; got != c.want {
+					t.Errorf("%v: resized: %v, want %v", change, got, c.want)
+				}
+			}
+		})
+	}
+}

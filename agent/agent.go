@@ -12,6 +12,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -80,9 +81,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, cp.Close()) }()
 	restored := restore(ctx, in, cp)
-	if restored {
-		o.Servers.Learn(in.APIServers())
-	}
+	o.Servers.Learn(in.APIServers())
 	client, err := source.NewClient(o.Config)
 	if err != nil {
 		return err
@@ -149,15 +148,14 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // reachedAt returns the configured addresses of the apiserver, as host:port.
 func reachedAt(o Options) []string {
-	hosts := o.Servers.Given()
-	if u, _, err := rest.DefaultServerUrlFor(o.Config); err == nil {
-		port := u.Port()
-		if port == "" {
-			port = "443"
-		}
-		hosts = append(hosts, net.JoinHostPort(u.Hostname(), port))
+	if o.Servers != nil {
+		return o.Servers.Given()
 	}
-	return hosts
+	u, _, err := rest.DefaultServerUrlFor(o.Config)
+	if err != nil {
+		return nil // then there is no client either
+	}
+	return []string{net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))}
 }
 
 // restore fills the store from the checkpoint and says whether there is one.

@@ -57,7 +57,7 @@ type other struct {
 	endpoint netip.Addr // the new one
 }
 
-// observed tells what a dataplane has programmed.
+// observed reports what a dataplane has programmed.
 type observed struct {
 	dataplane.Dataplane
 	done func(model.Change)

@@ -50,12 +50,7 @@ func (s *Servers) Learn(hosts []string) {
 }
 
 // Given returns the addresses that the client was given, as host:port.
-func (s *Servers) Given() []string {
-	if s == nil {
-		return nil
-	}
-	return s.given
-}
+func (s *Servers) Given() []string { return slices.Clone(s.given) }
 
 // get returns the current server and the number of servers.
 func (s *Servers) get() (host string, count int) {

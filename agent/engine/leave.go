@@ -23,7 +23,7 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return
 	}
-	l.retire()
+	l.deactivate()
 	var errs []error
 	for _, mode := range l.installed.Others("") {
 		if _, err := l.cleanUpMode(ctx, mode, nil); err != nil {
@@ -44,10 +44,10 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 }
 
-// retire ends the active mode and the candidate, empties the table, and closes the ports
+// deactivate ends the active mode and the candidate, empties the table, and closes the ports
 // of health checks. If the node is to be programmed again, that comes with new rules of
 // the node, and with them all Services.
-func (l *Loop) retire() {
+func (l *Loop) deactivate() {
 	l.drop()
 	if l.dp != nil {
 		l.stopWatcher()

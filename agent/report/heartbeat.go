@@ -34,7 +34,7 @@ const (
 // WriteHeartbeat renews the node's NodeHeartbeat. owner is the UID of its NodeRuleSet.
 type WriteHeartbeat func(ctx context.Context, owner types.UID, now time.Time) error
 
-// Heartbeat tells the controller that the agent runs.
+// Heartbeat reports to the controller that the agent runs.
 type Heartbeat struct {
 	write WriteHeartbeat
 	alive func() bool

@@ -21,7 +21,7 @@ import (
 //
 // A slice that is gone without the controller's mark, or not listed, is held: kubectl, a
 // deleted CRD and an etcd restored from a backup remove slices, and no Service. So is what
-// the brake does not allow, whoever has written it. A hold ends with a change that is
+// the brake does not allow, also if the controller has written it. A hold ends with a change that is
 // obeyed, or with evidence from the apiserver that the Service wants it so: see judge.
 type holds struct {
 	byName  map[string]*held

@@ -155,7 +155,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.policy == 'Allow' || !has(self.allowedCIDRs) || size(self.allowedCIDRs) == 0",message="`allowedCIDRs` has no effect with `policy: Deny`: remove it, or set `policy: Allow`",fieldPath=.allowedCIDRs
 type ExternalIPOptions struct {
-	// policy is Allow or Deny. Whoever can create a Service can take over the
+	// policy is Allow or Deny. A user who can create a Service can take over the
 	// traffic to any address outside the cluster with spec.externalIPs
 	// (CVE-2020-8554), so it is Deny by default, as in Kubernetes 1.40.
 	// +kubebuilder:default=Deny

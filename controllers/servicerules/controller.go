@@ -57,7 +57,7 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, now
 }
 
 // Reconcile applies the slices of one Service, and deletes all others whose spec names it,
-// whoever has made them.
+// also those that it has not written.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	current, err := r.currentSlices(ctx, req.NamespacedName)
 	if err != nil {

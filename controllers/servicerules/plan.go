@@ -44,7 +44,7 @@ type foreignSlice struct {
 }
 
 // makePlan compares the slices in the API with the desired ones. All that are not desired
-// are deleted, whoever has made them. svc is nil if the Service is gone.
+// are deleted, also those of others. svc is nil if the Service is gone.
 func makePlan(svc *corev1.Service, current []*v1alpha1.ServiceRuleSlice, wanted []compile.Slice) plan {
 	byName := make(map[string]*v1alpha1.ServiceRuleSlice, len(current))
 	held := make(map[string]int32, len(current))

@@ -92,7 +92,7 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestForeignSlicesArePlanned checks that nothing but what is wanted stays, whoever has made
+// TestForeignSlicesArePlanned checks that nothing but what is wanted stays, whichever client has made
 // it, and that a wanted slice is written again unless the controller has written it.
 func TestForeignSlicesArePlanned(t *testing.T) {
 	wanted := compiled(corev1.IPv4Protocol, "a")

@@ -14,7 +14,7 @@ import (
 //
 // ExternalIPOptions select which spec.externalIPs of Services are programmed.
 type ExternalIPOptionsApplyConfiguration struct {
-	// policy is Allow or Deny. Whoever can create a Service can take over the
+	// policy is Allow or Deny. A user who can create a Service can take over the
 	// traffic to any address outside the cluster with spec.externalIPs
 	// (CVE-2020-8554), so it is Deny by default, as in Kubernetes 1.40.
 	Policy *apiv1alpha1.ExternalIPPolicy `json:"policy,omitempty"`

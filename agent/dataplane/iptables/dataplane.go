@@ -249,7 +249,7 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 			continue
 		}
 		if err := d.restore(ctx, f, s); err != nil {
-			d.ours = d.ours && s.commits() == 1 // which fails as a whole
+			d.ours = d.ours && s.commits() == 1 && refused(err) // then nothing of it is in the kernel
 			return stats, err
 		}
 		f.done(changes[f])

@@ -4,10 +4,13 @@
 package iptables
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +85,57 @@ func TestHalfAnError(t *testing.T) {
 	mustSync(t, d, want)
 	if stats := mustSync(t, inMemory(t, m), want); stats.Operations != 0 {
 		t.Errorf("a new agent: %+v", stats)
+	}
+}
+
+// killed is a kernel whose program is killed after it has done its work.
+type killed struct{ *memory }
+
+func (k killed) restore(ctx context.Context, v6 bool, script io.WriterTo) error {
+	return errors.Join(k.memory.restore(ctx, v6, script), context.Canceled)
+}
+
+// TestKilledAfterItsWork checks that what a killed program has done does not count as an
+// external change.
+func TestKilledAfterItsWork(t *testing.T) {
+	m := newMemory()
+	d := inMemory(t, m)
+	before := several(3, 2)
+	mustSync(t, d, before)
+	after := before.Clone()
+	for key := range after.Frontends {
+		delete(after.Frontends, key)
+		break
+	}
+	d.kernel = killed{m}
+	if _, err := d.Apply(t.Context(), model.Diff(before, after)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	d.kernel = m
+	if stats := mustSync(t, d, several(5, 2)); stats.Operations == 0 || stats.Repaired != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+func TestRefusedByAProgram(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		command []string
+		want    bool
+	}{
+		"it ends with an error":    {t.Context(), []string{"sh", "-c", "exit 4"}, true},
+		"it is killed":             {t.Context(), []string{"sh", "-c", "kill -9 $$"}, false},
+		"it is cancelled":          {ended, []string{"sleep", "60"}, false},
+		"there is no such program": {t.Context(), []string{"/no/such/program"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := exec.CommandContext(c.ctx, c.command[0], c.command[1:]...).Run()
+			if got := refused(fmt.Errorf("iptables-restore: %w", err)); err == nil || got != c.want {
+				t.Errorf("%v: %v, want %v", err, got, c.want)
+			}
+		})
 	}
 }
 

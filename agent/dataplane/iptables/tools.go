@@ -140,6 +140,13 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	return nil
 }
 
+// refused says whether a program has ended by itself with an error. One that was killed may
+// have done its work before.
+func refused(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Exited()
+}
+
 // converse returns a function that writes a started program's input, or else reads its
 // output line by line.
 func converse(cmd *exec.Cmd, input io.WriterTo, line func([]byte)) (func() error, error) {

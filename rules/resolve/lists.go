@@ -4,6 +4,7 @@
 package resolve
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -70,18 +71,50 @@ func share(frontends, old []*model.Frontend) {
 	}
 }
 
-// distinctEndpoints counts the distinct endpoints of frontends.
+// distinctEndpoints counts the distinct endpoints of frontends. Ports rarely have endpoints
+// in common, because each has its own target port: then the lengths of the lists are added.
 func distinctEndpoints(frontends []*model.Frontend) int {
-	seen, distinct := map[list]struct{}{}, map[model.Endpoint]struct{}{}
+	seen, byTarget := map[list]struct{}{}, map[uint16][][]model.Endpoint{}
 	for _, f := range frontends {
 		for _, endpoints := range [...][]model.Endpoint{f.Internal.Endpoints, f.External.Endpoints} {
-			if _, twice := seen[listOf(endpoints)]; twice {
+			if _, twice := seen[listOf(endpoints)]; twice || len(endpoints) == 0 {
 				continue
 			}
 			seen[listOf(endpoints)] = struct{}{}
-			for _, e := range endpoints {
-				distinct[e] = struct{}{}
-			}
+			target := commonPort(endpoints)
+			byTarget[target] = append(byTarget[target], endpoints)
+		}
+	}
+	if len(byTarget[severalPorts]) > 0 {
+		return countDistinct(slices.Concat(slices.Collect(maps.Values(byTarget))...))
+	}
+	n := 0
+	for _, lists := range byTarget {
+		n += countDistinct(lists)
+	}
+	return n
+}
+
+// severalPorts stands for the port of endpoints with different ports.
+const severalPorts = 0
+
+func commonPort(endpoints []model.Endpoint) uint16 {
+	for _, e := range endpoints {
+		if e.Port() != endpoints[0].Port() {
+			return severalPorts
+		}
+	}
+	return endpoints[0].Port()
+}
+
+func countDistinct(lists [][]model.Endpoint) int {
+	if len(lists) == 1 {
+		return len(lists[0])
+	}
+	distinct := map[model.Endpoint]struct{}{}
+	for _, endpoints := range lists {
+		for _, e := range endpoints {
+			distinct[e] = struct{}{}
 		}
 	}
 	return len(distinct)

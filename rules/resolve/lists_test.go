@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/rules/compile"
 	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
@@ -60,5 +63,49 @@ func TestListsAreShared(t *testing.T) {
 	}
 	if got := table.Counts().Endpoints; got != 13 {
 		t.Errorf("%d endpoints, want 13", got)
+	}
+}
+
+// TestEndpointsAreCountedOnce counts endpoints that several ports and policies share.
+func TestEndpointsAreCountedOnce(t *testing.T) {
+	two := func(first, second int32) *SliceBuilder {
+		return Slice("web").Port("a", first).Port("b", second).Ready(L1, Here).Ready(R1, There)
+	}
+	ports := Service("web").Port("a", 80).Port("b", 81)
+	for name, c := range map[string]struct {
+		service *ServiceBuilder
+		slices  []*SliceBuilder
+		want    int
+	}{
+		"ports with their own targets": {ports, []*SliceBuilder{two(8080, 8081)}, 4},
+		"ports with one target":        {ports, []*SliceBuilder{two(8080, 8080)}, 2},
+		"targets that differ between endpoints": {ports, []*SliceBuilder{
+			two(8080, 8081).Named("old"), Slice("web").Named("new").Port("a", 8081).Ready(R1, There),
+		}, 4},
+		"local ones of all": {Service("web").Port("a", 80).NodePort(3001).ExternalLocal(), []*SliceBuilder{two(8080, 8081)}, 2},
+	} {
+		table := resolve.NewTable()
+		set(t, table, c.service, c.slices...)
+		if got := table.Counts().Endpoints; got != c.want {
+			t.Errorf("%s: %d endpoints, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestManyEndpointsCostNoAllocations checks that endpoints are written to lists that are
+// allocated once, however long they are.
+func TestManyEndpointsCostNoAllocations(t *testing.T) {
+	node := ThisNode().Named("fourth").Node
+	allocations := func(endpoints int) float64 {
+		in := Input(Service("web").Port("a", 80).Port("b", 81), Many(Slice("web").Port("a", 8080).Port("b", 8081), endpoints))
+		parts := Specs(compile.Service(in), corev1.IPv4Protocol)[:1]
+		return testing.AllocsPerRun(10, func() {
+			if _, err := resolve.Service(node, WebID, parts); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := allocations(10), allocations(150); many > few {
+		t.Errorf("%v allocations for 10 endpoints, %v for 150", few, many)
 	}
 }

@@ -62,6 +62,7 @@ func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSp
 	})
 	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{}}
 	r.externalIPs = allowedExternalIPs(node.Spec.ExternalIPs, r.header.ExternalIPs)
+	r.endpoints = r.read(parts)
 	for i := range r.header.Ports {
 		r.port(parts, i)
 	}
@@ -82,7 +83,8 @@ type resolver struct {
 	out    Result
 	errs   []error
 
-	externalIPs []string // that the policy allows, and malformed ones
+	externalIPs []string   // that the policy allows, and malformed ones
+	endpoints   []endpoint // of all parts
 
 	local, localReady map[netip.Addr]struct{} // addresses of endpoints
 }
@@ -99,7 +101,7 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 		r.fail("port %q is malformed", port.Name)
 		return
 	}
-	cluster, local, all := r.endpoints(parts, port)
+	cluster, local, all := r.endpointsOf(parts, index)
 	var serving []model.Endpoint
 	if protocol == model.UDP {
 		serving = addresses(all)
@@ -246,139 +248,4 @@ func (r *resolver) backends(kind model.Kind, cluster, local endpointSet) (intern
 	}
 	b := cluster.backend(model.MasqueradeAlways)
 	return b, b
-}
-
-// endpointSet is the endpoints that a policy leaves. empty is the verdict if there are
-// none.
-type endpointSet struct {
-	endpoints []model.Endpoint
-	empty     model.Verdict
-	local     bool
-}
-
-func (s endpointSet) backend(mask model.Masquerade) model.Backend {
-	if len(s.endpoints) == 0 {
-		return model.Backend{Verdict: s.empty}
-	}
-	return model.Backend{Verdict: model.Forward, Masquerade: mask, Endpoints: s.endpoints, Local: s.local}
-}
-
-// endpoints returns the endpoints of a port for cluster-wide traffic, those on
-// this node, and all that serve.
-func (r *resolver) endpoints(parts []*v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort) (cluster, local endpointSet, all []portEndpoint) {
-	var ready, fallback, localReady, localFallback []portEndpoint
-	for _, part := range parts {
-		index := slices.IndexFunc(part.Ports, func(p v1alpha1.RulePort) bool {
-			return p.Name == port.Name && p.Protocol == port.Protocol && p.Port == port.Port
-		})
-		if index < 0 {
-			continue // a part written before the ports changed
-		}
-		for i := range part.Endpoints {
-			e, ok := r.endpoint(&part.Endpoints[i], index)
-			if !ok {
-				continue
-			}
-			all = append(all, e)
-			mine := e.NodeName != "" && e.NodeName == r.node.Name
-			if mine {
-				r.local[e.addr.Addr()] = struct{}{}
-			}
-			switch e.State {
-			case v1alpha1.EndpointReady, "":
-				ready = append(ready, e)
-				if mine {
-					r.localReady[e.addr.Addr()] = struct{}{}
-					localReady = append(localReady, e)
-				}
-			case v1alpha1.EndpointTerminating:
-				fallback = append(fallback, e)
-				if mine {
-					localFallback = append(localFallback, e)
-				}
-			case v1alpha1.EndpointTerminatingLocal:
-				if mine {
-					localFallback = append(localFallback, e)
-				}
-			}
-		}
-	}
-	if len(ready) > 0 {
-		fallback = r.nearest(ready)
-	}
-	if len(localReady) > 0 {
-		localFallback = localReady
-	}
-	cluster = endpointSet{endpoints: addresses(fallback), empty: model.Reject}
-	local = endpointSet{endpoints: addresses(localFallback), empty: model.Reject, local: true}
-	if len(all) > 0 {
-		// There are endpoints, but not here: drop the packet instead of rejecting it, so
-		// that the load balancer, or the client on a retry, tries another node.
-		local.empty = model.Drop
-	}
-	return cluster, local, all
-}
-
-// portEndpoint is an endpoint of one port.
-type portEndpoint struct {
-	*v1alpha1.RuleEndpoint
-	addr model.Endpoint
-}
-
-func (r *resolver) endpoint(e *v1alpha1.RuleEndpoint, index int) (portEndpoint, bool) {
-	if index >= len(e.TargetPorts) || e.TargetPorts[index] == 0 {
-		return portEndpoint{}, false
-	}
-	addr, err := model.ParseAddr(e.Address)
-	if err == nil {
-		err = model.ValidateEndpointAddress(addr)
-	}
-	if err == nil && (model.FamilyOf(addr) != r.header.AddressFamily || !model.ValidPort(e.TargetPorts[index])) {
-		err = errors.New("wrong family or port")
-	}
-	if err != nil {
-		r.fail("endpoint %s:%d is malformed: %v", e.Address, e.TargetPorts[index], err)
-		return portEndpoint{}, false
-	}
-	return portEndpoint{e, netip.AddrPortFrom(addr, uint16(e.TargetPorts[index]))}, true
-}
-
-// nearest filters ready endpoints by their hints: those for this node, else those for its
-// zone, else all. One endpoint without a hint disables the hints; so does a node or zone
-// that no hint names.
-func (r *resolver) nearest(ready []portEndpoint) []portEndpoint {
-	if mine := hinted(ready, r.node.Name, func(e portEndpoint) []string { return e.ForNodes }); mine != nil {
-		return mine
-	}
-	if mine := hinted(ready, r.node.Spec.Node.Zone, func(e portEndpoint) []string { return e.ForZones }); mine != nil {
-		return mine
-	}
-	return ready
-}
-
-func hinted(ready []portEndpoint, me string, hints func(portEndpoint) []string) []portEndpoint {
-	if me == "" {
-		return nil
-	}
-	var mine []portEndpoint
-	for _, e := range ready {
-		h := hints(e)
-		if len(h) == 0 {
-			return nil
-		}
-		if slices.Contains(h, me) {
-			mine = append(mine, e)
-		}
-	}
-	return mine
-}
-
-// addresses returns the distinct addresses, sorted.
-func addresses(in []portEndpoint) []model.Endpoint {
-	var out []model.Endpoint
-	for _, e := range in {
-		out = append(out, e.addr)
-	}
-	slices.SortFunc(out, model.Endpoint.Compare)
-	return slices.Compact(out)
 }

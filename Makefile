@@ -154,7 +154,7 @@ build: ## Build controller and agent into bin/.
 
 .PHONY: run
 run: manifests generate build ## Run the controller on this machine, against the cluster of the current kubeconfig.
-	$(BIN)/fairlead-controller --leader-elect=false --install-agent=false
+	$(BIN)/fairlead-controller --leader-elect=false
 
 .PHONY: docker-build
 docker-build: ## Build the images of controller and agent.

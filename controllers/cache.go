@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/tools/cache"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/install"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -38,7 +40,11 @@ func CacheOptions(namespace string) crcache.Options {
 			&discoveryv1.EndpointSlice{}: {Label: without(labelHeadless), Transform: transform(trimEndpointSlice)},
 			&corev1.Node{}:               {Transform: transform(trimNode)},
 			&v1alpha1.ServiceRuleSlice{}: {Transform: trimSlice},
-			&appsv1.DaemonSet{}:          {Namespaces: map[string]crcache.Config{namespace: {}}},
+			// The controller may read no other.
+			&appsv1.DaemonSet{}: {
+				Namespaces: map[string]crcache.Config{namespace: {}},
+				Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, install.Name),
+			},
 		},
 	}
 }

@@ -50,12 +50,13 @@ const cleanUpPatience = 2 * time.Minute
 // than the cores of a small machine, because a write waits for etcd's disk.
 const serviceWorkers = 8
 
-// Install configures the installation of the agents.
-type Install struct {
-	// Namespace is the namespace of the agents' DaemonSet.
+// Agents configures what the controller does for the agents themselves.
+type Agents struct {
+	// Namespace is the namespace of the agents.
 	Namespace string
 
-	// Image is the agents' image.
+	// Image is the image of the DaemonSet that the controller creates; if empty, it creates
+	// none, and has no right to do so.
 	Image string
 
 	// APIServers are the addresses of the apiserver for the agents; if empty, the
@@ -69,9 +70,8 @@ func Scheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// Setup adds the reconcilers to a manager. Without an Install the agents are not
-// installed.
-func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
+// Setup adds the reconcilers to a manager.
+func Setup(ctx context.Context, mgr ctrl.Manager, agents Agents) error {
 	recorder := mgr.GetEventRecorder(Name)
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
 	err := errors.Join(
@@ -79,10 +79,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agent *Install) error {
 		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Patience: cleanUpPatience}).
 			SetupWithManager(mgr, options(4)),
 		proxyconfig.New(c, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
+		(&install.APIServers{Client: c, Recorder: recorder, Namespace: agents.Namespace, Configured: agents.APIServers}).
+			SetupWithManager(mgr, options(1)),
 	)
-	if err == nil && agent != nil {
-		err = (&install.Reconciler{Client: c, Recorder: recorder, Namespace: agent.Namespace,
-			Image: agent.Image, APIServers: agent.APIServers}).SetupWithManager(mgr, options(1))
+	if err == nil && agents.Image != "" {
+		err = (&install.DaemonSet{Client: c, Recorder: recorder, Namespace: agents.Namespace, Image: agents.Image}).
+			SetupWithManager(mgr, options(1))
 	}
 	if err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)

@@ -13,10 +13,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r config "$copy"
 (cd "$copy/config/manager" && "$kustomize" edit set image "fairlead-controller=$controller")
-# The agent's image is in an environment variable of the controller, which creates
-# the agents.
-sed -i "s|value: fairlead-agent:latest|value: $agent|" "$copy/config/manager/manager.yaml"
-grep -qF "value: $agent" "$copy/config/manager/manager.yaml" || { echo "build-installer: no place for the agent's image in config/manager" >&2; exit 1; }
+(cd "$copy/config/agent" && "$kustomize" edit set image "fairlead-agent=$agent")
 mkdir -p dist
 "$kustomize" build "$copy/config/$config" >dist/install.yaml
 echo "wrote dist/install.yaml"

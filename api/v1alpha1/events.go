@@ -50,7 +50,7 @@ const (
 	// their rules.
 	EventRemovalHeld = "RemovalHeld"
 
-	// EventAgentInstallFailed is used on ProxyConfigs when the agent's DaemonSet could
-	// not be applied. It is retried.
+	// EventAgentInstallFailed is used on ProxyConfigs when the agent's DaemonSet, or the
+	// ConfigMap with the apiserver's addresses, could not be applied. It is retried.
 	EventAgentInstallFailed = "AgentInstallFailed"
 )

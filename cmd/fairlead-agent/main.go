@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -31,6 +32,7 @@ import (
 type options struct {
 	kubeconfig string
 	apiservers kubeclient.Addresses
+	servers    string // a file with more of them
 	cleanup    bool
 	version    bool
 	agent      agent.Options
@@ -54,6 +56,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("fairlead-agent", flag.ContinueOnError)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; default: the Pod's service account")
 	f.Var(&o.apiservers, "apiserver", "address of the apiserver, https://host:port; several addresses (repeated flag, or separated by commas) are tried in turn. It must not be a Service's address, which is unreachable before the agent has programmed it")
+	f.StringVar(&o.servers, "apiserver-file", "", "file with more addresses of the apiserver, separated by commas; it is read at the start")
 	f.StringVar(&o.agent.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node (default $NODE_NAME)")
 	f.StringVar(&o.agent.StateDir, "state-dir", "/var/lib/fairlead", "directory of the checkpoint, which is programmed at boot; not shared with other agents")
 	f.StringVar(&o.agent.Addresses.Health, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez, opened once it is free (kube-proxy has the same); empty: disabled")
@@ -70,6 +73,22 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	return o, nil
+}
+
+// addresses returns those of the flags and of the file.
+func (o options) addresses() (kubeclient.Addresses, error) {
+	all := slices.Clone(o.apiservers)
+	if o.servers == "" {
+		return all, nil
+	}
+	text, err := os.ReadFile(o.servers)
+	if err != nil {
+		return nil, fmt.Errorf("read the addresses of the apiserver: %w", err)
+	}
+	if err := all.Set(string(text)); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.servers, err)
+	}
+	return all, nil
 }
 
 func run(args []string) error {
@@ -109,5 +128,9 @@ func restConfig(o options) (*rest.Config, *kubeclient.Servers, error) {
 	}
 	config.QPS = -1 // no client-side limit: two watches and rare status writes
 	config.UserAgent = "fairlead-agent/" + version.Version
-	return kubeclient.Config(config, o.apiservers)
+	addresses, err := o.addresses()
+	if err != nil {
+		return nil, nil, err
+	}
+	return kubeclient.Config(config, addresses)
 }

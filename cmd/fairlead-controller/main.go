@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command fairlead-controller compiles Services into ServiceRuleSlices and
-// ProxyConfigs into NodeRuleSets, and installs the agents that program them.
+// ProxyConfigs into NodeRuleSets. Where OLM has installed it, it also installs the agents.
 package main
 
 import (
@@ -31,7 +31,6 @@ type options struct {
 	leaderElect    bool
 	metricsAddress string
 	probeAddress   string
-	installAgent   bool
 	agentImage     string
 	version        bool
 	zap            zap.Options
@@ -62,12 +61,12 @@ func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 		"or the Service default/kubernetes; several addresses (repeated flag, or separated by commas) are tried in turn "+
 		"(default: environment FAIRLEAD_APISERVERS)")
 	fs.StringVar(&opts.namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "kube-system"),
-		"namespace of the leader election lease and of the agent's DaemonSet (default: environment POD_NAMESPACE, else kube-system)")
+		"namespace of the leader election lease and of the agents (default: environment POD_NAMESPACE, else kube-system)")
 	fs.BoolVar(&opts.leaderElect, "leader-elect", true, "use leader election, which is required for several replicas")
 	fs.StringVar(&opts.metricsAddress, "metrics-bind-address", ":8443", "address of /metrics (HTTPS, for authorized clients); 0: disabled")
 	fs.StringVar(&opts.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0: disabled")
-	fs.BoolVar(&opts.installAgent, "install-agent", true, "create the agent's DaemonSet and keep it up to date")
-	fs.StringVar(&opts.agentImage, "agent-image", os.Getenv("RELATED_IMAGE_AGENT"), "image of the agent (default: environment RELATED_IMAGE_AGENT)")
+	fs.StringVar(&opts.agentImage, "agent-image", os.Getenv("RELATED_IMAGE_AGENT"), "create the agent's DaemonSet with this image and keep it "+
+		"up to date; empty: it is installed otherwise (default: environment RELATED_IMAGE_AGENT, which OLM's bundle sets)")
 	fs.BoolVar(&opts.version, "version", false, "print the version and exit")
 	opts.zap.BindFlags(fs)
 	if err := fs.Parse(args); err != nil {
@@ -80,9 +79,6 @@ func parseFlags(fs *flag.FlagSet, args []string) (*options, error) {
 		if err := opts.apiservers.Set(os.Getenv("FAIRLEAD_APISERVERS")); err != nil {
 			return nil, fmt.Errorf("environment FAIRLEAD_APISERVERS: %w", err)
 		}
-	}
-	if opts.installAgent && opts.agentImage == "" && !opts.version {
-		return nil, errors.New("--agent-image is needed to install the agent; to install it yourself, set --install-agent=false")
 	}
 	return opts, nil
 }
@@ -123,11 +119,8 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}
-	var agent *controllers.Install
-	if opts.installAgent {
-		agent = &controllers.Install{Namespace: opts.namespace, Image: opts.agentImage, APIServers: opts.apiservers}
-	}
-	if err := controllers.Setup(ctx, mgr, agent); err != nil {
+	agents := controllers.Agents{Namespace: opts.namespace, Image: opts.agentImage, APIServers: opts.apiservers}
+	if err := controllers.Setup(ctx, mgr, agents); err != nil {
 		return err
 	}
 	err = errors.Join(

@@ -7,45 +7,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 )
-
-func daemonSet(args ...string) *appsv1.DaemonSet {
-	ds := &appsv1.DaemonSet{}
-	ds.Spec.Template.Spec.Containers = []corev1.Container{{Args: args}}
-	return ds
-}
-
-// TestSettle checks that agents are restarted only if fewer than two of their apiservers are
-// left: they learn new ones while they run.
-func TestSettle(t *testing.T) {
-	a, b, c, d := "https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://192.0.2.3:6443", "https://192.0.2.4:6443"
-	both := daemonSet("--node-name=$(NODE_NAME)", "--apiserver="+a, "--apiserver="+b)
-	cases := map[string]struct {
-		current     *appsv1.DaemonSet
-		found, want []string
-	}{
-		"new":              {&appsv1.DaemonSet{}, []string{a, b}, []string{a, b}},
-		"the same":         {both, []string{a, b}, []string{a, b}},
-		"one is gone":      {both, []string{b}, []string{a, b}},
-		"one is new":       {both, []string{a, b, c}, []string{a, b}},
-		"one was replaced": {both, []string{a, c}, []string{a, c}},
-		"all are new":      {both, []string{c, d}, []string{c, d}},
-		"one, replaced":    {daemonSet("--apiserver=" + a), []string{b}, []string{b}},
-		"a second is new":  {daemonSet("--apiserver=" + a), []string{a, b}, []string{a, b}},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, settle(tc.current, tc.found)); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
 
 func TestAddressesOf(t *testing.T) {
 	port, no := int32(6443), false
@@ -65,13 +30,16 @@ func TestAddressesOf(t *testing.T) {
 }
 
 func TestManifest(t *testing.T) {
-	ds, err := manifest("ns", "image:v1", nil)
+	ds, err := manifest("ns", "image:v1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	pod := ds.Spec.Template.Spec
 	if *ds.Name != Name || *ds.Namespace != "ns" || *pod.ServiceAccountName != Name || !*pod.HostNetwork || *pod.Containers[0].Image != "image:v1" {
 		t.Errorf("got %+v", ds)
+	}
+	if ds.Labels["app.kubernetes.io/managed-by"] != "fairlead-controller" {
+		t.Errorf("labels: %v", ds.Labels)
 	}
 	for k, v := range ds.Spec.Selector.MatchLabels {
 		if ds.Spec.Template.Labels[k] != v {
@@ -83,7 +51,7 @@ func TestManifest(t *testing.T) {
 // TestProbesBesideKubeProxy checks that the kubelet asks the agent, and the scheduler
 // places it, where kube-proxy holds its ports.
 func TestProbesBesideKubeProxy(t *testing.T) {
-	ds, err := manifest("ns", "image:v1", nil)
+	ds, err := manifest("ns", "image:v1")
 	if err != nil {
 		t.Fatal(err)
 	}

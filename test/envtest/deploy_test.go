@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,8 +86,8 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	agent := &controllers.Install{Namespace: systemNamespace, Image: "fairlead-agent:v1", APIServers: []string{"https://192.0.2.1:6443"}}
-	if err := controllers.Setup(ctx, mgr, agent); err != nil {
+	agents := controllers.Agents{Namespace: systemNamespace, APIServers: []string{"https://192.0.2.1:6443"}}
+	if err := controllers.Setup(ctx, mgr, agents); err != nil {
 		cancel()
 		t.Fatal(err)
 	}
@@ -135,14 +136,22 @@ func TestDeployed(t *testing.T) {
 	odd.Name, odd.Ports[0].Port = "web-2", nil
 	create(t, node("n1"), svc, slice, odd, policy("default", "n1", 0))
 	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
-	cleanUp(t, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: install.Name}})
 
 	eventually(t, "the rules of the Service", func(context.Context) bool { return len(s.endpoints()) == 3 })
 	eventually(t, "the rules of the node", func(ctx context.Context) bool {
 		return api.Get(ctx, client.ObjectKey{Name: "n1"}, &v1alpha1.NodeRuleSet{}) == nil
 	})
-	eventually(t, "the agent's DaemonSet", func(ctx context.Context) bool {
-		return api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, &appsv1.DaemonSet{}) == nil
+	ds := &appsv1.DaemonSet{}
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, ds); err != nil {
+		t.Fatal(err)
+	}
+	if pod := ds.Spec.Template.Spec; pod.ServiceAccountName != install.Name || pod.Containers[0].Image != "fairlead-agent:latest" {
+		t.Errorf("the agent's DaemonSet has the ServiceAccount %s and the image %s", pod.ServiceAccountName, pod.Containers[0].Image)
+	}
+	eventually(t, "the addresses for the agents", func(ctx context.Context) bool {
+		addresses := &corev1.ConfigMap{}
+		return api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, addresses) == nil &&
+			addresses.Data[install.KeyAPIServers] == "https://192.0.2.1:6443"
 	})
 	eventually(t, "the status of the policy", func(ctx context.Context) bool {
 		config := &v1alpha1.ProxyConfig{}
@@ -242,7 +251,7 @@ func TestPermissions(t *testing.T) {
 			[]access{
 				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
 				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
-				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", ours, "proxyconfigs", "status", ""},
+				{"patch", ours, "proxyconfigs", "status", ""},
 				{"list", ours, "nodeheartbeats", "", ""}, {"watch", ours, "nodeheartbeats", "", ""},
 				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
 			},
@@ -256,6 +265,8 @@ func TestPermissions(t *testing.T) {
 				{"update", ours, "serviceruleslices", "", ""}, {"deletecollection", ours, "serviceruleslices", "", ""},
 				{"get", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "networking.k8s.io", "servicecidrs", "", ""},
 				{"get", "apps", "daemonsets", "", systemNamespace}, {"list", "apps", "daemonsets", "", "kube-system"},
+				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", "apps", "daemonsets", "", systemNamespace},
+				{"create", "", "configmaps", "", systemNamespace}, {"patch", "", "configmaps", "", systemNamespace}, // others than the agents'
 			},
 		},
 	}

@@ -122,7 +122,7 @@ func TestWithoutServiceCIDRs(t *testing.T) {
 		t.Fatalf("the cluster has ServiceCIDRs: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := controllers.Setup(ctx, mgr, nil); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Agents{Namespace: systemNamespace}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)

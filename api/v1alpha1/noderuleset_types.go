@@ -84,7 +84,7 @@ type NodeRuleSetSpec struct {
 	// +optional
 	SessionAffinity SessionAffinityOptions `json:"sessionAffinity,omitzero"`
 
-	// nodePort configures the addresses of node ports.
+	// nodePort configures the addresses of node ports, and the clients that may use them.
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`
 

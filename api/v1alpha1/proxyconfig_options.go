@@ -172,7 +172,7 @@ type ExternalIPOptions struct {
 	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
 }
 
-// NodePortOptions configure the addresses of node ports.
+// NodePortOptions configure the addresses of node ports, and their clients.
 type NodePortOptions struct {
 	// addresses on which node ports are reachable: Primary (the addresses in the
 	// Node's status), All (every local address except loopback), Localhost
@@ -186,6 +186,17 @@ type NodePortOptions struct {
 	// +listType=set
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
+
+	// sourceRanges are the CIDRs of the clients that may use node ports; empty: all
+	// clients. Packets of others are dropped, as with loadBalancerSourceRanges of a
+	// Service. Processes of the node may use its own node ports, and Pods count by their
+	// address. A family without a CIDR has no allowed clients.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="each of `sourceRanges` must be a CIDR such as 203.0.113.0/24 or 2001:db8::/64"
+	// +listType=set
+	// +optional
+	SourceRanges []string `json:"sourceRanges,omitempty"`
 }
 
 // MasqueradeOptions configure which traffic gets the node's address as its source.

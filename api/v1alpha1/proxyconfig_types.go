@@ -93,7 +93,7 @@ type ProxyConfigSpec struct {
 	// +optional
 	SessionAffinity SessionAffinityOptions `json:"sessionAffinity,omitzero"`
 
-	// nodePort configures the node addresses of node ports.
+	// nodePort configures the node addresses of node ports, and the clients that may use them.
 	// +kubebuilder:default={}
 	// +optional
 	NodePort NodePortOptions `json:"nodePort,omitzero"`

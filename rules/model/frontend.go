@@ -152,7 +152,8 @@ type Frontend struct {
 	PortKey FrontendKey
 
 	// Restricted says that only Sources may use the frontend; packets of others are
-	// dropped. With no Sources everyone is denied.
+	// dropped. With no Sources everyone is denied. A node port has no Sources: those of
+	// all node ports are NodeSettings.NodePortSources.
 	Restricted bool
 	Sources    []netip.Prefix
 }

@@ -21,6 +21,12 @@ type NodeSettings struct {
 	// NodePortLocalhost says whether node ports answer on 127.0.0.1 (TCP).
 	NodePortLocalhost bool
 
+	// NodePortsRestricted says that only NodePortSources and processes of the node may use
+	// node ports. All node ports are Frontend.Restricted then. The ranges are here and not in each
+	// of them, so that a changed range is one change.
+	NodePortsRestricted bool
+	NodePortSources     []netip.Prefix
+
 	// Traffic of this node's Pods is traffic with a source in PodCIDRs, or that arrives
 	// through PodInterface (a whole name, or a prefix if PodInterfacePrefix). Without both
 	// no traffic counts as that of Pods.

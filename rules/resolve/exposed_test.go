@@ -104,6 +104,15 @@ func TestNodePortFlows(t *testing.T) {
 			node: ThisNode().NodePorts(v1alpha1.NodePortLocalhost), inputs: inputs,
 			flows: []flow{{"host 127.0.0.1", "127.0.0.1:3001", ep}, {"host ::1", "[::1]:3001", "pass"}, {"out", "192.168.0.2:3001", "pass"}},
 		},
+		"N8 source ranges": {
+			node:   ThisNode().NodePorts(v1alpha1.NodePortAll).NodePortSources("203.0.113.0/25", "10.0.0.3/32"),
+			inputs: One(Input(Web().NodePort(3001).LoadBalancer("1.2.3.4"), WebSlice().Ready(L1, Here))),
+			flows: []flow{
+				{"203.0.113.2", "192.168.0.2:3001", ep}, {"203.0.113.130", "192.168.0.2:3001", "DROP"},
+				{"pod", "192.168.1.2:3001", "DROP"}, {"10.0.0.3", "192.168.1.2:3001", ep}, {"host 192.168.1.2", "192.168.0.2:3001", ep},
+				{"203.0.113.130", "1.2.3.4:80", ep}, {"pod", "172.30.0.41:80", "10.180.0.1:80"},
+			},
+		},
 		"N6 one number for TCP and UDP": {
 			inputs: []compile.Input{
 				Input(Web().NodePort(3001), WebSlice().Ready(L1, Here)),

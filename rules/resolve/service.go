@@ -189,6 +189,9 @@ func (r *resolver) frontend(address string, port int32, kind model.Kind) (model.
 		f.Restricted = true
 		f.Sources = r.sources(addr)
 	}
+	if kind == model.KindNodePort {
+		f.Restricted = restrictsNodePorts(r.node.Spec)
+	}
 	return f, true
 }
 

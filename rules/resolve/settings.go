@@ -50,6 +50,10 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (model.NodeSettings, error) {
 		}
 	}
 	s.NodePortCIDRs = prefixes("nodePort.addresses", cidrs)
+	s.NodePortsRestricted = restrictsNodePorts(spec)
+	s.NodePortSources = prefixes("nodePort.sourceRanges", spec.NodePort.SourceRanges)
+	slices.SortFunc(s.NodePortSources, model.ComparePrefix)
+	s.NodePortSources = slices.Compact(s.NodePortSources)
 	switch spec.LocalTraffic.Detect {
 	case v1alpha1.DetectClusterCIDR:
 		s.PodCIDRs = prefixes("localTraffic.clusterCIDRs", spec.LocalTraffic.ClusterCIDRs)
@@ -68,6 +72,12 @@ func Settings(spec v1alpha1.NodeRuleSetSpec) (model.NodeSettings, error) {
 		s.ServiceCIDRs = append(s.ServiceCIDRs, p)
 	}
 	return s, errors.Join(errs...)
+}
+
+// restrictsNodePorts says whether only some clients may use node ports. Malformed ranges
+// count, so that they do not open node ports to everyone.
+func restrictsNodePorts(spec v1alpha1.NodeRuleSetSpec) bool {
+	return len(spec.NodePort.SourceRanges) > 0
 }
 
 // nodeAddresses parses a node's addresses; compile.Node wrote them.

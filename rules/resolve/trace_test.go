@@ -61,7 +61,11 @@ func trace(t *testing.T, node resolve.Node, desired model.Desired, from, to stri
 		}
 		return "pass"
 	}
-	if f.Restricted && !slices.ContainsFunc(f.Sources, contains) {
+	sources := f.Sources
+	if f.Key.IsNodePort() {
+		sources = desired.Node.NodePortSources
+	}
+	if f.Restricted && !slices.ContainsFunc(sources, contains) && (!host || !f.Key.IsNodePort()) {
 		return "DROP"
 	}
 	backend := f.External

@@ -137,7 +137,7 @@ var groups = map[string]struct {
 	n    int
 }{
 	"T": {"topology", 22}, "C": {"clusterip", 11}, "I": {"internal-policy", 6}, "E": {"external-policy", 11},
-	"K": {"external-policy", 3}, "D": {"terminating", 6}, "B": {"loadbalancer", 12}, "N": {"nodeport", 7},
+	"K": {"external-policy", 3}, "D": {"terminating", 6}, "B": {"loadbalancer", 12}, "N": {"nodeport", 8},
 	"A": {"affinity", 7}, "X": {"externalip", 1}, "F": {"conntrack", 10}, "H": {"health", 4}, "S": {"skips", 6},
 }
 

@@ -106,6 +106,11 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {nodePort: {addresses: []}}`,
 		"should have at least 1 items",
 	},
+	"sources of node ports": {
+		`spec: {nodePort: {sourceRanges: [203.0.113.0/24, "2001:db8::/64"]}}`,
+		`spec: {nodePort: {sourceRanges: [203.0.113.1]}}`,
+		"each of `sourceRanges` must be a CIDR such as 203.0.113.0/24 or 2001:db8::/64",
+	},
 	"ranges of the cluster": {
 		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
 		`spec: {localTraffic: {detect: ClusterCIDR}}`,

@@ -99,6 +99,7 @@ func Run(t *testing.T, s Subject) {
 		{"packets", testPackets},
 		{"limitations", testLimitations},
 		{"cost", testCost},
+		{"sources of node ports", testNodePortSources},
 		{"interruptions", testInterruptions},
 		{"clean-up", testCleanup},
 		{"clean-up in a handover", testCleanupInHandover},

@@ -99,7 +99,23 @@ func Everything() model.Desired {
 		d.LocalEndpoints[netip.MustParseAddr(a)] = struct{}{}
 	}
 	d.Node.NodePortLocalhost = true
+	RestrictNodePorts(&d, "203.0.113.2/32", "2001:db8::/64", "198.51.100.0/25")
 	return d
+}
+
+// RestrictNodePorts lets only some sources use node ports.
+func RestrictNodePorts(d *model.Desired, sources ...string) {
+	d.Node.NodePortsRestricted, d.Node.NodePortSources = true, nil
+	for _, s := range sources {
+		d.Node.NodePortSources = append(d.Node.NodePortSources, netip.MustParsePrefix(s))
+	}
+	for key, f := range d.Frontends {
+		if key.IsNodePort() {
+			restricted := *f
+			restricted.Restricted = true
+			d.Frontends[key] = &restricted
+		}
+	}
 }
 
 // few is a small part of it, IPv4 only.

@@ -68,7 +68,9 @@ func placesOf(key model.FrontendKey) (out []model.FrontendKey) {
 func (n *Node) wantBackend(from *netnstest.Space, to model.FrontendKey, f *model.Frontend, b model.Backend) {
 	n.T.Helper()
 	want := map[model.Verdict]answer{model.Forward: served, model.Reject: refused, model.Drop: silence}[b.Verdict]
-	if f.Restricted && (from != n.Outside || len(f.Sources) == 0) {
+	switch {
+	case f.Restricted && f.Key.IsNodePort() && from == n.Client, // see Everything
+		f.Restricted && !f.Key.IsNodePort() && (from != n.Outside || len(f.Sources) == 0):
 		want = silence
 	}
 	times := 1

@@ -115,6 +115,7 @@ func settingsChains(s *settings) map[chainID][]string {
 		postrouting = append(postrouting, "-s 127.0.0.0/8 ! -o lo -m conntrack --ctstate DNAT -j MASQUERADE --random-fully")
 	}
 	return map[chainID][]string{
+		{tableNAT, chainSources}:   s.nodePortSources(),
 		{tableNAT, chainOutside}:   outside,
 		{tableNAT, chainServices}:  services,
 		{tableNAT, chainUnlessPod}: mark,
@@ -122,6 +123,21 @@ func settingsChains(s *settings) map[chainID][]string {
 
 		{tableNAT, chainPostrouting}: postrouting,
 	}
+}
+
+// nodePortSources returns the rules that leave the chain for packets to a restricted node
+// port from sources that are allowed, and drop others.
+func (s *settings) nodePortSources() []string {
+	if !s.NodePortsRestricted {
+		return nil
+	}
+	out := []string{"-m addrtype --src-type LOCAL -j RETURN"} // a process of the node
+	for _, p := range s.NodePortSources {
+		if p.Addr().Is6() == s.v6 {
+			out = append(out, source(p)+"-j RETURN")
+		}
+	}
+	return append(out, "-g "+chainDrop)
 }
 
 // fromPods returns the rules that leave a chain if the packet comes from one of this

@@ -16,8 +16,8 @@
 //
 // If the external traffic policy matters, traffic from neither this node's Pods nor the
 // node itself first goes through trees of the same form (FAIRLEAD-OUTSIDE). A load
-// balancer IP with source ranges has a chain that accepts only these. Session affinity is
-// in affinity.go.
+// balancer IP with source ranges has a chain that accepts only these, and all node ports
+// share one (FAIRLEAD-NODEPORT-SOURCES). Session affinity is in affinity.go.
 //
 // All frontends of a Service's port share the chain of their endpoints. A changed endpoint
 // changes only that chain; an added Service changes its own chains and the chain of the

@@ -20,6 +20,8 @@ const inlinePorts = 8
 type entry struct {
 	chain   string
 	comment string
+
+	restricted bool // a node port; chainSources comes before
 }
 
 // dispatch leads packets to the chains of their frontends, in one view: with a tree of all
@@ -49,7 +51,11 @@ type ports struct {
 func newPorts(root string, to map[portKey]entry, touch touch) *ports {
 	p := &ports{to: to}
 	p.tree = newTree(root, prefixPorts, portDigits{}, func(k portKey) []string {
-		return []string{p.to[k].rule("", k)}
+		to := p.to[k]
+		if to.restricted {
+			return []string{k.match() + " -j " + chainSources, to.rule("", k)}
+		}
+		return []string{to.rule("", k)}
 	}, touch)
 	return p
 }

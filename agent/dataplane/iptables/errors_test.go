@@ -173,8 +173,11 @@ func TestRefused(t *testing.T) {
 		"endpoint of IPv6": func(d *model.Desired) {
 			put(d, "x", "10.96.0.1:80/tcp", forwardTo(model.MasqueradeNever, "[fd00::1]:80"))
 		},
-		"unknown masquerading":   func(d *model.Desired) { put(d, "x", "10.96.0.1:80/tcp", forwardTo("Perhaps", "10.0.0.1:80")) },
-		"node port with sources": func(d *model.Desired) { put(d, "x", "nodeport:30000/tcp", one).Restricted = true },
+		"unknown masquerading": func(d *model.Desired) { put(d, "x", "10.96.0.1:80/tcp", forwardTo("Perhaps", "10.0.0.1:80")) },
+		"node port with sources": func(d *model.Desired) {
+			f := put(d, "x", "nodeport:30000/tcp", one)
+			f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		},
 		"source of IPv6": func(d *model.Desired) {
 			f := put(d, "x", "10.96.0.1:80/tcp", one)
 			f.Restricted, f.Sources = true, []netip.Prefix{netip.MustParsePrefix("fd00::/64")}

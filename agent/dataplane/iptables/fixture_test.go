@@ -84,5 +84,10 @@ func mixed() model.Desired {
 	d.Node.PodInterface, d.Node.PodInterfacePrefix = "pod", true
 	d.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/20"), netip.MustParsePrefix("fd00:96::/108")}
 	d.Node.NodePortLocalhost = true
+	for key, f := range d.Frontends {
+		f.Restricted = f.Restricted || key.IsNodePort()
+	}
+	d.Node.NodePortsRestricted = true
+	d.Node.NodePortSources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.0/25"), netip.MustParsePrefix("2001:db8::/32")}
 	return d
 }

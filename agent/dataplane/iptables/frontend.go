@@ -79,12 +79,12 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 			case model.Forward:
 				target = find(f, b).chain(b.Masquerade)
 			}
-			if f.Restricted {
+			if f.Restricted && !f.Key.IsNodePort() {
 				gate := chainFor(prefixGate, f.Key, v)
 				out.chains[gate] = gateRules(f.Sources, target)
 				target = gate
 			}
-			entries[v] = &entry{chain: target, comment: comment(f)}
+			entries[v] = &entry{chain: target, comment: comment(f), restricted: f.Restricted && f.Key.IsNodePort()}
 		}
 		out.entries[f.Key] = entries
 	}
@@ -224,8 +224,8 @@ func check(f *model.Frontend, v6 bool) error {
 }
 
 func checkSources(f *model.Frontend, v6 bool) error {
-	if f.Restricted && f.Key.IsNodePort() {
-		return fmt.Errorf("%s of %s: a node port has no source ranges", f.Key, f.Service)
+	if len(f.Sources) > 0 && f.Key.IsNodePort() {
+		return fmt.Errorf("%s of %s: a node port has no source ranges of its own", f.Key, f.Service)
 	}
 	for _, p := range f.Sources {
 		if !p.IsValid() || p != p.Masked() || p.Addr().Is6() != v6 {

@@ -22,6 +22,7 @@ const (
 	chainOutside     = prefix + "OUTSIDE"
 	chainServices    = prefix + "SERVICES"
 	chainUnlessPod   = prefix + "MARK-UNLESS-POD"
+	chainSources     = prefix + "NODEPORT-SOURCES"
 	chainRefuse      = prefix + "REFUSE"
 	chainDrop        = prefix + "DROP"
 	chainMasquerade  = prefix + "MASQUERADE"

@@ -106,6 +106,7 @@ func probeRules(v6 bool) model.Delta {
 	d.Node.PodInterface, d.Node.PodInterfacePrefix = "pod", true
 	d.Node.NodePortAddresses = []netip.Addr{addr}
 	d.Node.NodePortLocalhost = true
+	d.Node.NodePortsRestricted, d.Node.NodePortSources = true, d.Node.PodCIDRs
 	forward := func(m model.Masquerade) model.Backend {
 		return model.Backend{Verdict: model.Forward, Masquerade: m, Endpoints: []model.Endpoint{
 			netip.AddrPortFrom(addr, 1), netip.AddrPortFrom(addr, 2)}}
@@ -121,7 +122,7 @@ func probeRules(v6 bool) model.Delta {
 				if f.External.Verdict == "" {
 					f.External = f.Internal
 				}
-				if f.Restricted = a == addr; f.Restricted {
+				if f.Restricted = true; a == addr {
 					f.Sources = d.Node.PodCIDRs
 				}
 				f.Service = model.ServiceID{Namespace: "default", Name: fmt.Sprint(i, a, p), Family: model.FamilyOf(a)}

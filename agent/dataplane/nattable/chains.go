@@ -27,6 +27,7 @@ const (
 	chainMasquerade  = "masquerade-marked"
 	chainRefuse      = "refuse"
 	chainSources     = "check-sources"
+	chainNodePorts   = "check-nodeport-sources"
 	chainUnused      = "unused-cluster-ips"
 	chainLocalhost   = "nodeports-on-localhost"
 )
@@ -66,6 +67,9 @@ func (l *layout) postrouting() []nft.Rule {
 // lookups sends a packet to its frontend, if there is one.
 func (l *layout) lookups(v view) (out []nft.Rule) {
 	for at, gate := range [wheres][]nft.Expr{onNodePort: {l.Destination(0), nft.In(l.nodePorts, 0)}} {
+		if where(at) == onNodePort {
+			out = append(out, l.rule("", gate, one(nft.Jump(chainNodePorts))))
+		}
 		out = append(out, l.rule("", gate, l.key(where(at), 0), one(nft.VerdictOf(l.verdicts[at][v]))))
 		out = append(out, l.target.lookups(where(at), v, gate)...)
 	}
@@ -73,7 +77,8 @@ func (l *layout) lookups(v view) (out []nft.Rule) {
 }
 
 // settingsChains returns the chains that depend on how this node's Pods are recognized, on
-// the ranges of cluster IPs, and on localhost. Otherwise they are constant.
+// the ranges of cluster IPs, on the sources of node ports, and on localhost. Otherwise they
+// are constant.
 func (l *layout) settingsChains(s *model.NodeSettings) []*nft.Chain {
 	pods := l.fromPods(s)
 	outside := append(pods[:len(pods):len(pods)], l.lookups(external)...)
@@ -84,7 +89,7 @@ func (l *layout) settingsChains(s *model.NodeSettings) []*nft.Chain {
 	if !l.V6() && s.NodePortLocalhost {
 		localhost = l.localhost()
 	}
-	return []*nft.Chain{l.NewChain(chainOutside, nil, outside...), l.NewChain(chainMark, nil, mark...), l.unusedChain(s),
+	return []*nft.Chain{l.nodePortSources(s), l.NewChain(chainOutside, nil, outside...), l.NewChain(chainMark, nil, mark...), l.unusedChain(s),
 		l.NewChain(chainLocalhost, nil, localhost...)}
 }
 

@@ -57,7 +57,8 @@ type layout struct {
 	hairpin    *nft.Set
 
 	// Frontends in restricted accept only sources in one of the sets sources, by the
-	// length of a range. Those sets are added as needed.
+	// length of a range. Those sets are added as needed. Node ports in restricted accept
+	// only those in a chain, see nodePortSources.
 	restricted *nft.Set
 	sources    map[int]*nft.Set
 
@@ -126,8 +127,8 @@ func (l *layout) check(f *model.Frontend) error {
 			return fmt.Errorf("%s of %s: source range %s is malformed or of another family", f.Key, f.Service, p)
 		}
 	}
-	if f.Restricted && f.Key.IsNodePort() {
-		return fmt.Errorf("%s of %s: a node port has no source ranges", f.Key, f.Service)
+	if len(f.Sources) > 0 && f.Key.IsNodePort() {
+		return fmt.Errorf("%s of %s: a node port has no source ranges of its own", f.Key, f.Service)
 	}
 	if home := f.Home(); !l.ours(home.Address) || home.Protocol != f.Key.Protocol {
 		return fmt.Errorf("%s of %s cannot share its endpoints and clients with %s", f.Key, f.Service, home)

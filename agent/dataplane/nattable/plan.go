@@ -195,6 +195,9 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 	if detour.n > 0 {
 		first = b[0].batch
 	}
+	if delta.Node != nil {
+		l.planSettings(first, &before.Node, &after.Node)
+	}
 	have := c.lengths()
 	lengths := p.addLengths(first, have, frontends)
 	if !slices.Equal(have, lengths) {
@@ -219,15 +222,19 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 	if now := p.deleteLengths(lengths); !slices.Equal(now, lengths) {
 		p.batch.RewriteRules(l.sourcesChain(now))
 	}
-	if delta.Node != nil {
-		old := l.settingsChains(&before.Node)
-		for i, now := range l.settingsChains(&after.Node) {
-			if !slices.EqualFunc(old[i].Rules, now.Rules, nft.Rule.Equal) {
-				p.batch.RewriteRules(now)
-			}
+	return nil
+}
+
+// planSettings rewrites the chains that depend on the node's settings. It precedes the
+// frontends: the sources of node ports have to be there before the first node port is
+// restricted.
+func (l *layout) planSettings(b *parts, before, after *model.NodeSettings) {
+	old := l.settingsChains(before)
+	for i, now := range l.settingsChains(after) {
+		if !slices.EqualFunc(old[i].Rules, now.Rules, nft.Rule.Equal) {
+			b.RewriteRules(now)
 		}
 	}
-	return nil
 }
 
 // addrSet returns the addresses of the table's family.

@@ -89,6 +89,7 @@ func probeRules(l *layout) *wanted {
 	w.ClusterIPs[addr], w.LocalEndpoints[addr] = struct{}{}, struct{}{}
 	w.Node.PodCIDRs = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen()-8).Masked()}
 	w.Node.ServiceCIDRs = w.Node.PodCIDRs
+	w.Node.NodePortsRestricted, w.Node.NodePortSources = true, w.Node.PodCIDRs
 	w.Node.PodInterface, w.Node.PodInterfacePrefix = "pod", true
 	forward := func(m model.Masquerade, local bool) model.Backend {
 		return model.Backend{Verdict: model.Forward, Masquerade: m, Local: local, Endpoints: []model.Endpoint{
@@ -100,8 +101,8 @@ func probeRules(l *layout) *wanted {
 			{Internal: forward(model.MasqueradeAlways, false), External: model.Backend{Verdict: model.Drop}},
 			{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}},
 		} {
-			f.Restricted = !a.IsUnspecified()
-			if f.Restricted {
+			f.Restricted = true
+			if !a.IsUnspecified() {
 				f.Sources = []netip.Prefix{w.Node.PodCIDRs[0], netip.PrefixFrom(addr, addr.BitLen())}
 			}
 			f.AffinityTimeoutSeconds = int32(i)

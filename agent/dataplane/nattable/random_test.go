@@ -78,6 +78,16 @@ func randomDesired(r *rand.Rand) model.Desired {
 			d.Node.NodePortAddresses = append(d.Node.NodePortAddresses, a)
 		}
 	}
+	if d.Node.NodePortsRestricted = r.IntN(2) == 0; d.Node.NodePortsRestricted {
+		for _, source := range append(randomSources(r, false), randomSources(r, true)...) {
+			d.Node.NodePortSources = append(d.Node.NodePortSources, netip.MustParsePrefix(source))
+		}
+	}
+	for key, f := range d.Frontends {
+		if key.IsNodePort() {
+			f.Restricted = d.Node.NodePortsRestricted && r.IntN(4) > 0
+		}
+	}
 	if r.IntN(2) == 0 {
 		d.Node.PodInterface, d.Node.PodInterfacePrefix = "cni", r.IntN(2) == 0
 	}

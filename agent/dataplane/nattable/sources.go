@@ -11,12 +11,14 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// A frontend with source ranges is in the set restricted, and each of its ranges
-// is an element of a set:
+// A frontend with source ranges is in the set restricted. The ranges of node ports are in a
+// chain, see nodePortSources. Each range of another frontend is an element of a set:
 //
 //	sources-<length>  { protocol . address . port . network }
 //
@@ -46,6 +48,25 @@ func (l *layout) sourcesChain(lengths []int) *nft.Chain {
 		out = append(out, l.NewRule("", append(key, nft.In(l.sourceSet(length), 0), nft.Return())...))
 	}
 	return l.NewChain(chainSources, nil, append(out, l.NewRule("", nft.Drop()))...)
+}
+
+// nodePortSources returns for a packet to an address of node ports, unless it is to a
+// restricted node port and from a source that is not allowed. The few ranges are rules and
+// not elements, because they are the same for all node ports. The rules are evaluated after the lookups
+// of frontends on addresses: those come before node ports.
+func (l *layout) nodePortSources(s *model.NodeSettings) *nft.Chain {
+	if !s.NodePortsRestricted {
+		return l.NewChain(chainNodePorts, nil)
+	}
+	var out []nft.Rule
+	for _, p := range s.NodePortSources {
+		if p.Addr().Is6() == l.V6() {
+			out = append(out, l.NewRule("", l.Source(0), nft.Mask(0, cidrMask(p)), nft.Equals(p.Addr().AsSlice()), nft.Return()))
+		}
+	}
+	return l.NewChain(chainNodePorts, nil, append(out,
+		l.NewRule("a process of the node", nft.SourceType(), nft.Equals(native(unix.RTN_LOCAL)), nft.Return()),
+		l.rule("", l.key(onNodePort, 0), one(nft.In(l.restricted, 0), nft.Drop())))...)
 }
 
 // sourceSet returns the set of the source ranges of a length.
@@ -153,7 +174,7 @@ func (r *reader) readSources(ctx context.Context) error {
 	restricted := map[model.FrontendKey]struct{}{}
 	err := r.each(ctx, r.restricted, func() { clear(restricted) }, func(element nft.Element) bool {
 		key, ok := r.parseKey(element.Key)
-		if ok = ok && !key.IsNodePort(); ok {
+		if ok {
 			restricted[key] = struct{}{}
 		}
 		return ok

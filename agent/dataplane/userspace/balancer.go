@@ -54,11 +54,12 @@ func (b *balancer) choose(c client, tried []model.Endpoint) (model.Endpoint, boo
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f := b.frontend
-	if f.Restricted && !slices.ContainsFunc(f.Sources, func(p netip.Prefix) bool { return p.Contains(c.address) }) {
+	in := b.inside.Load()
+	if !in.allows(f, c.address, c.link) {
 		return model.Endpoint{}, false
 	}
 	backend, turn := f.External, &b.external
-	if b.inside.Load().has(c.address, c.link) {
+	if in.has(c.address, c.link) {
 		backend, turn = f.Internal, &b.internal
 	}
 	if backend.Verdict != model.Forward || len(backend.Endpoints) == 0 {

@@ -49,7 +49,8 @@ func newTestBalancer(f *model.Frontend) (*balancer, *testclock.FakePassiveClock)
 	clk := testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	var in atomic.Pointer[inside]
 	in.Store(&inside{podCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
-		addresses: map[netip.Addr]struct{}{host.address: {}}, loopback: loopbackLink})
+		nodePortSources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")},
+		addresses:       map[netip.Addr]struct{}{host.address: {}}, loopback: loopbackLink})
 	b := newBalancer(clk, newAffinities(), &in)
 	b.set(f)
 	return b, clk
@@ -73,6 +74,7 @@ func TestChoose(t *testing.T) {
 	all := map[string]int{one: 2, two: 2, three: 2}
 	none := map[string]int{"none": 6}
 	local := model.Frontend{Internal: forward(one, two, three), External: forward(one)}
+	nodePort := model.Frontend{Key: key("0.0.0.0:30001", model.TCP), Internal: forward(one), External: forward(one), Restricted: true}
 	for name, c := range map[string]struct {
 		frontend model.Frontend
 		client   client
@@ -87,6 +89,10 @@ func TestChoose(t *testing.T) {
 		"allowed source":                                       {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, outside, map[string]int{one: 6}},
 		"denied source":                                        {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}}, pod, none},
 		"no source is allowed":                                 {model.Frontend{Internal: forward(one), External: forward(one), Restricted: true}, outside, none},
+		"node port, allowed source":                            {nodePort, outside, map[string]int{one: 6}},
+		"node port, denied source":                             {nodePort, pod, none},
+		"node port, the node":                                  {nodePort, host, map[string]int{one: 6}},
+		"node port, the node, at an address of a link":         {nodePort, client{host.address, outsideLink}, map[string]int{one: 6}},
 		"no endpoint here, from outside":                       {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, outside, none},
 		"no endpoint here, from a Pod":                         {model.Frontend{Internal: forward(one), External: model.Backend{Verdict: model.Drop}}, pod, map[string]int{one: 6}},
 		"none anywhere":                                        {model.Frontend{Internal: model.Backend{Verdict: model.Reject}, External: model.Backend{Verdict: model.Reject}}, pod, none},

@@ -35,8 +35,15 @@ const (
 func program(f *model.Frontend, in *inside, header uint32) []bpf.Instruction {
 	p := &assembler{family4: f.Key.Address.Is4(), header: header}
 	if f.Restricted {
-		for _, source := range f.Sources {
-			p.ifFrom(source)
+		sources := f.Sources
+		if f.Key.IsNodePort() {
+			p.ifBy(in.loopback)
+			sources = in.nodePortSources
+		}
+		for _, source := range sources {
+			if source.Addr().Is4() == p.family4 {
+				p.ifFrom(source)
+			}
 		}
 		p.elseDrop()
 	}

@@ -107,5 +107,10 @@ func Mixed() model.Desired {
 	d.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244::/64")}
 	d.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/20"), netip.MustParsePrefix("fd00:96::/108")}
 	d.Node.NodePortLocalhost = true
+	for _, key := range []string{"nodeport:30053/udp", "nodeport:30080/tcp", "nodeport6:30053/udp"} {
+		d.Frontends[At(key)].Restricted = true
+	}
+	d.Node.NodePortsRestricted = true
+	d.Node.NodePortSources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.0/25"), netip.MustParsePrefix("2001:db8::/32")}
 	return d
 }

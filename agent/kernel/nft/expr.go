@@ -90,6 +90,11 @@ func DestinationType() Expr {
 	return library(&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true})
 }
 
+// SourceType is DestinationType for the packet's source.
+func SourceType() Expr {
+	return library(&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagSADDR: true})
+}
+
 // LoadMark loads the packet's mark, in the host's byte order.
 func LoadMark(reg int) Expr {
 	return library(&expr.Meta{Key: expr.MetaKeyMARK, Register: register(reg)})

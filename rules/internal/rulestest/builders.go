@@ -300,6 +300,12 @@ func (b *NodeBuilder) NodePorts(addresses ...string) *NodeBuilder {
 	return b
 }
 
+// NodePortSources sets the clients that may use node ports.
+func (b *NodeBuilder) NodePortSources(cidrs ...string) *NodeBuilder {
+	b.Spec.NodePort.SourceRanges = cidrs
+	return b
+}
+
 // Affinity sets the session affinity of the policy.
 func (b *NodeBuilder) Affinity(policy v1alpha1.AffinityPolicy, seconds int32) *NodeBuilder {
 	b.Spec.SessionAffinity = v1alpha1.SessionAffinityOptions{Policy: policy, TimeoutSeconds: seconds}

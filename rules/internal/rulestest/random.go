@@ -167,6 +167,9 @@ func (r *Random) Node() resolve.Node {
 	if r.Chance(20) {
 		b.Affinity(v1alpha1.AffinityClientIP, 30)
 	}
+	if r.Chance(20) {
+		b.NodePortSources(Some(r, 2, "203.0.113.0/25", "10.0.0.0/8", "::/0", "2001:db8::/32")...)
+	}
 	return b.NodePorts(Pick(r, "Primary", "All", "Localhost", "192.168.0.0/16")).Node
 }
 

@@ -73,7 +73,8 @@ func checkFrontend(id model.ServiceID, f model.Frontend) error {
 		return fmt.Errorf("protocol")
 	case f.Service != id:
 		return fmt.Errorf("service")
-	case f.Restricted && f.Kind != model.KindLoadBalancer || !f.Restricted && len(f.Sources) > 0:
+	case f.Restricted && f.Kind != model.KindLoadBalancer && f.Kind != model.KindNodePort,
+		len(f.Sources) > 0 && (!f.Restricted || f.Kind != model.KindLoadBalancer):
 		return fmt.Errorf("restricted")
 	case f.PortKey.Protocol != f.Key.Protocol || !f.PortKey.Address.IsValid() || f.PortKey.Address.Is4() != is4:
 		return fmt.Errorf("port key %s", f.PortKey)

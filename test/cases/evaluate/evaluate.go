@@ -26,7 +26,7 @@ func Packet(desired model.Desired, p cases.Packet) cases.Outcome {
 		}
 		return cases.Outcome{Verdict: cases.Untouched}
 	}
-	if f.Restricted && !within(f.Sources, p.Source) {
+	if f.Restricted && !allowed(desired.Node, f, p) {
 		return cases.Outcome{Verdict: cases.Dropped}
 	}
 	pod := fromPod(desired.Node, p)
@@ -52,6 +52,14 @@ func Packet(desired model.Desired, p cases.Packet) cases.Outcome {
 		}
 	}
 	return cases.Outcome{Verdict: cases.Forwarded, Seen: seen, Sticky: f.AffinityTimeoutSeconds > 0}
+}
+
+// allowed says whether the client of a packet may use a restricted frontend.
+func allowed(s model.NodeSettings, f *model.Frontend, p cases.Packet) bool {
+	if f.Key.IsNodePort() {
+		return p.Client == cases.FromHost || within(s.NodePortSources, p.Source)
+	}
+	return within(f.Sources, p.Source)
 }
 
 // fromPod says whether the node takes a packet for one of its own Pods'.

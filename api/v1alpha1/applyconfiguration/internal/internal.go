@@ -270,6 +270,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
       default:
       - Primary
+    - name: sourceRanges
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSet
   map:
     fields:

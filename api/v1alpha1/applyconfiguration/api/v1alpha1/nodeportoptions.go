@@ -8,12 +8,17 @@ package v1alpha1
 // NodePortOptionsApplyConfiguration represents a declarative configuration of the NodePortOptions type for use
 // with apply.
 //
-// NodePortOptions configure the addresses of node ports.
+// NodePortOptions configure the addresses of node ports, and their clients.
 type NodePortOptionsApplyConfiguration struct {
 	// addresses on which node ports are reachable: Primary (the addresses in the
 	// Node's status), All (every local address except loopback), Localhost
 	// (127.0.0.1, TCP), or CIDRs that select local addresses.
 	Addresses []string `json:"addresses,omitempty"`
+	// sourceRanges are the CIDRs of the clients that may use node ports; empty: all
+	// clients. Packets of others are dropped, as with loadBalancerSourceRanges of a
+	// Service. Processes of the node may use its own node ports, and Pods count by their
+	// address. A family without a CIDR has no allowed clients.
+	SourceRanges []string `json:"sourceRanges,omitempty"`
 }
 
 // NodePortOptionsApplyConfiguration constructs a declarative configuration of the NodePortOptions type for use with
@@ -28,6 +33,16 @@ func NodePortOptions() *NodePortOptionsApplyConfiguration {
 func (b *NodePortOptionsApplyConfiguration) WithAddresses(values ...string) *NodePortOptionsApplyConfiguration {
 	for i := range values {
 		b.Addresses = append(b.Addresses, values[i])
+	}
+	return b
+}
+
+// WithSourceRanges adds the given value to the SourceRanges field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the SourceRanges field.
+func (b *NodePortOptionsApplyConfiguration) WithSourceRanges(values ...string) *NodePortOptionsApplyConfiguration {
+	for i := range values {
+		b.SourceRanges = append(b.SourceRanges, values[i])
 	}
 	return b
 }

@@ -27,7 +27,7 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	IPVS *IPVSOptionsApplyConfiguration `json:"ipvs,omitempty"`
 	// sessionAffinity configures whether a client keeps its endpoint.
 	SessionAffinity *SessionAffinityOptionsApplyConfiguration `json:"sessionAffinity,omitempty"`
-	// nodePort configures the addresses of node ports.
+	// nodePort configures the addresses of node ports, and the clients that may use them.
 	NodePort *NodePortOptionsApplyConfiguration `json:"nodePort,omitempty"`
 	// externalIPs selects which spec.externalIPs of Services are programmed.
 	ExternalIPs *ExternalIPOptionsApplyConfiguration `json:"externalIPs,omitempty"`

@@ -31,7 +31,7 @@ type ProxyConfigSpecApplyConfiguration struct {
 	IPVS *IPVSOptionsApplyConfiguration `json:"ipvs,omitempty"`
 	// sessionAffinity configures whether a client keeps its first endpoint.
 	SessionAffinity *SessionAffinityOptionsApplyConfiguration `json:"sessionAffinity,omitempty"`
-	// nodePort configures the node addresses of node ports.
+	// nodePort configures the node addresses of node ports, and the clients that may use them.
 	NodePort *NodePortOptionsApplyConfiguration `json:"nodePort,omitempty"`
 	// externalIPs selects which spec.externalIPs of Services are programmed.
 	ExternalIPs *ExternalIPOptionsApplyConfiguration `json:"externalIPs,omitempty"`

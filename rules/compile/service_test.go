@@ -5,6 +5,7 @@ package compile_test
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -158,6 +159,18 @@ var ignoreDigest = cmpopts.IgnoreFields(v1alpha1.ServiceRuleSliceSpec{}, "Digest
 func healthCheck(b *ServiceBuilder, port int32) *ServiceBuilder {
 	b.Spec.HealthCheckNodePort = port
 	return b
+}
+
+// The newest change of an EndpointSlice is that of the compiled rules.
+func TestTriggerOfService(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 250_000_000, time.UTC)
+	newer, older := WebSlice(), WebSlice().Named("web-2")
+	newer.Annotations, older.Annotations = model.TriggerAnnotation(at), model.TriggerAnnotation(at.Add(-time.Minute))
+	for _, slices := range [][]*SliceBuilder{{newer, older}, {older, newer}} {
+		if got := compile.Service(Input(Web(), slices...)).Trigger; !got.Equal(at) {
+			t.Errorf("got %s, want %s", got, at)
+		}
+	}
 }
 
 func TestFamilies(t *testing.T) {

@@ -46,8 +46,11 @@ func TestStale(t *testing.T) {
 	drains.Serving = append(drains.Serving, netip.MustParseAddrPort(podA))
 	local := frontend(model.TCP, "203.0.113.1:80", podA, podB)
 	local.External.Endpoints = local.External.Endpoints[:1]
+	// Where only terminating endpoints are local, traffic from outside has others.
+	apart := frontend(model.TCP, "203.0.113.2:80", podA)
+	apart.External.Endpoints = []model.Endpoint{netip.MustParseAddrPort(podB)}
 	for _, f := range []*model.Frontend{frontend(model.UDP, vip, podA), frontend(model.TCP, vip, podA), frontend(model.UDP, nodePort, podA),
-		frontend(model.SCTP, vip, podA), frontend(model.UDP, "10.96.0.11:53"), drains, local} {
+		frontend(model.SCTP, vip, podA), frontend(model.UDP, "10.96.0.11:53"), drains, local, apart} {
 		frontends[f.Key] = f
 	}
 	const removed, elsewhere = "10.96.0.99:53", "192.0.2.1:30053"
@@ -83,6 +86,8 @@ func TestStale(t *testing.T) {
 		"TCP, half-open, not translated":    {unanswered(flow(tcp, client, vip, vip)), ""},
 		"TCP, internal endpoint":            {unanswered(flow(tcp, client, "203.0.113.1:80", podB)), ""},
 		"TCP, external endpoint":            {unanswered(flow(tcp, client, "203.0.113.1:80", podA)), ""},
+		"TCP, only external endpoint":       {unanswered(flow(tcp, client, "203.0.113.2:80", podB)), ""},
+		"TCP, only internal endpoint":       {unanswered(flow(tcp, client, "203.0.113.2:80", podA)), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, stale := rules.Stale(c.flow)
@@ -101,6 +106,8 @@ func TestEffectOf(t *testing.T) {
 	const udp, tcp = model.UDP, model.TCP
 	serves := frontend(udp, vip)
 	serves.Serving = frontend(udp, vip, podA).Serving
+	external := frontend(tcp, vip, podA)
+	external.External = frontend(tcp, vip, podB).External
 	for name, c := range map[string]struct {
 		old, now *model.Frontend
 		want     Effect
@@ -115,6 +122,8 @@ func TestEffectOf(t *testing.T) {
 		"TCP, removed":                   {frontend(tcp, vip, podA), nil, Effect{Stale: true}},
 		"TCP, an endpoint more":          {frontend(tcp, vip, podA), frontend(tcp, vip, podA, podB), Effect{}},
 		"TCP, one replaced":              {frontend(tcp, vip, podA), frontend(tcp, vip, podB), Effect{Stale: true}},
+		"TCP, the external one removed":  {external, frontend(tcp, vip, podA), Effect{Stale: true}},
+		"TCP, an external one added":     {frontend(tcp, vip, podA), external, Effect{}},
 		"SCTP, removed":                  {frontend(model.SCTP, vip, podA), nil, Effect{}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,6 +42,15 @@ func TestInverse(t *testing.T) {
 			}
 		})
 	}
+	// What was to be replaced is not what is there: an earlier delta was not applied.
+	key := FrontendKey{Address: address("10.96.0.1"), Protocol: TCP, Port: 80}
+	skipped := Delta{Frontends: []Change{{Key: key, Old: &Frontend{Key: key, PortName: "skipped"}, New: other.Frontends[key]}}}
+	now, inverse := one.Clone(), skipped.Inverse(one)
+	skipped.Apply(&now)
+	inverse.Apply(&now)
+	if left := Diff(now, one); !left.Empty() {
+		t.Errorf("undone after another delta was skipped, it leaves %+v", left)
+	}
 	repeated := Delta{ClusterIPs: AddrChanges{Added: []netip.Addr{address("10.96.0.1")}, Removed: []netip.Addr{address("10.96.0.9")}}}
 	if inverse := repeated.Inverse(one); !inverse.Empty() {
 		t.Errorf("a delta that changes nothing has the inverse %+v", inverse)

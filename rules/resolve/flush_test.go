@@ -237,6 +237,46 @@ func TestOnlyProgrammedEndpointsCost(t *testing.T) {
 	}
 }
 
+// TestAddressesGoLast checks that an address is removed only together with the last of the
+// changes that wait: frontends that are not flushed yet may need it.
+func TestAddressesGoLast(t *testing.T) {
+	table := resolve.NewTable()
+	id, result := small("small", "172.30.1.1", 1)
+	result.LocalEndpoints = []netip.Addr{Addr(L1)}
+	table.Set(id, result)
+	giantID := model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}
+	table.Set(giantID, giant(10, 10, 20))
+	table.Flush()
+
+	table.Set(id, resolve.Result{})
+	table.Set(giantID, moved(giant(10, 10, 20)))
+	for {
+		d, more := table.FlushSlice(10, resolve.Costs{})
+		removed := len(d.ClusterIPs.Removed) == 1 && len(d.LocalEndpoints.Removed) == 1
+		if none := len(d.ClusterIPs.Removed)+len(d.LocalEndpoints.Removed) == 0; more && !none || !more && !removed {
+			t.Fatalf("more: %v, and removed are %v and %v", more, d.ClusterIPs.Removed, d.LocalEndpoints.Removed)
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// TestSourcesCost checks that a source range costs as much as an endpoint.
+func TestSourcesCost(t *testing.T) {
+	table := resolve.NewTable()
+	id, result := small("small", "172.30.1.1", 1)
+	result.Frontends[0].Restricted = true
+	for i := range 100 {
+		result.Frontends[0].Sources = append(result.Frontends[0].Sources, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
+	}
+	table.Set(id, result)
+	table.Set(small("other", "172.30.1.2", 50))
+	if d, more := table.FlushSlice(60, resolve.Costs{}); !more || len(d.Frontends) != 1 || d.Frontends[0].New.Service.Name != "other" {
+		t.Errorf("more: %v, %v", more, changes(d))
+	}
+}
+
 // TestNodeIsFlushedWhole checks that settings of the node are flushed with everything.
 func TestNodeIsFlushedWhole(t *testing.T) {
 	table := resolve.NewTable()

@@ -36,15 +36,16 @@ func TestHealthCheckCounts(t *testing.T) {
 		port      uint16
 		want      int
 	}{
-		"no port for checks":        {checked("web", 0), both().Ready(L1, Here), 0, 0},
-		"policy Cluster":            {clusterPolicy, both().Ready(L1, Here), 0, 0},
-		"no endpoints":              {checked("web", 32100), both(), 32100, 0},
-		"other node":                {checked("web", 32100), both().Ready(R1, There), 32100, 0},
-		"two ports count once":      {checked("web", 32100), both().Ready(L1, Here), 32100, 1},
-		"several":                   {checked("web", 32100), both().Ready(L1, Here).Ready("10.180.0.2", Here).Ready(R1, There), 32100, 2},
-		"terminating do not count":  {checked("web", 32100), both().Terminating(L1, Here), 32100, 0},
-		"one of two is terminating": {checked("web", 32100), both().Terminating(L1, Here).Ready("10.180.0.2", Here), 32100, 1},
-		"unready":                   {checked("web", 32100), both().Unready(L1, Here), 32100, 0},
+		"no port for checks":           {checked("web", 0), both().Ready(L1, Here), 0, 0},
+		"policy Cluster":               {clusterPolicy, both().Ready(L1, Here), 0, 0},
+		"no endpoints":                 {checked("web", 32100), both(), 32100, 0},
+		"other node":                   {checked("web", 32100), both().Ready(R1, There), 32100, 0},
+		"two ports count once":         {checked("web", 32100), both().Ready(L1, Here), 32100, 1},
+		"several":                      {checked("web", 32100), both().Ready(L1, Here).Ready("10.180.0.2", Here).Ready(R1, There), 32100, 2},
+		"terminating do not count":     {checked("web", 32100), both().Terminating(L1, Here), 32100, 0},
+		"one of two is terminating":    {checked("web", 32100), both().Terminating(L1, Here).Ready("10.180.0.2", Here), 32100, 1},
+		"terminating, ready elsewhere": {checked("web", 32100), both().Terminating(L1, Here).Ready(R1, There), 32100, 0},
+		"unready":                      {checked("web", 32100), both().Unready(L1, Here), 32100, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, got := resolvedOf(t, c.service, c.endpoints)

@@ -109,3 +109,20 @@ func TestManyEndpointsCostNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations for 10 endpoints, %v for 150", few, many)
 	}
 }
+
+// A list that differs only in its middle from the one that it replaces is another one.
+func TestMiddleOfAListChanges(t *testing.T) {
+	slice := func(middle string) *SliceBuilder {
+		return WebSlice().Ready("10.180.1.1", There).Ready(middle, There).Ready("10.180.1.9", There)
+	}
+	table := resolve.NewTable()
+	set(t, table, Web(), slice("10.180.1.2"))
+	table.Flush()
+	set(t, table, Web(), slice("10.180.1.3"))
+	wantChanges(t, table, "172.30.0.41:80/tcp")
+	for _, f := range table.Desired().Frontends {
+		if got := f.Internal.Endpoints[1].Addr().String(); got != "10.180.1.3" {
+			t.Errorf("%s has %s", f.Key, got)
+		}
+	}
+}

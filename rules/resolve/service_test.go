@@ -25,7 +25,7 @@ func rule() *v1alpha1.ServiceRuleSliceSpec {
 }
 
 func TestResolveFrontends(t *testing.T) {
-	all := Service("web").Port("http", 80).NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11").
+	all := Service("web").Port("http", 80).NodePort(3001).LoadBalancer("1.2.3.4").ExternalIPs("192.168.99.11", "1.2.3.4", "172.30.0.41").
 		Sources("203.0.113.0/25").ExternalLocal().Affinity(77)
 	in := Input(all, Slice("web").Port("http", 8080).Ready(R1, There).Ready(L1, Here))
 	got, err := resolve.Service(ThisNode().Node, WebID, Specs(compile.Service(in), corev1.IPv4Protocol))
@@ -81,6 +81,36 @@ func TestAffinity(t *testing.T) {
 			d := TableOf(t, c.node.Node, Input(c.service)).Desired()
 			if got := d.Frontends[model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}].AffinityTimeoutSeconds; got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// UDP flows stay at every endpoint that serves, wherever new ones go.
+func TestServing(t *testing.T) {
+	service := func() *ServiceBuilder { return Service("web").Port("http", 80).Protocol(corev1.ProtocolUDP) }
+	slice := func() *SliceBuilder { return Slice("web").Port("http", 80).Protocol(corev1.ProtocolUDP) }
+	for name, c := range map[string]struct {
+		service *ServiceBuilder
+		slice   *SliceBuilder
+		want    []string
+	}{
+		"ready":                {service(), slice().Ready(R1, There).Ready(L1, Here), []string{L1, R1}},
+		"one drains":           {service(), slice().Ready(L1, Here).Terminating(R1, There), []string{L1, R1}},
+		"local policy":         {service().InternalLocal(), slice().Ready(L1, Here).Ready(R1, There), []string{L1, R1}},
+		"hints":                {service(), slice().Ready(L1, Here).ForNodes(Here).Ready(R1, There).ForNodes(There), []string{L1, R1}},
+		"one does not serve":   {service(), slice().Ready(L1, Here).Endpoint(R1, There, false, false, true), []string{L1}},
+		"TCP, which ends":      {Web(), WebSlice().Ready(L1, Here), nil},
+		"one serves elsewhere": {service(), slice().Terminating(R1, There), []string{R1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, got := resolvedOf(t, c.service, c.slice)
+			var serving []string
+			for _, e := range got.Frontends[0].Serving {
+				serving = append(serving, e.Addr().String())
+			}
+			if diff := cmp.Diff(c.want, serving); diff != "" {
+				t.Errorf("serving (-want +got):\n%s", diff)
 			}
 		})
 	}

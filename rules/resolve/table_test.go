@@ -144,6 +144,7 @@ func TestSharedAddresses(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	key := model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}
 	nodePort := model.FrontendKey{Address: Addr("0.0.0.0"), Protocol: model.TCP, Port: 3001}
+	in := func(namespace string, s *ServiceBuilder) *ServiceBuilder { s.Namespace = namespace; return s }
 	plain := func(name string) *ServiceBuilder { return Service(name).IP("172.30.1.1").Port("http", 80) }
 	for name, c := range map[string]struct {
 		key      model.FrontendKey
@@ -164,6 +165,16 @@ func TestConflicts(t *testing.T) {
 			plain("d").IP("172.30.1.3").Created(2).ExternalIPs("172.30.0.41"),
 			plain("a").IP("172.30.1.4").ExternalIPs("172.30.0.41"),
 		}},
+		"the first by namespace, then by name": {key, []*ServiceBuilder{
+			in("a", plain("d").IP("172.30.1.1").ExternalIPs("172.30.0.41")),
+			in("b", plain("a").IP("172.30.1.2").ExternalIPs("172.30.0.41")),
+			in("b", plain("b").IP("172.30.1.3").ExternalIPs("172.30.0.41")),
+			in("c", plain("c").IP("172.30.1.4").ExternalIPs("172.30.0.41")),
+		}},
+		"the older one, not the first by namespace": {key, []*ServiceBuilder{
+			in("b", plain("a").IP("172.30.1.1").Created(1).ExternalIPs("172.30.0.41")),
+			in("a", plain("b").IP("172.30.1.2").Created(2).ExternalIPs("172.30.0.41")),
+		}},
 		"the stronger one, not the older": {key, []*ServiceBuilder{
 			Service("c").Created(3).Port("http", 80),
 			plain("b").IP("172.30.1.2").Created(2).LoadBalancer("172.30.0.41"),
@@ -181,13 +192,13 @@ func TestConflicts(t *testing.T) {
 				for _, s := range c.services {
 					d := table.Flush()
 					d.Apply(&shadow)
-					if got := shadow.Frontends[c.key]; got == nil || got.Service.Name != s.Name {
+					if got := shadow.Frontends[c.key]; got == nil || got.Service.Name != s.Name || got.Service.Namespace != s.Namespace {
 						t.Fatalf("order %v: got %+v, want that of %s", order, got, s.Name)
 					}
 					if diff := cmp.Diff(table.Desired(), shadow, ByValue); diff != "" {
 						t.Fatalf("order %v: (-desired +applied):\n%s", order, diff)
 					}
-					table.Set(model.ServiceID{Namespace: "default", Name: s.Name, Family: corev1.IPv4Protocol}, resolve.Result{})
+					table.Set(model.ServiceID{Namespace: s.Namespace, Name: s.Name, Family: corev1.IPv4Protocol}, resolve.Result{})
 				}
 			}
 		})

@@ -33,6 +33,8 @@ LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSIO
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 # More flags for the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
 BENCHFLAGS ?=
+# The mutants to run: a regular expression of AREA/NAME.
+MUTANTS ?=
 # How long a fuzz target runs, see `make fuzz`.
 FUZZTIME ?= 1m
 
@@ -94,6 +96,10 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 .PHONY: test-e2e
 test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and stop it.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
+
+.PHONY: test-mutants
+test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.
+	cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
 
 .PHONY: bench
 bench: root deps build ## Measure the cost per node by cluster size (docs/benchmarks.md).

@@ -147,6 +147,28 @@ func TestLocalEndpoints(t *testing.T) {
 
 // While the parts of a Service are rewritten one after the other, they may disagree: the
 // ports and addresses of the first part count.
+// While the parts are written one after the other, one may still have an endpoint as the
+// fallback that another no longer needs.
+func TestOutdatedFallback(t *testing.T) {
+	for _, state := range []v1alpha1.EndpointState{v1alpha1.EndpointTerminating, v1alpha1.EndpointTerminatingLocal} {
+		service := Web().NodePort(3001).ExternalLocal().InternalLocal()
+		newer := Specs(compile.Service(Input(service, WebSlice().Ready(L1, Here))), corev1.IPv4Protocol)[0]
+		older := Specs(compile.Service(Input(service, WebSlice().Ready("10.180.0.2", Here))), corev1.IPv4Protocol)[0]
+		older.Part, older.Endpoints[0].State = 1, state
+		got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{older, newer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range got.Frontends {
+			for view, backend := range f.Views() {
+				if diff := cmp.Diff([]model.Endpoint{Endpoint(L1 + ":80")}, backend.Endpoints, ByValue); diff != "" {
+					t.Errorf("%s %s, view %d (-want +got):\n%s", state, f.Key, view, diff)
+				}
+			}
+		}
+	}
+}
+
 func TestPartsThatDisagree(t *testing.T) {
 	newer := Specs(compile.Service(Input(Web().Port("new", 90), Slice("web").Port("http", 80).Port("new", 9090).Ready(L1, Here).ForZones("a"))), corev1.IPv4Protocol)[0]
 	older := Specs(compile.Service(Input(Service("web").IP("172.30.0.99").Port("old", 70).Port("http", 80),

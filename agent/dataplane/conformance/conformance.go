@@ -91,6 +91,7 @@ func Run(t *testing.T, s Subject) {
 	if (s.Many != 0) != (s.ManyReason != "") || len(s.Damages) == 0 {
 		t.Fatal("the subject has an exception without a reason, or no damages")
 	}
+	t.Run("failures", func(t *testing.T) { testFailures(t, s) }) // of system calls, one at a time
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, Subject)

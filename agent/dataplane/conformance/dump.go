@@ -19,7 +19,7 @@ import (
 // kernel, which takes a second in a virtual machine.
 const dumpScript = `
 echo "# nft"; nft list ruleset
-for program in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do echo "# $program"; $program-save; done
+for program in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do echo "# $program"; $program-save 2>/dev/null; done
 echo "# network"; printf 'link\naddr\nroute show table all\nrule\n' | ip -d -o -batch -
 echo "# rules -6"; ip -6 rule
 echo "# sockets"; (cd /proc/net; awk 'FILENAME ~ /tcp/ ? $4 == "0A" : $4 == "07" {print FILENAME, $2}' tcp tcp6 udp udp6 raw raw6)

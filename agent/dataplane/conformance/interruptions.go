@@ -57,7 +57,7 @@ func (c *interrupting) Err() error {
 // interruption is a call that is interrupted, on a node where the mode has nothing.
 type interruption struct {
 	prepare func(t *testing.T, s *Subject, n *Node, d dataplane.Dataplane)
-	call    func(ctx context.Context, d dataplane.Dataplane) error
+	call    func(ctx context.Context, d dataplane.Dataplane) (dataplane.Result, error)
 	then    model.Desired // is synced afterwards
 	changed bool          // by another program, before
 }
@@ -76,7 +76,9 @@ func interruptions() map[string]interruption {
 	return map[string]interruption{
 		"Sync where nothing is": {
 			func(*testing.T, *Subject, *Node, dataplane.Dataplane) {},
-			func(ctx context.Context, d dataplane.Dataplane) error { _, err := d.Sync(ctx, before, nil); return err },
+			func(ctx context.Context, d dataplane.Dataplane) (dataplane.Result, error) {
+				return d.Sync(ctx, before, nil)
+			},
 			before, false,
 		},
 		"Sync after a change by another": {
@@ -86,18 +88,25 @@ func interruptions() map[string]interruption {
 				synced(t, other, drift)
 				closed(t, other)
 			},
-			func(ctx context.Context, d dataplane.Dataplane) error { _, err := d.Sync(ctx, before, nil); return err },
+			func(ctx context.Context, d dataplane.Dataplane) (dataplane.Result, error) {
+				return d.Sync(ctx, before, nil)
+			},
 			before, true,
 		},
 		"Apply": {
 			from,
-			func(ctx context.Context, d dataplane.Dataplane) error {
-				_, err := d.Apply(ctx, model.Diff(before, after))
-				return err
+			func(ctx context.Context, d dataplane.Dataplane) (dataplane.Result, error) {
+				return d.Apply(ctx, model.Diff(before, after))
 			},
 			after, false,
 		},
-		"Cleanup": {from, func(ctx context.Context, d dataplane.Dataplane) error { return d.Cleanup(ctx) }, after, false},
+		"Cleanup": {
+			from,
+			func(ctx context.Context, d dataplane.Dataplane) (dataplane.Result, error) {
+				return dataplane.Result{}, d.Cleanup(ctx)
+			},
+			after, false,
+		},
 	}
 }
 
@@ -141,16 +150,32 @@ func (c *interruption) run(t *testing.T, s *Subject, n *Node, at int) (looks int
 	defer closed(t, d)
 	c.prepare(t, s, n, d)
 	ctx := interruptAt(t, at)
-	err := c.call(ctx, d)
+	_, err := c.call(ctx, d)
 	looks = int(ctx.looks.Load())
 	if err != nil {
 		if at == 0 || looks < at {
 			t.Fatalf("not interrupted, and yet: %v", err)
 		}
-		if _, err := d.Apply(t.Context(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
-			t.Errorf("interrupted at %d, Apply returns %v", at, err)
-		}
+		notSynced(t, d)
 	}
+	c.finish(t, s, n, d)
+	if t.Failed() {
+		t.Fatalf("interrupted at look %d of %d", at, looks)
+	}
+	return looks, n.Dump()
+}
+
+// notSynced checks that a Dataplane whose call has failed does not go on with Apply.
+func notSynced(t *testing.T, d dataplane.Dataplane) {
+	t.Helper()
+	if _, err := d.Apply(t.Context(), model.Delta{}); !errors.Is(err, dataplane.ErrNotSynced) {
+		t.Errorf("after a call that has failed, Apply returns %v", err)
+	}
+}
+
+// finish checks that the next Sync finishes, and that a new agent finds nothing to do.
+func (c *interruption) finish(t *testing.T, s *Subject, n *Node, d dataplane.Dataplane) {
+	t.Helper()
 	if result := synced(t, d, c.then); result.Repaired != 0 && !c.changed {
 		t.Errorf("what the interrupted call did counts as a change by another: %+v", result)
 	}
@@ -159,8 +184,4 @@ func (c *interruption) run(t *testing.T, s *Subject, n *Node, at int) (looks int
 	if s.EndsWithProcess == "" {
 		s.adopted(t, after, c.then)
 	}
-	if t.Failed() {
-		t.Fatalf("interrupted at look %d of %d", at, looks)
-	}
-	return looks, n.Dump()
 }

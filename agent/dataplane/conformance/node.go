@@ -163,6 +163,13 @@ type onNode struct {
 	closed  bool
 }
 
+// inside is the Dataplane for threads that are in the node's namespace already.
+func (d *onNode) inside() dataplane.Dataplane {
+	in := *d
+	in.space = 0
+	return &in
+}
+
 func (d *onNode) Probe(ctx context.Context, o dataplane.Options) (c dataplane.Capability, err error) {
 	err = netdev.Do(d.space, func() error {
 		c, err = d.Dataplane.Probe(ctx, o)

@@ -16,8 +16,9 @@ import (
 // iptables adds them again when needed. A variant without programs cannot have rules of
 // ours.
 func (d *Dataplane) Cleanup(ctx context.Context) error {
-	var errs []error
-	for _, t := range d.findTools(ctx) {
+	found, err := d.findTools(ctx)
+	errs := []error{err}
+	for _, t := range found {
 		d.kernel = t
 		err := cleanUp(ctx, t, d.localhost)
 		if err == nil && t.variant == variantNFT {

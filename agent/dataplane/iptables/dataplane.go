@@ -83,11 +83,12 @@ type Dataplane struct {
 	addresses func() ([]netip.Addr, error)
 
 	clock    clock.PassiveClock
-	kernel   kernel    // nil until probed
-	variant  string    // and its version
-	others   []*tools  // other variants, in which rules of ours may be left
-	families []*family // that this kernel supports
-	noIPv6   error     // why IPv6 is unsupported
+	kernel   kernel         // nil until probed
+	variant  string         // and its version
+	others   []*tools       // other variants, in which rules of ours may be left
+	failures map[string]int // of a variant in a row, until one is chosen
+	families []*family      // that this kernel supports
+	noIPv6   error          // why IPv6 is unsupported
 	ipv6     dataplane.Retry
 	leftOut  dataplane.LeftOut
 

@@ -68,7 +68,11 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, _ model.Des
 // conntrack.
 func (d *Dataplane) onlyTrack(ctx context.Context) error {
 	d.known, d.ours, d.found = false, false, 0
-	for _, t := range d.findTools(ctx) {
+	found, err := d.findTools(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range found {
 		for _, v6 := range []bool{false, true} {
 			if err := onlyTracking(ctx, t, v6); err != nil {
 				return fmt.Errorf("%s: %w", t, err)

@@ -34,20 +34,27 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 		}
 		return nil
 	}
-	found := d.findTools(ctx)
+	found, err := d.findTools(ctx)
+	if err != nil {
+		return fmt.Errorf("find the programs of iptables: %w", err)
+	}
 	if len(found) == 0 {
 		return errNoTools
 	}
-	all, err := choose(ctx, found)
+	all, err := d.choose(ctx, found)
 	if err != nil {
 		return fmt.Errorf("this node cannot run iptables mode: %w", err)
 	}
 	var errs []error
 	for _, t := range all {
 		if err := try(ctx, t, false); err != nil {
+			if err := d.failed(t, err); err != nil {
+				return fmt.Errorf("this node cannot run iptables mode: %w", err)
+			}
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
 			continue
 		}
+		d.failures = nil
 		d.others = slices.DeleteFunc(slices.Clone(all), func(o *tools) bool { return o == t })
 		d.ipv6 = dataplane.Retry{}
 		return d.use(ctx, t, t.String())

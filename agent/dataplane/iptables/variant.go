@@ -19,27 +19,37 @@ import (
 
 // findTools finds the programs of the variants, those of the nft variant first, unless the
 // kernel does not support nftables. Programs with the plain names belong to the variant in
-// their version.
-func (d *Dataplane) findTools(ctx context.Context) []*tools {
+// their version. With an error, some may be missing.
+func (d *Dataplane) findTools(ctx context.Context) ([]*tools, error) {
 	var out []*tools
+	var errs []error
 	for _, variant := range []string{variantNFT, variantLegacy} {
-		if t := namedTools(ctx, variant, "-"+variant); t != nil {
-			out = append(out, t)
-		} else if t := namedTools(ctx, variant, ""); t != nil {
-			out = append(out, t)
+		for _, infix := range []string{"-" + variant, ""} {
+			t, err := namedTools(ctx, variant, infix)
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if t != nil {
+				out = append(out, t)
+				break
+			}
 		}
 	}
 	addresses, err := netFile(d.netns, "if_inet6")
+	if err != nil {
+		errs = append(errs, fmt.Errorf("list the IPv6 addresses: %w", err))
+	}
 	for _, t := range out {
 		t.netns, t.children, t.nft = d.netns, &d.children, d.nft
-		if addresses == "" || err != nil { // not even that of loopback
+		if addresses == "" && err == nil { // not even that of loopback
 			t.restorers[1], t.savers[1] = "", ""
 		}
 	}
-	return slices.DeleteFunc(out, func(t *tools) bool {
+	out = slices.DeleteFunc(out, func(t *tools) bool {
 		_, err := t.generation(ctx)
 		return noNFTables(err)
 	})
+	return out, errors.Join(errs...)
 }
 
 // noNFTables says whether an error means that the kernel does not support nftables. Its
@@ -54,26 +64,37 @@ const (
 	variantLegacy = "legacy"
 )
 
-// namedTools finds programs by their names; nil: they do not exist, or belong to another
-// variant.
-func namedTools(ctx context.Context, variant, infix string) *tools {
+// namedTools finds programs by their names; nil without an error: they do not exist or do not
+// run on this node, or belong to another variant.
+func namedTools(ctx context.Context, variant, infix string) (*tools, error) {
 	t := &tools{variant: variant}
 	for i, family := range []string{"iptables", "ip6tables"} {
 		t.restorers[i], t.savers[i] = lookUp(family+infix+"-restore"), lookUp(family+infix+"-save")
 	}
 	if t.restorers[0] == "" || t.savers[0] == "" {
-		return nil
+		return nil, nil
 	}
 	out, err := exec.CommandContext(ctx, t.restorers[0], "--version").Output()
 	if err != nil {
-		return nil
+		if runsNever(err) {
+			err = nil
+		}
+		return nil, err
 	}
 	said := strings.Fields(string(out)) // iptables-restore v1.8.9 (nf_tables)
 	if len(said) < 2 || (variant == variantNFT) != strings.Contains(string(out), "(nf_tables)") {
-		return nil
+		return nil, nil
 	}
 	t.version = "iptables " + said[1]
-	return t
+	return t, nil
+}
+
+// runsNever says whether a program that did not print its version cannot do so on this
+// node, such as one without its libraries. Others have failed for want of memory,
+// descriptors or processes.
+func runsNever(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Exited() || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC)
 }
 
 // folders are directories to search besides PATH.
@@ -128,18 +149,39 @@ func ignoreMissing(err error) error {
 	return err
 }
 
+// variantTries is how often in a row a variant must fail before the node is taken for one
+// that uses the other. The rules of a node would be split between two variants otherwise,
+// because of one call that failed.
+const variantTries = 3
+
+// failed counts an error of a variant. It returns nil when the variant has failed often
+// enough to go on without it.
+func (d *Dataplane) failed(t *tools, err error) error {
+	if d.failures == nil {
+		d.failures = map[string]int{}
+	}
+	d.failures[t.variant]++
+	if d.failures[t.variant] >= variantTries {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", t, err)
+}
+
 // choose returns the variants that this node supports, the one in use first: the one with
 // a hint, or the one with more rules, or nft.
-func choose(ctx context.Context, all []*tools) ([]*tools, error) {
+func (d *Dataplane) choose(ctx context.Context, all []*tools) ([]*tools, error) {
 	uses := map[*tools]use{}
 	var errs []error
 	for _, t := range all {
 		u, err := usage(ctx, t)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", t, err))
+		if err == nil {
+			uses[t] = u
 			continue
 		}
-		uses[t] = u
+		if err := d.failed(t, err); err != nil {
+			return nil, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", t, err))
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(t *tools) bool { _, ok := uses[t]; return !ok })
 	slices.SortStableFunc(all, func(a, b *tools) int {

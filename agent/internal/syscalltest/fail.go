@@ -41,6 +41,7 @@ var failures = map[int]failure{
 	unix.SYS_RECVMSG:    {"recvmsg", []unix.Errno{unix.ENOBUFS, unix.ENOMEM}, true},
 	unix.SYS_SETSOCKOPT: {"setsockopt", []unix.Errno{unix.ENOMEM, unix.EPERM}, true},
 	unix.SYS_OPENAT:     {"openat", []unix.Errno{unix.EMFILE, unix.EACCES}, false},
+	unix.SYS_READ:       {"read", []unix.Errno{unix.EIO}, false},
 	unix.SYS_WRITE:      {"write", []unix.Errno{unix.EIO, unix.ENOSPC}, false},
 	unix.SYS_FSYNC:      {"fsync", []unix.Errno{unix.EIO}, false},
 	unix.SYS_RENAMEAT:   {"renameat", []unix.Errno{unix.ENOSPC, unix.EIO}, false},
@@ -130,7 +131,7 @@ func counts(thread int, n *notification) bool {
 	if int(n.PID) != thread {
 		return failures[int(n.Call.Number)].ofPrograms
 	}
-	if n.Call.Number != unix.SYS_WRITE {
+	if n.Call.Number != unix.SYS_READ && n.Call.Number != unix.SYS_WRITE {
 		return true
 	}
 	file, err := os.Readlink(fmt.Sprintf("/proc/self/task/%d/fd/%d", thread, n.Call.Args[0]))

@@ -41,7 +41,7 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			calls := failingAppend(t, before, syscalltest.Fault{})
 			for _, fault := range syscalltest.Faults(calls) {
-				t.Run(fmt.Sprintf("%s %d, %s", calls[fault.Call-1], fault.Call, unix.ErrnoName(fault.Errno)), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s %d, %s", calls[fault.Call-1].Name, fault.Call, unix.ErrnoName(fault.Errno)), func(t *testing.T) {
 					failingAppend(t, before, fault)
 				})
 			}
@@ -49,7 +49,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func failingAppend(t *testing.T, before func(*testing.T, *journalFile), fault syscalltest.Fault) []string {
+func failingAppend(t *testing.T, before func(*testing.T, *journalFile), fault syscalltest.Fault) []syscalltest.Call {
 	t.Helper()
 	now := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
 	c, err := openJournalFile(t.TempDir(), func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {

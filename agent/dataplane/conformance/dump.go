@@ -20,7 +20,7 @@ import (
 const dumpScript = `
 echo "# nft"; nft list ruleset
 for program in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do echo "# $program"; $program-save 2>/dev/null; done
-echo "# network"; printf 'link\naddr\nroute show table all\nrule\n' | ip -d -o -batch -
+echo "# network"; printf 'link\naddr\nroute show table all\nrule\n' | ip -d -o -batch - 2>/dev/null
 echo "# rules -6"; ip -6 rule
 echo "# sockets"; (cd /proc/net; awk 'FILENAME ~ /tcp/ ? $4 == "0A" : $4 == "07" {print FILENAME, $2}' tcp tcp6 udp udp6 raw raw6)
 echo "# ipvs"; [ ! -e /proc/net/ip_vs ] || ipvsadm -S -n

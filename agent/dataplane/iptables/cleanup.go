@@ -41,9 +41,11 @@ func cleanUp(ctx context.Context, k kernel, ports *localhost.Ports) error {
 	return ports.Cleanup(ctx)
 }
 
-// deleteRules deletes all our rules, in both families, except the guard.
+// deleteRules deletes all our rules, in both families, except the guard. It reads them
+// twice: a program that gets an error from the kernel while it lists the rules may print
+// fewer, and succeed.
 func deleteRules(ctx context.Context, k kernel) error {
-	for _, v6 := range []bool{false, true} {
+	for _, v6 := range []bool{false, true, false, true} {
 		h, err := holds(ctx, k, v6)
 		if err != nil {
 			return err

@@ -256,6 +256,9 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 		f.done(changes[f])
 		stats.Operations += s.ops
 	}
+	if look && (stats.Operations > 0 || !wasKnown) {
+		d.gen = nft.Generation{} // the reading that this relied on may have been incomplete, see deleteRules
+	}
 	stats.Repaired = min(d.found, stats.Operations)
 	d.known, d.ours, d.found = true, true, 0
 	return stats, nil

@@ -137,8 +137,19 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	if talked != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), talked)
 	}
+	if said := stderr.String(); strings.Contains(said, wrongRevision) {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), errWrongRevision, oneLine(said))
+	}
 	return nil
 }
+
+// errWrongRevision is returned if a program has written rules that the kernel may take for
+// others: when it cannot ask which revision of an extension the kernel has, it warns,
+// takes any, and succeeds. An address to translate to then becomes another one.
+var errWrongRevision = errors.New("the rules may be wrong")
+
+// wrongRevision is a part of that warning.
+const wrongRevision = "revision 0 not supported"
 
 // refused says whether a program has ended by itself with an error. One that was killed may
 // have done its work before.

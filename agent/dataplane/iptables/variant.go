@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +95,12 @@ func namedTools(ctx context.Context, variant, infix string) (*tools, error) {
 // descriptors or processes.
 func runsNever(err error) bool {
 	var exit *exec.ExitError
-	return errors.As(err, &exit) && exit.Exited() || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC)
+	if errors.As(err, &exit) {
+		return exit.Exited()
+	}
+	var start *fs.PathError
+	return errors.As(err, &start) && start.Op == "fork/exec" &&
+		(errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC))
 }
 
 // folders are directories to search besides PATH.

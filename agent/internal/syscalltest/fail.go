@@ -57,12 +57,18 @@ type Fault struct {
 	Errno unix.Errno
 }
 
-// Run calls f on a thread of its own, and has one system call fail. It returns the names of
-// all calls that f made up to its end and that can fail, in order.
+// Call is a system call of a run.
+type Call struct {
+	Name      string
+	OfProgram bool // which the code under test has started
+}
+
+// Run calls f on a thread of its own, and has one system call fail. It returns all
+// calls that were made and that can fail, in order.
 //
 // The garbage collector is off meanwhile: it would wait for a thread that starts a program,
 // which waits for this function's answer, which waits for the collector.
-func Run(t *testing.T, fault Fault, f func()) (calls []string) {
+func Run(t *testing.T, fault Fault, f func()) (calls []Call) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))))
@@ -101,7 +107,7 @@ func Run(t *testing.T, fault Fault, f func()) (calls []string) {
 		if ok, err := answer(th.listener, &n, errno); err != nil {
 			t.Error(err)
 		} else if ok && counts {
-			calls = append(calls, failures[int(n.Call.Number)].name)
+			calls = append(calls, Call{failures[int(n.Call.Number)].name, int(n.PID) != th.id})
 		}
 	}
 }
@@ -140,13 +146,13 @@ func counts(thread int, n *notification) bool {
 
 // Faults returns every fault of some calls, which Run has returned: each call with each of
 // its errors.
-func Faults(calls []string) (out []Fault) {
+func Faults(calls []Call) (out []Fault) {
 	errnos := map[string][]unix.Errno{}
 	for _, f := range failures {
 		errnos[f.name] = f.errnos
 	}
-	for i, name := range calls {
-		for _, errno := range errnos[name] {
+	for i, c := range calls {
+		for _, errno := range errnos[c.Name] {
 			out = append(out, Fault{i + 1, errno})
 		}
 	}

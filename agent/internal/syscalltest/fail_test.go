@@ -22,8 +22,8 @@ func TestRun(t *testing.T) {
 	var err error
 	write := func() { err = os.WriteFile(file, []byte("x"), 0o600) }
 	program := func() { err = exec.Command("true").Run() }
-	started := []string{"openat", "openat", "openat", "clone", "execve"} // with /dev/null for its input and output
-	if err := exec.Command("true").Run(); err != nil {                   // the first one tries more of the kernel
+	started := []string{"openat", "openat", "openat", "clone", "program: execve"} // with /dev/null for its input and output
+	if err := exec.Command("true").Run(); err != nil {                            // the first one tries more of the kernel
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct {
@@ -41,7 +41,13 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err = errors.New("not called")
-			calls := Run(t, tc.fault, tc.do)
+			var calls []string
+			for _, c := range Run(t, tc.fault, tc.do) {
+				if c.OfProgram {
+					c.Name = "program: " + c.Name
+				}
+				calls = append(calls, c.Name)
+			}
 			if !errors.Is(err, tc.want) {
 				t.Errorf("got error %v, want %v", err, tc.want)
 			}
@@ -58,7 +64,7 @@ func TestRun(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	want := []Fault{{1, unix.EADDRINUSE}, {2, unix.EIO}, {2, unix.ENOSPC}}
-	if diff := cmp.Diff(want, Faults([]string{"listen", "write"})); diff != "" {
+	if diff := cmp.Diff(want, Faults([]Call{{Name: "listen"}, {Name: "write", OfProgram: true}})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 // faults is about how many faults are chosen, evenly, for each call of the interface, unless
 // allMomentsEnv is set: then it is each system call with each of its errors.
-const faults = 6
+const faults = 4
 
 // failed is what a call of the interface has left behind.
 type failed struct {

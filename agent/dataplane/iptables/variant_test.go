@@ -108,3 +108,60 @@ func TestNoNFTables(t *testing.T) {
 		t.Errorf("left:\n%s", state)
 	}
 }
+
+// TestVariantFails has a program of the variant in use fail some times: the node does not
+// use the other variant because of one failure, but it does if that one never works.
+func TestVariantFails(t *testing.T) {
+	for name, tc := range map[string]struct {
+		program string
+		status  string
+		times   int
+		want    string // variant
+		errs    int
+	}{
+		"cannot list once":  {"iptables-nft-save", "exit 4", 1, variantNFT, 1},
+		"cannot list twice": {"iptables-nft-save", "exit 4", 2, variantNFT, 2},
+		"can never list":    {"iptables-nft-save", "exit 4", 3, variantLegacy, 2},
+		"cannot check once": {"iptables-nft-restore", `[ "$1" = --version ] || exit 4`, 1, variantNFT, 1},
+		"can never check":   {"iptables-nft-restore", `[ "$1" = --version ] || exit 4`, 3, variantLegacy, 2},
+		"is killed once":    {"iptables-nft-restore", "kill -9 $$", 1, variantNFT, 1},
+		"does not run, but the one with the plain name": {"iptables-nft-restore", "exit 127", 1, variantNFT, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpace(t, variantNFT)
+			dir := t.TempDir()
+			left := filepath.Join(dir, "left")
+			if err := os.WriteFile(left, []byte(strings.Repeat("x", tc.times)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			real, err := exec.LookPath(tc.program)
+			if err != nil {
+				t.Fatal(err)
+			}
+			script := fmt.Sprintf("#!/bin/sh\nexport PATH=%s\nif [ -s %[2]s ]; then { %[3]s; } && exec %[4]s \"$@\"; fi\nexec %[4]s \"$@\"\n",
+				os.Getenv("PATH"), left, tc.status, real)
+			if err := os.WriteFile(filepath.Join(dir, tc.program), []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			d := s.dataplane()
+			errs := 0
+			for range tc.times {
+				if _, err := d.Probe(t.Context(), nil); err != nil {
+					errs++
+				}
+			}
+			if err := os.Truncate(left, 0); err != nil {
+				t.Fatal(err)
+			}
+			if errs == tc.errs && d.kernel == nil {
+				if _, err := d.Probe(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, _, _ := strings.Cut(d.variant, ","); got != tc.want || errs != tc.errs {
+				t.Errorf("variant %s after %d errors, want %s after %d", got, errs, tc.want, tc.errs)
+			}
+		})
+	}
+}

@@ -24,7 +24,10 @@ import (
 var errNoIPVS = dataplane.Unsupported(errors.New("this kernel has no IPVS (module ip_vs)"))
 
 // netlinkKernel is the IPVS of the kernel.
-type netlinkKernel struct{ handle *ipvs.Handle }
+type netlinkKernel struct {
+	handle *ipvs.Handle
+	netns  string // a path, empty: that of the calling thread
+}
 
 var _ kernel = (*netlinkKernel)(nil)
 
@@ -52,7 +55,20 @@ func openKernel(netns int) (*netlinkKernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open IPVS: %w", err)
 	}
-	return &netlinkKernel{handle: handle}, nil
+	return &netlinkKernel{handle, path}, nil
+}
+
+// reopen replaces the socket after a list that has failed: the kernel goes on with that one,
+// and refuses another on the same socket (EBUSY), until the rest is received, which the
+// library does not do.
+func (k *netlinkKernel) reopen() error {
+	handle, err := ipvs.New(k.netns)
+	if err != nil {
+		return fmt.Errorf("open IPVS again: %w", err)
+	}
+	k.handle.Close()
+	k.handle = handle
+	return nil
 }
 
 func (k *netlinkKernel) close() error {
@@ -63,7 +79,7 @@ func (k *netlinkKernel) close() error {
 func (k *netlinkKernel) servers() ([]virtualServer, error) {
 	list, err := k.handle.GetServices()
 	if err != nil {
-		return nil, fmt.Errorf("list virtual servers: %w", err)
+		return nil, errors.Join(fmt.Errorf("list virtual servers: %w", err), k.reopen())
 	}
 	var out []virtualServer
 	for _, s := range list {
@@ -102,7 +118,7 @@ func address(ip net.IP, family uint16) netip.Addr {
 func (k *netlinkKernel) realServers(key serverKey) ([]realServer, error) {
 	list, err := k.handle.GetDestinations(service(key, server{}))
 	if err != nil {
-		return nil, fmt.Errorf("list the real servers of %s: %w", key, err)
+		return nil, errors.Join(fmt.Errorf("list the real servers of %s: %w", key, err), k.reopen())
 	}
 	var out []realServer
 	for _, d := range list {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/syscalltest"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // faults is about how many faults are chosen, evenly, for each call of the interface, unless
@@ -30,6 +29,7 @@ type failed struct {
 	err    error
 	after  Dump // the call
 	then   Dump // and a Sync
+	limits map[dataplane.Reason][]string
 }
 
 // Whichever system call fails, in whatever way: what the Dataplane believes afterwards is
@@ -39,7 +39,7 @@ func testFailures(t *testing.T, s Subject) {
 		t.Run(name, func(t *testing.T) {
 			n := s.node(t)
 			before := n.Dump()
-			reference := call.fail(t, &s, n, syscalltest.Fault{})
+			reference := call.fail(t, &s, n, syscalltest.Fault{}, nil)
 			cleanUp(t, s.start(n))
 			all := syscalltest.Faults(reference.calls)
 			step := 1
@@ -50,7 +50,7 @@ func testFailures(t *testing.T, s Subject) {
 				fault := all[i]
 				failing := reference.calls[fault.Call-1]
 				t.Run(fmt.Sprintf("%s %d of %d, %s", failing.Name, fault.Call, len(reference.calls), unix.ErrnoName(fault.Errno)), func(t *testing.T) {
-					got := call.fail(t, &s, n, fault)
+					got := call.fail(t, &s, n, fault, reference.limits)
 					// A program may succeed although the kernel has refused it something.
 					if got.err == nil && !failing.OfProgram && cmp.Equal(limits(t, reference.result), limits(t, got.result)) {
 						sameDump(t, "programmed by a call without an error", reference.after, got.after)
@@ -67,8 +67,9 @@ func testFailures(t *testing.T, s Subject) {
 	}
 }
 
-// fail has a system call of a call fail, and the next Sync finish.
-func (c *interruption) fail(t *testing.T, s *Subject, n *Node, fault syscalltest.Fault) (out failed) {
+// fail has a system call of a call fail, and the next Sync finish. It waits until what the
+// mode cannot do is no more than usual, if that is known.
+func (c *interruption) fail(t *testing.T, s *Subject, n *Node, fault syscalltest.Fault, usual map[dataplane.Reason][]string) (out failed) {
 	t.Helper()
 	d := s.start(n)
 	defer closed(t, d)
@@ -86,21 +87,22 @@ func (c *interruption) fail(t *testing.T, s *Subject, n *Node, fault syscalltest
 		notSynced(t, d)
 	}
 	out.after = n.Dump()
-	s.untilTriedAgain(t, d, c.then)
+	out.limits = c.tryAgain(t, d, usual)
 	ofProgram := fault.Call > 0 && fault.Call <= len(out.calls) && out.calls[fault.Call-1].OfProgram
 	c.finish(t, s, n, d, c.changed || ofProgram)
 	out.then = n.Dump()
 	return out
 }
 
-// untilTriedAgain syncs until the mode has tried again what it could not program, when it
-// wants to.
-func (s *Subject) untilTriedAgain(t *testing.T, d dataplane.Dataplane, want model.Desired) {
+// tryAgain syncs until the mode has tried again what it could not program, when it wants
+// to. It returns what is left of that.
+func (c *interruption) tryAgain(t *testing.T, d dataplane.Dataplane, usual map[dataplane.Reason][]string) map[dataplane.Reason][]string {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		result := synced(t, d, want)
-		if cmp.Equal(s.Limits, limits(t, result), cmpopts.EquateEmpty()) {
-			return
+		result := synced(t, d, c.then)
+		got := limits(t, result)
+		if usual == nil || cmp.Equal(usual, got, cmpopts.EquateEmpty()) {
+			return got
 		}
 		if result.NextLook == 0 || time.Now().Add(result.NextLook).After(deadline) {
 			t.Fatalf("limited for good: %+v", result)

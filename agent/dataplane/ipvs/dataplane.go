@@ -167,6 +167,9 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 	if err != nil {
 		return dataplane.Result{}, err
 	}
+	if d.host.noIPv6 == nil && d.filter.IPv6Error() != nil { // as it has just turned out
+		return d.sync(ctx, d.desired)
+	}
 	r := d.serverRules()
 	c := newChange(len(desired.Frontends))
 	for key, f := range desired.Frontends {

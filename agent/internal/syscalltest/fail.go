@@ -66,8 +66,8 @@ type Call struct {
 // Run calls f on a thread of its own, and has one system call fail. It returns all
 // calls that were made and that can fail, in order.
 //
-// The garbage collector is off meanwhile: it would wait for a thread that starts a program,
-// which waits for this function's answer, which waits for the collector.
+// The garbage collector is off meanwhile, because it stops all threads first: one that
+// starts a program stops only after the answer of this function, which is stopped by then.
 func Run(t *testing.T, fault Fault, f func()) (calls []Call) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

@@ -42,6 +42,13 @@ func (b *balancer) set(f *model.Frontend) {
 	b.frontend = f
 }
 
+// service returns the Service that clients count for.
+func (b *balancer) service() model.ServiceID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.frontend.Service
+}
+
 // client is the source of a connection.
 type client struct {
 	address netip.Addr

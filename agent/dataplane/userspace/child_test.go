@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
@@ -31,6 +32,24 @@ import (
 const childEnv = "FAIRLEAD_TEST_PROXY_FILES"
 
 const childVIP = "10.96.0.1:80"
+
+// othersEnv is the number of Services that a child has besides.
+const othersEnv = "FAIRLEAD_TEST_PROXY_OTHERS"
+
+func otherVIP(i int) string { return fmt.Sprintf("10.96.1.%d:80", 1+i) }
+
+// allLeading returns the frontends of a child.
+func allLeading(to ...string) []*model.Frontend {
+	out := []*model.Frontend{leading(childVIP, model.TCP, to...)}
+	others, _ := strconv.Atoi(os.Getenv(othersEnv)) // none without it
+	for i := range others {
+		out = append(out, leading(otherVIP(i), model.TCP, to...))
+	}
+	for i, f := range out {
+		f.Service = model.ServiceID{Namespace: "default", Name: fmt.Sprint("web-", i), Family: corev1.IPv4Protocol}
+	}
+	return out
+}
 
 func TestMain(m *testing.M) {
 	if files := os.Getenv(childEnv); files != "" {
@@ -67,8 +86,8 @@ func runChild(files string) error {
 		return err
 	}
 	var hoarded []*os.File
-	have := leading(childVIP, model.TCP)
-	if _, err := d.Sync(context.Background(), desired(have), nil); err != nil {
+	have := allLeading()
+	if _, err := d.Sync(context.Background(), desired(have...), nil); err != nil {
 		return err
 	}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -88,8 +107,8 @@ func runChild(files string) error {
 			}
 			hoarded = nil
 		default:
-			next := leading(childVIP, model.TCP, strings.Fields(line)...)
-			if _, err := d.Apply(context.Background(), model.Delta{Frontends: []model.Change{{Key: next.Key, Old: have, New: next}}}); err != nil {
+			next := allLeading(strings.Fields(line)...)
+			if _, err := d.Apply(context.Background(), model.Diff(desired(have...), desired(next...))); err != nil {
 				r.Error = err.Error()
 			}
 			have = next
@@ -104,8 +123,8 @@ func runChild(files string) error {
 
 // describe fills in the state of the child. Without a free descriptor the child cannot
 // count them.
-func (r *reply) describe(d *Dataplane, have *model.Frontend, count bool) {
-	stats, err := d.Sync(context.Background(), desired(have), nil)
+func (r *reply) describe(d *Dataplane, have []*model.Frontend, count bool) {
+	stats, err := d.Sync(context.Background(), desired(have...), nil)
 	if err != nil {
 		r.Error = err.Error()
 	}

@@ -4,7 +4,6 @@
 package userspace
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -15,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // How the file descriptors of the process are divided.
@@ -44,16 +45,23 @@ type Connections struct {
 	files func() uint64 // limit of open files of the process
 
 	mu        sync.Mutex
-	tcp       map[*connection]struct{}
+	tcp       map[*connection]holder
 	byAddress map[netip.Addr]int // number of TCP connections, by the address that the client connected to
 	sessions  int
 	sockets   int // listening
+	shares    shares
 	refused   uint64
-	refusedAt time.Time // zero: never
-	collected time.Time // when garbage was last collected to free descriptors
+	refusals  map[error]refusal // the last one, by the reason
+	collected time.Time         // when garbage was last collected to free descriptors
 	awaited   map[netip.Addr]struct{}
 	watchers  map[int]func()
 	lastID    int
+}
+
+// refusal is a refused connection or session.
+type refusal struct {
+	at     time.Time
+	holder holder
 }
 
 // connection is a connection of a client to us.
@@ -61,7 +69,8 @@ type connection struct{ client, local netip.AddrPort }
 
 // NewConnections returns Connections without any connection.
 func NewConnections() *Connections {
-	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]struct{}{}, byAddress: map[netip.Addr]int{}, watchers: map[int]func(){}}
+	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]holder{}, byAddress: map[netip.Addr]int{},
+		shares: newShares(), refusals: map[error]refusal{}, watchers: map[int]func(){}}
 }
 
 // fileLimit returns the soft limit of open files. Go raises it to the hard limit when a
@@ -80,15 +89,25 @@ func (c *Connections) room() int {
 	return all - min(all/reserveShare, maxReserve) - c.sockets - c.sessions*perSession - len(c.tcp)*perConnection
 }
 
-// admit counts a new connection, unless there are no descriptors for it.
-func (c *Connections) admit(n *connection) bool {
+// take counts descriptors of a holder, unless there are too few. mu is held.
+func (c *Connections) take(h holder, n int) error {
+	if err := c.shares.allow(h, n, c.room()); err != nil {
+		c.refuse(err, h)
+		return err
+	}
+	c.shares.take(h, n)
+	return nil
+}
+
+// admit counts a new connection to a Service, unless there are no descriptors for it.
+func (c *Connections) admit(n *connection, service model.ServiceID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.room() < perConnection {
-		c.refuse()
+	h := newHolder(service, n.client.Addr())
+	if c.take(h, perConnection) != nil {
 		return false
 	}
-	c.tcp[n] = struct{}{}
+	c.tcp[n] = h
 	c.byAddress[n.local.Addr()]++
 	return true
 }
@@ -98,6 +117,7 @@ func (c *Connections) release(n *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	a := n.local.Addr()
+	c.shares.give(c.tcp[n], perConnection)
 	delete(c.tcp, n)
 	if c.byAddress[a]--; c.byAddress[a] > 0 {
 		return
@@ -109,20 +129,20 @@ func (c *Connections) release(n *connection) {
 }
 
 // admitSession counts a new session, unless there are no descriptors for it.
-func (c *Connections) admitSession() bool {
+func (c *Connections) admitSession(h holder) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.room() < perSession {
-		c.refuse()
-		return false
+	if err := c.take(h, perSession); err != nil {
+		return err
 	}
 	c.sessions++
-	return true
+	return nil
 }
 
-func (c *Connections) releaseSession() {
+func (c *Connections) releaseSession(h holder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.shares.give(h, perSession)
 	c.sessions--
 }
 
@@ -155,7 +175,7 @@ func (c *Connections) releaseSocket() {
 func (c *Connections) exhausted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refuse()
+	c.refuse(errFull, holder{})
 	if now := c.clock.Now(); now.Sub(c.collected) >= collectInterval {
 		c.collected = now
 		go func() {
@@ -168,28 +188,27 @@ func (c *Connections) exhausted() {
 // collectInterval is the minimum time between such collections.
 const collectInterval = 5 * time.Second
 
-// refuse counts a refused connection, and notifies the watchers of the first one.
-func (c *Connections) refuse() {
+// refuse counts a refused connection, and notifies the watchers of the first one for this
+// reason.
+func (c *Connections) refuse(why error, h holder) {
 	c.refused++
-	first := c.refusedAt.IsZero()
-	c.refusedAt = c.clock.Now()
-	if first {
+	_, known := c.refusals[why]
+	c.refusals[why] = refusal{c.clock.Now(), h}
+	if !known {
 		c.notify()
 	}
 }
 
-// errFull says that connections are refused, and how to prevent it.
-var errFull = errors.New("new connections are refused because no file descriptors are free: raise the limit of open files of the agent (RLIMIT_NOFILE; LimitNOFILE= of a systemd unit)")
-
-// full returns errFull if connections were refused in the last minute.
-func (c *Connections) full() error {
+// refusedFor returns the last connection that was refused for a reason in the last minute.
+func (c *Connections) refusedFor(why error) (last refusal, yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refusedAt.IsZero() || c.clock.Since(c.refusedAt) >= lastingRefusal {
-		c.refusedAt = time.Time{}
-		return nil
+	last, yes = c.refusals[why]
+	if yes && c.clock.Since(last.at) >= lastingRefusal {
+		delete(c.refusals, why)
+		yes = false
 	}
-	return errFull
+	return last, yes
 }
 
 // open returns the addresses that have connections, with their number.

@@ -76,7 +76,8 @@ type Dataplane struct {
 	affinities *affinities
 	vips       map[netip.Addr]int // the frontends on each virtual address
 	leftOut    dataplane.LeftOut
-	broken     int // sockets that others have closed
+	broken     int            // sockets that others have closed
+	refuses    map[error]bool // connections were refused lately, by the reason
 
 	// places are where our sockets are; proxies look them up all the time.
 	places sync.Map // of place to struct{}
@@ -97,7 +98,7 @@ func New(o Options) (*Dataplane, error) {
 }
 
 func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
-	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, netns: o.NetNS, clock: clk, affinities: newAffinities(),
+	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, netns: o.NetNS, clock: clk, affinities: newAffinities(), refuses: map[error]bool{},
 		routing: newRouting(t, o.NetNS, o.Connections)}
 	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.routing.wake, isOurs: d.isOurs}
 	d.reset()

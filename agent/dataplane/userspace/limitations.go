@@ -19,6 +19,7 @@ const bindInterval = 5 * time.Second
 // Reasons why something is not programmed as desired.
 const (
 	reasonFiles   dataplane.Reason = "OpenFiles"
+	reasonShare   dataplane.Reason = "OpenFilesShare"
 	reasonSCTP    dataplane.Reason = "SCTP"
 	reasonSocket  dataplane.Reason = "Socket"
 	reasonSources dataplane.Reason = "ClientAddress"
@@ -40,12 +41,32 @@ func (d *Dataplane) note(f *model.Frontend) {
 
 // report adds to a result what is not programmed, and when to try it again.
 func (d *Dataplane) report(r *dataplane.Result) {
-	full := d.proxy.open.full()
-	d.leftOut.Node(reasonFiles, full)
+	full := d.reportRefusals()
 	r.Unsupported = d.leftOut.Limitations()
-	if full != nil || d.leftOut.Count(reasonSocket) > 0 {
+	if full || d.leftOut.Count(reasonSocket) > 0 {
 		r.NextLook = max(1, bindInterval-d.clock.Since(d.synced))
 	}
+}
+
+// reportRefusals reports connections that were refused in the last minute, and says
+// whether there are any. The status does not name clients, the log does.
+func (d *Dataplane) reportRefusals() (any bool) {
+	reports := map[dataplane.Reason]error{reasonFiles: nil, reasonShare: nil}
+	for why, as := range map[error]dataplane.Reason{errFull: reasonFiles, errSource: reasonShare, errService: reasonShare} {
+		last, refused := d.proxy.open.refusedFor(why)
+		if refused && !d.refuses[why] {
+			d.log.Info("Refused a connection", "reason", why.Error(), "client", last.holder.source,
+				"namespace", last.holder.service.Namespace, "service", last.holder.service.Name)
+		}
+		if d.refuses[why] = refused; refused {
+			any = true
+			reports[as] = map[dataplane.Reason]error{reasonFiles: errFull, reasonShare: errShare}[as]
+		}
+	}
+	for reason, err := range reports {
+		d.leftOut.Node(reason, err)
+	}
+	return any
 }
 
 func sorted(addresses iter.Seq[netip.Addr]) []netip.Addr {

@@ -45,9 +45,16 @@ func alive(conn net.Conn) error {
 // be reset while it is opened.
 func (n *topology) dialMany(count int, each func(i int, conn net.Conn) error) {
 	n.t.Helper()
+	n.dialEach(count, func(int) (string, net.Addr) { return childVIP, nil }, each)
+}
+
+// dialEach is dialMany with the address of a Service and of a client for each connection.
+func (n *topology) dialEach(count int, at func(i int) (to string, from net.Addr), each func(i int, conn net.Conn) error) {
+	n.t.Helper()
 	netnstest.Do(n.t, n.outside, func() error {
 		for i := range count {
-			conn, err := (&net.Dialer{Timeout: patience}).Dial("tcp", childVIP)
+			to, from := at(i)
+			conn, err := (&net.Dialer{Timeout: patience, LocalAddr: from}).Dial("tcp", to)
 			if errors.Is(err, unix.ECONNRESET) {
 				conn, err = resetConn{}, nil
 			}
@@ -65,17 +72,23 @@ func (n *topology) dialMany(count int, each func(i int, conn net.Conn) error) {
 	})
 }
 
-// Without free descriptors new connections are refused and the status says what to do.
-// Open connections go on, and new ones are accepted when some have been closed.
-func TestFilesRunOut(t *testing.T) {
-	n := newTopology(t)
-	n.serve("10.244.1.2:8080")
-	proxy := n.child(160)
-	proxy.say("10.244.1.2:8080")
-	var open []net.Conn
-	defer func() { closeAll(open) }()
-	refused := 0
-	n.dialMany(100, func(_ int, conn net.Conn) error {
+// crowdOf gives the namespace outside some addresses more. The i-th connection of the
+// crowd is from the i-th of them, to the i-th other Service of a child.
+func (n *topology) crowdOf(count int) func(i int) (string, net.Addr) {
+	var lines []string
+	for i := range count {
+		lines = append(lines, fmt.Sprintf("addr add 203.0.113.%d/24 dev eth0", 100+i))
+	}
+	n.ip(n.outside, strings.Join(lines, "\n"))
+	return func(i int) (string, net.Addr) {
+		return otherVIP(i % count), &net.TCPAddr{IP: net.IPv4(203, 0, 113, byte(100+i%count))}
+	}
+}
+
+// open opens connections. It returns those that are served, and how many were refused.
+func (n *topology) open(count int, at func(i int) (string, net.Addr)) (open []net.Conn, refused int) {
+	n.t.Helper()
+	n.dialEach(count, at, func(_ int, conn net.Conn) error {
 		switch err := hello(conn); {
 		case err == nil:
 			open = append(open, conn)
@@ -87,10 +100,33 @@ func TestFilesRunOut(t *testing.T) {
 		}
 		return nil
 	})
-	if len(open) != 69 || refused != 31 { // of 160 an eighth is reserved, and one is the socket
+	return open, refused
+}
+
+// Without free descriptors new connections are refused and the status says what to do.
+// Open connections go on, and new ones are accepted when some have been closed.
+func TestFilesRunOut(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	const others = 105
+	// Of 400 an eighth is reserved, and 106 are sockets: 244.
+	proxy := n.child(400, fmt.Sprintf("%s=%d", othersEnv, others))
+	proxy.say("10.244.1.2:8080")
+	crowd := n.crowdOf(others)
+	var open []net.Conn
+	defer func() { closeAll(open) }()
+	// The first hundred are strangers to each other, and then come the same again.
+	open, refused := n.open(150, func(i int) (string, net.Addr) { return crowd(i % 100) })
+	if len(open) != 119 || refused != 31 {
 		t.Errorf("%d connections are open, %d were refused", len(open), refused)
 	}
-	if r := proxy.say(""); !strings.Contains(r.Unsupported, "RLIMIT_NOFILE") {
+	// Whoever has none still gets one of the last six descriptors, and then no one.
+	last, refused := n.open(5, func(i int) (string, net.Addr) { return crowd(100 + i) })
+	open = append(open, last...)
+	if len(last) != 3 || refused != 2 {
+		t.Errorf("of the last five %d are open, %d were refused", len(last), refused)
+	}
+	if r := proxy.say(""); !strings.Contains(r.Unsupported, errFull.Error()) || !strings.Contains(r.Unsupported, errShare.Error()) {
 		t.Errorf("unsupported: %s", r.Unsupported)
 	}
 	for i, conn := range open {
@@ -107,6 +143,38 @@ func TestFilesRunOut(t *testing.T) {
 		})
 		return served
 	})
+}
+
+// A client that opens as many connections as it can leaves room for other clients and
+// other Services.
+func TestGreedyClient(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	// Of 160 an eighth is reserved, and 11 are sockets: 129.
+	proxy := n.child(160, othersEnv+"=10")
+	proxy.say("10.244.1.2:8080")
+	crowd := n.crowdOf(10)
+	open, refused := n.open(100, func(int) (string, net.Addr) { return otherVIP(0), nil })
+	defer func() { closeAll(open) }()
+	if len(open) != 21 || refused != 79 { // 42 descriptors, and 87 are free
+		t.Errorf("%d connections are open, %d were refused", len(open), refused)
+	}
+	if more, refused := n.open(5, func(int) (string, net.Addr) { return otherVIP(1), nil }); len(more) > 0 || refused != 5 {
+		t.Errorf("at another Service: %d connections are open, %d were refused", len(more), refused)
+	}
+	for _, at := range []func(i int) (string, net.Addr){
+		func(i int) (string, net.Addr) { _, from := crowd(1 + i); return otherVIP(0), from }, // there
+		func(i int) (string, net.Addr) { return crowd(1 + i%9) },                             // elsewhere
+	} {
+		more, refused := n.open(9, at)
+		open = append(open, more...)
+		if len(more) != 9 || refused != 0 {
+			t.Errorf("others: %d connections are open, %d were refused", len(more), refused)
+		}
+	}
+	if r := proxy.say(""); !strings.Contains(r.Unsupported, errShare.Error()) || strings.Contains(r.Unsupported, errFull.Error()) {
+		t.Errorf("unsupported: %s", r.Unsupported)
+	}
 }
 
 // resetConn is a connection that was reset at once.
@@ -139,8 +207,9 @@ func TestKernelHasNoFiles(t *testing.T) {
 }
 
 // howMany returns how many connections can be open at once: 10,000, or as many as the
-// limit of open files allows. The proxy needs two descriptors for each, and so does the
-// test, for the client and the server.
+// limit of open files allows. The proxy needs two descriptors for each, and four free
+// ones, because one client has them all. The test needs two for each, for the client and
+// the server.
 func howMany(t *testing.T) (connections, files int) {
 	t.Helper()
 	const want = 10_000
@@ -148,7 +217,7 @@ func howMany(t *testing.T) (connections, files int) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	files = 2*want + maxReserve + 200
+	files = 6*want + maxReserve + 200
 	if limit.Max < uint64(files) {
 		raised := unix.Rlimit{Cur: uint64(files), Max: uint64(files)}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
@@ -156,7 +225,7 @@ func howMany(t *testing.T) (connections, files int) {
 			t.Logf("%d open files are allowed (%v): fewer connections than %d", files, err, want)
 		}
 	}
-	return min(want, (files-maxReserve-200)/2), files
+	return min(want, (files-maxReserve-200)/6), files
 }
 
 // With 10,000 open connections, endpoints that are replaced all the time, and little

@@ -22,7 +22,7 @@ func (c *Connections) Collectors() []prometheus.Collector {
 		open("udp", func() int { return c.sessions }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "fairlead_agent_userspace_refused_connections_total",
-			Help: "Connections and sessions that were refused because no file descriptor was free."},
+			Help: "Connections and sessions that were refused because no file descriptor was free, or their client or Service held its share."},
 			func() float64 {
 				c.mu.Lock()
 				defer c.mu.Unlock()

@@ -93,7 +93,7 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 	}
 	client := client{address: from.AddrPort().Addr().Unmap(), link: arrival(conn)}
 	c := &connection{netip.AddrPortFrom(client.address, uint16(from.Port)), netip.AddrPortFrom(l.at.Address, l.at.Port)}
-	if !l.open.admit(c) {
+	if !l.open.admit(c, l.service()) {
 		reset(conn)
 		return
 	}

@@ -45,7 +45,8 @@ type udpListener struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session
-	recent   *list.List // the sessions, the most recently used first
+	recent   *list.List                // the sessions, the most recently used first
+	recentOf map[netip.Addr]*list.List // and those of each source
 	closed   bool
 }
 
@@ -54,7 +55,9 @@ type session struct {
 	client   netip.AddrPort
 	endpoint model.Endpoint
 	conn     *net.UDPConn
-	element  *list.Element
+	holder   holder
+
+	element, elementOf *list.Element // in recent, and in recentOf
 
 	began, used time.Time
 	answered    bool
@@ -68,6 +71,7 @@ func (l *udpListener) use(s *session) {
 	s.stream = s.stream || s.answered && s.used.Sub(s.began) > l.udp.streamAge
 	if !s.ended {
 		l.recent.MoveToFront(s.element)
+		l.recentOf[s.holder.source].MoveToFront(s.elementOf)
 	}
 }
 
@@ -77,7 +81,7 @@ func (p *proxy) serveUDP(conn *net.UDPConn, at place, b *balancer) (*udpListener
 		return nil, errors.Join(err, conn.Close())
 	}
 	l := &udpListener{UDPConn: conn, proxy: p, balancer: b, at: at, raw: raw,
-		sessions: map[netip.AddrPort]*session{}, recent: list.New()}
+		sessions: map[netip.AddrPort]*session{}, recent: list.New(), recentOf: map[netip.Addr]*list.List{}}
 	go l.serve()
 	return l, nil
 }
@@ -113,8 +117,12 @@ func (l *udpListener) end(s *session) {
 	s.ended = true
 	delete(l.sessions, s.client)
 	l.recent.Remove(s.element)
+	of := l.recentOf[s.holder.source]
+	if of.Remove(s.elementOf); of.Len() == 0 {
+		delete(l.recentOf, s.holder.source)
+	}
 	_ = s.conn.Close() // this ends its goroutine
-	l.open.releaseSession()
+	l.open.releaseSession(s.holder)
 }
 
 // serve receives the datagrams of all clients.
@@ -173,41 +181,61 @@ func (l *udpListener) session(from netip.AddrPort, link int) *session {
 		return nil
 	}
 	endpoint, ok := l.choose(client{address: from.Addr(), link: link}, nil)
-	if !ok || l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: model.UDP}) || !l.admit() {
+	holder := newHolder(l.service(), from.Addr())
+	if !ok || l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: model.UDP}) || !l.admit(holder) {
 		return nil
 	}
-	s := &session{client: from, endpoint: endpoint, began: now, used: now}
+	s := &session{client: from, endpoint: endpoint, holder: holder, began: now, used: now}
 	err := netdev.Do(l.netns, func() error {
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(endpoint))
 		s.conn = conn
 		return err
 	})
 	if err != nil {
-		l.open.releaseSession()
+		l.open.releaseSession(holder)
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 			l.open.exhausted()
 		}
 		return nil
 	}
-	s.element = l.recent.PushFront(s)
-	l.sessions[from] = s
+	l.push(s)
 	go l.answer(s)
 	return s
 }
 
-// admit makes room for a session, if necessary by ending the one that has been silent for
-// longest. mu is held.
-func (l *udpListener) admit() bool {
-	full := len(l.sessions) >= l.open.maxSessions()
-	if !full && l.open.admitSession() {
-		return true
+// push adds a session. mu is held.
+func (l *udpListener) push(s *session) {
+	of := l.recentOf[s.holder.source]
+	if of == nil {
+		of = list.New()
+		l.recentOf[s.holder.source] = of
 	}
-	oldest := l.recent.Back()
-	if oldest == nil {
+	l.sessions[s.client], s.element, s.elementOf = s, l.recent.PushFront(s), of.PushFront(s)
+}
+
+// admit makes room for a session, if necessary by ending the one that has been silent for
+// longest: among all of the frontend, or only among its own for a source that has more than
+// the others or than its share. mu is held.
+func (l *udpListener) admit(h holder) bool {
+	from := l.recent
+	of := l.recentOf[h.source]
+	if of != nil && of.Len()*len(l.recentOf) > len(l.sessions) {
+		from = of
+	}
+	if len(l.sessions) < l.open.maxSessions() {
+		err := l.open.admitSession(h)
+		if err == nil {
+			return true
+		}
+		if err == errSource {
+			from = of
+		}
+	}
+	if from == nil || from.Len() == 0 {
 		return false
 	}
-	l.end(oldest.Value.(*session))
-	return l.open.admitSession()
+	l.end(from.Back().Value.(*session))
+	return l.open.admitSession(h) == nil
 }
 
 // answer forwards the replies of an endpoint to the client, from the address that the

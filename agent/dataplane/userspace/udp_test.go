@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -178,6 +179,51 @@ func TestSessionsAreBounded(t *testing.T) {
 	local := netip.MustParseAddrPort(first.LocalAddr().String())
 	if s := l.sessions[local]; s == nil || time.Since(s.began) < time.Since(l.recent.Back().Value.(*session).began) {
 		t.Error("the session in use was ended")
+	}
+}
+
+// A client with very many sessions ends its own, and not those of other clients that are
+// silent for longer.
+func TestGreedySessions(t *testing.T) {
+	for name, files := range map[string]uint64{"the frontend is full": 80, "the client's share is taken": 40} {
+		t.Run(name, func(t *testing.T) {
+			n := newTopology(t)
+			n.d.proxy.open.files = func() uint64 { return files }
+			n.serve("10.244.1.2:5353")
+			f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353")
+			n.sync(desired(f))
+			ask := func(from string) *net.UDPAddr {
+				t.Helper()
+				var local *net.UDPAddr
+				netnstest.Do(t, n.outside, func() error {
+					conn, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}).Dial("udp", "10.96.0.10:53")
+					if err != nil {
+						return err
+					}
+					defer conn.Close()
+					local = conn.LocalAddr().(*net.UDPAddr)
+					if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+						return err
+					}
+					_, err = question(conn, "?")
+					return err
+				})
+				return local
+			}
+			silent := ask("203.0.113.3")
+			for range 50 {
+				ask("203.0.113.2")
+			}
+			l := n.d.frontends[f.Key].sockets[f.Key].(*udpListener)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.sessions[silent.AddrPort()] == nil {
+				t.Error("the session of another client was ended")
+			}
+			if len(l.sessions) < 8 || l.recent.Len() != len(l.sessions) || len(l.recentOf) != 2 {
+				t.Errorf("%d sessions, %d of them by time, of %d clients", len(l.sessions), l.recent.Len(), len(l.recentOf))
+			}
+		})
 	}
 }
 

@@ -66,8 +66,8 @@ type Call struct {
 // Run calls f on a thread of its own, and has one system call fail. It returns all
 // calls that were made and that can fail, in order.
 //
-// The garbage collector is off meanwhile, because it stops all threads first: one that
-// starts a program stops only after the answer of this function, which is stopped by then.
+// Garbage collection is off until Run returns: it stops all threads, but not a thread that
+// starts a program before Run has answered, which is stopped by then.
 func Run(t *testing.T, fault Fault, f func()) (calls []Call) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

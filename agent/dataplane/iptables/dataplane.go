@@ -285,7 +285,7 @@ func (d *Dataplane) restore(ctx context.Context, f *family, s *script) error {
 		}
 		return nil
 	}
-	if d.nft == nil {
+	if d.nft == nil || !d.kernel.commits() {
 		return run()
 	}
 	return d.nft.Quietly(ctx, s.ops, s.commits(), run)

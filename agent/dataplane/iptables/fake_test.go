@@ -47,6 +47,8 @@ func (m *memory) generation(context.Context) (nft.Generation, error) {
 	return nft.Generation{}, nil
 }
 
+func (m *memory) commits() bool { return false }
+
 func (m *memory) save(_ context.Context, v6 bool, table string, line func([]byte)) error {
 	if err := m.failSave(v6); err != nil {
 		return err

@@ -11,11 +11,13 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
+func (t *tools) commits() bool { return t.variant == variantNFT }
+
 // generation says, for the nft variant, whether others have changed the ruleset. If not,
 // nothing need be read, which takes seconds of CPU time with 10,000 Services. The legacy
 // variant has none.
 func (t *tools) generation(ctx context.Context) (nft.Generation, error) {
-	if t.variant != variantNFT {
+	if !t.commits() {
 		return nft.Generation{}, nil
 	}
 	if t.nft == nil {

@@ -35,6 +35,9 @@ type kernel interface {
 	// that are in use.
 	save(ctx context.Context, v6 bool, table string, line func([]byte)) error
 
+	// commits says whether a changed table is a commit to nftables.
+	commits() bool
+
 	// generation changes with changes by others, if the kernel counts them.
 	generation(ctx context.Context) (nft.Generation, error)
 }

@@ -31,8 +31,14 @@ func TestLargeCommitsAreNotNotified(t *testing.T) {
 		t.Errorf("generation %d, was %d", got, before)
 	}
 
-	s.Run("nft", "add", "table", "ip", "other") // not ours: only the generation shows it
-	mustApply(t, d, model.Diff(large, small))
+	other := func(table string) { s.Run("nft", "add", "table", "ip", table) } // not ours: only the generation shows it
+	other("before")
+	mustApply(t, d, model.Diff(large, several(200, 11)))
+	notified.Want(t, false)
+	during := func() error { other("during"); mustApply(t, d, model.Diff(several(200, 11), small)); return nil }
+	if err := d.nft.Quietly(t.Context(), nft.LoudOperations+1, 0, during); err != nil {
+		t.Fatal(err)
+	}
 	notified.Want(t, true)
 	mustSync(t, d, small)
 

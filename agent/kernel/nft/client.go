@@ -49,8 +49,7 @@ type Client struct {
 	netns int
 	conn  *netlink.Conn
 
-	commits uint32     // successful ones of this client
-	seen    Generation // the last one that was returned
+	commits uint32 // successful ones of this client
 
 	mu       sync.Mutex
 	quiet    int           // calls of Quietly in progress

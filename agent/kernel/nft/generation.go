@@ -31,8 +31,7 @@ func (c *Client) Generation(ctx context.Context) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	c.seen = Generation{number - c.commits, true}
-	return c.seen, nil
+	return Generation{number - c.commits, true}, nil
 }
 
 // Commits returns the number of commits in the network namespace, modulo 2^32.

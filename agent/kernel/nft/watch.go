@@ -30,8 +30,8 @@ type Change struct {
 
 // Watch calls changed after a change of the ruleset for which concern returns true, and if
 // a notification may have been missed: when the kernel dropped some, and after a large
-// commit of this client if others have committed since Generation was last called. It
-// returns when ctx ends (nil) or when it cannot watch any more.
+// commit of this client if others have committed during it. It returns when ctx ends (nil)
+// or when it cannot watch any more.
 func (c *Client) Watch(ctx context.Context, concern func(Change) bool, changed func()) error {
 	own, err := c.conn.PortID()
 	if err != nil {
@@ -94,10 +94,14 @@ func (c *Client) quietly(ctx context.Context, operations int, work func() error)
 	if operations <= LoudOperations {
 		return work()
 	}
+	before, err := c.Generation(ctx) // what others have committed by now is received
+	if err != nil {
+		return err
+	}
 	if err := c.mute(); err != nil {
 		return err
 	}
-	return errors.Join(work(), c.unmute(), c.report(ctx))
+	return errors.Join(work(), c.unmute(), c.report(ctx, before))
 }
 
 func (c *Client) mute() error {
@@ -120,20 +124,19 @@ func (c *Client) unmute() error {
 	return c.listener.Join(unix.NFNLGRP_NFTABLES)
 }
 
-// report calls Watch's changed if others have committed since Generation was last called.
-// It is called while the socket is a member of the group again.
-func (c *Client) report(ctx context.Context) error {
+// report calls Watch's changed if others have committed since a generation. It is called
+// while the socket is a member of the group again.
+func (c *Client) report(ctx context.Context, before Generation) error {
 	if !c.Watched() {
 		return nil
 	}
-	seen := c.seen
 	now, err := c.Generation(ctx)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !seen.Is(now) && c.changed != nil {
+	if !before.Is(now) && c.changed != nil {
 		c.changed()
 	}
 	return nil

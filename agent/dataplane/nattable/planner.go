@@ -257,26 +257,30 @@ func assign(old, want []model.Endpoint) []model.Endpoint {
 	if len(old) == 0 || slices.Equal(old, want) {
 		return want // shared, so that the usual cases take no memory
 	}
-	missing := make(map[model.Endpoint]struct{}, len(want))
-	for _, e := range want {
-		missing[e] = struct{}{}
-	}
-	out := make([]model.Endpoint, len(want))
+	want = sorted(want)
+	out, kept, next := make([]model.Endpoint, len(want)), make([]bool, len(want)), 0
 	for i, e := range old[:min(len(old), len(want))] {
-		if _, ok := missing[e]; ok {
-			out[i] = e
-			delete(missing, e)
+		at := next // most have kept their order
+		if at >= len(want) || want[at] != e {
+			found := false
+			if at, found = slices.BinarySearchFunc(want, e, netip.AddrPort.Compare); !found {
+				continue
+			}
 		}
+		if !kept[at] {
+			out[i], kept[at] = e, true
+		}
+		next = at + 1
 	}
-	next := 0
-	for _, e := range want {
-		if _, ok := missing[e]; !ok {
+	free := 0
+	for i, e := range want {
+		if kept[i] {
 			continue
 		}
-		for out[next].IsValid() {
-			next++
+		for out[free].IsValid() {
+			free++
 		}
-		out[next] = e
+		out[free] = e
 	}
 	return out
 }

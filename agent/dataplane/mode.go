@@ -29,6 +29,15 @@ type Mode struct {
 	// together, and of a load balancer of all its frontends; 0: any number.
 	MaxEndpoints int
 
+	// RewritesEndpoints says that one changed endpoint of a port costs as much as if all
+	// were new.
+	RewritesEndpoints bool
+
+	// MaxStep is what one call of Apply may cost, such that it takes at most 50 ms: other
+	// changes wait for it, then take as long themselves. A frontend costs one, and so does
+	// each endpoint and source range that changes (see resolve.Costs). 0: the default.
+	MaxStep int
+
 	// Parse returns the mode's own parameters in the rules of a node. The error names
 	// those that are malformed, which are left out. Nil: the mode has no parameters.
 	Parse func(v1alpha1.NodeRuleSetSpec) (Options, error)

@@ -31,10 +31,9 @@ const (
 	retryMax = 10 * time.Second
 )
 
-// sliceBudget is what one call of Apply may cost (see resolve.Table.FlushSlice), so
-// that a Service with masses of frontends and endpoints never holds up the others for
-// more than 100 ms: a real server of IPVS takes 10 to 20 µs, an element of nftables
-// and a rule of iptables less.
+// sliceBudget is what one call of Apply may cost (see resolve.Table.FlushSlice) unless the
+// mode says otherwise, so that a Service with masses of frontends and endpoints never holds
+// up the others for more than 100 ms: an element of nftables takes up to 10 µs.
 const sliceBudget = 4096
 
 // maxBegan bounds the changes that wait to be measured while the kernel refuses to be

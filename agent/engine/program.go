@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"math"
 
@@ -19,14 +20,9 @@ import (
 // sets when to try again.
 func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 	due := l.candidate != nil && !l.clock.Now().Before(l.candidate.due)
-	budget := sliceBudget
-	if l.needSync || l.dp == nil || due {
-		budget = math.MaxInt // Sync programs everything
-	}
-	costs := resolve.Costs{Share: true}
-	if l.dp != nil {
-		// A load balancer has the endpoints of a port at each of its frontends.
-		costs = resolve.Costs{Share: l.dp.mode.Kind != dataplane.LoadBalancer, MaxEndpoints: l.dp.mode.MaxEndpoints}
+	budget, costs := math.MaxInt, resolve.Costs{Share: true} // Sync programs everything
+	if l.dp != nil && !l.needSync && !due {
+		budget, costs = stepOf(l.dp.mode)
 	}
 	delta, more := l.table.FlushSlice(budget, costs)
 	l.flows.Change(delta)
@@ -41,6 +37,15 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 		l.attempt(ctx, &did, ch)
 	}
 	return did
+}
+
+// stepOf returns what one call of a mode's Apply may cost.
+func stepOf(m dataplane.Mode) (budget int, costs resolve.Costs) {
+	return cmp.Or(m.MaxStep, sliceBudget), resolve.Costs{
+		Share:        m.Kind != dataplane.LoadBalancer, // that has the endpoints of a port at each of its frontends
+		MaxEndpoints: m.MaxEndpoints,
+		Rewrite:      m.RewritesEndpoints,
+	}
 }
 
 // follow makes the active mode follow a delta, or all of the table if its state is not

@@ -68,6 +68,10 @@ func TestGiantDoesNotDelayOthers(t *testing.T) {
 		const most = 1024 // of 100 ports 8 each
 		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.NAT, MaxEndpoints: most}, sliceBudget, 1)
 	})
+	t.Run("NAT with small steps", func(t *testing.T) {
+		const step = sliceBudget / 4
+		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.NAT, MaxStep: step}, step, (frontends+giantPorts*giantEndpoints)/step)
+	})
 	t.Run("load balancer", func(t *testing.T) {
 		giantDoesNotDelayOthers(t, dataplane.Mode{Kind: dataplane.LoadBalancer}, giantSlice, frontends/giantSlice)
 	})
@@ -80,7 +84,7 @@ func giantDoesNotDelayOthers(t *testing.T, mode dataplane.Mode, most, least int)
 	web := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(web)
 	h.step(t.Context())
-	h.dp.mode.Kind, h.dp.mode.MaxEndpoints = mode.Kind, mode.MaxEndpoints
+	h.dp.mode.Kind, h.dp.mode.MaxEndpoints, h.dp.mode.MaxStep = mode.Kind, mode.MaxEndpoints, mode.MaxStep
 	reported := h.last.Programmed.Digest
 	h.store.SetSlice(giantName, giant(), time.Time{})
 	slices := 0

@@ -151,6 +151,12 @@ type Frontend struct {
 	// nothing, see resolve.Table. Zero stands for Key.
 	PortKey FrontendKey
 
+	// Ports is how many ports the Service has with frontends on this node, rounded up to a
+	// power of two, so that one more port rarely changes the others. A mode that bounds
+	// the endpoints of a Service divides the bound by it, see EndpointsEach: so the choice
+	// does not depend on how many of the ports are programmed yet.
+	Ports int
+
 	// Restricted says that only Sources may use the frontend; packets of others are
 	// dropped. With no Sources everyone is denied. A node port has no Sources: those of
 	// all node ports are NodeSettings.NodePortSources.
@@ -224,7 +230,7 @@ func (f *Frontend) Equal(o *Frontend) bool {
 	}
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
 		f.Internal.Equal(o.Internal) && f.External.Equal(o.External) && EqualEndpoints(f.Serving, o.Serving) &&
-		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.PortKey == o.PortKey &&
+		f.AffinityTimeoutSeconds == o.AffinityTimeoutSeconds && f.PortKey == o.PortKey && f.Ports == o.Ports &&
 		f.Restricted == o.Restricted && slices.Equal(f.Sources, o.Sources)
 }
 

@@ -16,6 +16,9 @@ func EndpointsEach(together, ports int) int {
 	return max(1, together>>bits.Len(uint(max(0, ports-1))))
 }
 
+// RoundPorts rounds a number of ports up to a power of two, see Frontend.Ports.
+func RoundPorts(ports int) int { return 1 << bits.Len(uint(max(0, ports-1))) }
+
 // Subset returns n (at least one) of the endpoints, in their order. The seed and the address
 // of an endpoint decide whether it is one of them: nodes with other seeds choose others, all
 // ports of a Service choose the same addresses, and one changed endpoint changes at most one

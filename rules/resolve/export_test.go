@@ -3,8 +3,12 @@
 
 package resolve
 
+import "github.com/fairlead-proxy/fairlead/rules/model"
+
 // HealthPorts is the number of ports that a table holds health checks for.
 func (t *Table) HealthPorts() int { return len(t.health.claims) }
 
 // CostOf is what a change of a frontend costs in a slice.
-var CostOf = comparison{known: map[[2]list]int{}}.costOf
+func CostOf(costs Costs, old, now *model.Frontend) int {
+	return comparison{Costs: costs, known: map[pair]int{}}.costOf(old, now)
+}

@@ -36,18 +36,9 @@ func (t *Table) Flush() model.Delta {
 	return d
 }
 
-// Costs are what determines the cost of a change for a mode.
-type Costs struct {
-	// Share says that the frontends of a port share their endpoints.
-	Share bool
-	// MaxEndpoints is how many endpoints of a Service are programmed at most, of all its
-	// ports together (without Share, of all its frontends); 0: any number.
-	MaxEndpoints int
-}
-
 // FlushSlice returns a part of the changes that are not flushed yet, and whether there are
 // more. A change costs one, and one more for each endpoint and source range that is added
-// or removed; if the frontends of a port share their endpoints, only the first of them that
+// or removed (see Costs); if the frontends of a port share their endpoints, only the first of them that
 // changes has their cost. Half of the budget goes to the Services with the cheapest changes, the rest
 // to those that have waited longest. So the change of a small Service is always in the
 // next slice, and no Service waits for ever. A slice costs at most the budget and one step
@@ -148,74 +139,6 @@ func (t *Table) pending(costs Costs) []pendingChange {
 	}
 	slices.SortFunc(out, func(a, b pendingChange) int { return a.Key.Compare(b.Key) })
 	return out
-}
-
-// comparison returns one for what is not flushed yet.
-func (t *Table) comparison(costs Costs) comparison {
-	c := comparison{known: map[[2]list]int{}, share: costs.Share}
-	if costs.MaxEndpoints == 0 {
-		return c
-	}
-	ports := map[model.ServiceID]map[model.FrontendKey]struct{}{}
-	for key, p := range t.touched {
-		for _, f := range []*model.Frontend{p.old, t.winner(key)} {
-			if f == nil {
-				continue
-			}
-			if ports[f.Service] == nil {
-				ports[f.Service] = map[model.FrontendKey]struct{}{}
-			}
-			if costs.Share {
-				key = f.Home()
-			}
-			ports[f.Service][key] = struct{}{}
-		}
-	}
-	c.most = make(map[model.ServiceID]int, len(ports))
-	for service, homes := range ports {
-		c.most[service] = model.EndpointsEach(costs.MaxEndpoints, len(homes))
-	}
-	return c
-}
-
-// costOf returns the cost of a change of a frontend.
-func (c comparison) costOf(old, now *model.Frontend) int {
-	if old == nil {
-		old = &model.Frontend{}
-	}
-	if now == nil {
-		now = &model.Frontend{}
-	}
-	most := math.MaxInt
-	for _, f := range []*model.Frontend{old, now} {
-		if m, bounded := c.most[f.Service]; bounded {
-			most = m
-		}
-	}
-	n := 1 + min(most, c.differences(old.Internal.Endpoints, now.Internal.Endpoints)) +
-		differences(old.Sources, now.Sources, model.ComparePrefix)
-	if old.ExternalDiffers() || now.ExternalDiffers() {
-		n += min(most, c.differences(old.External.Endpoints, now.External.Endpoints))
-	}
-	return n
-}
-
-// differences counts the elements that are in only one of two sorted lists.
-func differences[T any](a, b []T, compare func(T, T) int) (n int) {
-	if len(a) > 0 && len(a) == len(b) && &a[0] == &b[0] {
-		return 0
-	}
-	for len(a) > 0 && len(b) > 0 {
-		switch c := compare(a[0], b[0]); {
-		case c == 0:
-			a, b = a[1:], b[1:]
-		case c < 0:
-			a, n = a[1:], n+1
-		default:
-			b, n = b[1:], n+1
-		}
-	}
-	return n + len(a) + len(b)
 }
 
 // pendingPort is what is to be flushed of a Service's port, in steps. The order is: removed

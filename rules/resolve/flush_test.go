@@ -80,7 +80,7 @@ func giant(addresses, ports, endpoints int) resolve.Result {
 		home := model.FrontendKey{Address: Addr("172.30.0.1"), Protocol: model.TCP, Port: uint16(port + 1)}
 		add := func(a netip.Addr, kind model.Kind) {
 			out.Frontends = append(out.Frontends, model.Frontend{Key: model.FrontendKey{Address: a, Protocol: model.TCP, Port: home.Port}, Kind: kind, PortKey: home,
-				Service: model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b})
+				Service: model.ServiceID{Namespace: "default", Name: "giant", Family: corev1.IPv4Protocol}, PortName: fmt.Sprint(port), Internal: b, External: b, Ports: model.RoundPorts(ports)})
 		}
 		add(home.Address, model.KindClusterIP)
 		for i := range addresses {
@@ -141,7 +141,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 			delta := model.Diff(before, table.Desired())
 			total := 0
 			for _, c := range delta.Frontends {
-				total += resolve.CostOf(c.Old, c.New)
+				total += resolve.CostOf(resolve.Costs{}, c.Old, c.New)
 			}
 			slices := 0
 			for more := true; more; slices++ {
@@ -152,7 +152,7 @@ func TestSmallServicesGoFirst(t *testing.T) {
 				d, more = table.FlushSlice(budget, resolve.Costs{})
 				cost, found := 0, false
 				for _, c := range d.Frontends {
-					cost += resolve.CostOf(c.Old, c.New)
+					cost += resolve.CostOf(resolve.Costs{}, c.Old, c.New)
 					found = found || c.New != nil && c.New.Service == id
 				}
 				if !found {
@@ -258,6 +258,42 @@ func TestAddressesGoLast(t *testing.T) {
 		}
 		if !more {
 			return
+		}
+	}
+}
+
+// TestCostsOfLists checks what a changed list of endpoints costs.
+func TestCostsOfLists(t *testing.T) {
+	share, rewrite := resolve.Costs{Share: true}, resolve.Costs{Share: true, MaxEndpoints: 64, Rewrite: true}
+	list := giant(0, 1, 100).Frontends[0]
+	another := moved(giant(0, 1, 100)).Frontends[0]
+	short, more := giant(0, 1, 10).Frontends[0], list
+	more.Ports = 4 // 16 endpoints each
+	sources := list
+	sources.Restricted, sources.Sources = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	oneMore := giant(0, 1, 101).Frontends[0]
+	for name, c := range map[string]struct {
+		costs    resolve.Costs
+		old, now *model.Frontend
+		want     int
+	}{
+		"added":                            {share, nil, &list, 101},
+		"removed":                          {share, &list, nil, 101},
+		"replaced":                         {share, &list, &another, 201},
+		"one more":                         {share, &list, &oneMore, 2},
+		"a source range":                   {share, &list, &sources, 2},
+		"more ports, all endpoints count":  {share, &list, &more, 1},
+		"added, some are programmed":       {resolve.Costs{Share: true, MaxEndpoints: 64}, nil, &list, 65},
+		"more ports, fewer endpoints each": {resolve.Costs{Share: true, MaxEndpoints: 64}, &list, &more, 49},
+		"rewritten: added":                 {rewrite, nil, &list, 65},
+		"rewritten: one more":              {rewrite, &list, &oneMore, 65},
+		"rewritten: shorter":               {rewrite, &list, &short, 65},
+		"rewritten: more ports":            {rewrite, &list, &more, 65},
+		"rewritten: a source range":        {rewrite, &list, &sources, 2},
+		"rewritten: only other ports":      {rewrite, &short, &short, 1},
+	} {
+		if got := resolve.CostOf(c.costs, c.old, c.now); got != c.want {
+			t.Errorf("%s: costs %d, want %d", name, got, c.want)
 		}
 	}
 }

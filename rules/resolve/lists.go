@@ -119,23 +119,3 @@ func countDistinct(lists [][]model.Endpoint) int {
 	}
 	return len(distinct)
 }
-
-// comparison counts the differences between lists, each pair once.
-type comparison struct {
-	known map[[2]list]int
-	share bool                    // count only the first time
-	most  map[model.ServiceID]int // endpoints of a list that count; none: all
-}
-
-func (c comparison) differences(a, b []model.Endpoint) int {
-	pair := [2]list{listOf(a), listOf(b)}
-	n, known := c.known[pair]
-	if known && c.share {
-		return 0
-	}
-	if !known {
-		n = differences(a, b, model.Endpoint.Compare)
-		c.known[pair] = n
-	}
-	return n
-}

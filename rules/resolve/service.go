@@ -66,6 +66,9 @@ func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSp
 	for i := range r.header.Ports {
 		r.port(parts, i)
 	}
+	for i := range r.out.Frontends {
+		r.out.Frontends[i].Ports = model.RoundPorts(r.ports)
+	}
 	for addr := range r.local {
 		r.out.LocalEndpoints = append(r.out.LocalEndpoints, addr)
 	}
@@ -85,6 +88,7 @@ type resolver struct {
 
 	externalIPs []string   // that the policy allows, and malformed ones
 	endpoints   []endpoint // of all parts
+	ports       int        // that have frontends
 
 	local, localReady map[netip.Addr]struct{} // addresses of endpoints
 }
@@ -132,6 +136,9 @@ func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
 	}
 	if port.NodePort != 0 {
 		add(model.Unspecified(r.header.AddressFamily).String(), port.NodePort, model.KindNodePort)
+	}
+	if len(r.out.Frontends) > first {
+		r.ports++
 	}
 }
 

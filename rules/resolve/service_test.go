@@ -4,6 +4,7 @@
 package resolve_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestResolveFrontends(t *testing.T) {
 		return model.Frontend{
 			Key: model.FrontendKey{Address: Addr(address), Protocol: model.TCP, Port: port}, Kind: kind, Service: WebID, PortName: "http",
 			Internal: internal, External: external, AffinityTimeoutSeconds: 77,
-			PortKey: model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80},
+			PortKey: model.FrontendKey{Address: Addr("172.30.0.41"), Protocol: model.TCP, Port: 80}, Ports: 1,
 		}
 	}
 	lb := frontend(model.KindLoadBalancer, "1.2.3.4", 80, both, mine)
@@ -286,6 +287,28 @@ func TestMissingTargetPorts(t *testing.T) {
 	got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
 	if err != nil || got.Frontends[0].Internal.Verdict != model.Forward || got.Frontends[1].Internal.Verdict != model.Reject {
 		t.Errorf("error %v, frontends %v", err, got.Frontends)
+	}
+}
+
+// TestPortsAreRounded checks how many ports a frontend says its Service has: those with
+// frontends.
+func TestPortsAreRounded(t *testing.T) {
+	for ports, want := range map[int]int{1: 1, 2: 2, 3: 4, 5: 8, 8: 8} {
+		service := Service("web")
+		for i := range ports {
+			service.Port(fmt.Sprint("p", i), int32(80+i))
+		}
+		parts := Specs(compile.Service(Input(service.NodePort(3001), WebSlice().Ready(L1, Here))), corev1.IPv4Protocol)
+		parts[0].Ports = append(parts[0].Ports, v1alpha1.RulePort{Name: "malformed", Protocol: corev1.ProtocolTCP})
+		got, _ := resolve.Service(ThisNode().Node, WebID, parts)
+		if len(got.Frontends) != ports+1 {
+			t.Errorf("%d ports have %d frontends", ports, len(got.Frontends))
+		}
+		for _, f := range got.Frontends {
+			if f.Ports != want {
+				t.Errorf("%d ports: %s says %d, want %d", ports, f.Key, f.Ports, want)
+			}
+		}
 	}
 }
 

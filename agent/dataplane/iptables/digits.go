@@ -38,6 +38,8 @@ func (d addressDigits) bytes() int {
 
 func (addressDigits) maxDepth() int { return maxAddressDepth }
 
+func (addressDigits) leafSize() int { return 8 }
+
 func (addressDigits) compare(a, b netip.Addr) int { return a.Compare(b) }
 
 func (d addressDigits) digit(a netip.Addr, i int) byte {
@@ -79,6 +81,10 @@ func (k portKey) matchRange(low, high uint16) string {
 type portDigits struct{}
 
 func (portDigits) maxDepth() int { return maxPortDepth }
+
+// leafSize is the number of values of a digit: fewer would lead to a chain for each port
+// where a Service has one after the other.
+func (portDigits) leafSize() int { return 16 }
 
 func (portDigits) compare(a, b portKey) int {
 	if a.protocol != b.protocol {

@@ -236,7 +236,7 @@ func TestSharedChains(t *testing.T) {
 	for _, f := range d.Frontends {
 		frontends = append(frontends, f)
 	}
-	r := renderPort(frontends, subset{each: 10})
+	r := renderPort(frontends, subset{together: 10})
 	users := map[string]int{}
 	for _, e := range r.entries {
 		for _, to := range e {
@@ -256,7 +256,7 @@ func TestSharedChains(t *testing.T) {
 	if diff := cmp.Diff(want, users); diff != "" {
 		t.Error(diff)
 	}
-	if got := r.chains[chainFor(prefixHead+"UnlessPod", first, internal)]; !cmp.Equal(got, []string{"-j " + chainUnlessPod, "-g " + chainFor(prefixTo, first, internal)}) {
+	if got := r.chains[chainFor(prefixHead+"UnlessPod", first, internal)](); !cmp.Equal(got, []string{"-j " + chainUnlessPod, "-g " + chainFor(prefixTo, first, internal)}) {
 		t.Errorf("the head of the cluster IP's chain: %q", got)
 	}
 	if len(r.chains) != len(want)+1 { // that of the endpoints, behind the heads

@@ -24,9 +24,10 @@ type portID struct {
 
 func portOf(f *model.Frontend) portID { return portID{f.Service, f.PortName, f.Key.Protocol} }
 
-// rendered is the chains of a port of a Service.
+// rendered is the chains of a port of a Service. Their rules are written when they are
+// needed.
 type rendered struct {
-	chains  map[string][]string
+	chains  map[string]func() []string
 	entries map[model.FrontendKey][views]*entry
 	reduced bool // it has more endpoints than are used
 }
@@ -40,7 +41,7 @@ type rendered struct {
 // If all frontends with the same endpoints are masqueraded in the same way, there is no
 // head, and the mark is set in the chain of the endpoints.
 func renderPort(frontends []*model.Frontend, use subset) rendered {
-	out := rendered{chains: map[string][]string{}, entries: map[model.FrontendKey][views]*entry{}}
+	out := rendered{chains: map[string]func() []string{}, entries: map[model.FrontendKey][views]*entry{}}
 	slices.SortFunc(frontends, func(a, b *model.Frontend) int { return a.Key.Compare(b.Key) })
 	var spreads []*spread
 	find := func(f *model.Frontend, b model.Backend) *spread {
@@ -65,9 +66,8 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 		}
 	}
 	for _, s := range spreads {
-		used := model.Subset(s.endpoints, use.each, use.seed)
-		s.render(out.chains, used)
-		out.reduced = out.reduced || len(used) < len(s.endpoints)
+		s.render(out.chains, use)
+		out.reduced = out.reduced || use.each(s.of) < len(s.endpoints)
 	}
 	for _, f := range frontends {
 		var entries [views]*entry
@@ -81,7 +81,8 @@ func renderPort(frontends []*model.Frontend, use subset) rendered {
 			}
 			if f.Restricted && !f.Key.IsNodePort() {
 				gate := chainFor(prefixGate, f.Key, v)
-				out.chains[gate] = gateRules(f.Sources, target)
+				to := target
+				out.chains[gate] = func() []string { return gateRules(f.Sources, to) }
 				target = gate
 			}
 			entries[v] = &entry{chain: target, comment: comment(f), restricted: f.Restricted && f.Key.IsNodePort()}
@@ -108,14 +109,15 @@ func (s *spread) chain(m model.Masquerade) string {
 	return chainFor(prefixHead+string(m), s.of.Key, s.view)
 }
 
-func (s *spread) render(chains map[string][]string, used []model.Endpoint) {
+func (s *spread) render(chains map[string]func() []string, use subset) {
 	endpoints := chainFor(prefixTo, s.of.Key, s.view)
-	chains[endpoints] = endpointRules(s.of, used)
+	toEndpoints := func() []string { return endpointRules(s.of, use.of(s.of, s.endpoints)) }
+	chains[endpoints] = toEndpoints
 	for _, m := range s.masquerades {
 		if name := s.chain(m); name == endpoints {
-			chains[name] = append(markRules(m), chains[name]...)
+			chains[name] = func() []string { return append(markRules(m), toEndpoints()...) }
 		} else {
-			chains[name] = append(markRules(m), "-g "+endpoints)
+			chains[name] = func() []string { return append(markRules(m), "-g "+endpoints) }
 		}
 	}
 }

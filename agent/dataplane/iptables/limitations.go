@@ -37,7 +37,7 @@ func (d *Dataplane) report(result dataplane.Result) dataplane.Result {
 	d.leftOut.Node(reasonAffinity, d.affinityLimit())
 	d.leftOut.Clear(dataplane.ReasonEndpoints)
 	for _, f := range d.families {
-		for id := range f.want.sizes.reduced {
+		for id := range f.want.reduced {
 			for key := range f.want.ports[id] {
 				d.leftOut.Add(dataplane.ReasonEndpoints, tooManyEndpoints, key, id.service)
 			}

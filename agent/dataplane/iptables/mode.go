@@ -13,7 +13,8 @@ import (
 // localhost.
 func Mode(users *routelocalnet.Owner) dataplane.Mode {
 	return dataplane.Mode{
-		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT, MaxEndpoints: maxEndpoints,
+		Name: v1alpha1.ModeIPTables, AutoRank: 3, Kind: dataplane.NAT,
+		MaxEndpoints: maxEndpoints, MaxStep: maxStep, RewritesEndpoints: true,
 		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {
 			return New(Options{NetNS: e.NetNS, Log: e.Log, Sysctls: e.Sysctls, Localhost: users})
 		},

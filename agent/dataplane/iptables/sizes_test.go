@@ -26,13 +26,25 @@ func addPort(d *model.Desired, port, endpoints int, first string) {
 	d.ClusterIPs[netip.MustParseAddr("10.96.9.9")] = struct{}{}
 }
 
+// ofPorts sets how many ports the giant has.
+func ofPorts(d model.Desired, ports int) model.Desired {
+	for key, f := range d.Frontends {
+		if f.Service.Name == "giant" {
+			of := *f
+			of.Ports = model.RoundPorts(ports)
+			d.Frontends[key] = &of
+		}
+	}
+	return d
+}
+
 // giant is a Service with many ports and endpoints, beside another one.
 func giant(ports, endpoints int) model.Desired {
 	d := several(1, 3)
 	for p := range ports {
 		addPort(&d, p+1, endpoints, "10.244.0.1")
 	}
-	return d
+	return ofPorts(d, ports)
 }
 
 // endpointRulesIn counts the rules of a fake kernel that lead to endpoints.
@@ -66,6 +78,7 @@ func TestGiant(t *testing.T) {
 	for p := range ports {
 		next := before.Clone()
 		addPort(&next, p+1, endpoints, "10.244.0.1")
+		next = ofPorts(next, p+1)
 		last = mustApply(t, d, model.Diff(before, next))
 		if last.Operations > maxEndpoints+2*ports {
 			t.Errorf("port %d costs %d operations", p+1, last.Operations)
@@ -84,6 +97,7 @@ func TestGiant(t *testing.T) {
 
 	after := before.Clone()
 	addPort(&after, 7, endpoints, "10.244.0.2") // without the first, with another one
+	after = ofPorts(after, ports)
 	if n := mustApply(t, d, model.Diff(before, after)).Operations; n > 40 {
 		t.Errorf("one endpoint costs %d operations", n)
 	}
@@ -92,6 +106,25 @@ func TestGiant(t *testing.T) {
 	}
 	if n := endpointRulesIn(m); n != 3*10+others {
 		t.Errorf("%d rules for endpoints after that", n)
+	}
+}
+
+// TestStepsOfGiant checks that a Service that comes and goes in steps costs what it costs at
+// once: how many endpoints a port uses does not depend on the ports that are there yet.
+func TestStepsOfGiant(t *testing.T) {
+	const ports, endpoints, inStep = 100, 1000, 10
+	none, all := giant(0, 0), giant(ports, endpoints)
+	d := inMemory(t, newMemory())
+	mustSync(t, d, none)
+	atOnce := [2]int{mustApply(t, d, model.Diff(none, all)).Operations, mustApply(t, d, model.Diff(all, none)).Operations}
+	for i, change := range []model.Delta{model.Diff(none, all), model.Diff(all, none)} {
+		sum := 0
+		for step := range slices.Chunk(change.Frontends, inStep) {
+			sum += mustApply(t, d, model.Delta{Frontends: step}).Operations
+		}
+		if most := atOnce[i] + 20*ports/inStep; sum > most { // a chain that leads to ports, in each step
+			t.Errorf("%d operations in steps, want %d at most", sum, most)
+		}
 	}
 }
 

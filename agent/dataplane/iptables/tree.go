@@ -45,10 +45,9 @@ type digits[K comparable] interface {
 	compare(a, b K) int
 	// maxDepth is the maximum nesting depth of chains.
 	maxDepth() int
+	// leafSize is the maximum number of keys in a chain.
+	leafSize() int
 }
-
-// leafSize is the maximum number of keys in a chain.
-const leafSize = 8
 
 // node is a chain. A leaf has keys, all others have children.
 type node[K comparable] struct {
@@ -132,7 +131,7 @@ func (t *tree[K]) changeLeaf(n *node[K], k K, by int) {
 }
 
 func (t *tree[K]) splits(n *node[K]) bool {
-	return n.size > leafSize && n.depth < t.digits.maxDepth()
+	return n.size > t.digits.leafSize() && n.depth < t.digits.maxDepth()
 }
 
 // with returns the keys below a chain, with one key added or removed.

@@ -27,10 +27,11 @@ type wanted struct {
 
 	// ports holds the frontends of each port of a Service, owners the port of each
 	// chain that is made for one.
-	ports  map[portID]map[model.FrontendKey]*model.Frontend
-	sizes  sizes
-	owners map[string]portID
-	chains map[portID][]string
+	ports   map[portID]map[model.FrontendKey]*model.Frontend
+	owners  map[string]portID
+	chains  map[portID][]string
+	reduced map[portID]struct{} // ports that have more endpoints than are used
+	use     subset
 
 	sums    map[chainID]sum
 	trees   map[string]renderer // by chain
@@ -67,8 +68,8 @@ func sumOf(rules []string) sum {
 func newWanted(v6 bool) *wanted {
 	w := &wanted{
 		v6: v6, fixed: fixedChains(v6),
-		ports: map[portID]map[model.FrontendKey]*model.Frontend{}, sizes: newSizes(),
-		owners: map[string]portID{}, chains: map[portID][]string{},
+		ports:  map[portID]map[model.FrontendKey]*model.Frontend{},
+		owners: map[string]portID{}, chains: map[portID][]string{}, reduced: map[portID]struct{}{}, use: subset{together: maxEndpoints},
 		sums: map[chainID]sum{}, trees: map[string]renderer{}, touched: map[string]renderer{},
 	}
 	touch := func(chain string, by renderer) { w.touched[chain] = by }
@@ -101,7 +102,9 @@ func (w *wanted) apply(delta *model.Delta, now *settings) change {
 	out := change{}
 	if w.settings == nil || !reflect.DeepEqual(w.settings, now) {
 		w.settings = now
-		w.sizes.on(now)
+		if w.use.seed == "" { // another one would change all subsets
+			w.use.seed = now.SubsetSeed()
+		}
 		for id, rules := range settingsChains(now) {
 			w.fixed[id], w.sums[id] = rules, sumOf(rules)
 			out[id] = struct{}{}
@@ -132,17 +135,6 @@ func (w *wanted) apply(delta *model.Delta, now *settings) change {
 // applyFrontends renders the ports again whose frontends have changed.
 func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	touched := map[portID]struct{}{}
-	each := map[model.ServiceID]int{} // before
-	for _, c := range changes {
-		if c.Key.Address.Is6() != w.v6 {
-			continue
-		}
-		for _, f := range []*model.Frontend{c.Old, c.New} {
-			if f != nil {
-				each[f.Service] = w.sizes.each(f.Service)
-			}
-		}
-	}
 	for _, c := range changes {
 		if c.Key.Address.Is6() != w.v6 {
 			continue
@@ -163,11 +155,6 @@ func (w *wanted) applyFrontends(changes []model.Change, out change) {
 			entries[c.Key] = [views]*entry{}
 		}
 	}
-	for service, before := range each {
-		for id := range w.sizes.resized(service, before) {
-			touched[id] = struct{}{}
-		}
-	}
 	for id := range touched {
 		for _, name := range w.chains[id] {
 			delete(w.owners, name)
@@ -178,11 +165,13 @@ func (w *wanted) applyFrontends(changes []model.Change, out change) {
 	}
 	for id := range touched {
 		r := w.render(id)
-		w.sizes.note(id, r.reduced)
+		if delete(w.reduced, id); r.reduced {
+			w.reduced[id] = struct{}{}
+		}
 		for name, rules := range r.chains {
 			w.owners[name] = id
 			w.chains[id] = append(w.chains[id], name)
-			w.sums[chainID{tableNAT, name}] = sumOf(rules)
+			w.sums[chainID{tableNAT, name}] = sumOf(rules())
 			out[chainID{tableNAT, name}] = struct{}{}
 		}
 		maps.Copy(entries, r.entries)
@@ -200,7 +189,6 @@ func (w *wanted) keep(f *model.Frontend) {
 		w.ports[id] = map[model.FrontendKey]*model.Frontend{}
 	}
 	w.ports[id][f.Key] = f
-	w.sizes.add(id, max(len(f.Internal.Endpoints), len(f.External.Endpoints)))
 	if f.AffinityTimeoutSeconds > 0 {
 		w.affine++
 	}
@@ -211,7 +199,6 @@ func (w *wanted) forget(f *model.Frontend) {
 	delete(w.ports[id], f.Key)
 	if len(w.ports[id]) == 0 {
 		delete(w.ports, id)
-		w.sizes.remove(id)
 	}
 	if f.AffinityTimeoutSeconds > 0 {
 		w.affine--
@@ -219,7 +206,7 @@ func (w *wanted) forget(f *model.Frontend) {
 }
 
 func (w *wanted) render(id portID) rendered {
-	return renderPort(slices.Collect(maps.Values(w.ports[id])), subset{w.sizes.each(id.service), w.sizes.seed})
+	return renderPort(slices.Collect(maps.Values(w.ports[id])), w.use)
 }
 
 // sumUp updates the checksums of chains of trees that may have changed.
@@ -243,7 +230,7 @@ func (w *wanted) rules(id chainID) []string {
 		return rules
 	}
 	if owner, ok := w.owners[id.name]; ok {
-		return w.render(owner).chains[id.name]
+		return w.render(owner).chains[id.name]()
 	}
 	rules, _ := w.trees[id.name].render(id.name)
 	return rules

@@ -11,7 +11,7 @@ import (
 // Mode returns the mode IPVS.
 func Mode() dataplane.Mode {
 	return dataplane.Mode{
-		Name: v1alpha1.ModeIPVS, AutoRank: 2, Kind: dataplane.LoadBalancer, MaxEndpoints: maxReals, Parse: parse,
+		Name: v1alpha1.ModeIPVS, AutoRank: 2, Kind: dataplane.LoadBalancer, MaxEndpoints: maxReals, MaxStep: maxStep, Parse: parse,
 		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {
 			return New(Options{NetNS: e.NetNS, Sysctls: e.Sysctls, Log: e.Log})
 		},

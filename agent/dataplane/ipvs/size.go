@@ -18,6 +18,9 @@ import (
 // other Services by more than 100 ms.
 const maxReals = 4096
 
+// maxStep bounds the virtual and real servers of one change: 20 to 40 ms.
+const maxStep = 2048
+
 var tooManyEndpoints = fmt.Sprintf("new connections use only some of the endpoints: addresses x ports x endpoints of a Service are more than %d, "+
 	"which IPVS has one by one; each node uses others. Use fewer addresses, several Services, or the mode NFTables", maxReals)
 

@@ -91,7 +91,7 @@ func (d *Dataplane) takeDown(key model.FrontendKey) (ops int) {
 // placeSockets opens the missing sockets of a frontend and closes superfluous ones. A port
 // that is in use is reported, and the rest is programmed.
 func (d *Dataplane) placeSockets(f *frontend) (ops int) {
-	wanted := d.socketsOf(f.rules)
+	wanted := d.withoutReserved(f.rules, d.socketsOf(f.rules))
 	for at, l := range f.sockets {
 		if l.broken() {
 			d.broken++
@@ -116,6 +116,19 @@ func (d *Dataplane) placeSockets(f *frontend) (ops int) {
 		ops++
 	}
 	return ops
+}
+
+// withoutReserved leaves out the places that are kept free for processes of the node, and
+// reports them.
+func (d *Dataplane) withoutReserved(f *model.Frontend, wanted []place) []place {
+	d.leftOut.Remove(reasonReserved, f.Key)
+	return slices.DeleteFunc(wanted, func(at place) bool {
+		why := reserved(at, f.Key.IsNodePort() || d.routing.isOwn(at.Address))
+		if why != "" {
+			d.leftOut.Add(reasonReserved, why, f.Key, f.Service)
+		}
+		return why != ""
+	})
 }
 
 func (d *Dataplane) close(f *frontend, at place, l listener) (ops int) {

@@ -18,11 +18,12 @@ const bindInterval = 5 * time.Second
 
 // Reasons why something is not programmed as desired.
 const (
-	reasonFiles   dataplane.Reason = "OpenFiles"
-	reasonShare   dataplane.Reason = "OpenFilesShare"
-	reasonSCTP    dataplane.Reason = "SCTP"
-	reasonSocket  dataplane.Reason = "Socket"
-	reasonSources dataplane.Reason = "ClientAddress"
+	reasonFiles    dataplane.Reason = "OpenFiles"
+	reasonShare    dataplane.Reason = "OpenFilesShare"
+	reasonReserved dataplane.Reason = "ReservedPort"
+	reasonSCTP     dataplane.Reason = "SCTP"
+	reasonSocket   dataplane.Reason = "Socket"
+	reasonSources  dataplane.Reason = "ClientAddress"
 )
 
 // note reports what a frontend asks for that this mode does not support. Endpoints of a

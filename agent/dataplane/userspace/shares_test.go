@@ -4,6 +4,7 @@
 package userspace
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -64,11 +65,11 @@ func TestShares(t *testing.T) {
 				more, why = greedy(c, at)
 				open, got = append(open, more...), append(got, len(more))
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" || why != tt.why {
+			if diff := cmp.Diff(tt.want, got); diff != "" || !errors.Is(why, tt.why) {
 				t.Errorf("connections (-want +got):\n%s%v, want %v", diff, why, tt.why)
 			}
 			others, _ := greedy(c, func(i int) holder { return holder{service(5000 + i), source(5000 + i)} })
-			if len(others) < 50 && tt.why != errFull {
+			if len(others) < 50 && !errors.Is(tt.why, errFull) {
 				t.Errorf("others get %d connections", len(others))
 			}
 			for _, n := range append(open, others...) {

@@ -227,7 +227,7 @@ func (l *udpListener) admit(h holder) bool {
 		if err == nil {
 			return true
 		}
-		if err == errSource {
+		if errors.Is(err, errSource) {
 			from = of
 		}
 	}

@@ -32,7 +32,7 @@ func inAPI(compiled ...compile.Slice) []*v1alpha1.ServiceRuleSlice {
 				Labels:      model.SliceLabels(model.ServiceOf(&c.Spec)),
 				Annotations: map[string]string{v1alpha1.AnnotationServiceUID: "u"},
 				ManagedFields: []metav1.ManagedFieldsEntry{{Manager: string(ssa.FieldOwner), Operation: metav1.ManagedFieldsOperationApply,
-					FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}},
+					APIVersion: v1alpha1.GroupVersion.String(), FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}},
 			Spec: c.Spec,
 		})
 	}

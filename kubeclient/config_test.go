@@ -355,6 +355,27 @@ func TestServerName(t *testing.T) {
 	}
 }
 
+// TestNamesAreCheckedByName checks that one name among the addresses keeps the certificates
+// checked by address and name.
+func TestNamesAreCheckedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		addresses []string
+		want      string
+	}{
+		"addresses":             {[]string{"https://192.0.2.1:6443", "https://[2001:db8::1]"}, serverName},
+		"a name":                {[]string{"https://api.example.com:6443"}, ""},
+		"a name after a number": {[]string{"https://192.0.2.1:6443", "https://api.example.com:6443"}, ""},
+		"a name before one":     {[]string{"https://api.example.com:6443", "https://192.0.2.1:6443"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, _, err := Config(&rest.Config{BearerTokenFile: inClusterToken}, c.addresses)
+			if err != nil || cfg.ServerName != c.want {
+				t.Errorf("checks the name %q, want %q (%v)", cfg.ServerName, c.want, err)
+			}
+		})
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	cases := map[string]struct {
 		set     []string

@@ -188,3 +188,22 @@ func TestJournalIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Changes that come while the writer is busy wait together, the newest of each slice.
+func TestJournalCollects(t *testing.T) {
+	j := &Journal{silent: true, work: make(chan struct{}, 1), clock: clocktesting.NewFakeClock(time.Unix(1e9, 0))}
+	a, b := agenttest.Web("10.96.0.1", "10.244.1.2"), agenttest.Web("10.96.0.1", "10.244.1.3")
+	for _, ch := range []source.Changes{
+		{Node: testNodeRules(2), Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{"first": a, "both": a}},
+		{Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{"both": b, "gone": nil}},
+	} {
+		if err := j.Append(ch); !errors.Is(err, errSilent) {
+			t.Fatal(err)
+		}
+	}
+	got := j.take().changes
+	want := source.Changes{Node: testNodeRules(2), Slices: map[string]*v1alpha1.ServiceRuleSliceSpec{"first": a, "both": b, "gone": nil}}
+	if diff := cmp.Diff(want, got, ignoreReported); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}

@@ -5,8 +5,10 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -263,4 +265,87 @@ func TestCheckpointIsLocked(t *testing.T) {
 	cp.Close()
 	again := openTestCheckpoint(t, dir, savedState{})
 	again.Close()
+}
+
+// TestCheckpointFlippedBit flips a bit of each byte of the last record: it must not be read
+// as something else.
+func TestCheckpointFlippedBit(t *testing.T) {
+	dir := t.TempDir()
+	cp := openTestCheckpoint(t, dir, savedState{testNodeRules(1), agenttest.Listed()})
+	if err := cp.Append(source.Changes{}); err != nil {
+		t.Fatal(err)
+	}
+	intact := cp.size
+	if err := cp.Append(source.Changes{Slices: agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))}); err != nil {
+		t.Fatal(err)
+	}
+	defer cp.Close()
+	whole, err := os.ReadFile(cp.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := int(intact); i < len(whole); i++ {
+		damaged := slices.Clone(whole)
+		damaged[i] ^= 1
+		if err := os.WriteFile(cp.path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if node, _, err := cp.Load(); node != nil || !errors.Is(err, errOutdated) {
+			t.Fatalf("byte %d: got %v, %v; must not be used", i, node, err)
+		}
+	}
+}
+
+// TestCheckpointAfterAFailedWrite makes one write fail: the next one does not follow what may
+// be a part of a record, but writes everything anew.
+func TestCheckpointAfterAFailedWrite(t *testing.T) {
+	dir := t.TempDir()
+	want := savedState{testNodeRules(2), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.3"))}
+	cp := openTestCheckpoint(t, dir, want)
+	defer cp.Close()
+	if err := cp.Append(source.Changes{}); err != nil {
+		t.Fatal(err)
+	}
+	unwritable, err := os.Open(cp.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp.file.Close()
+	cp.file = unwritable
+	if err := cp.Append(source.Changes{Node: testNodeRules(2)}); err == nil {
+		t.Fatal("a failed write is no error")
+	}
+	if err := cp.Append(source.Changes{Slices: agenttest.Listed()}); err != nil {
+		t.Fatal(err)
+	}
+	node, slices, err := cp.Load()
+	if diff := cmp.Diff(want, savedState{node, slices}, ignoreReported); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestLargeCheckpointIsAppendedTo checks that a change of a large state costs as much as it
+// is large, and not as much as the state is.
+func TestLargeCheckpointIsAppendedTo(t *testing.T) {
+	large := agenttest.Web("10.96.0.1")
+	for i := range 30_000 {
+		large.Endpoints = append(large.Endpoints, v1alpha1.RuleEndpoint{Address: fmt.Sprintf("10.1.%d.%d", i/250, i%250), TargetPorts: []int32{8080}})
+	}
+	cp := openTestCheckpoint(t, t.TempDir(), savedState{testNodeRules(1), agenttest.Listed(large)})
+	defer cp.Close()
+	if err := cp.Append(source.Changes{}); err != nil {
+		t.Fatal(err)
+	}
+	before, written := cp.size, cp.file
+	if before <= compactionMin {
+		t.Fatalf("%d bytes are not large", before)
+	}
+	for range 3 {
+		if err := cp.Append(source.Changes{Node: testNodeRules(2)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cp.file != written || cp.size > before+10_000 {
+		t.Errorf("it was written anew, or grew from %d to %d bytes", before, cp.size)
+	}
 }

@@ -194,6 +194,7 @@ func TestReconcile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.objs...)
 			w.hide, w.failed = c.hide, c.failed
+			w.states.of(webName)
 			got, err := w.reconcile(t)
 			if diff := cmp.Diff(c.want, got); diff != "" || (err != nil) != c.fails {
 				t.Errorf("error %v, writes (-want +got):\n%s", err, diff)
@@ -207,8 +208,8 @@ func TestReconcile(t *testing.T) {
 			if apierrors.IsNotFound(err) != deleted || !deleted && model.IsObsolete(current) {
 				t.Errorf("left (%v): %+v", err, current.ObjectMeta)
 			}
-			if _, known := w.states.byService[webName]; known && deleted && c.hide == nil {
-				t.Error("the state of a deleted Service stays")
+			if _, known := w.states.byService[webName]; known == deleted {
+				t.Errorf("its state is kept: %v", known)
 			}
 		})
 	}

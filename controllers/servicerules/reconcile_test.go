@@ -188,7 +188,7 @@ func TestReconcile(t *testing.T) {
 		"cache misses endpoints":     {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints},
 		"missed endpoints no answer": {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints, failed: errors.New("timeout"), fails: true},
 		"the last endpoint is gone":  {objs: append(written(service(), endpoints), service(), endpointsOf("")), want: []string{"apply " + slice}},
-		"foreign, nobody wants it":   {objs: written(service(), endpoints, foreign), want: []string{"delete " + slice}, event: true},
+		"foreign, and not wanted":    {objs: written(service(), endpoints, foreign), want: []string{"delete " + slice}, event: true},
 		"foreign, and wanted":        {objs: append(written(service(), endpoints, foreign), service(), endpoints), want: []string{"apply " + slice}, event: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,11 @@ BENCHFLAGS ?=
 MUTANTS ?=
 # How long a fuzz target runs, see `make fuzz`.
 FUZZTIME ?= 1m
+# How long nemeses strike, which (kill-agent,kill-leader), or also how often
+# (kill-agent:100,kill-leader:20), and the seed of the order. See `make soak`.
+SOAKTIME ?= 10m
+NEMESIS ?=
+SEED ?= 0
 
 .PHONY: all
 all: build
@@ -95,11 +100,20 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 
 .PHONY: test-e2e
 test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and stop it.
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 20m -v ./e2e/... ./lab/
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 30m -v ./e2e/... ./lab/
 
 .PHONY: test-mutants
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.
 	cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
+
+.PHONY: test-robustness
+test-robustness: root lab-binaries ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestNemeses ./e2e
+
+.PHONY: soak
+soak: root lab-binaries ## Let NEMESIS (default: all) strike for SOAKTIME in the lab; SEED repeats a run (docs/lab.md).
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 0 -v -run TestSoak ./e2e \
+		-soak "$(SOAKTIME)" -soak-seed "$(SEED)" -nemesis "$(NEMESIS)"
 
 .PHONY: bench
 bench: root deps build ## Measure the cost per node by cluster size (docs/benchmarks.md).

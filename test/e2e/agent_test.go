@@ -17,6 +17,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
 
 // kills is how often the agent is killed.
@@ -30,7 +32,7 @@ func TestKilledAgent(t *testing.T) {
 	namespace := newNamespace(t)
 	service := newEcho(t, namespace, 3, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 	vip, nodePort := service.Spec.ClusterIP, service.Spec.Ports[0].NodePort
-	open := map[string]*conversation{}
+	open := map[string]*traffic.Conversation{}
 	for name, target := range map[string]struct {
 		from, address string
 		port          int32
@@ -50,7 +52,7 @@ func TestKilledAgent(t *testing.T) {
 		stop := churning.start()
 		pid := killAgent(t, node)
 		for name, c := range open {
-			if _, err := c.say(); err != nil {
+			if _, err := c.Say(); err != nil {
 				t.Fatalf("kill %d: the open connection %s broke: %v", i, name, err)
 			}
 		}
@@ -72,7 +74,7 @@ func TestKilledAgent(t *testing.T) {
 	}
 	wantKernel(t, node)
 	for name, c := range open {
-		if _, err := c.say(); err != nil {
+		if _, err := c.Say(); err != nil {
 			t.Errorf("the open connection %s broke: %v", name, err)
 		}
 	}

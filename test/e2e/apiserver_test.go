@@ -45,7 +45,7 @@ func TestApiserverGone(t *testing.T) {
 		}
 		return err
 	})
-	if _, err := open.say(); err != nil {
+	if _, err := open.Say(); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
 	if err := ask(node, vip, echoPort); err != nil {
@@ -67,36 +67,43 @@ func TestApiserverGone(t *testing.T) {
 		return nil
 	})
 	wantKernel(t, node)
-	if _, err := open.say(); err != nil {
+	if _, err := open.Say(); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
 }
 
 // freeze stops a process of the control plane until the returned function is
 // called, or the test ends.
-func freeze(t *testing.T, component string) (resume func()) {
+func freeze(t *testing.T, name string) (resume func()) {
 	t.Helper()
-	state, err := config.ReadState()
+	pid, err := component(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range state.Components {
-		if c.Name != component {
-			continue
-		}
-		if err := syscall.Kill(c.PID, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		resume := func() {
-			if err := syscall.Kill(c.PID, syscall.SIGCONT); err != nil {
-				t.Error(err)
-			}
-		}
-		t.Cleanup(resume)
-		return resume
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("the lab has no %s", component)
-	return nil
+	resume = func() {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(resume)
+	return resume
+}
+
+// component returns the process of a component of the control plane.
+func component(name string) (pid int, err error) {
+	state, err := config.ReadState()
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range state.Components {
+		if c.Name == name {
+			return c.PID, nil
+		}
+	}
+	return 0, fmt.Errorf("the lab has no %s", name)
 }
 
 // scale sets the replicas of a Deployment.

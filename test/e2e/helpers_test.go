@@ -6,7 +6,6 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +36,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
+	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
 
 // echoPort is the echo server's port for lines of text.
@@ -125,45 +125,14 @@ func inNode(node string, command ...string) (string, error) {
 	return string(out), nil
 }
 
-// conversation is an open connection to the echo server.
-type conversation struct {
-	net.Conn
-	in   *bufio.Reader
-	said int
-}
-
 // dial opens a connection from a namespace.
-func dial(from, address string, port int32) (*conversation, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	conn, err := network.DialContext(nsPath(from))(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
-	if err != nil {
-		return nil, err
-	}
-	return &conversation{Conn: conn, in: bufio.NewReader(conn)}, nil
-}
-
-// say sends a line and waits for the answer.
-func (c *conversation) say() (string, error) {
-	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		return "", err
-	}
-	c.said++
-	if _, err := fmt.Fprintln(c, c.said); err != nil {
-		return "", err
-	}
-	return c.in.ReadString('\n')
+func dial(from, address string, port int32) (*traffic.Conversation, error) {
+	return traffic.Dial(nsPath(from), net.JoinHostPort(address, strconv.Itoa(int(port))))
 }
 
 // ask opens a connection, sends one line and closes it.
 func ask(from, address string, port int32) error {
-	c, err := dial(from, address, port)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.say()
-	return err
+	return traffic.Ask(nsPath(from), net.JoinHostPort(address, strconv.Itoa(int(port))))
 }
 
 // refused reports whether a connection is refused at once.
@@ -180,7 +149,10 @@ func refused(from, address string, port int32) error {
 }
 
 // agentPID returns the process of a node's agent, as seen from the host.
-func agentPID(node string) (int, error) {
+func agentPID(node string) (int, error) { return processOn(node, "fairlead-agent") }
+
+// processOn returns the process of a program on a node, as seen from the host.
+func processOn(node, program string) (int, error) {
 	want, err := os.Stat(nsPath(node))
 	if err != nil {
 		return 0, err
@@ -189,9 +161,10 @@ func agentPID(node string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	program = program[:min(len(program), 15)] // the kernel keeps no more
 	for _, comm := range comms {
 		name, err := os.ReadFile(comm)
-		if err != nil || strings.TrimSpace(string(name)) != "fairlead-agent" {
+		if err != nil || strings.TrimSpace(string(name)) != program {
 			continue
 		}
 		dir := filepath.Dir(comm)
@@ -199,7 +172,7 @@ func agentPID(node string) (int, error) {
 			return strconv.Atoi(filepath.Base(dir))
 		}
 	}
-	return 0, fmt.Errorf("no agent runs on %s", node)
+	return 0, fmt.Errorf("no %s runs on %s", program, node)
 }
 
 // agentStatus returns what a node's agent reports.

@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/userspace"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
 
 // labNodes are the nodes of the lab.
@@ -165,26 +168,22 @@ func wantMode(t *testing.T, node string, mode v1alpha1.ProxyMode) {
 }
 
 // knock connects repeatedly until the returned function is called, which returns the
-// error of a failed connection, if any.
+// errors of failed connections.
 func knock(t *testing.T, from, address string, port int32) func() error {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	failed := make(chan error, 1)
-	go func() {
-		for {
-			if err := ask(from, address, port); err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case <-ctx.Done():
-				failed <- nil
-				return
-			case <-time.After(20 * time.Millisecond): // an interval, not a state to wait for
-			}
+	running := traffic.Start(traffic.Load{
+		Sources: []traffic.Source{source(from)}, Rate: 50,
+		Targets: []traffic.Target{{Address: net.JoinHostPort(address, strconv.Itoa(int(port)))}},
+	})
+	t.Cleanup(running.Stop)
+	return func() error {
+		running.Stop()
+		var errs []error
+		for _, r := range running.Take() {
+			errs = append(errs, r.Err)
 		}
-	}()
-	return func() error { stop(); return <-failed }
+		return errors.Join(errs...)
+	}
 }
 
 // traces are what each mode leaves on a node while it is, or was, active.

@@ -6,10 +6,9 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
-	"sync"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,50 +17,35 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
 
-// traffic asks Services from nodes, over and over.
-type traffic struct {
-	stop context.CancelFunc
-	done sync.WaitGroup
+// generator asks Services.
+type generator struct{ *traffic.Generator }
 
-	mu    sync.Mutex
-	asked int
-	errs  []error
-}
-
-func startTraffic(t *testing.T, nodes []string, services []*corev1.Service) *traffic {
-	ctx, cancel := context.WithCancel(context.Background())
-	tr := &traffic{stop: cancel}
-	t.Cleanup(func() { cancel(); tr.done.Wait() })
+func startTraffic(t *testing.T, nodes []string, services []*corev1.Service) generator {
+	load := traffic.Load{Rate: 450}
 	for _, node := range nodes {
-		tr.done.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				svc := services[i%len(services)]
-				err := ask(node, svc.Spec.ClusterIP, echoPort)
-				tr.mu.Lock()
-				tr.asked++
-				if err != nil {
-					tr.errs = append(tr.errs, fmt.Errorf("%s to %s: %w", node, svc.Name, err))
-				}
-				tr.mu.Unlock()
-				time.Sleep(5 * time.Millisecond)
-			}
-		})
+		load.Sources = append(load.Sources, source(node))
 	}
-	return tr
+	for _, svc := range services {
+		load.Targets = append(load.Targets, clusterIP(svc, 0, 0))
+	}
+	running := generator{traffic.Start(load)}
+	t.Cleanup(running.Stop)
+	return running
 }
 
 // wantNoFailures checks what was asked until now, and forgets it.
-func (tr *traffic) wantNoFailures(t *testing.T, during string) {
+func (g generator) wantNoFailures(t *testing.T, during string) {
 	t.Helper()
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	t.Logf("%s: %d connections, %d failed", during, tr.asked, len(tr.errs))
-	if len(tr.errs) > 0 {
-		t.Errorf("%s: %d of %d connections failed, the first: %v", during, len(tr.errs), tr.asked, tr.errs[0])
+	records := g.Take()
+	failed := slices.DeleteFunc(slices.Clone(records), func(r traffic.Record) bool { return r.Err == nil })
+	t.Logf("%s: %d connections, %d failed", during, len(records), len(failed))
+	if len(failed) > 0 {
+		t.Errorf("%s: %d of %d connections failed, the first: from %s to %s: %v",
+			during, len(failed), len(records), failed[0].From, failed[0].To.Service, failed[0].Err)
 	}
-	tr.asked, tr.errs = 0, nil
 }
 
 // TestNothingTakesServicesAway deletes everything of Fairlead in the API, in turn, under traffic.
@@ -133,7 +117,6 @@ func TestNothingTakesServicesAway(t *testing.T) {
 	run("apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml"))
 	run("wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s")
 	restored()
-	tr.stop()
-	tr.done.Wait()
+	tr.Stop()
 	tr.wantNoFailures(t, "Fairlead is installed again")
 }

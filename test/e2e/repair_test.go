@@ -52,7 +52,7 @@ func TestRepair(t *testing.T) {
 		})
 		wantKernel(t, node)
 	}
-	if _, err := open.say(); err != nil {
+	if _, err := open.Say(); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
 	nft("list", "table", "ip", "foreign")

@@ -31,7 +31,7 @@ const repo = "../.."
 
 var (
 	config = lab.Default()
-	api    client.Client
+	api    client.WithWatch
 )
 
 func TestMain(m *testing.M) {
@@ -91,7 +91,7 @@ func command(name string, args ...string) error {
 	return nil
 }
 
-func connect() (client.Client, error) {
+func connect() (client.WithWatch, error) {
 	restConfig, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig())
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func connect() (client.Client, error) {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
-	return client.New(restConfig, client.Options{Scheme: scheme})
+	return client.NewWithWatch(restConfig, client.Options{Scheme: scheme})
 }
 
 const namespacePrefix = "e2e-"

@@ -1,0 +1,155 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
+)
+
+// killAnAgent kills one, sometimes again while it starts.
+func killAnAgent(_ *arena, r *rand.Rand) (hit, error) {
+	h := hit{Strike: checker.Strike{Node: randomNode(r), Effect: checker.Blind}}
+	pid, err := agentPID(h.Node)
+	if err != nil {
+		return h, err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return h, err
+	}
+	again := r.IntN(2) == 0
+	h.hold = between(r, 0, 2*time.Second)
+	h.heal = func() error {
+		if next, err := agentPID(h.Node); again && err == nil {
+			_ = syscall.Kill(next, syscall.SIGKILL) // it may have ended
+		}
+		return nil
+	}
+	return h, nil
+}
+
+// leader returns the node of the leading controller, and its process.
+func leader() (node string, pid int, identity string, err error) {
+	ctx, cancel := shortly()
+	defer cancel()
+	var lease coordinationv1.Lease
+	err = api.Get(ctx, client.ObjectKey{Namespace: "fairlead-system", Name: "fairlead-controller.proxy.fairlead.dev"}, &lease)
+	if err != nil {
+		return "", 0, "", err
+	}
+	identity = ptr.Deref(lease.Spec.HolderIdentity, "")
+	for _, n := range labNodes {
+		if len(identity) > len(n) && identity[:len(n)+1] == n+"_" {
+			pid, err = processOn(n, "fairlead-controller")
+			return n, pid, identity, err
+		}
+	}
+	return "", 0, "", fmt.Errorf("no node of the leader %q", identity)
+}
+
+// killLeader kills the leading controller. Another one leads when the Lease has expired.
+func killLeader(*arena, *rand.Rand) (hit, error) {
+	h := hit{Strike: checker.Strike{Effect: checker.Blind}}
+	_, pid, old, err := leader()
+	if err != nil {
+		return h, err
+	}
+	h.over = func() error {
+		_, _, now, err := leader()
+		if err == nil && now == old {
+			err = errors.New("no other controller leads")
+		}
+		return errors.Join(err, followed(""))
+	}
+	return h, syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// stopAgent stops an agent for a while: it does not notice that itself.
+func stopAgent(_ *arena, r *rand.Rand) (hit, error) {
+	h := hit{Strike: checker.Strike{Node: randomNode(r), Effect: checker.Blind}, hold: between(r, 3*time.Second, 10*time.Second)}
+	pid, err := agentPID(h.Node)
+	if err != nil {
+		return h, err
+	}
+	h.heal = func() error { return syscall.Kill(pid, syscall.SIGCONT) }
+	return h, syscall.Kill(pid, syscall.SIGSTOP)
+}
+
+// stopLeader stops the leading controller for longer than its Lease lasts: another one leads
+// then, and this one must not write any more when it goes on.
+func stopLeader(*arena, *rand.Rand) (hit, error) {
+	h := hit{Strike: checker.Strike{Effect: checker.Blind}}
+	_, pid, old, err := leader()
+	if err != nil {
+		return h, err
+	}
+	h.heal = func() error {
+		err := until(func() error {
+			_, _, now, err := leader()
+			if err == nil && now == old {
+				err = errors.New("no other controller leads")
+			}
+			return err
+		})
+		return errors.Join(err, syscall.Kill(pid, syscall.SIGCONT))
+	}
+	return h, syscall.Kill(pid, syscall.SIGSTOP)
+}
+
+// killComponent kills a component of the control plane, which the lab starts again.
+func killComponent(name string) func(*arena, *rand.Rand) (hit, error) {
+	return func(*arena, *rand.Rand) (hit, error) {
+		h := hit{Strike: checker.Strike{Effect: checker.Blind}}
+		pid, err := component(name)
+		if err != nil {
+			return h, err
+		}
+		return h, syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// stopComponent stops a component for a while, in which clients wait for answers.
+func stopComponent(name string) func(*arena, *rand.Rand) (hit, error) {
+	return func(_ *arena, r *rand.Rand) (hit, error) {
+		h := hit{Strike: checker.Strike{Effect: checker.Blind}, hold: between(r, 3*time.Second, 8*time.Second)}
+		pid, err := component(name)
+		if err != nil {
+			return h, err
+		}
+		h.heal = func() error { return syscall.Kill(pid, syscall.SIGCONT) }
+		return h, syscall.Kill(pid, syscall.SIGSTOP)
+	}
+}
+
+// partition lets no packet pass between a node and the control plane.
+func partition(_ *arena, r *rand.Rand) (hit, error) {
+	h := hit{Strike: checker.Strike{Node: randomNode(r), Effect: checker.Blind}, hold: between(r, 2*time.Second, 8*time.Second)}
+	control := config.Topology().Control
+	rules := "table inet nemesis {\n"
+	for hook, side := range map[string]string{"input": "saddr", "output": "daddr", "forward": "daddr"} {
+		rules += fmt.Sprintf("chain %s { type filter hook %s priority 0; ip %s %s drop; ip6 %s %s drop; }\n",
+			hook, hook, side, control.IPv4, side, control.IPv6)
+	}
+	node := h.Node
+	h.heal = func() error {
+		_, err := inNode(node, "nft", "delete", "table", "inet", "nemesis")
+		return err
+	}
+	if leading, _, _, err := leader(); err != nil || leading == node {
+		h.Node = "" // nothing is compiled until another controller leads
+	}
+	_, err := inNode(node, "sh", "-c", "echo '"+rules+"}' | nft -f -")
+	return h, err
+}

@@ -28,7 +28,7 @@ type dnat struct {
 
 	// affinity remembers the endpoints of clients, see affinity.go. choices are the
 	// endpoints of a port with affinity, and affine the same without numbers.
-	affinity        *nft.Set
+	affinity        [affinityGroups]*nft.Set
 	choices, affine [lists]*nft.Set
 }
 
@@ -51,7 +51,9 @@ func newDNAT(l *layout) target {
 	for v, suffix := range viewSuffixes {
 		d.ports[v] = l.addSet(nft.SetSpec{Name: "ports" + suffix, Key: key, Data: append(slices.Clone(key), nft.MarkField())})
 	}
-	d.affinity = l.addSet(nft.SetSpec{Name: "affinity", Dynamic: affinitySize, Key: append(slices.Clone(key), l.SourceField()), Data: key})
+	for group := range d.affinity {
+		d.affinity[group] = l.addSet(nft.SetSpec{Name: affinityName(uint8(group)), Dynamic: affinitySize, Key: append(slices.Clone(key), l.SourceField()), Data: key})
+	}
 	for i, suffix := range listSuffixes {
 		d.spread[i] = l.addSet(nft.SetSpec{Name: "spread" + suffix, Key: key, Verdicts: true})
 		d.endpoints[i] = l.addSet(nft.SetSpec{Name: "endpoints" + suffix, Key: indexed, Data: endpoint})
@@ -160,12 +162,15 @@ func (d *dnat) want(f *model.Frontend) (w wantedFrontend) {
 		}
 		m, _ := masqueradeOf(b.Masquerade)
 		u := use{list: listKey{home, listOf(v)}, shared: true, endpoints: b.Endpoints, timeout: max(f.AffinityTimeoutSeconds, 0)}
+		if u.timeout > 0 {
+			u.group = affinityGroup(f.Service.Namespace)
+		}
 		if home == f.Key && !f.Key.IsNodePort() {
 			u.shared = false
 			if f.Home() == f.Key {
 				u.list.list = map[bool]list{false: clusterList, true: localList}[b.Local]
 			}
-			w.views[v].verdict = forwardTo(portChain{own, u.list.list, m, uint32(len(b.Endpoints)), u.timeout})
+			w.views[v].verdict = forwardTo(portChain{own, u.list.list, m, uint32(len(b.Endpoints)), u.timeout, u.group})
 		} else {
 			w.views[v].port = port{home, m}
 		}

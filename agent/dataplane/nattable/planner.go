@@ -105,7 +105,7 @@ func (l listPlans) note(old, now [views]use, f *model.Frontend) error {
 		if plan.use.list != u.list {
 			plan.use = u
 			l[u.list] = plan
-		} else if plan.use.timeout != u.timeout || !model.EqualEndpoints(plan.use.endpoints, u.endpoints) {
+		} else if plan.use.timeout != u.timeout || plan.use.group != u.group || !model.EqualEndpoints(plan.use.endpoints, u.endpoints) {
 			return fmt.Errorf("%s of %s does not lead to the same endpoints as others of the port %s", f.Key, f.Service, u.list.home)
 		}
 	}
@@ -134,7 +134,7 @@ func (p *planner) updateList(key listKey, plan listPlan) (old, now heldList, mov
 		now.endpoints, now.choices, now.affine = assign(old.endpoints, plan.use.endpoints), nil, nil
 	}
 	if planned {
-		now.spread = forwardTo(portChain{role: shared, list: key.list, n: uint32(len(plan.use.endpoints)), timeout: plan.use.timeout})
+		now.spread = forwardTo(portChain{role: shared, list: key.list, n: uint32(len(plan.use.endpoints)), timeout: plan.use.timeout, group: plan.use.group})
 	}
 	if old.shared == 0 {
 		now.spread = verdict{}

@@ -68,6 +68,7 @@ type portChain struct {
 	masquerade masquerade // except for shared
 	n          uint32     // number of endpoints, for own and shared
 	timeout    int32      // of the clients' affinity in seconds; 0: none
+	group      uint8      // of these clients, see affinityGroup
 }
 
 const (
@@ -78,7 +79,7 @@ const (
 	affinity   = "-affinity-"
 )
 
-// name returns for example "cluster-3" or "here-port-2-affinity-10800".
+// name returns for example "cluster-3" or "here-port-2-affinity-10800-7".
 func (c portChain) name() string {
 	name := masqueradeNames[c.masquerade] + "-"
 	if c.role == shared {
@@ -97,6 +98,9 @@ func (c portChain) name() string {
 	if c.timeout > 0 {
 		name += affinity + fmt.Sprint(c.timeout)
 	}
+	if c.group > 0 {
+		name += fmt.Sprint("-", c.group)
+	}
 	return name
 }
 
@@ -105,11 +109,19 @@ func parsePortChain(name string) (portChain, bool) {
 	var c portChain
 	rest, text, sticky := strings.Cut(name, affinity)
 	if sticky {
+		text, number, grouped := strings.Cut(text, "-")
 		timeout, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || timeout <= 0 {
 			return c, false
 		}
 		c.timeout = int32(timeout)
+		if grouped {
+			group, err := strconv.ParseUint(number, 10, 8)
+			if err != nil || group >= affinityGroups {
+				return c, false
+			}
+			c.group = uint8(group)
+		}
 	}
 	rest, local := strings.CutPrefix(rest, localStart)
 	if local {

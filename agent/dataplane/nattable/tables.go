@@ -32,7 +32,8 @@
 // elements of sets, one set for each length in use. Packets from other sources are dropped
 // before any other lookup.
 //
-// With session affinity there is one chain for each number of endpoints and each timeout.
+// With session affinity there is one chain for each number of endpoints, timeout and group
+// of namespaces.
 // It lets the kernel remember clients in a map, see affinity.go. That map is never read:
 // it survives a restart of the agent and all repairs, except the replacement of the whole
 // table. A changed timeout applies to a client with its next connection.

@@ -88,4 +88,5 @@ type use struct {
 	shared    bool    // through the port's key
 	endpoints []model.Endpoint
 	timeout   int32 // of the clients' affinity in seconds; 0: none
+	group     uint8 // of these clients
 }

@@ -226,10 +226,19 @@ func TestAffinitySurvives(t *testing.T) {
 	})
 }
 
-// TestAffinityFull checks that clients that cannot be remembered are balanced.
+// TestAffinityFull checks that clients that cannot be remembered are balanced, and that
+// this does not concern Services of other namespaces.
 func TestAffinityFull(t *testing.T) {
 	o, s := newTopology(t), families[0].sticky("tcp")
 	d, desired := o.node.dataplane(), s.desired(10800, s.podA, s.podB, s.remote)
+	other := "10.96.77.7:80"
+	put(&desired, other+"/tcp", clusterIP(join(s.podA, "8080"), join(s.podB, "8080"), join(s.remote, "8080")))
+	stick(&desired, other+"/tcp", other+"/tcp", 10800)
+	for _, f := range desired.Frontends {
+		if f.Key.String() == other+"/tcp" {
+			f.Service.Namespace = "another" // those above have none
+		}
+	}
 	mustSync(t, d, desired)
 	b, table := nft.NewBatch(), nft.NewTable(unix.NFPROTO_IPV4, nattable.TableName, "", false)
 	affinity := table.NewSet(nft.SetSpec{Name: "affinity", Key: []nft.Field{nft.ProtocolField()}, Data: []nft.Field{nft.ProtocolField()}})
@@ -238,7 +247,7 @@ func TestAffinityFull(t *testing.T) {
 		return append(binary.BigEndian.AppendUint16(append([]byte{unix.IPPROTO_TCP, 0, 0, 0}, a.Addr().AsSlice()...), a.Port()), 0, 0)
 	}
 	vip, endpoint := port(s.vip), port(join(s.podA, "8080"))
-	for i := range uint32(1 << 18) {
+	for i := range uint32(1 << 16) {
 		client := binary.BigEndian.AppendUint32(nil, 100<<24+i)
 		b.Add(affinity).Data(slices.Concat(vip, client), endpoint)
 	}
@@ -247,6 +256,11 @@ func TestAffinityFull(t *testing.T) {
 	}
 	if got := o.client.who(s.proto, s.vip, s.vip, s.vip); got != "pod-a, pod-b, remote" {
 		t.Errorf("got %q", got)
+	}
+	for _, from := range []*space{o.client, o.outside} {
+		if got := from.who(s.proto, other, other, other); !slices.Contains([]string{"pod-a", "pod-b", "remote"}, got) {
+			t.Errorf("another namespace: got %q", got)
+		}
 	}
 }
 

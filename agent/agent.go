@@ -92,6 +92,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		log.Error(err, "Failed to read which modes have left traces")
 	}
 
+	parameters, err := state.OpenParameters(o.StateDir, o.Sysctls)
+	if err != nil {
+		log.Error(err, "Failed to read what kernel parameters were")
+	}
+
 	m := serve.NewMetrics()
 	for _, mode := range o.Modes {
 		m.Registry.MustRegister(mode.Collectors...)
@@ -111,7 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	l := engine.New(engine.Config{
 		NodeName: o.NodeName, Source: in, Journal: cp, Installed: installed,
 		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},
-		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls),
+		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls, parameters), Untune: parameters.Restore,
 		Log: log.WithName("loop"), Clock: clk,
 		Report: func(out report.Snapshot) {
 			o.Servers.Learn(in.APIServers())

@@ -120,6 +120,7 @@ func startGiantNode(ctx context.Context, mode v1alpha1.ProxyMode) (*giantNode, e
 	loop := engine.New(engine.Config{NodeName: nodeName, Source: n.store, Modes: all, Env: dataplane.Env{Log: logr.Discard()},
 		Journal: journal, Installed: installed, HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {}, Flows: noFlows{},
 		Tune:   func(*v1alpha1.ConntrackOptions) error { return nil },
+		Untune: func() error { return nil },
 		Report: n.stepped, Log: logr.Discard(), Clock: clock.RealClock{}})
 	for i := range n.services {
 		slice, err := n.slice(i, 0)

@@ -27,7 +27,8 @@ type Flows interface {
 }
 
 // Tuner returns what gives the kernel the parameters of connection tracking.
-func Tuner(tree sysctl.Tree) func(*v1alpha1.ConntrackOptions) error {
+// What namespace sets can be set back.
+func Tuner(tree sysctl.Tree, namespace conntrack.Parameters) func(*v1alpha1.ConntrackOptions) error {
 	return func(o *v1alpha1.ConntrackOptions) error {
 		// Those of the machine: the limit is the machine's, and the agent may be
 		// confined to some.
@@ -35,6 +36,6 @@ func Tuner(tree sysctl.Tree) func(*v1alpha1.ConntrackOptions) error {
 		if err != nil {
 			return err
 		}
-		return conntrack.Tune(tree, o, cpus)
+		return conntrack.Tune(tree, namespace, o, cpus)
 	}
 }

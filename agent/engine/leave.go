@@ -30,6 +30,11 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 			errs = append(errs, fmt.Errorf("%s: %w", mode, err))
 		}
 	}
+	if len(errs) == 0 {
+		if err := l.untune(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}

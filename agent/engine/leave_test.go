@@ -99,6 +99,8 @@ func TestLeaveFails(t *testing.T) {
 	a := agenttest.Web("10.96.0.1", "10.244.1.2")
 	h.fromAPI(a)
 	h.step(t.Context())
+	setBack, readOnly := 0, errors.New("read-only")
+	h.untune = func() error { setBack++; return readOnly }
 	h.kernel.Fail(fake.Cleanup, errors.New("busy"))
 	h.store.SetNode(leaving(2))
 	h.step(t.Context())
@@ -106,8 +108,17 @@ func TestLeaveFails(t *testing.T) {
 	if h.retry != cleanupInterval {
 		t.Errorf("tries again after %s, want %s", h.retry, cleanupInterval)
 	}
+	if setBack > 0 {
+		t.Error("kernel parameters are set back before the rules are gone")
+	}
+	h.step(t.Context())
+	h.wantProgrammed(t, v1alpha1.ReasonCleanUpFailed) // for the parameters
+	readOnly = nil
 	h.step(t.Context())
 	h.wantClean(t)
+	if setBack != 2 {
+		t.Errorf("kernel parameters are set back %d times, want 2", setBack)
+	}
 	if h.retry != 0 {
 		t.Errorf("tries again after %s, want not at all", h.retry)
 	}

@@ -51,6 +51,7 @@ type Loop struct {
 	answer func(model.NodeSettings, resolve.HealthChecks)
 	flows  Flows
 	tune   func(*v1alpha1.ConntrackOptions) error
+	untune func() error
 	log    logr.Logger
 	clock  clock.Clock
 
@@ -98,6 +99,7 @@ type Config struct {
 	HealthChecks func(model.NodeSettings, resolve.HealthChecks)
 	Flows        Flows
 	Tune         func(*v1alpha1.ConntrackOptions) error // sets the parameters of connection tracking
+	Untune       func() error                           // sets them back
 	Report       func(report.Snapshot)
 	Log          logr.Logger
 	Clock        clock.Clock
@@ -107,7 +109,7 @@ type Config struct {
 func New(c Config) *Loop {
 	return &Loop{
 		nodeName: c.NodeName, store: c.Source, modes: newNodeModes(c.Modes, c.Env, c.Clock), journal: c.Journal, report: c.Report,
-		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, log: c.Log, clock: c.Clock,
+		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, log: c.Log, clock: c.Clock,
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
 		notified: make(chan struct{}, 1), resync: resync{clock: c.Clock},

@@ -48,6 +48,7 @@ func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
+		Untune:       func() error { return nil },
 		Report:       func(o report.Snapshot) { h.last = o },
 		Log:          logr.Discard(), Clock: clk,
 	})

@@ -88,12 +88,17 @@ func (f *InstalledModes) write(modes []v1alpha1.ProxyMode) error {
 	if err != nil {
 		return err
 	}
-	temporary := f.path + ".new"
-	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return fmt.Errorf("note which modes have left traces: %w", err)
-	}
-	if err := os.Rename(temporary, f.path); err != nil {
+	if err := replaceFile(f.path, text); err != nil {
 		return fmt.Errorf("note which modes have left traces: %w", err)
 	}
 	return nil
+}
+
+// replaceFile writes a small file beside the old one, which it then replaces.
+func replaceFile(path string, text []byte) error {
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
+	"github.com/fairlead-proxy/fairlead/agent/state"
 	"github.com/fairlead-proxy/fairlead/kubeclient"
 	"github.com/fairlead-proxy/fairlead/version"
 )
@@ -109,7 +110,8 @@ func run(args []string) error {
 	defer stop()
 	o.agent.Modes = modes.All()
 	if o.cleanup {
-		return modes.Cleanup(ctx, o.agent.Modes, dataplane.Env{Log: log, Sysctls: o.agent.Sysctls})
+		parameters, err := state.OpenParameters(o.agent.StateDir, o.agent.Sysctls)
+		return errors.Join(err, modes.Cleanup(ctx, o.agent.Modes, dataplane.Env{Log: log, Sysctls: o.agent.Sysctls}), parameters.Restore())
 	}
 	if o.agent.Config, o.agent.Servers, err = restConfig(o); err != nil {
 		return err

@@ -49,6 +49,9 @@ func run(m *testing.M) (code int, err error) {
 		if err := command(labBinary, "up", "--bin", filepath.Join(repo, "bin")); err != nil {
 			return 0, err
 		}
+		if beforeInstallation, err = readNodeStates(); err != nil {
+			return 0, err
+		}
 		defer func() {
 			if downErr := command(labBinary, "down"); downErr != nil && err == nil {
 				err = downErr

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -84,10 +85,30 @@ func TestUninstall(t *testing.T) {
 					t.Errorf("%s has a table of Fairlead: %v, want %v:\n%s", node, got, want, tables)
 				}
 			}
+			if policy == v1alpha1.DeletionCleanup {
+				asBefore(t)
+			}
 			if err := askAll(service); (err == nil) != (policy == v1alpha1.DeletionKeep) {
 				t.Errorf("new connections: %v", err)
 			}
 		})
+	}
+}
+
+// asBefore checks that the nodes are as before the installation. A lab that was running
+// before this program had Fairlead already, perhaps.
+func asBefore(t *testing.T) {
+	t.Helper()
+	if len(beforeInstallation) == 0 {
+		t.Log("the lab was running: what its nodes had before the installation is not known")
+		return
+	}
+	now, err := readNodeStates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(beforeInstallation, now); diff != "" {
+		t.Errorf("nodes differ from what they were before the installation (-before +now):\n%s", diff)
 	}
 }
 

@@ -24,11 +24,18 @@ const (
 	bucketsName = "net/netfilter/nf_conntrack_buckets"
 )
 
+// Parameters reads and sets kernel parameters.
+type Parameters interface {
+	Get(name string) (string, error)
+	Set(name, value string) error
+}
+
 // Tune sets the kernel parameters of a policy, on a machine with a number of CPUs. A
 // parameter that has the value already is not written, and one that the policy does not
 // set stays as it is. The error names each parameter that cannot be set; the others are
-// set.
-func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
+// set. Those of namespace can be set back; the size of the table, by tree, stays: it may be
+// full.
+func Tune(tree sysctl.Tree, namespace Parameters, o *v1alpha1.ConntrackOptions, cpus int) error {
 	if o == nil {
 		return nil
 	}
@@ -40,7 +47,7 @@ func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
 		"udp_timeout_stream":      o.UDPStreamTimeoutSeconds,
 	} {
 		if seconds != nil && *seconds > 0 { // 0 is none, as in kube-proxy's configuration
-			errs = append(errs, set(tree, "net/netfilter/nf_conntrack_"+name, int(*seconds)))
+			errs = append(errs, set(namespace, "net/netfilter/nf_conntrack_"+name, int(*seconds)))
 		}
 	}
 	if o.TCPBeLiberal != nil {
@@ -48,7 +55,7 @@ func Tune(tree sysctl.Tree, o *v1alpha1.ConntrackOptions, cpus int) error {
 		if *o.TCPBeLiberal {
 			liberal = 1
 		}
-		errs = append(errs, set(tree, "net/netfilter/nf_conntrack_tcp_be_liberal", liberal))
+		errs = append(errs, set(namespace, "net/netfilter/nf_conntrack_tcp_be_liberal", liberal))
 	}
 	return errors.Join(errs...)
 }
@@ -94,7 +101,7 @@ func atLeast(tree sysctl.Tree, name string, value int) error {
 	return put(tree, name, value, now)
 }
 
-func set(tree sysctl.Tree, name string, value int) error {
+func set(tree Parameters, name string, value int) error {
 	now, err := get(tree, name)
 	if err != nil || now == value {
 		return err
@@ -102,7 +109,7 @@ func set(tree sysctl.Tree, name string, value int) error {
 	return put(tree, name, value, now)
 }
 
-func get(tree sysctl.Tree, name string) (int, error) {
+func get(tree Parameters, name string) (int, error) {
 	text, err := tree.Get(name)
 	if err != nil {
 		return 0, err
@@ -114,7 +121,7 @@ func get(tree sysctl.Tree, name string) (int, error) {
 	return n, nil
 }
 
-func put(tree sysctl.Tree, name string, value, now int) error {
+func put(tree Parameters, name string, value, now int) error {
 	if err := tree.Set(name, strconv.Itoa(value)); err != nil {
 		return fmt.Errorf("%s is %d and should be %d: %w", name, now, value, err)
 	}

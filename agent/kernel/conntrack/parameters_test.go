@@ -82,7 +82,7 @@ func TestTune(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			tree := fakeTree(t)
-			if err := Tune(tree, tc.options, tc.cpus); err != nil {
+			if err := Tune(tree, tree, tc.options, tc.cpus); err != nil {
 				t.Fatal(err)
 			}
 			if tc.want == nil {
@@ -97,7 +97,7 @@ func TestTune(t *testing.T) {
 
 func TestTuneGoesOnAfterAnError(t *testing.T) {
 	tree := fakeTree(t, "max")
-	err := Tune(tree, &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](100000), UDPTimeoutSeconds: ptr.To[int32](10)}, 4)
+	err := Tune(tree, tree, &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](100000), UDPTimeoutSeconds: ptr.To[int32](10)}, 4)
 	if err == nil || !strings.Contains(err.Error(), "nf_conntrack_max") {
 		t.Errorf("error: %v", err)
 	}
@@ -112,7 +112,7 @@ func TestTuneTheKernel(t *testing.T) {
 	o := &v1alpha1.ConntrackOptions{UDPTimeoutSeconds: ptr.To[int32](17), TCPBeLiberal: ptr.To(true), MaxPerCore: ptr.To[int32](1)}
 	s.Do(func() error {
 		tree := sysctl.Tree{}
-		if err := Tune(tree, o, 1); err != nil {
+		if err := Tune(tree, tree, o, 1); err != nil {
 			return err
 		}
 		if got, err := tree.Get(prefix + "udp_timeout"); err != nil || got != "17" {
@@ -123,7 +123,7 @@ func TestTuneTheKernel(t *testing.T) {
 		}
 		o.Min = ptr.To[int32](1 << 24)
 		o.UDPStreamTimeoutSeconds = ptr.To[int32](18)
-		err := Tune(tree, o, 1)
+		err := Tune(tree, tree, o, 1)
 		var denied *fs.PathError
 		if !errors.As(err, &denied) || !strings.HasSuffix(denied.Path, "nf_conntrack_max") || !strings.Contains(err.Error(), "maxPerCore to 0") {
 			t.Errorf("raising the limit: %v", err)

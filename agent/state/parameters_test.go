@@ -1,0 +1,117 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+)
+
+func TestParameters(t *testing.T) {
+	type step func(t *testing.T, p *Parameters, tree sysctl.Tree)
+	set := func(value string) step {
+		return func(t *testing.T, p *Parameters, _ sysctl.Tree) {
+			if err := p.Set("timeout", value); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	another := func(value string) step { // another program, or a boot
+		return func(t *testing.T, _ *Parameters, tree sysctl.Tree) {
+			if err := tree.Set("timeout", value); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	restore := func(t *testing.T, p *Parameters, _ sysctl.Tree) {
+		if err := p.Restore(); err != nil {
+			t.Error(err)
+		}
+	}
+	gone := func(t *testing.T, _ *Parameters, tree sysctl.Tree) {
+		if err := os.Remove(filepath.Join(tree.Root, "timeout")); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		steps []step
+		want  string
+	}{
+		"nothing is set":                {[]step{restore}, "60"},
+		"set":                           {[]step{set("3600")}, "3600"},
+		"set back":                      {[]step{set("3600"), restore}, "60"},
+		"set twice":                     {[]step{set("3600"), set("7200"), restore}, "60"},
+		"changed by another program":    {[]step{set("3600"), another("10"), restore}, "10"},
+		"changed by another, set again": {[]step{set("3600"), another("10"), set("3600"), restore}, "10"},
+		"set back once":                 {[]step{set("3600"), restore, another("3600"), restore}, "3600"},
+		"its module is unloaded":        {[]step{set("3600"), gone, restore}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, tree := t.TempDir(), sysctl.Tree{Root: t.TempDir()}
+			if err := os.WriteFile(filepath.Join(tree.Root, "timeout"), []byte("60\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, do := range tc.steps {
+				p, err := OpenParameters(dir, tree) // a new agent each time
+				if err != nil {
+					t.Fatal(err)
+				}
+				do(t, p, tree)
+			}
+			got, _ := tree.Get("timeout")
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestDamagedParameters(t *testing.T) {
+	dir, tree := t.TempDir(), sysctl.Tree{Root: t.TempDir()}
+	for path, text := range map[string]string{filepath.Join(dir, parametersFile): "{", filepath.Join(tree.Root, "timeout"): "60\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := OpenParameters(dir, tree)
+	if err == nil {
+		t.Error("a damaged file is no error")
+	}
+	if err := p.Set("timeout", "3600"); err != nil {
+		t.Error(err)
+	}
+	if p, err = OpenParameters(dir, tree); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Restore(); err != nil {
+		t.Error(err)
+	}
+	if got, _ := tree.Get("timeout"); got != "60" {
+		t.Errorf("set back to %s, want 60", got)
+	}
+}
+
+// TestParametersWithoutDisk checks that a parameter is set although its old value cannot be
+// noted, and that this is an error.
+func TestParametersWithoutDisk(t *testing.T) {
+	tree := sysctl.Tree{Root: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(tree.Root, "timeout"), []byte("60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenParameters(filepath.Join(t.TempDir(), "none"), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Set("timeout", "3600"); err == nil {
+		t.Error("no error")
+	}
+	if got, _ := tree.Get("timeout"); got != "3600" {
+		t.Errorf("the parameter is %s", got)
+	}
+}

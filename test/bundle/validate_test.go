@@ -25,8 +25,9 @@ var root = filepath.Join("..", "..", "bundle")
 const csvFile = "manifests/fairlead.clusterserviceversion.yaml"
 
 // accepted are warnings that we can live with: objects of these kinds are
-// written by the controller, an example would only mislead.
+// written by controller and agents, an example would only mislead.
 var accepted = []string{
+	"proxy.fairlead.dev/v1alpha1, Kind=NodeHeartbeat: provided API should have an example annotation",
 	"proxy.fairlead.dev/v1alpha1, Kind=NodeRuleSet: provided API should have an example annotation",
 	"proxy.fairlead.dev/v1alpha1, Kind=ServiceRuleSlice: provided API should have an example annotation",
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -188,10 +189,26 @@ func TestAdmissionInAnotherNamespace(t *testing.T) {
 		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got := kubectl(t, "kustomize", filepath.Dir(file))
-		for _, want := range []string{namespace, prefix + "controller-manager"} {
-			if !strings.Contains(got, "expression: '''"+want+"'''") {
-				t.Errorf("%s: no %s in the policy:\n%s", namespace, want, got)
+		for _, config := range []string{"default", "admission-olm"} {
+			got := strings.Join(strings.Fields(kubectl(t, "kustomize", filepath.Join(dir, config))), " ")
+			for want, count := range map[string]int{
+				"expression: '''" + namespace + "'''":                                                                2,
+				"expression: '''" + prefix + "controller-manager'''":                                                 1,
+				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "controller-manager'":          2,
+				"name: " + prefix + "controller-manager namespace: " + namespace + " parameterNotFoundAction: Allow": 1,
+			} {
+				if strings.Count(got, want) != count {
+					t.Errorf("%s in %s: not %d times %s in the policies:\n%s", config, namespace, count, want, got)
+				}
+			}
+			kinds := regexp.MustCompile(`kind: (\w+) metadata:`).FindAllStringSubmatch(got, -1)
+			for _, kind := range kinds {
+				if config == "admission-olm" && !strings.HasPrefix(kind[1], "ValidatingAdmissionPolicy") {
+					t.Errorf("config/%s has a %s, which OLM installs", config, kind[1])
+				}
+			}
+			if len(kinds) < 8 {
+				t.Errorf("config/%s has %d objects, want four policies with bindings at least", config, len(kinds))
 			}
 		}
 	}

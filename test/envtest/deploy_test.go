@@ -14,7 +14,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -213,80 +212,5 @@ func wantColumns(t *testing.T, ns string) {
 	}
 	if got := kubectl(t, "explain", "proxyconfig.spec.ipvs"); !strings.Contains(got, "scheduler") || !strings.Contains(got, "strictARP") {
 		t.Errorf("explain:\n%s", got)
-	}
-}
-
-// TestPermissions checks that controller and agent have exactly the permissions that
-// they need.
-func TestPermissions(t *testing.T) {
-	deploy(t)
-	const ours = "proxy.fairlead.dev"
-	type access struct{ verb, group, resource, subresource, namespace string }
-	cases := map[string]struct {
-		user            string
-		allowed, denied []access
-	}{
-		"agent": {
-			serviceAccount("fairlead-agent"),
-			[]access{
-				{"get", ours, "noderulesets", "", ""}, {"list", ours, "noderulesets", "", ""}, {"watch", ours, "noderulesets", "", ""},
-				{"get", ours, "serviceruleslices", "", ""}, {"list", ours, "serviceruleslices", "", ""}, {"watch", ours, "serviceruleslices", "", ""},
-				{"patch", ours, "noderulesets", "status", ""},
-				{"create", ours, "nodeheartbeats", "", ""}, {"patch", ours, "nodeheartbeats", "", ""},
-				{"get", "", "services", "", ""}, {"list", "discovery.k8s.io", "endpointslices", "", ""}, // before it removes held rules
-			},
-			[]access{
-				{"update", ours, "noderulesets", "", ""}, {"patch", ours, "noderulesets", "", ""}, {"delete", ours, "noderulesets", "", ""},
-				{"create", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
-				{"list", ours, "proxyconfigs", "", ""}, {"patch", ours, "proxyconfigs", "status", ""},
-				{"get", ours, "nodeheartbeats", "", ""}, {"list", ours, "nodeheartbeats", "", ""}, {"delete", ours, "nodeheartbeats", "", ""},
-				{"update", "coordination.k8s.io", "leases", "", systemNamespace},
-				{"list", "", "services", "", ""}, {"watch", "", "services", "", ""}, {"update", "", "services", "", ""},
-				{"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "discovery.k8s.io", "endpointslices", "", ""}, {"list", "", "nodes", "", ""},
-				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"update", "apps", "daemonsets", "", systemNamespace},
-			},
-		},
-		"controller": {
-			serviceAccount("fairlead-controller-manager"),
-			[]access{
-				{"watch", "", "services", "", ""}, {"watch", "discovery.k8s.io", "endpointslices", "", ""}, {"watch", "", "nodes", "", ""},
-				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
-				{"patch", ours, "proxyconfigs", "status", ""},
-				{"list", ours, "nodeheartbeats", "", ""}, {"watch", ours, "nodeheartbeats", "", ""},
-				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
-			},
-			[]access{
-				{"update", "", "services", "", "default"}, {"patch", "", "nodes", "", ""}, {"patch", ours, "noderulesets", "status", ""},
-				{"patch", ours, "nodeheartbeats", "", ""}, {"delete", ours, "nodeheartbeats", "", ""}, {"list", "", "pods", "", systemNamespace},
-				{"patch", ours, "proxyconfigs", "", ""}, {"create", "apps", "daemonsets", "", "kube-system"}, {"delete", "apps", "daemonsets", "", systemNamespace},
-				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"create", "coordination.k8s.io", "leases", "", "kube-system"},
-				{"create", "rbac.authorization.k8s.io", "clusterroles", "", ""},
-				{"get", ours, "noderulesets", "", ""}, {"get", ours, "serviceruleslices", "", ""}, {"get", ours, "proxyconfigs", "", ""},
-				{"update", ours, "serviceruleslices", "", ""}, {"deletecollection", ours, "serviceruleslices", "", ""},
-				{"get", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "networking.k8s.io", "servicecidrs", "", ""},
-				{"get", "apps", "daemonsets", "", systemNamespace}, {"list", "apps", "daemonsets", "", "kube-system"},
-				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", "apps", "daemonsets", "", systemNamespace},
-				{"create", "", "configmaps", "", systemNamespace}, {"patch", "", "configmaps", "", systemNamespace}, // others than the agents'
-			},
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			for want, list := range map[bool][]access{true: tc.allowed, false: tc.denied} {
-				for _, a := range list {
-					review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-						User: tc.user,
-						ResourceAttributes: &authorizationv1.ResourceAttributes{
-							Verb: a.verb, Group: a.group, Resource: a.resource, Subresource: a.subresource, Namespace: a.namespace},
-					}}
-					if err := api.Create(t.Context(), review); err != nil {
-						t.Fatal(err)
-					}
-					if review.Status.Allowed != want {
-						t.Errorf("%+v: allowed is %v, want %v", a, review.Status.Allowed, want)
-					}
-				}
-			}
-		})
 	}
 }

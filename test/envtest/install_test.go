@@ -22,7 +22,8 @@ import (
 )
 
 func TestInstall(t *testing.T) {
-	v, recorder := newView(t), events.NewFakeRecorder(10)
+	admin := administrator(t)
+	v, recorder := newViewOf(t, admin), events.NewFakeRecorder(10)
 	r := &install.DaemonSet{Client: v, Recorder: recorder, Namespace: namespace(t), Image: "fairlead-agent:v1"}
 	key := client.ObjectKey{Namespace: r.Namespace, Name: install.Name}
 	reconcile := func() error {
@@ -67,7 +68,9 @@ func TestInstall(t *testing.T) {
 	meddled.Spec.Template.Spec.Containers[0].Image = "other"
 	meddled.Spec.Template.Spec.Containers[0].Args = nil
 	meddled.Spec.Template.Spec.HostNetwork = false
-	update(t, meddled)
+	if err := admin.Update(t.Context(), meddled); err != nil {
+		t.Fatal(err)
+	}
 	if err := reconcile(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func TestInstall(t *testing.T) {
 // TestAgentsReadAPIServers checks where new agents read the addresses of the apiserver, and
 // that a change of these changes only that: no agent is restarted.
 func TestAgentsReadAPIServers(t *testing.T) {
-	v, recorder, ns := newView(t), events.NewFakeRecorder(10), namespace(t)
+	v, recorder, ns := newViewOf(t, administrator(t)), events.NewFakeRecorder(10), namespace(t)
 	r := &install.APIServers{Client: v, Recorder: recorder, Namespace: ns}
 	key := client.ObjectKey{Namespace: ns, Name: install.Name}
 	reconcile := func() error {

@@ -181,7 +181,7 @@ func TestFromTheControllersDaemonSet(t *testing.T) {
 	pod := &old.Spec.Template.Spec
 	pod.Containers[0].Image, pod.Containers[0].Args[2] = "fairlead-agent:v0.0.1", "--apiserver=https://192.0.2.1:6443"
 	pod.Containers[0].VolumeMounts, pod.Volumes = pod.Containers[0].VolumeMounts[1:], pod.Volumes[1:]
-	if err := api.Patch(t.Context(), old, client.Apply, ssa.FieldOwner, client.ForceOwnership); err != nil { //nolint:staticcheck // of a typed object
+	if err := administrator(t).Patch(t.Context(), old, client.Apply, ssa.FieldOwner, client.ForceOwnership); err != nil { //nolint:staticcheck // of a typed object
 		t.Fatal(err)
 	}
 	before := live()

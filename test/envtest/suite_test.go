@@ -80,6 +80,17 @@ func as(user string, groups ...string) *rest.Config {
 	return cfg
 }
 
+// administrator returns a client with all rights that is not the controller: admission does
+// not restrict what it writes into DaemonSets.
+func administrator(t *testing.T) client.WithWatch {
+	t.Helper()
+	c, err := client.NewWithWatch(as("kubernetes-admin", "system:masters"), client.Options{Scheme: api.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // create creates objects and deletes them after the test.
 func create(t *testing.T, objs ...client.Object) {
 	t.Helper()

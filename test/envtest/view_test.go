@@ -43,6 +43,11 @@ type view struct {
 
 func newView(t *testing.T) *view {
 	t.Helper()
+	return newViewOf(t, api)
+}
+
+func newViewOf(t *testing.T, c client.WithWatch) *view {
+	t.Helper()
 	v := &view{}
 	indexes := map[string]client.IndexerFunc{}
 	err := servicerules.Indexes(func(obj client.Object, field string, keys client.IndexerFunc) error {
@@ -52,7 +57,7 @@ func newView(t *testing.T) *view {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.WithWatch = interceptor.NewClient(api, interceptor.Funcs{
+	v.WithWatch = interceptor.NewClient(c, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 			if err := c.Get(ctx, key, obj, opts...); err != nil {
 				return err

@@ -42,6 +42,9 @@ FUZZTIME ?= 1m
 SOAKTIME ?= 10m
 NEMESIS ?=
 SEED ?= 0
+# How long the simulation runs, and its first seed (0: a random one), see `make sim`.
+SIMTIME ?= 10m
+SIMSEED ?= 0
 
 .PHONY: all
 all: build
@@ -84,6 +87,10 @@ test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 $$(go list ./... | grep -v /cases$$)
+
+.PHONY: sim
+sim: ## Run new seeds of the simulation for SIMTIME, from SIMSEED if it is set.
+	cd test && go test -run TestSoak -count=1 -timeout 0 -v ./sim -sim.time=$(SIMTIME) -sim.seed=$(SIMSEED)
 
 .PHONY: test-cases
 test-cases: deps ## Run the table of cases against the pure functions and on the real kernel.

@@ -41,6 +41,16 @@ func Watch(ctx context.Context, client *Client, nodeName string, in *Store,
 func mirror(ctx context.Context, client *Client, resource string, selector fields.Selector,
 	object runtime.Object, store cache.ReflectorStore, failed func(string, error)) {
 	log := logr.FromContextOrDiscard(ctx)
+	// A reflector does not stop the watch by which it has listed if its store refuses the
+	// list, and watches anew.
+	var last apiwatch.Interface
+	stop := func() {
+		if last != nil {
+			last.Stop()
+			last = nil
+		}
+	}
+	defer stop()
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			opts.FieldSelector = selector.String()
@@ -49,12 +59,14 @@ func mirror(ctx context.Context, client *Client, resource string, selector field
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (apiwatch.Interface, error) {
+			stop()
 			opts.FieldSelector, opts.Watch = selector.String(), true
 			w, err := client.Get().Resource(resource).VersionedParams(&opts, client.Params).Watch(ctx)
 			// An expired resource version is answered by a new list.
 			if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 				failed(resource, err)
 			}
+			last = w
 			return w, err
 		},
 	}

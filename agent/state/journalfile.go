@@ -37,6 +37,7 @@ type journalFile struct {
 	lock  *os.File
 	file  *os.File
 	boot  string // of the kernel, see bootID
+	wrote string // the boot that has begun the journal
 	size  int64
 	live  int64 // size at the last compaction
 	torn  bool  // by tear
@@ -143,7 +144,7 @@ func (c *journalFile) Load() (node *source.NodeRules, slices map[string]*v1alpha
 		}
 		switch name := r.Name; {
 		case r.Boot != "":
-			boot = r.Boot
+			boot, c.wrote = r.Boot, r.Boot
 		case r.Node != nil:
 			node = r.Node
 		case r.Slice == nil:
@@ -166,14 +167,19 @@ func (c *journalFile) Append(ch source.Changes) error {
 }
 
 // tear takes the last byte off the journal, for which no disk is too full: load
-// will not use it in this boot, and all but its last record in the next.
+// will not use it in this boot, and all but its last record in the next. A journal of an
+// earlier boot is emptied: load would take it for what the machine went down with.
 func (c *journalFile) tear() error {
 	info, err := os.Stat(c.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		err = os.Truncate(c.path, max(info.Size()-1, 0))
+		left := info.Size() - 1
+		if c.wrote != c.boot || c.boot == "" {
+			left = 0
+		}
+		err = os.Truncate(c.path, max(left, 0))
 	}
 	if err != nil {
 		return fmt.Errorf("mark the checkpoint as outdated: %w", err)
@@ -247,7 +253,7 @@ func (c *journalFile) compact() (err error) {
 	if err := os.Rename(f.Name(), c.path); err != nil {
 		return fmt.Errorf("replace the checkpoint: %w", err)
 	}
-	c.file, c.size, c.live = f, size, size
+	c.file, c.size, c.live, c.wrote = f, size, size, c.boot
 	return nil
 }
 

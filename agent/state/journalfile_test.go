@@ -162,6 +162,36 @@ func TestCheckpointFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskSinceBoot lets the disk be full from the boot on: the journal is that of an
+// earlier boot, and must not be used after a restart of the agent.
+func TestFullDiskSinceBoot(t *testing.T) {
+	dir := t.TempDir()
+	earlier := savedState{testNodeRules(1), agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2"))}
+	cp := openTestCheckpoint(t, dir, earlier)
+	cp.boot = "an earlier one"
+	if err := cp.Append(source.Changes{}); err != nil {
+		t.Fatal(err)
+	}
+	cp.Close()
+	if err := os.Mkdir(cp.path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for start := range 3 {
+		cp := openTestCheckpoint(t, dir, savedState{})
+		node, slices, err := cp.Load()
+		if start == 0 && (node == nil || err != nil) {
+			t.Fatalf("after the boot: got %v, %v; want what there is", node, err)
+		}
+		if start > 0 && (node != nil || len(slices) > 0) {
+			t.Errorf("start %d: got %v, %v, %v; must not be used", start, node, slices, err)
+		}
+		if err := cp.Append(source.Changes{Node: testNodeRules(2)}); err == nil {
+			t.Fatal("a failed write is no error")
+		}
+		cp.Close()
+	}
+}
+
 // TestCheckpointRemoved removes the journal under the agent.
 func TestCheckpointRemoved(t *testing.T) {
 	dir := t.TempDir()

@@ -75,7 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	s := r.states.of(req.NamespacedName)
+	s, result := r.states.of(req.NamespacedName), ctrl.Result{}
 	s.recordProblems(r.Recorder, svc, wanted.Problems)
 	if p := makePlan(svc, current, wanted.Slices); !p.empty() {
 		if !p.urgent {
@@ -91,6 +91,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 		s.wrote(r.clock.Now())
+		result.RequeueAfter = ssa.LookAgain
 	}
 	s.handle(wanted.Trigger)
 	found, err := r.conflicts(ctx, svc, wanted.Slices)
@@ -98,7 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	s.recordConflicts(r.Recorder, found)
-	return ctrl.Result{}, nil
+	return result, nil
 }
 
 // compile compiles the Service from the cache, unless that would remove its last

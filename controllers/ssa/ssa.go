@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -18,6 +19,11 @@ import (
 
 // FieldOwner is the controller's field manager.
 const FieldOwner = client.FieldOwner(v1alpha1.ControllerName)
+
+// LookAgain is when a reconciler compares what it has written with the cache once more. An
+// object that is created and deleted again while the cache's watch is broken, as after the
+// deletion of a custom resource definition, is no event: the cache has never had it.
+const LookAgain = time.Minute
 
 // Convert converts an API type to the apply configuration (or part of one) with the
 // same JSON form. Fields that the JSON form omits are not owned.

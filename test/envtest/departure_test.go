@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 )
 
 // cleaningPolicy selects n1, which is cleaned up after its deletion.
@@ -81,7 +82,7 @@ func TestDeparture(t *testing.T) {
 		},
 		"another policy selects the node": func(t *testing.T, n *nodes) {
 			create(t, policy("other", "n1", 0))
-			n.wantAgain(0, "apply n1")
+			n.wantAgain(ssa.LookAgain, "apply n1")
 			got := ruleSet(t, "n1").Spec
 			if got.CleanUpSince != nil || got.DeletionPolicy != v1alpha1.DeletionKeep || got.Policy.Name != "other" {
 				t.Errorf("spec: got %+v", got)
@@ -106,7 +107,7 @@ func TestDeparture(t *testing.T) {
 			n := newNodes(t)
 			last := cleaningPolicy("last")
 			create(t, node("n1"), last)
-			n.wantAgain(0, "apply n1")
+			n.wantAgain(ssa.LookAgain, "apply n1")
 			before := ruleSet(t, "n1").Spec
 			remove(t, last)
 			n.wantAgain(patience, "apply n1")

@@ -1,0 +1,43 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"testing"
+	"time"
+)
+
+// TestRegressions runs lists of events that have failed, by what was wrong. That a refused
+// list of slices left its watch open was found by each list: the bubble did not end.
+func TestRegressions(t *testing.T) {
+	const s = time.Second
+	for name, events := range map[string][]event{
+		"the disk is full since the boot, and the journal of an earlier boot was used": {
+			{do: rebootNode, a: 2, b: 364, d: 13 * s},
+			{do: advance, d: 8 * s},
+			{do: fillDisk, a: 2},
+			{do: advance, d: 6 * s},
+			{do: killAgent, a: 2, d: 19 * s},
+			{do: calm},
+		},
+		"a slice was created and deleted while the watch was broken, and not written again": {
+			{do: addService, b: 3},
+			{do: calm},
+			{do: dropCRD, d: 20 * s},
+			{do: advance, d: 21 * s},
+			{do: deleteSlices},
+			{do: advance, d: s},
+			{do: deleteSlices},
+			{do: advance, d: 2 * s},
+			{do: deleteSlices},
+			{do: calm},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if r := runEvents(t, events); r.err != nil {
+				t.Errorf("step %d: %v", r.steps, r.err)
+			}
+		})
+	}
+}

@@ -166,3 +166,40 @@ func TestOldModeStaysWhileTheNewOneFails(t *testing.T) {
 		t.Errorf("later: problems %v, calls %v", c.last.Problems, c.ipvs.Calls())
 	}
 }
+
+// TestLimitationsLast checks that limitations are reported until a programming has others, also
+// by steps that program nothing.
+func TestLimitationsLast(t *testing.T) {
+	h := newHarness(t)
+	h.kernel.Unsupported = []dataplane.Limitation{{Reason: dataplane.ReasonIPv6, Message: "no IPv6", Count: 1}}
+	h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	for _, step := range []string{"programmed", "nothing changes"} {
+		if h.step(t.Context()); len(h.last.Limitations) != 1 {
+			t.Errorf("%s: %v", step, h.last.Limitations)
+		}
+	}
+	h.kernel.Unsupported = nil
+	h.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.3"), time.Time{})
+	if h.step(t.Context()); len(h.last.Limitations) != 0 {
+		t.Errorf("it has IPv6 now: %v", h.last.Limitations)
+	}
+}
+
+// TestAnotherPolicyDoesNotWait checks that what has failed is tried at once if the policy asks
+// for other modes, and else when it is due.
+func TestAnotherPolicyDoesNotWait(t *testing.T) {
+	c := newChanging(t)
+	c.store.NodeSynced()
+	c.list()
+	c.ipvs.Fail(fake.Probe, errNoModule, errNoModule, errNoModule)
+	c.ask(ipvsMode, nftablesMode)
+	before := c.ipvs.Count(fake.Probe)
+	c.ask(ipvsMode, nftablesMode)
+	if got := c.ipvs.Count(fake.Probe); got != before {
+		t.Errorf("the same modes: probed %d times more", got-before)
+	}
+	c.ask(ipvsMode, iptablesMode)
+	if got := c.ipvs.Count(fake.Probe); got != before+1 {
+		t.Errorf("other modes: probed %d times more", got-before)
+	}
+}

@@ -146,3 +146,24 @@ func TestReady(t *testing.T) {
 		})
 	}
 }
+
+// TestHealthOfManyFailures checks that a node whose programming fails again and again is not
+// healthy, however often it is tried.
+func TestHealthOfManyFailures(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	h := NewHealth(NewMetrics(), clk, func() time.Time { return time.Time{} }, nil, nil)
+	failing := good()
+	failing.Problems = []report.Problem{{Kind: report.KernelError, Err: errors.New("trouble")}}
+	h.Set(good())
+	for i := range 8 {
+		h.Set(failing)
+		if want := i <= 6; h.ProxyHealthy() != want {
+			t.Errorf("after %d s: healthy %v", 10*i, !want)
+		}
+		clk.Step(10 * time.Second)
+	}
+	h.Set(good())
+	if !h.ProxyHealthy() {
+		t.Error("it is programmed again, and not healthy")
+	}
+}

@@ -282,6 +282,27 @@ func TestAcceptsWhereItAnswers(t *testing.T) {
 	(<-accepted).Close()
 }
 
+// TestWhereAPortAnswers opens a port on all addresses, and asks where it answers.
+func TestWhereAPortAnswers(t *testing.T) {
+	f, _ := start(t)
+	port := freePort(t)
+	node := model.NodeSettings{NodePortAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	check := claim("web", 1)
+	check.LoadBalancerIPs = []netip.Addr{netip.MustParseAddr("203.0.113.1")}
+	f.Update(node, resolve.HealthChecks{port: {check}})
+	await(t, true, func() bool { return f.listenerOf(port) != nil })
+	answers := f.listenerOf(port).(*listener).answers
+	for address, want := range map[string]bool{"127.0.0.1": true, "192.0.2.1": true, "203.0.113.1": true, "192.0.2.2": false, "10.244.1.1": false} {
+		if got := answers(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+	f.Update(node, resolve.HealthChecks{port: nil})
+	if answers(netip.MustParseAddr("192.0.2.1")) {
+		t.Error("it answers for a Service that is gone")
+	}
+}
+
 // TestManyServices opens and closes many ports and leaves nothing behind.
 func TestManyServices(t *testing.T) {
 	const n = 1000

@@ -27,6 +27,7 @@ func TestServers(t *testing.T) {
 		"the next":                 {func(s *Servers) { s.leave("a") }, "b", []string{"a", "b"}},
 		"around":                   {func(s *Servers) { s.leave("a"); s.leave("b") }, "a", []string{"a", "b"}},
 		"left by another request":  {func(s *Servers) { s.leave("a"); s.leave("a") }, "b", []string{"a", "b"}},
+		"left by a late request":   {func(s *Servers) { s.Learn([]string{"c"}); s.leave("a"); s.leave("b"); s.leave("a") }, "c", []string{"a", "b", "c"}},
 		"learned come last":        {func(s *Servers) { s.Learn([]string{"c", "a"}); s.leave("a") }, "b", []string{"a", "b", "c"}},
 		"to a learned one":         {func(s *Servers) { s.Learn([]string{"c"}); s.leave("a"); s.leave("b") }, "c", []string{"a", "b", "c"}},
 		"a learned one stays":      {func(s *Servers) { s.Learn([]string{"c"}); s.leave("a"); s.leave("b"); s.Learn([]string{"c", "d"}) }, "c", []string{"a", "b", "c", "d"}},

@@ -16,7 +16,7 @@ import (
 const root = "../.."
 
 // fewest is how many bugs there are to find.
-const fewest = 40
+const fewest = 100
 
 // TestMutantsApply checks that each mutant changes the code as it is, into code that can be
 // parsed, and that its suite exists. `make test-mutants` checks that the suites find them.

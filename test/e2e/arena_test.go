@@ -24,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 	"github.com/fairlead-proxy/fairlead/test/robustness/history"
@@ -121,6 +122,11 @@ func newArena(t *testing.T) *arena {
 			}
 		}
 	}
+	t.Cleanup(func() {
+		if err := patchMode(v1alpha1.ModeNFTables); err != nil { // a nemesis may have failed halfway
+			t.Error(err)
+		}
+	})
 	a.changes = &changes{namespace: a.namespace}
 	t.Cleanup(a.changes.stop)
 	a.running = traffic.Start(load)

@@ -45,7 +45,7 @@ func deleteCRD(a *arena, r *rand.Rand) (hit, error) {
 	return hit{
 		Strike: checker.Strike{Effect: checker.Blind}, over: a.slicesThere, hold: between(r, 0, 3*time.Second),
 		heal: func() error {
-			return command("kubectl", "apply", "--server-side", "-f", filepath.Join(repo, "config", "crd", "bases"))
+			return kubectl("apply", "--server-side", "-f", filepath.Join(repo, "config", "crd", "bases"))
 		},
 	}, command("kubectl", "delete", "crd", "serviceruleslices.proxy.fairlead.dev")
 }
@@ -90,8 +90,8 @@ func rollAgents(*arena, *rand.Rand) (hit, error) {
 	// The lab runs the same program for every tag.
 	roll := func(image string) error {
 		return errors.Join(
-			command("kubectl", "-n", agents.Namespace, "set", "image", "daemonset/"+agents.Name, "agent="+image),
-			command("kubectl", "-n", agents.Namespace, "rollout", "status", "daemonset/"+agents.Name, "--timeout=5m"))
+			kubectl("-n", agents.Namespace, "set", "image", "daemonset/"+agents.Name, "agent="+image),
+			kubectl("-n", agents.Namespace, "rollout", "status", "daemonset/"+agents.Name, "--timeout=5m"))
 	}
 	return hit{Strike: checker.Strike{Effect: checker.Blind}, heal: func() error { return roll(former) }}, roll("fairlead-agent:next")
 }
@@ -105,7 +105,7 @@ func reinstall(a *arena, r *rand.Rand) (hit, error) {
 	if err := api.Get(ctx, client.ObjectKey{Namespace: "fairlead-system", Name: "fairlead-apiserver"}, addresses); err != nil {
 		return h, err
 	}
-	h.heal = func() error { return errors.Join(putAddresses(addresses), install()) }
+	h.heal = func() error { return until(func() error { return errors.Join(putAddresses(addresses), install()) }) }
 	err := command("kubectl", "delete", "-k", filepath.Join(repo, "config", "default"), "--timeout=2m")
 	return h, errors.Join(err, until(func() error {
 		for _, node := range labNodes {

@@ -53,7 +53,7 @@ const checkpointDir = "/var/lib/fairlead"
 // fillDisk puts a full file system over the agent's checkpoint.
 func fillDisk(_ *arena, r *rand.Rand) (hit, error) {
 	return mounting(r, []string{"mount", "-t", "tmpfs", "-o", "size=4k,mode=0700", "nemesis", checkpointDir},
-		[]string{"umount", checkpointDir})
+		[]string{"umount", "--lazy", checkpointDir})
 }
 
 // protectDisk makes the agent's checkpoint read-only.
@@ -62,7 +62,8 @@ func protectDisk(_ *arena, r *rand.Rand) (hit, error) {
 }
 
 // restoreEtcd copies etcd's data, changes the API, and brings the copy back: all that was
-// changed is as before, with lower resource versions.
+// changed is as before, with lower resource versions. As after every such restore, controllers
+// are restarted, whose watches wait for the versions that are gone; agents are not.
 func restoreEtcd(a *arena, r *rand.Rand) (hit, error) {
 	h := hit{Strike: checker.Strike{Effect: checker.Blind}, over: a.slicesThere}
 	data, copied := filepath.Join(config.Dir, "etcd"), filepath.Join(config.Dir, "etcd-copy")
@@ -89,6 +90,11 @@ func restoreEtcd(a *arena, r *rand.Rand) (hit, error) {
 				componentErr = syscall.Kill(pid, syscall.SIGKILL)
 			}
 			err = errors.Join(err, componentErr)
+		}
+		for _, node := range labNodes {
+			if pid, noController := processOn(node, "fairlead-controller"); noController == nil {
+				err = errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
+			}
 		}
 		return err
 	}

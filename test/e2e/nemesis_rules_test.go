@@ -85,36 +85,46 @@ func inMode(mode v1alpha1.ProxyMode) error {
 	return followed("")
 }
 
+// modeFlipped is over when all nodes have changed to IPTables and back.
+func modeFlipped() func() error {
+	changed := false
+	return func() error {
+		if !changed {
+			err := inMode(v1alpha1.ModeIPTables)
+			if err == nil {
+				err = patchMode(v1alpha1.ModeNFTables)
+			}
+			if err != nil {
+				return err
+			}
+			changed = true
+		}
+		return inMode(v1alpha1.ModeNFTables)
+	}
+}
+
 // flipMode changes the mode of all nodes and, before or after they have followed, changes it
 // back. No connection notices.
 func flipMode(_ *arena, r *rand.Rand) (hit, error) {
-	wait := r.IntN(3) > 0
-	return hit{
-		hold: between(r, 0, 2*time.Second),
-		heal: func() error {
-			var err error
-			if wait {
-				err = until(func() error { return inMode(v1alpha1.ModeIPTables) })
-			}
-			return errors.Join(err, patchMode(v1alpha1.ModeNFTables))
-		},
-		over: func() error { return inMode(v1alpha1.ModeNFTables) },
-	}, patchMode(v1alpha1.ModeIPTables)
+	h := hit{hold: between(r, 0, 2*time.Second), over: modeFlipped()}
+	if r.IntN(3) == 0 {
+		h.over = func() error {
+			return errors.Join(patchMode(v1alpha1.ModeNFTables), inMode(v1alpha1.ModeNFTables))
+		}
+	}
+	return h, patchMode(v1alpha1.ModeIPTables)
 }
 
 // lockXtables holds the lock of iptables on a node while the mode changes to IPTables: the old
 // mode serves on.
 func lockXtables(_ *arena, r *rand.Rand) (hit, error) {
 	node := randomNode(r)
-	h := hit{hold: between(r, 2*time.Second, 6*time.Second), over: func() error { return inMode(v1alpha1.ModeNFTables) }}
+	h := hit{hold: between(r, 2*time.Second, 6*time.Second), over: modeFlipped()}
 	lock, err := os.OpenFile(filepath.Join(config.Dir, "kubelet", "hostpath", node, "run", "xtables.lock"), os.O_RDWR, 0)
 	if err != nil {
 		return h, err
 	}
-	h.heal = func() error {
-		err := lock.Close()
-		return errors.Join(err, until(func() error { return inMode(v1alpha1.ModeIPTables) }), patchMode(v1alpha1.ModeNFTables))
-	}
+	h.heal = lock.Close
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return h, err
 	}

@@ -23,6 +23,8 @@ type nemesis struct {
 	// quiet: endpoints do not change while it lasts, because the nodes may not learn of it for
 	// longer than a Pod goes on serving.
 	quiet bool
+	// noAPI: the apiserver does not answer while it lasts. So it strikes last and is healed first.
+	noAPI bool
 	// alone is how often it strikes in TestNemeses; 0: only in TestSoak, because it takes long
 	// or another test does the same.
 	alone  int
@@ -47,9 +49,9 @@ var nemeses = []nemesis{
 	{name: "stop-agent", alone: 1, strike: stopAgent},
 	{name: "kill-leader", alone: 1, strike: killLeader},
 	{name: "stop-leader", strike: stopLeader},
-	{name: "kill-apiserver", alone: 1, strike: killComponent("kube-apiserver")},
-	{name: "stop-apiserver", strike: stopComponent("kube-apiserver")},
-	{name: "kill-etcd", strike: killComponent("etcd")},
+	{name: "kill-apiserver", noAPI: true, alone: 1, strike: killComponent("kube-apiserver")},
+	{name: "stop-apiserver", noAPI: true, strike: stopComponent("kube-apiserver")},
+	{name: "kill-etcd", noAPI: true, strike: killComponent("etcd")},
 	{name: "partition", alone: 1, strike: partition},
 	{name: "flush", alone: 2, strike: flush},
 	{name: "xtables-lock", alone: 1, strike: lockXtables},
@@ -61,7 +63,7 @@ var nemeses = []nemesis{
 	{name: "node-addresses", strike: changeAddresses},
 	{name: "roll-agents", strike: rollAgents},
 	{name: "reinstall", quiet: true, strike: reinstall},
-	{name: "restore-etcd", quiet: true, strike: restoreEtcd},
+	{name: "restore-etcd", quiet: true, noAPI: true, strike: restoreEtcd},
 }
 
 // shortly bounds a request: the apiserver may not answer.
@@ -91,6 +93,11 @@ func randomNode(r *rand.Rand) string { return labNodes[r.IntN(len(labNodes))] }
 
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
+}
+
+// kubectl tries a command again until the apiserver answers.
+func kubectl(args ...string) error {
+	return until(func() error { return command("kubectl", args...) })
 }
 
 // until polls for a minute until ok returns no error.

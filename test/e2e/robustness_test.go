@@ -112,6 +112,15 @@ func (a *arena) round(t *testing.T, seed uint64, struck ...nemesis) {
 		a.changes.start(r.Uint64())
 	}
 	defer a.changes.stop()
+	slices.SortStableFunc(struck, func(a, b nemesis) int {
+		switch {
+		case a.noAPI == b.noAPI:
+			return 0
+		case b.noAPI:
+			return -1
+		}
+		return 1
+	})
 	var hits []hit
 	for _, n := range struck {
 		begin := time.Now()
@@ -127,7 +136,7 @@ func (a *arena) round(t *testing.T, seed uint64, struck ...nemesis) {
 		hits = append(hits, h)
 		time.Sleep(time.Duration(r.Int64N(int64(time.Second)))) // between two, not a state to wait for
 	}
-	for i := range hits {
+	for i := range slices.Backward(hits) {
 		h := &hits[i]
 		time.Sleep(time.Until(h.From.Add(h.hold))) // how long it lasts, not a state to wait for
 		if h.heal != nil {

@@ -21,8 +21,8 @@
 //   - at each moment, each frontend in a kernel leads to endpoints that the Service had, and
 //     has not lost longer ago than the faults explain;
 //   - a frontend whose kernel had an endpoint that is ready since leads somewhere;
-//   - a NodeRuleSet's status with the digest of the slices means that they are in the kernel;
-//   - some time after the last fault, everything is as wanted, and nothing is written any more.
+//   - some time after the last fault, kernels, slices and statuses are as wanted, and nothing is
+//     written any more. Statuses are not checked before.
 package sim
 
 import (

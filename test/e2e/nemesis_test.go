@@ -58,8 +58,6 @@ var nemeses = []nemesis{
 	{name: "flip-mode", alone: 1, strike: flipMode},
 	{name: "delete-slices", quiet: true, strike: deleteSlices},
 	{name: "delete-crd", quiet: true, alone: 1, strike: deleteCRD},
-	{name: "disk-full", strike: fillDisk},
-	{name: "disk-read-only", strike: protectDisk},
 	{name: "node-addresses", strike: changeAddresses},
 	{name: "roll-agents", strike: rollAgents},
 	{name: "reinstall", quiet: true, strike: reinstall},

@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -21,49 +19,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 )
 
-// inAgent runs a command in the mounts of a node's agent.
-func inAgent(pid int, command ...string) error {
-	out, err := exec.Command("nsenter", append([]string{"--target=" + strconv.Itoa(pid), "--mount"}, command...)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%v: %w: %s", command, err, out)
-	}
-	return nil
-}
-
-// mounting changes the mount of an agent's checkpoint, and back. Its connections do not
-// notice, and it follows changes.
-func mounting(r *rand.Rand, change, back []string) (hit, error) {
-	node := randomNode(r)
-	h := hit{hold: between(r, 3*time.Second, 8*time.Second)}
-	pid, err := agentPID(node)
-	if err != nil {
-		return h, err
-	}
-	h.heal = func() error {
-		if now, err := agentPID(node); err != nil || now != pid {
-			return nil // it has ended, and its mounts with it
-		}
-		return inAgent(pid, back...)
-	}
-	return h, inAgent(pid, change...)
-}
-
-const checkpointDir = "/var/lib/fairlead"
-
-// fillDisk puts a full file system over the agent's checkpoint.
-func fillDisk(_ *arena, r *rand.Rand) (hit, error) {
-	return mounting(r, []string{"mount", "-t", "tmpfs", "-o", "size=4k,mode=0700", "nemesis", checkpointDir},
-		[]string{"umount", "--lazy", checkpointDir})
-}
-
-// protectDisk makes the agent's checkpoint read-only.
-func protectDisk(_ *arena, r *rand.Rand) (hit, error) {
-	return mounting(r, []string{"mount", "-o", "remount,bind,ro", checkpointDir}, []string{"mount", "-o", "remount,bind,rw", checkpointDir})
-}
-
 // restoreEtcd copies etcd's data, changes the API, and brings the copy back: all that was
-// changed is as before, with lower resource versions. As after every such restore, controllers
-// are restarted, whose watches wait for the versions that are gone; agents are not.
+// changed is as before, with lower resource versions. As after every such restore, what
+// watches the API is restarted: a watch waits for the versions that are gone.
 func restoreEtcd(a *arena, r *rand.Rand) (hit, error) {
 	h := hit{Strike: checker.Strike{Effect: checker.Blind}, over: a.slicesThere}
 	data, copied := filepath.Join(config.Dir, "etcd"), filepath.Join(config.Dir, "etcd-copy")
@@ -92,8 +50,10 @@ func restoreEtcd(a *arena, r *rand.Rand) (hit, error) {
 			err = errors.Join(err, componentErr)
 		}
 		for _, node := range labNodes {
-			if pid, noController := processOn(node, "fairlead-controller"); noController == nil {
-				err = errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
+			for _, program := range []string{"fairlead-controller", "fairlead-agent"} {
+				if pid, notThere := processOn(node, program); notThere == nil {
+					err = errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
+				}
 			}
 		}
 		return err

@@ -6,9 +6,6 @@
 # has such a kernel (see hack/vm). Two at a time: a VM idles half of its time.
 # $FAIRLEAD_AGENT is the path of the agent, if it is built. With an argument, only the
 # tests run whose line below contains that text.
-#
-# From IPVS to Userspace open connections are cut, and so is one that is just being opened: on a
-# slow VM the tests meet one, on a fast machine hardly ever. So that pair is only in the full run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +17,7 @@ tests=(
   "test/cases -run=^TestNFTables$"
   "agent/dataplane/ipvs"
   "agent/modes -run=^TestHandovers$"
-  "agent/modes -run=^(TestHandovers|TestRestarts)$/IPVS -skip=^(TestHandovers|TestRestarts)$/IPVS_to_Userspace"
+  "agent/modes -run=^(TestHandovers|TestRestarts)$/IPVS"
 )
 readonly at_once=2
 if (($#)); then

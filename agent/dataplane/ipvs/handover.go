@@ -6,6 +6,7 @@ package ipvs
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -15,6 +16,10 @@ import (
 
 // releaseInterval is how often open connections are checked.
 const releaseInterval = 2 * time.Second
+
+// closingTime is how long new connections are dropped before a Proxy gets the packets: less
+// than the time after which TCP tries again (1 s), and enough for what has just been opened.
+const closingTime = 900 * time.Millisecond
 
 // Incoming adds the nftables tables, without rules that have an effect, if there are none:
 // the connections of a Proxy must be in conntrack.
@@ -34,7 +39,7 @@ func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (nattable.F
 	if d.replaces != dataplane.Proxy {
 		return d.filter.Plan(ctx, desired)
 	}
-	found, err := d.filter.Plan(ctx, dropping(desired))
+	found, err := d.filter.Plan(ctx, dropping(desired, model.TCP, model.UDP, model.SCTP))
 	if err != nil {
 		return found, err
 	}
@@ -45,10 +50,15 @@ func (d *Dataplane) plan(ctx context.Context, desired model.Desired) (nattable.F
 	return found, err
 }
 
-// dropping returns the desired state with frontends that drop instead of forwarding.
-func dropping(desired model.Desired) model.Desired {
+// dropping returns the desired state with frontends of some protocols that drop instead of
+// forwarding.
+func dropping(desired model.Desired, protocols ...model.Protocol) model.Desired {
 	frontends := make(map[model.FrontendKey]*model.Frontend, len(desired.Frontends))
 	for key, f := range desired.Frontends {
+		if !slices.Contains(protocols, key.Protocol) {
+			frontends[key] = f
+			continue
+		}
 		drops := *f
 		for _, b := range []*model.Backend{&drops.Internal, &drops.External} {
 			if b.Verdict == model.Forward {
@@ -82,9 +92,9 @@ func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
 // Released waits for the last connection through our virtual servers, at most for their
 // drain time. A Proxy cannot wait for it: its sockets get no packets while the addresses
 // are on our device.
-func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model.Desired, o dataplane.Options) (time.Duration, error) {
+func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, desired model.Desired, o dataplane.Options) (time.Duration, error) {
 	if to == dataplane.Proxy {
-		return 0, nil
+		return d.closed(ctx)
 	}
 	d.settings = settingsOf(o)
 	if d.released.IsZero() {
@@ -110,6 +120,25 @@ func (d *Dataplane) Released(_ context.Context, to dataplane.Kind, desired model
 		}
 	}
 	return 0, nil
+}
+
+// closed drops new connections of TCP, which are tried again, and returns after which time
+// those that have been opened before have had theirs. The kernel would drop their packets
+// without the real server.
+func (d *Dataplane) closed(ctx context.Context) (time.Duration, error) {
+	if !d.adopted {
+		return 0, nil // what the tables hold is not known
+	}
+	if d.released.IsZero() {
+		if _, err := d.filter.Plan(ctx, dropping(d.filter.Desired(), model.TCP)); err != nil {
+			return 0, err
+		}
+		if _, err := d.filter.Commit(ctx); err != nil {
+			return 0, err
+		}
+		d.released = d.clock.Now()
+	}
+	return max(0, closingTime-d.clock.Since(d.released)), nil
 }
 
 // recognise finds the virtual servers that another Dataplane has left. The table that

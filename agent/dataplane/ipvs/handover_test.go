@@ -227,3 +227,47 @@ func TestFromNAT(t *testing.T) {
 	n.apply(more)
 	n.expectSteps("add 10.96.0.2:80/tcp", "table", "bind 10.96.0.2")
 }
+
+// A Proxy replaces IPVS: new connections of TCP are dropped for a moment, so that those that
+// have just been opened are not cut off. Other flows go on, and all of them if IPVS is active
+// again.
+func TestClosed(t *testing.T) {
+	tcp, udp := clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), clusterIP("10.96.0.1:53", model.UDP, "10.244.0.1:53")
+	d := desiredOf(tcp, udp)
+	n := newNode(t)
+	wantVerdict := func(when string, want model.Verdict) {
+		t.Helper()
+		got := map[model.FrontendKey]model.Verdict{}
+		for key, f := range n.d.filter.Desired().Frontends {
+			got[key] = f.Internal.Verdict
+		}
+		diff := cmp.Diff(map[model.FrontendKey]model.Verdict{tcp.Key: want, udp.Key: model.Forward}, got,
+			cmpopts.EquateComparable(model.FrontendKey{}))
+		if diff != "" || n.dropping != (want == model.Drop) {
+			t.Errorf("%s: dropping %v, verdicts (-want +got):\n%s", when, n.dropping, diff)
+		}
+	}
+	released := func(want time.Duration) {
+		t.Helper()
+		if wait, err := n.d.Released(t.Context(), dataplane.Proxy, d, n.o); err != nil || wait != want {
+			t.Errorf("wait %v, error %v; want %v", wait, err, want)
+		}
+	}
+	n.sync(d)
+	for range 2 {
+		wantVerdict("active", model.Forward)
+		released(closingTime)
+		wantVerdict("at first", model.Drop)
+		n.clock.Step(100 * time.Millisecond)
+		released(closingTime - 100*time.Millisecond)
+		n.clock.Step(closingTime)
+		released(0)
+		wantVerdict("at the end", model.Drop)
+		n.sync(d)
+	}
+	n.restart()
+	released(0) // an agent that was not active knows no tables
+	if n.dropping {
+		t.Error("an agent that was not active drops connections")
+	}
+}

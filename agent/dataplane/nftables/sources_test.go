@@ -20,9 +20,9 @@ type ranges struct {
 
 func (f family) ranges() ranges {
 	if f.name == "IPv4" {
-		return ranges{"192.0.2.20", "203.0.113.2/31", "203.0.113.1/32", "192.0.0.0/3", "198.51.100.0/24", "0.0.0.0/0"}
+		return ranges{"192.0.2.20", "203.0.113.2/31", "203.0.113.0/31", "192.0.0.0/3", "198.51.100.0/24", "0.0.0.0/0"}
 	}
-	return ranges{"2001:db8:2::20", "2001:db8::2/127", "2001:db8::1/128", "2000::/3", "fd07::/64", "::/0"}
+	return ranges{"2001:db8:2::20", "2001:db8::2/127", "2001:db8::/127", "2000::/3", "fd07::/64", "::/0"}
 }
 
 // TestSourceRanges sends packets to a load balancer's address from allowed and

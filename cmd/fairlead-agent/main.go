@@ -44,7 +44,7 @@ func main() {
 	// After the start the heap hardly changes: the default GC target would double
 	// the memory for nothing.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(40)
 	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)

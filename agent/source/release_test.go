@@ -178,7 +178,7 @@ func TestLiveEvidence(t *testing.T) {
 
 // TestFirstList is about an agent that knows nothing from before.
 func TestFirstList(t *testing.T) {
-	kubernetes, a := whole("kubernetes", 1, 1), whole("a", 1, 60)
+	kubernetes, a, refused := whole("kubernetes", 1, 1), whole("a", 1, 60), whole("a", 1, 1)
 	for name, tc := range map[string]struct {
 		checkpoint, listed, wanted []*v1alpha1.ServiceRuleSliceSpec
 		err                        error
@@ -190,6 +190,10 @@ func TestFirstList(t *testing.T) {
 		"it belongs to another proxy":              {nil, list(a), nil, nil, true},
 		"it cannot be found out":                   {nil, list(a), nil, errors.New("timeout"), false},
 		"there is a checkpoint":                    {list(a), nil, list(kubernetes), nil, true},
+		"a Service's slice is refused":             {nil, list(kubernetes, refused), list(kubernetes, a), nil, false},
+		"a refused slice has no Service":           {nil, list(kubernetes, refused), list(kubernetes), nil, true},
+		"its Service cannot be found out":          {nil, list(kubernetes, refused), nil, errors.New("timeout"), false},
+		"it is refused, and there is a checkpoint": {list(a), list(kubernetes, refused), list(kubernetes, a), nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, f := newLab(t), &fakeAPI{}
@@ -203,7 +207,11 @@ func TestFirstList(t *testing.T) {
 			l.evidence = f.evidence
 			var all []any
 			for _, spec := range tc.listed {
-				all = append(all, agenttest.Slice(spec))
+				slice := agenttest.Slice(spec)
+				if spec == refused {
+					slice.ManagedFields = nil
+				}
+				all = append(all, slice)
 			}
 			if err := l.Replace(all, ""); (err == nil) != tc.taken {
 				t.Errorf("got %v, want it taken: %v", err, tc.taken)

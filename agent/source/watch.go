@@ -4,6 +4,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,26 +155,55 @@ func (s *sliceSink) Replace(list []any, _ string) error {
 
 var errIncomplete = errors.New("the list of slices does not have the Service default/kubernetes: the controller has not written them all")
 
+// errRefusedFirst is returned if nothing takes the place of a refused slice.
+var errRefusedFirst = errors.New("the controller has not written the slice of a Service, and no earlier one is known")
+
 // checkFirst refuses an incomplete list of an agent that has none from before, neither from
 // the API nor from the checkpoint: it would replace what an agent before it has left in the
-// kernel. The Service of the apiserver, which the controller writes first, must be in it.
+// kernel. The Service of the apiserver, which the controller writes first, must be in it, and
+// no Service's slice may be one that is refused: the controller writes it again.
 func (s *sliceSink) checkFirst(list []any) error {
 	if s.evidence == nil || !s.store.empty() {
 		return nil
 	}
+	begun, refused := false, map[string]types.NamespacedName{}
 	for _, obj := range list {
-		if r, err := received(obj); err == nil && r.refused == nil &&
-			r.spec.ServiceNamespace == model.APIServerService.Namespace && r.spec.ServiceName == model.APIServerService.Name {
-			return nil
+		r, err := received(obj)
+		if err != nil {
+			return err
+		}
+		service := types.NamespacedName{Namespace: r.spec.ServiceNamespace, Name: r.spec.ServiceName}
+		if r.refused == nil {
+			begun = begun || service == model.APIServerService
+		} else if r.Name == model.SliceName(model.ServiceOf(r.spec), r.spec.Part) {
+			refused[r.Name] = service
 		}
 	}
-	switch wanted, err := s.evidence(s.ctx, model.APIServerService); {
-	case err == nil && len(wanted.Families) > 0:
-		return errIncomplete
-	case err == nil, apierrors.IsNotFound(err), apierrors.IsForbidden(err):
-		return nil
+	if !begun {
+		if lives, err := s.lives(model.APIServerService); lives || err != nil {
+			return cmp.Or(err, errIncomplete)
+		}
+	}
+	for name, service := range refused {
+		if lives, err := s.lives(service); err != nil {
+			return err
+		} else if lives {
+			return fmt.Errorf("%w: %s", errRefusedFirst, name)
+		}
+	}
+	return nil
+}
+
+// lives says whether the apiserver has a Service that is to be programmed, as far as the
+// agent is allowed to know.
+func (s *sliceSink) lives(service types.NamespacedName) (bool, error) {
+	switch wanted, err := s.evidence(s.ctx, service); {
+	case err == nil:
+		return len(wanted.Families) > 0, nil
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return false, nil
 	default:
-		return fmt.Errorf("check the first list of slices: %w", err)
+		return false, fmt.Errorf("check the first list of slices: %w", err)
 	}
 }
 

@@ -33,6 +33,16 @@ func TestRegressions(t *testing.T) {
 			{do: deleteSlices},
 			{do: calm},
 		},
+		"an agent without a journal refused a slice, and removed its Service": {
+			{do: addService, b: 3},
+			{do: calm},
+			{do: advance, d: 200 * s},
+			{do: pauseLeader, d: 20 * s},
+			{do: killAgentTorn, d: 5 * s},
+			{do: foreignSlice, a: 3, b: 1},
+			{do: advance, d: 7 * s},
+			{do: calm},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if r := runEvents(t, events); r.err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +42,11 @@ func TestAgentTakesTheControllersSlices(t *testing.T) {
 	edited.Spec.Endpoints = edited.Spec.Endpoints[:1]
 	s.update(&edited)
 	agent.wants("a slice that was edited by hand", 2, name+": envtest.test has written its spec, not fairlead-controller")
-	s.agent().wants("a new agent without a checkpoint", 0, name+": envtest.test has written its spec, not fairlead-controller")
+	fresh := s.agent()
+	fresh.wantsNoList("a new agent without a checkpoint", name)
 	s.reconcile()
 	agent.wants("restored by the controller", 2, "")
+	fresh.wants("restored, for the new agent", 2, "")
 	s.agent().wants("a new agent", 2, "")
 }
 
@@ -65,6 +68,7 @@ type watcher struct {
 	store   *source.Store
 	held    map[string]*v1alpha1.ServiceRuleSliceSpec
 	refused error
+	failed  atomic.Value // the last error of a list or watch, its text
 }
 
 func (s *services) agent() *watcher {
@@ -77,10 +81,23 @@ func (s *services) agent() *watcher {
 	w.store.SetNode(&source.NodeRules{}) // there is no NodeRuleSet of this name
 	source.Watch(s.t.Context(), client, "n1", w.store, func(types.UID, v1alpha1.NodeRuleSetStatus) {}, func(what string, err error) {
 		if err != nil && !errors.Is(err, context.Canceled) {
-			s.t.Logf("watch %s: %v", what, err)
+			w.failed.Store(err.Error())
 		}
 	})
 	return w
+}
+
+// wantsNoList waits until the agent has refused a list because of a slice, and checks that it
+// has taken none.
+func (w *watcher) wantsNoList(when, slice string) {
+	w.s.t.Helper()
+	eventually(w.s.t, when, func(context.Context) bool {
+		text, _ := w.failed.Load().(string)
+		return strings.Contains(text, slice)
+	})
+	if ch, complete := w.store.Take(); complete {
+		w.s.t.Errorf("%s takes a list: %v", when, ch.Slices)
+	}
 }
 
 // wants waits until the agent has a number of endpoints of the Service web, and refuses

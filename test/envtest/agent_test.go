@@ -79,7 +79,7 @@ func (s *services) agent() *watcher {
 	}
 	w := &watcher{s: s, store: source.NewStore(time.Now), held: map[string]*v1alpha1.ServiceRuleSliceSpec{}}
 	w.store.SetNode(&source.NodeRules{}) // there is no NodeRuleSet of this name
-	source.Watch(s.t.Context(), client, "n1", w.store, func(types.UID, v1alpha1.NodeRuleSetStatus) {}, func(what string, err error) {
+	source.Watch(s.t.Context(), client, "n1", w.store, func(types.UID, v1alpha1.NodeRuleSetStatus) {}, func(_ string, err error) {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			w.failed.Store(err.Error())
 		}

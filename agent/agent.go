@@ -87,16 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
-	installed, err := state.OpenInstalledModes(o.StateDir)
-	if err != nil {
-		log.Error(err, "Failed to read which modes have left traces")
-	}
-
-	parameters, err := state.OpenParameters(o.StateDir, o.Sysctls)
-	if err != nil {
-		log.Error(err, "Failed to read what kernel parameters were")
-	}
-
+	installed, parameters := openNotes(log, o)
 	m := serve.NewMetrics()
 	for _, mode := range o.Modes {
 		m.Registry.MustRegister(mode.Collectors...)
@@ -149,6 +140,20 @@ func Run(ctx context.Context, o Options) (err error) {
 	case err := <-failed:
 		return err
 	}
+}
+
+// openNotes reads what earlier agents have noted about the node. What cannot be read counts
+// as not noted.
+func openNotes(log logr.Logger, o Options) (*state.InstalledModes, *state.Parameters) {
+	installed, err := state.OpenInstalledModes(o.StateDir)
+	if err != nil {
+		log.Error(err, "Failed to read which modes have left traces")
+	}
+	parameters, err := state.OpenParameters(o.StateDir, o.Sysctls)
+	if err != nil {
+		log.Error(err, "Failed to read what kernel parameters were")
+	}
+	return installed, parameters
 }
 
 // reachedAt returns the configured addresses of the apiserver, as host:port.

@@ -28,7 +28,7 @@ type Flows interface {
 
 // Tuner returns what gives the kernel the parameters of connection tracking.
 // What namespace sets can be set back.
-func Tuner(tree sysctl.Tree, namespace conntrack.Parameters) func(*v1alpha1.ConntrackOptions) error {
+func Tuner(tree sysctl.Tree, namespace sysctl.Parameters) func(*v1alpha1.ConntrackOptions) error {
 	return func(o *v1alpha1.ConntrackOptions) error {
 		// Those of the machine: the limit is the machine's, and the agent may be
 		// confined to some.

@@ -100,7 +100,7 @@ func heldServices(in *Store, n int) []heldService {
 	byService := map[types.NamespacedName]*heldService{}
 	for name, h := range in.holds.byName {
 		spec := in.slices.specs[name]
-		service := types.NamespacedName{Namespace: spec.ServiceNamespace, Name: spec.ServiceName}
+		service := model.ServiceNameOf(spec)
 		s := byService[service]
 		if s == nil {
 			s = &heldService{name: service, changes: map[string]*held{}, checks: h.checks}
@@ -208,7 +208,7 @@ func (h *holds) summarize(s *sliceStore) Held {
 	for name, change := range h.byName {
 		out.Endpoints += s.loss(name, change.spec)
 		if spec := s.specs[name]; change.reason != nil {
-			service := spec.ServiceNamespace + "/" + spec.ServiceName
+			service := model.ServiceNameOf(spec).String()
 			reasons[service] = fmt.Errorf("%s: %w", service, change.reason)
 		}
 	}

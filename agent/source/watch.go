@@ -172,10 +172,10 @@ func (s *sliceSink) checkFirst(list []any) error {
 		if err != nil {
 			return err
 		}
-		service := types.NamespacedName{Namespace: r.spec.ServiceNamespace, Name: r.spec.ServiceName}
+		service := model.ServiceNameOf(r.spec)
 		if r.refused == nil {
 			begun = begun || service == model.APIServerService
-		} else if r.Name == model.SliceName(model.ServiceOf(r.spec), r.spec.Part) {
+		} else if r.Name == model.SliceNameOf(r.spec) {
 			refused[r.Name] = service
 		}
 	}

@@ -328,7 +328,7 @@ func readRecord(in *bufio.Reader) (record, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	if r.Slice != nil && r.Name != model.SliceName(model.ServiceOf(r.Slice), r.Slice.Part) {
+	if r.Slice != nil && r.Name != model.SliceNameOf(r.Slice) {
 		return record{}, fmt.Errorf("%w: the slice %s has the spec of another one", errDamaged, r.Name)
 	}
 	return r, nil

@@ -84,7 +84,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for _, p := range problems {
 		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, v1alpha1.EventNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
 	}
-	return ctrl.Result{RequeueAfter: ssa.LookAgain}, r.apply(ctx, node, spec)
+	if err := r.apply(ctx, node, spec); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: ssa.LookAgain}, nil
 }
 
 // apply writes the NodeRuleSet of a node.

@@ -103,7 +103,7 @@ func labelledService(obj client.Object) types.NamespacedName {
 // serviceOf returns the Service that a ServiceRuleSlice names in its spec.
 func serviceOf(obj client.Object) types.NamespacedName {
 	spec := &obj.(*v1alpha1.ServiceRuleSlice).Spec
-	return types.NamespacedName{Namespace: spec.ServiceNamespace, Name: spec.ServiceName}
+	return model.ServiceNameOf(spec)
 }
 
 // enqueue adds the Service of an object, and after a change also the Service

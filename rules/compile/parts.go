@@ -96,7 +96,7 @@ func split(header v1alpha1.ServiceRuleSliceSpec, endpoints []v1alpha1.RuleEndpoi
 	for i := range out {
 		spec := header
 		spec.Part, spec.Parts = int32(i), parts
-		out[i] = Slice{Name: model.SliceName(model.ServiceOf(&spec), spec.Part), Spec: spec}
+		out[i] = Slice{Name: model.SliceNameOf(&spec), Spec: spec}
 	}
 	for _, e := range endpoints {
 		spec := &out[partOf(e.Address, parts)].Spec

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
@@ -19,12 +20,22 @@ func ServiceOf(spec *v1alpha1.ServiceRuleSliceSpec) ServiceID {
 	return ServiceID{Namespace: spec.ServiceNamespace, Name: spec.ServiceName, Family: spec.AddressFamily}
 }
 
+// ServiceNameOf returns the name of the Service that a slice is of.
+func ServiceNameOf(spec *v1alpha1.ServiceRuleSliceSpec) types.NamespacedName {
+	return types.NamespacedName{Namespace: spec.ServiceNamespace, Name: spec.ServiceName}
+}
+
 // SliceName is the name of a part of a Service's rules, for example default.web-v4-0.
 // Namespaces and names of Services have no dots and at most 63 bytes, so it is unique and
 // has at most 136.
 func SliceName(id ServiceID, part int32) string {
 	family := strings.Replace(strings.ToLower(string(id.Family)), "ip", "", 1)
 	return id.Namespace + "." + id.Name + "-" + family + "-" + strconv.Itoa(int(part))
+}
+
+// SliceNameOf is the name of the slice that has a spec.
+func SliceNameOf(spec *v1alpha1.ServiceRuleSliceSpec) string {
+	return SliceName(ServiceOf(spec), spec.Part)
 }
 
 // SliceLabels are the labels of the slices of a Service.
@@ -46,7 +57,7 @@ func SliceLabels(id ServiceID) map[string]string {
 // allowed: a manager that changes the spec takes it from all others.
 func CheckOrigin(slice *v1alpha1.ServiceRuleSlice) error {
 	id := ServiceOf(&slice.Spec)
-	if want := SliceName(id, slice.Spec.Part); slice.Name != want {
+	if want := SliceNameOf(&slice.Spec); slice.Name != want {
 		return fmt.Errorf("its spec belongs to the name %s", want)
 	}
 	for _, label := range [...]struct{ key, want string }{

@@ -198,7 +198,7 @@ func (s *simulation) foreign(e event) {
 	slice.Spec.Endpoints = []v1alpha1.RuleEndpoint{{Address: "203.0.113.66", TargetPorts: []int32{666}, NodeName: s.nodes[0].name}}
 	if e.b%2 == 0 { // a new one
 		slice.Spec.ServiceNamespace, slice.Spec.ServiceName = "aaa", "taken"
-		slice.Name = model.SliceName(model.ServiceOf(&slice.Spec), slice.Spec.Part)
+		slice.Name = model.SliceNameOf(&slice.Spec)
 		slice.Labels = model.SliceLabels(model.ServiceOf(&slice.Spec))
 	}
 	slice.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate,

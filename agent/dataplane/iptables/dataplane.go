@@ -63,7 +63,7 @@ type Options struct {
 
 	// Sysctls are the kernel parameters of that network namespace; nil: those that the
 	// calling thread sees.
-	Sysctls routelocalnet.Sysctls
+	Sysctls sysctl.Parameters
 
 	// Localhost are the modes of this node with node ports on localhost; nil: it is the
 	// only one.
@@ -74,7 +74,7 @@ type Options struct {
 type Dataplane struct {
 	log       logr.Logger
 	netns     int
-	sysctls   routelocalnet.Sysctls
+	sysctls   sysctl.Parameters
 	users     *routelocalnet.Owner
 	localhost *localhost.Ports
 	// listLength is a file name, see limitations.go.

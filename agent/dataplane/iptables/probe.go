@@ -48,10 +48,10 @@ func (d *Dataplane) prepare(ctx context.Context) error {
 	var errs []error
 	for _, t := range all {
 		if err := try(ctx, t, false); err != nil {
-			if err := d.failed(t, err); err != nil {
-				return fmt.Errorf("this node cannot run iptables mode: %w", err)
-			}
 			errs = append(errs, fmt.Errorf("%s: %w", t, err))
+			if !d.failed(t) {
+				break
+			}
 			continue
 		}
 		d.failures = nil

@@ -160,17 +160,14 @@ func ignoreMissing(err error) error {
 // because of one call that failed.
 const variantTries = 3
 
-// failed counts an error of a variant. It returns nil when the variant has failed often
-// enough to go on without it.
-func (d *Dataplane) failed(t *tools, err error) error {
+// failed counts a failure of a variant, and says whether it has failed often enough to go on
+// without it.
+func (d *Dataplane) failed(t *tools) (enough bool) {
 	if d.failures == nil {
 		d.failures = map[string]int{}
 	}
 	d.failures[t.variant]++
-	if d.failures[t.variant] >= variantTries {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", t, err)
+	return d.failures[t.variant] >= variantTries
 }
 
 // choose returns the variants that this node supports, the one in use first: the one with
@@ -184,10 +181,10 @@ func (d *Dataplane) choose(ctx context.Context, all []*tools) ([]*tools, error) 
 			uses[t] = u
 			continue
 		}
-		if err := d.failed(t, err); err != nil {
-			return nil, err
-		}
 		errs = append(errs, fmt.Errorf("%s: %w", t, err))
+		if !d.failed(t) {
+			return nil, errors.Join(errs...)
+		}
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(t *tools) bool { _, ok := uses[t]; return !ok })
 	slices.SortStableFunc(all, func(a, b *tools) int {

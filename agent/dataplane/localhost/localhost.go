@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/routelocalnet"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -26,7 +27,7 @@ type Ports struct {
 
 // New returns the node ports on localhost of a mode, with its guard of the loopback. The
 // owner is that of the node; nil: there are no other users.
-func New(g routelocalnet.Guard, s routelocalnet.Sysctls, owner *routelocalnet.Owner) *Ports {
+func New(g routelocalnet.Guard, s sysctl.Parameters, owner *routelocalnet.Owner) *Ports {
 	if owner == nil {
 		owner = &routelocalnet.Owner{}
 	}

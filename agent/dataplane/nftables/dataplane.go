@@ -36,7 +36,7 @@ type Options struct {
 
 	// Sysctls are the kernel parameters of that network namespace; nil: those that the
 	// calling thread sees.
-	Sysctls routelocalnet.Sysctls
+	Sysctls sysctl.Parameters
 
 	// Localhost are the modes of this node with node ports on localhost; nil: it is
 	// the only one.

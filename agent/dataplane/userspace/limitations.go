@@ -49,23 +49,32 @@ func (d *Dataplane) report(r *dataplane.Result) {
 	}
 }
 
+// refusals are the reasons of refused connections, as limitations.
+var refusals = []struct {
+	why    error
+	reason dataplane.Reason
+	report error
+}{
+	{errFull, reasonFiles, errFull},
+	{errSource, reasonShare, errShare},
+	{errService, reasonShare, errShare},
+}
+
 // reportRefusals reports connections that were refused in the last minute, and says
 // whether there are any. The status does not name clients, the log does.
 func (d *Dataplane) reportRefusals() (any bool) {
-	reports := map[dataplane.Reason]error{reasonFiles: nil, reasonShare: nil}
-	for why, as := range map[error]dataplane.Reason{errFull: reasonFiles, errSource: reasonShare, errService: reasonShare} {
-		last, refused := d.proxy.open.refusedFor(why)
-		if refused && !d.refuses[why] {
-			d.log.Info("Refused a connection", "reason", why.Error(), "client", last.holder.source,
+	d.leftOut.Node(reasonFiles, nil)
+	d.leftOut.Node(reasonShare, nil)
+	for _, r := range refusals {
+		last, refused := d.proxy.open.refusedFor(r.why)
+		if refused && !d.refuses[r.why] {
+			d.log.Info("Refused a connection", "reason", r.why.Error(), "client", last.holder.source,
 				"namespace", last.holder.service.Namespace, "service", last.holder.service.Name)
 		}
-		if d.refuses[why] = refused; refused {
+		if d.refuses[r.why] = refused; refused {
 			any = true
-			reports[as] = map[dataplane.Reason]error{reasonFiles: errFull, reasonShare: errShare}[as]
+			d.leftOut.Node(r.reason, r.report)
 		}
-	}
-	for reason, err := range reports {
-		d.leftOut.Node(reason, err)
 	}
 	return any
 }

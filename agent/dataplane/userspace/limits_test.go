@@ -120,7 +120,7 @@ func TestFilesRunOut(t *testing.T) {
 	if len(open) != 119 || refused != 31 {
 		t.Errorf("%d connections are open, %d were refused", len(open), refused)
 	}
-	// Whoever has none still gets one of the last six descriptors, and then no one.
+	// A client that has none still gets one of the last six descriptors, and then none does.
 	last, refused := n.open(5, func(i int) (string, net.Addr) { return crowd(100 + i) })
 	open = append(open, last...)
 	if len(last) != 3 || refused != 2 {

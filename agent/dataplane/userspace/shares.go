@@ -12,7 +12,7 @@ import (
 
 // A Service may hold as many file descriptors as are free, and a client half as many. So a
 // Service gets at most half of all, n Services 1/(n+1) each; a client gets at most a third, and
-// cannot take all that a Service may hold. Whoever holds few always finds some free, and nothing is
+// cannot take all that a Service may hold. A client that holds few always finds some free, and nothing is
 // set aside for anyone (dynamic thresholds, known from the queues of switches).
 
 // holder is whom a connection or a session counts for. The families of a Service count as

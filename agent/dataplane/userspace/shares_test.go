@@ -32,7 +32,7 @@ func greedy(c *Connections, at func(i int) holder) (open []*connection, why erro
 	}
 }
 
-// TestShares checks how many connections whoever is greedy gets, of 448 descriptors, and
+// TestShares checks how many connections a greedy client or Service gets, of 448 descriptors, and
 // that others get some all the same.
 func TestShares(t *testing.T) {
 	service := func(i int) model.ServiceID { return model.ServiceID{Namespace: "default", Name: fmt.Sprint(i)} }

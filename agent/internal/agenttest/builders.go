@@ -58,7 +58,7 @@ func NodeSpec() v1alpha1.NodeRuleSetSpec {
 func Listed(specs ...*v1alpha1.ServiceRuleSliceSpec) map[string]*v1alpha1.ServiceRuleSliceSpec {
 	all := map[string]*v1alpha1.ServiceRuleSliceSpec{}
 	for _, s := range specs {
-		all[model.SliceName(model.ServiceOf(s), s.Part)] = s
+		all[model.SliceNameOf(s)] = s
 	}
 	return all
 }

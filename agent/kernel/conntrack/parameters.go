@@ -24,18 +24,12 @@ const (
 	bucketsName = "net/netfilter/nf_conntrack_buckets"
 )
 
-// Parameters reads and sets kernel parameters.
-type Parameters interface {
-	Get(name string) (string, error)
-	Set(name, value string) error
-}
-
 // Tune sets the kernel parameters of a policy, on a machine with a number of CPUs. A
 // parameter that has the value already is not written, and one that the policy does not
 // set stays as it is. The error names each parameter that cannot be set; the others are
 // set. Those of namespace can be set back; the size of the table, by tree, stays: it may be
 // full.
-func Tune(tree sysctl.Tree, namespace Parameters, o *v1alpha1.ConntrackOptions, cpus int) error {
+func Tune(tree sysctl.Tree, namespace sysctl.Parameters, o *v1alpha1.ConntrackOptions, cpus int) error {
 	if o == nil {
 		return nil
 	}
@@ -101,7 +95,7 @@ func atLeast(tree sysctl.Tree, name string, value int) error {
 	return put(tree, name, value, now)
 }
 
-func set(tree Parameters, name string, value int) error {
+func set(tree sysctl.Parameters, name string, value int) error {
 	now, err := get(tree, name)
 	if err != nil || now == value {
 		return err
@@ -109,7 +103,7 @@ func set(tree Parameters, name string, value int) error {
 	return put(tree, name, value, now)
 }
 
-func get(tree Parameters, name string) (int, error) {
+func get(tree sysctl.Parameters, name string) (int, error) {
 	text, err := tree.Get(name)
 	if err != nil {
 		return 0, err
@@ -121,7 +115,7 @@ func get(tree Parameters, name string) (int, error) {
 	return n, nil
 }
 
-func put(tree Parameters, name string, value, now int) error {
+func put(tree sysctl.Parameters, name string, value, now int) error {
 	if err := tree.Set(name, strconv.Itoa(value)); err != nil {
 		return fmt.Errorf("%s is %d and should be %d: %w", name, now, value, err)
 	}

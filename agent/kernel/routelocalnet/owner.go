@@ -21,6 +21,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 )
 
 const name = "net/ipv4/conf/all/route_localnet"
@@ -44,12 +46,6 @@ type Held struct {
 	Resets         bool // the sysctl is set back to 0 with the guard
 }
 
-// Sysctls reads and writes parameters of the kernel, such as sysctl.Tree.
-type Sysctls interface {
-	Get(name string) (string, error)
-	Set(name, value string) error
-}
-
 // SysctlError is the error of a sysctl that cannot be read or written.
 type SysctlError struct{ error }
 
@@ -68,12 +64,14 @@ type Owner struct {
 type User struct {
 	owner   *Owner
 	guard   Guard
-	sysctls Sysctls
+	sysctls sysctl.Parameters
 	gone    bool // this user is known to have no guard
 }
 
 // User returns a user with its guard.
-func (o *Owner) User(g Guard, s Sysctls) *User { return &User{owner: o, guard: g, sysctls: s} }
+func (o *Owner) User(g Guard, s sysctl.Parameters) *User {
+	return &User{owner: o, guard: g, sysctls: s}
+}
 
 // Enable adds the guard and sets the sysctl to 1, and returns the number of operations.
 // After a SysctlError the sysctl is unchanged.

@@ -14,6 +14,12 @@ import (
 // DefaultRoot is where the kernel exposes its parameters.
 const DefaultRoot = "/proc/sys"
 
+// Parameters reads and sets kernel parameters.
+type Parameters interface {
+	Get(name string) (string, error)
+	Set(name, value string) error
+}
+
 // Tree is a tree of kernel parameters. Those below net belong to the network namespace of
 // the thread that opens them.
 type Tree struct {

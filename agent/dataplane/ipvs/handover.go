@@ -122,23 +122,30 @@ func (d *Dataplane) Released(ctx context.Context, to dataplane.Kind, desired mod
 	return 0, nil
 }
 
-// closed drops new connections of TCP, which are tried again, and returns after which time
-// those that have been opened before have had theirs. The kernel would drop their packets
-// without the real server.
+// closed drops new connections of TCP, which are tried again, and waits until those that have
+// been opened before have had theirs: the kernel would drop their packets without the real
+// server. It waits here instead of asking to be called again, because the Proxy gets no
+// packets yet: nothing that the agent programs or reports in this time would be true.
 func (d *Dataplane) closed(ctx context.Context) (time.Duration, error) {
 	if !d.adopted {
 		return 0, nil // what the tables hold is not known
 	}
-	if d.released.IsZero() {
-		if _, err := d.filter.Plan(ctx, dropping(d.filter.Desired(), model.TCP)); err != nil {
-			return 0, err
-		}
-		if _, err := d.filter.Commit(ctx); err != nil {
-			return 0, err
-		}
-		d.released = d.clock.Now()
+	if !d.released.IsZero() {
+		return 0, nil // the clean-up after it has failed, and is tried again
 	}
-	return max(0, closingTime-d.clock.Since(d.released)), nil
+	if _, err := d.filter.Plan(ctx, dropping(d.filter.Desired(), model.TCP)); err != nil {
+		return 0, err
+	}
+	if _, err := d.filter.Commit(ctx); err != nil {
+		return 0, err
+	}
+	select {
+	case <-ctx.Done():
+		return closingTime, nil
+	case <-d.clock.After(closingTime):
+		d.released = d.clock.Now()
+		return 0, nil
+	}
 }
 
 // recognise finds the virtual servers that another Dataplane has left. The table that

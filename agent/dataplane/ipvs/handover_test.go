@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -247,26 +248,40 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s: dropping %v, verdicts (-want +got):\n%s", when, n.dropping, diff)
 		}
 	}
-	released := func(want time.Duration) {
+	released := func(ctx context.Context, want time.Duration) {
 		t.Helper()
-		if wait, err := n.d.Released(t.Context(), dataplane.Proxy, d, n.o); err != nil || wait != want {
+		if wait, err := n.d.Released(ctx, dataplane.Proxy, d, n.o); err != nil || wait != want {
 			t.Errorf("wait %v, error %v; want %v", wait, err, want)
 		}
 	}
 	n.sync(d)
 	for range 2 {
 		wantVerdict("active", model.Forward)
-		released(closingTime)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			released(t.Context(), 0)
+		}()
+		for !n.clock.HasWaiters() {
+			runtime.Gosched()
+		}
 		wantVerdict("at first", model.Drop)
-		n.clock.Step(100 * time.Millisecond)
-		released(closingTime - 100*time.Millisecond)
-		n.clock.Step(closingTime)
-		released(0)
+		n.clock.Step(closingTime - 1)
+		if !n.clock.HasWaiters() {
+			t.Error("it does not wait long enough")
+		}
+		n.clock.Step(1)
+		<-done
 		wantVerdict("at the end", model.Drop)
+		released(t.Context(), 0) // the clean-up has failed
 		n.sync(d)
 	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	released(stopped, closingTime)
+	n.sync(d)
 	n.restart()
-	released(0) // an agent that was not active knows no tables
+	released(t.Context(), 0) // an agent that was not active knows no tables
 	if n.dropping {
 		t.Error("an agent that was not active drops connections")
 	}

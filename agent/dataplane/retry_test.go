@@ -6,6 +6,9 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -40,5 +43,35 @@ func TestRetry(t *testing.T) {
 				t.Errorf("after that it waits %v", got)
 			}
 		})
+	}
+}
+
+// Unsupported adds to an error what it means, and hides nothing of it.
+func TestUnsupported(t *testing.T) {
+	cause := &os.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}
+	for name, tc := range map[string]struct {
+		err         error
+		unsupported bool
+	}{
+		"missing":           {Unsupported(cause), true},
+		"missing, wrapped":  {fmt.Errorf("IPVS: %w", Unsupported(cause)), true},
+		"missing, of twice": {Unsupported(fmt.Errorf("IPVS: %w", Unsupported(cause))), true},
+		"just now":          {fmt.Errorf("IPVS: %w", cause), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := errors.Is(tc.err, ErrUnsupported); got != tc.unsupported {
+				t.Errorf("unsupported: %v", got)
+			}
+			var path *os.PathError
+			if !errors.Is(tc.err, fs.ErrNotExist) || !errors.As(tc.err, &path) || path != cause {
+				t.Errorf("%v hides its cause", tc.err)
+			}
+			if !strings.HasSuffix(tc.err.Error(), cause.Error()) {
+				t.Errorf("text %q", tc.err)
+			}
+		})
+	}
+	if err := Unsupported(nil); err != nil {
+		t.Errorf("nothing is missing, and it is %v", err)
 	}
 }

@@ -114,6 +114,51 @@ func TestChooseMode(t *testing.T) {
 	}
 }
 
+// TestWait is when failed modes are tried again: those that come after the running one are not,
+// so they must not wake the loop.
+func TestWait(t *testing.T) {
+	now := time.Unix(1000, 0)
+	const iptablesMode = v1alpha1.ModeIPTables
+	justNow := errors.New("no memory")
+	cases := map[string]struct {
+		failed  map[v1alpha1.ProxyMode]error
+		running v1alpha1.ProxyMode
+		after   time.Duration // since they failed
+		want    time.Duration // -1: none has failed
+	}{
+		"nothing has failed":      {nil, nftablesMode, 0, -1},
+		"the first":               {map[v1alpha1.ProxyMode]error{ipvsMode: errNoModule}, nftablesMode, 0, 10 * time.Minute},
+		"some time later":         {map[v1alpha1.ProxyMode]error{ipvsMode: errNoModule}, nftablesMode, time.Minute, 9 * time.Minute},
+		"it is due":               {map[v1alpha1.ProxyMode]error{ipvsMode: errNoModule}, nftablesMode, time.Hour, 0},
+		"the running one":         {map[v1alpha1.ProxyMode]error{nftablesMode: errNoModule}, nftablesMode, 0, 10 * time.Minute},
+		"after the running one":   {map[v1alpha1.ProxyMode]error{iptablesMode: errNoModule}, nftablesMode, time.Hour, -1},
+		"the first runs":          {map[v1alpha1.ProxyMode]error{nftablesMode: errNoModule, iptablesMode: justNow}, ipvsMode, time.Hour, -1},
+		"the sooner, before":      {map[v1alpha1.ProxyMode]error{ipvsMode: justNow, nftablesMode: errNoModule}, iptablesMode, 0, time.Second},
+		"the sooner, the second":  {map[v1alpha1.ProxyMode]error{ipvsMode: errNoModule, nftablesMode: justNow}, iptablesMode, 0, time.Second},
+		"none runs":               {map[v1alpha1.ProxyMode]error{iptablesMode: errNoModule}, "", 0, 10 * time.Minute},
+		"a mode not asked for":    {map[v1alpha1.ProxyMode]error{v1alpha1.ModeUserspace: errNoModule}, "", 0, -1},
+		"one runs that is not so": {map[v1alpha1.ProxyMode]error{iptablesMode: errNoModule}, v1alpha1.ModeUserspace, 0, 10 * time.Minute},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakePassiveClock(now)
+			m := newNodeModes(nil, dataplane.Env{}, clk)
+			for mode, err := range tc.failed {
+				m.failed(mode, nil, err)
+			}
+			clk.SetTime(now.Add(tc.after))
+			var running *openMode
+			if tc.running != "" {
+				running = &openMode{mode: dataplane.Mode{Name: tc.running}}
+			}
+			got, failed := m.wait(demand{modes: []v1alpha1.ProxyMode{ipvsMode, nftablesMode, iptablesMode}}, running)
+			if failed != (tc.want >= 0) || failed && (got < tc.want || got > tc.want+tc.want/10) {
+				t.Errorf("waits %v (failed: %v), want %v and up to a tenth of jitter", got, failed, tc.want)
+			}
+		})
+	}
+}
+
 // varied has variants.
 func varied() dataplane.Mode {
 	kernel := fake.New()

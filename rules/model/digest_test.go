@@ -57,9 +57,12 @@ func TestXORDigest(t *testing.T) {
 			}
 		})
 	}
-	for _, odd := range []string{"", "xyz", "00000000000000ff0"} {
-		if model.XORDigest(odd) == model.XORDigest() {
-			t.Errorf("%q does not show", odd)
+	seen := map[string]string{model.XORDigest(): "none"}
+	for _, odd := range []string{"", "xyz", "xyy", "00000000000000ff0", "1ffffffffffffffff", "2ffffffffffffffff"} {
+		got := model.XORDigest(odd)
+		if same, ok := seen[got]; ok {
+			t.Errorf("%q is like %q", odd, same)
 		}
+		seen[got] = odd
 	}
 }

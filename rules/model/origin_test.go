@@ -111,6 +111,28 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
+func TestIsObsolete(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		want        bool
+	}{
+		"none":             {nil, false},
+		"another":          {map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "true"}, false},
+		"marked":           {map[string]string{"fairlead.dev/obsolete": "true"}, true},
+		"marked as wanted": {map[string]string{"fairlead.dev/obsolete": "false"}, false},
+		"no value":         {map[string]string{"fairlead.dev/obsolete": ""}, false},
+		"another value":    {map[string]string{"fairlead.dev/obsolete": "True"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := written()
+			s.Annotations = tc.annotations
+			if got := model.IsObsolete(s); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 func BenchmarkCheckOrigin(b *testing.B) {
 	s := written()
 	b.ReportAllocs()

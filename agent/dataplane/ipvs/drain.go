@@ -75,8 +75,8 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 				return false
 			}
 			err := s.do(s.kernel.deleteRealServer(key, r.endpoint))
-			if errors.Is(err, unix.ENOENT) {
-				err = nil // others have deleted it already
+			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+				err = nil // others have deleted it already, or its virtual server
 			}
 			errs = append(errs, err)
 			return err == nil

@@ -128,3 +128,38 @@ func TestNoServerNoPackets(t *testing.T) {
 		t.Errorf("the table has %v", n.table)
 	}
 }
+
+// What others have deleted in the meantime is no failure of a Sync or an Apply that deletes it.
+func TestDeletedByOthers(t *testing.T) {
+	const web, one = "10.96.0.1:80/tcp", "10.96.0.1:80/tcp -> 10.244.0.1:80"
+	both := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80", "10.244.0.2:80"))
+	second := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.2:80"))
+	cases := map[string]struct {
+		step  string
+		errno unix.Errno
+		then  model.Desired
+		fails bool
+	}{
+		"a virtual server":                    {"delete " + web, unix.ESRCH, desiredOf(), false},
+		"a virtual server, other failure":     {"delete " + web, unix.EPERM, desiredOf(), true},
+		"a real server":                       {"delete " + one, unix.ENOENT, second, false},
+		"a real server, and of its server":    {"delete " + one, unix.ENOENT, desiredOf(), false},
+		"the virtual server of a real server": {"delete " + one, unix.ESRCH, desiredOf(), false},
+		"a real server, other failure":        {"delete " + one, unix.EPERM, second, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			for how, change := range map[string]func(*node) (dataplane.Result, error){
+				"Sync":  func(n *node) (dataplane.Result, error) { return n.d.Sync(t.Context(), tc.then, n.o) },
+				"Apply": func(n *node) (dataplane.Result, error) { return n.d.Apply(t.Context(), model.Diff(both, tc.then)) },
+			} {
+				n := newNode(t)
+				n.sync(both)
+				n.fail[tc.step] = tc.errno
+				if _, err := change(n); (err != nil) != tc.fails {
+					t.Errorf("%s: %v, want an error: %v", how, err, tc.fails)
+				}
+			}
+		})
+	}
+}

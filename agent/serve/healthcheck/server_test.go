@@ -219,6 +219,25 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+// TestPortInUseOfAnotherService gives a port that another process has to another Service: that
+// one gets an event at once, not at the next try.
+func TestPortInUseOfAnotherService(t *testing.T) {
+	f, _ := start(t)
+	port := freePort(t)
+	other, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port.Number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	f.set(port, claim("a", 1))
+	await(t, 1, func() int { return len(f.events()) })
+	f.set(port, claim("b", 1))
+	await(t, 2, func() int { return len(f.events()) })
+	if note := f.events()[1]; !strings.HasPrefix(note, "b: ") || !strings.Contains(note, "address already in use") {
+		t.Errorf("events %q", f.events())
+	}
+}
+
 func (f *fixture) ports() [2]int {
 	open, failing := f.Ports()
 	return [2]int{open, failing}

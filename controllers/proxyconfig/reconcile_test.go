@@ -43,16 +43,16 @@ func TestReconcile(t *testing.T) {
 		want    []string
 		fails   bool
 	}{
-		"a new one":          {configs: []client.Object{config("default", "1")}, want: []string{"default 1"}},
-		"created again":      {configs: []client.Object{config("default", "2")}, want: []string{"default 2"}},
-		"not the other":      {configs: []client.Object{config("another", "1"), config("default", "2")}, want: []string{"default 2"}},
-		"gone":               {configs: []client.Object{config("another", "1")}},
-		"gone when written":  {configs: []client.Object{config("default", "1")}, write: apierrors.NewNotFound(resource, "default"), want: []string{"default 1"}},
-		"replaced meanwhile": {configs: []client.Object{config("default", "1")}, write: apierrors.NewConflict(resource, "default", noAnswer), want: []string{"default 1"}, fails: true},
-		"write fails":        {configs: []client.Object{config("default", "1")}, write: noAnswer, want: []string{"default 1"}, fails: true},
-		"no ProxyConfigs":    {configs: []client.Object{config("default", "1")}, refused: "*v1alpha1.ProxyConfigList", fails: true},
-		"no Nodes":           {configs: []client.Object{config("default", "1")}, refused: "*v1.NodeList", fails: true},
-		"no NodeRuleSets":    {configs: []client.Object{config("default", "1")}, refused: "*v1alpha1.NodeRuleSetList", fails: true},
+		"a new one":         {configs: []client.Object{config("default", "1")}, want: []string{"default 1"}},
+		"created again":     {configs: []client.Object{config("default", "2")}, want: []string{"default 2"}},
+		"not the other":     {configs: []client.Object{config("another", "1"), config("default", "2")}, want: []string{"default 2"}},
+		"gone":              {configs: []client.Object{config("another", "1")}},
+		"gone when written": {configs: []client.Object{config("default", "1")}, write: apierrors.NewNotFound(resource, "default"), want: []string{"default 1"}},
+		"replaced before":   {configs: []client.Object{config("default", "1")}, write: apierrors.NewConflict(resource, "default", noAnswer), want: []string{"default 1"}, fails: true},
+		"write fails":       {configs: []client.Object{config("default", "1")}, write: noAnswer, want: []string{"default 1"}, fails: true},
+		"no ProxyConfigs":   {configs: []client.Object{config("default", "1")}, refused: "*v1alpha1.ProxyConfigList", fails: true},
+		"no Nodes":          {configs: []client.Object{config("default", "1")}, refused: "*v1.NodeList", fails: true},
+		"no NodeRuleSets":   {configs: []client.Object{config("default", "1")}, refused: "*v1alpha1.NodeRuleSetList", fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
@@ -93,7 +94,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		m.Registry.MustRegister(mode.Collectors...)
 	}
 	r := report.NewWriter(report.NodeStatus(client, o.NodeName), report.NodeEvents(client, o.NodeName), log.WithName("status"), clk)
-	h := serve.NewHealth(m, clk, in.Waiting, in.Unselected, r.Conditions)
+	var l *engine.Loop
+	h := serve.NewHealth(m, clk, in.Waiting, func() time.Time { return l.Syncing.Since() }, in.Unselected, r.Conditions)
 	beat := report.NewHeartbeat(report.NodeHeartbeats(client, o.NodeName), h.Alive, log.WithName("heartbeat"), clk)
 	checks := healthcheck.New(h.ProxyHealthy, report.ServiceEvents(client, o.NodeName), in.Wake, log.WithName("healthcheck"), clk)
 	m.WatchHealthChecks(checks.Ports)
@@ -104,7 +106,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	table := kernelconntrack.NewTable(0)
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
 	cleaner := conntrack.New(kernel, m, log.WithName("conntrack"), clk, in.Wake)
-	l := engine.New(engine.Config{
+	l = engine.New(engine.Config{
 		NodeName: o.NodeName, Source: in, Journal: cp, Installed: installed,
 		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},
 		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls, parameters), Untune: parameters.Restore,

@@ -31,7 +31,9 @@ var (
 // openMode is a mode that is open.
 type openMode struct {
 	dataplane.Dataplane
-	mode dataplane.Mode
+	mode    dataplane.Mode
+	syncing *Syncing
+	clock   clock.PassiveClock
 }
 
 // Mode is the name.
@@ -57,6 +59,8 @@ type nodeModes struct {
 	clock clock.PassiveClock
 	known map[v1alpha1.ProxyMode]capability
 	tried map[v1alpha1.ProxyMode]attempt
+
+	syncing Syncing
 }
 
 // capability is what was found out about a mode on this node, whatever its options.
@@ -125,7 +129,7 @@ func (m *nodeModes) open(name v1alpha1.ProxyMode) (*openMode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &openMode{d, *mode}, nil
+	return &openMode{d, *mode, &m.syncing, m.clock}, nil
 }
 
 // choose returns the first mode, in the policy's order, that this kernel can run as

@@ -58,6 +58,7 @@ type Loop struct {
 	dp        *openMode         // active; nil: none is
 	options   dataplane.Options // of it
 	candidate *candidate        // to become active; nil: dp stays
+	Syncing   *Syncing
 
 	table    *resolve.Table
 	node     *source.NodeRules
@@ -107,8 +108,9 @@ type Config struct {
 
 // New returns a Loop that has not begun.
 func New(c Config) *Loop {
+	modes := newNodeModes(c.Modes, c.Env, c.Clock)
 	return &Loop{
-		nodeName: c.NodeName, store: c.Source, modes: newNodeModes(c.Modes, c.Env, c.Clock), journal: c.Journal, report: c.Report,
+		nodeName: c.NodeName, store: c.Source, modes: modes, Syncing: &modes.syncing, journal: c.Journal, report: c.Report,
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, log: c.Log, clock: c.Clock,
 		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},

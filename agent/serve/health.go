@@ -24,11 +24,16 @@ import (
 // unhealthy, as in kube-proxy (twice its sync period).
 const healthyFor = 60 * time.Second
 
+// syncPatience is how long one Sync may take. Changes wait for it: to write the rules of
+// 50,000 Services with iptables takes minutes, and a restart would begin anew, for ever.
+const syncPatience = 10 * time.Minute
+
 // Health answers load balancers and the kubelet as kube-proxy does.
 type Health struct {
 	metrics *Metrics
 	clock   clock.PassiveClock
 	waiting func() time.Time // since when a change waits; zero: none does
+	syncing func() time.Time // since when a Sync runs; zero: none does
 	// unselected says that no ProxyConfig selects the node: there is nothing to program.
 	unselected func() bool
 	// reported returns the conditions in the API, for the times since when
@@ -41,10 +46,12 @@ type Health struct {
 	failing time.Time
 }
 
-// NewHealth returns a Health. waiting returns since when a change waits (zero: none
-// does), unselected whether there is nothing to program, reported the conditions in the API.
-func NewHealth(m *Metrics, clk clock.PassiveClock, waiting func() time.Time, unselected func() bool, reported func() []metav1.Condition) *Health {
-	return &Health{metrics: m, clock: clk, waiting: waiting, unselected: unselected, reported: reported}
+// NewHealth returns a Health. waiting and syncing return since when a change waits and a Sync
+// runs (zero: none does), unselected whether there is nothing to program, reported the
+// conditions in the API.
+func NewHealth(m *Metrics, clk clock.PassiveClock, waiting, syncing func() time.Time, unselected func() bool,
+	reported func() []metav1.Condition) *Health {
+	return &Health{metrics: m, clock: clk, waiting: waiting, syncing: syncing, unselected: unselected, reported: reported}
 }
 
 // Set takes the newest snapshot.
@@ -70,9 +77,8 @@ type healthStatus struct {
 	Healthy      bool  `json:"healthy"`
 }
 
-// alive is what /livez says: the loop takes what is there to take. A restart
-// would not help against anything else.
-func (h *Health) alive() healthStatus {
+// current says whether the loop takes what is there to take.
+func (h *Health) current() healthStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now, updated := h.clock.Now(), time.Time{}
@@ -82,14 +88,24 @@ func (h *Health) alive() healthStatus {
 	return healthStatus{LastUpdated: updated, CurrentTime: now, Healthy: !late(now, h.waiting())}
 }
 
-// Alive says whether the loop takes what is there to take.
+// alive is what /livez says: the loop takes what is there to take, or a Sync runs. A restart
+// would not help against anything else.
+func (h *Health) alive() healthStatus {
+	s := h.current()
+	if since := h.syncing(); !since.IsZero() {
+		s.Healthy = s.CurrentTime.Sub(since) <= syncPatience
+	}
+	return s
+}
+
+// Alive says what /livez says.
 func (h *Health) Alive() bool { return h.alive().Healthy }
 
 // ready is what /readyz says: the kernel holds what the API asks for, and not only what
 // the node had stored. A new version of the agent that does not get there must not be
 // rolled out further.
 func (h *Health) ready() healthStatus {
-	s := h.alive()
+	s := h.current()
 	if h.unselected() {
 		return s
 	}
@@ -102,7 +118,7 @@ func (h *Health) ready() healthStatus {
 // healthy is what /healthz says: the node may get traffic, because it programs
 // what it should and is not about to go.
 func (h *Health) healthy() healthStatus {
-	s := h.alive()
+	s := h.current()
 	s.Healthy = s.Healthy && h.programs(s.CurrentTime)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,7 +132,7 @@ func (h *Health) healthy() healthStatus {
 // about to go still serves the endpoints that it has; these ports say when they
 // are gone (KEP-3836).
 func (h *Health) ProxyHealthy() bool {
-	s := h.alive()
+	s := h.current()
 	return s.Healthy && h.programs(s.CurrentTime)
 }
 

@@ -24,7 +24,7 @@ import (
 func TestServedStatus(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	r := report.NewWriter(nil, nil, logr.Discard(), clk)
-	h := NewHealth(NewMetrics(), clk, nil, nil, r.Conditions)
+	h := NewHealth(NewMetrics(), clk, nil, nil, nil, r.Conditions)
 	h.Set(good())
 	since := metav1.Unix(500, 0)
 	r.ShowStatus(good().Node.UID, report.StatusOf(good(), nil, since))
@@ -53,23 +53,32 @@ func TestHealth(t *testing.T) {
 	cases := map[string]struct {
 		outcomes       []report.Snapshot
 		waitingSince   time.Time
+		syncing        bool
 		after          time.Duration
 		healthz, livez int
 		proxy          bool
 	}{
-		"before the first programming":    {nil, time.Time{}, time.Hour, 503, 200, false},
-		"programmed":                      {[]report.Snapshot{good()}, time.Time{}, time.Hour, 200, 200, true},
-		"H4: the node is about to go":     {[]report.Snapshot{good(), departing}, time.Time{}, time.Second, 503, 200, true},
-		"a change waits for a moment":     {[]report.Snapshot{good()}, now, 59 * time.Second, 200, 200, true},
-		"a change waits for too long":     {[]report.Snapshot{good()}, now, 61 * time.Second, 503, 503, false},
-		"the kernel refuses for a moment": {[]report.Snapshot{good(), failing}, time.Time{}, 59 * time.Second, 200, 200, true},
-		"the kernel refuses for too long": {[]report.Snapshot{good(), failing}, time.Time{}, 61 * time.Second, 503, 200, false},
-		"the kernel accepts again":        {[]report.Snapshot{good(), failing, good()}, time.Time{}, time.Hour, 200, 200, true},
+		"before the first programming":    {nil, time.Time{}, false, time.Hour, 503, 200, false},
+		"programmed":                      {[]report.Snapshot{good()}, time.Time{}, false, time.Hour, 200, 200, true},
+		"H4: the node is about to go":     {[]report.Snapshot{good(), departing}, time.Time{}, false, time.Second, 503, 200, true},
+		"a change waits for a moment":     {[]report.Snapshot{good()}, now, false, 59 * time.Second, 200, 200, true},
+		"a change waits for too long":     {[]report.Snapshot{good()}, now, false, 61 * time.Second, 503, 503, false},
+		"the kernel refuses for a moment": {[]report.Snapshot{good(), failing}, time.Time{}, false, 59 * time.Second, 200, 200, true},
+		"the kernel refuses for too long": {[]report.Snapshot{good(), failing}, time.Time{}, false, 61 * time.Second, 503, 200, false},
+		"the kernel accepts again":        {[]report.Snapshot{good(), failing, good()}, time.Time{}, false, time.Hour, 200, 200, true},
+		"a Sync takes long":               {[]report.Snapshot{good()}, now, true, 9 * time.Minute, 503, 200, false},
+		"a Sync does not end":             {[]report.Snapshot{good()}, now, true, 11 * time.Minute, 503, 503, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(now)
-			h := NewHealth(NewMetrics(), clk, func() time.Time { return tc.waitingSince }, nil, nil)
+			syncing := func() time.Time {
+				if tc.syncing {
+					return now
+				}
+				return time.Time{}
+			}
+			h := NewHealth(NewMetrics(), clk, func() time.Time { return tc.waitingSince }, syncing, nil, nil)
 			for _, o := range tc.outcomes {
 				h.Set(o)
 			}
@@ -87,6 +96,8 @@ func TestHealth(t *testing.T) {
 		})
 	}
 }
+
+func noTime() time.Time { return time.Time{} }
 
 // leaving makes the node one that is to be cleaned up.
 func leaving(s *report.Snapshot) {
@@ -133,7 +144,7 @@ func TestReady(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			h := NewHealth(NewMetrics(), clocktesting.NewFakeClock(now), func() time.Time { return tc.waitingSince },
+			h := NewHealth(NewMetrics(), clocktesting.NewFakeClock(now), func() time.Time { return tc.waitingSince }, noTime,
 				func() bool { return tc.unselected }, nil)
 			if tc.snapshot != nil {
 				h.Set(*tc.snapshot)
@@ -151,7 +162,7 @@ func TestReady(t *testing.T) {
 // healthy, however often it is tried.
 func TestHealthOfManyFailures(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
-	h := NewHealth(NewMetrics(), clk, func() time.Time { return time.Time{} }, nil, nil)
+	h := NewHealth(NewMetrics(), clk, noTime, noTime, nil, nil)
 	failing := good()
 	failing.Problems = []report.Problem{{Kind: report.KernelError, Err: errors.New("trouble")}}
 	h.Set(good())

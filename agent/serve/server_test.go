@@ -67,7 +67,7 @@ func TestPortsOfAnotherProgram(t *testing.T) {
 	}
 	healthz, metrics := others[0].Addr().String(), others[1].Addr().String()
 	clk := clocktesting.NewFakeClock(time.Now())
-	h := NewHealth(NewMetrics(), clk, func() time.Time { return time.Time{} }, func() bool { return false }, func() []metav1.Condition { return nil })
+	h := NewHealth(NewMetrics(), clk, noTime, noTime, func() bool { return false }, func() []metav1.Condition { return nil })
 	h.Set(good())
 	var changes atomic.Int32
 	ports := NewPorts(logr.Discard(), clk, func() { changes.Add(1) })

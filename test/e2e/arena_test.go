@@ -25,7 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/test/lab/network"
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 	"github.com/fairlead-proxy/fairlead/test/robustness/history"
 	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
@@ -99,11 +98,6 @@ func newArena(t *testing.T) *arena {
 	for _, name := range append([]string{"client"}, labNodes...) {
 		load.Sources = append(load.Sources, source(name))
 	}
-	for _, node := range labNodes {
-		if err := strict(t, node); err != nil {
-			t.Fatal(err)
-		}
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() { a.history.Watch(ctx, api, a.namespace, podGrace) })
@@ -132,26 +126,6 @@ func newArena(t *testing.T) *arena {
 	a.running = traffic.Start(load)
 	t.Cleanup(a.running.Stop)
 	return a
-}
-
-// strict lets no packet to a Service leave a node untranslated. The router would send it to
-// node-1, and a node without rules would not be noticed.
-func strict(t *testing.T, node string) error {
-	rules := "table inet arena {\nchain out {\ntype filter hook postrouting priority 300;\n"
-	for _, cidr := range network.ServiceCIDRs {
-		family := "ip"
-		if cidr.Addr().Is6() {
-			family = "ip6"
-		}
-		rules += fmt.Sprintf("%s daddr %s drop;\n", family, cidr)
-	}
-	t.Cleanup(func() {
-		if _, err := inNode(node, "nft", "delete", "table", "inet", "arena"); err != nil {
-			t.Error(err)
-		}
-	})
-	_, err := inNode(node, "sh", "-c", "echo '"+rules+"}\n}' | nft -f -")
-	return err
 }
 
 // deploy creates a Deployment of echo servers that go on serving for podGrace.

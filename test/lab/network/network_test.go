@@ -5,6 +5,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func needsRoot(t *testing.T) {
@@ -110,6 +112,32 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 				if got != pair[0].String() {
 					t.Errorf("%s to %s came from %s, want %s", fromName, toName, got, pair[0])
 				}
+			}
+		}
+	}
+}
+
+// The outside reaches the ranges of Services at node-1. Others must have rules of their own:
+// what they send there gets nowhere.
+func TestServiceRanges(t *testing.T) {
+	topology := build(t)
+	node := topology.Nodes[0]
+	greet(t, node.NetNSPath)
+	space, err := open(node.NetNSPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.close()
+	for _, cidr := range ServiceCIDRs {
+		service := cidr.Addr().Next()
+		if err := space.addAddress("lo", service, service.BitLen()); err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range topology.Hosts() {
+			got, err := seenFrom(host.NetNSPath, service)
+			reached := host.Name == topology.Client.Name || host.Name == node.Name
+			if reached && err != nil || !reached && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+				t.Errorf("%s to %s: answer %q, error %v; want an answer: %v", host.Name, service, got, err, reached)
 			}
 		}
 	}

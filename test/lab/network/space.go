@@ -160,6 +160,27 @@ func (s *space) addRoute(to netip.Prefix, via netip.Addr, name string) error {
 	return s.replaceRoute(route)
 }
 
+// outsideTable is the routing table for packets that come in by one link.
+const outsideTable = 100
+
+// addRouteFrom adds a route by way of a gateway on the link, for packets that come in by
+// another one.
+func (s *space) addRouteFrom(from string, to netip.Prefix, via netip.Addr, name string) error {
+	link, err := s.link(name)
+	if err != nil {
+		return err
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.IifName, rule.Dst, rule.Table = unix.AF_INET, from, ipNet(to), outsideTable
+	if to.Addr().Is6() {
+		rule.Family = unix.AF_INET6
+	}
+	if err := s.handle.RuleAdd(rule); err != nil {
+		return fmt.Errorf("rule for %s from %s: %w", to, from, err)
+	}
+	return s.replaceRoute(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice(), Table: outsideTable})
+}
+
 // addLinkRoute adds a route to a neighbour on the link. src is the address that
 // connections to it start from; the zero value leaves the choice to the kernel.
 func (s *space) addLinkRoute(to netip.Prefix, src netip.Addr, name string) error {

@@ -109,9 +109,10 @@ func (t *Topology) route(host Host) error {
 	case t.router.Name:
 		errs := []error{t.routePods(space, host, "fabric0")}
 		for _, cidr := range ServiceCIDRs {
-			// The outside reaches ClusterIPs through one node, as with a router
-			// that was given a static route.
-			errs = append(errs, space.addRoute(cidr, sameFamily(cidr, t.Nodes[0].IPv4, t.Nodes[0].IPv6), "fabric0"))
+			// The outside reaches ClusterIPs through one node, as with a router that was
+			// given a static route. What a node has not translated gets nowhere: another
+			// node's rules must not hide that its own are missing.
+			errs = append(errs, space.addRouteFrom("outside0", cidr, sameFamily(cidr, t.Nodes[0].IPv4, t.Nodes[0].IPv6), "fabric0"))
 		}
 		return errors.Join(errs...)
 	case t.Client.Name:

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
@@ -38,7 +39,8 @@ func newHarness(t *testing.T) *harness { return newHarnessAt(t, clock.RealClock{
 func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 	h := &harness{kernel: fake.New()}
 	in := source.NewStore(clk.Now)
-	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot, in.Wake, clock.RealClock{})
+	// By this clock the journal waits for the disk, however slow it is.
+	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot, in.Wake, clocktesting.NewFakeClock(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func TestBrake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Now())
-			b := brake{now: clk.Now}
+			b := newBrake(clk.Now)
 			for i, s := range steps {
 				clk.Step(s.after)
 				if got := b.allows(s.endpoints); got != s.allowed {

@@ -32,9 +32,10 @@ type holds struct {
 
 // held is a change of a slice.
 type held struct {
-	spec   *v1alpha1.ServiceRuleSliceSpec // nil: it is gone
-	checks int                            // how often no evidence was found
-	reason error                          // why not, the last time
+	spec    *v1alpha1.ServiceRuleSliceSpec // nil: it is gone
+	written bool                           // the controller has written or marked it: only the brake holds it
+	checks  int                            // how often no evidence was found
+	reason  error                          // why not, the last time
 }
 
 // Held says what is held.
@@ -58,8 +59,8 @@ func newHolds() holds {
 	return holds{byName: map[string]*held{}, begun: make(chan struct{}, 1)}
 }
 
-func (h *holds) add(name string, spec *v1alpha1.ServiceRuleSliceSpec) {
-	h.byName[name], h.changed = &held{spec: spec}, true
+func (h *holds) add(name string, spec *v1alpha1.ServiceRuleSliceSpec, written bool) {
+	h.byName[name], h.changed = &held{spec: spec, written: written}, true
 	select {
 	case h.begun <- struct{}{}:
 	default:
@@ -79,16 +80,28 @@ func (h *holds) end(name string) bool {
 // accept obeys what the API shows of a slice, or holds it. nil: the slice is gone, and
 // marked says that the controller wanted that. The caller holds mu.
 func (in *Store) accept(name string, spec *v1alpha1.ServiceRuleSliceSpec, marked bool) {
-	old := in.slices.specs[name]
+	written := spec != nil || marked
 	switch {
-	case old == nil || (spec != nil || marked) && in.brake.allowsChange(&in.slices, name, spec):
+	case in.slices.specs[name] == nil || written && in.brake.allowsChange(&in.slices, name, spec):
 		if in.holds.end(name) {
 			in.notify()
 		}
 		in.put(name, spec)
 	case in.holds.byName[name] == nil || in.holds.byName[name].spec != nil || spec != nil:
-		in.holds.add(name, spec)
+		in.holds.add(name, spec, written)
 		in.notify()
+	}
+}
+
+// releaseAllowed obeys what only the brake has held, as far as its limit allows it now. The
+// caller holds mu.
+func releaseAllowed(in *Store) {
+	for _, name := range slices.Sorted(maps.Keys(in.holds.byName)) {
+		if h := in.holds.byName[name]; h.written && in.brake.allowsChange(&in.slices, name, h.spec) {
+			in.holds.end(name)
+			in.put(name, h.spec)
+			in.latency.forget(name)
+		}
 	}
 }
 

@@ -135,12 +135,14 @@ var (
 	holdEmpty           = whole("c", 1, 0)
 )
 
-var holdCases = map[string]struct {
+type holdCase struct {
 	before []*v1alpha1.ServiceRuleSliceSpec
 	do     func(lab)
 	want   string // in effect
 	held   Held   // without Err
-}{
+}
+
+var holdCases = map[string]holdCase{
 	"deleted by the controller":              {list(holdA, holdC), func(l lab) { l.finish(holdC) }, "a-v4-0 60", Held{}},
 	"deleted by the controller, not watched": {list(holdA, holdC), func(l lab) { _ = l.Delete(marked(holdC)) }, "a-v4-0 60", Held{}},
 	"marked, and not deleted yet":            {list(holdA, holdC), func(l lab) { _ = l.Update(marked(holdC)) }, "a-v4-0 60", Held{}},
@@ -227,8 +229,10 @@ var holdCases = map[string]struct {
 	}, "a-v4-0 200", Held{Slices: 1, Endpoints: 200}},
 }
 
-func TestHold(t *testing.T) {
-	for name, tc := range holdCases {
+func TestHold(t *testing.T) { runHoldCases(t, holdCases) }
+
+func runHoldCases(t *testing.T, cases map[string]holdCase) {
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, tc.before...)
 			tc.do(l)

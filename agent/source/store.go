@@ -84,7 +84,7 @@ func NewStore(now func() time.Time) *Store {
 	return &Store{
 		slices:  newSliceStore(),
 		holds:   newHolds(),
-		brake:   brake{now: now},
+		brake:   newBrake(now),
 		refused: refusals{reasons: map[string]error{}},
 		changed: map[string]struct{}{},
 		dirty:   map[model.ServiceID]struct{}{},
@@ -124,6 +124,8 @@ func (in *Store) SetNode(n *NodeRules) {
 	}
 	in.nodeChanged = in.nodeChanged || !same
 	in.node, in.nodeGone = n, false
+	in.brake.limit = limitOf(n.Spec.MassRemoval)
+	releaseAllowed(in)
 	in.notify()
 }
 

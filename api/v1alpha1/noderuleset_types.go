@@ -113,6 +113,11 @@ type NodeRuleSetSpec struct {
 	// +optional
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
 
+	// massRemoval limits how many endpoints of Services the node gives up in a short time;
+	// absent: as a ProxyConfig by default.
+	// +optional
+	MassRemoval MassRemovalOptions `json:"massRemoval,omitzero"`
+
 	// deletionPolicy is that of the policy.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`

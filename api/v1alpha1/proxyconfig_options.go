@@ -300,3 +300,33 @@ type ConntrackOptions struct {
 	// +optional
 	UDPStreamTimeoutSeconds *int32 `json:"udpStreamTimeoutSeconds,omitempty"`
 }
+
+// MassRemovalOptions limit how many endpoints of Services a node gives up in a short time. What
+// is beyond it stays programmed until the apiserver shows that the Services or endpoints are
+// gone, which takes a second or two if they are. ServiceRuleSlices that are gone without the
+// controller's mark are held in any case.
+type MassRemovalOptions struct {
+	// maxPercent is the largest part that may go, in percent of the most endpoints that there
+	// were within `windowSeconds`. Endpoints that replace others do not count. 100 holds
+	// nothing that the controller has written.
+	// +kubebuilder:default=50
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	MaxPercent int32 `json:"maxPercent,omitempty"`
+
+	// minEndpoints is the number of endpoints, of all Services, from which on `maxPercent` counts.
+	// Of fewer any number may go.
+	// +kubebuilder:default=100
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	MinEndpoints int32 `json:"minEndpoints,omitempty"`
+
+	// windowSeconds is the time in which at most `maxPercent` may go.
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	WindowSeconds int32 `json:"windowSeconds,omitempty"`
+}

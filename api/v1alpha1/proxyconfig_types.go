@@ -119,6 +119,12 @@ type ProxyConfigSpec struct {
 	// +optional
 	Conntrack *ConntrackOptions `json:"conntrack,omitempty"`
 
+	// massRemoval limits how many endpoints of Services nodes give up in a short time without
+	// evidence that they are gone.
+	// +kubebuilder:default={}
+	// +optional
+	MassRemoval MassRemovalOptions `json:"massRemoval,omitzero"`
+
 	// deletionPolicy is what happens to a node when no ProxyConfig selects it any more:
 	// Keep leaves the programmed rules, and the node follows Services as long as its agent
 	// runs; Cleanup has the agent remove everything that it has programmed.

@@ -85,6 +85,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		Masquerade:      c.Masquerade,
 		LocalTraffic:    c.LocalTraffic,
 		Conntrack:       c.Conntrack,
+		MassRemoval:     c.MassRemoval,
 		DeletionPolicy:  c.DeletionPolicy,
 		Node: v1alpha1.NodeFacts{
 			Zone:      in.Node.Labels[corev1.LabelTopologyZone],

@@ -94,6 +94,7 @@ func TestCompileNode(t *testing.T) {
 	policy.Spec.Masquerade.All = &yes
 	policy.Spec.LocalTraffic.Detect = v1alpha1.DetectNodeCIDR
 	policy.Spec.Conntrack = &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes}
+	policy.Spec.MassRemoval = v1alpha1.MassRemovalOptions{MaxPercent: 25, MinEndpoints: 7, WindowSeconds: 60}
 	policy.Spec.DeletionPolicy = v1alpha1.DeletionCleanup
 	want := v1alpha1.NodeRuleSetSpec{
 		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 3},
@@ -105,7 +106,7 @@ func TestCompileNode(t *testing.T) {
 		SessionAffinity: policy.Spec.SessionAffinity, NodePort: policy.Spec.NodePort, Masquerade: policy.Spec.Masquerade,
 		ExternalIPs:  policy.Spec.ExternalIPs,
 		LocalTraffic: policy.Spec.LocalTraffic, Conntrack: &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes},
-		DeletionPolicy: v1alpha1.DeletionCleanup,
+		MassRemoval: policy.Spec.MassRemoval, DeletionPolicy: v1alpha1.DeletionCleanup,
 	}
 	got, problems := compile.Node(compile.NodeInput{Node: node, Config: &policy})
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -110,6 +110,7 @@ func remove(t *testing.T, obj client.Object) {
 func TestNodeLifecycle(t *testing.T) {
 	n := newNodes(t)
 	machine, silver, gold := node("n1"), policy("silver", "n1", 0), policy("gold", "n1", 5)
+	silver.Spec.MassRemoval.MaxPercent = 25
 	create(t, machine)
 	n.wantWrites("n1")
 	create(t, silver)
@@ -126,6 +127,7 @@ func TestNodeLifecycle(t *testing.T) {
 		Masquerade:      silver.Spec.Masquerade,
 		Conntrack:       silver.Spec.Conntrack,
 		LocalTraffic:    silver.Spec.LocalTraffic,
+		MassRemoval:     v1alpha1.MassRemovalOptions{MaxPercent: 25, MinEndpoints: 100, WindowSeconds: 10},
 		DeletionPolicy:  v1alpha1.DeletionKeep,
 		ServiceCIDRs:    []string{serviceRange},
 	}

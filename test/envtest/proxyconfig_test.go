@@ -151,6 +151,31 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {externalIPs: {allowedCIDRs: [198.51.100.0/24]}}`,
 		"`allowedCIDRs` has no effect with `policy: Deny`: remove it, or set `policy: Allow`",
 	},
+	"percentage of a mass removal": {
+		`spec: {massRemoval: {maxPercent: 100}}`,
+		`spec: {massRemoval: {maxPercent: 101}}`,
+		"spec.massRemoval.maxPercent: Invalid value: 101: spec.massRemoval.maxPercent in body should be less than or equal to 100",
+	},
+	"some percentage of a mass removal": {
+		`spec: {massRemoval: {maxPercent: 1}}`,
+		`spec: {massRemoval: {maxPercent: 0}}`,
+		"spec.massRemoval.maxPercent in body should be greater than or equal to 1",
+	},
+	"endpoints of a mass removal": {
+		`spec: {massRemoval: {minEndpoints: 1}}`,
+		`spec: {massRemoval: {minEndpoints: 0}}`,
+		"spec.massRemoval.minEndpoints in body should be greater than or equal to 1",
+	},
+	"time of a mass removal": {
+		`spec: {massRemoval: {windowSeconds: 3600}}`,
+		`spec: {massRemoval: {windowSeconds: 3601}}`,
+		"spec.massRemoval.windowSeconds in body should be less than or equal to 3600",
+	},
+	"some time of a mass removal": {
+		`spec: {massRemoval: {windowSeconds: 1}}`,
+		`spec: {massRemoval: {windowSeconds: 0}}`,
+		"spec.massRemoval.windowSeconds in body should be greater than or equal to 1",
+	},
 	"deletion policy": {
 		`spec: {deletionPolicy: Cleanup}`,
 		`spec: {deletionPolicy: Delete}`,
@@ -240,6 +265,7 @@ func TestDefaults(t *testing.T) {
 		LocalTraffic:    v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
 		Conntrack: &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](32768), Min: ptr.To[int32](131072),
 			TCPEstablishedTimeoutSeconds: ptr.To[int32](86400), TCPCloseWaitTimeoutSeconds: ptr.To[int32](3600)},
+		MassRemoval:    v1alpha1.MassRemovalOptions{MaxPercent: 50, MinEndpoints: 100, WindowSeconds: 10},
 		DeletionPolicy: v1alpha1.DeletionKeep,
 	}
 	if diff := cmp.Diff(want, config.Spec); diff != "" {

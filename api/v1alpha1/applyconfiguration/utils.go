@@ -35,6 +35,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.LocalTrafficOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasqueradeOptions"):
 		return &apiv1alpha1.MasqueradeOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MassRemovalOptions"):
+		return &apiv1alpha1.MassRemovalOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ModeCapability"):
 		return &apiv1alpha1.ModeCapabilityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeCounts"):

@@ -181,6 +181,21 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: boolean
       default: false
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.MassRemovalOptions
+  map:
+    fields:
+    - name: maxPercent
+      type:
+        scalar: numeric
+      default: 50
+    - name: minEndpoints
+      type:
+        scalar: numeric
+      default: 100
+    - name: windowSeconds
+      type:
+        scalar: numeric
+      default: 10
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ModeCapability
   map:
     fields:
@@ -342,6 +357,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: masquerade
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.MasqueradeOptions
+    - name: massRemoval
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.MassRemovalOptions
     - name: mode
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode
@@ -545,6 +563,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: masquerade
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.MasqueradeOptions
+      default: {}
+    - name: massRemoval
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.MassRemovalOptions
       default: {}
     - name: mode
       type:

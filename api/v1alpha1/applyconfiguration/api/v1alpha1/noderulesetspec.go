@@ -41,6 +41,9 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	// to unallocated addresses in them is dropped: otherwise it could loop between
 	// the node and its default gateway.
 	ServiceCIDRs []string `json:"serviceCIDRs,omitempty"`
+	// massRemoval limits how many endpoints of Services the node gives up in a short time;
+	// absent: as a ProxyConfig by default.
+	MassRemoval *MassRemovalOptionsApplyConfiguration `json:"massRemoval,omitempty"`
 	// deletionPolicy is that of the policy.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// cleanUpSince is when no ProxyConfig selected the node any more, of which the last one
@@ -153,6 +156,14 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithServiceCIDRs(values ...string) *
 	for i := range values {
 		b.ServiceCIDRs = append(b.ServiceCIDRs, values[i])
 	}
+	return b
+}
+
+// WithMassRemoval sets the MassRemoval field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MassRemoval field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithMassRemoval(value *MassRemovalOptionsApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
+	b.MassRemoval = value
 	return b
 }
 

@@ -42,6 +42,9 @@ type ProxyConfigSpecApplyConfiguration struct {
 	// conntrack holds the parameters of connection tracking. The defaults are
 	// kube-proxy's; 0 does not change a parameter of the node.
 	Conntrack *ConntrackOptionsApplyConfiguration `json:"conntrack,omitempty"`
+	// massRemoval limits how many endpoints of Services nodes give up in a short time without
+	// evidence that they are gone.
+	MassRemoval *MassRemovalOptionsApplyConfiguration `json:"massRemoval,omitempty"`
 	// deletionPolicy is what happens to a node when no ProxyConfig selects it any more:
 	// Keep leaves the programmed rules, and the node follows Services as long as its agent
 	// runs; Cleanup has the agent remove everything that it has programmed.
@@ -141,6 +144,14 @@ func (b *ProxyConfigSpecApplyConfiguration) WithLocalTraffic(value *LocalTraffic
 // If called multiple times, the Conntrack field is set to the value of the last call.
 func (b *ProxyConfigSpecApplyConfiguration) WithConntrack(value *ConntrackOptionsApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
 	b.Conntrack = value
+	return b
+}
+
+// WithMassRemoval sets the MassRemoval field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MassRemoval field is set to the value of the last call.
+func (b *ProxyConfigSpecApplyConfiguration) WithMassRemoval(value *MassRemovalOptionsApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
+	b.MassRemoval = value
 	return b
 }
 

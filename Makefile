@@ -70,19 +70,25 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy functions and apply configurati
 fmt: ## Format the code.
 	go fmt ./...
 	cd test && go fmt ./...
+	cd hack/images && go fmt ./...
 
 .PHONY: vet
 vet: ## Vet the code.
 	go vet ./...
 	cd test && go vet -tags e2e ./...
+	cd hack/images && go vet ./...
 
 .PHONY: test
-test: test-unit test-api test-cases ## Run all tests except those that need a whole cluster.
+test: test-unit test-images test-api test-cases ## Run all tests except those that need a whole cluster.
 	@[ "$$(id -u)" = 0 ] || echo "Not root: the tests that create network namespaces were skipped."
 
 .PHONY: test-unit
 test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 	go test -race -shuffle=on ./...
+
+.PHONY: test-images
+test-images: ## Make the images in two folders, and check that they are the same, and what is in them.
+	cd hack/images && go test -count=1 ./...
 
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
@@ -145,6 +151,7 @@ fuzz: ## Fuzz every target for FUZZTIME.
 lint: $(GOLANGCI_LINT) ## Run the linters, which also enforce the import directions.
 	$(GOLANGCI_LINT) run --allow-parallel-runners
 	cd test && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../.golangci.yml
+	cd hack/images && $(GOLANGCI_LINT) run --allow-parallel-runners --config ../../.golangci.yml
 
 .PHONY: lint-fix
 lint-fix: $(GOLANGCI_LINT) ## Run the linters with automatic fixes.
@@ -183,10 +190,14 @@ build: ## Build controller and agent into bin/.
 run: manifests generate build ## Run the controller on this machine, against the cluster of the current kubeconfig.
 	$(BIN)/fairlead-controller --leader-elect=false
 
+.PHONY: images
+images: ## Write images as OCI layouts into dist/images, without a container engine (docs/images.md).
+	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) bundle=$(BUNDLE_IMG)
+
 .PHONY: docker-build
 docker-build: ## Build the images of controller and agent.
-	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --target controller -t $(IMG) .
-	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --target agent -t $(AGENT_IMG) .
+	$(CONTAINER_TOOL) build --build-arg VERSION=v$(VERSION) --target controller -t $(IMG) .
+	$(CONTAINER_TOOL) build --build-arg VERSION=v$(VERSION) --target agent -t $(AGENT_IMG) .
 
 .PHONY: docker-push
 docker-push: ## Push the images.
@@ -195,8 +206,8 @@ docker-push: ## Push the images.
 
 .PHONY: docker-buildx
 docker-buildx: ## Build and push the images for PLATFORMS.
-	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) --target controller -t $(IMG) .
-	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) --target agent -t $(AGENT_IMG) .
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=v$(VERSION) --target controller -t $(IMG) .
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=v$(VERSION) --target agent -t $(AGENT_IMG) .
 
 .PHONY: build-installer
 build-installer: manifests generate $(KUSTOMIZE) ## Write all manifests into dist/install.yaml.

@@ -1,0 +1,117 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Images makes the container images of Fairlead, without a container engine:
+//
+//	images build DIRECTORY KIND=REFERENCE...   write OCI layouts, each for all platforms
+//	images files KIND ARCHITECTURE DIRECTORY   write the files of one image, for a Dockerfile
+//
+// The kinds are controller and bundle. The same commit and the same version of Go give the
+// same digests, in any folder and on any machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	sources := flag.String("sources", "../..", "the checkout")
+	version := flag.String("version", "", "the version of the images, such as v0.1.0")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *sources, *version, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+// errUsage is returned for arguments that are not those of the command's comment.
+var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY")
+
+func run(ctx context.Context, dir, version string, args []string) error {
+	if len(args) < 3 || version == "" {
+		return errUsage
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case args[0] == "build":
+		s, err := checkout(ctx, dir, version)
+		if err != nil {
+			return err
+		}
+		return build(ctx, s, args[1], args[2:])
+	case args[0] == "files" && len(args) == 4: // they have no times
+		return files(ctx, source{dir: dir, version: version}, args[1], args[2], args[3])
+	}
+	return errUsage
+}
+
+// build makes the images of a list of KIND=REFERENCE, and prints their digests.
+func build(ctx context.Context, s source, out string, list []string) error {
+	for _, each := range list {
+		name, reference, _ := strings.Cut(each, "=")
+		k, err := kindOf(name)
+		if err != nil {
+			return err
+		}
+		reference = fullName(reference)
+		index, err := k.build(ctx, s, reference, filepath.Join(out, name))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s@%s\n", reference, index.Digest)
+	}
+	return nil
+}
+
+// fullName adds the registry that clients add to a short name: containerd takes the name of
+// an imported image as it is, and kubelet looks for the full one.
+func fullName(reference string) string {
+	host, _, slash := strings.Cut(reference, "/")
+	switch {
+	case !slash:
+		return "docker.io/library/" + reference
+	case !strings.ContainsAny(host, ".:") && host != "localhost":
+		return "docker.io/" + reference
+	}
+	return reference
+}
+
+// files writes the files of an image for an architecture.
+func files(ctx context.Context, s source, name, arch, dir string) error {
+	k, err := kindOf(name)
+	if err != nil {
+		return err
+	}
+	c, err := k.make(ctx, s, arch)
+	if err != nil {
+		return err
+	}
+	for _, layer := range c.layers {
+		if err := layer.Files.Write(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func kindOf(name string) (kind, error) {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return kind{}, fmt.Errorf("there is no image %q", name)
+	}
+	return kinds[i], nil
+}

@@ -117,7 +117,7 @@ test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and
 
 .PHONY: test-mutants
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.
-	cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
 
 .PHONY: test-robustness
 test-robustness: root lab-binaries ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.

@@ -76,6 +76,27 @@ func TestInstalledModes(t *testing.T) {
 	}
 }
 
+// TestInstalledModesStay checks that a write that fails leaves the file as it was.
+func TestInstalledModesStay(t *testing.T) {
+	dir := t.TempDir()
+	f, err := OpenInstalledModes(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Activate(v1alpha1.ModeNFTables); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, installedModesFile+".new"), 0o700); err != nil { // it is written first
+		t.Fatal(err)
+	}
+	if err := f.Add(v1alpha1.ModeIPVS); err == nil {
+		t.Error("no error")
+	}
+	if f, err = OpenInstalledModes(dir); err != nil || f.Active() != v1alpha1.ModeNFTables || len(f.Others(f.Active())) > 0 {
+		t.Errorf("%v, %v, want the mode before", f.modes, err)
+	}
+}
+
 // first returns the first error.
 func first(errs ...error) error {
 	for _, err := range errs {

@@ -4,8 +4,10 @@
 package state
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,5 +115,54 @@ func TestParametersWithoutDisk(t *testing.T) {
 	}
 	if got, _ := tree.Get("timeout"); got != "3600" {
 		t.Errorf("the parameter is %s", got)
+	}
+}
+
+// TestRestoreFails checks that what cannot be set back is noted until it can, by a later agent.
+func TestRestoreFails(t *testing.T) {
+	dir, tree := t.TempDir(), sysctl.Tree{Root: t.TempDir()}
+	write := func(name, value string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(tree.Root, name), []byte(value+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func() *Parameters {
+		t.Helper()
+		p, err := OpenParameters(dir, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	write("one", "1")
+	write("two", "2")
+	p := open()
+	if err := errors.Join(p.Set("one", "10"), p.Set("two", "20")); err != nil {
+		t.Fatal(err)
+	}
+	// It cannot be read now.
+	one := filepath.Join(tree.Root, "one")
+	if err := errors.Join(os.Remove(one), os.Mkdir(one, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := open().Restore(); err == nil || !strings.Contains(err.Error(), one) {
+		t.Errorf("error %v, want one of %s", err, one)
+	}
+	if got, _ := tree.Get("two"); got != "2" {
+		t.Errorf("the other is %s", got)
+	}
+	if err := os.Remove(one); err != nil {
+		t.Fatal(err)
+	}
+	write("one", "10")
+	write("two", "20") // by another program, after it was set back
+	if err := open().Restore(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"one": "1", "two": "20"} {
+		if got, _ := tree.Get(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 const root = "../.."
@@ -38,13 +40,28 @@ func TestMutantsApply(t *testing.T) {
 				if strings.HasSuffix(path, "_test.go") {
 					t.Errorf("%s is a test", path)
 				}
-				if _, err := parser.ParseFile(token.NewFileSet(), path, text, parser.SkipObjectResolution); err != nil {
-					t.Error(err)
+				if err := parses(path, text); err != nil {
+					t.Errorf("%s: %v", path, err)
 				}
 			}
 			checkSuite(t, m.Suite)
 		})
 	}
+}
+
+// parses returns why a changed file is malformed.
+func parses(path, text string) error {
+	if filepath.Ext(path) == ".go" {
+		_, err := parser.ParseFile(token.NewFileSet(), path, text, parser.SkipObjectResolution)
+		return err
+	}
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		var content any
+		if err := yaml.Unmarshal([]byte(document), &content); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(`)

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	code = `package sum
+	numbers = "two: 2\n"
+	code    = `package sum
 
 func Add(a, b int) int {
 	// Whole numbers.
@@ -27,7 +28,16 @@ func Sub(a, b int) int {
 `
 	tests = `package sum
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
+
+func TestRead(t *testing.T) {
+	if text, err := os.ReadFile("../numbers.yaml"); err != nil || string(text) != "two: 2\n" {
+		t.Error(string(text), err)
+	}
+}
 
 func TestAdd(t *testing.T) {
 	t.Run("two", func(t *testing.T) {
@@ -54,7 +64,7 @@ func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("GOFLAGS", "")
 	t.Setenv("GOWORK", "off")
-	for path, text := range map[string]string{"go.mod": "module example\n\ngo 1.25\n", "sum/sum.go": code, "sum/sum_test.go": tests} {
+	for path, text := range map[string]string{"go.mod": "module example\n\ngo 1.25\n", "sum/sum.go": code, "sum/sum_test.go": tests, "numbers.yaml": numbers} {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -62,6 +72,9 @@ func TestRun(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	manifest := func(now, run string) Mutant {
+		return Mutant{Name: "sum/x", Bug: "It is wrong.", Suite: Suite{"./sum", run}, Diff: []FileDiff{{"numbers.yaml", []Hunk{{numbers, now}}}}}
 	}
 	runner := &Runner{Root: dir}
 	for name, c := range map[string]struct {
@@ -71,6 +84,8 @@ func TestRun(t *testing.T) {
 	}{
 		"found":                     {replace("return a + b", "return a - b - 0", "TestAdd"), "found", "TestAdd/two"},
 		"found by a panic":          {replace("return a + b", `panic("no")`, "TestAdd"), "found", "TestAdd/two"},
+		"found in what is read":     {manifest("two: 3\n", "TestRead"), "found", "TestRead"},
+		"missed in what is read":    {manifest("two: 3\n", "TestAdd"), "missed", ""},
 		"missed":                    {replace("return a - b", "return a + b + 0", "TestAdd"), "missed", ""},
 		"it does not compile":       {replace("return a + b", "return c", "TestAdd"), "error", "it does not compile"},
 		"fails without the bug":     {replace("return a + b", "return b", "TestBroken"), "error", "the suite fails without the bug: TestBroken"},
@@ -91,8 +106,10 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "sum/sum.go")); err != nil || string(text) != code {
-		t.Errorf("the code was changed (%v):\n%s", err, text)
+	for path, want := range map[string]string{"sum/sum.go": code, "numbers.yaml": numbers} {
+		if text, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(text) != want {
+			t.Errorf("%s was changed (%v):\n%s", path, err, text)
+		}
 	}
 }
 

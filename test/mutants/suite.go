@@ -36,7 +36,8 @@ type event struct {
 // run: a bug that does not compile is not found by it.
 func (s Suite) run(ctx context.Context, root string, replaced map[string]string) (outcome, error) {
 	dir, pattern := s.module(root)
-	args := []string{"test", "-json", "-vet=off", "-failfast", "-timeout=" + timeout}
+	// -count=1: results in go's cache do not depend on files that tests read outside their module.
+	args := []string{"go", "test", "-json", "-vet=off", "-failfast", "-count=1", "-timeout=" + timeout}
 	if s.Run != "" {
 		args = append(args, "-run="+s.Run)
 	}
@@ -46,13 +47,18 @@ func (s Suite) run(ctx context.Context, root string, replaced map[string]string)
 			return outcome{}, err
 		}
 		defer func() { _ = os.RemoveAll(tmp) }() // a small file is left
-		overlay, err := writeOverlay(tmp, root, replaced)
+		code, others, err := writeChanged(tmp, root, replaced)
 		if err != nil {
 			return outcome{}, err
 		}
-		args = append(args, "-overlay="+overlay)
+		overlay, err := writeOverlay(tmp, code)
+		if err != nil {
+			return outcome{}, err
+		}
+		args = shadowing(others, append(args, "-overlay="+overlay))
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, pattern)...)
+	args = append(args, pattern)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -65,7 +71,7 @@ func (s Suite) run(ctx context.Context, root string, replaced map[string]string)
 	case err != nil:
 		return out, fmt.Errorf("%w\n%s", err, stderr.String())
 	case (failure != nil) != (len(out.failed) > 0):
-		return out, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), errors.Join(failure, errUnclear), stderr.String())
+		return out, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), errors.Join(failure, errUnclear), stderr.String())
 	}
 	return out, nil
 }
@@ -85,22 +91,50 @@ func (s Suite) module(root string) (dir, pattern string) {
 	return dir, "." + pattern
 }
 
-// writeOverlay writes changed files into a folder, and the file of go's flag -overlay.
-func writeOverlay(tmp, root string, replaced map[string]string) (string, error) {
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
+// writeChanged writes changed files into a folder. It returns where they are by the files
+// whose place they take: code, and others, such as manifests.
+func writeChanged(tmp, root string, replaced map[string]string) (code, others map[string]string, err error) {
+	code, others = map[string]string{}, map[string]string{}
 	for path, text := range replaced {
 		changed := filepath.Join(tmp, strings.ReplaceAll(path, "/", "_"))
 		if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
-			return "", err
+			return nil, nil, err
 		}
-		overlay.Replace[filepath.Join(root, path)] = changed
+		kind := others
+		if filepath.Ext(path) == ".go" {
+			kind = code
+		}
+		kind[filepath.Join(root, path)] = changed
 	}
-	text, err := json.Marshal(overlay)
+	return code, others, nil
+}
+
+// writeOverlay writes the file of go's flag -overlay.
+func writeOverlay(tmp string, code map[string]string) (string, error) {
+	text, err := json.Marshal(struct{ Replace map[string]string }{code})
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(tmp, "overlay.json")
 	return path, os.WriteFile(path, text, 0o600)
+}
+
+// shadowing returns a command that runs another in a mount namespace of its own, in which
+// changed files are mounted over those whose place they take. An overlay has only what go
+// itself reads, and not what tests read.
+func shadowing(others map[string]string, command []string) []string {
+	if len(others) == 0 {
+		return command
+	}
+	out := []string{"unshare", "--mount"}
+	if os.Geteuid() != 0 {
+		out = append(out, "--map-root-user")
+	}
+	out = append(out, "sh", "-c", `while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"`, "sh")
+	for place, changed := range others {
+		out = append(out, changed, place)
+	}
+	return append(append(out, "--"), command...)
 }
 
 // read reads the events of a suite.

@@ -106,6 +106,51 @@ func TestTuneGoesOnAfterAnError(t *testing.T) {
 	}
 }
 
+// What cannot be read or is no number is an error, and nothing is written in its place.
+func TestTuneErrors(t *testing.T) {
+	n := ptr.To[int32]
+	for name, tc := range map[string]struct {
+		damaged string // a parameter
+		options v1alpha1.ConntrackOptions
+	}{
+		"the limit":      {"max", v1alpha1.ConntrackOptions{MaxPerCore: n(100000)}},
+		"the hash table": {"buckets", v1alpha1.ConntrackOptions{MaxPerCore: n(100000)}},
+		"a timeout":      {"udp_timeout", v1alpha1.ConntrackOptions{UDPTimeoutSeconds: n(10)}},
+		"liberal":        {"tcp_be_liberal", v1alpha1.ConntrackOptions{TCPBeLiberal: ptr.To(true)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			missing, odd := fakeTree(t, tc.damaged), fakeTree(t)
+			if err := odd.Set(prefix+tc.damaged, "many"); err != nil {
+				t.Fatal(err)
+			}
+			for what, tree := range map[string]sysctl.Tree{"missing": missing, "no number": odd} {
+				if err := Tune(tree, tree, &tc.options, 4); err == nil || !strings.Contains(err.Error(), tc.damaged) {
+					t.Errorf("%s: error %v", what, err)
+				}
+			}
+			if got, err := odd.Get(prefix + tc.damaged); err != nil || got != "many" {
+				t.Errorf("it is %s, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestTuneBack sets parameters back that an administrator, or an earlier policy, has set.
+func TestTuneBack(t *testing.T) {
+	tree := fakeTree(t)
+	for name, value := range map[string]string{"tcp_be_liberal": "1", "udp_timeout": "300"} {
+		if err := tree.Set(prefix+name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Tune(tree, tree, &v1alpha1.ConntrackOptions{TCPBeLiberal: ptr.To(false), UDPTimeoutSeconds: ptr.To[int32](30)}, 4); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{}, changed(t, tree)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // In a network namespace the timeouts are its own, and the limit cannot be set.
 func TestTuneTheKernel(t *testing.T) {
 	s := conntracktest.NewSpace(t)

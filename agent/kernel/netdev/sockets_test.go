@@ -4,11 +4,15 @@
 package netdev
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 )
@@ -51,6 +55,13 @@ func TestConnections(t *testing.T) {
 			if !has() {
 				t.Error("not listed while it is open")
 			}
+			if err := client.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			back := Connection{want.Remote, want.Local}
+			if all, err := Connections(space); err != nil || !slices.Contains(all, want) || !slices.Contains(all, back) {
+				t.Errorf("not listed while one end has closed it: %v, %v", all, err)
+			}
 			for _, end := range []net.Conn{server, client} {
 				if err := end.Close(); err != nil {
 					t.Error(err)
@@ -60,5 +71,39 @@ func TestConnections(t *testing.T) {
 				t.Error("listed after it was closed")
 			}
 		})
+	}
+}
+
+// TestConnectionsInHandshake checks that a connection is listed whose client has not got an answer.
+func TestConnectionsInHandshake(t *testing.T) {
+	const server, client = "127.0.0.1:8080", "127.0.0.1:40000"
+	s := netnstest.NewSpace(t)
+	s.Run("nft", "table ip t { chain out { type filter hook output priority 0; tcp sport 8080 drop;\n}\n}")
+	s.Do(func() error {
+		listener, err := net.Listen("tcp", server)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { listener.Close() })
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		at := func(text string) *unix.SockaddrInet4 {
+			a := netip.MustParseAddrPort(text)
+			return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+		}
+		if err := unix.Bind(fd, at(client)); err != nil {
+			return err
+		}
+		if err := unix.Connect(fd, at(server)); !errors.Is(err, unix.EINPROGRESS) {
+			return fmt.Errorf("connect: %w", err)
+		}
+		return nil
+	})
+	want := Connection{netip.MustParseAddrPort(server), netip.MustParseAddrPort(client)}
+	if all, err := Connections(s.Handle); err != nil || !slices.Contains(all, want) {
+		t.Errorf("%v, %v", all, err)
 	}
 }

@@ -107,7 +107,9 @@ func TestOwner(t *testing.T) {
 			steps: []step{{"a", "enable", 1, nil}}, want: []string{"a guards and resets"}},
 		"it cannot be set":      {before: "0", after: "0", readOnly: true, steps: []step{{"a", "enable", 0, errReadOnly}}},
 		"it cannot be set back": {before: "1", after: "1", readOnly: true, held: map[string]Held{"a": {true, true, true}}, steps: []step{{"a", "enable", 0, nil}, {"a", "disable", 0, errReadOnly}}},
-		"no guard":              {before: "0", after: "0", fail: refused, steps: []step{{"a", "enable", 0, refused}}},
+		"it is tried again": {before: "1", after: "1", readOnly: true, held: map[string]Held{"a": {true, true, true}},
+			steps: []step{{"a", "disable", 0, errReadOnly}, {"a", "disable", 0, errReadOnly}}},
+		"no guard": {before: "0", after: "0", fail: refused, steps: []step{{"a", "enable", 0, refused}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, owner := &node{value: tc.before, readOnly: tc.readOnly}, &Owner{}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,6 +111,11 @@ func TestCacheSelects(t *testing.T) {
 		case *discoveryv1.EndpointSlice:
 			if by.Label.Matches(headless) || !by.Label.Matches(labels.Set{}) {
 				t.Errorf("EndpointSlices: %v", by.Label)
+			}
+		case *appsv1.DaemonSet: // the controller may list no other
+			_, ok := by.Namespaces["ns"]
+			if len(by.Namespaces) != 1 || !ok || by.Field == nil || by.Field.String() != "metadata.name=fairlead-agent" {
+				t.Errorf("DaemonSets: %v %v", by.Namespaces, by.Field)
 			}
 		}
 	}

@@ -57,6 +57,20 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// TestAuto checks that all modes of the API are there, and which of them Auto tries, in order.
+func TestAuto(t *testing.T) {
+	got := map[v1alpha1.ProxyMode]int{}
+	for _, m := range All() {
+		if m.Name != toymode.Name {
+			got[m.Name] = m.AutoRank
+		}
+	}
+	if len(got) != 4 || got[v1alpha1.ModeNFTables] == 0 || got[v1alpha1.ModeNFTables] >= got[v1alpha1.ModeIPVS] ||
+		got[v1alpha1.ModeIPVS] >= got[v1alpha1.ModeIPTables] || got[v1alpha1.ModeUserspace] != 0 {
+		t.Errorf("got %v, want NFTables, IPVS, IPTables, and Userspace if it is asked for", got)
+	}
+}
+
 // agentWith is the engine with all modes, on a node whose policy asks for one.
 type agentWith struct {
 	t     testing.TB

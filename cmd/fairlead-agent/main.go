@@ -110,13 +110,18 @@ func run(args []string) error {
 	defer stop()
 	o.agent.Modes = modes.All()
 	if o.cleanup {
-		parameters, err := state.OpenParameters(o.agent.StateDir, o.agent.Sysctls)
-		return errors.Join(err, modes.Cleanup(ctx, o.agent.Modes, dataplane.Env{Log: log, Sysctls: o.agent.Sysctls}), parameters.Restore())
+		return cleanUp(ctx, o.agent, log)
 	}
 	if o.agent.Config, o.agent.Servers, err = restConfig(o); err != nil {
 		return err
 	}
 	return agent.Run(ctx, o.agent)
+}
+
+// cleanUp removes as much as it can of what agents have programmed on this machine.
+func cleanUp(ctx context.Context, o agent.Options, log logr.Logger) error {
+	parameters, err := state.OpenParameters(o.StateDir, o.Sysctls)
+	return errors.Join(err, modes.Cleanup(ctx, o.Modes, dataplane.Env{Log: log, Sysctls: o.Sysctls}), parameters.Restore())
 }
 
 func restConfig(o options) (*rest.Config, *kubeclient.Servers, error) {

@@ -13,8 +13,11 @@ import (
 	"fmt"
 	"os"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -88,30 +91,15 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("load the client configuration: %w", err)
 	}
-	cfg, _, err := kubeclient.Config(base, opts.apiservers)
+	cfg, err := restConfig(base, opts)
 	if err != nil {
 		return err
 	}
-	// no client-side limit: API Priority and Fairness applies
-	cfg.QPS = -1
 	scheme, err := controllers.Scheme()
 	if err != nil {
 		return fmt.Errorf("register the API kinds: %w", err)
 	}
-	managerOptions := ctrl.Options{
-		Scheme: scheme,
-		Cache:  controllers.CacheOptions(opts.namespace),
-		Metrics: metricsserver.Options{
-			BindAddress:    opts.metricsAddress,
-			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
-		},
-		HealthProbeBindAddress: opts.probeAddress,
-	}
-	if opts.leaderElect {
-		controllers.ElectLeader(&managerOptions, opts.namespace) // run returns right after Start
-	}
-	mgr, err := ctrl.NewManager(cfg, managerOptions)
+	mgr, err := ctrl.NewManager(cfg, managerOptions(scheme, opts))
 	if err != nil && len(opts.apiservers) == 0 {
 		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, set the apiserver's own address: "+
 			"--apiserver, or the key addresses of the ConfigMap fairlead-apiserver)", err)
@@ -123,12 +111,48 @@ func run(ctx context.Context, opts *options) error {
 	if err := controllers.Setup(ctx, mgr, agents); err != nil {
 		return err
 	}
-	err = errors.Join(
-		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("caches", controllers.CachesSynced(mgr.GetCache())),
-	)
-	if err != nil {
+	if err := addChecks(mgr); err != nil {
 		return fmt.Errorf("add the health checks: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+func restConfig(base *rest.Config, opts *options) (*rest.Config, error) {
+	cfg, _, err := kubeclient.Config(base, opts.apiservers)
+	if err != nil {
+		return nil, err
+	}
+	cfg.QPS = -1 // no client-side limit: API Priority and Fairness applies
+	return cfg, nil
+}
+
+func managerOptions(scheme *runtime.Scheme, opts *options) ctrl.Options {
+	o := ctrl.Options{
+		Scheme: scheme,
+		Cache:  controllers.CacheOptions(opts.namespace),
+		Metrics: metricsserver.Options{
+			BindAddress:    opts.metricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress: opts.probeAddress,
+	}
+	if opts.leaderElect {
+		controllers.ElectLeader(&o, opts.namespace) // run returns right after Start
+	}
+	return o
+}
+
+// checked is what a manager is asked by the kubelet.
+type checked interface {
+	AddHealthzCheck(name string, check healthz.Checker) error
+	AddReadyzCheck(name string, check healthz.Checker) error
+	GetCache() cache.Cache
+}
+
+func addChecks(mgr checked) error {
+	return errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", controllers.CachesSynced(mgr.GetCache())),
+	)
 }

@@ -6,10 +6,17 @@ package main
 import (
 	"flag"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	"github.com/fairlead-proxy/fairlead/kubeclient"
 )
@@ -19,6 +26,7 @@ func TestFlags(t *testing.T) {
 		APIServers       kubeclient.Addresses
 		Namespace, Image string
 		LeaderElect      bool
+		Metrics, Probe   string
 	}
 	cases := map[string]struct {
 		args    []string
@@ -28,12 +36,12 @@ func TestFlags(t *testing.T) {
 	}{
 		"in a Pod": {nil,
 			map[string]string{"POD_NAMESPACE": "fairlead-system", "RELATED_IMAGE_AGENT": "agent:v1", "FAIRLEAD_APISERVERS": "https://192.0.2.1:6443,https://192.0.2.2:6443"},
-			want{kubeclient.Addresses{"https://192.0.2.1:6443", "https://192.0.2.2:6443"}, "fairlead-system", "agent:v1", true}, ""},
+			want{kubeclient.Addresses{"https://192.0.2.1:6443", "https://192.0.2.2:6443"}, "fairlead-system", "agent:v1", true, "", ""}, ""},
 		"by hand": {[]string{"--leader-elect=false", "--zap-log-level=debug"}, nil,
 			want{Namespace: "kube-system"}, ""},
 		"flags win": {[]string{"--apiserver", "https://192.0.2.9:6443", "--agent-image=agent:v2", "--namespace=x"},
 			map[string]string{"POD_NAMESPACE": "y", "RELATED_IMAGE_AGENT": "agent:v1", "FAIRLEAD_APISERVERS": "https://192.0.2.1:6443"},
-			want{kubeclient.Addresses{"https://192.0.2.9:6443"}, "x", "agent:v2", true}, ""},
+			want{kubeclient.Addresses{"https://192.0.2.9:6443"}, "x", "agent:v2", true, "", ""}, ""},
 		"installed by config/default": {nil, map[string]string{"POD_NAMESPACE": "fairlead-system"}, want{Namespace: "fairlead-system", LeaderElect: true}, ""},
 		"no flag":                     {[]string{"run"}, nil, want{}, `unexpected argument "run"`},
 		"wrong address":               {[]string{"--apiserver=192.0.2.1"}, nil, want{}, "must have the form https://host:port"},
@@ -56,10 +64,71 @@ func TestFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := want{opts.apiservers, opts.namespace, opts.agentImage, opts.leaderElect}
+			tc.want.Metrics, tc.want.Probe = ":8443", ":8081"
+			got := want{opts.apiservers, opts.namespace, opts.agentImage, opts.leaderElect, opts.metricsAddress, opts.probeAddress}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestManagerOptions checks who may read metrics, where the kubelet asks, and when there is a
+// leader.
+func TestManagerOptions(t *testing.T) {
+	for name, elect := range map[string]bool{"several replicas": true, "one, without a Lease": false} {
+		t.Run(name, func(t *testing.T) {
+			o := managerOptions(runtime.NewScheme(), &options{namespace: "ns", leaderElect: elect, metricsAddress: ":1", probeAddress: ":2"})
+			if m := o.Metrics; !m.SecureServing || m.FilterProvider == nil || m.BindAddress != ":1" {
+				t.Errorf("metrics for everyone: %+v", m)
+			}
+			if o.HealthProbeBindAddress != ":2" || o.LeaderElection != elect || elect && o.LeaderElectionNamespace != "ns" || o.Cache.ByObject == nil {
+				t.Errorf("got %+v", o)
+			}
+		})
+	}
+}
+
+func TestRestConfig(t *testing.T) {
+	cfg, err := restConfig(&rest.Config{Host: "https://192.0.2.1:6443"}, &options{})
+	if err != nil || cfg.QPS != -1 {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+// checks are those of a manager whose caches are not synced yet.
+type checks struct{ healthy, ready map[string]healthz.Checker }
+
+func (c checks) AddHealthzCheck(name string, check healthz.Checker) error {
+	c.healthy[name] = check
+	return nil
+}
+
+func (c checks) AddReadyzCheck(name string, check healthz.Checker) error {
+	c.ready[name] = check
+	return nil
+}
+
+func (c checks) GetCache() cache.Cache { return &informertest.FakeInformers{Synced: new(bool)} }
+
+// TestChecks checks that a replica lives, and is not ready, before its caches are synced.
+func TestChecks(t *testing.T) {
+	c := checks{map[string]healthz.Checker{}, map[string]healthz.Checker{}}
+	if err := addChecks(c); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.healthy) != 1 || len(c.ready) != 1 {
+		t.Fatalf("got %v", c)
+	}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	for name, check := range c.healthy {
+		if err := check(request); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, check := range c.ready {
+		if err := check(request); err == nil {
+			t.Errorf("%s: ready", name)
+		}
 	}
 }

@@ -4,12 +4,16 @@
 package install
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 func TestAddressesOf(t *testing.T) {
@@ -26,6 +30,18 @@ func TestAddressesOf(t *testing.T) {
 	want := []string{"https://192.0.2.1:6443", "https://192.0.2.2:6443", "https://[2001:db8::1]:6443"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestReport checks that a failure is on each policy.
+func TestReport(t *testing.T) {
+	recorder := events.NewFakeRecorder(10)
+	report(recorder, []v1alpha1.ProxyConfig{{}, {}, {}}, "Failed to apply", errors.New("no answer"))
+	if n := len(recorder.Events); n != 3 {
+		t.Errorf("%d events, want 3", n)
+	}
+	if got := <-recorder.Events; got != "Warning AgentInstallFailed Failed to apply, will retry: no answer" {
+		t.Errorf("event %q", got)
 	}
 }
 

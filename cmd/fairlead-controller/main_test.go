@@ -73,7 +73,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestManagerOptions checks who may read metrics, where the kubelet asks, and when there is a
+// TestManagerOptions checks that not everyone reads metrics, where the kubelet asks, and when there is a
 // leader.
 func TestManagerOptions(t *testing.T) {
 	for name, elect := range map[string]bool{"several replicas": true, "one, without a Lease": false} {

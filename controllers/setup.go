@@ -78,7 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agents Agents) error {
 		servicerules.New(c, live, recorder, clock.RealClock{}).SetupWithManager(ctx, mgr, options(serviceWorkers)),
 		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Patience: cleanUpPatience}).
 			SetupWithManager(mgr, options(4)),
-		proxyconfig.New(c, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
+		proxyconfig.New(c, live, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
 		(&install.APIServers{Client: c, Recorder: recorder, Namespace: agents.Namespace, Configured: agents.APIServers}).
 			SetupWithManager(mgr, options(1)),
 	)

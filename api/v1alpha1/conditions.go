@@ -21,6 +21,11 @@ const (
 	// state. It is set on ProxyConfig and on NodeRuleSet.
 	ConditionDegraded = "Degraded"
 
+	// ConditionProtected is True on a ProxyConfig if the admission policies of the
+	// installation are enforced: only the controller writes rules, and an agent reports
+	// for its own node only. It is the same on all ProxyConfigs.
+	ConditionProtected = "Protected"
+
 	// ConditionProgrammed is True on a NodeRuleSet if the node's kernel has the
 	// desired rules.
 	ConditionProgrammed = "Programmed"
@@ -56,6 +61,19 @@ const (
 	// ReasonNodeMismatch is set on a NodeRuleSet whose node properties do not
 	// match the machine that the agent runs on.
 	ReasonNodeMismatch = "NodeMismatch"
+)
+
+// Reasons of Protected.
+const (
+	// ReasonPoliciesEnforced is set when all admission policies exist and deny.
+	ReasonPoliciesEnforced = "AdmissionPoliciesEnforced"
+
+	// ReasonPoliciesMissing is set when an admission policy does not exist, or no binding lets
+	// it deny. OLM does not install them.
+	ReasonPoliciesMissing = "AdmissionPoliciesMissing"
+
+	// ReasonPoliciesUnknown is set when the controller cannot read the admission policies.
+	ReasonPoliciesUnknown = "AdmissionPoliciesUnknown"
 )
 
 // Reasons of Available, Progressing, Degraded and Programmed.

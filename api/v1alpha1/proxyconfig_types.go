@@ -18,6 +18,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Failing",type=integer,JSONPath=`.status.nodes.failing`
 // +kubebuilder:printcolumn:name="NotReady",type=integer,JSONPath=`.status.nodes.notReady`
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Protected",type=string,JSONPath=`.status.conditions[?(@.type=="Protected")].status`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ProxyConfig struct {
 	metav1.TypeMeta `json:",inline"`
@@ -31,7 +32,7 @@ type ProxyConfig struct {
 	Spec ProxyConfigSpec `json:"spec,omitzero"`
 
 	// status is the observed state of the policy, aggregated over its nodes.
-	// +kubebuilder:default={conditions: {{type: "Accepted", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Available", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Progressing", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Degraded", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
+	// +kubebuilder:default={conditions: {{type: "Accepted", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Available", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Progressing", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Degraded", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"},{type: "Protected", status: "Unknown", reason: "Pending", message: "Waiting for the controller", lastTransitionTime: "1970-01-01T00:00:00Z"}}}
 	// +optional
 	Status ProxyConfigStatus `json:"status,omitzero"`
 }
@@ -135,7 +136,7 @@ type ProxyConfigSpec struct {
 
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatus struct {
-	// conditions are Accepted, Available, Progressing and Degraded.
+	// conditions are Accepted, Available, Progressing, Degraded and Protected.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8

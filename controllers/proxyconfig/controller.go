@@ -41,12 +41,14 @@ type Reconciler struct {
 	clock      clock.PassiveClock
 	patience   time.Duration
 	heartbeats heartbeats
+	protection protection // one worker uses it
 }
 
-// New returns a Reconciler that reads from the client's cache and writes to the apiserver. An
-// agent that has not reported for as long as patience, on a node that is ready, is not ready.
-func New(c client.Client, clk clock.PassiveClock, patience time.Duration) *Reconciler {
-	return &Reconciler{Client: c, clock: clk, patience: patience}
+// New returns a Reconciler that reads from the client's cache, except admission policies, and writes
+// to the apiserver. An agent that has not reported for as long as patience, on a node that is ready,
+// is not ready.
+func New(c client.Client, live client.Reader, clk clock.PassiveClock, patience time.Duration) *Reconciler {
+	return &Reconciler{Client: c, clock: clk, patience: patience, protection: protection{live: live}}
 }
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
@@ -81,7 +83,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for i := range sets.Items {
 		in.sets[sets.Items[i].Name] = &sets.Items[i]
 	}
-	status, again := computeStatus(in)
+	var again time.Duration
+	in.protected, again = r.protection.at(ctx, in.now)
+	status, silent := computeStatus(in)
+	if silent > 0 {
+		again = min(again, silent)
+	}
 	result := ctrl.Result{RequeueAfter: again}
 	if apiequality.Semantic.DeepEqual(status, in.config.Status) {
 		return result, nil

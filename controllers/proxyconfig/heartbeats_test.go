@@ -90,7 +90,7 @@ func TestHeartbeatsReconcile(t *testing.T) {
 	}
 	clk := clocktesting.NewFakeClock(now)
 	config := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	r := New(fake.NewClientBuilder().WithScheme(scheme).WithObjects(config).Build(), clk, time.Minute)
+	r := New(fake.NewClientBuilder().WithScheme(scheme).WithObjects(config).Build(), nil, clk, time.Minute)
 	h := r.noteHeartbeats()
 	last := beat("u", 0)
 	renew := func(after time.Duration, q queue) {

@@ -73,13 +73,17 @@ func TestReconcile(t *testing.T) {
 					return tc.write
 				},
 			})
-			r := New(api, clocktesting.NewFakePassiveClock(now), time.Minute)
-			_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Name: "default"}})
+			r := New(api, api, clocktesting.NewFakePassiveClock(now), time.Minute)
+			result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Name: "default"}})
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
 			if (err != nil) != tc.fails {
 				t.Errorf("error %v, want one: %v", err, tc.fails)
+			}
+			// The policies are looked at again, also if no agent is waited for.
+			if again := err == nil && len(tc.want) > 0; again != (result.RequeueAfter == protectionPeriod) {
+				t.Errorf("again after %s", result.RequeueAfter)
 			}
 		})
 	}

@@ -59,6 +59,8 @@ type input struct {
 	sets    map[string]*v1alpha1.NodeRuleSet
 	renewed map[string]time.Time // heartbeats of the agents
 
+	protected metav1.Condition // of the whole installation
+
 	now      time.Time
 	patience time.Duration // after which an agent that does not report is not ready
 }
@@ -97,6 +99,7 @@ func computeStatus(in input) (v1alpha1.ProxyConfigStatus, time.Duration) {
 		available(states),
 		progressing(in.config, states),
 		degraded(states),
+		in.protected,
 	} {
 		c.ObservedGeneration = in.config.Generation
 		c.Message = truncate(c.Message)

@@ -28,7 +28,8 @@ var now = time.Unix(1_000_000, 0)
 type fixture struct{ in input }
 
 func newFixture(selector *v1alpha1.NodeSelector) *fixture {
-	f := &fixture{input{sets: map[string]*v1alpha1.NodeRuleSet{}, renewed: map[string]time.Time{}, now: now, patience: time.Minute}}
+	f := &fixture{input{sets: map[string]*v1alpha1.NodeRuleSet{}, renewed: map[string]time.Time{}, now: now, patience: time.Minute,
+		protected: metav1.Condition{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: "R", Message: "M"}}}
 	f.config("default", 0, selector)
 	return f
 }
@@ -296,12 +297,12 @@ func TestStatus(t *testing.T) {
 					t.Errorf("condition %v has no generation or time", c)
 				}
 			}
-			for _, want := range append(tc.want, tc.message) {
+			for _, want := range append(tc.want, tc.message, "Protected=False/R M\n") {
 				if !strings.Contains(all, want) {
 					t.Errorf("no %q in\n%s", want, all)
 				}
 			}
-			if len(got.Conditions) != 4 || got.ObservedGeneration != generation {
+			if len(got.Conditions) != 5 || got.ObservedGeneration != generation {
 				t.Errorf("got %d conditions of generation %d", len(got.Conditions), got.ObservedGeneration)
 			}
 		})

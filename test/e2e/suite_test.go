@@ -77,6 +77,7 @@ func install() error {
 		{"apply", "--server-side", "-k", filepath.Join(repo, "config", "default")},
 		{"apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml")},
 		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s"},
+		{"wait", "proxyconfig/default", "--for=condition=Protected", "--timeout=90s"},
 	} {
 		if err := command("kubectl", args...); err != nil {
 			return err

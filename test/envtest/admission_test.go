@@ -85,8 +85,14 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	if err := beat(t.Context(), agentOn(mine.GetName()), other); !apierrors.IsForbidden(err) {
 		t.Errorf("a renewal for another node: got %v, want it forbidden", err)
 	}
-	if err := report(t.Context(), api, other); err != nil {
-		t.Errorf("a user who is not an agent: %v", err)
+	namesake, err := client.New(as("system:serviceaccount:aaa:fairlead-agent", "system:masters"), client.Options{Scheme: api.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, user := range map[string]client.Client{"a user who is not an agent": api, "the same ServiceAccount, another namespace": namesake} {
+		if err := report(t.Context(), user, other); err != nil {
+			t.Errorf("%s: %v", who, err)
+		}
 	}
 }
 
@@ -195,6 +201,7 @@ func TestAdmissionInAnotherNamespace(t *testing.T) {
 				"expression: '''" + namespace + "'''":                                                                2,
 				"expression: '''" + prefix + "controller-manager'''":                                                 1,
 				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "controller-manager'":          2,
+				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "agent'":                       1,
 				"name: " + prefix + "controller-manager namespace: " + namespace + " parameterNotFoundAction: Allow": 1,
 			} {
 				if strings.Count(got, want) != count {

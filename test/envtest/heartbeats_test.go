@@ -38,7 +38,7 @@ func startStatuses(t *testing.T) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := proxyconfig.New(mgr.GetClient(), clock.RealClock{}, 3*time.Second)
+	r := proxyconfig.New(mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}, 3*time.Second)
 	if err := r.SetupWithManager(mgr, controller.Options{}); err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func TestProxyConfigStatus(t *testing.T) {
 	n := newNodes(t)
 	config := policy("default", "n1", 0)
 	create(t, node("n1"), config)
-	statuses := proxyconfig.New(n.view, clock.RealClock{}, time.Hour)
+	statuses := proxyconfig.New(n.view, api, clock.RealClock{}, time.Hour)
 	reconcile := func(want ...string) *v1alpha1.ProxyConfig {
 		t.Helper()
 		n.writes = nil

@@ -61,6 +61,9 @@ func TestPermissions(t *testing.T) {
 				{"patch", ours, "proxyconfigs", "", ""}, {"create", "apps", "daemonsets", "", "kube-system"}, {"delete", "apps", "daemonsets", "", systemNamespace},
 				{"get", "", "secrets", "", systemNamespace}, {"list", "", "pods", "", ""}, {"create", "coordination.k8s.io", "leases", "", "kube-system"},
 				{"create", "rbac.authorization.k8s.io", "clusterroles", "", ""},
+				{"get", "admissionregistration.k8s.io", "validatingadmissionpolicies", "", ""}, // others than the installation's
+				{"watch", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", "", ""},
+				{"patch", "admissionregistration.k8s.io", "validatingadmissionpolicies", "", ""},
 				{"get", ours, "noderulesets", "", ""}, {"get", ours, "serviceruleslices", "", ""}, {"get", ours, "proxyconfigs", "", ""},
 				{"update", ours, "serviceruleslices", "", ""}, {"deletecollection", ours, "serviceruleslices", "", ""},
 				{"get", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "networking.k8s.io", "servicecidrs", "", ""},
@@ -158,6 +161,10 @@ func TestNoOtherRights(t *testing.T) {
 		each("events.events.k8s.io", "create", "patch"),
 		each("tokenreviews.authentication.k8s.io", "create"), each("subjectaccessreviews.authorization.k8s.io", "create"), // clients of its metrics
 	)
+	for _, name := range admissionNames { // are they enforced?
+		inCluster = append(inCluster, "get validatingadmissionpolicies.admissionregistration.k8s.io/"+name,
+			"get validatingadmissionpolicybindings.admissionregistration.k8s.io/"+name)
+	}
 	inNamespace := slices.Concat(
 		each("leases.coordination.k8s.io", "create"), each("leases.coordination.k8s.io/fairlead-controller.proxy.fairlead.dev", "get", "update"),
 		each("events", "create", "patch"), // of the leader election

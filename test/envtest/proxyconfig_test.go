@@ -272,7 +272,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 	wantPending(t, config.Status.Conditions, v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable,
-		v1alpha1.ConditionProgressing, v1alpha1.ConditionDegraded)
+		v1alpha1.ConditionProgressing, v1alpha1.ConditionDegraded, v1alpha1.ConditionProtected)
 }
 
 func wantPending(t *testing.T, conditions []metav1.Condition, types ...string) {

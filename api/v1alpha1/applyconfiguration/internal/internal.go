@@ -531,6 +531,11 @@ var schemaYAML = typed.YAMLObject(`types:
           reason: Pending
           status: Unknown
           type: Degraded
+        - lastTransitionTime: "1970-01-01T00:00:00Z"
+          message: Waiting for the controller
+          reason: Pending
+          status: Unknown
+          type: Protected
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyConfigSpec
   map:
     fields:

@@ -14,7 +14,7 @@ import (
 //
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatusApplyConfiguration struct {
-	// conditions are Accepted, Available, Progressing and Degraded.
+	// conditions are Accepted, Available, Progressing, Degraded and Protected.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

@@ -88,7 +88,7 @@ test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 
 .PHONY: test-images
 test-images: ## Make the images in two folders, and check that they are the same, and what is in them.
-	cd hack/images && go test -count=1 ./...
+	cd hack/images && go test -count=1 -timeout 30m ./...
 
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.

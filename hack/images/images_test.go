@@ -155,6 +155,10 @@ func TestEveryImage(t *testing.T) {
 }
 
 func TestController(t *testing.T) {
+	manifest := string(readFile(t, filepath.Join(checkoutDir(), "config/manager/manager.yaml")))
+	if !strings.Contains(manifest, "runAsUser: 65532\n") {
+		t.Error("the Deployment does not run as the image's user")
+	}
 	for arch, i := range read(t, "controller").images {
 		t.Run(arch, func(t *testing.T) {
 			if i.config.Config.User != "65532:65532" {

@@ -43,11 +43,13 @@ func (t Tree) directories() map[string]bool {
 // valid returns an error if a name leads out of the tree, or a file has the name of a
 // directory.
 func (t Tree) valid() error {
-	dirs := t.directories()
 	for name := range t {
 		if !fs.ValidPath(name) || name == "." {
 			return fmt.Errorf("%q is no path inside an image", name)
 		}
+	}
+	dirs := t.directories() // of valid paths only: it ends at "."
+	for name := range t {
 		if dirs[name] {
 			return fmt.Errorf("%s is a file and a directory", name)
 		}

@@ -216,6 +216,101 @@ var proxyConfigCases = map[string]proxyConfigCase{
 		`spec: {nodeSelector: {matchLabels: {zone: "a b"}}}`,
 		"spec.nodeSelector.matchLabels.zone: Invalid value",
 	},
+	"each fallback is a named mode": {
+		`spec: {mode: IPVS, fallbackModes: [NFTables]}`,
+		`spec: {mode: IPVS, fallbackModes: [NFTables, Auto]}`,
+		"`fallbackModes` must not contain Auto",
+	},
+	"each fallback is another mode": {
+		`spec: {mode: IPTables, fallbackModes: [Userspace, NFTables]}`,
+		`spec: {mode: IPTables, fallbackModes: [Userspace, IPTables]}`,
+		"`fallbackModes` must not repeat `mode`",
+	},
+	"a fallback once": {
+		`spec: {mode: IPVS, fallbackModes: [IPTables, NFTables, Userspace]}`,
+		`spec: {mode: IPVS, fallbackModes: [IPTables, IPTables]}`,
+		"Duplicate value",
+	},
+	"parameters of IPVS where it may be chosen": {
+		`spec: {mode: Auto, ipvs: {scheduler: wlc}}`,
+		`spec: {mode: IPTables, fallbackModes: [NFTables], ipvs: {scheduler: wlc}}`,
+		"`ipvs` has no effect in this mode",
+	},
+	"flags of another scheduler": {
+		`spec: {mode: IPVS, ipvs: {scheduler: mh, schedulerFlags: [mh-port, mh-fallback]}}`,
+		`spec: {mode: IPVS, ipvs: {scheduler: mh, schedulerFlags: [mh-port, sh-port]}}`,
+		"`schedulerFlags` must belong to `scheduler`",
+	},
+	"flags of the default scheduler": {
+		`spec: {mode: IPVS, ipvs: {schedulerFlags: []}}`,
+		`spec: {mode: IPVS, ipvs: {schedulerFlags: [sh-port]}}`,
+		"`schedulerFlags` must belong to `scheduler`",
+	},
+	"each range left to others": {
+		`spec: {mode: IPVS, ipvs: {excludeCIDRs: []}}`,
+		`spec: {mode: IPVS, ipvs: {excludeCIDRs: [192.0.2.0/24, 2001:db8::/129]}}`,
+		"each of `excludeCIDRs` must be a CIDR",
+	},
+	"each address of node ports": {
+		`spec: {nodePort: {addresses: [All, "2001:db8::/64"]}}`,
+		`spec: {nodePort: {addresses: [Primary, 192.0.2.1]}}`,
+		"each of `addresses` must be Primary, All, Localhost, or a CIDR",
+	},
+	"each source of node ports": {
+		`spec: {nodePort: {sourceRanges: []}}`,
+		`spec: {nodePort: {sourceRanges: [203.0.113.0/24, pods]}}`,
+		"each of `sourceRanges` must be a CIDR",
+	},
+	"each range of the cluster": {
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16, "fd00::/48"]}}`,
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16, 10.245.0.0]}}`,
+		"each of `clusterCIDRs` must be a CIDR",
+	},
+	"some range of the cluster": {
+		`spec: {localTraffic: {detect: NodeCIDR, clusterCIDRs: []}}`,
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: []}}`,
+		"`clusterCIDRs` must be set with `detect: ClusterCIDR`, and only then",
+	},
+	"interface of a bridge": {
+		`spec: {localTraffic: {detect: InterfaceNamePrefix, interface: cali}}`,
+		`spec: {localTraffic: {detect: BridgeInterface, interface: ""}}`,
+		"`interface` must be set with `detect: BridgeInterface`",
+	},
+	"interface only where used": {
+		`spec: {localTraffic: {detect: NodeCIDR, interface: ""}}`,
+		`spec: {localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16], interface: cni0}}`,
+		"`interface` must be set with `detect: BridgeInterface`",
+	},
+	"each range of external IPs": {
+		`spec: {externalIPs: {policy: Allow, allowedCIDRs: []}}`,
+		`spec: {externalIPs: {policy: Allow, allowedCIDRs: [198.51.100.0/24, 198.51.100.0/33]}}`,
+		"each of `allowedCIDRs` must be a CIDR",
+	},
+	"no ranges of denied external IPs": {
+		`spec: {externalIPs: {policy: Deny, allowedCIDRs: []}}`,
+		`spec: {externalIPs: {policy: Deny, allowedCIDRs: [198.51.100.0/24]}}`,
+		"`allowedCIDRs` has no effect with `policy: Deny`",
+	},
+	"values of NotIn in the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: In, values: [gpu, cpu]}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: Exists}, {key: pool, operator: NotIn, values: []}]}}`,
+		"`values` must be set with `operator` In or NotIn",
+	},
+	"no values of Exists in the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: a.b/pool, operator: Exists}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: pool, operator: Exists, values: [gpu]}]}}`,
+		"`values` must be set with `operator` In or NotIn",
+	},
+	"key of a requirement in the nodeSelector": {
+		`spec: {nodeSelector: {matchExpressions: [{key: topology.kubernetes.io/zone, operator: Exists}]}}`,
+		`spec: {nodeSelector: {matchExpressions: [{key: "the zone", operator: Exists}]}}`,
+		"spec.nodeSelector.matchExpressions[0].key: Invalid value",
+	},
+	"each key in the nodeSelector": {
+		`spec: {nodeSelector: {matchLabels: {a: b, c.d/e: f}}}`,
+		`spec: {nodeSelector: {matchLabels: {a: b, "-c": d}}}`,
+		"each of `matchLabels` must have the key of a label",
+	},
 	"unknown fields": {
 		`spec: {nodeSelector: {matchLabels: {zone: a}}}`,
 		`spec: {scheduler: rr}`,
@@ -273,6 +368,21 @@ func TestDefaults(t *testing.T) {
 	}
 	wantPending(t, config.Status.Conditions, v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable,
 		v1alpha1.ConditionProgressing, v1alpha1.ConditionDegraded, v1alpha1.ConditionProtected)
+}
+
+// TestDefaultsOfIPVS checks the defaults of a policy that sets a parameter of IPVS.
+func TestDefaultsOfIPVS(t *testing.T) {
+	obj := object(t, "ProxyConfig", `spec: {mode: IPVS, ipvs: {udpTimeoutSeconds: 60}}`)
+	create(t, obj)
+	config := &v1alpha1.ProxyConfig{}
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(obj), config); err != nil {
+		t.Fatal(err)
+	}
+	want := &v1alpha1.IPVSOptions{Scheduler: "rr", StrictARP: ptr.To(false), UDPTimeoutSeconds: 60,
+		DrainTimeoutSeconds: ptr.To[int32](900), ReadBackSeconds: 10}
+	if diff := cmp.Diff(want, config.Spec.IPVS); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
 }
 
 func wantPending(t *testing.T, conditions []metav1.Condition, types ...string) {

@@ -85,6 +85,54 @@ var rulesCases = map[string]rulesCase{
 		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR}}`,
 		"`clusterCIDRs` must be set with `detect: ClusterCIDR`",
 	},
+	"interface of local traffic of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: BridgeInterface, interface: cni0}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: NodeCIDR, interface: cni0}}`,
+		"`interface` must be set with `detect: BridgeInterface`",
+	},
+	"ranges of local traffic of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0/16]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, localTraffic: {detect: ClusterCIDR, clusterCIDRs: [10.244.0.0]}}`,
+		"each of `clusterCIDRs` must be a CIDR",
+	},
+	"external IPs of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, externalIPs: {policy: Allow, allowedCIDRs: [198.51.100.0/24]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, externalIPs: {policy: Deny, allowedCIDRs: [198.51.100.0/24]}}`,
+		"`allowedCIDRs` has no effect with `policy: Deny`",
+	},
+	"ranges of external IPs of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, externalIPs: {policy: Allow, allowedCIDRs: []}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, externalIPs: {policy: Allow, allowedCIDRs: [198.51.100.1]}}`,
+		"each of `allowedCIDRs` must be a CIDR",
+	},
+	"node ports of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, nodePort: {addresses: [Localhost]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, nodePort: {addresses: [localhost]}}`,
+		"each of `addresses` must be Primary, All, Localhost, or a CIDR",
+	},
+	"sources of node ports of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, nodePort: {sourceRanges: [203.0.113.0/24]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, nodePort: {sourceRanges: [203.0.113.0]}}`,
+		"each of `sourceRanges` must be a CIDR",
+	},
+	"flags of the scheduler of a node": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, ipvs: {scheduler: sh, schedulerFlags: [sh-port]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, ipvs: {scheduler: sh, schedulerFlags: [mh-port]}}`,
+		"`schedulerFlags` must belong to `scheduler`",
+	},
+	"ranges that a node leaves to others": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, ipvs: {excludeCIDRs: [192.0.2.0/24]}}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}, ipvs: {excludeCIDRs: [192.0.2.0]}}`,
+		"each of `excludeCIDRs` must be a CIDR",
+	},
 	// The properties are required, even of a node without addresses, ranges and zone.
 	"facts of a node": {
 		"NodeRuleSet",

@@ -42,6 +42,7 @@ var options = limits{
 	"ipvs.drainTimeoutSeconds": "0..604800 =900", "ipvs.readBackSeconds": "1..3600 =10",
 	"localTraffic.detect":       `NodeCIDR|ClusterCIDR|BridgeInterface|InterfaceNamePrefix ="NodeCIDR"`,
 	"localTraffic.clusterCIDRs": "..16 set", "localTraffic.clusterCIDRs[]": "..43", "localTraffic.interface": `..15 /^[^/\s]*$`,
+	"massRemoval.maxPercent": "1..100 =50", "massRemoval.minEndpoints": "1..1000000 =100", "massRemoval.windowSeconds": "1..3600 =10",
 	"masquerade.all":     "=false",
 	"nodePort.addresses": `1..32 set =["Primary"]`, "nodePort.addresses[]": "1..43", "nodePort.sourceRanges": "..64 set", "nodePort.sourceRanges[]": "..43",
 	"sessionAffinity.policy": `FromService|ClientIP ="FromService"`, "sessionAffinity.timeoutSeconds": "1..86400 =10800",
@@ -52,7 +53,7 @@ var fields = map[string]limits{
 	"NodeHeartbeat": {"": "!spec", "spec": "!renewTime"},
 	"ProxyConfig": {
 		"":               "!spec",
-		"spec.conntrack": "={}", "spec.externalIPs": "={}", "spec.masquerade": "={}", "spec.nodePort": "={}", "spec.sessionAffinity": "={}",
+		"spec.conntrack": "={}", "spec.externalIPs": "={}", "spec.masquerade": "={}", "spec.massRemoval": "={}", "spec.nodePort": "={}", "spec.sessionAffinity": "={}",
 		"spec.localTraffic":   `={"detect":"NodeCIDR"}`,
 		"spec.deletionPolicy": `Keep|Cleanup ="Keep"`, "spec.fallbackModes": "..3 set", "spec.mode": modes + ` ="Auto"`, "spec.priority": "-1000000..1000000 =0",
 		"spec.nodeSelector.matchExpressions": "..32 atomic", "spec.nodeSelector.matchExpressions[]": "!key,operator",

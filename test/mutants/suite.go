@@ -41,6 +41,7 @@ func (s Suite) run(ctx context.Context, root string, replaced map[string]string)
 	if s.Run != "" {
 		args = append(args, "-run="+s.Run)
 	}
+	var shadowed map[string]string
 	if len(replaced) > 0 {
 		tmp, err := os.MkdirTemp("", "mutant-")
 		if err != nil {
@@ -55,9 +56,13 @@ func (s Suite) run(ctx context.Context, root string, replaced map[string]string)
 		if err != nil {
 			return outcome{}, err
 		}
-		args = shadowing(others, append(args, "-overlay="+overlay))
+		args = append(args, "-overlay="+overlay)
+		shadowed = others
 	}
 	args = append(args, pattern)
+	if len(shadowed) > 0 || strings.HasPrefix(s.Package, "./test/") {
+		args = apart(shadowed, args)
+	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
@@ -119,18 +124,16 @@ func writeOverlay(tmp string, code map[string]string) (string, error) {
 	return path, os.WriteFile(path, text, 0o600)
 }
 
-// shadowing returns a command that runs another in a mount namespace of its own, in which
-// changed files are mounted over those whose place they take. An overlay has only what go
-// itself reads, and not what tests read.
-func shadowing(others map[string]string, command []string) []string {
-	if len(others) == 0 {
-		return command
-	}
-	out := []string{"unshare", "--mount"}
+// apart returns a command that runs another in a mount namespace and a PID namespace of its
+// own. Changed files are mounted over those whose place they take: an overlay has only what go
+// itself reads, and not what tests read. What a test that is killed leaves ends with it, such
+// as a control plane.
+func apart(others map[string]string, command []string) []string {
+	out := []string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"}
 	if os.Geteuid() != 0 {
 		out = append(out, "--map-root-user")
 	}
-	out = append(out, "sh", "-c", `while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"`, "sh")
+	out = append(out, "sh", "-c", `while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; "$@"`, "sh")
 	for place, changed := range others {
 		out = append(out, changed, place)
 	}

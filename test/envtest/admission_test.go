@@ -69,6 +69,11 @@ func TestAgentReportsForItsNode(t *testing.T) {
 			for what, write := range map[string]func(context.Context, client.Client, client.Object) error{"report": report, "heartbeat": beat} {
 				// The policy takes effect after a moment.
 				eventually(t, "the answer to a "+what+" for "+name, func(ctx context.Context) bool {
+					// A heartbeat that was allowed is created, not renewed, at the next try.
+					heartbeat := &v1alpha1.NodeHeartbeat{ObjectMeta: metav1.ObjectMeta{Name: c.on.GetName()}}
+					if err := api.Delete(ctx, heartbeat); client.IgnoreNotFound(err) != nil {
+						t.Error(err)
+					}
 					err := write(ctx, agent, c.on)
 					if c.want == "" {
 						return err == nil
@@ -92,6 +97,21 @@ func TestAgentReportsForItsNode(t *testing.T) {
 	for who, user := range map[string]client.Client{"a user who is not an agent": api, "the same ServiceAccount, another namespace": namesake} {
 		if err := report(t.Context(), user, other); err != nil {
 			t.Errorf("%s: %v", who, err)
+		}
+	}
+	// Where OLM has installed it, or beside another installation.
+	cfg := as("system:serviceaccount:aaa:fairlead-agent", "system:masters")
+	cfg.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/node-name": {mine.GetName()}}
+	elsewhere, err := client.New(cfg, client.Options{Scheme: api.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, write := range map[string]func(context.Context, client.Client, client.Object) error{"report": report, "heartbeat": beat} {
+		if err := write(t.Context(), elsewhere, mine); err != nil {
+			t.Errorf("a %s of an agent in another namespace: %v", what, err)
+		}
+		if err := write(t.Context(), elsewhere, other); !apierrors.IsForbidden(err) {
+			t.Errorf("a %s of an agent in another namespace, for another node: got %v, want it forbidden", what, err)
 		}
 	}
 }

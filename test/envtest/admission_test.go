@@ -218,6 +218,7 @@ func TestAdmissionInAnotherNamespace(t *testing.T) {
 		for _, config := range []string{"default", "admission-olm"} {
 			got := strings.Join(strings.Fields(kubectl(t, "kustomize", filepath.Join(dir, config))), " ")
 			for want, count := range map[string]int{
+				"failurePolicy: Fail": 4, "validationActions: - Deny": 4, // of each policy and binding
 				"expression: '''" + namespace + "'''":                                                                2,
 				"expression: '''" + prefix + "controller-manager'''":                                                 1,
 				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "controller-manager'":          2,

@@ -99,21 +99,6 @@ func TestAgentReportsForItsNode(t *testing.T) {
 			t.Errorf("%s: %v", who, err)
 		}
 	}
-	// Where OLM has installed it, or beside another installation.
-	cfg := as("system:serviceaccount:aaa:fairlead-agent", "system:masters")
-	cfg.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/node-name": {mine.GetName()}}
-	elsewhere, err := client.New(cfg, client.Options{Scheme: api.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, write := range map[string]func(context.Context, client.Client, client.Object) error{"report": report, "heartbeat": beat} {
-		if err := write(t.Context(), elsewhere, mine); err != nil {
-			t.Errorf("a %s of an agent in another namespace: %v", what, err)
-		}
-		if err := write(t.Context(), elsewhere, other); !apierrors.IsForbidden(err) {
-			t.Errorf("a %s of an agent in another namespace, for another node: got %v, want it forbidden", what, err)
-		}
-	}
 }
 
 // TestOnlyTheControllerWritesRules has users write rules who have all rights by RBAC.

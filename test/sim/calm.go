@@ -4,18 +4,17 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
-	"github.com/fairlead-proxy/fairlead/test/sim/apiserver"
 )
 
 // quiet is the end of a calm: by then everything has been right for some time.
@@ -39,12 +38,13 @@ func (s *simulation) calm() {
 	c.checkSlices()
 	c.checkPolicy()
 	c.checkWrites()
-	s.setMissing(false)
+	s.oracle.pardon()
 	for _, n := range s.nodes {
-		n.setBlind(false)
+		n.blind.Store(false)
+		n.mixed.Store(false)
 	}
 	if s.backup {
-		s.backup, s.saved = false, &saved{api: s.server.Backup(), world: s.world.clone()}
+		s.backup, s.saved = false, &saved{api: s.server.Backup(), world: s.world.clone(), policy: s.policy}
 	}
 }
 
@@ -52,22 +52,22 @@ func (s *simulation) calm() {
 func (s *simulation) heal() {
 	s.health.heal()
 	s.server.Define(ruleSlices)
-	s.crdBack, s.paused = time.Time{}, nil
+	s.crdBack = time.Time{}
+	for _, p := range s.paused {
+		p.Release()
+	}
+	s.paused = nil
 	if s.oldSchema {
-		// As with an upgrade of the controller, which follows that of the schema.
 		s.oldSchema = false
 		s.server.Prune(ruleSlices)
-		for _, c := range s.replica {
-			c.kill(0)
-			c.tend()
-		}
 	}
 	if s.server.Get(proxyConfigs, "default") == nil {
-		s.server.Put(cluster, proxyConfigs, policy())
+		s.putPolicy()
 	}
 	for _, n := range s.nodes {
 		n.kernel.heal()
 		s.must(n.disk.heal())
+		n.part(0)
 		if c := n.agent(); c != nil {
 			c.Heal()
 		}
@@ -84,8 +84,11 @@ type calmed struct{ *simulation }
 
 // checkKernel checks that the kernel of a node has exactly what is wanted.
 func (s calmed) checkKernel(n *node) {
-	has := map[netip.AddrPort]map[netip.AddrPort]bool{}
-	for key, f := range n.kernel.Kernel().Frontends {
+	has, kernel := map[netip.AddrPort]map[netip.AddrPort]bool{}, n.kernel.Kernel()
+	if sources, want := fmt.Sprint(kernel.Node.NodePortSources), fmt.Sprint(policy(s.policy).Spec.NodePort.SourceRanges); sources != want {
+		s.fail("calm: the kernel of %s allows %s, and not %s", n.name, sources, want)
+	}
+	for key, f := range kernel.Frontends {
 		endpoints := map[netip.AddrPort]bool{}
 		for _, e := range f.Internal.Endpoints {
 			endpoints[e] = true
@@ -181,20 +184,12 @@ type writes struct {
 	count map[string]int
 }
 
-func newWrites(server *apiserver.Server, log logr.Logger) *writes {
-	w := &writes{count: map[string]int{}}
-	server.Written = func(client, resource string, old, now *apiserver.Object) {
-		if resource == ruleSlices {
-			log.V(1).Info("Written", "by", client, "before", old.String(), "after", now.String())
-		}
-		if client == cluster {
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.count[resource]++
-	}
-	return w
+func newWrites() *writes { return &writes{count: map[string]int{}} }
+
+func (w *writes) add(resource string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count[resource]++
 }
 
 func (w *writes) reset() {

@@ -16,7 +16,7 @@ const maxServices = 8
 
 // bigService is how many endpoints a Service gets by growService: enough for the brake on
 // mass removal.
-const bigService = 120
+const bigService = 150
 
 // change changes the world, and says whether the event is such a change.
 func (w *world) change(e event) bool {
@@ -110,6 +110,25 @@ func (w *world) addService(e event) {
 		w.publishSlice(svc, 1)
 		return
 	}
+}
+
+// dominant returns a Service with so many endpoints, for so long, that no agent gives them all up
+// without evidence; nil: there is none.
+func (w *world) dominant() (out *service) {
+	others := 0
+	for _, svc := range w.services {
+		if !svc.other && out == nil && w.oracle.settled(svc.name) > bigService*3/4 {
+			out = svc
+			continue
+		}
+		for _, slice := range svc.slices {
+			others += len(slice)
+		}
+	}
+	if others > bigService/2 {
+		return nil
+	}
+	return out
 }
 
 func (w *world) removeService(svc *service) {

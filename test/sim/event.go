@@ -35,6 +35,7 @@ const (
 	replacePods   action = "replacePods" // all of a Service, as a rolling update without patience
 	moveSlices    action = "moveSlices"  // an endpoint to another EndpointSlice
 	growService   action = "growService"
+	editPolicy    action = "editPolicy"
 	calm          action = "calm" // all faults end, and everything must be right
 )
 
@@ -44,13 +45,17 @@ const (
 	cutWatches    action = "cutWatches"    // of a client
 	compact       action = "compact"       // 410 for all watches
 	failCalls     action = "failCalls"     // of a client
+	cutOff        action = "cutOff"        // a process from the apiserver
 	killAgent     action = "killAgent"     //
 	killAgentTorn action = "killAgentTorn" // and its journal is torn
 	rebootNode    action = "rebootNode"    // with the journal of some time before
 	upgradeAgent  action = "upgradeAgent"  // or back
 	fillDisk      action = "fillDisk"      // until calm
 	failKernel    action = "failKernel"
+	breakKernel   action = "breakKernel" // for longer than a status may be wrong
 	driftKernel   action = "driftKernel" // another program removes rules
+	crashAlone    action = "crashAlone"  // an agent after it has programmed, and the next one does not reach the apiserver
+	startBlind    action = "startBlind"  // an agent without a journal, when slices are gone and the controllers are paused
 	killLeader    action = "killLeader"
 	pauseLeader   action = "pauseLeader" // its requests are done late
 	deleteSlices  action = "deleteSlices"
@@ -61,6 +66,7 @@ const (
 	restore       action = "restore"
 	oldSchema     action = "oldSchema"  // until calm
 	dropPolicy    action = "dropPolicy" // the ProxyConfig, until calm
+	goRogue       action = "goRogue"    // a controller removes slices, or their endpoints
 )
 
 // String prints an event as Go code.
@@ -84,19 +90,22 @@ type weights []struct {
 
 var changes = weights{
 	{addService, 30}, {removeService, 25}, {moveService, 10}, {setLocal, 10}, {setOther, 10}, {addPod, 110}, {removePod, 90},
-	{setPod, 90}, {replacePods, 30}, {moveSlices, 20},
+	{setPod, 90}, {replacePods, 30}, {moveSlices, 20}, {editPolicy, 5},
 }
 
-var callFaults = weights{{lag, 30}, {cutWatches, 20}, {compact, 10}, {failCalls, 60}}
+var callFaults = weights{{lag, 30}, {cutWatches, 20}, {compact, 10}, {failCalls, 60}, {cutOff, 15}}
 
 var processFaults = weights{
 	{killAgent, 30}, {killAgentTorn, 10}, {rebootNode, 8}, {upgradeAgent, 10}, {fillDisk, 10}, {failKernel, 40}, {driftKernel, 10},
-	{killLeader, 10}, {pauseLeader, 10},
+	{killLeader, 10}, {pauseLeader, 10}, {breakKernel, 3}, {crashAlone, 15},
 }
 
 var clusterFaults = weights{
 	{deleteSlices, 15}, {deleteSets, 6}, {foreignSlice, 10}, {dropCRD, 5}, {backup, 8}, {restore, 5}, {oldSchema, 5}, {dropPolicy, 3},
+	{startBlind, 10}, {goRogue, 10},
 }
+
+var disasters = weights{{startBlind, 10}, {crashAlone, 5}, {goRogue, 5}}
 
 // seedProfile is which faults a seed has.
 func seedProfile(seed uint64) (faults weights, share int) {
@@ -118,7 +127,11 @@ const calmEvery = 150
 func draw(seed uint64, n int) []event {
 	r := rand.New(rand.NewPCG(seed, 1))
 	faults, share := seedProfile(seed)
+	disastrous := seed%5 >= 3
 	var out []event
+	if disastrous && seed%3 == 0 {
+		out = append(out, event{do: addService}, event{do: growService}, event{do: calm}, event{do: goRogue, b: int(seed / 3 % 2)})
+	}
 	for range n {
 		e := event{a: r.IntN(1000), b: r.IntN(1000)}
 		switch p := r.IntN(100); {
@@ -134,6 +147,10 @@ func draw(seed uint64, n int) []event {
 			e.do = changes.choose(r)
 		}
 		out = append(out, e)
+		if e.do == calm && disastrous {
+			// Now the oracle knows best what must not be lost.
+			out = append(out, event{do: disasters.choose(r), a: e.a, b: e.b, d: 10 * time.Second})
+		}
 	}
 	return append(out, event{do: calm})
 }

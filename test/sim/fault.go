@@ -6,33 +6,45 @@ package sim
 import (
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/sim/apiserver"
+)
+
+const (
+	// apart is for how long a node is cut off when its agent crashes.
+	apart = 8 * time.Second
+
+	// failureShown is after which time a node reports that its kernel fails.
+	failureShown = 70 * time.Second
 )
 
 // fault does an event that is a fault.
 func (s *simulation) fault(e event) {
 	n := s.nodes[e.a%len(s.nodes)]
 	switch e.do {
-	case lag, cutWatches, compact, failCalls:
+	case lag, cutWatches, compact, failCalls, cutOff:
 		s.faultCalls(e)
 	case killAgent, killAgentTorn, rebootNode, upgradeAgent:
 		s.faultAgent(n, e)
 	case fillDisk:
 		s.impairUntilCalm()
-		n.setBlind(true) // when its agent is killed
+		n.blind.Store(true) // when its agent is killed
 		s.must(n.disk.full())
 	case failKernel:
 		s.impairUntilCalm()
 		n.kernel.inject(kernelFault(e.b % int(kernelFaults)))
+	case breakKernel:
+		s.breakKernel(n, e)
+	case crashAlone:
+		s.impairUntilCalm()
+		n.kernel.inject(crashApart)
+		s.world.change(event{do: addPod, a: e.a, b: e.b})
+		s.pass(apart / 2)
 	case driftKernel:
 		s.drift(n, e)
 	case killLeader:
 		s.impair(e.d)
-		s.leader(e).kill(e.d)
+		s.replica[e.a%len(s.replica)].kill(e.d)
 	case pauseLeader:
 		s.pauseLeader(e)
 	default:
@@ -66,6 +78,13 @@ func (s *simulation) faultCalls(e event) {
 	case e.do == lag:
 		s.impair(e.d)
 		c.Lag([]string{"", services, endpointSlices, ruleSlices, ruleSets}[e.b%5], e.d)
+	case e.do == cutOff:
+		s.impair(e.d)
+		if n := e.a % (len(s.nodes) + len(s.replica)); n < len(s.nodes) {
+			s.nodes[n].part(e.d)
+		} else {
+			c.Part(e.d)
+		}
 	case e.do == cutWatches:
 		s.impair(0)
 		s.server.Cut(func(client, _ string) bool { return client == c.Name })
@@ -78,20 +97,29 @@ func (s *simulation) faultCalls(e event) {
 func (s *simulation) faultAgent(n *node, e event) {
 	s.impair(e.d)
 	n.kill(nil, e.d)
+	if e.b%3 == 0 {
+		s.impair(e.d + apart)
+		n.part(e.d + apart)
+	}
 	switch e.do {
 	case killAgentTorn:
-		n.setBlind(true)
+		n.blind.Store(true)
+		n.loseLeft()
 		s.must(n.disk.tear(int64(1 + e.b)))
 	case upgradeAgent:
 		n.old = !n.old
+		n.mixed.Store(true)
 	case rebootNode:
 		s.oracle.forget(n.name)
-		n.kernel.Clear()
+		n.kernel.empty()
 		s.must(n.disk.reboot())
+		if n.blind.Swap(true) || e.b%2 == 0 || e.b%10 == 1 {
+			n.loseLeft()
+		}
 		if e.b%2 == 0 {
+			n.mixed.Store(true) // what is left of the journal may be of an older agent
 			s.must(n.disk.tear(int64(1 + e.b)))
 		}
-		n.setBlind(true)
 		if e.b%10 == 1 {
 			s.must(n.disk.lose())
 		}
@@ -103,7 +131,13 @@ func (s *simulation) faultAgent(n *node, e event) {
 func (s *simulation) drift(n *node, e event) {
 	s.impair(0)
 	s.oracle.forget(n.name)
-	n.kernel.Drift(func(k *model.Desired) {
+	if l := n.running(); l != nil {
+		l.drifts()
+	}
+	if n.blind.Load() {
+		n.loseLeft() // what another program removes now is in no journal
+	}
+	n.kernel.drift(func(k *model.Desired) {
 		i := 0
 		for key := range k.Frontends {
 			if i++; i > e.b%3 {
@@ -114,94 +148,37 @@ func (s *simulation) drift(n *node, e event) {
 	})
 }
 
-// leader returns the replica that holds the Lease, as far as is known.
-func (s *simulation) leader(e event) *controller {
-	return s.replica[e.a%len(s.replica)]
-}
-
 // pauseLeader pauses a replica: what it sends is done when it goes on, even if it has lost
 // the Lease or ended by then.
 func (s *simulation) pauseLeader(e event) {
-	c := s.leader(e).process()
-	if c == nil || s.paused != nil {
+	c := s.replica[e.a%len(s.replica)].process()
+	if c == nil || len(s.paused) > 0 {
 		return
 	}
-	s.impair(e.d)
+	s.pause(e.d, c)
+}
+
+func (s *simulation) pause(d time.Duration, c *apiserver.Client) {
+	s.impair(d)
 	c.Hold()
-	s.paused, s.released = c, time.Now().Add(e.d)
+	s.paused, s.released = append(s.paused, c), time.Now().Add(d)
 }
 
-func (s *simulation) faultCluster(e event) {
-	switch e.do {
-	case deleteSlices, dropCRD, restore:
-		s.setMissing(true)
-	}
-	switch e.do {
-	case deleteSlices:
-		s.impair(0)
-		for i, o := range s.server.Objects(ruleSlices) {
-			if e.b%3 == 0 || i%2 == e.b%2 {
-				s.server.Remove(cluster, ruleSlices, o.Meta.Name)
-			}
-		}
-	case deleteSets:
-		s.impair(0)
-		for _, o := range s.server.Objects(ruleSets) {
-			s.server.Remove(cluster, ruleSets, o.Meta.Name)
-		}
-	case foreignSlice:
-		s.impair(0)
-		s.foreign(e)
-	case dropCRD:
-		if s.crdBack.IsZero() {
-			s.impair(e.d)
-			s.server.Undefine(ruleSlices)
-			s.crdBack = time.Now().Add(e.d)
-		}
-	case backup:
-		s.backup = true
-	case restore:
-		s.restore()
-	case oldSchema:
-		s.impairUntilCalm()
-		s.oldSchema = true
-		s.server.Prune(ruleSlices, newerFields...)
-	case dropPolicy:
-		s.impairUntilCalm()
-		s.server.Remove(cluster, proxyConfigs, "default")
-	}
-}
-
-// restore restores the last backup, and with it the world of that time.
-func (s *simulation) restore() {
-	if s.saved == nil {
+// breakKernel lets all programming of a node fail for some time, in which it must say so.
+func (s *simulation) breakKernel(n *node, e event) {
+	c := n.agent()
+	if c == nil {
 		return
 	}
+	c.Heal()
+	n.part(0)
+	n.kernel.fail()
+	s.impair(failureShown)
+	s.world.change(event{do: addPod, a: e.a, b: e.b})
+	s.pass(failureShown)
+	if l := n.running(); l != nil && l.failing.Load() && s.failure() == nil {
+		n.checkFailing()
+	}
+	n.kernel.heal()
 	s.impair(0)
-	s.crdBack = time.Time{}
-	world := s.saved.world.clone()
-	world.pods = s.world.pods // addresses are never used again
-	s.world = world
-	s.oracle.update(s.world)
-	s.server.Restore(s.saved.api)
-}
-
-// foreign writes a slice by hand that claims a Service's addresses, or changes one.
-func (s *simulation) foreign(e event) {
-	all := s.server.Objects(ruleSlices)
-	if len(all) == 0 {
-		return
-	}
-	var slice v1alpha1.ServiceRuleSlice
-	s.must(all[e.a%len(all)].Decode(&slice))
-	slice.ResourceVersion, slice.UID = "", ""
-	slice.Spec.Endpoints = []v1alpha1.RuleEndpoint{{Address: "203.0.113.66", TargetPorts: []int32{666}, NodeName: s.nodes[0].name}}
-	if e.b%2 == 0 { // a new one
-		slice.Spec.ServiceNamespace, slice.Spec.ServiceName = "aaa", "taken"
-		slice.Name = model.SliceNameOf(&slice.Spec)
-		slice.Labels = model.SliceLabels(model.ServiceOf(&slice.Spec))
-	}
-	slice.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate,
-		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}
-	s.server.Put(cluster, ruleSlices, &slice)
 }

@@ -21,7 +21,6 @@ type health struct {
 	mu         sync.Mutex
 	faultUntil time.Time // the last fault's end
 	open       bool      // there are faults until the next calm
-	missing    bool      // slices may be, until the next calm
 	big        bool      // there is or was a Service of bigService endpoints
 	violation  error
 }
@@ -75,18 +74,6 @@ func (h *health) failure() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.violation
-}
-
-func (h *health) setMissing(missing bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.missing = missing
-}
-
-func (h *health) isMissing() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.missing
 }
 
 func (h *health) setBig() {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
@@ -19,33 +18,31 @@ import (
 // mode is the name of the simulated mode.
 const mode = v1alpha1.ModeNFTables
 
-// life is the life of one agent: when it is over, nothing of the process has an effect.
-type life struct {
-	over   atomic.Bool
-	cancel context.CancelFunc
-}
-
 // kernel is the kernel of a node, which outlives the agents.
 type kernel struct {
 	*fake.Dataplane
-	programmed func() // called after each change, by the agent's goroutine
-	crash      func(*life)
+	programmed func(*life) // called after each call, by the agent's goroutine
+	crash      func(*life, kernelFault)
 
 	mu     sync.Mutex
 	faults []kernelFault
+	broken bool // each call fails
+	// unsure says that the kernel may not be what the agent has last asked for.
+	unsure bool
 }
 
 // kernelFault is what happens to a programming.
 type kernelFault int
 
 const (
-	failFirst  kernelFault = iota // nothing is done
-	failAfter                     // it is done, and an error is returned
-	failHalf                      // a part is done
-	stall                         // it takes long
-	crashFirst                    // the agent is killed before
-	crashAfter                    // the agent is killed after
-	kernelFaults
+	failFirst    kernelFault = iota // nothing is done
+	failAfter                       // it is done, and an error is returned
+	failHalf                        // a part is done
+	stall                           // it takes long
+	crashFirst                      // the agent is killed before
+	crashAfter                      // the agent is killed after
+	kernelFaults                    // their number
+	crashApart                      // as crashAfter, and the node is cut off
 )
 
 var (
@@ -65,12 +62,49 @@ func (k *kernel) inject(f kernelFault) {
 func (k *kernel) heal() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.faults = nil
+	k.faults, k.broken = nil, false
+}
+
+// fail lets each programming fail until heal.
+func (k *kernel) fail() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.faults, k.broken = nil, true
+}
+
+// doubt notes whether the kernel may not be what the agent has last asked for. It returns
+// what was noted before.
+func (k *kernel) doubt(unsure bool) (before bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before, k.unsure = k.unsure, unsure
+	return before
+}
+
+func (k *kernel) isSure() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.unsure
+}
+
+// empty empties the kernel: the node was rebooted.
+func (k *kernel) empty() {
+	k.doubt(true)
+	k.Clear()
+}
+
+// drift changes the kernel, as another program does.
+func (k *kernel) drift(change func(*model.Desired)) {
+	k.doubt(true)
+	k.Drift(change)
 }
 
 func (k *kernel) next() (f kernelFault, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.broken {
+		return failFirst, true
+	}
 	if len(k.faults) == 0 {
 		return 0, false
 	}
@@ -96,7 +130,7 @@ type handle struct {
 
 // Sync implements dataplane.Dataplane.
 func (h *handle) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
-	return h.do(ctx, func() (dataplane.Result, error) { return h.Dataplane.Sync(ctx, desired, o) }, func() error {
+	return h.do(ctx, true, func() (dataplane.Result, error) { return h.Dataplane.Sync(ctx, desired, o) }, func() error {
 		// Half of it is there; what was there before stays.
 		part := h.kernel.Kernel()
 		n := 0
@@ -112,7 +146,7 @@ func (h *handle) Sync(ctx context.Context, desired model.Desired, o dataplane.Op
 
 // Apply implements dataplane.Dataplane.
 func (h *handle) Apply(ctx context.Context, delta model.Delta) (dataplane.Result, error) {
-	return h.do(ctx, func() (dataplane.Result, error) { return h.Dataplane.Apply(ctx, delta) }, func() error {
+	return h.do(ctx, false, func() (dataplane.Result, error) { return h.Dataplane.Apply(ctx, delta) }, func() error {
 		delta.Frontends = delta.Frontends[:len(delta.Frontends)/2]
 		_, err := h.Dataplane.Apply(ctx, delta)
 		return err
@@ -127,12 +161,23 @@ func (h *handle) Cleanup(ctx context.Context) error {
 	return h.Dataplane.Cleanup(ctx)
 }
 
-// do programs, with the fault that is due.
-func (h *handle) do(ctx context.Context, all func() (dataplane.Result, error), half func() error) (dataplane.Result, error) {
+// do programs, with the fault that is due. whole: after it the kernel is as desired, whatever
+// it was before.
+func (h *handle) do(ctx context.Context, whole bool, program func() (dataplane.Result, error), half func() error) (dataplane.Result, error) {
 	if h.life.over.Load() {
 		return dataplane.Result{}, errKilled
 	}
-	defer h.kernel.programmed()
+	h.life.begins()
+	defer h.kernel.programmed(h.life)
+	unsure := h.kernel.doubt(true)
+	all := func() (dataplane.Result, error) {
+		result, err := program()
+		if err == nil {
+			h.kernel.doubt(unsure && !whole)
+			h.life.succeeds()
+		}
+		return result, err
+	}
 	f, ok := h.kernel.next()
 	if !ok {
 		return all()
@@ -154,11 +199,11 @@ func (h *handle) do(ctx context.Context, all func() (dataplane.Result, error), h
 		}
 		return all()
 	case crashFirst:
-		h.kernel.crash(h.life)
+		h.kernel.crash(h.life, f)
 		return dataplane.Result{}, errKilled
-	case crashAfter:
+	case crashAfter, crashApart:
 		_, err := all()
-		h.kernel.crash(h.life)
+		h.kernel.crash(h.life, f)
 		return dataplane.Result{}, errors.Join(errKilled, err)
 	}
 	return dataplane.Result{}, errKernel

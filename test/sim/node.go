@@ -8,13 +8,17 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-proxy/fairlead/agent"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/sim/apiserver"
 )
 
@@ -31,7 +35,13 @@ type node struct {
 	client    *apiserver.Client
 	old       bool // the agent does not know newer fields
 	born      int
-	blind     bool // its journal may not be used, until the next calm
+	apart     time.Time // until when the node is cut off
+
+	// left is what the kernel had when the last agent was killed, and its journal too, until
+	// an agent has reached the apiserver; nil: unknown.
+	left  *model.Desired
+	blind atomic.Bool // its journal may not be used, until the next calm
+	mixed atomic.Bool // slices may have, or lack, newer fields with the same digest, until the next calm
 }
 
 // newerFields are those that an older agent, or an older schema, does not know.
@@ -43,9 +53,13 @@ func (n *node) start() {
 	defer n.mu.Unlock()
 	n.born++
 	ctx, cancel := context.WithCancel(logr.NewContext(context.Background(), n.sim.log))
-	l := &life{cancel: cancel}
+	l := newLife(n, cancel)
 	n.life = l
 	n.client = n.sim.server.NewClient(fmt.Sprintf("%s/%d", n.name, n.born), &n.sim.group)
+	n.sim.lives.add(n.client.Name, l)
+	if apart := time.Until(n.apart); apart > 0 {
+		n.client.Part(apart)
+	}
 	if n.old {
 		n.client.Hide(ruleSlices, newerFields...)
 	}
@@ -78,6 +92,55 @@ func (n *node) kill(l *life, restart time.Duration) {
 	n.client.Kill()
 	l.cancel()
 	n.life, n.restartAt = nil, time.Now().Add(restart)
+	n.left = nil
+	// The first write of a journal is a copy of all slices, which may be newer than those that are
+	// programmed at the same time.
+	first := time.Since(l.began) == 0 || n.blind.Load()
+	if n.kernel.isSure() && !first {
+		kernel := n.kernel.Kernel()
+		n.left = &kernel
+	}
+}
+
+// part cuts the node off for some time.
+func (n *node) part(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.apart = time.Now().Add(d)
+	if n.life != nil {
+		n.client.Part(d)
+	}
+}
+
+// running returns the agent; nil: there is none.
+func (n *node) running() *life {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.life
+}
+
+// loseLeft notes that the journal may not have what the kernel has or had.
+func (n *node) loseLeft() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.left = nil
+}
+
+// checkLeft checks that an agent that has not reached the apiserver has neither lost what
+// the one before has programmed, nor gone back to an older state.
+func (n *node) checkLeft() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life == nil || n.left == nil || n.life.failing.Load() {
+		return
+	}
+	if n.life.reached.Load() {
+		n.left = nil
+		return
+	}
+	if delta := model.Diff(*n.left, n.kernel.Kernel()); !delta.Empty() {
+		n.sim.fail("the agent of %s has not reached the apiserver, and the kernel has not what it had before: %v", n.name, contentOf(*n.left).without(contentOf(n.kernel.Kernel())))
+	}
 }
 
 // tend starts an agent when it is time.
@@ -100,14 +163,15 @@ func (n *node) agent() *apiserver.Client {
 	return n.client
 }
 
-func (n *node) setBlind(blind bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.blind = blind
-}
-
-func (n *node) isBlind() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.blind
+// checkFailing checks that the node does not report that it is programmed.
+func (n *node) checkFailing() {
+	o := n.sim.server.Get(ruleSets, n.name)
+	if o == nil {
+		return
+	}
+	var set v1alpha1.NodeRuleSet
+	n.sim.must(o.Decode(&set))
+	if meta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed) {
+		n.sim.fail("the kernel of %s fails for %s, and it reports Programmed: %+v", n.name, failureShown, set.Status.Conditions)
+	}
 }

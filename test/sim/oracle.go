@@ -25,6 +25,8 @@ type oracle struct {
 	// lived are the endpoints that a node's kernel has had, and that have been ready for
 	// settled by then and since, by node and frontend.
 	lived map[string]map[netip.AddrPort]map[netip.AddrPort]bool
+	// excused are the Services that a node's kernel may lose, until the next calm.
+	excused map[string]map[string]bool
 }
 
 // truth is the history of a frontend.
@@ -55,7 +57,7 @@ type past struct {
 
 func newOracle() *oracle {
 	return &oracle{frontends: map[netip.AddrPort]*truth{}, endpoints: map[netip.AddrPort]*past{},
-		lived: map[string]map[netip.AddrPort]map[netip.AddrPort]bool{}}
+		lived: map[string]map[netip.AddrPort]map[netip.AddrPort]bool{}, excused: map[string]map[string]bool{}}
 }
 
 // update notes the state of the world.
@@ -160,6 +162,52 @@ func (o *oracle) forget(node string) {
 	delete(o.lived, node)
 }
 
+// settled returns how many endpoints of a Service have been ready for long.
+func (o *oracle) settled(service string) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.endpoints {
+		if p.service == service && p.valid && p.state == ready && time.Since(p.ready) > settled {
+			n++
+		}
+	}
+	return n
+}
+
+// isService says whether there is a Service of a name.
+func (o *oracle) isService(name string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range o.frontends {
+		if t.service != nil && t.service.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// excuse notes which Services a node's kernel may lose.
+func (o *oracle) excuse(node string, which func(service string) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.excused[node] == nil {
+		o.excused[node] = map[string]bool{}
+	}
+	for at, t := range o.frontends {
+		if t.service != nil && which(t.service.name) {
+			o.excused[node][t.service.name] = true
+			delete(o.lived[node], at)
+		}
+	}
+}
+
+// pardon ends all excuses.
+func (o *oracle) pardon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.excused)
+}
+
 // check checks the kernel of a node. stale says whether the kernel must have followed by now a
 // change at some time.
 func (o *oracle) check(node string, kernel model.Desired, stale func(time.Time) bool, fail func(string, ...any)) {
@@ -186,7 +234,7 @@ func (o *oracle) check(node string, kernel model.Desired, stale func(time.Time) 
 				fail("the kernel of %s leads %s to %s, which was never an endpoint of it", node, at, e)
 			case !lost.IsZero() && stale(lost):
 				fail("the kernel of %s leads %s to %s, which is no endpoint since %s", node, at, e, time.Since(lost))
-			case o.lives(at, e, node) && time.Since(t.begun) > settled && time.Since(o.endpoints[e].ready) > settled:
+			case o.lives(at, e, node) && !o.excused[node][t.service.name] && time.Since(t.begun) > settled && time.Since(o.endpoints[e].ready) > settled:
 				if lived[at] == nil {
 					lived[at] = map[netip.AddrPort]bool{}
 				}

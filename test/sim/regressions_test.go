@@ -43,6 +43,15 @@ func TestRegressions(t *testing.T) {
 			{do: advance, d: 7 * s},
 			{do: calm},
 		},
+		"slices that an older schema had pruned stayed so after its upgrade": {
+			{do: addService, b: 3},
+			{do: calm},
+			{do: oldSchema},
+			{do: advance, d: 2 * s},
+			{do: setLocal},
+			{do: advance, d: 9 * s},
+			{do: calm},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 5 { // what goroutines do concurrently is not determined

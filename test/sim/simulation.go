@@ -21,8 +21,12 @@
 //   - at each moment, each frontend in a kernel leads to endpoints that the Service had, and
 //     has not lost longer ago than the faults explain;
 //   - a frontend whose kernel had an endpoint that is ready since leads somewhere;
+//   - an agent that starts without the apiserver changes nothing in the kernel, and programs
+//     all of it after a boot;
+//   - a digest and a generation that a node reports are those of what its kernel has had, not
+//     long ago if the node says that it is programmed, and it does not say so while the kernel fails;
 //   - some time after the last fault, kernels, slices and statuses are as wanted, and nothing is
-//     written any more. Statuses are not checked before.
+//     written any more.
 package sim
 
 import (
@@ -36,7 +40,9 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/sim/apiserver"
 )
 
@@ -64,17 +70,21 @@ type simulation struct {
 	saved   *saved
 	backup  bool // at the end of the next calm
 	writes  *writes
+	lives   *lives
+	claims  *claims
+	policy  int // which one
 
 	oldSchema bool
 	crdBack   time.Time // zero: the CRD is there
-	released  time.Time // when a paused leader goes on; zero: none is
-	paused    *apiserver.Client
+	released  time.Time // when paused replicas go on
+	paused    []*apiserver.Client
 }
 
 // saved is a backup.
 type saved struct {
-	api   *apiserver.Backup
-	world *world
+	api    *apiserver.Backup
+	world  *world
+	policy int
 }
 
 // result is how a run ends.
@@ -113,6 +123,9 @@ func (s *simulation) do(e event) {
 	case e.do == growService:
 		s.setBig()
 		s.world.change(e)
+	case e.do == editPolicy:
+		s.policy = e.b % 3
+		s.putPolicy()
 	case s.world.change(e):
 	default:
 		s.fault(e)
@@ -127,19 +140,29 @@ func newSimulation(dir string, log logr.Logger) (*simulation, error) {
 	s := &simulation{health: &health{faultUntil: time.Now()}, log: log, scheme: scheme, server: apiserver.New(kinds...), oracle: newOracle(),
 		sysctls: filepath.Join(dir, "sysctls")}
 	s.world = &world{services: map[string]*service{}, server: s.server, oracle: s.oracle}
-	s.writes = newWrites(s.server, log)
+	s.lives = &lives{byName: map[string]*life{}}
+	s.writes, s.claims = newWrites(), newClaims(s.lives, s.fail)
+	s.server.Written, s.server.Listed = s.written, s.listed
 	if err := writeSysctls(s.sysctls); err != nil {
 		return nil, err
 	}
-	s.server.Put(cluster, proxyConfigs, policy())
+	s.putPolicy()
 	for i := range nodeCount {
 		n := &node{sim: s, name: fmt.Sprintf("node-%d", i), kernel: newKernel()}
 		n.disk = &disk{root: filepath.Join(dir, n.name)}
 		if err := n.disk.take(); err != nil {
 			return nil, err
 		}
-		n.kernel.programmed = func() { s.check(n) }
-		n.kernel.crash = func(l *life) { n.kill(l, 2*time.Second) }
+		n.kernel.programmed = func(l *life) {
+			l.gets(contentOf(n.kernel.Kernel()))
+			s.check(n)
+		}
+		n.kernel.crash = func(l *life, f kernelFault) {
+			if f == crashApart {
+				n.part(apart)
+			}
+			n.kill(l, 2*time.Second)
+		}
 		s.nodes = append(s.nodes, n)
 		s.world.nodes = append(s.world.nodes, n.name)
 		s.server.Put(cluster, "nodes", nodeObject(n.name, i))
@@ -168,6 +191,8 @@ func (s *simulation) stop() {
 	s.group.Wait()
 }
 
+func (s *simulation) putPolicy() { s.server.Put(cluster, proxyConfigs, policy(s.policy)) }
+
 // settle waits until all goroutines wait, starts what is to be started, and checks.
 func (s *simulation) settle() {
 	synctest.Wait()
@@ -176,8 +201,10 @@ func (s *simulation) settle() {
 		s.crdBack = time.Time{}
 		s.server.Define(ruleSlices)
 	}
-	if s.paused != nil && !now.Before(s.released) {
-		s.paused.Release()
+	if !now.Before(s.released) {
+		for _, p := range s.paused {
+			p.Release()
+		}
 		s.paused = nil
 	}
 	for _, n := range s.nodes {
@@ -189,6 +216,7 @@ func (s *simulation) settle() {
 	synctest.Wait()
 	for _, n := range s.nodes {
 		s.check(n)
+		n.checkLeft()
 	}
 }
 
@@ -203,14 +231,50 @@ func (s *simulation) pass(d time.Duration) {
 }
 
 // check checks the kernel of a node.
-//
-// An agent without a journal does not know what the kernel has. If slices are missing then, it
-// can lose what it does not know; only the first list is checked (see docs/design.md).
-func (s *simulation) check(n *node) {
-	if n.isBlind() && s.isMissing() {
-		s.oracle.forget(n.name)
+func (s *simulation) check(n *node) { s.oracle.check(n.name, n.kernel.Kernel(), s.stale, s.fail) }
+
+// written is called with each object that is written.
+func (s *simulation) written(client, resource string, old, now *apiserver.Object) {
+	if client != cluster {
+		s.writes.add(resource)
 	}
-	s.oracle.check(n.name, n.kernel.Kernel(), s.stale, s.fail)
+	switch resource {
+	case ruleSlices:
+		s.log.V(1).Info("Written", "by", client, "before", old.String(), "after", now.String())
+		s.claims.slice(old, now)
+	case ruleSets:
+		s.claims.set(client, now)
+	}
+}
+
+// listed is called with what a client lists.
+//
+// An agent without a journal does not know what the kernel has. What its first list does not
+// have it loses; but it does not take each first list (see docs/design.md).
+func (s *simulation) listed(client, resource string, objects []*apiserver.Object) {
+	l := s.lives.of(client)
+	if l == nil || resource != ruleSlices && resource != ruleSets {
+		return
+	}
+	l.reached.Store(true)
+	if resource != ruleSlices || !l.node.blind.Load() || l.programmed.Load() {
+		return
+	}
+	whole := map[string]bool{}
+	for _, o := range objects {
+		var slice v1alpha1.ServiceRuleSlice
+		s.must(o.Decode(&slice))
+		name := slice.Spec.ServiceName
+		switch {
+		case model.CheckOrigin(&slice) == nil:
+			whole[name] = whole[name] || len(slice.Spec.Endpoints) > 0
+		case s.oracle.isService(name):
+			return // it is refused, and so is the list
+		}
+	}
+	if _, begun := whole[model.APIServerService.Name]; begun {
+		s.oracle.excuse(l.node.name, func(service string) bool { return !whole[service] })
+	}
 }
 
 // writeSysctls makes the kernel's parameters that an agent may set.

@@ -214,13 +214,14 @@ func nodeObject(name string, i int) *corev1.Node {
 	}
 }
 
-// policy returns the ProxyConfig of all nodes.
-func policy() *v1alpha1.ProxyConfig {
+// policy returns the ProxyConfig of all nodes; n chooses.
+func policy(n int) *v1alpha1.ProxyConfig {
 	zero := int32(0)
 	return &v1alpha1.ProxyConfig{
 		TypeMeta:   metav1.TypeMeta{APIVersion: ours, Kind: "ProxyConfig"},
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
 		Spec: v1alpha1.ProxyConfigSpec{Priority: &zero, Mode: mode, DeletionPolicy: v1alpha1.DeletionKeep,
+			NodePort:     v1alpha1.NodePortOptions{SourceRanges: []string{fmt.Sprintf("203.0.%d.0/24", n)}},
 			LocalTraffic: v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}},
 	}
 }

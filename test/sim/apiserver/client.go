@@ -23,6 +23,7 @@ type Client struct {
 	dead   bool
 	mute   bool
 	lags   map[string]time.Time // until when watches of a resource get nothing; "": of any
+	apart  time.Time            // until when nothing is reached
 	faults []*Fault
 	hidden map[string][]string // fields of the spec that the client does not know, by resource
 	held   chan struct{}       // closed when its requests go on; nil: they are not held
@@ -98,6 +99,14 @@ func (c *Client) Lag(resource string, d time.Duration) {
 	c.lags[resource] = time.Now().Add(d)
 }
 
+// Part cuts the client off for some time.
+func (c *Client) Part(d time.Duration) {
+	c.mu.Lock()
+	c.apart = time.Now().Add(d)
+	c.mu.Unlock()
+	c.server.Cut(func(client, _ string) bool { return client == c.Name })
+}
+
 // Inject lets the next calls fail.
 func (c *Client) Inject(f Fault) {
 	c.mu.Lock()
@@ -128,7 +137,7 @@ func (c *Client) Release() {
 // Heal ends all faults of the client.
 func (c *Client) Heal() {
 	c.mu.Lock()
-	c.faults = nil
+	c.faults, c.apart = nil, time.Time{}
 	clear(c.lags)
 	c.mu.Unlock()
 	c.Release()
@@ -162,10 +171,13 @@ func (c *Client) view(resource string, o *Object) []byte {
 	return c.server.resources[resource].encode(&seen)
 }
 
-// next takes the fault of a call; nil: it has none.
-func (c *Client) next(write bool) (fault *Fault, held chan struct{}, dead bool) {
+// next takes the fault of a call; nil: it has none. cut: the call does not reach the server.
+func (c *Client) next(write bool) (fault *Fault, held chan struct{}, cut bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Now().Before(c.apart) {
+		return nil, nil, true
+	}
 	for i, f := range c.faults {
 		if f.Writes && !write {
 			continue
@@ -181,8 +193,8 @@ func (c *Client) next(write bool) (fault *Fault, held chan struct{}, dead bool) 
 
 // RoundTrip implements http.RoundTripper.
 func (c *Client) RoundTrip(h *http.Request) (*http.Response, error) {
-	fault, held, dead := c.next(h.Method != http.MethodGet)
-	if dead {
+	fault, held, cut := c.next(h.Method != http.MethodGet)
+	if cut {
 		return nil, errLost
 	}
 	if held != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -167,19 +168,23 @@ func (s *Server) list(r *resource, req request) *http.Response {
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `{"kind":%q,"apiVersion":%q,"metadata":{"resourceVersion":"%d"},"items":[`, r.Kind.Kind+"List", r.APIVersion, s.version)
-	first := true
-	for _, o := range r.sorted() {
-		if !match(o) {
-			continue
-		}
-		if !first {
+	for i, o := range req.selected(r, match) {
+		if i > 0 {
 			out.WriteByte(',')
 		}
-		first = false
 		out.Write(req.client.view(r.Resource, o))
 	}
 	out.WriteString("]}")
 	return respond(req.http, http.StatusOK, io.NopCloser(&out))
+}
+
+// selected returns the objects that a client lists. The caller holds the server's mu.
+func (r request) selected(from *resource, match func(*Object) bool) []*Object {
+	out := slices.DeleteFunc(from.sorted(), func(o *Object) bool { return !match(o) })
+	if listed := r.client.server.Listed; listed != nil {
+		listed(r.client.Name, from.Resource, out)
+	}
+	return out
 }
 
 // matcher returns what the selectors of a request choose.

@@ -45,6 +45,10 @@ type Server struct {
 	// Written, if set, is called with each object that a client has written, while the
 	// server is locked. old is nil for a new object, object for a deleted one.
 	Written func(client, resource string, old, object *Object)
+
+	// Listed, if set, is called with what a client lists, or gets at the begin of a watch,
+	// while the server is locked.
+	Listed func(client, resource string, objects []*Object)
 }
 
 // resource is a kind of objects.

@@ -62,10 +62,8 @@ func (s *Server) watch(r *resource, req request) *http.Response {
 		return answer(req.http, tooLarge())
 	case initial || from == "" || from == "0":
 		w.version = s.version
-		for _, o := range r.sorted() {
-			if match(o) {
-				w.event("ADDED", req.client.view(r.Resource, o))
-			}
+		for _, o := range req.selected(r, match) {
+			w.event("ADDED", req.client.view(r.Resource, o))
 		}
 		if initial {
 			w.bookmark(map[string]string{metav1.InitialEventsAnnotationKey: "true"})

@@ -7,6 +7,7 @@
 package conformance
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -180,6 +181,10 @@ func closed(t *testing.T, d dataplane.Dataplane) {
 	if err := d.Close(); err != nil {
 		t.Fatal("Close:", err)
 	}
+	// A process that a test beside this one starts has our sockets, too, between fork and
+	// exec: then the next Dataplane would find their ports in use.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 }
 
 // adopted checks that a Dataplane finds nothing to change in the kernel.

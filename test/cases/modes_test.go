@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
@@ -35,7 +34,11 @@ func agentProgram(t *testing.T) string {
 func TestNFTables(t *testing.T) { runMode(t, cases.NFTables, v1alpha1.ModeNFTables) }
 
 func TestIPVS(t *testing.T) {
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+	has, err := netlink.HasFamily(t.Context(), "IPVS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !has {
 		t.Skip("needs a kernel with ip_vs: `make test-vm` has one")
 	}
 	runMode(t, cases.IPVS, v1alpha1.ModeIPVS)

@@ -4,13 +4,13 @@
 package ipvs
 
 import (
+	"context"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/conformance"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 )
 
 func TestConformance(t *testing.T) {
@@ -44,7 +44,7 @@ func TestConformance(t *testing.T) {
 }
 
 func noIPVS() string {
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+	if has, err := netlink.HasFamily(context.Background(), "IPVS"); err == nil && !has {
 		return "kernel with ip_vs: `make test-vm` has one"
 	}
 	return ""

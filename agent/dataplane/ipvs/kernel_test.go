@@ -13,10 +13,10 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -27,7 +27,11 @@ func enterSpace(t *testing.T) {
 	if unix.Geteuid() != 0 {
 		t.Skip("needs root/CAP_NET_ADMIN")
 	}
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
+	has, err := netlink.HasFamily(t.Context(), "IPVS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !has {
 		t.Skip("needs a kernel with ip_vs: `make test-vm` has one")
 	}
 	runtime.LockOSThread()

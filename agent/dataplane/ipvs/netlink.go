@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/moby/ipvs"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -36,16 +36,17 @@ var _ kernel = (*netlinkKernel)(nil)
 // ip_vs.
 func openKernel(netns int) (*netlinkKernel, error) {
 	// The library caches a negative result for ever, so ask first.
-	_, err := netlink.GenlFamilyGet("IPVS")
-	if errors.Is(err, unix.ENOENT) {
-		loadModule(context.Background(), "ip_vs")
-		_, err = netlink.GenlFamilyGet("IPVS")
+	ctx := context.Background()
+	has, err := netlink.HasFamily(ctx, "IPVS")
+	if err == nil && !has {
+		loadModule(ctx, "ip_vs")
+		has, err = netlink.HasFamily(ctx, "IPVS")
 	}
-	switch {
-	case errors.Is(err, unix.ENOENT):
+	if err != nil {
+		return nil, err
+	}
+	if !has {
 		return nil, errNoIPVS
-	case err != nil:
-		return nil, fmt.Errorf("find IPVS: %w", err)
 	}
 	path := ""
 	if netns != 0 {

@@ -5,6 +5,7 @@ package kernel
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,9 +16,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/test/cases"
@@ -108,8 +109,8 @@ func (a *Agent) wantNothing() error {
 	if len(left) > 0 {
 		return fmt.Errorf("%s are the node's still", left)
 	}
-	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
-		return nil
+	if has, err := netlink.HasFamily(context.Background(), "IPVS"); err != nil || !has {
+		return err
 	}
 	return a.network.node.do(a.wantNoServers)
 }

@@ -70,7 +70,7 @@ func FindAccelerator(ctx context.Context, k Kernel) (Accelerator, error) {
 	}
 	defer null.Close()
 	found := KVM
-	status, err := Run(ctx, k, KVM, Command{Args: []string{"true"}, Env: os.Environ(), Dir: "/", Stdout: null, Stderr: null})
+	status, _, err := runOnce(ctx, k, KVM, Command{Args: []string{"true"}, Env: os.Environ(), Dir: "/", Stdout: null, Stderr: null})
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)

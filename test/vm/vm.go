@@ -39,14 +39,29 @@ type Command struct {
 	Stdout, Stderr *os.File
 }
 
+// boots is how often a kernel that does not get as far as the command is booted. Emulated,
+// one panics now and then while it sets up its processors and timers.
+const boots = 3
+
 // Run boots the kernel, runs the command and returns its exit status. The end of the
 // context ends the VM.
 func Run(caller context.Context, k Kernel, a Accelerator, c Command) (int, error) {
+	for n := 1; ; n++ {
+		status, ready, err := runOnce(caller, k, a, c)
+		if err == nil || ready || n == boots || caller.Err() != nil {
+			return status, err
+		}
+		fmt.Fprintf(c.Stderr, "vm: boot again: %v\n", err)
+	}
+}
+
+// runOnce also says whether the guest was ready for the command.
+func runOnce(caller context.Context, k Kernel, a Accelerator, c Command) (status int, ready bool, err error) {
 	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
 	m, err := boot(ctx, k, a)
 	if err != nil {
-		return 0, err
+		return 0, true, err // a program is missing, or cannot be started
 	}
 	defer m.end()
 	// Who waits for a message of the guest wakes up when there is no guest any more.
@@ -57,22 +72,22 @@ func Run(caller context.Context, k Kernel, a Accelerator, c Command) (int, error
 	})
 	defer started.Stop()
 
-	status, err := m.talk(c, k, started.Stop)
+	status, err = m.talk(c, k, func() { ready = true; started.Stop() })
 	if err == nil {
-		return status, nil
+		return status, ready, nil
 	}
 	m.end()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if errors.Is(caller.Err(), context.Canceled) { // interrupted by the user
-		return 0, err
+		return 0, ready, err
 	}
-	return 0, errors.Join(err, m.story())
+	return 0, ready, errors.Join(err, m.story())
 }
 
 // talk gives the guest its task, and copies what it says until the command's end.
-func (m *machine) talk(c Command, k Kernel, started func() bool) (int, error) {
+func (m *machine) talk(c Command, k Kernel, started func()) (int, error) {
 	together, err := sameFile(c.Stdout, c.Stderr)
 	if err != nil {
 		return 0, err

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/test/vm"
 )
 
 var temporary string // a folder
@@ -186,6 +188,27 @@ func TestOrderOfOutput(t *testing.T) {
 	_, got, _ := strings.Cut(string(out), "\n") // after what says which kernel it is
 	if diff := cmp.Diff(want.String(), got); diff != "" {
 		t.Errorf("stdout and stderr (-want +got):\n%s", diff)
+	}
+}
+
+// TestBootsAgain has a kernel that does not boot.
+func TestBootsAgain(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "true")
+	good, folder := os.Getenv("FAIRLEAD_VM_KERNEL"), t.TempDir()
+	k, err := vm.OpenKernel(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.Symlink(filepath.Join(good, "lib"), filepath.Join(folder, "lib")), os.Mkdir(filepath.Join(folder, "boot"), 0o755),
+		os.WriteFile(filepath.Join(folder, "boot", "vmlinuz-"+k.Release()), []byte("no kernel"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "FAIRLEAD_VM_KERNEL="+folder)
+	out, err := cmd.CombinedOutput()
+	if got := status(t, err); got != vm.Failed || strings.Count(string(out), "boot again") != 2 {
+		t.Errorf("exit status %d, want %d, and two more tries:\n%s", got, vm.Failed, out)
 	}
 }
 

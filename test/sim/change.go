@@ -114,21 +114,13 @@ func (w *world) addService(e event) {
 
 // dominant returns a Service with so many endpoints, for so long, that no agent gives them all up
 // without evidence; nil: there is none.
-func (w *world) dominant() (out *service) {
-	others := 0
-	for _, svc := range w.services {
-		if !svc.other && out == nil && w.oracle.settled(svc.name) > bigService*3/4 {
-			out = svc
-			continue
-		}
-		for _, slice := range svc.slices {
-			others += len(slice)
+func (w *world) dominant() *service {
+	for _, svc := range w.sorted() {
+		if long, others := w.oracle.share(svc.name); !svc.other && long > bigService*3/4 && others <= bigService/2 {
+			return svc
 		}
 	}
-	if others > bigService/2 {
-		return nil
-	}
-	return out
+	return nil
 }
 
 func (w *world) removeService(svc *service) {

@@ -162,16 +162,22 @@ func (o *oracle) forget(node string) {
 	delete(o.lived, node)
 }
 
-// settled returns how many endpoints of a Service have been ready for long.
-func (o *oracle) settled(service string) (n int) {
+// share returns how many endpoints of a Service have been ready for long, and how many others an
+// agent may have or may have had not long ago: also those that are gone, of deleted Services too.
+func (o *oracle) share(service string) (long, others int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, p := range o.endpoints {
-		if p.service == service && p.valid && p.state == ready && time.Since(p.ready) > settled {
-			n++
+		switch {
+		case p.service != service || !p.valid:
+			if p.valid || time.Since(p.lost) < settled {
+				others++
+			}
+		case p.state == ready && time.Since(p.ready) > settled:
+			long++
 		}
 	}
-	return n
+	return long, others
 }
 
 // isService says whether there is a Service of a name.

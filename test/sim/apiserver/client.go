@@ -200,7 +200,7 @@ func (c *Client) RoundTrip(h *http.Request) (*http.Response, error) {
 		return created(h), nil
 	}
 	fault, held, cut := c.next(h.Method != http.MethodGet)
-	if cut || isEvent(h) && (held != nil || fault != nil && fault.Outcome == Stall) {
+	if cut {
 		return nil, errLost
 	}
 	if held != nil {
@@ -233,10 +233,6 @@ func (c *Client) RoundTrip(h *http.Request) (*http.Response, error) {
 	}
 	return nil, errLost
 }
-
-// isEvent says whether a call writes an event. It does not wait: client-go holds a mutex while it
-// writes one, and in a synctest bubble no time passes while a goroutine waits for a mutex.
-func isEvent(h *http.Request) bool { return strings.Contains(h.URL.Path, "/events") }
 
 // later does a call that its client has given up: the network may still have it.
 func (c *Client) later(h *http.Request, held chan struct{}, pause time.Duration) {

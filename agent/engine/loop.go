@@ -58,7 +58,7 @@ type Loop struct {
 	dp        *openMode         // active; nil: none is
 	options   dataplane.Options // of it
 	candidate *candidate        // to become active; nil: dp stays
-	Syncing   *Syncing
+	Syncing   *Syncing          // since when a Sync runs; for other goroutines
 
 	table    *resolve.Table
 	node     *source.NodeRules

@@ -245,7 +245,7 @@ func TestAnyChange(t *testing.T) {
 	}
 }
 
-// TestIsNoFamily tells a kernel without a family from other failures.
+// TestIsNoFamily distinguishes a kernel without a family from other failures.
 func TestIsNoFamily(t *testing.T) {
 	for err, want := range map[error]bool{
 		unix.EOPNOTSUPP: true, unix.EAFNOSUPPORT: true, fmt.Errorf("add ip6 mine: %w", unix.EAFNOSUPPORT): true,

@@ -183,16 +183,23 @@ func (f *fixture) listenerOf(port resolve.HealthPort) net.Listener {
 	return f.listeners[port]
 }
 
-// TestPortInUse wants a port that another process has: the Service gets one event,
-// and the port is opened as soon as it is free.
-func TestPortInUse(t *testing.T) {
-	f, _ := start(t)
+// portInUse returns a port that another process has, and its listener.
+func portInUse(t *testing.T) (resolve.HealthPort, net.Listener) {
+	t.Helper()
 	port := freePort(t)
 	other, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port.Number))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	t.Cleanup(func() { other.Close() })
+	return port, other
+}
+
+// TestPortInUse wants a port that another process has: the Service gets one event,
+// and the port is opened as soon as it is free.
+func TestPortInUse(t *testing.T) {
+	f, _ := start(t)
+	port, other := portInUse(t)
 	f.set(port, claim("web", 1))
 	await(t, 1, func() int { return len(f.events()) })
 	if note := f.events()[0]; !strings.Contains(note, "web: ") || !strings.Contains(note, "address already in use") {
@@ -223,12 +230,7 @@ func TestPortInUse(t *testing.T) {
 // one gets an event at once, not at the next try.
 func TestPortInUseOfAnotherService(t *testing.T) {
 	f, _ := start(t)
-	port := freePort(t)
-	other, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port.Number))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	port, _ := portInUse(t)
 	f.set(port, claim("a", 1))
 	await(t, 1, func() int { return len(f.events()) })
 	f.set(port, claim("b", 1))

@@ -23,6 +23,11 @@ const (
 
 	// startPatience is how long the start of the agent waits for the disk.
 	startPatience = 5 * time.Second
+
+	// Back-off of a failed write. Each try writes everything, so there are not many; and a
+	// disk that works again is found in a minute.
+	writeRetryMin = 10 * time.Second
+	writeRetryMax = time.Minute
 )
 
 // errSilent is returned while the disk does not answer.
@@ -163,7 +168,7 @@ func (j *Journal) run(open func() (*journalFile, error), opened chan<- error) {
 		l.node, l.slices, l.err = file.Load()
 	}
 	j.loaded <- l
-	retries := backoff.Backoff{Min: 10 * time.Second, Max: 5 * time.Minute}
+	retries := backoff.Backoff{Min: writeRetryMin, Max: writeRetryMax}
 	var retry <-chan time.Time
 	j.finish(nil, err)
 	for {

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
@@ -173,6 +175,47 @@ func TestJournalBacksOff(t *testing.T) {
 	if diff := cmp.Diff(savedState{testNodeRules(3), n.state.Slices}, got, ignoreReported); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
+}
+
+// A disk that fails for long is not written to all the time, and the first minute in which it
+// works again is enough.
+func TestJournalAfterALongFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		tries := 0
+		j, err := OpenJournal(dir, func() (*source.NodeRules, map[string]*v1alpha1.ServiceRuleSliceSpec) {
+			tries++
+			return testNodeRules(1), nil
+		}, func() {}, clock.RealClock{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A new journal can be written, and not replace the old one.
+		path := filepath.Join(dir, "checkpoint")
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Append(source.Changes{Node: testNodeRules(1)}); err == nil {
+			t.Fatal("a failed write is no error")
+		}
+		time.Sleep(58 * time.Minute)
+		if synctest.Wait(); tries > 70 {
+			t.Errorf("%d tries", tries)
+		}
+		if j.Failure() == nil {
+			t.Error("no failure is reported while the disk fails")
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if synctest.Wait(); j.Failure() != nil {
+			t.Errorf("a minute after the failure: %v", j.Failure())
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestJournalIsLocked(t *testing.T) {

@@ -52,6 +52,14 @@ func TestRegressions(t *testing.T) {
 			{do: advance, d: 9 * s},
 			{do: calm},
 		},
+		"a disk was full for long, and the journal not written for as long after it": {
+			{do: addService, b: 3},
+			{do: calm},
+			{do: fillDisk, a: 1},
+			{do: addPod},
+			{do: advance, d: 320 * s},
+			{do: calm},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 5 { // what goroutines do concurrently is not determined

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -55,18 +56,21 @@ type claims struct {
 
 	mu     sync.Mutex
 	slices map[string]*v1alpha1.ServiceRuleSliceSpec // that agents take
+	pruned map[string]bool                           // those of them without fields that their digests count
 	states []sliceState                              // the newest last
-	sets   map[string][]v1alpha1.NodeRuleSet         // by name
+	sets   map[types.UID][]v1alpha1.NodeRuleSet
 }
 
-// sliceState are all slices at some time.
+// sliceState are all slices at some time, if none of them was pruned: a digest is about what the
+// controller has compiled, and a kernel that has it may have had it whole.
 type sliceState struct {
 	digest string
 	slices map[string]*v1alpha1.ServiceRuleSliceSpec
 }
 
 func newClaims(lives *lives, fail func(string, ...any)) *claims {
-	c := &claims{lives: lives, fail: fail, slices: map[string]*v1alpha1.ServiceRuleSliceSpec{}, sets: map[string][]v1alpha1.NodeRuleSet{}}
+	c := &claims{lives: lives, fail: fail, slices: map[string]*v1alpha1.ServiceRuleSliceSpec{}, pruned: map[string]bool{},
+		sets: map[types.UID][]v1alpha1.NodeRuleSet{}}
 	c.note()
 	return c
 }
@@ -76,6 +80,7 @@ func (c *claims) restored(objects []*apiserver.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.slices)
+	clear(c.pruned)
 	for _, o := range objects {
 		c.take(nil, o)
 	}
@@ -93,7 +98,7 @@ func (c *claims) slice(old, now *apiserver.Object) {
 // take takes a slice as agents do.
 func (c *claims) take(old, now *apiserver.Object) {
 	if now == nil {
-		delete(c.slices, old.Meta.Name)
+		c.drop(old.Meta.Name)
 		return
 	}
 	var slice v1alpha1.ServiceRuleSlice
@@ -102,13 +107,24 @@ func (c *claims) take(old, now *apiserver.Object) {
 		c.fail("the simulation fails: %v", err)
 	case model.CheckOrigin(&slice) != nil:
 	case model.IsObsolete(&slice):
-		delete(c.slices, slice.Name)
+		c.drop(slice.Name)
+	case model.Digest(slice.Spec) != slice.Spec.Digest:
+		c.slices[slice.Name], c.pruned[slice.Name] = &slice.Spec, true
 	default:
+		c.drop(slice.Name)
 		c.slices[slice.Name] = &slice.Spec
 	}
 }
 
+func (c *claims) drop(name string) {
+	delete(c.slices, name)
+	delete(c.pruned, name)
+}
+
 func (c *claims) note() {
+	if len(c.pruned) > 0 {
+		return
+	}
 	var digests []string
 	for _, spec := range c.slices {
 		digests = append(digests, spec.Digest)
@@ -133,7 +149,7 @@ func (c *claims) set(client string, now *apiserver.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l == nil {
-		c.sets[set.Name] = append(c.sets[set.Name], set)
+		c.sets[set.UID] = append(c.sets[set.UID], set)
 		return
 	}
 	if l.driftedSince(time.Now().Add(-claimAge)) || l.node.mixed.Load() {
@@ -155,7 +171,7 @@ func (c *claims) contents(set v1alpha1.NodeRuleSet, old bool) (out []content) {
 		if s.digest != set.Status.RulesDigest {
 			continue
 		}
-		for _, node := range c.sets[set.Name] {
+		for _, node := range c.sets[set.UID] {
 			if node.Generation != set.Status.ObservedGeneration {
 				continue
 			}

@@ -33,7 +33,7 @@ func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1
 		Mode: s.Mode(), Capabilities: s.Capabilities, Limitations: limitations(s.Limitations)}
 	if p := s.Programmed; p != nil {
 		if p.Node != nil {
-			status.ObservedGeneration = p.Node.Generation
+			status.ObservedGeneration = s.observedGeneration()
 			policy := p.Node.Spec.Policy
 			status.Policy = &policy
 		}
@@ -101,7 +101,7 @@ func programmed(s Snapshot) metav1.Condition {
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "The first programming has not ended yet.")
 	case !s.FromAPI:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFromCheckpoint, "The kernel holds the rules stored on the node; the apiserver has not answered yet.")
-	case s.Programmed.Node == nil || s.Programmed.Node.Generation != s.Node.Generation:
+	case s.Programmed.Node == nil || !s.Programmed.Node.Same(s.Node):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonProgramming, "The kernel holds the rules of an older generation.")
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "The kernel holds the desired rules.")

@@ -112,6 +112,17 @@ func (s Snapshot) UpToDate() bool {
 // leaves says whether the node is to be cleaned up.
 func (s Snapshot) leaves() bool { return s.Node != nil && s.Node.Spec.CleanUpSince != nil }
 
+// observedGeneration is the generation that is programmed; 0: none of the newest object's. One
+// of an object that was deleted, or of a time before etcd was restored from a backup, may be the
+// newest one's, too, with another spec.
+func (s Snapshot) observedGeneration() int64 {
+	p := s.Programmed.Node
+	if p.UID != s.Node.UID || p.Generation == s.Node.Generation && !p.Same(s.Node) {
+		return 0
+	}
+	return p.Generation
+}
+
 // Mode is the mode that is programmed; empty: none is.
 func (s Snapshot) Mode() v1alpha1.ProxyMode {
 	if s.Programmed == nil {

@@ -12,11 +12,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
@@ -34,6 +36,38 @@ func TestStatusNamesWhatIsProgrammed(t *testing.T) {
 	s.Programmed.Node = nil
 	if status = StatusOf(s, nil, metav1.Now()); status.ObservedGeneration != 0 || status.Policy != nil {
 		t.Errorf("of an earlier agent: reports the generation %d of %v", status.ObservedGeneration, status.Policy)
+	}
+}
+
+// TestGenerationsAreUsedAgain checks that a status does not name a generation of the API's object
+// that is not programmed, though one of the same number is: the object was deleted and created
+// again, or etcd restored from a backup.
+func TestGenerationsAreUsedAgain(t *testing.T) {
+	otherSpec := func(n *source.NodeRules) { n.Spec.Policy.Generation++ }
+	otherObject := func(n *source.NodeRules) { n.UID = "another" }
+	for name, c := range map[string]struct {
+		newest     func(*source.NodeRules)
+		observed   int64
+		programmed bool
+	}{
+		"the same":                            {func(*source.NodeRules) {}, 7, true},
+		"an older generation, before restore": {func(n *source.NodeRules) { n.Generation = 6; otherSpec(n) }, 7, false},
+		"the same generation, another spec":   {otherSpec, 0, false},
+		"another object":                      {otherObject, 0, false},
+		"another object of a higher number":   {func(n *source.NodeRules) { n.Generation = 8; otherObject(n) }, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := good()
+			s.Node, s.Programmed.Node = testNodeRules(7), testNodeRules(7)
+			c.newest(s.Node)
+			status := StatusOf(s, nil, metav1.Now())
+			if status.ObservedGeneration != c.observed {
+				t.Errorf("reports the generation %d", status.ObservedGeneration)
+			}
+			if got := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionProgrammed); got != c.programmed {
+				t.Errorf("reports that the newest is programmed: %v", got)
+			}
+		})
 	}
 }
 

@@ -60,6 +60,13 @@ type NodeRules struct {
 	Reported []metav1.Condition
 }
 
+// Same says whether two have the same object and spec. The spec counts: an etcd that is
+// restored from a backup uses generations again, and an older agent may have dropped fields
+// when it wrote the checkpoint.
+func (n *NodeRules) Same(o *NodeRules) bool {
+	return n.UID == o.UID && n.Generation == o.Generation && equality.Semantic.DeepEqual(n.Spec, o.Spec)
+}
+
 // Changes is what the loop takes at once.
 type Changes struct {
 	Node     *NodeRules // set when it changed
@@ -115,10 +122,7 @@ func (in *Store) Wake() {
 func (in *Store) SetNode(n *NodeRules) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	// The spec counts: an etcd that is restored from a backup uses generations again, and an
-	// older agent may have dropped fields when it wrote the checkpoint.
-	same := in.node != nil && in.node.UID == n.UID && in.node.Generation == n.Generation &&
-		equality.Semantic.DeepEqual(in.node.Spec, n.Spec)
+	same := in.node != nil && in.node.Same(n)
 	if same && !in.nodeGone {
 		return // only its status changed, most likely by our own report
 	}

@@ -75,8 +75,7 @@ func (d *disk) heal() error {
 	return err
 }
 
-// tear cuts some bytes off the journal: the agent was killed in the middle of a write, or
-// the machine went down.
+// tear cuts some bytes off the journal: the machine went down.
 func (d *disk) tear(bytes int64) error {
 	path := filepath.Join(d.dir, checkpoint)
 	info, err := os.Stat(path)
@@ -89,6 +88,35 @@ func (d *disk) tear(bytes int64) error {
 	return os.Truncate(path, max(0, info.Size()-bytes))
 }
 
+// tearRecord cuts some bytes off the journal, but never whole records only: the agent was killed
+// in the middle of a write, and nothing is lost of what it had written before. A journal that ends
+// with an older record would be an older one, which nothing could tell.
+func (d *disk) tearRecord(bytes int64) error {
+	if err := d.tear(bytes); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(d.dir, checkpoint))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !endsWithRecord(text) {
+		return nil
+	}
+	return errors.Join(err, d.tear(1))
+}
+
+// recordHead is the size of what is before the text of a record: its length and CRC-32.
+const recordHead = 8
+
+// endsWithRecord says whether all records of a journal are whole.
+func endsWithRecord(journal []byte) bool {
+	for len(journal) >= recordHead {
+		n := recordHead + int(binary.BigEndian.Uint32(journal))
+		if len(journal) < n {
+			return false
+		}
+		journal = journal[n:]
+	}
+	return len(journal) == 0
+}
+
 // lose removes the journal.
 func (d *disk) lose() error { return os.RemoveAll(filepath.Join(d.dir, checkpoint)) }
 
@@ -96,15 +124,14 @@ func (d *disk) lose() error { return os.RemoveAll(filepath.Join(d.dir, checkpoin
 func (d *disk) reboot() error {
 	path := filepath.Join(d.dir, checkpoint)
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || len(text) < 8 {
+	if errors.Is(err, fs.ErrNotExist) || len(text) < recordHead {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	const head = 8 // length and CRC-32 of a record
 	length := int(binary.BigEndian.Uint32(text))
-	if len(text) < head+length {
+	if len(text) < recordHead+length {
 		return nil // it is torn
 	}
 	record, err := json.Marshal(map[string]string{"boot": "an earlier one"})
@@ -113,6 +140,6 @@ func (d *disk) reboot() error {
 	}
 	out := binary.BigEndian.AppendUint32(nil, uint32(len(record)))
 	out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(record))
-	out = append(append(out, record...), text[head+length:]...)
+	out = append(append(out, record...), text[recordHead+length:]...)
 	return os.WriteFile(path, out, 0o600)
 }

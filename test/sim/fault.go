@@ -105,7 +105,7 @@ func (s *simulation) faultAgent(n *node, e event) {
 	case killAgentTorn:
 		n.blind.Store(true)
 		n.loseLeft()
-		s.must(n.disk.tear(int64(1 + e.b)))
+		s.must(n.disk.tearRecord(int64(1 + e.b)))
 	case upgradeAgent:
 		n.old = !n.old
 		n.mixed.Store(true)

@@ -67,6 +67,10 @@ func TestRegressions(t *testing.T) {
 			{do: advance, d: 70 * s},
 			{do: calm},
 		},
+		"a journal lost its last record, and nothing of another": {
+			{do: killAgentTorn, a: 2, b: 423, d: 5 * s}, // that record has 424 bytes
+			{do: calm},
+		},
 		"a disk was full for long, and the journal not written for as long after it": {
 			{do: addService, b: 3},
 			{do: calm},

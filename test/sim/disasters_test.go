@@ -5,8 +5,12 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // TestDisasters runs each event of several faults in a cluster in which nothing has changed for
@@ -38,4 +42,41 @@ func TestDisasters(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestBackupInTheMiddleOfAChange restores a backup that has an endpoint, and the slices of the
+// moment before it. Agents follow these, for they are the controller's; it writes them anew at
+// once. No Service that was at rest at the time of the backup is concerned.
+func TestBackupInTheMiddleOfAChange(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := newSimulation(dir, logger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.stop()
+		s.do(event{do: addService, b: 4}) // it has no endpoints
+		s.do(event{do: addService, b: 6})
+		s.calm()
+		changed := s.world.sorted()[0]
+		s.do(event{do: addPod})
+		s.saved = &saved{api: s.server.Backup(), world: s.world.clone(), policy: s.policy}
+		s.pass(2 * settled)
+		for _, n := range s.nodes {
+			s.oracle.excuse(n.name, func(service string) bool { return service == changed.name })
+		}
+		s.do(event{do: restore})
+		if older := slices.ContainsFunc(calmed{s}.slices(), func(r v1alpha1.ServiceRuleSlice) bool {
+			return r.Spec.ServiceName == changed.name && len(r.Spec.Endpoints) == 0
+		}); !older {
+			t.Fatal("the backup has the newer slice")
+		}
+		s.pass(delay)
+		for _, n := range s.nodes {
+			calmed{s}.checkKernel(n)
+		}
+		if err := s.failure(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,7 +41,11 @@ func killAnAgent(_ *arena, r *rand.Rand) (hit, error) {
 	return h, nil
 }
 
-// leader returns the node of the leading controller, and its process.
+// renewDeadline is after which time a leader that could not renew its Lease ends.
+const renewDeadline = 10 * time.Second
+
+// leader returns the node of the leading controller, and its process. It is an error if none
+// leads, although a Lease may name one.
 func leader() (node string, pid int, identity string, err error) {
 	ctx, cancel := shortly()
 	defer cancel()
@@ -50,6 +55,9 @@ func leader() (node string, pid int, identity string, err error) {
 		return "", 0, "", err
 	}
 	identity = ptr.Deref(lease.Spec.HolderIdentity, "")
+	if renewed := ptr.Deref(lease.Spec.RenewTime, metav1.MicroTime{}); time.Since(renewed.Time) > renewDeadline {
+		return "", 0, "", fmt.Errorf("no controller leads: %q has renewed its Lease at %s", identity, renewed)
+	}
 	for _, n := range labNodes {
 		if len(identity) > len(n) && identity[:len(n)+1] == n+"_" {
 			pid, err = processOn(n, "fairlead-controller")

@@ -187,9 +187,13 @@ func (a *arena) end(t *testing.T) {
 }
 
 // followed returns an error unless the agents of a node, or of all, have programmed what the
-// API holds.
+// API holds. For all nodes, a controller must lead too: else what the API holds is old.
 func followed(node string) error {
 	var errs []error
+	if node == "" {
+		_, _, _, err := leader()
+		errs = append(errs, err)
+	}
 	for _, n := range labNodes {
 		if node != "" && n != node {
 			continue

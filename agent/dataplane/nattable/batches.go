@@ -9,13 +9,14 @@ import "github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 const batchSize = 1 << 14
 
 // batches are the result of a plan, in order: first what a detour needs, then the change
-// proper, and after each the later deletions. All except the change are usually empty.
-type batches [2]struct{ batch, later *parts }
+// proper. Before each come the new chains, and after it the later deletions. All except the
+// change are usually empty.
+type batches [2]struct{ chains, batch, later *parts }
 
 func newBatches(size int) *batches {
 	var b batches
 	for i := range b {
-		b[i].batch, b[i].later = newParts(size), newParts(size)
+		b[i].chains, b[i].batch, b[i].later = newParts(size), newParts(size), newParts(size)
 	}
 	return &b
 }
@@ -23,7 +24,7 @@ func newBatches(size int) *batches {
 // inOrder returns the batches that are not empty.
 func (b *batches) inOrder() (out []*nft.Batch) {
 	for _, step := range b {
-		for _, p := range []*parts{step.batch, step.later} {
+		for _, p := range []*parts{step.chains, step.batch, step.later} {
 			out = append(out, p.full...)
 			if p.Operations() > 0 {
 				out = append(out, p.Batch)

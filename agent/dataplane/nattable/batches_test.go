@@ -252,3 +252,74 @@ func TestBatchSize(t *testing.T) {
 		t.Errorf("after the table is replaced:\n%s", list)
 	}
 }
+
+// TestNewChainsComeFirst checks that a chain exists before an element leads to it: a packet
+// that is being looked up sees the new element, and the chain as it was before the batch.
+func TestNewChainsComeFirst(t *testing.T) {
+	const key = "10.96.0.1:80/tcp"
+	for name, tc := range map[string]struct {
+		plan  func(s *space, d testTables, before, after model.Desired) error
+		first bool
+	}{
+		"a change": {func(_ *space, d testTables, before, after model.Desired) error {
+			return d.PlanDelta(model.Diff(before, after))
+		}, true},
+		"tables that were read": {func(_ *space, d testTables, _, after model.Desired) error {
+			d.Forget()
+			_, err := d.Plan(t.Context(), after)
+			return err
+		}, true},
+		"tables that others have damaged": {func(s *space, d testTables, _, after model.Desired) error {
+			s.Run("nft", "flush chain ip fairlead "+chainFrontends+"; delete chain ip fairlead "+chainUnused)
+			_, err := d.Plan(t.Context(), after)
+			return err
+		}, false}, // they may lead to the constant chains
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpace(t)
+			d, before, after := s.dataplane(), model.NewDesired(), model.NewDesired()
+			put(&before, key, clusterIP("10.0.0.1:80", "10.0.0.2:80"))
+			put(&after, key, clusterIP("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"))
+			mustSync(t, d, before)
+			if err := tc.plan(s, d, before, after); err != nil {
+				t.Fatal(err)
+			}
+			chains := d.next.batches[1].chains.Batch
+			if first := d.next.batches.inOrder()[0] == chains; first != tc.first || first != (chains.Operations() > 0) {
+				t.Errorf("new chains come first: %v, with %d operations", first, chains.Operations())
+			}
+			if _, err := d.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			reference := newSpace(t).dataplane()
+			mustSync(t, reference, after)
+			if diff := cmp.Diff(reference.dumpForTest(t), d.dumpForTest(t)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestLookupsStopBeforeTheTableGoes checks that no packet is being looked up when the maps go.
+func TestLookupsStopBeforeTheTableGoes(t *testing.T) {
+	for name, remove := range map[string]func(testTables) error{
+		"clean-up":                     func(d testTables) error { return d.Cleanup(t.Context()) },
+		"only connections are tracked": func(d testTables) error { return d.OnlyTrack(t.Context(), true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newSpace(t).dataplane()
+			mustSync(t, d, mixed())
+			before := d.generation(t)
+			if err := remove(d); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.generation(t) - before; got != 2*2 { // for each family: stop, and delete
+				t.Errorf("%d commits, want 4", got)
+			}
+			before = d.generation(t)
+			if err := d.Cleanup(t.Context()); err != nil {
+				t.Error("clean up once more:", err)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ package nattable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,11 @@ func (t *Tables) Cleanup(ctx context.Context) error {
 			if others {
 				continue
 			}
-			if err := t.Client.DeleteTable(ctx, nft.NewTable(family, name, t.Target.comment, false)); err != nil {
+			table := nft.NewTable(family, name, t.Target.comment, false)
+			if err := t.stopLookups(ctx, table); err != nil {
+				return err
+			}
+			if err := t.Client.DeleteTable(ctx, table); err != nil {
 				return err
 			}
 		}
@@ -49,6 +54,25 @@ func (t *Tables) isOthers(ctx context.Context, family byte, name string) (bool, 
 	return false, nil
 }
 
+// stopLookups removes the rules that look packets up, before the table is deleted. To a packet
+// that is being looked up, the deletion is not atomic: it finds the set of cluster IPs, but not
+// the map of frontends any more, and is refused (seen on Linux 6.1 and 6.18). Without these
+// rules no packet is looked up when the maps go. What is translated already is masqueraded
+// until then.
+func (t *Tables) stopLookups(ctx context.Context, table *nft.Table) error {
+	b := nft.NewBatch()
+	for _, name := range []string{chainPrerouting, chainOutput} {
+		empty := table.NewChain(name, nil)
+		b.AddChain(empty) // another layout may not have it
+		b.RewriteRules(empty)
+	}
+	err := t.Client.Commit(ctx, b)
+	if errors.Is(err, unix.ENOENT) || nft.IsNoFamily(err) { // there is no table
+		return nil
+	}
+	return err
+}
+
 // OnlyTrack makes tables that do nothing, in place of ours or if there are none. The first
 // change replaces them. The kernel translates packets of known connections as long as any
 // NAT chain exists, and tracks connections as long as any rule matches their state.
@@ -60,6 +84,9 @@ func (t *Tables) OnlyTrack(ctx context.Context, instead bool) error {
 		exists, _, err := nft.ReadTable(ctx, t.Client, table)
 		if nft.IsNoFamily(err) || err == nil && exists != instead {
 			continue
+		}
+		if err == nil && exists {
+			err = t.stopLookups(ctx, table)
 		}
 		if err == nil {
 			b := nft.NewBatch()

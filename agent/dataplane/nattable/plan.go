@@ -43,20 +43,23 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 			orphans = append(orphans, key)
 		}
 	}
-	p := &planner{layout: l, contents: c, batch: b[1].batch, later: b[1].later}
-	first := b[1].batch
+	p := &planner{layout: l, contents: c, newChains: b[1].chains, batch: b[1].batch, later: b[1].later}
+	first, chains := b[1].batch, b[1].chains
 	detour := p.detour(frontends)
 	if detour.n > 0 {
-		first = b[0].batch
+		first, chains = b[0].batch, b[0].chains
 	}
 	lengths := p.addLengths(first, s.lengths, frontends)
 	var hooks []*nft.Chain
 	for _, chain := range slices.Concat(l.settingsChains(&want.Node), l.chains, []*nft.Chain{l.sourcesChain(lengths)}) {
 		if _, exists := s.chains[chain.Name]; chain.IsBase() && !exists {
 			hooks = append(hooks, chain)
-		} else {
-			planChain(first, s, chain)
+		} else if planChain(first, s, chain) {
+			chains = first // they may lead to this one
 		}
+	}
+	if detour.n == 0 {
+		p.newChains = chains
 	}
 	for _, j := range s.junk {
 		if j.catchAll {
@@ -67,7 +70,7 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 		first.mayEnd()
 	}
 	if detour.n > 0 {
-		d := &planner{layout: l, contents: c, batch: first, later: b[0].later}
+		d := &planner{layout: l, contents: c, newChains: chains, batch: first, later: b[0].later}
 		if err := d.plan(detour, nil); err != nil {
 			return nil, err
 		}
@@ -137,8 +140,8 @@ func (l *layout) replace(b *parts, exists bool) {
 	}
 }
 
-// planChain makes a chain have its rules.
-func planChain(b *parts, s *snapshot, c *nft.Chain) {
+// planChain makes a chain have its rules, and returns whether it is new.
+func planChain(b *parts, s *snapshot, c *nft.Chain) (added bool) {
 	have, exists := s.chains[c.Name]
 	switch {
 	case !exists:
@@ -146,6 +149,7 @@ func planChain(b *parts, s *snapshot, c *nft.Chain) {
 	case !nft.RulesEqual(have, c.Rules):
 		b.RewriteRules(c)
 	}
+	return !exists
 }
 
 // addrChange is a set of addresses, with those it has and the wanted ones.
@@ -190,7 +194,7 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 			}
 		}
 	}}
-	p := &planner{layout: l, contents: c, batch: b[1].batch, later: b[1].later}
+	p := &planner{layout: l, contents: c, newChains: b[1].chains, batch: b[1].batch, later: b[1].later}
 	first, detour := b[1].batch, p.detour(frontends)
 	if detour.n > 0 {
 		first = b[0].batch
@@ -204,7 +208,7 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 		first.RewriteRules(l.sourcesChain(lengths))
 	}
 	if detour.n > 0 {
-		d := &planner{layout: l, contents: c, batch: first, later: b[0].later}
+		d := &planner{layout: l, contents: c, newChains: b[0].chains, batch: first, later: b[0].later}
 		if err := d.plan(detour, nil); err != nil {
 			return err
 		}

@@ -18,13 +18,17 @@ import (
 //
 // The kernel applies a batch at one moment, but a packet may be in the middle of the
 // rules: it has seen an old map, and sees the next one after the change. So elements that
-// a packet of a remaining frontend may still look up are deleted in a later batch.
+// a packet of a remaining frontend may still look up are deleted in a later batch. And it
+// sees chains as they were when it met the first one: a chain that is added in the same
+// batch as the element that leads to it is empty to this packet, which would go on with the
+// frontend's address. So a new chain is added in a batch of its own, before.
 //
 // If the batch has to end in between, the lists of endpoints have grown before a frontend
 // leads to them, and shrink after none does.
 type planner struct {
 	*layout
 	contents     *contents
+	newChains    *parts
 	batch, later *parts
 }
 
@@ -186,7 +190,7 @@ func (p *planner) addChain(v verdict) {
 	_, damaged := p.contents.damaged[v.chain]
 	switch {
 	case !exists:
-		p.batch.AddChain(p.build(v.chain))
+		p.newChains.AddChain(p.build(v.chain))
 		p.contents.chains[v.chain] = struct{}{}
 	case damaged:
 		p.batch.RewriteRules(p.build(v.chain))

@@ -129,7 +129,7 @@ func TestChanges(t *testing.T) {
 		"a frontend is new": {
 			nil, []*model.Frontend{frontend(udp, vip, podA), frontend(udp, nodePort, podA), frontend(tcp, vip, podA)},
 			[]kernel.Entry{
-				flow("older", udp, vip, vip), flow("older node port", udp, nodeIP, nodeIP), flow("tcp", tcp, vip, vip, unanswered),
+				flow("older", udp, vip, vip), flow("older node port", udp, nodeIP, nodeIP), flow("tcp", tcp, vip, vip),
 				flow("another zone's view", udp, vip, vip, otherZone), flow("kept", udp, vip, podA),
 			},
 			[]string{"another zone's view", "kept", "tcp"},
@@ -187,6 +187,24 @@ func TestChanges(t *testing.T) {
 				}
 				m.wantCounted(t, len(tc.entries)-len(tc.want))
 			})
+		}
+	}
+}
+
+// A SYN that met no rules is found when everything is compared. A pass for each new Service
+// would cost more than it is worth.
+func TestUntranslatedSYN(t *testing.T) {
+	for everything, want := range map[bool][]string{false: {"answered", "lost", "lost, node port"}, true: {"answered"}} {
+		m := &memory{coarse: everything}
+		c := newCleaner(m, nil)
+		m.entries = []kernel.Entry{flow("lost", model.TCP, vip, vip, unanswered), flow("lost, node port", model.TCP, nodeIP, nodeIP, unanswered),
+			flow("answered", model.TCP, vip, vip)}
+		c.Change(model.Diff(model.NewDesired(), desired()))
+		c.settle(t, true)
+		c.Change(model.Diff(desired(), desired(frontend(model.TCP, vip, podA), frontend(model.TCP, nodePort, podA))))
+		c.settle(t, everything)
+		if diff := cmp.Diff(want, m.left()); diff != "" {
+			t.Errorf("everything %v: left in the kernel:\n%s", everything, diff)
 		}
 	}
 }

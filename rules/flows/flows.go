@@ -89,9 +89,11 @@ func keyOf(p model.Protocol, at netip.AddrPort) model.FrontendKey {
 // is older than the frontend and was not translated.
 //
 // TCP ends by itself, and an established connection ends with its endpoint. Only a client
-// whose first SYN went to an endpoint that is gone would go on sending it there.
+// whose first SYN went to an endpoint that is gone, or to no endpoint at all because there
+// were no rules at that moment, would go on sending it there. So would the next connection
+// from the same port, for two minutes (nf_conntrack_tcp_timeout_syn_sent).
 func stale(f Flow, to *model.Frontend) bool {
-	if HalfOpen(f.Protocol) && (!f.Unanswered || !f.Translated()) {
+	if HalfOpen(f.Protocol) && !f.Unanswered {
 		return false
 	}
 	if !f.Translated() && (to == nil || f.OtherZone) {

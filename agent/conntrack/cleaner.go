@@ -8,10 +8,12 @@ package conntrack
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/rules/flows"
@@ -31,9 +33,10 @@ const (
 	// reportAfter is how many passes in a row fail before Failure reports it.
 	reportAfter = 3
 
-	// A pass is followed by a pause of that many times its duration, at most restMax:
-	// with a large table the clean-up must not use a core when endpoints change all
-	// the time.
+	// A pass is followed by a pause of that many times its processor time, at most
+	// restMax: with a large table the clean-up must not use a core when endpoints change
+	// all the time. How long the pass has waited for a processor does not count: on a
+	// busy node the flows would be cleaned up later and later.
 	restFactor = 9
 	restMax    = 10 * time.Second
 )
@@ -60,7 +63,8 @@ type Cleaner struct {
 	kernel  Kernel
 	log     logr.Logger
 	clock   clock.Clock
-	changed func() // called when the result of Failure changes
+	used    func() time.Duration // processor time of the calling thread
+	changed func()               // called when the result of Failure changes
 	metrics Metrics
 	wakeup  chan struct{}
 
@@ -78,7 +82,7 @@ type Cleaner struct {
 
 // New returns a Cleaner; changed is called when the result of Failure changes.
 func New(kernel Kernel, m Metrics, log logr.Logger, clk clock.Clock, changed func()) *Cleaner {
-	return &Cleaner{kernel: kernel, log: log, clock: clk, changed: changed, metrics: m, wakeup: make(chan struct{}, 1),
+	return &Cleaner{kernel: kernel, log: log, clock: clk, used: threadTime, changed: changed, metrics: m, wakeup: make(chan struct{}, 1),
 		frontends: map[model.FrontendKey]*model.Frontend{}, entries: map[kind]int{},
 		queues: map[model.Protocol]*queue{
 			model.UDP: newQueue(model.UDP, udpInterval),
@@ -192,12 +196,12 @@ func (c *Cleaner) run(ctx context.Context, q *queue) {
 	c.mu.Unlock()
 
 	start := c.clock.Now()
-	again, err := c.look(ctx, q.protocol, w)
+	again, used, err := c.timedLook(ctx, q.protocol, w)
 	end := c.clock.Now()
 	if ctx.Err() != nil {
 		return
 	}
-	c.rested = end.Add(min(restFactor*end.Sub(start), restMax))
+	c.rested = end.Add(min(restFactor*used, restMax))
 
 	c.mu.Lock()
 	q.next = start.Add(q.interval)
@@ -219,6 +223,24 @@ func (c *Cleaner) run(ctx context.Context, q *queue) {
 	if err == nil || q.failures >= reportAfter {
 		c.report(q, err)
 	}
+}
+
+// timedLook also returns the processor time of the pass, of which the kernel takes most.
+func (c *Cleaner) timedLook(ctx context.Context, p model.Protocol, w work) (again work, used time.Duration, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := c.used()
+	again, err = c.look(ctx, p, w)
+	return again, c.used() - before, err
+}
+
+// threadTime returns the processor time of the calling thread; 0: unknown.
+func threadTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // report keeps the first error of a persistent failure: later ones may only differ in

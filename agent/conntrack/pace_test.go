@@ -5,6 +5,7 @@ package conntrack
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type paced struct {
 	t       *testing.T
 	kernel  *memory
 	clock   *clocktesting.FakeClock
+	worked  time.Duration // processor time
 	current model.Desired
 }
 
@@ -29,6 +31,7 @@ func newPaced(t *testing.T, frontends ...*model.Frontend) *paced {
 	t.Helper()
 	p := &paced{t: t, kernel: &memory{}, clock: clocktesting.NewFakeClock(time.Unix(1_000_000, 0)), current: model.NewDesired()}
 	p.Cleaner = New(p.kernel.kernel(), p.kernel, logr.Discard(), p.clock, func() {})
+	p.used = func() time.Duration { return p.worked }
 	p.change(frontends...)
 	p.Programmed(true)
 	p.pass(time.Minute)
@@ -154,7 +157,7 @@ func TestProtocolsDoNotWaitForEachOther(t *testing.T) {
 	p.wantWalks("UDP", 1)
 
 	// A walk of half a second is followed by a pause of nine times that.
-	p.kernel.walked = func() { p.clock.Step(500 * time.Millisecond) }
+	p.kernel.walked = func() { p.clock.Step(500 * time.Millisecond); p.worked += 500 * time.Millisecond }
 	tcp := 0
 	for i := range 20 {
 		p.change(both(2+i, 3+i)...)
@@ -203,5 +206,28 @@ func TestWalksOfLargeTables(t *testing.T) {
 			p.pass(0)
 			p.wantWalks("the losses", c.want)
 		})
+	}
+}
+
+// On a busy node a walk takes long, because it waits for a processor. That is no reason to
+// look at the next flows later.
+func TestWalksOnABusyNode(t *testing.T) {
+	p := newPaced(t, services(model.UDP, 1, func(int) int { return 0 })...)
+	p.kernel.walked = func() { p.clock.Step(500 * time.Millisecond); p.worked += time.Millisecond }
+	for i := range 10 {
+		p.change(services(model.UDP, 1, func(int) int { return 1 + i })...)
+		p.pass(udpInterval)
+		p.wantWalks("a change each second", 1)
+	}
+}
+
+func TestThreadTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, deadline := threadTime(), time.Now().Add(10*time.Second)
+	for threadTime() == before {
+		if time.Now().After(deadline) {
+			t.Fatal("a busy thread uses no processor time")
+		}
 	}
 }

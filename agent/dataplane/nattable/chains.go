@@ -25,6 +25,7 @@ const (
 	chainFrontends   = "frontends"
 	chainMark        = "mark-unless-pod"
 	chainMasquerade  = "masquerade-marked"
+	chainAgain       = "look-again"
 	chainRefuse      = "refuse"
 	chainSources     = "check-sources"
 	chainNodePorts   = "check-nodeport-sources"
@@ -38,8 +39,10 @@ const (
 func (l *layout) constantChains() []*nft.Chain {
 	const dstnat, srcnat = -100, 100
 	frontends := append(l.lookups(internal), l.NewRule("a ClusterIP's port that no Service has",
-		l.Destination(0), nft.In(l.clusterIPs, 0), nft.Goto(chainRefuse)),
+		l.Destination(0), nft.In(l.clusterIPs, 0), nft.Goto(chainAgain)),
 		l.NewRule("", nft.Jump(chainUnused)))
+	// A packet misses an element that is replaced in that moment (before Linux 6.17).
+	again := append(l.lookups(internal), l.NewRule("", nft.Goto(chainRefuse)))
 
 	return []*nft.Chain{
 		l.NewChain(chainPrerouting, &nft.Hook{Number: unix.NF_INET_PRE_ROUTING, Priority: dstnat},
@@ -48,6 +51,7 @@ func (l *layout) constantChains() []*nft.Chain {
 			append(l.target.output(), l.restrict(), l.NewRule("", nft.Jump(chainLocalhost)), l.NewRule("", nft.Jump(chainFrontends)))...),
 		l.NewChain(chainPostrouting, &nft.Hook{Number: unix.NF_INET_POST_ROUTING, Priority: srcnat}, l.postrouting()...),
 		l.NewChain(chainFrontends, nil, frontends...),
+		l.NewChain(chainAgain, nil, again...),
 		l.NewChain(chainMasquerade, nil,
 			l.NewRule("", nft.LoadMark(0), setBits(0), nft.StoreMark()),
 			l.NewRule("", nft.Masquerade())),

@@ -183,8 +183,8 @@ func TestRuleWithSameCommentIsFound(t *testing.T) {
 	d := s.dataplane()
 	mustSync(t, d, mixed())
 	listed := s.Run("nft", "list", "chain", "ip", "fairlead", "frontends")
-	edited := strings.Replace(listed, "@cluster-ips goto refuse", "@hairpin-edited", 1)
-	edited = strings.Replace(edited, "ip daddr @hairpin-edited", "ip saddr @cluster-ips goto refuse", 1)
+	edited := strings.Replace(listed, "@cluster-ips goto look-again", "@hairpin-edited", 1)
+	edited = strings.Replace(edited, "ip daddr @hairpin-edited", "ip saddr @cluster-ips goto look-again", 1)
 	if edited == listed {
 		t.Fatal("nothing edited:", listed)
 	}

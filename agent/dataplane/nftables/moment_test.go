@@ -43,7 +43,7 @@ func TestPacketsInTheMomentOfAChange(t *testing.T) {
 		"number of endpoints": {rounds: 6000, change: apply(two, three)},
 		"affinity":            {rounds: 4000, change: apply(two, sticky)},
 		"an endpoint":         {rounds: 6000, change: apply(two, with(a, r))},
-		"a Proxy takes over, and gives back": {400, func(t *testing.T, d *Dataplane, _ int) {
+		"a Proxy takes over, and gives back": {200, func(t *testing.T, d *Dataplane, _ int) {
 			if _, err := d.Released(t.Context(), dataplane.Proxy, model.Desired{}, nil); err != nil {
 				t.Fatal(err)
 			}

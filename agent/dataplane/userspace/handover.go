@@ -6,7 +6,10 @@ package userspace
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
@@ -33,25 +36,55 @@ func (d *Dataplane) Incoming(context.Context, dataplane.Kind) error { return nil
 // Outgoing adds the connections to our sockets to the kernel's connection tracking,
 // including those that we have not accepted yet. The rules of another mode apply to
 // connections that are new to the kernel, and these would be.
-func (d *Dataplane) Outgoing(context.Context, dataplane.Kind) error {
-	open, err := netdev.Connections(netdev.Namespace(d.netns))
-	if err != nil {
-		return err
-	}
+func (d *Dataplane) Outgoing(ctx context.Context, _ dataplane.Kind) error {
 	tracked := conntrack.NewTable(d.netns)
 	defer tracked.Close()
-	var errs []error
-	accepted := d.proxy.open.all()
-	for _, c := range open {
-		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that is closed already
-		if !ours && !d.isOurs(place{Address: c.Local.Addr(), Port: c.Local.Port(), Protocol: model.TCP}) {
-			continue
-		}
-		if err := tracked.Establish(c.Remote, c.Local); err != nil && len(errs) < maxErrors {
+	entries, failed := entriesTo(ctx, tracked, d.isOurs) // before open
+	open, err := netdev.Connections(netdev.Namespace(d.netns))
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	errs := []error{failed}
+	note := func(err error) {
+		if err != nil && len(errs) < maxErrors {
 			errs = append(errs, err)
 		}
 	}
+	accepted := d.proxy.open.all()
+	for _, c := range open {
+		delete(entries, connection{c.Remote, c.Local})
+		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that is closed already
+		if ours || d.isOurs(placeOf(c.Local)) {
+			note(tracked.Establish(c.Remote, c.Local))
+		}
+	}
+	for _, e := range entries {
+		_, err := tracked.Delete(e)
+		note(err)
+	}
 	return errors.Join(errs...)
+}
+
+// entriesTo returns the entries of connections to our sockets. Connection tracking ends while a
+// Proxy is active, and keeps the entry of what was open in that moment for days. The next
+// connection from the same port would follow it, and no rule would translate it.
+func entriesTo(ctx context.Context, table *conntrack.Table, isOurs func(place) bool) (map[connection]conntrack.Entry, error) {
+	out := map[connection]conntrack.Entry{}
+	for _, v6 := range []bool{false, true} {
+		err := table.Dump(ctx, conntrack.Filter{V6: v6, Protocol: unix.IPPROTO_TCP}, func(e conntrack.Entry) {
+			if e.Destination == e.Endpoint && !e.OtherZone && isOurs(placeOf(e.Destination)) {
+				out[connection{e.Source, e.Destination}] = e.Clone()
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func placeOf(a netip.AddrPort) place {
+	return place{Address: a.Addr(), Port: a.Port(), Protocol: model.TCP}
 }
 
 // Released closes the sockets after acceptGrace, and waits for the last open connection.

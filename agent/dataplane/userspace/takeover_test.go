@@ -14,14 +14,17 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
 	nft "github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/iptables"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -266,4 +269,40 @@ func (n *topology) untilItHangsUp(want model.Desired) {
 		}
 		return len(n.d.frontends) == 0
 	})
+}
+
+// Connection tracking keeps the entry of a connection that was open when it ended, for days.
+// The next connection from the same port must not follow it.
+func TestLeftoversOfConnectionTracking(t *testing.T) {
+	n := newTopology(t)
+	n.serve("10.244.1.2:8080")
+	want := desired(leading(childVIP, model.TCP, "10.244.1.2:8080"))
+	n.sync(want)
+	open := n.connected()
+	client := netip.MustParseAddrPort(open.LocalAddr().String())
+	leftover, elsewhere := netip.AddrPortFrom(client.Addr(), client.Port()^1), netip.MustParseAddrPort("10.244.1.2:8080")
+	vip := netip.MustParseAddrPort(childVIP)
+	table := conntrack.NewTable(int(n.node))
+	defer table.Close()
+	for _, err := range []error{table.Establish(leftover, vip), table.Establish(client, vip), table.Establish(leftover, elsewhere)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.yieldTo(n.withNFTables())
+	got := map[string]bool{}
+	err := table.Dump(t.Context(), conntrack.Filter{Protocol: unix.IPPROTO_TCP}, func(e conntrack.Entry) {
+		for _, source := range []netip.AddrPort{leftover, client} {
+			if e.Source == source {
+				got[e.Source.String()+" to "+e.Destination.String()] = true
+			}
+		}
+	})
+	wantEntries := map[string]bool{client.String() + " to " + childVIP: true, leftover.String() + " to " + elsewhere.String(): true}
+	if diff := cmp.Diff(wantEntries, got); diff != "" || err != nil {
+		t.Errorf("entries (-want +got): %s%v", diff, err)
+	}
+	if err := alive(open); err != nil {
+		t.Error("the open connection:", err)
+	}
 }

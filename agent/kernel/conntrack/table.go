@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,12 @@ type Entry struct {
 	OtherZone bool
 
 	Name Name
+}
+
+// Clone returns the entry for use after the call of Dump.
+func (e Entry) Clone() Entry {
+	e.Name = Name{slices.Clone(e.Name.Tuple), slices.Clone(e.Name.Zone), slices.Clone(e.Name.ID)}
+	return e
 }
 
 // Name is how the kernel identifies an entry, in the kernel's own encoding.

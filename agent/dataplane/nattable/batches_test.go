@@ -316,7 +316,6 @@ func TestLookupsStopBeforeTheTableGoes(t *testing.T) {
 			if got := d.generation(t) - before; got != 2*2 { // for each family: stop, and delete
 				t.Errorf("%d commits, want 4", got)
 			}
-			before = d.generation(t)
 			if err := d.Cleanup(t.Context()); err != nil {
 				t.Error("clean up once more:", err)
 			}

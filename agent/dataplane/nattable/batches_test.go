@@ -322,3 +322,29 @@ func TestLookupsStopBeforeTheTableGoes(t *testing.T) {
 		})
 	}
 }
+
+// Before Linux 6.17 a packet misses an element that is replaced in that moment. What has the
+// address of a ClusterIP is looked up again, by all the rules of before, and only then refused.
+func TestLookAgain(t *testing.T) {
+	s := newSpace(t)
+	mustSync(t, s.dataplane(), mixed())
+	lookups := func(chain string) (out []string) {
+		for _, line := range strings.Split(s.Run("nft", "list", "chain", "ip", TableName, chain), "\n") {
+			if strings.Contains(line, "@services") || strings.Contains(line, "@nodeports ") || strings.Contains(line, "@ports") {
+				out = append(out, line)
+			}
+		}
+		return out
+	}
+	first, again := lookups(chainFrontends), lookups(chainAgain)
+	if diff := cmp.Diff(first, again); diff != "" || len(first) == 0 {
+		t.Errorf("(-first +again):\n%s", diff)
+	}
+	rules := s.Run("nft", "list", "chain", "ip", TableName, chainFrontends)
+	if !strings.Contains(rules, "ip daddr @cluster-ips goto "+chainAgain) {
+		t.Errorf("not looked up again: %s", rules)
+	}
+	if rules = s.Run("nft", "list", "chain", "ip", TableName, chainAgain); !strings.Contains(rules, "goto "+chainRefuse) {
+		t.Errorf("not refused: %s", rules)
+	}
+}

@@ -45,6 +45,11 @@ func CacheOptions(namespace string) crcache.Options {
 				Namespaces: map[string]crcache.Config{namespace: {}},
 				Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, install.Name),
 			},
+			// The agents' DaemonSet has some, too.
+			&appsv1.ControllerRevision{}: {
+				Namespaces: map[string]crcache.Config{namespace: {}},
+				Label:      labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ControllerName}),
+			},
 		},
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/install"
 	"github.com/fairlead-proxy/fairlead/controllers/noderules"
 	"github.com/fairlead-proxy/fairlead/controllers/proxyconfig"
+	"github.com/fairlead-proxy/fairlead/controllers/revisions"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
@@ -52,7 +53,7 @@ const serviceWorkers = 8
 
 // Agents configures what the controller does for the agents themselves.
 type Agents struct {
-	// Namespace is the namespace of the agents.
+	// Namespace is the namespace of the agents and of the controller.
 	Namespace string
 
 	// Image is the image of the DaemonSet that the controller creates; if empty, it creates
@@ -79,6 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agents Agents) error {
 		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Patience: cleanUpPatience}).
 			SetupWithManager(mgr, options(4)),
 		proxyconfig.New(c, live, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
+		(&revisions.Reconciler{Client: c, Namespace: agents.Namespace}).SetupWithManager(mgr, options(1)),
 		(&install.APIServers{Client: c, Recorder: recorder, Namespace: agents.Namespace, Configured: agents.APIServers}).
 			SetupWithManager(mgr, options(1)),
 	)

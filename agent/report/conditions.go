@@ -35,7 +35,7 @@ func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1
 		if p.Node != nil {
 			status.ObservedGeneration = s.observedGeneration()
 			policy := p.Node.Spec.Policy
-			status.Policy = &policy
+			status.Policy, status.AppliedRevision = &policy, p.Node.Spec.Revision
 		}
 		status.RulesDigest = model.FormatDigest(p.Digest)
 		status.Programmed = &v1alpha1.ProgrammedCounts{

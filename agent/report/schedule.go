@@ -35,7 +35,7 @@ const (
 	unchanged   change = iota
 	newCounts          // counts, the digest, the Services that limitations name
 	newContents        // conditions, capabilities, messages of limitations
-	newState           // the first one, or another mode, policy or generation
+	newState           // the first one, or another mode, policy, revision or generation
 )
 
 // changeOf compares a status with the one written before; nil: there is none.
@@ -45,7 +45,8 @@ func changeOf(written *v1alpha1.NodeRuleSetStatus, s v1alpha1.NodeRuleSetStatus)
 		return newState
 	case reflect.DeepEqual(s, *written):
 		return unchanged
-	case s.Mode != written.Mode || s.ObservedGeneration != written.ObservedGeneration || !reflect.DeepEqual(s.Policy, written.Policy):
+	case s.Mode != written.Mode || s.ObservedGeneration != written.ObservedGeneration ||
+		s.AppliedRevision != written.AppliedRevision || !reflect.DeepEqual(s.Policy, written.Policy):
 		return newState
 	case reflect.DeepEqual(withoutCounts(s), withoutCounts(*written)):
 		return newCounts

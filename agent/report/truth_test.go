@@ -27,15 +27,16 @@ import (
 func TestStatusNamesWhatIsProgrammed(t *testing.T) {
 	older, newer := testNodeRules(1), testNodeRules(2)
 	older.Spec.Policy, newer.Spec.Policy = v1alpha1.PolicyReference{Name: "a", Generation: 1}, v1alpha1.PolicyReference{Name: "b", Generation: 1}
+	older.Spec.Revision, newer.Spec.Revision = "a-1", "b-2"
 	s := good()
 	s.Node, s.Programmed.Node = newer, older
 	status := StatusOf(s, nil, metav1.Now())
-	if status.ObservedGeneration != 1 || status.Policy == nil || status.Policy.Name != "a" {
-		t.Errorf("reports the generation %d of %v", status.ObservedGeneration, status.Policy)
+	if status.ObservedGeneration != 1 || status.Policy == nil || status.Policy.Name != "a" || status.AppliedRevision != "a-1" {
+		t.Errorf("reports the generation %d of %v, revision %s", status.ObservedGeneration, status.Policy, status.AppliedRevision)
 	}
 	s.Programmed.Node = nil
-	if status = StatusOf(s, nil, metav1.Now()); status.ObservedGeneration != 0 || status.Policy != nil {
-		t.Errorf("of an earlier agent: reports the generation %d of %v", status.ObservedGeneration, status.Policy)
+	if status = StatusOf(s, nil, metav1.Now()); status.ObservedGeneration != 0 || status.Policy != nil || status.AppliedRevision != "" {
+		t.Errorf("of an earlier agent: reports the generation %d of %v, revision %s", status.ObservedGeneration, status.Policy, status.AppliedRevision)
 	}
 }
 
@@ -107,6 +108,7 @@ func TestChangeOf(t *testing.T) {
 		"nothing":              {func(*status) {}, unchanged},
 		"the mode":             {func(s *status) { s.Mode = v1alpha1.ModeIPVS }, newState},
 		"the generation":       {func(s *status) { s.ObservedGeneration++ }, newState},
+		"the revision":         {func(s *status) { s.AppliedRevision = "default-2" }, newState},
 		"the policy":           {func(s *status) { s.Policy = &v1alpha1.PolicyReference{Name: "other"} }, newState},
 		"a condition":          {func(s *status) { s.Conditions[0].Reason = "Other" }, newContents},
 		"a limitation":         {func(s *status) { s.Limitations = []v1alpha1.Limitation{{Reason: "IPv6"}} }, newContents},

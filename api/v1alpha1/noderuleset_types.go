@@ -19,6 +19,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Services",type=integer,JSONPath=`.status.programmed.services`
 // +kubebuilder:printcolumn:name="Frontends",type=integer,JSONPath=`.status.programmed.frontends`
 // +kubebuilder:printcolumn:name="Endpoints",type=integer,JSONPath=`.status.programmed.endpoints`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.appliedRevision`,priority=1
 // +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.rulesDigest`,priority=1
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Health",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,priority=1
@@ -61,6 +62,12 @@ type NodeRuleSetSpec struct {
 	// policy is the effective ProxyConfig of this node.
 	// +required
 	Policy PolicyReference `json:"policy,omitzero"`
+
+	// revision is the name of the ControllerRevision, in the controller's namespace, that has
+	// the policy; empty: an older controller has written this object.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Revision string `json:"revision,omitempty"`
 
 	// mode is the mode of the policy.
 	// +required
@@ -189,6 +196,12 @@ type NodeRuleSetStatus struct {
 	// policy is the policy that is programmed.
 	// +optional
 	Policy *PolicyReference `json:"policy,omitempty"`
+
+	// appliedRevision is the spec.revision that is programmed. While another one is being
+	// programmed, or cannot be, it stays the one before.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	AppliedRevision string `json:"appliedRevision,omitempty"`
 
 	// mode is the active mode: never Auto; empty before the first sync.
 	// +optional

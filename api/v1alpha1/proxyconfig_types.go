@@ -18,6 +18,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Failing",type=integer,JSONPath=`.status.nodes.failing`
 // +kubebuilder:printcolumn:name="NotReady",type=integer,JSONPath=`.status.nodes.notReady`
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.status.targetRevision`,priority=1
+// +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stableRevision`,priority=1
 // +kubebuilder:printcolumn:name="Protected",type=string,JSONPath=`.status.conditions[?(@.type=="Protected")].status`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ProxyConfig struct {
@@ -132,6 +134,15 @@ type ProxyConfigSpec struct {
 	// +kubebuilder:default=Keep
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// revisionHistoryLimit is how many revisions that no node uses are kept. A revision is a
+	// ControllerRevision in the controller's namespace that has what this policy programs: all
+	// fields but nodeSelector, priority, massRemoval, deletionPolicy and this one.
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
 }
 
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
@@ -146,6 +157,18 @@ type ProxyConfigStatus struct {
 	// observedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// targetRevision is the revision of the current spec.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	TargetRevision string `json:"targetRevision,omitempty"`
+
+	// stableRevision is the last revision that all nodes have programmed without being
+	// degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
+	// is not ready counts as degraded.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	StableRevision string `json:"stableRevision,omitempty"`
 
 	// nodes counts the nodes of this policy.
 	// +optional

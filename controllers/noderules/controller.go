@@ -23,6 +23,7 @@ import (
 	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
@@ -77,7 +78,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	spec, problems := compile.Node(compile.NodeInput{Node: node, Config: config, ServiceCIDRs: cidrs})
+	spec, problems := compile.Node(compile.NodeInput{
+		Node: node, Config: config, Revision: rollout.RevisionOf(config).Name, ServiceCIDRs: cidrs})
 	if current != nil && ssa.IsOurs(current, node) && apiequality.Semantic.DeepEqual(current.Spec, spec) {
 		return ctrl.Result{}, nil
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
 func node(uid types.UID) *corev1.Node {
@@ -47,7 +48,7 @@ func invalid(c *v1alpha1.ProxyConfig) {
 
 // ruleSet is the NodeRuleSet that the controller has written for a node.
 func ruleSet(n *corev1.Node, change ...func(*v1alpha1.NodeRuleSet)) *v1alpha1.NodeRuleSet {
-	spec, _ := compile.Node(compile.NodeInput{Node: n, Config: config()})
+	spec, _ := compile.Node(compile.NodeInput{Node: n, Config: config(), Revision: rollout.RevisionOf(config()).Name})
 	s := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "set",
 		Labels:          map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ControllerName},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "node", UID: n.UID, Controller: ptr.To(true)}}}, Spec: spec}

@@ -23,11 +23,12 @@ var policies = []string{
 	"fairlead-agent-daemonset.fairlead.dev",
 	"fairlead-agent-image.fairlead.dev",
 	"fairlead-agent-status.fairlead.dev",
+	"fairlead-revisions.fairlead.dev",
 	"fairlead-rules.fairlead.dev",
 }
 
 // The right is on these names. A watch would need one on the policies of all others.
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,resourceNames=fairlead-agent-daemonset.fairlead.dev;fairlead-agent-image.fairlead.dev;fairlead-agent-status.fairlead.dev;fairlead-rules.fairlead.dev,verbs=get
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,resourceNames=fairlead-agent-daemonset.fairlead.dev;fairlead-agent-image.fairlead.dev;fairlead-agent-status.fairlead.dev;fairlead-revisions.fairlead.dev;fairlead-rules.fairlead.dev,verbs=get
 
 const (
 	// protectionPeriod is the time between two looks at the policies.
@@ -73,7 +74,7 @@ func protected(ctx context.Context, live client.Reader) metav1.Condition {
 	}
 	if len(missing) > 0 {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonPoliciesMissing
-		c.Message = "Apply the admission policies that are missing or do not deny: `kubectl apply --server-side -k config/admission-olm`: " +
+		c.Message = "Run `kubectl apply --server-side -k config/admission-olm` to enforce " +
 			strings.Join(missing, ", ")
 	}
 	return c

@@ -46,7 +46,7 @@ func TestProtectionIsReadRarely(t *testing.T) {
 		steps  []step
 	}{
 		"enforced": {nil, v1alpha1.ReasonPoliciesEnforced, []step{
-			{0, 8, time.Minute}, {0, 8, time.Minute}, {59 * time.Second, 8, time.Second}, {time.Second, 16, time.Minute}}},
+			{0, 10, time.Minute}, {0, 10, time.Minute}, {59 * time.Second, 10, time.Second}, {time.Second, 20, time.Minute}}},
 		"no API":    {noAPI, v1alpha1.ReasonPoliciesUnknown, []step{{0, 1, time.Minute}, {20 * time.Second, 1, 40 * time.Second}, {40 * time.Second, 2, time.Minute}}},
 		"no answer": {errors.New("no answer"), v1alpha1.ReasonPoliciesUnknown, []step{{0, 1, time.Minute}, {time.Hour, 2, time.Minute}}},
 	} {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
 const (
@@ -37,6 +38,9 @@ type nodeState struct {
 	// failed is the condition that reports a failure, degraded the one that
 	// reports a degradation.
 	failed, degraded *metav1.Condition
+
+	// revision is what the node says of its revision.
+	revision rollout.Node
 
 	// ready is the Ready condition of the Node. A node that is not ready is not
 	// expected to report.
@@ -71,6 +75,8 @@ func computeStatus(in input) (v1alpha1.ProxyConfigStatus, time.Duration) {
 	states, lostTo := survey(in)
 	status := v1alpha1.ProxyConfigStatus{
 		ObservedGeneration: in.config.Generation,
+		TargetRevision:     rollout.RevisionOf(in.config).Name,
+		StableRevision:     rollout.Stable(in.config.Status.StableRevision, revisions(states)),
 		Nodes:              &v1alpha1.NodeCounts{Selected: int32(len(states))},
 		// The API's default conditions have no time: use the current one.
 		Conditions: slices.DeleteFunc(slices.Clone(in.config.Status.Conditions), func(c metav1.Condition) bool {
@@ -154,6 +160,7 @@ func stateOf(config *v1alpha1.ProxyConfig, node *corev1.Node, set *v1alpha1.Node
 	if set == nil {
 		return s
 	}
+	s.revision = revisionOf(config, set)
 	s.forwards = set.Status.Programmed != nil
 	wanted := v1alpha1.PolicyReference{Name: config.Name, Generation: config.Generation}
 	if set.Spec.Policy != wanted || set.Status.ObservedGeneration != set.Generation {

@@ -66,6 +66,9 @@ type NodeInput struct {
 	Node   *corev1.Node
 	Config *v1alpha1.ProxyConfig
 
+	// Revision is the name of the ProxyConfig's policy.
+	Revision string
+
 	// ServiceCIDRs are all ServiceCIDRs of the cluster, in any order.
 	ServiceCIDRs []networkingv1.ServiceCIDR
 }
@@ -76,6 +79,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 	c := in.Config.Spec.DeepCopy()
 	spec := v1alpha1.NodeRuleSetSpec{
 		Policy:          v1alpha1.PolicyReference{Name: in.Config.Name, Generation: in.Config.Generation},
+		Revision:        in.Revision,
 		Mode:            c.Mode,
 		FallbackModes:   c.FallbackModes,
 		IPVS:            c.IPVS,

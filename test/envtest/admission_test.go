@@ -203,10 +203,10 @@ func TestAdmissionInAnotherNamespace(t *testing.T) {
 		for _, config := range []string{"default", "admission-olm"} {
 			got := strings.Join(strings.Fields(kubectl(t, "kustomize", filepath.Join(dir, config))), " ")
 			for want, count := range map[string]int{
-				"failurePolicy: Fail": 4, "validationActions: - Deny": 4, // of each policy and binding
-				"expression: '''" + namespace + "'''":                                                                2,
+				"failurePolicy: Fail": 5, "validationActions: - Deny": 5, // of each policy and binding
+				"expression: '''" + namespace + "'''":                                                                3,
 				"expression: '''" + prefix + "controller-manager'''":                                                 1,
-				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "controller-manager'":          2,
+				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "controller-manager'":          3,
 				"'system:serviceaccount:' + '" + namespace + "' + ':' + '" + prefix + "agent'":                       1,
 				"name: " + prefix + "controller-manager namespace: " + namespace + " parameterNotFoundAction: Allow": 1,
 			} {

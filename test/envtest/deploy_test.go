@@ -140,6 +140,12 @@ func TestDeployed(t *testing.T) {
 	eventually(t, "the rules of the node", func(ctx context.Context) bool {
 		return api.Get(ctx, client.ObjectKey{Name: "n1"}, &v1alpha1.NodeRuleSet{}) == nil
 	})
+	revision := &appsv1.ControllerRevision{}
+	revision.Namespace, revision.Name = systemNamespace, ruleSet(t, "n1").Spec.Revision
+	cleanUp(t, revision)
+	eventually(t, "the revision of the policy", func(ctx context.Context) bool {
+		return api.Get(ctx, client.ObjectKeyFromObject(revision), &appsv1.ControllerRevision{}) == nil
+	})
 	ds := &appsv1.DaemonSet{}
 	if err := api.Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, ds); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/noderules"
 	"github.com/fairlead-proxy/fairlead/controllers/proxyconfig"
+	"github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
 func node(name string) *corev1.Node {
@@ -117,8 +118,9 @@ func TestNodeLifecycle(t *testing.T) {
 	n.wantWrites("n1", "apply n1")
 	set := ruleSet(t, "n1")
 	want := v1alpha1.NodeRuleSetSpec{
-		Policy: v1alpha1.PolicyReference{Name: "silver", Generation: silver.Generation},
-		Mode:   v1alpha1.ModeNFTables,
+		Policy:   v1alpha1.PolicyReference{Name: "silver", Generation: silver.Generation},
+		Revision: rollout.RevisionOf(silver).Name,
+		Mode:     v1alpha1.ModeNFTables,
 		Node: v1alpha1.NodeFacts{Zone: "a", Addresses: []string{"192.0.2.7", "203.0.113.7"},
 			PodCIDRs: []string{"10.244.1.0/24", "fd00:1::/64"}},
 		SessionAffinity: silver.Spec.SessionAffinity,

@@ -53,6 +53,9 @@ func TestPermissions(t *testing.T) {
 				{"watch", "networking.k8s.io", "servicecidrs", "", ""}, {"patch", ours, "serviceruleslices", "", ""}, {"delete", ours, "serviceruleslices", "", ""},
 				{"patch", ours, "proxyconfigs", "status", ""},
 				{"list", ours, "nodeheartbeats", "", ""}, {"watch", ours, "nodeheartbeats", "", ""},
+				{"create", "apps", "controllerrevisions", "", systemNamespace}, {"patch", "apps", "controllerrevisions", "", systemNamespace},
+				{"list", "apps", "controllerrevisions", "", systemNamespace}, {"watch", "apps", "controllerrevisions", "", systemNamespace},
+				{"delete", "apps", "controllerrevisions", "", systemNamespace},
 				{"create", "authentication.k8s.io", "tokenreviews", "", ""}, {"create", "coordination.k8s.io", "leases", "", systemNamespace},
 			},
 			[]access{
@@ -69,6 +72,8 @@ func TestPermissions(t *testing.T) {
 				{"get", "discovery.k8s.io", "endpointslices", "", ""}, {"get", "networking.k8s.io", "servicecidrs", "", ""},
 				{"get", "apps", "daemonsets", "", systemNamespace}, {"list", "apps", "daemonsets", "", "kube-system"},
 				{"create", "apps", "daemonsets", "", systemNamespace}, {"patch", "apps", "daemonsets", "", systemNamespace},
+				{"create", "apps", "controllerrevisions", "", "kube-system"}, {"list", "apps", "controllerrevisions", "", ""},
+				{"delete", "apps", "controllerrevisions", "", "kube-system"}, {"deletecollection", "apps", "controllerrevisions", "", systemNamespace},
 				{"create", "", "configmaps", "", systemNamespace}, {"patch", "", "configmaps", "", systemNamespace}, // others than the agents'
 			},
 		},
@@ -169,6 +174,7 @@ func TestNoOtherRights(t *testing.T) {
 		each("leases.coordination.k8s.io", "create"), each("leases.coordination.k8s.io/fairlead-controller.proxy.fairlead.dev", "get", "update"),
 		each("events", "create", "patch"), // of the leader election
 		each("configmaps/fairlead-agent", "create", "patch"),
+		each("controllerrevisions.apps", "create", "delete", "list", "patch", "watch"), // what nodes programmed before
 	)
 	underOLM := slices.Concat(inCluster, inNamespace, each("daemonsets.apps/fairlead-agent", "create", "list", "patch", "watch"))
 

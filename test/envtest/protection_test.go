@@ -24,7 +24,7 @@ import (
 
 // admissionNames are those of the policies of config/default, and of their bindings.
 var admissionNames = []string{"fairlead-agent-daemonset.fairlead.dev", "fairlead-agent-image.fairlead.dev",
-	"fairlead-agent-status.fairlead.dev", "fairlead-rules.fairlead.dev"}
+	"fairlead-agent-status.fairlead.dev", "fairlead-revisions.fairlead.dev", "fairlead-rules.fairlead.dev"}
 
 // policyObjects returns all policies and bindings that are there.
 func policyObjects(t *testing.T) []client.Object {
@@ -72,7 +72,7 @@ func changeBinding(name string, change func(*admissionregistrationv1.ValidatingA
 
 func missingPolicies(names ...string) metav1.Condition {
 	return metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonPoliciesMissing,
-		Message: "Apply the admission policies that are missing or do not deny: `kubectl apply --server-side -k config/admission-olm`: " + strings.Join(names, ", ")}
+		Message: "Run `kubectl apply --server-side -k config/admission-olm` to enforce " + strings.Join(names, ", ")}
 }
 
 var enforcedPolicies = metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonPoliciesEnforced,

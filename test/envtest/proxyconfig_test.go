@@ -361,7 +361,7 @@ func TestDefaults(t *testing.T) {
 		Conntrack: &v1alpha1.ConntrackOptions{MaxPerCore: ptr.To[int32](32768), Min: ptr.To[int32](131072),
 			TCPEstablishedTimeoutSeconds: ptr.To[int32](86400), TCPCloseWaitTimeoutSeconds: ptr.To[int32](3600)},
 		MassRemoval:    v1alpha1.MassRemovalOptions{MaxPercent: 50, MinEndpoints: 100, WindowSeconds: 10},
-		DeletionPolicy: v1alpha1.DeletionKeep,
+		DeletionPolicy: v1alpha1.DeletionKeep, RevisionHistoryLimit: ptr.To[int32](10),
 	}
 	if diff := cmp.Diff(want, config.Spec); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

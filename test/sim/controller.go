@@ -113,7 +113,7 @@ func (s *simulation) manage(killed context.Context, client *apiserver.Client) er
 	if err != nil {
 		return err
 	}
-	if err := controllers.Setup(ctx, mgr, controllers.Agents{}); err != nil {
+	if err := controllers.Setup(ctx, mgr, controllers.Agents{Namespace: leaseNamespace}); err != nil {
 		return err
 	}
 	s.group.Go(func() {

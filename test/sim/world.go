@@ -38,6 +38,7 @@ var kinds = []apiserver.Kind{
 	{Resource: endpointSlices, APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespaced: true},
 	{Resource: "leases", APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespaced: true},
 	{Resource: "daemonsets", APIVersion: "apps/v1", Kind: "DaemonSet", Namespaced: true},
+	{Resource: "controllerrevisions", APIVersion: "apps/v1", Kind: "ControllerRevision", Namespaced: true},
 	{Resource: "servicecidrs", APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR"},
 	{Resource: ruleSlices, APIVersion: ours, Kind: "ServiceRuleSlice"},
 	{Resource: ruleSets, APIVersion: ours, Kind: "NodeRuleSet"},

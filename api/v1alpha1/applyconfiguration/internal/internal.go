@@ -372,6 +372,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: policy
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.PolicyReference
+    - name: revision
+      type:
+        scalar: string
     - name: serviceCIDRs
       type:
         list:
@@ -384,6 +387,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetStatus
   map:
     fields:
+    - name: appliedRevision
+      type:
+        scalar: string
     - name: capabilities
       type:
         list:
@@ -588,6 +594,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 0
+    - name: revisionHistoryLimit
+      type:
+        scalar: numeric
+      default: 10
     - name: sessionAffinity
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.SessionAffinityOptions
@@ -625,6 +635,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: stableRevision
+      type:
+        scalar: string
+    - name: targetRevision
+      type:
+        scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RepairCounts

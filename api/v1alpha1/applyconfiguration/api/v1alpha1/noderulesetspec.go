@@ -17,6 +17,9 @@ import (
 type NodeRuleSetSpecApplyConfiguration struct {
 	// policy is the effective ProxyConfig of this node.
 	Policy *PolicyReferenceApplyConfiguration `json:"policy,omitempty"`
+	// revision is the name of the ControllerRevision, in the controller's namespace, that has
+	// the policy; empty: an older controller has written this object.
+	Revision *string `json:"revision,omitempty"`
 	// mode is the mode of the policy.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// fallbackModes are tried in order if the node does not support `mode`.
@@ -64,6 +67,14 @@ func NodeRuleSetSpec() *NodeRuleSetSpecApplyConfiguration {
 // If called multiple times, the Policy field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithPolicy(value *PolicyReferenceApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
 	b.Policy = value
+	return b
+}
+
+// WithRevision sets the Revision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Revision field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithRevision(value string) *NodeRuleSetSpecApplyConfiguration {
+	b.Revision = &value
 	return b
 }
 

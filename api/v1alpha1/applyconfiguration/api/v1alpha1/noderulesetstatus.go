@@ -21,6 +21,9 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// policy is the policy that is programmed.
 	Policy *PolicyReferenceApplyConfiguration `json:"policy,omitempty"`
+	// appliedRevision is the spec.revision that is programmed. While another one is being
+	// programmed, or cannot be, it stays the one before.
+	AppliedRevision *string `json:"appliedRevision,omitempty"`
 	// mode is the active mode: never Auto; empty before the first sync.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// capabilities lists which of the agent's modes this node supports. The agent
@@ -76,6 +79,14 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithObservedGeneration(value int64
 // If called multiple times, the Policy field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithPolicy(value *PolicyReferenceApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
 	b.Policy = value
+	return b
+}
+
+// WithAppliedRevision sets the AppliedRevision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AppliedRevision field is set to the value of the last call.
+func (b *NodeRuleSetStatusApplyConfiguration) WithAppliedRevision(value string) *NodeRuleSetStatusApplyConfiguration {
+	b.AppliedRevision = &value
 	return b
 }
 

@@ -49,6 +49,10 @@ type ProxyConfigSpecApplyConfiguration struct {
 	// Keep leaves the programmed rules, and the node follows Services as long as its agent
 	// runs; Cleanup has the agent remove everything that it has programmed.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// revisionHistoryLimit is how many revisions that no node uses are kept. A revision is a
+	// ControllerRevision in the controller's namespace that has what this policy programs: all
+	// fields but nodeSelector, priority, massRemoval, deletionPolicy and this one.
+	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
 }
 
 // ProxyConfigSpecApplyConfiguration constructs a declarative configuration of the ProxyConfigSpec type for use with
@@ -160,5 +164,13 @@ func (b *ProxyConfigSpecApplyConfiguration) WithMassRemoval(value *MassRemovalOp
 // If called multiple times, the DeletionPolicy field is set to the value of the last call.
 func (b *ProxyConfigSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *ProxyConfigSpecApplyConfiguration {
 	b.DeletionPolicy = &value
+	return b
+}
+
+// WithRevisionHistoryLimit sets the RevisionHistoryLimit field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RevisionHistoryLimit field is set to the value of the last call.
+func (b *ProxyConfigSpecApplyConfiguration) WithRevisionHistoryLimit(value int32) *ProxyConfigSpecApplyConfiguration {
+	b.RevisionHistoryLimit = &value
 	return b
 }

@@ -18,6 +18,12 @@ type ProxyConfigStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// targetRevision is the revision of the current spec.
+	TargetRevision *string `json:"targetRevision,omitempty"`
+	// stableRevision is the last revision that all nodes have programmed without being
+	// degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
+	// is not ready counts as degraded.
+	StableRevision *string `json:"stableRevision,omitempty"`
 	// nodes counts the nodes of this policy.
 	Nodes *NodeCountsApplyConfiguration `json:"nodes,omitempty"`
 	// failingNodes are the first ten nodes (by name) that do not run this policy.
@@ -50,6 +56,22 @@ func (b *ProxyConfigStatusApplyConfiguration) WithConditions(values ...*v1.Condi
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *ProxyConfigStatusApplyConfiguration) WithObservedGeneration(value int64) *ProxyConfigStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithTargetRevision sets the TargetRevision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TargetRevision field is set to the value of the last call.
+func (b *ProxyConfigStatusApplyConfiguration) WithTargetRevision(value string) *ProxyConfigStatusApplyConfiguration {
+	b.TargetRevision = &value
+	return b
+}
+
+// WithStableRevision sets the StableRevision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StableRevision field is set to the value of the last call.
+func (b *ProxyConfigStatusApplyConfiguration) WithStableRevision(value string) *ProxyConfigStatusApplyConfiguration {
+	b.StableRevision = &value
 	return b
 }
 

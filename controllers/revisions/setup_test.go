@@ -1,0 +1,86 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package revisions
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// TestConfigChanged checks which changes of a ProxyConfig trigger a reconcile.
+func TestConfigChanged(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.ProxyConfig)
+		want   bool
+	}{
+		"counts":              {func(c *v1alpha1.ProxyConfig) { c.Status.Nodes = &v1alpha1.NodeCounts{Selected: 1} }, false},
+		"spec":                {func(c *v1alpha1.ProxyConfig) { c.Generation++ }, true},
+		"the stable revision": {func(c *v1alpha1.ProxyConfig) { c.Status.StableRevision = "config-2" }, true},
+		"another of its name": {func(c *v1alpha1.ProxyConfig) { c.UID = "other" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "config", UID: "one", Generation: 1}}
+			after := before.DeepCopy()
+			c.change(after)
+			if got := configChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestUseChanged checks which changes of a NodeRuleSet trigger a reconcile.
+func TestUseChanged(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.NodeRuleSet)
+		want   bool
+	}{
+		"counts":               {func(s *v1alpha1.NodeRuleSet) { s.Status.RulesDigest = "1" }, false},
+		"another part of spec": {func(s *v1alpha1.NodeRuleSet) { s.Spec.Node.Zone = "a" }, false},
+		"it is to have one":    {func(s *v1alpha1.NodeRuleSet) { s.Spec.Revision = "config-2" }, true},
+		"it has one":           {func(s *v1alpha1.NodeRuleSet) { s.Status.AppliedRevision = "config-2" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := &v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{Revision: "config-1"}}
+			after := before.DeepCopy()
+			c.change(after)
+			if got := useChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+	set := &v1alpha1.NodeRuleSet{}
+	if useChanged().Create(event.CreateEvent{Object: set}) || !useChanged().Delete(event.DeleteEvent{Object: set}) {
+		t.Error("only an end of use deletes revisions")
+	}
+}
+
+// TestOwner checks which ProxyConfig is reconciled after a change of a ControllerRevision.
+func TestOwner(t *testing.T) {
+	for name, c := range map[string]struct {
+		owners []metav1.OwnerReference
+		want   []ctrl.Request
+	}{
+		"a ProxyConfig's": {[]metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ProxyConfig", Name: "config", Controller: ptr.To(true)}},
+			[]ctrl.Request{{NamespacedName: client.ObjectKey{Name: "config"}}}},
+		"a DaemonSet's":    {[]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "config", Controller: ptr.To(true)}}, nil},
+		"without an owner": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			revision := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{OwnerReferences: c.owners}}
+			if diff := cmp.Diff(c.want, owner(t.Context(), revision)); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

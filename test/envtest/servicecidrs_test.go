@@ -47,11 +47,14 @@ func guarded(t *testing.T, want ...string) {
 // once.
 func TestServiceCIDRs(t *testing.T) {
 	deploy(t)
+	names := []string{"n1", "n2"}
+	for _, name := range names { // after the controller has stopped, which would write them again
+		cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
 	mgr, _ := startController(t)
 	<-mgr.Elected()
-	for _, name := range []string{"n1", "n2"} {
+	for _, name := range names {
 		create(t, node(name), policy(name, name, 0))
-		cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	guarded(t, serviceRange)
 
@@ -121,6 +124,10 @@ func TestWithoutServiceCIDRs(t *testing.T) {
 	if _, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version); !apimeta.IsNoMatchError(err) {
 		t.Fatalf("the cluster has ServiceCIDRs: %v", err)
 	}
+	names := []string{"n1", "n2"}
+	for _, name := range names { // after the controller has stopped, which would write them again
+		cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := controllers.Setup(ctx, mgr, controllers.Agents{Namespace: systemNamespace}); err != nil {
 		t.Fatal(err)
@@ -133,9 +140,8 @@ func TestWithoutServiceCIDRs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, name := range []string{"n1", "n2"} {
+	for _, name := range names {
 		create(t, node(name), policy(name, name, 0))
-		cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	guarded(t)
 }

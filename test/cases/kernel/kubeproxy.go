@@ -27,7 +27,7 @@ type KubeProxy struct {
 	program, folder, mode string
 	api                   *api
 	process               *process
-	config, cidrs         string // that it was started with
+	config, cidrs, zone   string // that it was started with
 
 	hasUDP       bool // in the last step
 	round        int  // of programming
@@ -97,10 +97,11 @@ func (k *KubeProxy) Program(c *cases.Cluster) error {
 	}
 	hadUDP := k.hasUDP
 	k.hasUDP = hasUDP(c)
-	// It looks at ServiceCIDRs when it starts, and then once an hour.
-	cidrs := strings.Join(c.ServiceCIDRs, ",")
-	if k.process == nil || config != k.config || cidrs != k.cidrs {
-		k.config, k.cidrs = config, cidrs
+	// It looks at ServiceCIDRs when it starts, and then once an hour. Of a Node that changes
+	// nothing says when it has seen it.
+	cidrs, zone := strings.Join(c.ServiceCIDRs, ","), c.Node.Labels[corev1.LabelTopologyZone]
+	if k.process == nil || config != k.config || cidrs != k.cidrs || zone != k.zone {
+		k.config, k.cidrs, k.zone = config, cidrs, zone
 		k.writeSlices(c)
 		if err := k.Restart(); err != nil {
 			return err

@@ -27,8 +27,9 @@ type kernel struct {
 	mu     sync.Mutex
 	faults []kernelFault
 	broken bool // each call fails
-	// unsure says that the kernel may not be what the agent has last asked for.
-	unsure bool
+	// unsure says that the kernel may not be what the agent has last asked for, and drifted that
+	// it was changed since the agent has last compared all of it.
+	unsure, drifted bool
 }
 
 // kernelFault is what happens to a programming.
@@ -84,18 +85,25 @@ func (k *kernel) doubt(unsure bool) (before bool) {
 func (k *kernel) isSure() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.unsure
+	return !k.unsure && !k.drifted
+}
+
+// drifts notes whether the kernel was changed since all of it was compared.
+func (k *kernel) drifts(drifted bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.drifted = drifted
 }
 
 // empty empties the kernel: the node was rebooted.
 func (k *kernel) empty() {
-	k.doubt(true)
+	k.drifts(true)
 	k.Clear()
 }
 
 // drift changes the kernel, as another program does.
 func (k *kernel) drift(change func(*model.Desired)) {
-	k.doubt(true)
+	k.drifts(true)
 	k.Drift(change)
 }
 
@@ -171,6 +179,9 @@ func (h *handle) do(ctx context.Context, whole bool, program func() (dataplane.R
 	defer h.kernel.programmed(h.life)
 	unsure := h.kernel.doubt(true)
 	all := func() (dataplane.Result, error) {
+		if whole {
+			h.kernel.drifts(false)
+		}
 		result, err := program()
 		if err == nil {
 			h.kernel.doubt(unsure && !whole)
@@ -184,7 +195,8 @@ func (h *handle) do(ctx context.Context, whole bool, program func() (dataplane.R
 	}
 	switch f {
 	case failAfter:
-		_, err := all()
+		// The agent does not know that it has succeeded: what it journals until the next try is not there.
+		_, err := program()
 		return dataplane.Result{}, errors.Join(errKernel, err)
 	case failHalf:
 		return dataplane.Result{}, errors.Join(errKernel, half())

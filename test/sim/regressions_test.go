@@ -71,6 +71,26 @@ func TestRegressions(t *testing.T) {
 			{do: killAgentTorn, a: 2, b: 423, d: 5 * s}, // that record has 424 bytes
 			{do: calm},
 		},
+		"an agent that did not know that it had programmed noted more, and the next one programmed that": {
+			{do: killAgent, a: 1, b: 1, d: 10 * s},
+			{do: failKernel, a: 1, b: int(failAfter)},
+			{do: advance, d: 10*s + 20*time.Millisecond},
+			{do: addService, b: 3},
+			{do: killAgent, a: 1, b: 3, d: 5 * s},
+			{do: advance, d: 7 * s},
+			{do: calm},
+		},
+		"another program removed rules while an agent programmed, and the next one repaired them": {
+			{do: addService, b: 3},
+			{do: calm},
+			{do: failKernel, a: 1, b: int(stall)},
+			{do: addPod},
+			{do: advance, d: 20 * time.Millisecond},
+			{do: driftKernel, a: 1, b: 2},
+			{do: advance, d: 3 * s},
+			{do: crashAlone, a: 1},
+			{do: calm},
+		},
 		"a disk was full for long, and the journal not written for as long after it": {
 			{do: addService, b: 3},
 			{do: calm},

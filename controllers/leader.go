@@ -4,8 +4,16 @@
 package controllers
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
@@ -20,13 +28,84 @@ const (
 	retryPeriod   = 2 * time.Second
 )
 
+// leaseName is the name of the Lease.
+const leaseName = "fairlead-controller.proxy.fairlead.dev"
+
 // ElectLeader lets a manager work only while it holds the Lease in a namespace. The
 // process must end when the manager does.
-func ElectLeader(o *ctrl.Options, namespace string) {
-	lease, renew, retry := leaseDuration, renewDeadline, retryPeriod
+func ElectLeader(o *ctrl.Options, cfg *rest.Config, namespace string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("get the name of the host, for the Lease: %w", err)
+	}
+	identity := resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())}
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, leaseName, identity, cfg, renewDeadline)
+	if err != nil {
+		return fmt.Errorf("make the client of the Lease: %w", err)
+	}
+	duration, renew, retry := leaseDuration, renewDeadline, retryPeriod
 	o.LeaderElection = true
-	o.LeaderElectionID = "fairlead-controller.proxy.fairlead.dev"
+	o.LeaderElectionID = leaseName
 	o.LeaderElectionNamespace = namespace
+	o.LeaderElectionResourceLockInterface = &lease{Interface: lock}
 	o.LeaderElectionReleaseOnCancel = true
-	o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = &lease, &renew, &retry
+	o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = &duration, &renew, &retry
+	return nil
+}
+
+// errNotRenewed says that the Lease may be another replica's by now.
+var errNotRenewed = errors.New("the Lease was not renewed in time")
+
+// lease is a replica's view of the Lease. client-go releases a Lease that it could not renew
+// as well, and the leader works until that has failed, too: 22 s after the last renewal, when
+// another one leads already. So the leader makes no request any more once it must end.
+type lease struct {
+	resourcelock.Interface
+
+	mu      sync.Mutex
+	renewed time.Time // zero: this replica does not lead
+}
+
+// Get implements resourcelock.Interface.
+func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	if err := l.lost(); err != nil {
+		return nil, nil, err
+	}
+	return l.Interface.Get(ctx)
+}
+
+// Create implements resourcelock.Interface.
+func (l *lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	return l.note(r, l.Interface.Create(ctx, r))
+}
+
+// Update implements resourcelock.Interface.
+func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
+	if err := l.lost(); err != nil {
+		return err
+	}
+	return l.note(r, l.Interface.Update(ctx, r))
+}
+
+// lost returns an error after the time in which client-go tries to renew the Lease.
+func (l *lease) lost() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.renewed.IsZero() && time.Since(l.renewed) >= retryPeriod+renewDeadline {
+		return errNotRenewed
+	}
+	return nil
+}
+
+// note notes a successful write.
+func (l *lease) note(r resourcelock.LeaderElectionRecord, err error) error {
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.renewed = time.Now(); r.HolderIdentity != l.Identity() {
+		l.renewed = time.Time{} // released
+	}
+	return nil
 }

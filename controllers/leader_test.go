@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,7 +26,7 @@ type election struct {
 	options ctrl.Options
 	client  *fake.Clientset
 	begin   time.Time
-	request func() error // comes before each request
+	request func(name string) error // comes before each request of a replica
 
 	mu  sync.Mutex
 	log []string // who began and ended to lead, and when
@@ -38,10 +39,10 @@ func (e *election) run(ctx context.Context, name string) {
 		e.log = append(e.log, fmt.Sprintf("%s %s", name, what))
 	}
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
-		Lock: &slowLock{e.request, &resourcelock.LeaseLock{
+		Lock: &lease{Interface: &slowLock{func() error { return e.request(name) }, &resourcelock.LeaseLock{
 			LeaseMeta: metav1.ObjectMeta{Namespace: e.options.LeaderElectionNamespace, Name: e.options.LeaderElectionID}, Client: e.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
-		}},
+		}}},
 		LeaseDuration: *e.options.LeaseDuration, RenewDeadline: *e.options.RenewDeadline, RetryPeriod: *e.options.RetryPeriod,
 		ReleaseOnCancel: e.options.LeaderElectionReleaseOnCancel,
 		Callbacks: leaderelection.LeaderCallbacks{
@@ -77,9 +78,12 @@ func (l *slowLock) Update(ctx context.Context, r resourcelock.LeaderElectionReco
 	return l.Interface.Update(ctx, r)
 }
 
-func newElection() *election {
-	e := &election{client: fake.NewClientset(), begin: time.Now(), request: func() error { return nil }}
-	ElectLeader(&e.options, "fairlead-system")
+func newElection(t *testing.T) *election {
+	t.Helper()
+	e := &election{client: fake.NewClientset(), begin: time.Now(), request: func(string) error { return nil }}
+	if err := ElectLeader(&e.options, &rest.Config{}, "fairlead-system"); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -87,9 +91,9 @@ func newElection() *election {
 // other replica neither ends nor leads.
 func TestApiserverHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newElection()
+		e := newElection(t)
 		from, until := 21*time.Second, 29*time.Second
-		e.request = func() error {
+		e.request = func(string) error {
 			now := time.Since(e.begin)
 			if now < from || now >= until {
 				return nil
@@ -116,7 +120,7 @@ func TestApiserverHangs(t *testing.T) {
 // and not only when the Lease has expired.
 func TestPlannedHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newElection()
+		e := newElection(t)
 		first, stop := context.WithCancel(t.Context())
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
@@ -133,4 +137,32 @@ func TestPlannedHandover(t *testing.T) {
 		cancel()
 		group.Wait()
 	})
+}
+
+// TestLeaderIsCutOff lets no request of the leader through, for longer than a Lease lasts: it
+// ends before another replica leads. Two that lead overwrite each other's slices.
+func TestLeaderIsCutOff(t *testing.T) {
+	for _, cut := range []time.Duration{20 * time.Second, 20*time.Second + 1900*time.Millisecond, 21 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newElection(t)
+			e.request = func(name string) error {
+				if name == "b" || time.Since(e.begin) < cut {
+					return nil
+				}
+				time.Sleep(renewDeadline / 2) // the client's timeout
+				return errors.New("timeout")
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var group sync.WaitGroup
+			group.Go(func() { e.run(ctx, "a") })
+			time.Sleep(time.Second)
+			group.Go(func() { e.run(ctx, "b") })
+			time.Sleep(time.Minute)
+			if diff := cmp.Diff([]string{"a leads", "a ends", "b leads"}, e.seen()); diff != "" {
+				t.Errorf("cut off after %s (-want +got):\n%s", cut, diff)
+			}
+			cancel()
+			group.Wait()
+		})
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -31,7 +32,9 @@ func TestElectLeader(t *testing.T) {
 		Duration, Renew, Retry time.Duration
 	}
 	var o ctrl.Options
-	ElectLeader(&o, "ns")
+	if err := ElectLeader(&o, &rest.Config{}, "ns"); err != nil {
+		t.Fatal(err)
+	}
 	got := lease{o.LeaderElection, o.LeaderElectionReleaseOnCancel, o.LeaderElectionNamespace, *o.LeaseDuration, *o.RenewDeadline, *o.RetryPeriod}
 	want := lease{true, true, "ns", 15 * time.Second, 10 * time.Second, 2 * time.Second}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -99,7 +99,11 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("register the API kinds: %w", err)
 	}
-	mgr, err := ctrl.NewManager(cfg, managerOptions(scheme, opts))
+	o, err := managerOptions(scheme, cfg, opts)
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(cfg, o)
 	if err != nil && len(opts.apiservers) == 0 {
 		return fmt.Errorf("create the manager: %w (on a cluster without kube-proxy, set the apiserver's own address: "+
 			"--apiserver, or the key addresses of the ConfigMap fairlead-apiserver)", err)
@@ -126,7 +130,7 @@ func restConfig(base *rest.Config, opts *options) (*rest.Config, error) {
 	return cfg, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, opts *options) ctrl.Options {
+func managerOptions(scheme *runtime.Scheme, cfg *rest.Config, opts *options) (ctrl.Options, error) {
 	o := ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(opts.namespace),
@@ -137,10 +141,10 @@ func managerOptions(scheme *runtime.Scheme, opts *options) ctrl.Options {
 		},
 		HealthProbeBindAddress: opts.probeAddress,
 	}
-	if opts.leaderElect {
-		controllers.ElectLeader(&o, opts.namespace) // run returns right after Start
+	if !opts.leaderElect {
+		return o, nil
 	}
-	return o
+	return o, controllers.ElectLeader(&o, cfg, opts.namespace) // run returns right after Start
 }
 
 // checked is what a manager is asked by the kubelet.

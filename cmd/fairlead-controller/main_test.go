@@ -78,7 +78,10 @@ func TestFlags(t *testing.T) {
 func TestManagerOptions(t *testing.T) {
 	for name, elect := range map[string]bool{"several replicas": true, "one, without a Lease": false} {
 		t.Run(name, func(t *testing.T) {
-			o := managerOptions(runtime.NewScheme(), &options{namespace: "ns", leaderElect: elect, metricsAddress: ":1", probeAddress: ":2"})
+			o, err := managerOptions(runtime.NewScheme(), &rest.Config{}, &options{namespace: "ns", leaderElect: elect, metricsAddress: ":1", probeAddress: ":2"})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if m := o.Metrics; !m.SecureServing || m.FilterProvider == nil || m.BindAddress != ":1" {
 				t.Errorf("metrics for everyone: %+v", m)
 			}

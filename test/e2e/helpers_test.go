@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/nftables"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -245,9 +246,13 @@ func desired(ctx context.Context, node string) (model.Desired, string, error) {
 func wantKernel(t *testing.T, node string) {
 	t.Helper()
 	// A Pod may become ready or unready at any moment: then the desired rules have
-	// changed.
+	// changed, or the agent is in the middle of a change.
 	for tries := 1; ; tries++ {
+		before := commits(t, node)
 		want, digest := programmed(t, node)
+		if commits(t, node) != before && tries < 20 {
+			continue
+		}
 		operations := differences(t, node, want)
 		if operations == 0 {
 			return
@@ -256,7 +261,7 @@ func wantKernel(t *testing.T, node string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if now == digest || tries == 5 {
+		if now == digest || tries >= 20 {
 			t.Errorf("the kernel of %s differed from the desired rules by %d operations", node, operations)
 			return
 		}
@@ -281,6 +286,26 @@ func programmed(t *testing.T, node string) (want model.Desired, digest string) {
 		return nil
 	})
 	return want, digest
+}
+
+// commits returns the number of changes to a node's nftables.
+func commits(t *testing.T, node string) uint32 {
+	t.Helper()
+	ns, err := os.Open(nsPath(node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	client, err := nft.Dial(int(ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	n, err := client.Commits(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // differences syncs a node's kernel to the desired rules, and returns the number of

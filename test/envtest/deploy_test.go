@@ -79,7 +79,9 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 		Controller: crconfig.Controller{SkipNameValidation: &yes}, // several run in this process
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 	}
-	controllers.ElectLeader(&opts, systemNamespace)
+	if err := controllers.ElectLeader(&opts, cfg, systemNamespace); err != nil {
+		t.Fatal(err)
+	}
 	mgr, err := ctrl.NewManager(cfg, opts)
 	if err != nil {
 		t.Fatal(err)

@@ -105,10 +105,12 @@ func (s *simulation) manage(killed context.Context, client *apiserver.Client) er
 	}
 	skip := true // other simulations have controllers of these names
 	o.Controller = config.Controller{SkipNameValidation: &skip}
-	controllers.ElectLeader(&o, leaseNamespace)
 	warm := make(chan struct{})
 	cfg := client.Config()
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &candidate{next: next, warm: warm} })
+	if err := controllers.ElectLeader(&o, cfg, leaseNamespace); err != nil {
+		return err
+	}
 	mgr, err := ctrl.NewManager(cfg, o)
 	if err != nil {
 		return err

@@ -11,12 +11,14 @@ const batchSize = 1 << 14
 // batches are the result of a plan, in order: first what a detour needs, then the change
 // proper. Before each come the new chains, and after it the later deletions. All except the
 // change are usually empty.
-type batches [2]struct{ chains, batch, later *parts }
+type batches [2]step
+
+type step struct{ chains, batch, later *parts }
 
 func newBatches(size int) *batches {
 	var b batches
 	for i := range b {
-		b[i].chains, b[i].batch, b[i].later = newParts(size), newParts(size), newParts(size)
+		b[i] = step{newParts(size), newParts(size), newParts(size)}
 	}
 	return &b
 }

@@ -43,35 +43,30 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 			orphans = append(orphans, key)
 		}
 	}
-	p := &planner{layout: l, contents: c, newChains: b[1].chains, batch: b[1].batch, later: b[1].later}
-	first, chains := b[1].batch, b[1].chains
-	detour := p.detour(frontends)
+	p := &planner{l, c, b[1]}
+	first, detour := p, p.detour(frontends)
 	if detour.n > 0 {
-		first, chains = b[0].batch, b[0].chains
+		first = &planner{l, c, b[0]}
 	}
-	lengths := p.addLengths(first, s.lengths, frontends)
+	lengths := p.addLengths(first.batch, s.lengths, frontends)
 	var hooks []*nft.Chain
 	for _, chain := range slices.Concat(l.settingsChains(&want.Node), l.chains, []*nft.Chain{l.sourcesChain(lengths)}) {
 		if _, exists := s.chains[chain.Name]; chain.IsBase() && !exists {
 			hooks = append(hooks, chain)
-		} else if planChain(first, s, chain) {
-			chains = first // they may lead to this one
+		} else if planChain(first.batch, s, chain) {
+			first.step.chains = first.batch // new chains may lead to this one
 		}
-	}
-	if detour.n == 0 {
-		p.newChains = chains
 	}
 	for _, j := range s.junk {
 		if j.catchAll {
-			first.Delete(j.set).CatchAll()
+			first.batch.Delete(j.set).CatchAll()
 		} else {
-			first.Delete(j.set).Key(j.key)
+			first.batch.Delete(j.set).Key(j.key)
 		}
-		first.mayEnd()
+		first.batch.mayEnd()
 	}
 	if detour.n > 0 {
-		d := &planner{layout: l, contents: c, newChains: chains, batch: first, later: b[0].later}
-		if err := d.plan(detour, nil); err != nil {
+		if err := first.plan(detour, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -194,22 +189,21 @@ func (l *layout) planDelta(b *batches, c *contents, delta *model.Delta, before, 
 			}
 		}
 	}}
-	p := &planner{layout: l, contents: c, newChains: b[1].chains, batch: b[1].batch, later: b[1].later}
-	first, detour := b[1].batch, p.detour(frontends)
+	p := &planner{l, c, b[1]}
+	first, detour := p, p.detour(frontends)
 	if detour.n > 0 {
-		first = b[0].batch
+		first = &planner{l, c, b[0]}
 	}
 	if delta.Node != nil {
-		l.planSettings(first, &before.Node, &after.Node)
+		l.planSettings(first.batch, &before.Node, &after.Node)
 	}
 	have := c.lengths()
-	lengths := p.addLengths(first, have, frontends)
+	lengths := p.addLengths(first.batch, have, frontends)
 	if !slices.Equal(have, lengths) {
-		first.RewriteRules(l.sourcesChain(lengths))
+		first.batch.RewriteRules(l.sourcesChain(lengths))
 	}
 	if detour.n > 0 {
-		d := &planner{layout: l, contents: c, newChains: b[0].chains, batch: first, later: b[0].later}
-		if err := d.plan(detour, nil); err != nil {
+		if err := first.plan(detour, nil); err != nil {
 			return err
 		}
 	}

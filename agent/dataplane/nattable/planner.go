@@ -27,9 +27,8 @@ import (
 // leads to them, and shrink after none does.
 type planner struct {
 	*layout
-	contents     *contents
-	newChains    *parts
-	batch, later *parts
+	contents *contents
+	step
 }
 
 // changed are about n frontends of a number of ports in their new state; nil: removed.
@@ -190,7 +189,7 @@ func (p *planner) addChain(v verdict) {
 	_, damaged := p.contents.damaged[v.chain]
 	switch {
 	case !exists:
-		p.newChains.AddChain(p.build(v.chain))
+		p.step.chains.AddChain(p.build(v.chain))
 		p.contents.chains[v.chain] = struct{}{}
 	case damaged:
 		p.batch.RewriteRules(p.build(v.chain))

@@ -10,7 +10,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/utils/ptr"
@@ -43,17 +42,12 @@ var _ reconcile.Reconciler = (*Reconciler)(nil)
 // Reconcile writes the current revision of one ProxyConfig, with the highest number, and deletes
 // what the limit does not allow.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var configs v1alpha1.ProxyConfigList
-	if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
-		return ctrl.Result{}, fmt.Errorf("list ProxyConfigs: %w", err)
+	config := &v1alpha1.ProxyConfig{}
+	err := r.Get(ctx, req.NamespacedName, config)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("get ProxyConfig: %w", err)
 	}
-	var config *v1alpha1.ProxyConfig
-	for i := range configs.Items {
-		if configs.Items[i].Name == req.Name {
-			config = &configs.Items[i]
-		}
-	}
-	if config == nil || config.DeletionTimestamp != nil {
+	if err != nil || config.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil
 	}
 	kept, err := r.kept(ctx, config)
@@ -126,13 +120,4 @@ func (r *Reconciler) apply(ctx context.Context, config *v1alpha1.ProxyConfig, re
 		return fmt.Errorf("apply ControllerRevision %s: %w", revision.Name, err)
 	}
 	return nil
-}
-
-// ownerOf returns the ProxyConfig of a revision; empty: it has none.
-func ownerOf(obj client.Object) string {
-	owner := metav1.GetControllerOf(obj)
-	if owner == nil || owner.Kind != "ProxyConfig" {
-		return ""
-	}
-	return owner.Name
 }

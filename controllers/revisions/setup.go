@@ -7,6 +7,7 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,11 +52,11 @@ func useChanged() predicate.Predicate {
 
 // owner returns the ProxyConfig of a revision.
 func owner(_ context.Context, revision client.Object) []reconcile.Request {
-	name := ownerOf(revision)
-	if name == "" {
+	owner := metav1.GetControllerOf(revision)
+	if owner == nil || owner.Kind != "ProxyConfig" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: owner.Name}}}
 }
 
 // allConfigs returns every ProxyConfig.

@@ -52,6 +52,19 @@ func (e *election) run(ctx context.Context, name string) {
 	})
 }
 
+// minute runs the replicas a and b for a minute, and returns who led.
+func (e *election) minute(t *testing.T) []string {
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { e.run(ctx, "a") })
+	time.Sleep(time.Second)
+	group.Go(func() { e.run(ctx, "b") })
+	time.Sleep(time.Minute)
+	return e.seen()
+}
+
 func (e *election) seen() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,17 +115,9 @@ func TestApiserverHangs(t *testing.T) {
 			time.Sleep(min(renewDeadline/2, until-now))
 			return errors.New("timeout")
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var group sync.WaitGroup
-		group.Go(func() { e.run(ctx, "a") })
-		time.Sleep(time.Second)
-		group.Go(func() { e.run(ctx, "b") })
-		time.Sleep(time.Minute)
-		if diff := cmp.Diff([]string{"a leads"}, e.seen()); diff != "" {
+		if diff := cmp.Diff([]string{"a leads"}, e.minute(t)); diff != "" {
 			t.Errorf("after %s (-want +got):\n%s", time.Since(e.begin), diff)
 		}
-		cancel()
-		group.Wait()
 	})
 }
 
@@ -152,17 +157,9 @@ func TestLeaderIsCutOff(t *testing.T) {
 				time.Sleep(renewDeadline / 2) // the client's timeout
 				return errors.New("timeout")
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			var group sync.WaitGroup
-			group.Go(func() { e.run(ctx, "a") })
-			time.Sleep(time.Second)
-			group.Go(func() { e.run(ctx, "b") })
-			time.Sleep(time.Minute)
-			if diff := cmp.Diff([]string{"a leads", "a ends", "b leads"}, e.seen()); diff != "" {
+			if diff := cmp.Diff([]string{"a leads", "a ends", "b leads"}, e.minute(t)); diff != "" {
 				t.Errorf("cut off after %s (-want +got):\n%s", cut, diff)
 			}
-			cancel()
-			group.Wait()
 		})
 	}
 }

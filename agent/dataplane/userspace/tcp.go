@@ -127,7 +127,7 @@ func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 			return nil, last
 		}
 		tried = append(tried, endpoint)
-		if l.isOurs(place{Address: endpoint.Addr(), Port: endpoint.Port(), Protocol: model.TCP}) {
+		if l.isOurs(placeOf(endpoint)) {
 			continue
 		}
 		conn, err := l.connect(endpoint)

@@ -20,6 +20,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Frontends",type=integer,JSONPath=`.status.programmed.frontends`
 // +kubebuilder:printcolumn:name="Endpoints",type=integer,JSONPath=`.status.programmed.endpoints`
 // +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.appliedRevision`,priority=1
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.revision.phase`,priority=1
 // +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.rulesDigest`,priority=1
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Health",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,priority=1
@@ -68,6 +69,19 @@ type NodeRuleSetSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Revision string `json:"revision,omitempty"`
+
+	// assignedTime is when the node was given the revision, or was given it again. With it the
+	// revision is on trial: an agent that does not verify it in time returns to the one that it
+	// has verified last. Absent: the revision is programmed without a way back.
+	// +optional
+	AssignedTime *metav1.Time `json:"assignedTime,omitempty"`
+
+	// nodeDeadlineSeconds is how long the agent may take to verify the revision, from when it
+	// sees it; absent: 60.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	// +optional
+	NodeDeadlineSeconds *int32 `json:"nodeDeadlineSeconds,omitempty"`
 
 	// mode is the mode of the policy.
 	// +required
@@ -202,6 +216,10 @@ type NodeRuleSetStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	AppliedRevision string `json:"appliedRevision,omitempty"`
+
+	// revision is how far the agent is with spec.revision.
+	// +optional
+	Revision *RevisionStatus `json:"revision,omitempty"`
 
 	// mode is the active mode: never Auto; empty before the first sync.
 	// +optional

@@ -73,6 +73,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProxyConfigStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RepairCounts"):
 		return &apiv1alpha1.RepairCountsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RevisionStatus"):
+		return &apiv1alpha1.RevisionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RuleEndpoint"):
 		return &apiv1alpha1.RuleEndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RulePort"):

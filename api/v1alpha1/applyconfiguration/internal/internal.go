@@ -330,6 +330,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeRuleSetSpec
   map:
     fields:
+    - name: assignedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: cleanUpSince
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -366,6 +369,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: node
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeFacts
+    - name: nodeDeadlineSeconds
+      type:
+        scalar: numeric
     - name: nodePort
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodePortOptions
@@ -432,6 +438,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: repairs
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RepairCounts
+    - name: revision
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RevisionStatus
     - name: rulesDigest
       type:
         scalar: string
@@ -650,6 +659,26 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: lastTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RevisionPhase
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RevisionStatus
+  map:
+    fields:
+    - name: assignedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastError
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: phase
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RevisionPhase
+    - name: verifiedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RuleEndpoint

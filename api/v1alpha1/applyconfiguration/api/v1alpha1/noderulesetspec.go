@@ -20,6 +20,13 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	// revision is the name of the ControllerRevision, in the controller's namespace, that has
 	// the policy; empty: an older controller has written this object.
 	Revision *string `json:"revision,omitempty"`
+	// assignedTime is when the node was given the revision, or was given it again. With it the
+	// revision is on trial: an agent that does not verify it in time returns to the one that it
+	// has verified last. Absent: the revision is programmed without a way back.
+	AssignedTime *v1.Time `json:"assignedTime,omitempty"`
+	// nodeDeadlineSeconds is how long the agent may take to verify the revision, from when it
+	// sees it; absent: 60.
+	NodeDeadlineSeconds *int32 `json:"nodeDeadlineSeconds,omitempty"`
 	// mode is the mode of the policy.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// fallbackModes are tried in order if the node does not support `mode`.
@@ -75,6 +82,22 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithPolicy(value *PolicyReferenceApp
 // If called multiple times, the Revision field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithRevision(value string) *NodeRuleSetSpecApplyConfiguration {
 	b.Revision = &value
+	return b
+}
+
+// WithAssignedTime sets the AssignedTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AssignedTime field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithAssignedTime(value v1.Time) *NodeRuleSetSpecApplyConfiguration {
+	b.AssignedTime = &value
+	return b
+}
+
+// WithNodeDeadlineSeconds sets the NodeDeadlineSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NodeDeadlineSeconds field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithNodeDeadlineSeconds(value int32) *NodeRuleSetSpecApplyConfiguration {
+	b.NodeDeadlineSeconds = &value
 	return b
 }
 

@@ -24,6 +24,8 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	// appliedRevision is the spec.revision that is programmed. While another one is being
 	// programmed, or cannot be, it stays the one before.
 	AppliedRevision *string `json:"appliedRevision,omitempty"`
+	// revision is how far the agent is with spec.revision.
+	Revision *RevisionStatusApplyConfiguration `json:"revision,omitempty"`
 	// mode is the active mode: never Auto; empty before the first sync.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// capabilities lists which of the agent's modes this node supports. The agent
@@ -87,6 +89,14 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithPolicy(value *PolicyReferenceA
 // If called multiple times, the AppliedRevision field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithAppliedRevision(value string) *NodeRuleSetStatusApplyConfiguration {
 	b.AppliedRevision = &value
+	return b
+}
+
+// WithRevision sets the Revision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Revision field is set to the value of the last call.
+func (b *NodeRuleSetStatusApplyConfiguration) WithRevision(value *RevisionStatusApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	b.Revision = value
 	return b
 }
 

@@ -74,6 +74,33 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A list of the kernel that misses virtual servers does not extend the time that connections
+// have, nor does a virtual server that drains stay for ever because of it.
+func TestDrainUnlisted(t *testing.T) {
+	const one, two = "10.244.0.1:80", "10.244.0.2:80"
+	for name, tc := range map[string]struct {
+		desired model.Desired
+		want    []string
+	}{
+		"an endpoint": {desiredOf(clusterIP("10.96.0.1:80", model.TCP, two)), []string{"10.96.0.1:80/tcp rr " + two}},
+		"the Service": {desiredOf(), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.sync(desiredOf(clusterIP("10.96.0.1:80", model.TCP, one, two)))
+			n.connections("10.96.0.1:80/tcp", one, 1, 0)
+			n.apply(tc.desired)
+			n.clock.Step(500 * time.Second)
+			n.unlisted = func(serverKey) bool { return true }
+			n.unchanged(tc.desired)
+			n.unlisted = nil
+			n.clock.Step(400 * time.Second)
+			n.sync(tc.desired)
+			n.expect(tc.want...)
+		})
+	}
+}
+
 // Existing UDP flows leave when their endpoint no longer serves.
 func TestServesNoLonger(t *testing.T) {
 	n := newNode(t)

@@ -37,7 +37,8 @@ type world struct {
 	steps []string         // changes, in their order
 	fail  map[string]error // what the change of that name returns
 
-	listing func() // happens when all virtual servers are read
+	listing  func()               // happens when all virtual servers are read
+	unlisted func(serverKey) bool // is not in a list, but exists
 }
 
 type fakeServer struct {
@@ -75,9 +76,20 @@ func (k fakeKernel) servers() (out []virtualServer, err error) {
 		k.listing()
 	}
 	for key, s := range k.virtual {
-		out = append(out, virtualServer{key, s.server})
+		if k.unlisted == nil || !k.unlisted(key) {
+			out = append(out, virtualServer{key, s.server})
+		}
 	}
 	return out, k.fail["list"]
+}
+
+func (k fakeKernel) server(key serverKey) (virtualServer, bool, error) {
+	k.calls++
+	s := k.virtual[key]
+	if s == nil {
+		return virtualServer{}, false, k.fail["get "+key.String()]
+	}
+	return virtualServer{key, s.server}, true, k.fail["get "+key.String()]
 }
 
 // realServers returns none for a virtual server that is not there, like the kernel.

@@ -82,15 +82,30 @@ func (k *netlinkKernel) servers() ([]virtualServer, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("list virtual servers: %w", err), k.reopen())
 	}
-	var out []virtualServer
-	for _, s := range list {
-		v := virtualServer{key: keyOf(s), server: server{scheduler: s.SchedName, flags: s.Flags & schedulerFlags}}
-		if s.Flags&flagPersistent != 0 {
-			v.persistence = s.Timeout
-		}
-		out = append(out, v)
+	out := make([]virtualServer, len(list))
+	for i, s := range list {
+		out[i] = virtualServerOf(s)
 	}
 	return out, nil
+}
+
+func (k *netlinkKernel) server(key serverKey) (virtualServer, bool, error) {
+	s, err := k.handle.GetService(service(key, server{}))
+	if errors.Is(err, unix.ESRCH) {
+		return virtualServer{}, false, nil
+	}
+	if err != nil {
+		return virtualServer{}, false, explain(err, "get virtual server %s", key)
+	}
+	return virtualServerOf(s), true, nil
+}
+
+func virtualServerOf(s *ipvs.Service) virtualServer {
+	v := virtualServer{key: keyOf(s), server: server{scheduler: s.SchedName, flags: s.Flags & schedulerFlags}}
+	if s.Flags&flagPersistent != 0 {
+		v.persistence = s.Timeout
+	}
+	return v
 }
 
 func keyOf(s *ipvs.Service) serverKey {

@@ -254,3 +254,67 @@ func TestCleanup(t *testing.T) {
 		})
 	}
 }
+
+// Virtual servers of another network namespace that come and go, as those of a container do,
+// change nothing on the node: neither read-backs nor a new agent miss a virtual server.
+func TestChurnInAnotherNamespace(t *testing.T) {
+	enterSpace(t)
+	other, err := openKernel(int(newSpace(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	churn := make(chan error, 1)
+	go func() { churn <- comeAndGo(ctx, other) }()
+	defer func() {
+		cancel()
+		if err := <-churn; err != nil {
+			t.Errorf("the other namespace: %v", err)
+		}
+	}()
+
+	want, o := several(300), defaults()
+	o.ReadBack = 1 // each Sync reads
+	missed := 0
+	for range 3 {
+		d := newDataplane(t)
+		for i := range 40 {
+			stats, err := d.Sync(ctx, want, o)
+			if err != nil {
+				t.Fatal("Sync:", err)
+			}
+			if first := i == 0; stats.Repaired != 0 || !first && stats.Operations != 0 {
+				t.Errorf("Sync %d: %+v", i, stats)
+			}
+			list, err := d.servers.kernel.servers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys := map[serverKey]bool{}
+			for _, v := range list {
+				keys[v.key] = true
+			}
+			if len(keys) != len(want.Frontends) {
+				missed++
+			}
+		}
+	}
+	t.Logf("%d of 120 lists missed a virtual server", missed)
+}
+
+// comeAndGo adds and deletes virtual servers.
+func comeAndGo(ctx context.Context, k kernel) error {
+	for ctx.Err() == nil {
+		for _, change := range []func(serverKey) error{
+			func(key serverKey) error { return k.addServer(key, server{scheduler: "rr"}) }, k.deleteServer,
+		} {
+			for port := range uint16(100) {
+				if err := change(onAddress(model.FrontendKey{Address: addr("10.96.0.1"), Protocol: model.TCP, Port: port + 1})); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -21,27 +21,27 @@ type sparseKernel struct {
 	kernel
 	has     []string
 	refuses error
-	server  string // the scheduler of the one virtual server; empty: there is none
+	added   string // the scheduler of the one virtual server; empty: there is none
 }
 
 func (k *sparseKernel) addServer(_ serverKey, s server) error {
 	switch {
 	case k.refuses != nil:
 		return k.refuses
-	case k.server != "":
+	case k.added != "":
 		return unix.EEXIST
 	case !slices.Contains(k.has, s.scheduler):
 		return fmt.Errorf("adding: %w", unix.ENOENT)
 	}
-	k.server = s.scheduler
+	k.added = s.scheduler
 	return nil
 }
 
 func (k *sparseKernel) deleteServer(serverKey) error {
-	if k.server == "" {
+	if k.added == "" {
 		return fmt.Errorf("deleting: %w", unix.ESRCH)
 	}
-	k.server = ""
+	k.added = ""
 	return nil
 }
 
@@ -59,7 +59,7 @@ func TestProbeSchedulers(t *testing.T) {
 		"one":                     {sparseKernel{has: []string{"rr", "mh"}}, "mh", []string{"mh"}, nil},
 		"not that one":            {sparseKernel{has: []string{"rr", "mh"}}, "fo", nil, dataplane.ErrUnsupported},
 		"none":                    {sparseKernel{}, "", nil, dataplane.ErrUnsupported},
-		"left over from a crash":  {sparseKernel{has: []string{"rr"}, server: "rr"}, "", []string{"rr"}, nil},
+		"left over from a crash":  {sparseKernel{has: []string{"rr"}, added: "rr"}, "", []string{"rr"}, nil},
 		"not allowed to ask even": {sparseKernel{refuses: unix.EPERM}, "", nil, unix.EPERM},
 	}
 	for name, tc := range cases {
@@ -74,7 +74,7 @@ func TestProbeSchedulers(t *testing.T) {
 			if diff := cmp.Diff(tc.want, found.Schedulers); diff != "" || !errors.Is(err, tc.err) {
 				t.Errorf("error %v, want %v; schedulers (-want +got):\n%s", err, tc.err, diff)
 			}
-			if tc.kernel.server != "" {
+			if tc.kernel.added != "" {
 				t.Error("the probe has left its virtual server behind")
 			}
 		})

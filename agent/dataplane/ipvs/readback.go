@@ -63,7 +63,7 @@ func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
 
 // readServers reads all virtual servers, and the real servers of new ones.
 func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) {
-	list, err := s.kernel.servers()
+	list, err := s.list()
 	if err != nil {
 		return 0, err
 	}
@@ -97,6 +97,31 @@ func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) 
 		}
 	}
 	return found, nil
+}
+
+// list returns all virtual servers that are known and exist, and others. A known one that
+// the kernel's list does not have need not be gone.
+func (s *servers) list() ([]virtualServer, error) {
+	list, err := s.kernel.servers()
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[serverKey]struct{}, len(list))
+	for _, v := range list {
+		there[v.key] = struct{}{}
+	}
+	for key := range s.byKey {
+		if _, ok := there[key]; ok {
+			continue
+		}
+		switch v, exists, err := s.kernel.server(key); {
+		case err != nil:
+			return nil, err
+		case exists:
+			list = append(list, v)
+		}
+	}
+	return list, nil
 }
 
 // readReals reads the real servers of a known virtual server.

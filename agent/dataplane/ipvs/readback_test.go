@@ -5,11 +5,15 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -66,6 +70,63 @@ func TestRepairs(t *testing.T) {
 			n.clock.Step(10 * time.Second)
 			n.unchanged(mixed())
 		})
+	}
+}
+
+// A list of the kernel that does not have all virtual servers changes nothing: neither a
+// read-back nor a new agent takes them for deleted.
+func TestIncompleteList(t *testing.T) {
+	for name, unlisted := range map[string]func(serverKey) bool{
+		"one":           func(k serverKey) bool { return k.String() == "10.96.0.2:80/tcp" },
+		"those of IPv6": func(k serverKey) bool { return k.family == corev1.IPv6Protocol },
+		"the marks":     func(k serverKey) bool { return k.mark != 0 },
+		"all":           func(serverKey) bool { return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "192.168.0.2", "192.168.1.2", "fd00::2")
+			n.sync(mixed())
+			n.unlisted = unlisted
+			n.clock.Step(10 * time.Second)
+			n.unchanged(mixed())
+			n.restart()
+			n.unchanged(mixed())
+			n.expect(mixedServers...)
+
+			key := onAddress(clusterIP("10.96.0.2:80", model.TCP).Key)
+			n.virtual[key].reals[endpoints("10.244.0.2:80")[0]].weight = 7
+			n.clock.Step(10 * time.Second)
+			if stats := n.sync(mixed()); stats.Repaired != 1 {
+				t.Errorf("repaired %d, want 1: %q", stats.Repaired, n.steps)
+			}
+			n.expect(mixedServers...)
+			delete(n.virtual, key)
+			n.clock.Step(10 * time.Second)
+			if stats := n.sync(mixed()); stats.Repaired != 2 {
+				t.Errorf("repaired %d, want 2: %q", stats.Repaired, n.steps)
+			}
+			n.expect(mixedServers...)
+		})
+	}
+}
+
+// An error while the kernel is asked for a virtual server that the list does not have is returned,
+// and nothing is taken for deleted.
+func TestIncompleteListFails(t *testing.T) {
+	const web = "10.96.0.2:80/tcp"
+	n := newNode(t)
+	n.sync(mixed())
+	n.unlisted = func(k serverKey) bool { return k.String() == web }
+	for _, restart := range []bool{false, true} {
+		if restart {
+			n.restart()
+		}
+		n.clock.Step(10 * time.Second)
+		n.fail["get "+web] = unix.EINTR
+		if _, err := n.d.Sync(context.Background(), mixed(), n.o); !errors.Is(err, unix.EINTR) {
+			t.Errorf("Sync returns %v", err)
+		}
+		clear(n.fail)
+		n.unchanged(mixed())
 	}
 }
 

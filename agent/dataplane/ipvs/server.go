@@ -99,8 +99,12 @@ func flagsOf(names []string) (bits uint32) {
 // kernel is the part of the kernel that holds virtual servers. A call that returns an
 // error changes nothing.
 type kernel interface {
-	// servers returns all virtual servers.
+	// servers returns all virtual servers, but one of them not at all or twice if those of
+	// another network namespace change during it: all are in one table, and the kernel
+	// continues a list from a position in it (ip_vs_genl_dump_services).
 	servers() ([]virtualServer, error)
+	// server returns one of them; false if it does not exist.
+	server(serverKey) (virtualServer, bool, error)
 	// realServers returns the real servers of one of them.
 	realServers(serverKey) ([]realServer, error)
 

@@ -71,11 +71,10 @@ func (s *servers) note(key serverKey) {
 func (s *servers) grow(key serverKey, want wantedServer) error {
 	h := s.byKey[key]
 	if h == nil {
-		if err := s.do(s.kernel.addServer(key, want.server)); err != nil {
+		var err error
+		if h, err = s.add(key, want); err != nil {
 			return err
 		}
-		h = &held{server: want.server, reals: make([]heldReal, 0, len(want.endpoints))}
-		s.byKey[key] = h
 	}
 	h.udp = want.udp
 	defer s.note(key)
@@ -90,6 +89,29 @@ func (s *servers) grow(key serverKey, want wantedServer) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// add adds a virtual server that is not known. If it exists, because a list did not have it,
+// it is read.
+func (s *servers) add(key serverKey, want wantedServer) (*held, error) {
+	h := &held{server: want.server, reals: make([]heldReal, 0, len(want.endpoints))}
+	err := s.do(s.kernel.addServer(key, want.server))
+	if !errors.Is(err, unix.EEXIST) {
+		if err == nil {
+			s.byKey[key] = h
+		}
+		return h, err
+	}
+	v, exists, got := s.kernel.server(key)
+	if got != nil || !exists {
+		return nil, errors.Join(err, got)
+	}
+	h.server, s.byKey[key] = v.server, h
+	if _, err := s.readReals(key); err != nil {
+		delete(s.byKey, key)
+		return nil, err
+	}
+	return h, nil
 }
 
 func (s *servers) addReal(key serverKey, h *held, e model.Endpoint) error {

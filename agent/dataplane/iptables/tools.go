@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
@@ -133,9 +135,11 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 		return fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
 	talked := talk()
-	// The exit status says more than the error of a broken pipe.
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, oneLine(stderr.String()))
+		if errors.Is(talked, unix.EPIPE) {
+			talked = nil // it has ended before it has read everything, which its exit status explains
+		}
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), errors.Join(err, talked), oneLine(stderr.String()))
 	}
 	if talked != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(program), talked)

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -179,21 +180,46 @@ func processOn(node, program string) (int, error) {
 // agentStatus returns what a node's agent reports.
 func agentStatus(node string) (v1alpha1.NodeRuleSetStatus, error) {
 	var status v1alpha1.NodeRuleSetStatus
-	transport := &http.Transport{DialContext: network.DialContext(nsPath(node)), DisableKeepAlives: true}
-	web := &http.Client{Transport: transport, Timeout: 2 * time.Second}
-	answer, err := web.Get("http://127.0.0.1:10249/status")
+	body, err := askAgent(node, "/status")
 	if err != nil {
 		return status, err
+	}
+	return status, json.Unmarshal(body, &status)
+}
+
+// askAgent returns what an agent serves at a path.
+func askAgent(node, path string) ([]byte, error) {
+	transport := &http.Transport{DialContext: network.DialContext(nsPath(node)), DisableKeepAlives: true}
+	web := &http.Client{Transport: transport, Timeout: 2 * time.Second}
+	answer, err := web.Get("http://127.0.0.1:10249" + path)
+	if err != nil {
+		return nil, err
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return status, err
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", answer.Status, body)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return status, fmt.Errorf("%s: %s", answer.Status, body)
-	}
-	return status, json.Unmarshal(body, &status)
+	return body, err
+}
+
+// agentOperations returns how many objects an agent has added to the kernel or deleted since it
+// started, as its metrics have it.
+func agentOperations(t *testing.T, node string) (count string) {
+	t.Helper()
+	eventually(t, 20*time.Second, func() error {
+		text, err := askAgent(node, "/metrics")
+		if err != nil {
+			return err
+		}
+		found := regexp.MustCompile(`(?m)^fairlead_agent_kernel_operations_total (.+)$`).FindSubmatch(text)
+		if found == nil {
+			return errors.New("the agent has no count of kernel operations")
+		}
+		count = string(found[1])
+		return nil
+	})
+	return count
 }
 
 // desired computes a node's rules from the Services in the API, independent of the
@@ -246,9 +272,9 @@ func desired(ctx context.Context, node string) (model.Desired, string, error) {
 func wantKernel(t *testing.T, node string) {
 	t.Helper()
 	// A Pod may become ready or unready at any moment: then the desired rules have
-	// changed, or the agent is in the middle of a change.
+	// changed, or the agent is in the middle of a change, perhaps to other rules and back.
 	for tries := 1; ; tries++ {
-		before := commits(t, node)
+		before, busy := commits(t, node), agentOperations(t, node)
 		want, digest := programmed(t, node)
 		if commits(t, node) != before && tries < 20 {
 			continue
@@ -261,7 +287,7 @@ func wantKernel(t *testing.T, node string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if now == digest || tries >= 20 {
+		if now == digest && agentOperations(t, node) == busy || tries >= 20 {
 			t.Errorf("the kernel of %s differed from the desired rules by %d operations", node, operations)
 			return
 		}

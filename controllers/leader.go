@@ -32,8 +32,9 @@ const (
 const leaseName = "fairlead-controller.proxy.fairlead.dev"
 
 // ElectLeader lets a manager work only while it holds the Lease in a namespace. The
-// process must end when the manager does.
-func ElectLeader(o *ctrl.Options, cfg *rest.Config, namespace string) error {
+// process must end when the manager does. end ends the manager, with ErrLeaseTaken, if another
+// replica holds the Lease of a leader.
+func ElectLeader(o *ctrl.Options, cfg *rest.Config, namespace string, end context.CancelCauseFunc) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("get the name of the host, for the Lease: %w", err)
@@ -47,20 +48,27 @@ func ElectLeader(o *ctrl.Options, cfg *rest.Config, namespace string) error {
 	o.LeaderElection = true
 	o.LeaderElectionID = leaseName
 	o.LeaderElectionNamespace = namespace
-	o.LeaderElectionResourceLockInterface = &lease{Interface: lock}
+	o.LeaderElectionResourceLockInterface = &lease{Interface: lock, end: end}
 	o.LeaderElectionReleaseOnCancel = true
 	o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = &duration, &renew, &retry
 	return nil
 }
 
+// ErrLeaseTaken says that another replica holds the Lease of a leader.
+var ErrLeaseTaken = errors.New("another replica holds the Lease of this leader")
+
 // errNotRenewed says that the Lease may be another replica's by now.
 var errNotRenewed = errors.New("the Lease was not renewed in time")
 
-// lease is a replica's view of the Lease. client-go releases a Lease that it could not renew
-// as well, and the leader works until that has failed, too: 22 s after the last renewal, when
-// another one leads already. So the leader makes no request any more once it must end.
+// lease is a replica's view of the Lease, which ends a leader earlier than client-go does:
+//   - client-go releases a Lease that it could not renew as well, and the leader works until that
+//     has failed, too: 22 s after the last renewal, when another one leads already. So the leader
+//     makes no request any more once it must end;
+//   - a Lease can become another replica's at once, when it is deleted or etcd is restored from a
+//     backup. client-go then tries to renew it for renewDeadline, and the leader works on.
 type lease struct {
 	resourcelock.Interface
+	end context.CancelCauseFunc
 
 	mu      sync.Mutex
 	renewed time.Time // zero: this replica does not lead
@@ -71,7 +79,11 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 	if err := l.lost(); err != nil {
 		return nil, nil, err
 	}
-	return l.Interface.Get(ctx)
+	r, raw, err := l.Interface.Get(ctx)
+	if err == nil && r.HolderIdentity != "" && r.HolderIdentity != l.Identity() && l.leads() {
+		l.end(ErrLeaseTaken)
+	}
+	return r, raw, err
 }
 
 // Create implements resourcelock.Interface.
@@ -85,6 +97,12 @@ func (l *lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord)
 		return err
 	}
 	return l.note(r, l.Interface.Update(ctx, r))
+}
+
+func (l *lease) leads() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.renewed.IsZero()
 }
 
 // lost returns an error after the time in which client-go tries to renew the Lease.

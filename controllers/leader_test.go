@@ -13,11 +13,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
@@ -38,8 +43,9 @@ func (e *election) run(ctx context.Context, name string) {
 		defer e.mu.Unlock()
 		e.log = append(e.log, fmt.Sprintf("%s %s", name, what))
 	}
+	ctx, end := context.WithCancelCause(ctx)
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
-		Lock: &lease{Interface: &slowLock{func() error { return e.request(name) }, &resourcelock.LeaseLock{
+		Lock: &lease{end: end, Interface: &slowLock{func() error { return e.request(name) }, &resourcelock.LeaseLock{
 			LeaseMeta: metav1.ObjectMeta{Namespace: e.options.LeaderElectionNamespace, Name: e.options.LeaderElectionID}, Client: e.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: name},
 		}}},
@@ -94,7 +100,7 @@ func (l *slowLock) Update(ctx context.Context, r resourcelock.LeaderElectionReco
 func newElection(t *testing.T) *election {
 	t.Helper()
 	e := &election{client: fake.NewClientset(), begin: time.Now(), request: func(string) error { return nil }}
-	if err := ElectLeader(&e.options, &rest.Config{}, "fairlead-system"); err != nil {
+	if err := ElectLeader(&e.options, &rest.Config{}, "fairlead-system", nil); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -162,4 +168,34 @@ func TestLeaderIsCutOff(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLeaseIsTaken gives the leader's Lease to another replica, as a backup from the time when that
+// one led does: the leader ends when it learns that, and does not work on while it tries to renew it.
+func TestLeaseIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		defer group.Wait()
+		defer cancel()
+		group.Go(func() { e.run(ctx, "a") })
+		time.Sleep(time.Minute + time.Second)
+		leases := e.client.CoordinationV1().Leases(e.options.LeaderElectionNamespace)
+		taken, err := leases.Get(ctx, e.options.LeaderElectionID, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken.Spec.HolderIdentity = ptr.To("b")
+		if _, err := leases.Update(ctx, taken, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		e.client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), taken.Name, errors.New("it was modified")) // a fake client has none
+		})
+		time.Sleep(retryPeriod)
+		if diff := cmp.Diff([]string{"a leads", "a ends"}, e.seen()); diff != "" {
+			t.Errorf("%s after the Lease was taken (-want +got):\n%s", retryPeriod, diff)
+		}
+	})
 }

@@ -32,7 +32,7 @@ func TestElectLeader(t *testing.T) {
 		Duration, Renew, Retry time.Duration
 	}
 	var o ctrl.Options
-	if err := ElectLeader(&o, &rest.Config{}, "ns"); err != nil {
+	if err := ElectLeader(&o, &rest.Config{}, "ns", nil); err != nil {
 		t.Fatal(err)
 	}
 	got := lease{o.LeaderElection, o.LeaderElectionReleaseOnCancel, o.LeaderElectionNamespace, *o.LeaseDuration, *o.RenewDeadline, *o.RetryPeriod}

@@ -99,7 +99,9 @@ func run(ctx context.Context, opts *options) error {
 	if err != nil {
 		return fmt.Errorf("register the API kinds: %w", err)
 	}
-	o, err := managerOptions(scheme, cfg, opts)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	o, err := managerOptions(scheme, cfg, opts, end)
 	if err != nil {
 		return err
 	}
@@ -118,7 +120,13 @@ func run(ctx context.Context, opts *options) error {
 	if err := addChecks(mgr); err != nil {
 		return fmt.Errorf("add the health checks: %w", err)
 	}
-	return mgr.Start(ctx)
+	if err := mgr.Start(ctx); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, controllers.ErrLeaseTaken) {
+		return cause
+	}
+	return nil
 }
 
 func restConfig(base *rest.Config, opts *options) (*rest.Config, error) {
@@ -130,7 +138,7 @@ func restConfig(base *rest.Config, opts *options) (*rest.Config, error) {
 	return cfg, nil
 }
 
-func managerOptions(scheme *runtime.Scheme, cfg *rest.Config, opts *options) (ctrl.Options, error) {
+func managerOptions(scheme *runtime.Scheme, cfg *rest.Config, opts *options, end context.CancelCauseFunc) (ctrl.Options, error) {
 	o := ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(opts.namespace),
@@ -144,7 +152,7 @@ func managerOptions(scheme *runtime.Scheme, cfg *rest.Config, opts *options) (ct
 	if !opts.leaderElect {
 		return o, nil
 	}
-	return o, controllers.ElectLeader(&o, cfg, opts.namespace) // run returns right after Start
+	return o, controllers.ElectLeader(&o, cfg, opts.namespace, end) // run returns right after Start
 }
 
 // checked is what a manager is asked by the kubelet.

@@ -78,7 +78,7 @@ func TestFlags(t *testing.T) {
 func TestManagerOptions(t *testing.T) {
 	for name, elect := range map[string]bool{"several replicas": true, "one, without a Lease": false} {
 		t.Run(name, func(t *testing.T) {
-			o, err := managerOptions(runtime.NewScheme(), &rest.Config{}, &options{namespace: "ns", leaderElect: elect, metricsAddress: ":1", probeAddress: ":2"})
+			o, err := managerOptions(runtime.NewScheme(), &rest.Config{}, &options{namespace: "ns", leaderElect: elect, metricsAddress: ":1", probeAddress: ":2"}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

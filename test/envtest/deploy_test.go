@@ -79,14 +79,20 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 		Controller: crconfig.Controller{SkipNameValidation: &yes}, // several run in this process
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 	}
-	if err := controllers.ElectLeader(&opts, cfg, systemNamespace); err != nil {
+	ctx, cancel := context.WithCancel(context.Background())
+	end := func(cause error) {
+		t.Errorf("controller: %v", cause)
+		cancel()
+	}
+	if err := controllers.ElectLeader(&opts, cfg, systemNamespace, end); err != nil {
+		cancel()
 		t.Fatal(err)
 	}
 	mgr, err := ctrl.NewManager(cfg, opts)
 	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	agents := controllers.Agents{Namespace: systemNamespace, APIServers: []string{"https://192.0.2.1:6443"}}
 	if err := controllers.Setup(ctx, mgr, agents); err != nil {
 		cancel()

@@ -37,6 +37,7 @@ func (s *simulation) calm() {
 	}
 	c.checkSlices()
 	c.checkPolicy()
+	c.checkRevisions()
 	c.checkWrites()
 	s.oracle.pardon()
 	for _, n := range s.nodes {
@@ -202,7 +203,7 @@ func (w *writes) reset() {
 func (s calmed) checkWrites() {
 	s.writes.mu.Lock()
 	defer s.writes.mu.Unlock()
-	for resource, most := range map[string]int{ruleSlices: 0, ruleSets: nodeCount, proxyConfigs: 1, heartbeats: 6 * nodeCount} {
+	for resource, most := range map[string]int{ruleSlices: 0, ruleSets: nodeCount, proxyConfigs: 1, revisions: 0, heartbeats: 6 * nodeCount} {
 		if n := s.writes.count[resource]; n > most {
 			s.fail("calm: %d writes of %s in a quiet minute", n, resource)
 		}

@@ -49,6 +49,11 @@ func (s *simulation) faultCluster(e event) {
 	case dropPolicy:
 		s.impairUntilCalm()
 		s.server.Remove(cluster, proxyConfigs, "default")
+	case deleteLease:
+		s.impair(0)
+		for _, o := range s.server.Objects(leases) {
+			s.server.Remove(cluster, leases, o.Meta.Namespace+"/"+o.Meta.Name)
+		}
 	case startBlind:
 		s.startBlind(e)
 	case goRogue:
@@ -69,6 +74,7 @@ func (s *simulation) restore() {
 	s.oracle.update(s.world)
 	s.server.Restore(s.saved.api)
 	s.claims.restored(s.server.Objects(ruleSlices))
+	s.traffic.leads("the restored backup")
 }
 
 // foreign writes a slice by hand that claims a Service's addresses, or changes one.

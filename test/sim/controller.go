@@ -96,8 +96,8 @@ func (c *controller) process() *apiserver.Client {
 // ends. A manager that is stopped before its caches are synced spins (controller-runtime
 // 0.25), and the bubble's time would stand still: until then a killed one reads on.
 func (s *simulation) manage(killed context.Context, client *apiserver.Client) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
 	o := ctrl.Options{
 		Scheme: s.scheme, Cache: controllers.CacheOptions(leaseNamespace), Logger: s.log,
 		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
@@ -108,7 +108,7 @@ func (s *simulation) manage(killed context.Context, client *apiserver.Client) er
 	warm := make(chan struct{})
 	cfg := client.Config()
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &candidate{next: next, warm: warm} })
-	if err := controllers.ElectLeader(&o, cfg, leaseNamespace); err != nil {
+	if err := controllers.ElectLeader(&o, cfg, leaseNamespace, end); err != nil {
 		return err
 	}
 	mgr, err := ctrl.NewManager(cfg, o)
@@ -129,7 +129,7 @@ func (s *simulation) manage(killed context.Context, client *apiserver.Client) er
 		close(warm)
 		<-killed.Done()
 		client.Kill()
-		cancel()
+		end(nil)
 	})
 	return mgr.Start(ctx)
 }
@@ -167,6 +167,7 @@ func mapper(scheme *runtime.Scheme) meta.RESTMapper {
 			panic(err) // it is a constant
 		}
 		out.AddSpecific(gv.WithKind(k.Kind), gv.WithResource(k.Resource), gv.WithResource(k.Resource), scope)
+		out.Add(gv.WithKind(k.Kind+"List"), scope) // as the mapper by discovery does
 	}
 	return out
 }

@@ -64,9 +64,10 @@ const (
 	dropCRD       action = "dropCRD" // of the slices, for some time
 	backup        action = "backup"  // in the next calm: in the middle of a change, slices are older than Services
 	restore       action = "restore"
-	oldSchema     action = "oldSchema"  // until calm
-	dropPolicy    action = "dropPolicy" // the ProxyConfig, until calm
-	goRogue       action = "goRogue"    // a controller removes slices, or their endpoints
+	oldSchema     action = "oldSchema"   // until calm
+	deleteLease   action = "deleteLease" // the leader's
+	dropPolicy    action = "dropPolicy"  // the ProxyConfig, until calm
+	goRogue       action = "goRogue"     // a controller removes slices, or their endpoints
 )
 
 // String prints an event as Go code.
@@ -101,7 +102,7 @@ var processFaults = weights{
 }
 
 var clusterFaults = weights{
-	{deleteSlices, 15}, {deleteSets, 6}, {foreignSlice, 10}, {dropCRD, 5}, {backup, 8}, {restore, 5}, {oldSchema, 5}, {dropPolicy, 3},
+	{deleteSlices, 15}, {deleteSets, 6}, {foreignSlice, 10}, {dropCRD, 5}, {backup, 8}, {restore, 5}, {oldSchema, 5}, {dropPolicy, 3}, {deleteLease, 5},
 	{startBlind, 10}, {goRogue, 10},
 }
 

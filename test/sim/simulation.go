@@ -26,7 +26,8 @@
 //   - a digest and a generation that a node reports are those of what its kernel has had, not
 //     long ago if the node says that it is programmed, and it does not say so while the kernel fails;
 //   - some time after the last fault, kernels, slices and statuses are as wanted, and nothing is
-//     written any more.
+//     written any more;
+//   - no process makes endless requests.
 package sim
 
 import (
@@ -72,6 +73,7 @@ type simulation struct {
 	writes  *writes
 	lives   *lives
 	claims  *claims
+	traffic *traffic
 	policy  int // which one
 
 	oldSchema bool
@@ -142,7 +144,8 @@ func newSimulation(dir string, log logr.Logger) (*simulation, error) {
 	s.world = &world{services: map[string]*service{}, server: s.server, oracle: s.oracle}
 	s.lives = &lives{byName: map[string]*life{}}
 	s.writes, s.claims = newWrites(), newClaims(s.lives, s.fail)
-	s.server.Written, s.server.Listed = s.written, s.listed
+	s.traffic = newTraffic(s.fail)
+	s.server.Written, s.server.Listed, s.server.Admit = s.written, s.listed, s.traffic.admit
 	if err := writeSysctls(s.sysctls); err != nil {
 		return nil, err
 	}
@@ -196,6 +199,7 @@ func (s *simulation) putPolicy() { s.server.Put(cluster, proxyConfigs, policy(s.
 // settle waits until all goroutines wait, starts what is to be started, and checks.
 func (s *simulation) settle() {
 	synctest.Wait()
+	s.traffic.begin()
 	now := time.Now()
 	if !s.crdBack.IsZero() && !now.Before(s.crdBack) {
 		s.crdBack = time.Time{}
@@ -207,6 +211,7 @@ func (s *simulation) settle() {
 		}
 		s.paused = nil
 	}
+	s.world.collectRevisions()
 	for _, n := range s.nodes {
 		n.tend()
 	}
@@ -244,6 +249,8 @@ func (s *simulation) written(client, resource string, old, now *apiserver.Object
 		s.claims.slice(old, now)
 	case ruleSets:
 		s.claims.set(client, now)
+	case leases:
+		s.traffic.leads(client)
 	}
 }
 

@@ -27,6 +27,8 @@ const (
 	ruleSets       = "noderulesets"
 	heartbeats     = "nodeheartbeats"
 	proxyConfigs   = "proxyconfigs"
+	leases         = "leases"
+	revisions      = "controllerrevisions"
 )
 
 const ours = "proxy.fairlead.dev/v1alpha1"
@@ -36,9 +38,9 @@ var kinds = []apiserver.Kind{
 	{Resource: "nodes", APIVersion: "v1", Kind: "Node"},
 	{Resource: "events", APIVersion: "events.k8s.io/v1", Kind: "Event", Namespaced: true},
 	{Resource: endpointSlices, APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespaced: true},
-	{Resource: "leases", APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespaced: true},
+	{Resource: leases, APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespaced: true},
 	{Resource: "daemonsets", APIVersion: "apps/v1", Kind: "DaemonSet", Namespaced: true},
-	{Resource: "controllerrevisions", APIVersion: "apps/v1", Kind: "ControllerRevision", Namespaced: true},
+	{Resource: revisions, APIVersion: "apps/v1", Kind: "ControllerRevision", Namespaced: true},
 	{Resource: "servicecidrs", APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR"},
 	{Resource: ruleSlices, APIVersion: ours, Kind: "ServiceRuleSlice"},
 	{Resource: ruleSets, APIVersion: ours, Kind: "NodeRuleSet"},
@@ -217,11 +219,11 @@ func nodeObject(name string, i int) *corev1.Node {
 
 // policy returns the ProxyConfig of all nodes; n chooses.
 func policy(n int) *v1alpha1.ProxyConfig {
-	zero := int32(0)
+	zero, limit := int32(0), int32(historyLimit)
 	return &v1alpha1.ProxyConfig{
 		TypeMeta:   metav1.TypeMeta{APIVersion: ours, Kind: "ProxyConfig"},
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
-		Spec: v1alpha1.ProxyConfigSpec{Priority: &zero, Mode: mode, DeletionPolicy: v1alpha1.DeletionKeep,
+		Spec: v1alpha1.ProxyConfigSpec{Priority: &zero, Mode: mode, DeletionPolicy: v1alpha1.DeletionKeep, RevisionHistoryLimit: &limit,
 			NodePort:     v1alpha1.NodePortOptions{SourceRanges: []string{fmt.Sprintf("203.0.%d.0/24", n)}},
 			LocalTraffic: v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}},
 	}

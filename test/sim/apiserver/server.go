@@ -49,6 +49,10 @@ type Server struct {
 	// Listed, if set, is called with what a client lists, or gets at the begin of a watch,
 	// while the server is locked.
 	Listed func(client, resource string, objects []*Object)
+
+	// Admit, if set, is called with each request but those for events. It says how long the
+	// request takes, and whether it is not done and fails then.
+	Admit func(client, method, path string) (pause time.Duration, refused bool)
 }
 
 // resource is a kind of objects.

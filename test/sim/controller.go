@@ -26,6 +26,9 @@ import (
 // leaseNamespace has the leader's Lease.
 const leaseNamespace = "kube-system"
 
+// replicaName begins the names of replicas and of their clients.
+const replicaName = "controller-"
+
 // controller is a replica of the controller.
 type controller struct {
 	sim  *simulation

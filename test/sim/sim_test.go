@@ -47,6 +47,9 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// reportEvery is after how many seeds TestSoak says how far it is.
+const reportEvery = 20
+
 // TestSoak runs new seeds for a time. If one fails, it prints a short list of events that
 // fails, too: it belongs into TestRegressions.
 func TestSoak(t *testing.T) {
@@ -64,6 +67,9 @@ func TestSoak(t *testing.T) {
 		done, seeds = done+r.steps, seeds+1
 		if r.err != nil {
 			fail(t, seed, events, r)
+		}
+		if seeds%reportEvery == 0 {
+			t.Logf("%d steps of %d seeds so far", done, seeds)
 		}
 	}
 	t.Logf("%d steps of %d seeds, the last one %d", done, seeds, seed-1)

@@ -27,7 +27,7 @@
 //     long ago if the node says that it is programmed, and it does not say so while the kernel fails;
 //   - some time after the last fault, kernels, slices and statuses are as wanted, and nothing is
 //     written any more;
-//   - no process makes endless requests.
+//   - no process makes endless requests, and no controller works long after it has renewed the Lease.
 package sim
 
 import (
@@ -172,7 +172,7 @@ func newSimulation(dir string, log logr.Logger) (*simulation, error) {
 	}
 	s.world.addAPIServer()
 	for i := range controllerCount {
-		c := &controller{sim: s, name: fmt.Sprintf("controller-%d", i)}
+		c := &controller{sim: s, name: fmt.Sprint(replicaName, i)}
 		s.replica = append(s.replica, c)
 		c.start()
 	}

@@ -23,6 +23,10 @@ const (
 	maxRequests  = 5000
 )
 
+// maxUnrenewed is how long a leader may work that cannot renew the Lease: before another one leads,
+// 15 s after it was renewed.
+const maxUnrenewed = 13 * time.Second
+
 // maxShown is how many kinds of requests a message has, the most frequent ones.
 const maxShown = 12
 
@@ -36,18 +40,20 @@ type traffic struct {
 	jammed  bool           // writes are refused, so that time goes on and the run ends
 
 	start   time.Time
-	holder  string   // the client that has written the Lease last
-	holders []string // so far, for a message
+	led     map[string]time.Time // when a client has last written the Lease
+	holder  string               // the one that has written it last
+	holders []string             // so far, for a message
 }
 
 func newTraffic(fail func(string, ...any)) *traffic {
-	return &traffic{fail: fail, clients: map[string]int{}, kinds: map[string]int{}, start: time.Now()}
+	return &traffic{fail: fail, clients: map[string]int{}, kinds: map[string]int{}, led: map[string]time.Time{}, start: time.Now()}
 }
 
 // leads notes which client has written the Lease.
 func (t *traffic) leads(client string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.led[client] = time.Now()
 	if client == t.holder {
 		return
 	}
@@ -71,16 +77,23 @@ func (t *traffic) admit(client, method, path string) (pause time.Duration, refus
 	t.kinds[client+" "+method+" "+path]++
 	if t.clients[client] > maxRequests && !t.jammed {
 		t.jammed = true
-		t.fail("%s has made %d requests within a second. The most frequent ones:\n\t%s\nThe Lease was written by %s; it is %s now",
-			client, t.clients[client], strings.Join(t.most(), "\n\t"), strings.Join(t.holders, ", then "), time.Since(t.start))
+		t.fail("%s has made %d requests within a second. The most frequent ones:\n\t%s\n%s",
+			client, t.clients[client], strings.Join(t.most(), "\n\t"), t.leaders())
 	}
 	if method == http.MethodGet {
 		return 0, false
+	}
+	if strings.HasPrefix(client, replicaName) && !strings.Contains(path, leases) && time.Since(t.led[client]) > maxUnrenewed {
+		t.fail("%s works on without the Lease: %s %s. %s", client, method, path, t.leaders())
 	}
 	if t.clients[client] > fastRequests {
 		pause = slowWrite
 	}
 	return pause, t.jammed
+}
+
+func (t *traffic) leaders() string {
+	return fmt.Sprintf("The Lease was written by %s; it is %s now", strings.Join(t.holders, ", then "), time.Since(t.start))
 }
 
 // most returns the most frequent requests.

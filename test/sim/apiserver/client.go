@@ -199,16 +199,16 @@ func (c *Client) RoundTrip(h *http.Request) (*http.Response, error) {
 		// for a mutex the bubble's time stands still. So events have no faults; they are not kept.
 		return created(h), nil
 	}
+	fault, held, cut := c.next(h.Method != http.MethodGet)
+	if cut {
+		return nil, errLost
+	}
 	if admit := c.server.Admit; admit != nil {
 		pause, refused := admit(c.Name, h.Method, h.URL.Path)
 		time.Sleep(pause)
 		if refused {
 			return answer(h, unavailable()), nil
 		}
-	}
-	fault, held, cut := c.next(h.Method != http.MethodGet)
-	if cut {
-		return nil, errLost
 	}
 	if held != nil {
 		select {

@@ -50,7 +50,7 @@ type Server struct {
 	// while the server is locked.
 	Listed func(client, resource string, objects []*Object)
 
-	// Admit, if set, is called with each request but those for events. It says how long the
+	// Admit, if set, is called with each request that is sent, but those for events. It says how long the
 	// request takes, and whether it is not done and fails then.
 	Admit func(client, method, path string) (pause time.Duration, refused bool)
 }

@@ -26,7 +26,7 @@ import (
 // TestElectLeader checks the times of kube-controller-manager, and that the controller may
 // renew the Lease of this name.
 func TestElectLeader(t *testing.T) {
-	type lease struct {
+	type election struct {
 		Elects, Releases       bool
 		Namespace              string
 		Duration, Renew, Retry time.Duration
@@ -35,10 +35,13 @@ func TestElectLeader(t *testing.T) {
 	if err := ElectLeader(&o, &rest.Config{}, "ns", nil); err != nil {
 		t.Fatal(err)
 	}
-	got := lease{o.LeaderElection, o.LeaderElectionReleaseOnCancel, o.LeaderElectionNamespace, *o.LeaseDuration, *o.RenewDeadline, *o.RetryPeriod}
-	want := lease{true, true, "ns", 15 * time.Second, 10 * time.Second, 2 * time.Second}
+	got := election{o.LeaderElection, o.LeaderElectionReleaseOnCancel, o.LeaderElectionNamespace, *o.LeaseDuration, *o.RenewDeadline, *o.RetryPeriod}
+	want := election{true, true, "ns", 15 * time.Second, 10 * time.Second, 2 * time.Second}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("election (-want +got):\n%s", diff)
+	}
+	if lock, ok := o.LeaderElectionResourceLockInterface.(*lease); !ok || lock.Interface == nil {
+		t.Errorf("the Lease is a %T, which a leader that is cut off goes on with", o.LeaderElectionResourceLockInterface)
 	}
 	text, err := os.ReadFile(filepath.Join("..", "config", "rbac", "leader_election_role.yaml"))
 	if err != nil {
@@ -58,11 +61,14 @@ func TestElectLeader(t *testing.T) {
 }
 
 // TestOptions checks how a controller of a replica that does not lead keeps its cache, and how
-// soon work resumes after a long outage of the apiserver.
+// soon work resumes after a long outage of the apiserver; and that only the leader works.
 func TestOptions(t *testing.T) {
 	o := options(7)
 	if o.MaxConcurrentReconciles != 7 || o.EnableWarmup == nil || !*o.EnableWarmup {
 		t.Errorf("%d workers, warm: %v", o.MaxConcurrentReconciles, o.EnableWarmup)
+	}
+	if o.NeedLeaderElection != nil && !*o.NeedLeaderElection {
+		t.Error("a replica works that does not lead")
 	}
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: "a"}}
 	var first, last time.Duration

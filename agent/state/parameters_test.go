@@ -4,6 +4,7 @@
 package state
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 )
@@ -164,5 +166,48 @@ func TestRestoreFails(t *testing.T) {
 		if got, _ := tree.Get(name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestParametersNotedFirst checks that the old value is on the disk before the parameter is set: an agent
+// that is killed between the two must be able to set it back.
+func TestParametersNotedFirst(t *testing.T) {
+	dir, tree := t.TempDir(), sysctl.Tree{Root: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(tree.Root, "timeout"), []byte("60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	names := map[int32]string{}
+	for path, mask := range map[string]uint32{dir: unix.IN_MOVED_TO, filepath.Join(tree.Root, "timeout"): unix.IN_MODIFY} {
+		wd, err := unix.InotifyAddWatch(watch, path, mask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[int32(wd)] = filepath.Base(path)
+	}
+	p, err := OpenParameters(dir, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Set("timeout", "3600"); err != nil {
+		t.Fatal(err)
+	}
+	events := make([]byte, 4096)
+	n, err := unix.Read(watch, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for b := events[:n]; len(b) >= unix.SizeofInotifyEvent; b = b[unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])):] {
+		if name := names[int32(binary.NativeEndian.Uint32(b))]; len(got) == 0 || got[len(got)-1] != name {
+			got = append(got, name)
+		}
+	}
+	if diff := cmp.Diff([]string{filepath.Base(dir), "timeout"}, got); diff != "" {
+		t.Errorf("files that change (-want +got):\n%s", diff)
 	}
 }

@@ -5,18 +5,23 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-proxy/fairlead/kubeclient"
 )
@@ -70,6 +75,41 @@ func TestFlags(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestManifest checks what the replicas of the manifest do: several need a leader, and the kubelet and
+// Prometheus ask at the ports that the container names.
+func TestManifest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "manager", "manager.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment appsv1.Deployment
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		if strings.Contains(document, "kind: Deployment") {
+			if err := yaml.UnmarshalStrict([]byte(document), &deployment); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	fs := flag.NewFlagSet("fairlead-controller", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	opts, err := parseFlags(fs, container.Args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !opts.leaderElect {
+		t.Errorf("%d replicas without a leader", *deployment.Spec.Replicas)
+	}
+	got := map[string]string{"metrics": opts.metricsAddress, "probes": opts.probeAddress}
+	want := map[string]string{}
+	for _, p := range container.Ports {
+		want[p.Name] = fmt.Sprintf(":%d", p.ContainerPort)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
 }
 

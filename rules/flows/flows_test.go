@@ -72,6 +72,7 @@ func TestStale(t *testing.T) {
 		"another zone's view of it":          {inOtherZone(flow(udp, client, vip, vip)), ""},
 		"the answer to what is older":        {flow(udp, vip, client, client), "10.96.0.10:53/udp"},
 		"such an answer, other zone":         {inOtherZone(flow(udp, vip, client, client)), ""},
+		"translated, from such an address":   {flow(udp, vip, client, podA), ""},
 		"an answer of TCP":                   {unanswered(flow(tcp, vip, client, client)), ""},
 		"the frontend is gone":               {flow(udp, client, removed, podA), removed + "/udp"},
 		"gone, and it was not translated":    {flow(udp, client, removed, removed), ""},
@@ -102,6 +103,15 @@ func TestStale(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestTracked checks which protocols' flows are looked at, and of which only the half-open ones.
+func TestTracked(t *testing.T) {
+	for p, want := range map[model.Protocol][2]bool{model.UDP: {true, false}, model.TCP: {true, true}, model.SCTP: {false, false}} {
+		if got := [2]bool{Tracked(p), HalfOpen(p)}; got != want {
+			t.Errorf("%s: tracked and half-open %v, want %v", p, got, want)
+		}
 	}
 }
 

@@ -8,6 +8,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,5 +202,82 @@ func TestLargeRequest(t *testing.T) {
 	w.End(start)
 	if _, _, err := c.Send(t.Context(), w.B); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDrainOfOneDump checks that the rest of a cancelled dump ends with its own last message, not with
+// one of an earlier request.
+func TestDrainOfOneDump(t *testing.T) {
+	for name, end := range map[string]reply{
+		"the end of another dump": {kind: unix.NLMSG_DONE, early: 1},
+		"an error of another":     {kind: unix.NLMSG_ERROR, errno: unix.EPERM, early: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const next = 11
+			c := scripted(t, [][]reply{{end}, {{kind: entry}}, {{kind: unix.NLMSG_DONE}}, {{kind: next}}})
+			if _, seq, err := c.Send(t.Context(), request(unix.NLM_F_DUMP)); err != nil {
+				t.Fatal(err)
+			} else {
+				c.dumping = seq
+			}
+			if err := c.drain(t.Context()); err != nil || c.dumping != 0 {
+				t.Fatalf("dump %d, %v", c.dumping, err)
+			}
+			b, err := c.Receive(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for m := range Messages(b) {
+				if m.Type != next {
+					t.Errorf("a message of type %d is left", m.Type)
+				}
+			}
+		})
+	}
+}
+
+// TestWithoutPrivilege opens a socket in a thread that may not exceed the system's limits of buffers.
+func TestWithoutPrivilege(t *testing.T) {
+	type result struct {
+		size int
+		err  error
+	}
+	results := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		var r result
+		defer func() { results <- r }()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if r.err = unix.Capget(&header, &data[0]); r.err != nil {
+			return
+		}
+		data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		if r.err = unix.Capset(&header, &data[0]); r.err != nil {
+			return
+		}
+		c, err := Open(0, unix.NETLINK_ROUTE)
+		if err != nil {
+			r.err = err
+			return
+		}
+		defer c.Close()
+		if err := c.sock.SetsockoptInt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize); !errors.Is(err, unix.EPERM) {
+			r.err = fmt.Errorf("the thread is privileged: %w", err)
+			return
+		}
+		r.size, r.err = c.sock.GetsockoptInt(unix.SOL_SOCKET, unix.SO_RCVBUF)
+	}()
+	limit, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(limit)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The kernel counts each byte twice, for its own overhead, see socket(7).
+	if r, want := <-results, 2*min(most, bufferSize); r.err != nil || r.size != want {
+		t.Errorf("a buffer of %d bytes, want %d, %v", r.size, want, r.err)
 	}
 }

@@ -133,7 +133,6 @@ func TestGeneration(t *testing.T) {
 	}
 }
 
-// TestWatchReportsWhatWasMissed checks what Watch reports after large commits.
 // TestCommitEach checks that the batches before one that fails are committed, and count as
 // the client's.
 func TestCommitEach(t *testing.T) {
@@ -159,6 +158,7 @@ func TestCommitEach(t *testing.T) {
 	}
 }
 
+// TestWatchReportsWhatWasMissed checks what Watch reports after large commits.
 func TestWatchReportsWhatWasMissed(t *testing.T) {
 	other := func(s *netnstest.Space) { s.Run("nft", "add", "table", "ip", "other") }
 	for name, tc := range map[string]struct {

@@ -6,6 +6,9 @@ package routelocalnet
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -153,5 +156,57 @@ func TestOwner(t *testing.T) {
 				t.Errorf("the sysctl is %s, want %s", n.value, tc.after)
 			}
 		})
+	}
+}
+
+// turns is a guard, and the sysctl, of users that must take turns.
+type turns struct {
+	inside *atomic.Int32
+	clash  *atomic.Bool
+}
+
+func (c turns) call() {
+	if c.inside.Add(1) > 1 {
+		c.clash.Store(true)
+	}
+	runtime.Gosched()
+	c.inside.Add(-1)
+}
+
+func (c turns) Get(string) (string, error) { c.call(); return "1", nil }
+func (c turns) Set(string, string) error   { c.call(); return nil }
+
+func (c turns) Read(context.Context) (Held, error) {
+	c.call()
+	return Held{Exists: true, Resets: true}, nil
+}
+func (c turns) Make(context.Context, Held, bool) (int, error) { c.call(); return 1, nil }
+func (c turns) Remove(context.Context, Held) error            { c.call(); return nil }
+
+// TestUsersTakeTurns checks that users in several goroutines, such as the modes of a handover, do not
+// read and change the kernel at the same time.
+func TestUsersTakeTurns(t *testing.T) {
+	const users = 4
+	owner, c := &Owner{}, turns{&atomic.Int32{}, &atomic.Bool{}}
+	var group sync.WaitGroup
+	for i := range users {
+		group.Go(func() {
+			u := owner.User(c, c)
+			for range 200 {
+				if i%2 == 0 {
+					_, _ = u.Enable(t.Context())
+				} else {
+					_ = u.Cleanup(t.Context())
+				}
+			}
+			u.Forget()
+		})
+	}
+	group.Wait()
+	if c.clash.Load() {
+		t.Error("two users at the same time")
+	}
+	if len(owner.users) != 0 {
+		t.Errorf("%d users are left", len(owner.users))
 	}
 }

@@ -30,6 +30,7 @@ import (
 	kernelconntrack "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/serve"
 	"github.com/fairlead-proxy/fairlead/agent/serve/healthcheck"
@@ -104,6 +105,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.WatchPorts(listening)
 	m.WatchHeld(in.Held)
 	table := kernelconntrack.NewTable(0)
+	finder := kubeproxy.New(in.Wake, log.WithName("kube-proxy"), clk)
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
 	cleaner := conntrack.New(kernel, m, log.WithName("conntrack"), clk, in.Wake)
 	l = engine.New(engine.Config{
@@ -114,6 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Report: func(out report.Snapshot) {
 			o.Servers.Learn(in.APIServers())
 			out = out.With(report.ListenFailed, listening())
+			out.KubeProxy = finder.Found()
 			report.LogStep(log, out)
 			m.Observe(out)
 			h.Set(out)
@@ -133,6 +136,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
 	group.Go(func() { r.Run(ctx) })
 	group.Go(func() { beat.Run(ctx) })
+	group.Go(func() { finder.Run(ctx) })
 	group.Go(func() { l.Run(ctx) })
 	source.Watch(ctx, client, o.NodeName, in, r.ShowStatus, source.FailureLog(log, m.WatchFailed))
 	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", restored)

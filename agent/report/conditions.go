@@ -30,7 +30,7 @@ const MaxCapabilityMessage = 256
 // counts: they would make every change of a Service a write to the API.
 func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1.NodeRuleSetStatus {
 	status := v1alpha1.NodeRuleSetStatus{
-		Mode: s.Mode(), Capabilities: s.Capabilities, Limitations: limitations(s.Limitations)}
+		Mode: s.Mode(), Capabilities: s.Capabilities, Limitations: limitations(s.Limitations), KubeProxy: s.KubeProxy}
 	if p := s.Programmed; p != nil {
 		if p.Node != nil {
 			status.ObservedGeneration = s.observedGeneration()

@@ -87,6 +87,21 @@ func leaving(s *Snapshot) {
 	s.Node, s.Programmed = &node, nil
 }
 
+// TestStatusOfKubeProxy checks that what is found of kube-proxy is part of the status, and written
+// at once: a takeover waits for it.
+func TestStatusOfKubeProxy(t *testing.T) {
+	s := good()
+	before := StatusOf(s, nil, metav1.Time{})
+	s.KubeProxy = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyIPVS, Leftovers: []string{"some"}}
+	after := StatusOf(s, nil, metav1.Time{})
+	if diff := cmp.Diff(s.KubeProxy, after.KubeProxy); diff != "" || before.KubeProxy != nil {
+		t.Errorf("before %v; after (-want +got):\n%s", before.KubeProxy, diff)
+	}
+	if got := changeOf(&before, after); got != newContents {
+		t.Errorf("the change is %v, want %v", got, newContents)
+	}
+}
+
 func TestStatusMessageIsBounded(t *testing.T) {
 	o := with(Problem{KernelError, errors.New(strings.Repeat("x", 100_000))})
 	for _, c := range StatusOf(o, nil, metav1.Now()).Conditions {

@@ -37,6 +37,7 @@ type Snapshot struct {
 	Capabilities []v1alpha1.ModeCapability
 	Repairs      Repairs
 	Held         source.Held
+	KubeProxy    *v1alpha1.KubeProxyStatus
 
 	Step Step
 }

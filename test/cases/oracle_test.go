@@ -7,6 +7,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/cases"
 	"github.com/fairlead-proxy/fairlead/test/cases/kernel"
 )
@@ -30,7 +31,23 @@ func TestOracle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			runOn(t, network, proxy, runner)
+			runOn(t, network, found{proxy, t, v1alpha1.KubeProxyMode(mode)}, runner)
 		})
 	}
+}
+
+// found is a kube-proxy that an agent finds before it ends: it runs, in its mode, and has rules
+// of both families.
+type found struct {
+	*kernel.KubeProxy
+	t    *testing.T
+	mode v1alpha1.KubeProxyMode
+}
+
+func (f found) Stop() error {
+	got, err := f.Found(f.t.Context())
+	if err != nil || got == nil || !got.Running || got.Mode != f.mode || len(got.Leftovers) != 2 {
+		f.t.Errorf("an agent finds %+v, error %v", got, err)
+	}
+	return f.KubeProxy.Stop()
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -113,8 +114,8 @@ func podReady(ctx context.Context, node string) error {
 	return fmt.Errorf("no agent is ready on %s", node)
 }
 
-// TestPortsHeld starts an agent where another program, like kube-proxy, has its ports: it
-// programs the node and says so, and takes the ports when they are free.
+// TestPortsHeld starts an agent where another program, which answers as kube-proxy does, has its
+// ports: it programs the node and says so, and takes the ports when they are free.
 func TestPortsHeld(t *testing.T) {
 	const node, healthz, metrics = "node-2", "0.0.0.0:10256", "127.0.0.1:10249"
 	held := map[string]net.Listener{}
@@ -134,6 +135,7 @@ func TestPortsHeld(t *testing.T) {
 					return err
 				}
 				held[address] = l
+				go func() { _ = http.Serve(l, http.HandlerFunc(iptablesMode)) }()
 			}
 		}
 		return nil
@@ -146,6 +148,9 @@ func TestPortsHeld(t *testing.T) {
 		}
 		if !apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed) {
 			return "", errors.New("not programmed")
+		}
+		if k := set.Status.KubeProxy; k == nil || !k.Running || k.Mode != v1alpha1.KubeProxyIPTables {
+			return "", fmt.Errorf("the agent finds as kube-proxy %+v", k)
 		}
 		return apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionDegraded).Message, nil
 	}
@@ -161,13 +166,22 @@ func TestPortsHeld(t *testing.T) {
 		l.Close()
 	}
 	eventually(t, time.Minute, func() error {
-		message, err := degraded()
+		message, err := degraded() // the agent looks for kube-proxy again after a minute
 		if err == nil && (strings.Contains(message, healthz) || strings.Contains(message, metrics)) {
 			err = fmt.Errorf("degraded: %q", message)
 		}
 		_, statusErr := agentStatus(node)
 		return errors.Join(err, statusErr, healthy(node))
 	})
+}
+
+// iptablesMode answers as a kube-proxy in the mode iptables.
+func iptablesMode(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/proxyMode" {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = io.WriteString(w, "iptables")
 }
 
 // healthy asks a node as a load balancer does.

@@ -79,6 +79,8 @@ var fields = map[string]limits{
 		"status.capabilities": "..16 map by mode", "status.capabilities[]": "!mode,supported", "status.capabilities[].message": "..256",
 		"status.capabilities[].mode": modes, "status.capabilities[].schedulers": "..32 set", "status.capabilities[].schedulers[]": "..16",
 		"status.capabilities[].variant": "..64", "status.held": "!endpoints,slices",
+		"status.kubeProxy": "!running", "status.kubeProxy.leftovers": "..8 atomic", "status.kubeProxy.leftovers[]": "..64",
+		"status.kubeProxy.message": "..256", "status.kubeProxy.mode": "nftables|iptables|ipvs",
 		"status.limitations": "..16 map by reason", "status.limitations[]": "!message,reason", "status.limitations[].message": "..512",
 		"status.limitations[].reason": "1..64", "status.limitations[].services": "..10 atomic", "status.limitations[].services[]": "..128",
 		"status.mode": modes, "status.policy": "!generation,name", "status.policy.name": "1..253",

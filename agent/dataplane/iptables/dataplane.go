@@ -135,7 +135,7 @@ func New(o Options) (*Dataplane, error) {
 		o.Localhost = &routelocalnet.Owner{}
 	}
 	client, err := dial(o.NetNS)
-	if err != nil && !noNFTables(err) {
+	if err != nil && !nft.IsUnsupported(err) {
 		return nil, err
 	}
 	d := &Dataplane{nft: client, log: o.Log, netns: o.NetNS, sysctls: o.Sysctls, users: o.Localhost, listLength: listLength, clock: clock.RealClock{}, desired: model.NewDesired()}

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
 // findTools finds the programs of the variants, those of the nft variant first, unless the
@@ -46,17 +48,11 @@ func (d *Dataplane) findTools(ctx context.Context) ([]*tools, error) {
 			t.restorers[1], t.savers[1] = "", ""
 		}
 	}
-	out = slices.DeleteFunc(out, func(t *tools) bool {
+	out = slices.DeleteFunc(out, func(t *tools) bool { // its programs fail even if there is nothing to list
 		_, err := t.generation(ctx)
-		return noNFTables(err)
+		return nft.IsUnsupported(err)
 	})
 	return out, errors.Join(errs...)
-}
-
-// noNFTables says whether an error means that the kernel does not support nftables. Its
-// programs then fail even if there is nothing to list.
-func noNFTables(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL)
 }
 
 // The variants: both have the same rules, in different subsystems of the kernel.

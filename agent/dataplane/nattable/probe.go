@@ -58,7 +58,7 @@ func (t *Tables) prepare(ctx context.Context) error {
 // Classify distinguishes missing kernel support (of nftables, a family or an expression
 // that the rules need) from temporary errors.
 func Classify(err error) error {
-	if nft.IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+	if nft.IsUnsupported(err) || errors.Is(err, unix.ENOENT) {
 		return dataplane.Unsupported(err)
 	}
 	return err

@@ -160,3 +160,9 @@ func (c *Client) DeleteTable(ctx context.Context, t *Table) error {
 func IsNoFamily(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }
+
+// IsUnsupported says whether an error means that the kernel does not support nftables, or not
+// the address family.
+func IsUnsupported(err error) bool {
+	return IsNoFamily(err) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL)
+}

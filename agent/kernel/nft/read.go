@@ -111,6 +111,19 @@ func ReadChains(ctx context.Context, r Reader, t *Table) (map[string]HeldChain, 
 	return chains, err
 }
 
+// ReadChainNames returns the names of the chains of a table; none if there is no such table.
+func ReadChainNames(ctx context.Context, r Reader, t *Table) (names []string, err error) {
+	err = r.Dump(ctx, unix.NFT_MSG_GETCHAIN, t.Family, t.named(),
+		func() { names = nil },
+		func(got []byte) error {
+			if t.has(got) {
+				names = append(names, netlink.Text(netlink.Find(got, unix.NFTA_CHAIN_NAME)))
+			}
+			return nil
+		})
+	return names, err
+}
+
 // RulesEqual says whether a chain has exactly these rules.
 func RulesEqual(have []HeldRule, want []Rule) bool {
 	if len(have) != len(want) {

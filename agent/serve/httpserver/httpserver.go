@@ -34,10 +34,17 @@ const (
 	RetryMax = 5 * time.Second
 )
 
+// Name is what all answers have in the header Server: kube-proxy has the same ports and answers.
+const Name = "fairlead-agent"
+
 // New returns a server without an address.
 func New(handler http.Handler, log logr.Logger) *http.Server {
+	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Server", Name)
+		handler.ServeHTTP(w, r)
+	})
 	return &http.Server{
-		Handler: handler, ReadTimeout: timeout, WriteTimeout: timeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: named, ReadTimeout: timeout, WriteTimeout: timeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log), slog.LevelInfo),
 	}
 }

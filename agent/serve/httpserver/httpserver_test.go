@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,22 @@ func TestSlowClients(t *testing.T) {
 					t.Error(err)
 				}
 			})
+		})
+	}
+}
+
+// TestServerHeader checks that answers say that they are an agent's.
+func TestServerHeader(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"an answer": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") },
+		"an error":  func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			New(handler, logr.Discard()).Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+			if got := w.Header().Get("Server"); got != Name {
+				t.Errorf("Server: %q, want %q", got, Name)
+			}
 		})
 	}
 }

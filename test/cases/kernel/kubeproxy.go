@@ -4,6 +4,7 @@
 package kernel
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,9 +17,11 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 	"github.com/fairlead-proxy/fairlead/test/cases"
+	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
 // KubeProxy is kube-proxy in the place of the agent: the oracle of the cases.
@@ -65,6 +68,16 @@ func (k *KubeProxy) Restart() error {
 	var err error
 	k.process, err = k.network.startProcess(k.LogFile(), k.program, "--config", k.file("config.yaml"), "-v2")
 	return err
+}
+
+// Found returns what an agent on the node finds of it.
+func (k *KubeProxy) Found(ctx context.Context) (found *v1alpha1.KubeProxyStatus, err error) {
+	node := k.network.node
+	err = node.do(func() (err error) {
+		found, err = kubeproxy.Look(ctx, network.DialContext(node.path()))
+		return err
+	})
+	return found, err
 }
 
 // Settle has nothing to wait for.

@@ -136,6 +136,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: udpTimeoutSeconds
       type:
         scalar: numeric
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyMode
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyStatus
+  map:
+    fields:
+    - name: leftovers
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: message
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyMode
+    - name: running
+      type:
+        scalar: boolean
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.LabelValue
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.Limitation
@@ -415,6 +435,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: held
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.HeldCounts
+    - name: kubeProxy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyStatus
     - name: limitations
       type:
         list:

@@ -43,6 +43,9 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	// held counts the removals that are held, because the apiserver still has the Services
 	// or endpoints; absent if none are. It is updated at most once a minute.
 	Held *HeldCountsApplyConfiguration `json:"held,omitempty"`
+	// kubeProxy is what the agent finds of kube-proxy on the node; absent: nothing. The agent
+	// looks once a minute, or less often where that takes long.
+	KubeProxy *KubeProxyStatusApplyConfiguration `json:"kubeProxy,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same
 	// policy run the same rules. It is updated at most once a minute.
@@ -155,6 +158,14 @@ func (b *NodeRuleSetStatusApplyConfiguration) WithRepairs(value *RepairCountsApp
 // If called multiple times, the Held field is set to the value of the last call.
 func (b *NodeRuleSetStatusApplyConfiguration) WithHeld(value *HeldCountsApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
 	b.Held = value
+	return b
+}
+
+// WithKubeProxy sets the KubeProxy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the KubeProxy field is set to the value of the last call.
+func (b *NodeRuleSetStatusApplyConfiguration) WithKubeProxy(value *KubeProxyStatusApplyConfiguration) *NodeRuleSetStatusApplyConfiguration {
+	b.KubeProxy = value
 	return b
 }
 

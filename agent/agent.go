@@ -82,9 +82,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cp.Close()) }()
+	revisions := state.OpenTrial(o.StateDir, in.Wake, clk)
+	defer func() { err = errors.Join(err, revisions.Close()) }()
 	restored := restore(ctx, in, cp)
 	o.Servers.Learn(in.APIServers())
-	client, err := source.NewClient(o.Config)
+	client, err := source.NewClient(in.Contact.Observe(o.Config))
 	if err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}
 	cleaner := conntrack.New(kernel, m, log.WithName("conntrack"), clk, in.Wake)
 	l = engine.New(engine.Config{
-		NodeName: o.NodeName, Source: in, Journal: cp, Installed: installed,
+		NodeName: o.NodeName, Source: in, Journal: cp, Trial: revisions, Installed: installed,
 		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},
 		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls, parameters), Untune: parameters.Restore,
 		Log: log.WithName("loop"), Clock: clk,

@@ -106,6 +106,7 @@ func startGiantNode(ctx context.Context, mode v1alpha1.ProxyMode) (*giantNode, e
 	if err != nil {
 		return nil, err
 	}
+	revisions := state.OpenTrial(dir, n.store.Wake, clock.RealClock{})
 	installed, err := state.OpenInstalledModes(dir)
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func startGiantNode(ctx context.Context, mode v1alpha1.ProxyMode) (*giantNode, e
 		}
 	}
 	loop := engine.New(engine.Config{NodeName: nodeName, Source: n.store, Modes: all, Env: dataplane.Env{Log: logr.Discard()},
-		Journal: journal, Installed: installed, HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {}, Flows: noFlows{},
+		Journal: journal, Trial: revisions, Installed: installed, HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {}, Flows: noFlows{},
 		Tune:   func(*v1alpha1.ConntrackOptions) error { return nil },
 		Untune: func() error { return nil },
 		Report: n.stepped, Log: logr.Discard(), Clock: clock.RealClock{}})
@@ -137,7 +138,11 @@ func startGiantNode(ctx context.Context, mode v1alpha1.ProxyMode) (*giantNode, e
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { loop.Run(ctx) })
-	n.finish = func() error { cancel(); running.Wait(); return errors.Join(journal.Close(), os.RemoveAll(dir)) }
+	n.finish = func() error {
+		cancel()
+		running.Wait()
+		return errors.Join(journal.Close(), revisions.Close(), os.RemoveAll(dir))
+	}
 	return n, n.await(ctx, func() bool { return n.snapshot.Programmed != nil })
 }
 

@@ -23,6 +23,7 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return
 	}
+	l.verify.forget()
 	l.deactivate()
 	var errs []error
 	for _, mode := range l.installed.Others("") {

@@ -61,7 +61,9 @@ type Loop struct {
 	Syncing   *Syncing          // since when a Sync runs; for other goroutines
 
 	table    *resolve.Table
-	node     *source.NodeRules
+	newest   *source.NodeRules  // that the API asks for
+	verify   verification       // of its revision
+	node     *source.NodeRules  // that the kernel is to have: newest, or with the policy verified last
 	settings model.NodeSettings // that the node asks for
 	want     demand             // of the node
 	demand   demand             // that the choice of the mode was made for
@@ -95,6 +97,7 @@ type Config struct {
 	Modes     []dataplane.Mode // that the agent can run
 	Env       dataplane.Env    // where they are opened
 	Journal   *state.Journal
+	Trial     *state.Trial
 	Installed *state.InstalledModes
 	// HealthChecks takes the answers to health checks of load balancers, once they are programmed.
 	HealthChecks func(model.NodeSettings, resolve.HealthChecks)
@@ -112,7 +115,8 @@ func New(c Config) *Loop {
 	return &Loop{
 		nodeName: c.NodeName, store: c.Source, modes: modes, Syncing: &modes.syncing, journal: c.Journal, report: c.Report,
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, log: c.Log, clock: c.Clock,
-		table: resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
+		verify: newVerification(c.Trial, c.Clock, c.Log),
+		table:  resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
 		notified: make(chan struct{}, 1), resync: resync{clock: c.Clock},
 		backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
@@ -155,6 +159,8 @@ func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.
 			l.lookAt, l.needSync = nil, true
 		case <-l.nextLook:
 			l.nextLook, l.needSync = nil, true
+		case <-l.verify.timer:
+			l.verify.timer = nil
 		case <-l.probeAgain():
 		case <-readBack.C():
 			l.needSync = true
@@ -189,13 +195,18 @@ func (l *Loop) step(ctx context.Context) {
 	l.problems[report.RefusedSlices] = ch.Refused
 	l.problems[report.RemovalHeld] = ch.Held.Err
 	if ch.Node != nil {
-		l.node = ch.Node
+		l.newest, l.node = ch.Node, ch.Node
 	}
-	if l.node.Spec.CleanUpSince != nil {
+	if l.newest.Spec.CleanUpSince != nil {
 		l.leave(ctx, ch)
 		return
 	}
 	l.problems[report.NodeCleanup] = nil
+	if ch.Node != nil {
+		l.node = l.verify.admit(ch.Node)
+		ch.Node = l.node
+	}
+	l.problems[report.JournalFailed] = errors.Join(l.problems[report.JournalFailed], l.verify.file.Failure())
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0
@@ -218,6 +229,7 @@ func (l *Loop) step(ctx context.Context) {
 		l.problems[report.ConntrackFailed] = l.flows.Failure()
 	}
 	l.cleanUp(ctx)
+	l.verify.follow(l, did)
 	l.report(l.snapshot(ch, did))
 	// To load modules may take long: nothing waits for it.
 	if choosing && l.survey(ctx) && l.problems[report.KernelError] == nil {
@@ -300,8 +312,9 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 	if l.programmed == nil || l.node.Spec.Mode == v1alpha1.ModeAuto {
 		problems[report.FallbackMode] = nil
 	}
+	problems[report.RevisionReverted] = l.verify.reverted(l.newest.Spec)
 	return report.Snapshot{
-		Node: l.node, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
+		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
 		Held: ch.Held, Step: did,
 	}

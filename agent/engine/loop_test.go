@@ -44,9 +44,10 @@ func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cp.Close() })
+	revisions := state.OpenTrial(t.TempDir(), in.Wake, clocktesting.NewFakeClock(time.Now()))
+	t.Cleanup(func() { cp.Close(); revisions.Close() })
 	h.Loop = New(Config{
-		NodeName: agenttest.TestNode, Source: in, Journal: cp, Installed: &state.InstalledModes{},
+		NodeName: agenttest.TestNode, Source: in, Journal: cp, Trial: revisions, Installed: &state.InstalledModes{},
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },

@@ -94,8 +94,9 @@ func restart(t *testing.T, env dataplane.Env, modes []dataplane.Mode, installed 
 	if err != nil {
 		t.Fatal(err)
 	}
+	revisions := state.OpenTrial(t.TempDir(), a.store.Wake, clock.RealClock{})
 	loop := engine.New(engine.Config{
-		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Installed: installed,
+		NodeName: agenttest.TestNode, Source: a.store, Journal: journal, Trial: revisions, Installed: installed,
 		Modes: modes, Env: env,
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
@@ -110,7 +111,7 @@ func restart(t *testing.T, env dataplane.Env, modes []dataplane.Mode, installed 
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); loop.Run(ctx) }()
-	a.stop = sync.OnceFunc(func() { cancel(); <-done; journal.Close() })
+	a.stop = sync.OnceFunc(func() { cancel(); <-done; journal.Close(); revisions.Close() })
 	t.Cleanup(a.stop)
 	return a
 }

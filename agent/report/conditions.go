@@ -23,6 +23,9 @@ const maxMessage = 1024
 // room for others.
 const maxSentence = 384
 
+// MaxRevisionError bounds what is said of a revision that is not verified, in bytes.
+const MaxRevisionError = 512
+
 // MaxCapabilityMessage bounds what is said of a mode, in bytes.
 const MaxCapabilityMessage = 256
 
@@ -30,7 +33,7 @@ const MaxCapabilityMessage = 256
 // counts: they would make every change of a Service a write to the API.
 func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1.NodeRuleSetStatus {
 	status := v1alpha1.NodeRuleSetStatus{
-		Mode: s.Mode(), Capabilities: s.Capabilities, Limitations: limitations(s.Limitations), KubeProxy: s.KubeProxy}
+		Mode: s.Mode(), Revision: s.Revision, Capabilities: s.Capabilities, Limitations: limitations(s.Limitations), KubeProxy: s.KubeProxy}
 	if p := s.Programmed; p != nil {
 		if p.Node != nil {
 			status.ObservedGeneration = s.observedGeneration()
@@ -71,12 +74,14 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 
 func accepted(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionAccepted
-	unsupported, settings := s.Problem(ModeUnsupported), s.Problem(InvalidSettings)
+	unsupported, settings, reverted := s.Problem(ModeUnsupported), s.Problem(InvalidSettings), s.Problem(RevisionReverted)
 	switch {
 	case s.leaves():
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNotSelected, "No ProxyConfig selects this node.")
 	case unsupported != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, Problem{ModeUnsupported, unsupported}.sentence())
+	case reverted != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevisionReverted, Problem{RevisionReverted, reverted}.sentence())
 	case settings != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonInvalid, "Left out: "+settings.Error())
 	}
@@ -85,7 +90,7 @@ func accepted(s Snapshot) metav1.Condition {
 
 func programmed(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionProgrammed
-	failed, cleanup := s.Problem(KernelError), s.Problem(NodeCleanup)
+	failed, cleanup, reverted := s.Problem(KernelError), s.Problem(NodeCleanup), s.Problem(RevisionReverted)
 	switch {
 	case s.leaves() && !s.FromAPI:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonFromCheckpoint, "The apiserver has not answered yet whether to remove the rules.")
@@ -101,8 +106,10 @@ func programmed(s Snapshot) metav1.Condition {
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "The first programming has not ended yet.")
 	case !s.FromAPI:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonFromCheckpoint, "The kernel holds the rules stored on the node; the apiserver has not answered yet.")
-	case s.Programmed.Node == nil || !s.Programmed.Node.Same(s.Node):
+	case s.Programmed.Node == nil || !s.Programmed.Node.Same(s.rules()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonProgramming, "The kernel holds the rules of an older generation.")
+	case reverted != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevisionReverted, Problem{RevisionReverted, reverted}.sentence())
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "The kernel holds the desired rules.")
 }

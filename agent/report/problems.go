@@ -16,6 +16,7 @@ const (
 	NodeCleanup                       // what the node was programmed with cannot be removed, see deletionPolicy
 	ModeChangeFailed                  // the mode that was chosen cannot be programmed, the one before goes on
 	ModeUnsupported                   // this node can run none of the modes asked for
+	RevisionReverted                  // the revision was not verified in time, the one before is active
 	InvalidSettings                   // malformed parameters in the NodeRuleSet
 	RemovalHeld                       // slices are gone, their Services are not
 	RefusedSlices                     // slices that the controller has not written
@@ -58,11 +59,12 @@ var sentences = [kinds]struct{ reason, before, after string }{
 	NodeCleanup: {v1alpha1.ReasonCleanUpFailed, "Not all rules are removed: ", ". The agent retries."},
 	ModeChangeFailed: {v1alpha1.ReasonKernelError, "The mode cannot be changed to ",
 		". The agent retries; the previous mode stays active."},
-	ModeUnsupported: {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the programmed rules stay active."},
-	RemovalHeld:     {v1alpha1.ReasonRemovalHeld, "Removal is held: ", "."},
-	RefusedSlices:   {v1alpha1.ReasonRefusedSlices, "Foreign ServiceRuleSlices are refused: ", "."},
-	SkippedRules:    {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices are skipped: ", "."},
-	Unsupported:     {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
+	ModeUnsupported:  {v1alpha1.ReasonModeUnsupported, "", ". Set another mode or fallbackModes in the ProxyConfig; the programmed rules stay active."},
+	RevisionReverted: {v1alpha1.ReasonRevisionReverted, "", "."},
+	RemovalHeld:      {v1alpha1.ReasonRemovalHeld, "Removal is held: ", "."},
+	RefusedSlices:    {v1alpha1.ReasonRefusedSlices, "Foreign ServiceRuleSlices are refused: ", "."},
+	SkippedRules:     {v1alpha1.ReasonSkippedRules, "Malformed entries of ServiceRuleSlices are skipped: ", "."},
+	Unsupported:      {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
 	PreviousModeCleanup: {v1alpha1.ReasonPreviousModeCleanupFailed,
 		"Rules of a previous mode are not cleaned up: ", ". The agent retries."},
 	JournalFailed: {v1alpha1.ReasonCheckpointFailed, "",

@@ -33,10 +33,10 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 		t.Errorf("reason %s, %d bytes", c.Reason, len(c.Message))
 	}
 	rest := c.Message
-	for _, cause := range []string{"error 0.", "error 2.", "error 3.",
-		"Removal is held: error 5.",
-		"Foreign ServiceRuleSlices are refused: error 6.", "Malformed entries of ServiceRuleSlices are skipped: error 7.",
-		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 9.", "error 10.", "error 11.", "error 12.", "error 13.", "error 14"} {
+	for _, cause := range []string{"error 0.", "error 2.", "error 3.", "error 4.",
+		"Removal is held: error 6.",
+		"Foreign ServiceRuleSlices are refused: error 7.", "Malformed entries of ServiceRuleSlices are skipped: error 8.",
+		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 10.", "error 11.", "error 12.", "error 13.", "error 14.", "error 15"} {
 		_, after, found := strings.Cut(rest, cause)
 		if !found {
 			t.Fatalf("%q is not there, or not in its place: %s", cause, c.Message)

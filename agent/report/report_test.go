@@ -22,6 +22,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
+// returned makes the node have returned to the revision before.
+func returned(s *Snapshot) {
+	rules, p := *s.Node, *s.Programmed
+	rules.Spec.Revision = "default-1"
+	p.Node = &rules
+	s.Rules, s.Programmed, s.Problems = &rules, &p, []Problem{{RevisionReverted, errors.New("trouble")}}
+}
+
 func TestStatus(t *testing.T) {
 	trouble := errors.New("trouble")
 	but := func(change func(s *Snapshot)) Snapshot {
@@ -45,6 +53,12 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "True/FromCheckpoint", "Degraded": "False/Healthy"}},
 		"a new generation is not programmed": {but(func(s *Snapshot) { s.Node = testNodeRules(2) }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "False/Programming", "Degraded": "False/Healthy"}},
+		"the policy before is active again": {but(returned), map[string]string{
+			"Accepted": "False/RevisionReverted", "Programmed": "False/RevisionReverted", "Degraded": "True/RevisionReverted"}},
+		"the policy before is not programmed yet": {but(func(s *Snapshot) { programmed := s.Programmed.Node; returned(s); s.Programmed.Node = programmed }), map[string]string{
+			"Accepted": "False/RevisionReverted", "Programmed": "False/Programming", "Degraded": "True/RevisionReverted"}},
+		"the policy before, on stored rules": {but(func(s *Snapshot) { returned(s); s.FromAPI = false }), map[string]string{
+			"Accepted": "False/RevisionReverted", "Programmed": "True/FromCheckpoint", "Degraded": "True/RevisionReverted"}},
 		"malformed slices": {with(Problem{SkippedRules, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/SkippedRules"}},
 		"malformed settings": {with(Problem{InvalidSettings, trouble}), map[string]string{

@@ -35,7 +35,7 @@ const (
 	unchanged   change = iota
 	newCounts          // counts, the digest, the Services that limitations name
 	newContents        // conditions, capabilities, messages of limitations
-	newState           // the first one, or another mode, policy, revision or generation
+	newState           // the first one, or another mode, policy, revision, phase of it or generation
 )
 
 // changeOf compares a status with the one written before; nil: there is none.
@@ -46,12 +46,20 @@ func changeOf(written *v1alpha1.NodeRuleSetStatus, s v1alpha1.NodeRuleSetStatus)
 	case reflect.DeepEqual(s, *written):
 		return unchanged
 	case s.Mode != written.Mode || s.ObservedGeneration != written.ObservedGeneration ||
-		s.AppliedRevision != written.AppliedRevision || !reflect.DeepEqual(s.Policy, written.Policy):
+		s.AppliedRevision != written.AppliedRevision || !reflect.DeepEqual(s.Policy, written.Policy) || !samePhase(s.Revision, written.Revision):
 		return newState
 	case reflect.DeepEqual(withoutCounts(s), withoutCounts(*written)):
 		return newCounts
 	}
 	return newContents
+}
+
+// samePhase says whether two reports of a revision differ in nothing that a rollout waits for.
+func samePhase(a, b *v1alpha1.RevisionStatus) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Name == b.Name && a.AssignedTime.Equal(b.AssignedTime) && a.Phase == b.Phase
 }
 
 func withoutCounts(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {

@@ -8,6 +8,7 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -25,6 +26,13 @@ type Snapshot struct {
 	// Node is the newest NodeRuleSet; NodeGone: it was deleted since.
 	Node     *source.NodeRules
 	NodeGone bool
+
+	// Rules are those of the node that the kernel is to have, if they are not Node: with the
+	// policy that was verified last, see Revision.
+	Rules *source.NodeRules
+
+	// Revision is how far the agent is with Node's revision; nil: it has none.
+	Revision *v1alpha1.RevisionStatus
 
 	// FromAPI says that the API has answered, and not only the journal.
 	FromAPI bool
@@ -103,12 +111,15 @@ func (s Snapshot) With(kind Kind, err error) Snapshot {
 	return s
 }
 
-// UpToDate says whether the kernel holds what the API, and not only the journal, asks for;
-// that may be nothing.
+// UpToDate says whether the kernel holds what the API, and not only the journal, asks for. That
+// may be nothing, or, after a return, another policy.
 func (s Snapshot) UpToDate() bool {
 	c := programmed(s)
-	return s.FromAPI && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonCleanedUp)
+	return s.FromAPI && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonCleanedUp || c.Reason == v1alpha1.ReasonRevisionReverted)
 }
+
+// rules are those of the node that the kernel is to have.
+func (s Snapshot) rules() *source.NodeRules { return cmp.Or(s.Rules, s.Node) }
 
 // leaves says whether the node is to be cleaned up.
 func (s Snapshot) leaves() bool { return s.Node != nil && s.Node.Spec.CleanUpSince != nil }

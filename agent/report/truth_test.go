@@ -99,16 +99,25 @@ func TestUpToDate(t *testing.T) {
 }
 
 func TestChangeOf(t *testing.T) {
-	written := StatusOf(good(), nil, metav1.Now())
+	now := good()
+	now.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed}
+	written := StatusOf(now, nil, metav1.Now())
 	type status = v1alpha1.NodeRuleSetStatus
 	for name, c := range map[string]struct {
 		change func(*status)
 		want   change
 	}{
-		"nothing":              {func(*status) {}, unchanged},
-		"the mode":             {func(s *status) { s.Mode = v1alpha1.ModeIPVS }, newState},
-		"the generation":       {func(s *status) { s.ObservedGeneration++ }, newState},
-		"the revision":         {func(s *status) { s.AppliedRevision = "default-2" }, newState},
+		"nothing":        {func(*status) {}, unchanged},
+		"the mode":       {func(s *status) { s.Mode = v1alpha1.ModeIPVS }, newState},
+		"the generation": {func(s *status) { s.ObservedGeneration++ }, newState},
+		"the revision":   {func(s *status) { s.AppliedRevision = "default-2" }, newState},
+		"the phase":      {func(s *status) { s.Revision = &v1alpha1.RevisionStatus{Phase: v1alpha1.RevisionFailed} }, newState},
+		"the same again": {func(s *status) {
+			s.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed, AssignedTime: &metav1.Time{}}
+		}, newState},
+		"another error of the revision": {func(s *status) {
+			s.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed, LastError: "x"}
+		}, newContents},
 		"the policy":           {func(s *status) { s.Policy = &v1alpha1.PolicyReference{Name: "other"} }, newState},
 		"a condition":          {func(s *status) { s.Conditions[0].Reason = "Other" }, newContents},
 		"a limitation":         {func(s *status) { s.Limitations = []v1alpha1.Limitation{{Reason: "IPv6"}} }, newContents},

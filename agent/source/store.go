@@ -48,6 +48,9 @@ type Store struct {
 	now     func() time.Time
 	Wakeup  chan struct{}
 	latency *latency
+
+	// Contact is when the apiserver has answered the agent.
+	Contact *Contact
 }
 
 // NodeRules is what the agent needs of its NodeRuleSet.
@@ -88,7 +91,7 @@ type Changes struct {
 
 // NewStore returns a store that holds nothing. now is the clock.
 func NewStore(now func() time.Time) *Store {
-	return &Store{
+	in := &Store{
 		slices:  newSliceStore(),
 		holds:   newHolds(),
 		brake:   newBrake(now),
@@ -100,6 +103,8 @@ func NewStore(now func() time.Time) *Store {
 
 		latency: newLatency(now),
 	}
+	in.Contact = &Contact{now: now, wake: in.Wake}
+	return in
 }
 
 // notify wakes the loop. The caller holds mu.
@@ -291,6 +296,14 @@ func (in *Store) Take() (Changes, bool) {
 	in.changed = map[string]struct{}{}
 	in.dirty = map[model.ServiceID]struct{}{}
 	return c, true
+}
+
+// Renew has the next Take return the node's rules and all Services, as if they had changed.
+func Renew(in *Store) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.nodeChanged = true
+	in.notify()
 }
 
 // complete says whether there is something complete to program. The caller

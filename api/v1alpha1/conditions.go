@@ -112,6 +112,10 @@ const (
 	// controller did not write. The last accepted content stays programmed.
 	ReasonRefusedSlices = "RefusedSlices"
 
+	// ReasonRevisionReverted is set when a revision was not verified in time, and the node has
+	// returned to the one before, see NodeRuleSet.status.revision.
+	ReasonRevisionReverted = "RevisionReverted"
+
 	// ReasonPartlyProgrammed is set when the node does not support everything that
 	// the policy needs; the message describes what, and what to change. Everything
 	// else is programmed.

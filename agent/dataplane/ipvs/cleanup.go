@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/nattable"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -21,14 +24,44 @@ func (d *Dataplane) Cleanup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := serverRules{nodePorts: d.vips.elsewhere}
-	if _, err := d.readBack(&r, change{}, planned, true); err != nil {
-		return err
-	}
-	var errs []error
-	for key := range d.servers.byKey {
-		errs = append(errs, d.kernel.deleteServer(key))
+	if err := d.deleteServers(planned); err != nil {
+		return err // the device and the table show which ones are left
 	}
 	d.reset()
-	return errors.Join(append(errs, d.device.destroy(), d.filter.Cleanup(ctx))...)
+	return errors.Join(d.device.destroy(), d.filter.Cleanup(ctx))
+}
+
+// maxLists bounds how often Cleanup lists the virtual servers.
+const maxLists = 10
+
+// deleteServers deletes our virtual servers. A list can miss some of them, so the last one has
+// none.
+func (d *Dataplane) deleteServers(planned nattable.Found) error {
+	r := serverRules{nodePorts: d.vips.elsewhere}
+	for range maxLists {
+		if _, err := d.readBack(&r, change{}, planned, true); err != nil {
+			return err
+		}
+		if len(d.servers.byKey) == 0 {
+			return nil
+		}
+		if err := d.servers.clear(); err != nil {
+			return err
+		}
+	}
+	return errors.New("virtual servers come back while they are deleted")
+}
+
+// clear deletes all virtual servers that are known.
+func (s *servers) clear() error {
+	var errs []error
+	for key := range s.byKey {
+		err := s.kernel.deleteServer(key)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, err)
+			continue
+		}
+		delete(s.byKey, key)
+	}
+	return errors.Join(errs...)
 }

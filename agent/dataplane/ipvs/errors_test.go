@@ -68,7 +68,7 @@ func TestErrors(t *testing.T) {
 
 // After a Cleanup that failed, Apply asks for a Sync, whichever call has failed.
 func TestCleanupFails(t *testing.T) {
-	for _, step := range []string{"plan", "list", "list 10.96.0.1:53/tcp"} {
+	for _, step := range []string{"plan", "list", "list 10.96.0.1:53/tcp", "delete 10.96.0.1:53/tcp"} {
 		t.Run(strings.ReplaceAll(step, "/", " "), func(t *testing.T) {
 			n := newNode(t)
 			n.sync(mixed())

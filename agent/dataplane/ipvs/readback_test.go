@@ -109,6 +109,42 @@ func TestIncompleteList(t *testing.T) {
 	}
 }
 
+// TestCleanupUnlisted checks that a list that misses virtual servers, of an agent that does not
+// know them, leaves none behind.
+func TestCleanupUnlisted(t *testing.T) {
+	n := newNode(t, "192.168.0.2", "192.168.1.2", "fd00::2")
+	n.sync(mixed())
+	n.restart()
+	lists := 0
+	n.listing = func() { lists++ }
+	n.unlisted = func(k serverKey) bool { return lists == 1 && (k.mark != 0 || k.family == corev1.IPv6Protocol) }
+	if err := n.d.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.expect()
+	if n.world.device || n.table != nil {
+		t.Error("Cleanup leaves the device or the table")
+	}
+}
+
+// TestCleanupEnds checks that virtual servers that come back end a Cleanup with an error, and that
+// it leaves what shows whose they are.
+func TestCleanupEnds(t *testing.T) {
+	n := newNode(t)
+	n.sync(mixed())
+	n.listing = func() {
+		n.virtual[onAddress(clusterIP("10.96.0.1:53", model.TCP).Key)] = &fakeServer{reals: map[model.Endpoint]*realServer{}}
+	}
+	if err := n.d.Cleanup(t.Context()); err == nil || !n.world.device {
+		t.Errorf("error %v; the device stays: %v", err, n.world.device)
+	}
+	n.listing = nil
+	if err := n.d.Cleanup(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.expect()
+}
+
 // An error while the kernel is asked for a virtual server that the list does not have is returned,
 // and nothing is taken for deleted.
 func TestIncompleteListFails(t *testing.T) {

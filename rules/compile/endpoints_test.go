@@ -180,6 +180,42 @@ func TestCompileEndpoints(t *testing.T) {
 			Input(Web(), WebSlice().Endpoint(Ep(1), Here, false, false, true), WebSlice().Named("web-2").Terminating(Ep(1), Here)),
 			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointTerminating}},
 		},
+		"same address in sloppy and canonical form": {
+			Input(Web(), WebSlice().Ready("10.0.0.001", Here).Ready("10.0.0.1", Here).Ready(" 10.0.0.1", Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
+		},
+		"sorted by value, not by text": {
+			Input(Web(), WebSlice().Ready(Ep(10), Here).Ready(Ep(9), Here)),
+			[]v1alpha1.RuleEndpoint{
+				{Address: Ep(9), TargetPorts: []int32{80}, NodeName: Here},
+				{Address: Ep(10), TargetPorts: []int32{80}, NodeName: Here},
+			},
+		},
+		"hints count for one port only": {
+			Input(two, Slice("web").Port("http", 80).Port("admin", 81).Ready(Ep(1), Here).ForZones("b", "a"),
+				Slice("web").Named("web-2").Port("admin", 81).Ready(Ep(2), Here)),
+			[]v1alpha1.RuleEndpoint{
+				{Address: Ep(1), TargetPorts: []int32{0, 81}, NodeName: Here},
+				{Address: Ep(1), TargetPorts: []int32{80, 0}, NodeName: Here, ForZones: []string{"a", "b"}},
+				{Address: Ep(2), TargetPorts: []int32{0, 81}, NodeName: Here},
+			},
+		},
+		"protocol and name must both fit": {
+			Input(Service("web").Port("dns", 53).Protocol(corev1.ProtocolUDP), Slice("web").Port("dns", 53).Port("other", 53).Protocol(corev1.ProtocolUDP).Ready(Ep(1), Here)),
+			nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) { compilesTo(t, c.input, c.want) })
+	}
+}
+
+// TestCompileEndpointsTwice covers addresses that several EndpointSlices, or ports, have.
+func TestCompileEndpointsTwice(t *testing.T) {
+	two := Service("web").Port("http", 80).Port("admin", 9000)
+	for name, c := range map[string]struct {
+		input compile.Input
+		want  []v1alpha1.RuleEndpoint
+	}{
 		"same address and port twice, one is ready": {
 			Input(Web(), WebSlice().Unready(Ep(1), Here), WebSlice().Named("web-2").Ready(Ep(1), Here)),
 			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
@@ -229,49 +265,30 @@ func TestCompileEndpoints(t *testing.T) {
 			Input(Web(), Slice("web").RawPort(discoveryv1.EndpointPort{Name: new("http"), Port: new(int32(80)), Protocol: new(corev1.Protocol(""))}).Ready(Ep(1), Here)),
 			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
 		},
-		"same address in sloppy and canonical form": {
-			Input(Web(), WebSlice().Ready("10.0.0.001", Here).Ready("10.0.0.1", Here).Ready(" 10.0.0.1", Here)),
-			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
-		},
-		"sorted by value, not by text": {
-			Input(Web(), WebSlice().Ready(Ep(10), Here).Ready(Ep(9), Here)),
-			[]v1alpha1.RuleEndpoint{
-				{Address: Ep(9), TargetPorts: []int32{80}, NodeName: Here},
-				{Address: Ep(10), TargetPorts: []int32{80}, NodeName: Here},
-			},
-		},
-		"hints count for one port only": {
-			Input(two, Slice("web").Port("http", 80).Port("admin", 81).Ready(Ep(1), Here).ForZones("b", "a"),
-				Slice("web").Named("web-2").Port("admin", 81).Ready(Ep(2), Here)),
-			[]v1alpha1.RuleEndpoint{
-				{Address: Ep(1), TargetPorts: []int32{0, 81}, NodeName: Here},
-				{Address: Ep(1), TargetPorts: []int32{80, 0}, NodeName: Here, ForZones: []string{"a", "b"}},
-				{Address: Ep(2), TargetPorts: []int32{0, 81}, NodeName: Here},
-			},
-		},
-		"protocol and name must both fit": {
-			Input(Service("web").Port("dns", 53).Protocol(corev1.ProtocolUDP), Slice("web").Port("dns", 53).Port("other", 53).Protocol(corev1.ProtocolUDP).Ready(Ep(1), Here)),
-			nil,
-		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			compiled := compile.Service(c.input)
-			if diff := cmp.Diff(c.want, compiled.Slices[0].Spec.Endpoints); diff != "" {
-				t.Errorf("endpoints (-want +got):\n%s", diff)
-			}
-			for range 30 { // what is in a map has another order some of the times
-				if diff := cmp.Diff(compiled, compile.Service(c.input)); diff != "" {
-					t.Fatalf("compiled again:\n%s", diff)
-				}
-			}
-			slices.Reverse(c.input.EndpointSlices)
-			if diff := cmp.Diff(compiled, compile.Service(c.input)); diff != "" {
-				t.Errorf("in another order of the EndpointSlices:\n%s", diff)
-			}
-			if len(compiled.Problems) > 0 {
-				t.Errorf("problems: %v", compiled.Problems)
-			}
-		})
+		t.Run(name, func(t *testing.T) { compilesTo(t, c.input, c.want) })
+	}
+}
+
+// compilesTo checks the endpoints of an input, and that nothing else makes a difference: compiled again, or
+// in another order, they are the same.
+func compilesTo(t *testing.T, in compile.Input, want []v1alpha1.RuleEndpoint) {
+	t.Helper()
+	compiled := compile.Service(in)
+	if diff := cmp.Diff(want, compiled.Slices[0].Spec.Endpoints); diff != "" {
+		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+	for range 30 { // what is in a map has another order some of the times
+		if diff := cmp.Diff(compiled, compile.Service(in)); diff != "" {
+			t.Fatalf("compiled again:\n%s", diff)
+		}
+	}
+	slices.Reverse(in.EndpointSlices)
+	if diff := cmp.Diff(compiled, compile.Service(in)); diff != "" {
+		t.Errorf("in another order of the EndpointSlices:\n%s", diff)
+	}
+	if len(compiled.Problems) > 0 {
+		t.Errorf("problems: %v", compiled.Problems)
 	}
 }
 

@@ -74,11 +74,6 @@ func TestForeignSlices(t *testing.T) {
 }
 
 func TestCompileHeader(t *testing.T) {
-	base := v1alpha1.ServiceRuleSliceSpec{
-		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
-		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
-		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
-	}
 	for name, c := range map[string]struct {
 		service *ServiceBuilder
 		want    func(*v1alpha1.ServiceRuleSliceSpec)
@@ -141,6 +136,20 @@ func TestCompileHeader(t *testing.T) {
 				s.ExternalTrafficPolicy = v1alpha1.TrafficPolicyLocal
 			},
 		},
+		"internal policy Local": {
+			Web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
+		},
+	} {
+		t.Run(name, func(t *testing.T) { hasHeader(t, c.service, c.want) })
+	}
+}
+
+// TestCompileHeaderDefaults covers what is absent, and what says explicitly what is the default.
+func TestCompileHeaderDefaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		service *ServiceBuilder
+		want    func(*v1alpha1.ServiceRuleSliceSpec)
+	}{
 		"affinity, no client IP configured": {
 			configured(Web().Affinity(0), &corev1.SessionAffinityConfig{}), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
 		},
@@ -166,21 +175,27 @@ func TestCompileHeader(t *testing.T) {
 		"internal policy Cluster": {
 			internalCluster(Web()), func(*v1alpha1.ServiceRuleSliceSpec) {},
 		},
-		"internal policy Local": {
-			Web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
-		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			want := base.DeepCopy()
-			c.want(want)
-			compiled := compile.Service(Input(c.service))
-			if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
-				t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
-			}
-			if diff := cmp.Diff(*want, compiled.Slices[0].Spec, ignoreDigest); diff != "" {
-				t.Errorf("spec (-want +got):\n%s", diff)
-			}
-		})
+		t.Run(name, func(t *testing.T) { hasHeader(t, c.service, c.want) })
+	}
+}
+
+// hasHeader checks all of a Service's rules but its endpoints. change says how they differ from those of a
+// plain Service.
+func hasHeader(t *testing.T, service *ServiceBuilder, change func(*v1alpha1.ServiceRuleSliceSpec)) {
+	t.Helper()
+	want := &v1alpha1.ServiceRuleSliceSpec{
+		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
+		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
+		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
+	}
+	change(want)
+	compiled := compile.Service(Input(service))
+	if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
+		t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
+	}
+	if diff := cmp.Diff(*want, compiled.Slices[0].Spec, ignoreDigest); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
 	}
 }
 

@@ -65,7 +65,7 @@ func run(m *testing.M) (code int, err error) {
 	if err := install(); err != nil {
 		return 0, err
 	}
-	if api, err = connect(); err != nil {
+	if api, err = connect(""); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
@@ -95,12 +95,13 @@ func command(name string, args ...string) error {
 	return nil
 }
 
-func connect() (client.WithWatch, error) {
+// connect returns a client that acts as a user; empty: as an admin.
+func connect(user string) (client.WithWatch, error) {
 	restConfig, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig())
 	if err != nil {
 		return nil, err
 	}
-	restConfig.QPS = -1
+	restConfig.QPS, restConfig.Impersonate.UserName = -1, user
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, err

@@ -102,6 +102,7 @@ func trimNode(node *corev1.Node) {
 	taints := slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key != compile.TaintToBeDeleted })
 	node.Spec = corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs, Taints: taints}
 	status := corev1.NodeStatus{Addresses: node.Status.Addresses}
+	status.NodeInfo.KernelVersion = node.Status.NodeInfo.KernelVersion
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			// Without the heartbeat, which changes all the time.

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/noderules"
 	"github.com/fairlead-proxy/fairlead/controllers/proxyconfig"
 	"github.com/fairlead-proxy/fairlead/controllers/revisions"
+	"github.com/fairlead-proxy/fairlead/controllers/rollouts"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
@@ -75,11 +76,14 @@ func Scheme() (*runtime.Scheme, error) {
 func Setup(ctx context.Context, mgr ctrl.Manager, agents Agents) error {
 	recorder := mgr.GetEventRecorder(Name)
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
+	nodes := &noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Namespace: agents.Namespace,
+		Patience: cleanUpPatience}
 	err := errors.Join(
 		servicerules.New(c, live, recorder, clock.RealClock{}).SetupWithManager(ctx, mgr, options(serviceWorkers)),
-		(&noderules.Reconciler{Client: c, Live: live, Recorder: recorder, Clock: clock.RealClock{}, Patience: cleanUpPatience}).
-			SetupWithManager(mgr, options(4)),
+		nodes.SetupWithManager(mgr, options(4)),
 		proxyconfig.New(c, live, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
+		(&rollouts.Reconciler{Client: c, Live: live, Nodes: nodes, Recorder: recorder, Clock: clock.RealClock{}, Patience: agentPatience}).
+			SetupWithManager(mgr, options(1)),
 		(&revisions.Reconciler{Client: c, Namespace: agents.Namespace}).SetupWithManager(mgr, options(1)),
 		(&install.APIServers{Client: c, Recorder: recorder, Namespace: agents.Namespace, Configured: agents.APIServers}).
 			SetupWithManager(mgr, options(1)),

@@ -31,6 +31,27 @@ const (
 	ConditionProgrammed = "Programmed"
 )
 
+// Condition types of ProxyRollout, besides Progressing, which is True while nodes get the
+// revision or verify it.
+const (
+	// ConditionPrechecked is True if all nodes can run the revision, and the one to return to
+	// is there. False keeps the rollout from beginning.
+	ConditionPrechecked = "Prechecked"
+
+	// ConditionSoaked is True if all stages but the last one are done.
+	ConditionSoaked = "Soaked"
+
+	// ConditionSucceeded is True if all nodes that are ready run the revision, and False if
+	// the rollout has failed or was aborted.
+	ConditionSucceeded = "Succeeded"
+
+	// ConditionRolledBack is True if all nodes are to have the revision before.
+	ConditionRolledBack = "RolledBack"
+
+	// ConditionSuperseded is True if the ProxyConfig has asked for another revision since.
+	ConditionSuperseded = "Superseded"
+)
+
 // Reasons of Accepted.
 const (
 	// ReasonPending is the default reason: the object has not been processed yet.
@@ -157,6 +178,10 @@ const (
 	// ReasonAgentsNotReady is set on a ProxyConfig when the agents of some nodes do not
 	// report.
 	ReasonAgentsNotReady = "AgentsNotReady"
+
+	// ReasonRolloutFailing is set on a ProxyConfig when nodes have failed a revision that is
+	// rolled out, see ProxyRollout.status.failedNodes.
+	ReasonRolloutFailing = "RolloutFailing"
 
 	// ReasonNodesPending is set while some selected node has not reported on
 	// the current generation.

@@ -41,6 +41,13 @@ const (
 	// has removed what it has programmed, see ProxyConfig.spec.deletionPolicy.
 	EventNotCleanedUp = "NotCleanedUp"
 
+	// EventRevisionUnusable is used on a ProxyConfig when a revision that a node is to have is
+	// missing or was altered. The node keeps the policy that it has.
+	EventRevisionUnusable = "RevisionUnusable"
+
+	// EventRollout and the phase is used on a ProxyRollout when its phase or stage changes.
+	EventRollout = "Rollout"
+
 	// EventRulesRepaired is used on a NodeRuleSet when rules were modified externally
 	// and the agent has restored them.
 	EventRulesRepaired = "RulesRepaired"

@@ -36,6 +36,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&ProxyConfig{}, &ProxyConfigList{},
 		&NodeRuleSet{}, &NodeRuleSetList{},
 		&NodeHeartbeat{}, &NodeHeartbeatList{},
+		&ProxyRollout{}, &ProxyRolloutList{},
 		&ServiceRuleSlice{}, &ServiceRuleSliceList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)

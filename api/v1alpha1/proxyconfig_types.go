@@ -18,6 +18,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Failing",type=integer,JSONPath=`.status.nodes.failing`
 // +kubebuilder:printcolumn:name="NotReady",type=integer,JSONPath=`.status.nodes.notReady`
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.status.rollout.phase`,priority=1
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.status.targetRevision`,priority=1
 // +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stableRevision`,priority=1
 // +kubebuilder:printcolumn:name="Protected",type=string,JSONPath=`.status.conditions[?(@.type=="Protected")].status`,priority=1
@@ -135,9 +136,15 @@ type ProxyConfigSpec struct {
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
+	// rollout configures how a changed policy reaches the nodes.
+	// +kubebuilder:default={}
+	// +optional
+	Rollout RolloutOptions `json:"rollout,omitzero"`
+
 	// revisionHistoryLimit is how many revisions that no node uses are kept. A revision is a
 	// ControllerRevision in the controller's namespace that has what this policy programs: all
-	// fields but nodeSelector, priority, massRemoval, deletionPolicy and this one.
+	// fields but nodeSelector, priority, massRemoval, deletionPolicy, rollout and this one. It
+	// is also how many ProxyRollouts that have ended are kept.
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
@@ -163,12 +170,16 @@ type ProxyConfigStatus struct {
 	// +optional
 	TargetRevision string `json:"targetRevision,omitempty"`
 
-	// stableRevision is the last revision that all nodes have programmed without being
-	// degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
+	// stableRevision is the last revision whose rollout has succeeded. Without rollouts it is
+	// the last one that all nodes have programmed without being degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
 	// is not ready counts as degraded.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	StableRevision string `json:"stableRevision,omitempty"`
+
+	// rollout is the ProxyRollout of the target revision; absent: there is none.
+	// +optional
+	Rollout *RolloutSummary `json:"rollout,omitempty"`
 
 	// nodes counts the nodes of this policy.
 	// +optional

@@ -47,6 +47,9 @@ type Reconciler struct {
 	// Clock is the time that counts for Patience.
 	Clock clock.PassiveClock
 
+	// Namespace is the controller's. It has the revisions.
+	Namespace string
+
 	// Patience is how long an agent may take to clean up its node.
 	Patience time.Duration
 }
@@ -78,15 +81,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	spec, problems := compile.Node(compile.NodeInput{
-		Node: node, Config: config, Revision: rollout.RevisionOf(config).Name, ServiceCIDRs: cidrs})
+	in, err := r.input(ctx, node, config, current)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	in.ServiceCIDRs = cidrs
+	spec, problems := compile.Node(in)
 	if current != nil && ssa.IsOurs(current, node) && apiequality.Semantic.DeepEqual(current.Spec, spec) {
 		return ctrl.Result{}, nil
 	}
 	for _, p := range problems {
 		r.Recorder.Eventf(node, nil, corev1.EventTypeWarning, v1alpha1.EventNodeFactSkipped, "CompileRules", "%s: %s", p.Object, p.Message)
 	}
-	if err := r.apply(ctx, node, spec); err != nil {
+	write := r.apply
+	if rollout.IsStaged(config) {
+		write = r.applyTo(current)
+	}
+	if err := write(ctx, node, spec); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: ssa.LookAgain}, nil
@@ -94,18 +105,26 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // apply writes the NodeRuleSet of a node.
 func (r *Reconciler) apply(ctx context.Context, node *corev1.Node, spec v1alpha1.NodeRuleSetSpec) error {
-	specIntent, err := ssa.Convert[apiac.NodeRuleSetSpecApplyConfiguration](spec)
+	intent, err := intentOf(node, spec)
 	if err != nil {
 		return err
 	}
-	intent := apiac.NodeRuleSet(node.Name).
-		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ControllerName}).
-		WithOwnerReferences(ssa.Owner("v1", "Node", node)).
-		WithSpec(specIntent)
 	if err := r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply NodeRuleSet: %w", err)
 	}
 	return nil
+}
+
+// intentOf returns what the controller wants of a NodeRuleSet.
+func intentOf(node *corev1.Node, spec v1alpha1.NodeRuleSetSpec) (*apiac.NodeRuleSetApplyConfiguration, error) {
+	specIntent, err := ssa.Convert[apiac.NodeRuleSetSpecApplyConfiguration](spec)
+	if err != nil {
+		return nil, err
+	}
+	return apiac.NodeRuleSet(node.Name).
+		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ControllerName}).
+		WithOwnerReferences(ssa.Owner("v1", "Node", node)).
+		WithSpec(specIntent), nil
 }
 
 // selectFrom returns a node and its effective ProxyConfig; nil: the node does not exist,

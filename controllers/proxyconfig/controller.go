@@ -83,6 +83,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	for i := range sets.Items {
 		in.sets[sets.Items[i].Name] = &sets.Items[i]
 	}
+	var rollouts v1alpha1.ProxyRolloutList
+	if err := r.List(ctx, &rollouts); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list ProxyRollouts: %w", err)
+	}
+	in.rollout = rolloutOf(in.config, rollouts.Items)
 	var again time.Duration
 	in.protected, again = r.protection.at(ctx, in.now)
 	status, silent := computeStatus(in)
@@ -113,6 +118,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// Each ProxyConfig can change which nodes the others have.
 		Watches(&v1alpha1.ProxyConfig{}, r.enqueueAll(0)).
 		Watches(&v1alpha1.NodeRuleSet{}, r.enqueueAll(delay)).
+		Watches(&v1alpha1.ProxyRollout{}, r.enqueueAll(delay)).
 		Watches(&corev1.Node{}, r.enqueueAll(delay), builder.WithPredicates(nodeChanged())).
 		Watches(&v1alpha1.NodeHeartbeat{}, r.noteHeartbeats()).
 		WithOptions(opts).

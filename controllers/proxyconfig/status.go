@@ -61,7 +61,8 @@ type input struct {
 	configs []v1alpha1.ProxyConfig
 	nodes   []*corev1.Node
 	sets    map[string]*v1alpha1.NodeRuleSet
-	renewed map[string]time.Time // heartbeats of the agents
+	rollout *v1alpha1.ProxyRollout // of the current spec; nil: there is none
+	renewed map[string]time.Time   // heartbeats of the agents
 
 	protected metav1.Condition // of the whole installation
 
@@ -76,7 +77,8 @@ func computeStatus(in input) (v1alpha1.ProxyConfigStatus, time.Duration) {
 	status := v1alpha1.ProxyConfigStatus{
 		ObservedGeneration: in.config.Generation,
 		TargetRevision:     rollout.RevisionOf(in.config).Name,
-		StableRevision:     rollout.Stable(in.config.Status.StableRevision, revisions(states)),
+		StableRevision:     stable(in, states),
+		Rollout:            summary(in.rollout),
 		Nodes:              &v1alpha1.NodeCounts{Selected: int32(len(states))},
 		// The API's default conditions have no time: use the current one.
 		Conditions: slices.DeleteFunc(slices.Clone(in.config.Status.Conditions), func(c metav1.Condition) bool {
@@ -103,8 +105,8 @@ func computeStatus(in input) (v1alpha1.ProxyConfigStatus, time.Duration) {
 	for _, c := range []metav1.Condition{
 		accepted(in.config, len(states), lostTo),
 		available(states),
-		progressing(in.config, states),
-		degraded(states),
+		progressing(in.config, states, in.rollout),
+		degraded(states, in.rollout),
 		in.protected,
 	} {
 		c.ObservedGeneration = in.config.Generation
@@ -257,7 +259,10 @@ func available(states []nodeState) metav1.Condition {
 	return c
 }
 
-func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condition {
+func progressing(config *v1alpha1.ProxyConfig, states []nodeState, o *v1alpha1.ProxyRollout) metav1.Condition {
+	if c := rolling(o); c != nil {
+		return *c
+	}
 	c := metav1.Condition{Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionFalse}
 	var pending []string
 	failing, away, silent := 0, 0, 0
@@ -299,7 +304,7 @@ func progressing(config *v1alpha1.ProxyConfig, states []nodeState) metav1.Condit
 }
 
 // degraded names all causes, the most severe first. The reason is that one's.
-func degraded(states []nodeState) metav1.Condition {
+func degraded(states []nodeState, o *v1alpha1.ProxyRollout) metav1.Condition {
 	var failing, silent, other, fallback []nodeState
 	for _, n := range states {
 		switch {
@@ -319,6 +324,10 @@ func degraded(states []nodeState) metav1.Condition {
 	}
 	if len(failing) > 0 {
 		add(v1alpha1.ReasonNodesFailing, "%s failing; %s: %s", nodes(len(failing)), failing[0].name, failing[0].failed.Message)
+	}
+	if o != nil && len(o.Status.FailedNodes) > 0 {
+		n := o.Status.FailedNodes[0]
+		add(v1alpha1.ReasonRolloutFailing, "The revision %s has failed on %s; %s: %s: %s", o.Name, listed(len(o.Status.FailedNodes)), n.Name, n.Reason, n.Message)
 	}
 	if len(silent) > 0 {
 		add(v1alpha1.ReasonAgentsNotReady, "The agent does not report on %s: %s", nodes(len(silent)), some(silences(silent)))

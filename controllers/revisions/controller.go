@@ -102,7 +102,17 @@ func (r *Reconciler) used(ctx context.Context, config *v1alpha1.ProxyConfig) (ma
 	if err := r.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list NodeRuleSets: %w", err)
 	}
+	var rollouts v1alpha1.ProxyRolloutList
+	if err := r.List(ctx, &rollouts, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list ProxyRollouts: %w", err)
+	}
 	out := map[string]bool{config.Status.StableRevision: true}
+	for i := range rollouts.Items {
+		// What it returns to may have left all nodes while the last ones soak.
+		if s := rollouts.Items[i].Status; s.Verdict != v1alpha1.VerdictSucceeded && s.Phase != v1alpha1.RolloutSuperseded {
+			out[s.FromRevision], out[s.ToRevision] = true, true
+		}
+	}
 	for i := range sets.Items {
 		out[sets.Items[i].Spec.Revision], out[sets.Items[i].Status.AppliedRevision] = true, true
 	}

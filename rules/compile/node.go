@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -66,8 +67,10 @@ type NodeInput struct {
 	Node   *corev1.Node
 	Config *v1alpha1.ProxyConfig
 
-	// Revision is the name of the ProxyConfig's policy.
-	Revision string
+	// Revision is the name of the ProxyConfig's policy, AssignedTime since when the node is to
+	// have it; nil: not known.
+	Revision     string
+	AssignedTime *metav1.Time
 
 	// ServiceCIDRs are all ServiceCIDRs of the cluster, in any order.
 	ServiceCIDRs []networkingv1.ServiceCIDR
@@ -80,6 +83,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 	spec := v1alpha1.NodeRuleSetSpec{
 		Policy:          v1alpha1.PolicyReference{Name: in.Config.Name, Generation: in.Config.Generation},
 		Revision:        in.Revision,
+		AssignedTime:    in.AssignedTime,
 		Mode:            c.Mode,
 		FallbackModes:   c.FallbackModes,
 		IPVS:            c.IPVS,
@@ -98,6 +102,9 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 			PodCIDRs:  podCIDRs(in.Node, problems),
 		},
 		ServiceCIDRs: serviceCIDRs(in.ServiceCIDRs, problems),
+	}
+	if in.AssignedTime != nil {
+		spec.NodeDeadlineSeconds = c.Rollout.NodeDeadlineSeconds
 	}
 	return spec, problems.sorted()
 }

@@ -64,7 +64,7 @@ func RevisionOf(config *v1alpha1.ProxyConfig) Revision {
 func policyOf(spec v1alpha1.ProxyConfigSpec) v1alpha1.ProxyConfigSpec {
 	spec.NodeSelector, spec.Priority = nil, nil
 	spec.MassRemoval, spec.DeletionPolicy = v1alpha1.MassRemovalOptions{}, ""
-	spec.RevisionHistoryLimit = nil
+	spec.RevisionHistoryLimit, spec.Rollout = nil, v1alpha1.RolloutOptions{}
 	return spec
 }
 

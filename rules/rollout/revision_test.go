@@ -146,7 +146,7 @@ func TestDefaultsAreTheAPIs(t *testing.T) {
 	}
 	spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	want, _ := defaultsOf(spec).(map[string]any)
-	notRolledOut := []string{"nodeSelector", "priority", "massRemoval", "deletionPolicy", "revisionHistoryLimit"}
+	notRolledOut := []string{"nodeSelector", "priority", "massRemoval", "deletionPolicy", "rollout", "revisionHistoryLimit"}
 	for _, name := range notRolledOut {
 		if _, ok := spec.Properties[name]; !ok {
 			t.Errorf("there is no field %s", name)

@@ -29,6 +29,7 @@ const csvFile = "manifests/fairlead.clusterserviceversion.yaml"
 var accepted = []string{
 	"proxy.fairlead.dev/v1alpha1, Kind=NodeHeartbeat: provided API should have an example annotation",
 	"proxy.fairlead.dev/v1alpha1, Kind=NodeRuleSet: provided API should have an example annotation",
+	"proxy.fairlead.dev/v1alpha1, Kind=ProxyRollout: provided API should have an example annotation",
 	"proxy.fairlead.dev/v1alpha1, Kind=ServiceRuleSlice: provided API should have an example annotation",
 }
 

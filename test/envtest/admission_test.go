@@ -113,6 +113,12 @@ func TestOnlyTheControllerWritesRules(t *testing.T) {
 	newNode := func() client.Object {
 		return object(t, "NodeRuleSet", `spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {zone: a}}`)
 	}
+	newRollout := func() client.Object { return object(t, "ProxyRollout", `spec: {state: Run}`) }
+	order := func(obj client.Object) {
+		if err := unstructured.SetNestedField(obj.(*unstructured.Unstructured).Object, "Promote", "spec", "state"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	spec := func(obj client.Object) {
 		switch o := obj.(type) {
 		case *v1alpha1.ServiceRuleSlice:
@@ -134,23 +140,36 @@ func TestOnlyTheControllerWritesRules(t *testing.T) {
 			return c.Update(ctx, obj)
 		}
 	}
+	verdict := func(ctx context.Context, c client.Client, obj client.Object) error {
+		if err := api.Create(ctx, obj); err != nil {
+			return err
+		}
+		return c.Status().Patch(ctx, obj, client.RawPatch(types.MergePatchType, []byte(`{"status": {"verdict": "Succeeded"}}`)))
+	}
 	for name, tc := range map[string]struct {
 		user string
 		obj  func() client.Object
 		do   write
 		want string // in the error; empty: allowed
 	}{
-		"the controller creates a slice":         {serviceAccount(controller), newSlice, create, ""},
-		"the controller changes a slice":         {serviceAccount(controller), newSlice, update(spec), ""},
-		"the controller creates a NodeRuleSet":   {serviceAccount(controller), newNode, create, ""},
-		"the controller changes a NodeRuleSet":   {serviceAccount(controller), newNode, update(spec), ""},
-		"an administrator creates a slice":       {admin, newSlice, create, refused("serviceruleslices", admin)},
-		"an administrator changes a slice":       {admin, newSlice, update(spec), refused("serviceruleslices", admin)},
-		"an administrator drops the labels":      {admin, newSlice, update(func(o client.Object) { o.SetLabels(nil) }), refused("serviceruleslices", admin)},
-		"an administrator creates a NodeRuleSet": {admin, newNode, create, refused("noderulesets", admin)},
-		"an administrator changes a NodeRuleSet": {admin, newNode, update(spec), refused("noderulesets", admin)},
-		"an agent creates a slice":               {serviceAccount(agent), newSlice, create, refused("serviceruleslices", serviceAccount(agent))},
-		"an agent changes its NodeRuleSet":       {serviceAccount(agent), newNode, update(spec), refused("noderulesets", serviceAccount(agent))},
+		"the controller creates a slice":           {serviceAccount(controller), newSlice, create, ""},
+		"the controller changes a slice":           {serviceAccount(controller), newSlice, update(spec), ""},
+		"the controller creates a NodeRuleSet":     {serviceAccount(controller), newNode, create, ""},
+		"the controller changes a NodeRuleSet":     {serviceAccount(controller), newNode, update(spec), ""},
+		"an administrator creates a slice":         {admin, newSlice, create, refused("serviceruleslices", admin)},
+		"an administrator changes a slice":         {admin, newSlice, update(spec), refused("serviceruleslices", admin)},
+		"an administrator drops the labels":        {admin, newSlice, update(func(o client.Object) { o.SetLabels(nil) }), refused("serviceruleslices", admin)},
+		"an administrator creates a NodeRuleSet":   {admin, newNode, create, refused("noderulesets", admin)},
+		"an administrator changes a NodeRuleSet":   {admin, newNode, update(spec), refused("noderulesets", admin)},
+		"an agent creates a slice":                 {serviceAccount(agent), newSlice, create, refused("serviceruleslices", serviceAccount(agent))},
+		"an agent changes its NodeRuleSet":         {serviceAccount(agent), newNode, update(spec), refused("noderulesets", serviceAccount(agent))},
+		"the controller creates a ProxyRollout":    {serviceAccount(controller), newRollout, create, ""},
+		"the controller says how far a rollout is": {serviceAccount(controller), newRollout, verdict, ""},
+		"an administrator creates a ProxyRollout":  {admin, newRollout, create, refused("proxyrollouts", admin)},
+		"an administrator says how to go on":       {admin, newRollout, update(order), ""},
+		"an administrator says how far it is":      {admin, newRollout, verdict, refused("proxyrollouts", admin)},
+		"an administrator labels a ProxyRollout": {admin, newRollout, update(func(o client.Object) { o.SetLabels(map[string]string{"a": "b"}) }),
+			refused("proxyrollouts", admin)},
 		"the same ServiceAccount, another namespace": {"system:serviceaccount:aaa:" + controller, newSlice, create,
 			refused("serviceruleslices", "system:serviceaccount:aaa:"+controller)},
 		"the garbage collector drops an owner": {"system:serviceaccount:kube-system:generic-garbage-collector", newNode,

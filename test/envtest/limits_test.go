@@ -23,6 +23,7 @@ type limits map[string]string
 
 const (
 	timeout  = "0..2678400"
+	phases   = "Pending|Blocked|Updating|Verifying|Soaking|AwaitingApproval|Paused|RollingBack|RolledBack|Succeeded|Superseded"
 	modes    = "Auto|IPVS|NFTables|IPTables|Userspace"
 	labelKey = `/^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
 	value    = `..63 /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`
@@ -56,6 +57,19 @@ var fields = map[string]limits{
 		"spec.conntrack": "={}", "spec.externalIPs": "={}", "spec.masquerade": "={}", "spec.massRemoval": "={}", "spec.nodePort": "={}", "spec.sessionAffinity": "={}",
 		"spec.localTraffic":   `={"detect":"NodeCIDR"}`,
 		"spec.deletionPolicy": `Keep|Cleanup ="Keep"`, "spec.fallbackModes": "..3 set", "spec.mode": modes + ` ="Auto"`, "spec.priority": "-1000000..1000000 =0",
+		"spec.rollout": "={}", "spec.rollout.strategy": `AllAtOnce|Staged ="AllAtOnce"`, "spec.rollout.onFailure": `Rollback|Pause ="Rollback"`,
+		"spec.rollout.nodeDeadlineSeconds": "1..3600 =60", "spec.rollout.progressDeadlineSeconds": "1..86400 =600",
+		"spec.rollout.stages": "..8 map by name", "spec.rollout.stages[]": "!name", "spec.rollout.stages[].name": "1..63",
+		"spec.rollout.stages[].soakSeconds": "0..86400 =60", "spec.rollout.stages[].approval": `None|Required ="None"`,
+		"spec.rollout.stages[].nodeSelector.matchExpressions":            "..32 atomic",
+		"spec.rollout.stages[].nodeSelector.matchExpressions[]":          "!key,operator",
+		"spec.rollout.stages[].nodeSelector.matchExpressions[].key":      "..317 " + labelKey,
+		"spec.rollout.stages[].nodeSelector.matchExpressions[].operator": "In|NotIn|Exists|DoesNotExist",
+		"spec.rollout.stages[].nodeSelector.matchExpressions[].values":   "..64 set",
+		"spec.rollout.stages[].nodeSelector.matchExpressions[].values[]": value,
+		"spec.rollout.stages[].nodeSelector.matchLabels":                 "..32",
+		"spec.rollout.stages[].nodeSelector.matchLabels{}":               value,
+		"status.rollout": "!name", "status.rollout.name": "..253", "status.rollout.phase": phases, "status.rollout.stage": "..63",
 		"spec.revisionHistoryLimit": "0..100 =10", "status.stableRevision": "..253", "status.targetRevision": "..253",
 		"spec.nodeSelector.matchExpressions": "..32 atomic", "spec.nodeSelector.matchExpressions[]": "!key,operator",
 		"spec.nodeSelector.matchExpressions[].key":      "..317 " + labelKey,
@@ -85,6 +99,15 @@ var fields = map[string]limits{
 		"status.limitations[].reason": "1..64", "status.limitations[].services": "..10 atomic", "status.limitations[].services[]": "..128",
 		"status.mode": modes, "status.policy": "!generation,name", "status.policy.name": "1..253",
 		"status.programmed": "!endpoints,frontends,services,slices", "status.repairs": "!count", "status.rulesDigest": "..16",
+	},
+	"ProxyRollout": {
+		"spec": "={}", "spec.state": `Run|Pause|Abort|Retry|Promote ="Run"`, "spec.approvedStages": "..16 set", "spec.approvedStages[]": "..63",
+		"status.config": "..253", "status.phase": phases, "status.stage": "..63", "status.verdict": "Failed|Aborted|Succeeded",
+		"status.fromRevision": "..253", "status.toRevision": "..253",
+		"status.stages": "..9 map by name", "status.stages[]": "!failed,name,total,updated,verified", "status.stages[].name": "..63",
+		"status.failedNodes": "..10 map by name", "status.failedNodes[]": "!name", "status.failedNodes[].name": "..253",
+		"status.failedNodes[].message": "..256", "status.failedNodes[].reason": "..1024",
+		"status.skippedNodes": "..10 set", "status.skippedNodes[]": "..253", "status.laggingNodes": "..10 set", "status.laggingNodes[]": "..253",
 	},
 	"ServiceRuleSlice": {
 		"": "!spec", "spec": "atomic !addressFamily,digest,parts,serviceName,serviceNamespace",

@@ -162,6 +162,7 @@ func TestNoOtherRights(t *testing.T) {
 		each("endpointslices.discovery.k8s.io", "list", "watch"), each("servicecidrs.networking.k8s.io", "list", "watch"),
 		each("proxyconfigs"+ours, "list", "watch"), each("proxyconfigs/status"+ours, "patch"), each("nodeheartbeats"+ours, "list", "watch"),
 		each("noderulesets"+ours, "create", "delete", "list", "patch", "watch"),
+		each("proxyrollouts"+ours, "create", "delete", "list", "watch"), each("proxyrollouts/status"+ours, "patch"),
 		each("serviceruleslices"+ours, "create", "delete", "list", "patch", "watch"),
 		each("events.events.k8s.io", "create", "patch"),
 		each("tokenreviews.authentication.k8s.io", "create"), each("subjectaccessreviews.authorization.k8s.io", "create"), // clients of its metrics
@@ -223,10 +224,13 @@ func TestRolesForUsers(t *testing.T) {
 	}
 	read := []string{"get", "list", "watch"}
 	wanted := map[string][]string{
-		"fairlead-proxyconfig-admin-role": append(each("proxyconfigs"+ours, "*"), each("proxyconfigs/status"+ours, "get")...),
-		"fairlead-proxyconfig-editor-role": append(each("proxyconfigs"+ours, "create", "delete", "get", "list", "patch", "update", "watch"),
-			each("proxyconfigs/status"+ours, "get")...),
-		"fairlead-proxyconfig-viewer-role": append(each("proxyconfigs"+ours, read...), each("proxyconfigs/status"+ours, "get")...),
+		"fairlead-proxyconfig-admin-role": slices.Concat(each("proxyconfigs"+ours, "*"), each("proxyconfigs/status"+ours, "get"),
+			each("proxyrollouts"+ours, "*"), each("proxyrollouts/status"+ours, "get")),
+		"fairlead-proxyconfig-editor-role": slices.Concat(each("proxyconfigs"+ours, "create", "delete", "get", "list", "patch", "update", "watch"),
+			each("proxyconfigs/status"+ours, "get"),
+			each("proxyrollouts"+ours, "delete", "get", "list", "patch", "update", "watch"), each("proxyrollouts/status"+ours, "get")),
+		"fairlead-proxyconfig-viewer-role": slices.Concat(each("proxyconfigs"+ours, read...), each("proxyconfigs/status"+ours, "get"),
+			each("proxyrollouts"+ours, read...), each("proxyrollouts/status"+ours, "get")),
 		"fairlead-noderuleset-viewer-role": slices.Concat(each("noderulesets"+ours, read...), each("nodeheartbeats"+ours, read...),
 			each("noderulesets/status"+ours, "get")),
 		"fairlead-serviceruleslice-viewer-role": each("serviceruleslices"+ours, read...),
@@ -251,7 +255,7 @@ func TestRolesForUsers(t *testing.T) {
 
 	s := newTenancy(t)
 	for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
-		for _, resource := range []string{"serviceruleslices", "noderulesets", "nodeheartbeats", "proxyconfigs"} {
+		for _, resource := range []string{"serviceruleslices", "noderulesets", "nodeheartbeats", "proxyconfigs", "proxyrollouts"} {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: s.home,
 				ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: ours[1:], Resource: resource}}}
 			if err := api.Create(t.Context(), review); err != nil {

@@ -203,7 +203,7 @@ func TestRevisionRestores(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := h.config.Spec.DeepCopy()
-	want.NodeSelector, want.Priority, want.RevisionHistoryLimit = nil, nil, nil
+	want.NodeSelector, want.Priority, want.RevisionHistoryLimit, want.Rollout = nil, nil, nil, v1alpha1.RolloutOptions{}
 	want.MassRemoval, want.DeletionPolicy = v1alpha1.MassRemovalOptions{}, ""
 	if diff := cmp.Diff(*want, restored.Spec); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)

@@ -24,8 +24,8 @@ func TestSchemas(t *testing.T) {
 			}
 		}
 	}
-	if len(environment.CRDs) != 4 {
-		t.Errorf("got %d CRDs, want 4", len(environment.CRDs))
+	if len(environment.CRDs) != 5 {
+		t.Errorf("got %d CRDs, want 5", len(environment.CRDs))
 	}
 }
 

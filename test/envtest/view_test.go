@@ -81,6 +81,9 @@ func newViewOf(t *testing.T, c client.WithWatch) *view {
 			name := *obj.(interface{ GetName() *string }).GetName()
 			return v.write("apply "+sub+" of "+name, func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
 		},
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			return v.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
+		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
 			return v.write("delete "+obj.GetName(), func() error { return c.Delete(ctx, obj, opts...) })
 		},

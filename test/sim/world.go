@@ -46,6 +46,7 @@ var kinds = []apiserver.Kind{
 	{Resource: ruleSets, APIVersion: ours, Kind: "NodeRuleSet"},
 	{Resource: heartbeats, APIVersion: ours, Kind: "NodeHeartbeat"},
 	{Resource: proxyConfigs, APIVersion: ours, Kind: "ProxyConfig"},
+	{Resource: "proxyrollouts", APIVersion: ours, Kind: "ProxyRollout"},
 }
 
 // cluster is the name of all clients that are not of this project.

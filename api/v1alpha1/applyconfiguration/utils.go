@@ -73,10 +73,24 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProxyConfigSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProxyConfigStatus"):
 		return &apiv1alpha1.ProxyConfigStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProxyRollout"):
+		return &apiv1alpha1.ProxyRolloutApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProxyRolloutSpec"):
+		return &apiv1alpha1.ProxyRolloutSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProxyRolloutStatus"):
+		return &apiv1alpha1.ProxyRolloutStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RepairCounts"):
 		return &apiv1alpha1.RepairCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RevisionStatus"):
 		return &apiv1alpha1.RevisionStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutOptions"):
+		return &apiv1alpha1.RolloutOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutStage"):
+		return &apiv1alpha1.RolloutStageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutStageStatus"):
+		return &apiv1alpha1.RolloutStageStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutSummary"):
+		return &apiv1alpha1.RolloutSummaryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RuleEndpoint"):
 		return &apiv1alpha1.RuleEndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RulePort"):

@@ -630,6 +630,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 10
+    - name: rollout
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOptions
+      default: {}
     - name: sessionAffinity
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.SessionAffinityOptions
@@ -667,6 +671,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: rollout
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutSummary
     - name: stableRevision
       type:
         scalar: string
@@ -675,6 +682,114 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyMode
   scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyRollout
+  map:
+    fields:
+    - name: apiVersion
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: metadata
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
+    - name: spec
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyRolloutSpec
+      default: {}
+    - name: status
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyRolloutStatus
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyRolloutSpec
+  map:
+    fields:
+    - name: approvedStages
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: state
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutState
+      default: Run
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.ProxyRolloutStatus
+  map:
+    fields:
+    - name: conditions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
+          elementRelationship: associative
+          keys:
+          - type
+    - name: config
+      type:
+        scalar: string
+    - name: failedNodes
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.FailingNode
+          elementRelationship: associative
+          keys:
+          - name
+    - name: fromRevision
+      type:
+        scalar: string
+    - name: laggingNodes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: phase
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutPhase
+    - name: skippedNodes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: stage
+      type:
+        scalar: string
+    - name: stages
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStageStatus
+          elementRelationship: associative
+          keys:
+          - name
+    - name: startTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: strategy
+      type:
+        map:
+          elementType:
+            scalar: untyped
+            list:
+              elementType:
+                namedType: __untyped_atomic_
+              elementRelationship: atomic
+            map:
+              elementType:
+                namedType: __untyped_deduced_
+              elementRelationship: separable
+    - name: toRevision
+      type:
+        scalar: string
+    - name: verdict
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutVerdict
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RepairCounts
   map:
     fields:
@@ -704,6 +819,108 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verifiedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOnFailure
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOptions
+  map:
+    fields:
+    - name: failureThreshold
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: nodeDeadlineSeconds
+      type:
+        scalar: numeric
+      default: 60
+    - name: onFailure
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOnFailure
+      default: Rollback
+    - name: paused
+      type:
+        scalar: boolean
+    - name: progressDeadlineSeconds
+      type:
+        scalar: numeric
+      default: 600
+    - name: stages
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStage
+          elementRelationship: associative
+          keys:
+          - name
+    - name: strategy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStrategy
+      default: AllAtOnce
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutPhase
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStage
+  map:
+    fields:
+    - name: approval
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.StageApproval
+      default: None
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: name
+      type:
+        scalar: string
+    - name: nodeSelector
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.NodeSelector
+    - name: nodes
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: soakSeconds
+      type:
+        scalar: numeric
+      default: 60
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStageStatus
+  map:
+    fields:
+    - name: failed
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        scalar: string
+    - name: startTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: total
+      type:
+        scalar: numeric
+    - name: updated
+      type:
+        scalar: numeric
+    - name: verified
+      type:
+        scalar: numeric
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutState
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStrategy
+  scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutSummary
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: phase
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutPhase
+    - name: stage
+      type:
+        scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutVerdict
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RuleEndpoint
   map:
     fields:
@@ -853,6 +1070,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.StageApproval
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.TrafficPolicy
   scalar: string
 - name: io.k8s.api.core.v1.IPFamily
@@ -1011,6 +1230,16 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: untyped
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
+- name: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: __untyped_atomic_
   scalar: untyped
   list:

@@ -20,10 +20,12 @@ type ProxyConfigStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// targetRevision is the revision of the current spec.
 	TargetRevision *string `json:"targetRevision,omitempty"`
-	// stableRevision is the last revision that all nodes have programmed without being
-	// degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
+	// stableRevision is the last revision whose rollout has succeeded. Without rollouts it is
+	// the last one that all nodes have programmed without being degraded. Nodes that are not ready, or have not reported yet, do not count. An agent that
 	// is not ready counts as degraded.
 	StableRevision *string `json:"stableRevision,omitempty"`
+	// rollout is the ProxyRollout of the target revision; absent: there is none.
+	Rollout *RolloutSummaryApplyConfiguration `json:"rollout,omitempty"`
 	// nodes counts the nodes of this policy.
 	Nodes *NodeCountsApplyConfiguration `json:"nodes,omitempty"`
 	// failingNodes are the first ten nodes (by name) that do not run this policy.
@@ -72,6 +74,14 @@ func (b *ProxyConfigStatusApplyConfiguration) WithTargetRevision(value string) *
 // If called multiple times, the StableRevision field is set to the value of the last call.
 func (b *ProxyConfigStatusApplyConfiguration) WithStableRevision(value string) *ProxyConfigStatusApplyConfiguration {
 	b.StableRevision = &value
+	return b
+}
+
+// WithRollout sets the Rollout field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rollout field is set to the value of the last call.
+func (b *ProxyConfigStatusApplyConfiguration) WithRollout(value *RolloutSummaryApplyConfiguration) *ProxyConfigStatusApplyConfiguration {
+	b.Rollout = value
 	return b
 }
 

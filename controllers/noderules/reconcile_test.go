@@ -84,6 +84,7 @@ func TestReconcile(t *testing.T) {
 	}{
 		"a new node":                   {objs: []client.Object{node("1"), config()}, want: []string{"apply"}},
 		"up to date":                   {objs: []client.Object{node("1"), config(), ruleSet(node("1"))}},
+		"another policy before":        {objs: []client.Object{node("1"), config(), ruleSet(node("1"), func(s *v1alpha1.NodeRuleSet) { s.Spec.Mode = v1alpha1.ModeIPVS })}, want: []string{"apply"}},
 		"created again":                {objs: []client.Object{node("2"), config(), ruleSet(node("1"))}, want: []string{"apply"}},
 		"no longer selected":           {objs: []client.Object{node("1"), ruleSet(node("1"))}, want: []string{"delete"}},
 		"no longer selected, clean up": {objs: []client.Object{node("1"), ruleSet(node("1"), cleanUp)}, want: []string{"apply"}},

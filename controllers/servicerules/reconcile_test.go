@@ -177,19 +177,22 @@ func TestReconcile(t *testing.T) {
 		fails  bool
 		event  bool
 	}{
-		"new":                        {objs: []client.Object{service(), endpoints}, want: []string{"apply " + slice}},
-		"up to date":                 {objs: append(written(service(), endpoints), service(), endpoints)},
-		"gone":                       {objs: written(service(), endpoints), want: []string{"mark " + slice, "delete " + slice}},
-		"gone, marked before":        {objs: written(service(), endpoints, obsolete), want: []string{"delete " + slice}},
-		"marked, but wanted again":   {objs: append(written(service(), endpoints, obsolete), service(), endpoints), want: []string{"apply " + slice}},
-		"of another proxy":           {objs: append(written(service(), endpoints), delegated), hide: isService, want: []string{"mark " + slice, "delete " + slice}},
-		"only the cache misses it":   {objs: append(written(service(), endpoints), service(), endpoints), hide: isService, fails: true},
-		"missed, no answer":          {objs: written(service(), endpoints), failed: errors.New("timeout"), fails: true},
-		"cache misses endpoints":     {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints},
-		"missed endpoints no answer": {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints, failed: errors.New("timeout"), fails: true},
-		"the last endpoint is gone":  {objs: append(written(service(), endpoints), service(), endpointsOf("")), want: []string{"apply " + slice}},
-		"foreign, and not wanted":    {objs: written(service(), endpoints, foreign), want: []string{"delete " + slice}, event: true},
-		"foreign, and wanted":        {objs: append(written(service(), endpoints, foreign), service(), endpoints), want: []string{"apply " + slice}, event: true},
+		"new":                          {objs: []client.Object{service(), endpoints}, want: []string{"apply " + slice}},
+		"up to date":                   {objs: append(written(service(), endpoints), service(), endpoints)},
+		"gone":                         {objs: written(service(), endpoints), want: []string{"mark " + slice, "delete " + slice}},
+		"gone, marked before":          {objs: written(service(), endpoints, obsolete), want: []string{"delete " + slice}},
+		"marked, but wanted again":     {objs: append(written(service(), endpoints, obsolete), service(), endpoints), want: []string{"apply " + slice}},
+		"of another proxy":             {objs: append(written(service(), endpoints), delegated), hide: isService, want: []string{"mark " + slice, "delete " + slice}},
+		"only the cache misses it":     {objs: append(written(service(), endpoints), service(), endpoints), hide: isService, fails: true},
+		"missed, no answer":            {objs: written(service(), endpoints), failed: errors.New("timeout"), fails: true},
+		"cache misses endpoints":       {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints},
+		"missed endpoints no answer":   {objs: append(written(service(), endpoints), service(), endpoints), hide: isEndpoints, failed: errors.New("timeout"), fails: true},
+		"of another proxy, no answer":  {objs: append(written(service(), endpoints), delegated), failed: errors.New("timeout"), want: []string{"mark " + slice, "delete " + slice}},
+		"new, no endpoints, no answer": {objs: []client.Object{service()}, failed: errors.New("timeout"), want: []string{"apply " + slice}},
+		"one endpoint left, no answer": {objs: append(written(service(), endpoints), service(), endpointsOf("", "10.0.0.1")), failed: errors.New("timeout"), want: []string{"apply " + slice}},
+		"the last endpoint is gone":    {objs: append(written(service(), endpoints), service(), endpointsOf("")), want: []string{"apply " + slice}},
+		"foreign, and not wanted":      {objs: written(service(), endpoints, foreign), want: []string{"delete " + slice}, event: true},
+		"foreign, and wanted":          {objs: append(written(service(), endpoints, foreign), service(), endpoints), want: []string{"apply " + slice}, event: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.objs...)
@@ -198,6 +201,9 @@ func TestReconcile(t *testing.T) {
 			got, err := w.reconcile(t)
 			if diff := cmp.Diff(c.want, got); diff != "" || (err != nil) != c.fails {
 				t.Errorf("error %v, writes (-want +got):\n%s", err, diff)
+			}
+			if name == "of another proxy, no answer" { // its state is kept until the Service is gone
+				w.states.forget(webName)
 			}
 			if event := len(w.events.Events) > 0; event != c.event {
 				t.Errorf("%d events", len(w.events.Events))
@@ -299,29 +305,40 @@ func TestConflictsOfReconcile(t *testing.T) {
 		})
 	}
 	web, later := named("web", "10.96.0.1"), named("zzz", "10.96.0.2")
-	before := named("aaa", "10.96.0.3")
+	before, ports := named("aaa", "10.96.0.3"), named("aaa", "10.96.0.3")
+	ports.Spec.Ports[0].Port = 81
+	elsewhere := named("web", "10.96.0.4")
+	elsewhere.Namespace = "a"
+	of := func(namespace, name string) corev1.ObjectReference {
+		return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: types.UID(name)}
+	}
+	note := func(namespace, name string) string {
+		return "192.0.2.7:80/tcp is also the ExternalIP of Service " + namespace + "/" + name +
+			", which receives its traffic on all nodes. Remove the address from this Service's spec.externalIPs"
+	}
 	none := endpointsOf("")
 	for name, c := range map[string]struct {
-		others        []client.Object
-		winner, loser string
+		others []client.Object
+		want   conflict
 	}{
-		"with a later one":           {append(written(later, none), later), "web", "zzz"},
-		"with an earlier one":        {append(written(before, none), before), "aaa", "web"},
-		"with one that is gone":      {written(before, none), "", ""},
-		"with one that is not ours":  {append(written(before, none, foreign), before), "", ""},
-		"with one of another family": {append(written(before, none, func(s *v1alpha1.ServiceRuleSlice) { s.Spec.AddressFamily = corev1.IPv6Protocol }), before), "", ""},
+		"with a later one":              {append(written(later, none), later), conflict{of("default", "zzz"), of("default", "web"), note("default", "web")}},
+		"with an earlier one":           {append(written(before, none), before), conflict{of("default", "web"), of("default", "aaa"), note("default", "aaa")}},
+		"with one of its name":          {append(written(elsewhere, none), elsewhere), conflict{of("default", "web"), of("a", "web"), note("a", "web")}},
+		"with one that is gone":         {written(before, none), conflict{}},
+		"with one that is not ours":     {append(written(before, none, foreign), before), conflict{}},
+		"with one that has other ports": {append(written(ports, none), ports), conflict{}},
+		"with one of another family":    {append(written(before, none, func(s *v1alpha1.ServiceRuleSlice) { s.Spec.AddressFamily = corev1.IPv6Protocol }), before), conflict{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, append(c.others, web)...)
 			if _, err := w.reconcile(t); err != nil {
 				t.Fatal(err)
 			}
-			var winner, loser string
-			for found := range w.states.of(webName).conflicts {
-				winner, loser = found.winner.Name, found.loser.Name
+			var got conflict
+			for got = range w.states.of(webName).conflicts {
 			}
-			if winner != c.winner || loser != c.loser {
-				t.Errorf("%q wins over %q, want %q over %q", winner, loser, c.winner, c.loser)
+			if got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
 	}

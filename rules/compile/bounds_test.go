@@ -46,6 +46,9 @@ func TestBounds(t *testing.T) {
 		"source ranges":       {size{10, 6, 1, 1000}, size{10, 6, 1, 1000}, nil},
 		"more source ranges":  {size{1, 1, 0, 1200}, size{1, 1, 0, 1000}, []string{"200 of 1200 IPv4 entries of spec.loadBalancerSourceRanges skipped: at most 1000 count, and clients in the others are dropped; write wider ranges"}},
 		"ranges by balancers": {size{10, 8, 1, 1000}, size{10, 6, 1, 1000}, []string{"2 of 8 IPv4 addresses of status.loadBalancer.ingress skipped: " + product}},
+		"as many ports":       {size{10_000, 0, 1, 0}, size{10_000, 0, 1, 0}, nil},
+		"ranges at the bound": {size{64, 4, 0, 256}, size{64, 4, 0, 256}, nil},
+		"balancers, a range":  {size{512, 3, 0, 1}, size{512, 2, 0, 1}, []string{"1 of 3 IPv4 addresses of status.loadBalancer.ingress skipped: " + product}},
 		"more ports":          {size{10_001, 0, 1, 0}, size{10_000, 0, 1, 0}, []string{"1 ports skipped: a Service has at most 10000; use several Services"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +79,9 @@ func TestBounds(t *testing.T) {
 			var messages []string
 			for _, p := range compiled.Problems {
 				messages = append(messages, p.Message)
+				if p.Object != "Service default/web" {
+					t.Errorf("a problem of %s", p.Object)
+				}
 			}
 			if diff := cmp.Diff(c.problems, messages); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
@@ -117,6 +123,10 @@ func TestManyNodeAddresses(t *testing.T) {
 	spec, problems := compile.Node(compile.NodeInput{Node: node, Config: &v1alpha1.ProxyConfig{}})
 	if got := spec.Node.Addresses; len(got) != 256 || got[0] != "192.0.2.1" {
 		t.Errorf("got %d addresses, the first is %s", len(got), got[0])
+	}
+	node.Status.Addresses = node.Status.Addresses[45:]
+	if _, problems := compile.Node(compile.NodeInput{Node: node, Config: &v1alpha1.ProxyConfig{}}); len(problems) > 0 {
+		t.Errorf("256 addresses: %v", problems)
 	}
 	want := []compile.Problem{{Object: "Node n1", Message: "45 addresses skipped: at most 256 count, the internal ones first"}}
 	if diff := cmp.Diff(want, problems); diff != "" {

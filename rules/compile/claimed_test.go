@@ -14,9 +14,22 @@ import (
 )
 
 func TestClaimedAddresses(t *testing.T) {
-	s := Service("web").Port("http", 80).ExternalIPs("1.2.3.4", "172.30.0.41", "1.2.3.5").LoadBalancer("1.2.3.4", "1.2.3.6")
-	got := compile.ClaimedAddresses(Specs(compile.Service(Input(s)), corev1.IPv4Protocol)[0])
-	if diff := cmp.Diff([]string{"1.2.3.4", "1.2.3.5", "1.2.3.6", "172.30.0.41"}, got); diff != "" {
-		t.Error(diff)
+	for name, tc := range map[string]struct {
+		service *ServiceBuilder
+		want    []string
+	}{
+		"of all kinds, some twice": {Web().ExternalIPs("1.2.3.4", "172.30.0.41", "1.2.3.5").LoadBalancer("1.2.3.4", "1.2.3.6"),
+			[]string{"1.2.3.4", "1.2.3.5", "1.2.3.6", "172.30.0.41"}},
+		"the cluster IP only": {Web(), []string{"172.30.0.41"}},
+		"an external IP":      {Web().ExternalIPs("192.0.2.7"), []string{"172.30.0.41", "192.0.2.7"}},
+		"a load balancer IP":  {Web().LoadBalancer("192.0.2.7"), []string{"172.30.0.41", "192.0.2.7"}},
+		"in order":            {Web().ExternalIPs("1.2.3.4").LoadBalancer("192.0.2.7"), []string{"1.2.3.4", "172.30.0.41", "192.0.2.7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := compile.ClaimedAddresses(Specs(compile.Service(Input(tc.service)), corev1.IPv4Protocol)[0])
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -4,9 +4,11 @@
 package compile_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,6 +34,7 @@ func TestLocalPolicyOfUnreachableService(t *testing.T) {
 		"reachable by external IP":      {Web().ExternalIPs("1.2.3.4").ExternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
 		"reachable in the other family": {Web().ExternalIPs("2001:db8::4").ExternalLocal(), []string{"10.0.0.1"}},
 		"policy Cluster":                {Web().NodePort(3001), []string{"10.0.0.1"}},
+		"internal policy":               {Web().InternalLocal(), []string{"10.0.0.1", "10.0.0.2 TerminatingLocal"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, States(compile.Service(Input(c.service, s)))); diff != "" {
@@ -116,6 +119,14 @@ func TestCompileLeavesOut(t *testing.T) {
 			[]v1alpha1.RuleEndpoint{{Address: Ep(2), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointTerminating}}},
 		"hints, an unready one has none": {Web(), hinted().Unready(Ep(2), There),
 			[]v1alpha1.RuleEndpoint{entry(1, Here, nodes, zones)}},
+		"hints, all terminate": {Web(), WebSlice().Terminating(Ep(1), Here).ForZones("a").ForNodes(Here),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointTerminating}}},
+		"hints, one terminates on its node": {external, WebSlice().Ready(Ep(1), There).ForZones("a").Terminating(Ep(2), Here).ForZones("a").ForNodes(Here),
+			[]v1alpha1.RuleEndpoint{entry(1, There, nil, zones), {Address: Ep(2), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointTerminatingLocal}}},
+		"hints, one drains": {Service("web").Port("http", 80).Protocol(corev1.ProtocolUDP),
+			Slice("web").Port("http", 80).Protocol(corev1.ProtocolUDP).Ready(Ep(1), There).ForZones("a").Terminating(Ep(2), Here).ForZones("a").ForNodes(Here),
+			[]v1alpha1.RuleEndpoint{entry(1, There, nil, zones), {Address: Ep(2), TargetPorts: []int32{80}, NodeName: Here, State: v1alpha1.EndpointDraining}}},
+		"unready, says that it serves": {external, WebSlice().Endpoint(Ep(1), Here, false, true, false), nil},
 		"hints, local traffic only": {Web().InternalLocal(), hinted(),
 			[]v1alpha1.RuleEndpoint{entry(1, Here, nil, nil)}},
 		"hints, cluster-wide by node port": {Web().NodePort(3001).InternalLocal(), hinted(),
@@ -194,24 +205,113 @@ func TestCompileEndpoints(t *testing.T) {
 			nil,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			compiled := compile.Service(c.input)
-			if diff := cmp.Diff(c.want, compiled.Slices[0].Spec.Endpoints); diff != "" {
-				t.Errorf("endpoints (-want +got):\n%s", diff)
-			}
-			if len(compiled.Problems) > 0 {
-				t.Errorf("problems: %v", compiled.Problems)
-			}
-		})
+		t.Run(name, func(t *testing.T) { compilesTo(t, c.input, c.want) })
+	}
+}
+
+// TestCompileEndpointsTwice covers addresses that several EndpointSlices, or ports, have.
+func TestCompileEndpointsTwice(t *testing.T) {
+	two := Service("web").Port("http", 80).Port("admin", 9000)
+	for name, c := range map[string]struct {
+		input compile.Input
+		want  []v1alpha1.RuleEndpoint
+	}{
+		"same address and port twice, one is ready": {
+			Input(Web(), WebSlice().Unready(Ep(1), Here), WebSlice().Named("web-2").Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
+		},
+		"same address and port twice, the ready one terminates": {
+			Input(Web(), WebSlice().Unready(Ep(1), Here), WebSlice().Named("web-2").Endpoint(Ep(1), Here, true, true, true)),
+			nil,
+		},
+		"same address and port twice, on two nodes": {
+			Input(Web(), WebSlice().Ready(Ep(1), "b"), WebSlice().Named("web-2").Ready(Ep(1), "a")),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: "a"}},
+		},
+		"same address and port twice, in two zones": {
+			Input(Web(), WebSlice().Ready(Ep(1), Here).ForZones("b"), WebSlice().Named("web-2").Ready(Ep(1), Here).ForZones("a")),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, ForZones: []string{"a"}}},
+		},
+		"same address and port twice, for two nodes": {
+			Input(Web(), WebSlice().Ready(Ep(1), Here).ForNodes("b"), WebSlice().Named("web-2").Ready(Ep(1), Here).ForNodes("a")),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, ForNodes: []string{"a"}}},
+		},
+		"hints are sorted": {
+			Input(Web(), WebSlice().Ready(Ep(1), Here).ForNodes("b", "a").ForZones("d", "c")),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here, ForNodes: []string{"a", "b"}, ForZones: []string{"c", "d"}}},
+		},
+		"each port has its zones": {
+			Input(two, Slice("web").Port("http", 80).Ready(Ep(1), Here).ForZones("a", "c"), Slice("web").Named("web-2").Port("admin", 80).Ready(Ep(1), Here).ForZones("a", "b")),
+			[]v1alpha1.RuleEndpoint{
+				{Address: Ep(1), TargetPorts: []int32{0, 80}, NodeName: Here, ForZones: []string{"a", "b"}},
+				{Address: Ep(1), TargetPorts: []int32{80, 0}, NodeName: Here, ForZones: []string{"a", "c"}},
+			},
+		},
+		"each port has its nodes": {
+			Input(two, Slice("web").Port("http", 80).Ready(Ep(1), Here).ForNodes("a", "c"), Slice("web").Named("web-2").Port("admin", 80).Ready(Ep(1), Here).ForNodes("a", "b")),
+			[]v1alpha1.RuleEndpoint{
+				{Address: Ep(1), TargetPorts: []int32{0, 80}, NodeName: Here, ForNodes: []string{"a", "b"}},
+				{Address: Ep(1), TargetPorts: []int32{80, 0}, NodeName: Here, ForNodes: []string{"a", "c"}},
+			},
+		},
+		"two numbers of each port at one address": {
+			Input(two, Slice("web").Port("http", 8081).Port("admin", 9001).Ready(Ep(1), Here), Slice("web").Named("web-2").Port("http", 8080).Port("admin", 9000).Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{
+				{Address: Ep(1), TargetPorts: []int32{8080, 9000}, NodeName: Here},
+				{Address: Ep(1), TargetPorts: []int32{8081, 9001}, NodeName: Here},
+			},
+		},
+		"an empty protocol": {
+			Input(Web(), Slice("web").RawPort(discoveryv1.EndpointPort{Name: new("http"), Port: new(int32(80)), Protocol: new(corev1.Protocol(""))}).Ready(Ep(1), Here)),
+			[]v1alpha1.RuleEndpoint{{Address: Ep(1), TargetPorts: []int32{80}, NodeName: Here}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { compilesTo(t, c.input, c.want) })
+	}
+}
+
+// compilesTo checks the endpoints of an input, and that nothing else makes a difference: compiled again, or
+// in another order, they are the same.
+func compilesTo(t *testing.T, in compile.Input, want []v1alpha1.RuleEndpoint) {
+	t.Helper()
+	compiled := compile.Service(in)
+	if diff := cmp.Diff(want, compiled.Slices[0].Spec.Endpoints); diff != "" {
+		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+	for range 30 { // what is in a map has another order some of the times
+		if diff := cmp.Diff(compiled, compile.Service(in)); diff != "" {
+			t.Fatalf("compiled again:\n%s", diff)
+		}
+	}
+	slices.Reverse(in.EndpointSlices)
+	if diff := cmp.Diff(compiled, compile.Service(in)); diff != "" {
+		t.Errorf("in another order of the EndpointSlices:\n%s", diff)
+	}
+	if len(compiled.Problems) > 0 {
+		t.Errorf("problems: %v", compiled.Problems)
 	}
 }
 
 // Absent conditions mean ready, serving and not terminating.
 func TestAbsentConditions(t *testing.T) {
-	s := WebSlice().Ready(Ep(1), Here)
-	s.Endpoints[0].Conditions.Ready, s.Endpoints[0].Conditions.Serving, s.Endpoints[0].Conditions.Terminating = nil, nil, nil
-	if diff := cmp.Diff([]string{"10.0.0.1"}, States(compile.Service(Input(Web(), s)))); diff != "" {
-		t.Errorf("endpoints (-want +got):\n%s", diff)
+	yes, no := new(true), new(false)
+	for name, tc := range map[string]struct {
+		conditions discoveryv1.EndpointConditions
+		want       []string
+	}{
+		"all":                          {discoveryv1.EndpointConditions{}, []string{"10.0.0.1"}},
+		"serving, of a terminating":    {discoveryv1.EndpointConditions{Ready: no, Terminating: yes}, []string{"10.0.0.1 Terminating"}},
+		"terminating, of an unready":   {discoveryv1.EndpointConditions{Ready: no, Serving: yes}, nil},
+		"terminating, of a ready":      {discoveryv1.EndpointConditions{Ready: yes, Serving: yes}, []string{"10.0.0.1"}},
+		"all but that it is not ready": {discoveryv1.EndpointConditions{Ready: no}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := WebSlice().Ready(Ep(1), Here)
+			s.Endpoints[0].Conditions = tc.conditions
+			if diff := cmp.Diff(tc.want, States(compile.Service(Input(Web(), s)))); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -48,6 +48,8 @@ func TestSelectConfig(t *testing.T) {
 		"oldest":                    {[]v1alpha1.ProxyConfig{config("a", num(1), 2, nil), config("b", num(1), 1, nil)}, "b a", ""},
 		"first name":                {[]v1alpha1.ProxyConfig{config("c", nil, 1, nil), config("b", nil, 1, nil), config("a", num(-5), 0, nil)}, "b c a", ""},
 		"invalid selects nothing":   {[]v1alpha1.ProxyConfig{config("a", num(9), 0, odd), config("b", nil, 1, nil)}, "b", "ProxyConfig a: spec.nodeSelector is invalid"},
+		"first name, as listed":     {[]v1alpha1.ProxyConfig{config("b", nil, 1, nil), config("c", nil, 1, nil)}, "b c", ""},
+		"two are invalid":           {[]v1alpha1.ProxyConfig{config("a", nil, 0, odd), config("b", nil, 1, odd)}, "", "ProxyConfig a: spec.nodeSelector is invalid"},
 		"invalid one and only":      {[]v1alpha1.ProxyConfig{config("a", num(9), 0, odd)}, "", "ProxyConfig a: spec.nodeSelector is invalid"},
 		"selectors are not a merit": {[]v1alpha1.ProxyConfig{config("a", nil, 0, nil), config("b", nil, 1, gpu)}, "a b", ""},
 	} {
@@ -80,6 +82,7 @@ func TestCompileNode(t *testing.T) {
 			{Type: corev1.NodeExternalIP, Address: "203.0.113.9"},
 			{Type: corev1.NodeInternalIP, Address: "192.168.000.002"},
 			{Type: corev1.NodeInternalIP, Address: "2001:DB8::2"},
+			{Type: corev1.NodeInternalIP, Address: "2001:db8:0::2"},
 			{Type: corev1.NodeInternalIP, Address: "192.168.0.2"},
 			{Type: corev1.NodeInternalIP, Address: "host"},
 		}},
@@ -97,8 +100,9 @@ func TestCompileNode(t *testing.T) {
 	policy.Spec.MassRemoval = v1alpha1.MassRemovalOptions{MaxPercent: 25, MinEndpoints: 7, WindowSeconds: 60}
 	policy.Spec.DeletionPolicy = v1alpha1.DeletionCleanup
 	want := v1alpha1.NodeRuleSetSpec{
-		Policy: v1alpha1.PolicyReference{Name: "default", Generation: 3},
-		Mode:   v1alpha1.ModeIPVS, FallbackModes: []v1alpha1.ProxyMode{v1alpha1.ModeNFTables},
+		Policy:   v1alpha1.PolicyReference{Name: "default", Generation: 3},
+		Revision: "default-1",
+		Mode:     v1alpha1.ModeIPVS, FallbackModes: []v1alpha1.ProxyMode{v1alpha1.ModeNFTables},
 		Node: v1alpha1.NodeFacts{
 			Zone: "a", Addresses: []string{"192.168.0.2", "2001:db8::2", "203.0.113.9"}, PodCIDRs: []string{"10.1.0.0/24", "fd00:10::/64"},
 		},
@@ -108,7 +112,7 @@ func TestCompileNode(t *testing.T) {
 		LocalTraffic: policy.Spec.LocalTraffic, Conntrack: &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes},
 		MassRemoval: policy.Spec.MassRemoval, DeletionPolicy: v1alpha1.DeletionCleanup,
 	}
-	got, problems := compile.Node(compile.NodeInput{Node: node, Config: &policy})
+	got, problems := compile.Node(compile.NodeInput{Node: node, Config: &policy, Revision: "default-1"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}

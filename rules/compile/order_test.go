@@ -6,6 +6,8 @@ package compile_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
@@ -74,4 +76,25 @@ func distinct(stored map[string]v1alpha1.ServiceRuleSliceSpec) int {
 		}
 	}
 	return len(found)
+}
+
+// TestWriteOrderOfBoth checks which parts come first after an interrupted change of their number.
+func TestWriteOrderOfBoth(t *testing.T) {
+	held := map[string]int32{"grows 2": 2, "grows 3": 2, "shrinks 0": 8, "shrinks 1": 8}
+	want := []string{"shrinks 0", "shrinks 1", "grows 3", "grows 2"}
+	EverySeed(t, 30, func(t *testing.T, r *Random) {
+		var writes []compile.Slice
+		for i, name := range []string{"shrinks 0", "shrinks 1", "grows 2", "grows 3"} {
+			writes = append(writes, compile.Slice{Name: name, Spec: v1alpha1.ServiceRuleSliceSpec{Part: int32(i), Parts: 4}})
+		}
+		Shuffle(r, writes)
+		compile.WriteOrder(writes, held)
+		var got []string
+		for _, w := range writes {
+			got = append(got, w.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("order (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -32,6 +32,7 @@ func TestPartCount(t *testing.T) {
 		"a number that is no power":     {1000, 3, 8},
 		"a negative number":             {10, -2, 1},
 		"a number above the maximum":    {10, 1 << 20, 1},
+		"the maximum stays":             {80 * 65536, 65536, 65536},
 		"one where none would do":       {10, 1, 1},
 		"not merged where it fills one": {80 * 4, 4, 4},
 	} {
@@ -69,5 +70,15 @@ func TestPartsAreBalanced(t *testing.T) {
 				t.Errorf("between %d and %d endpoints in a part", low, high)
 			}
 		})
+	}
+}
+
+// TestPartsOfAddresses checks that an update of the controller leaves each endpoint in its part: else the
+// slices of all Services are written.
+func TestPartsOfAddresses(t *testing.T) {
+	for address, want := range map[string]int32{"10.0.0.1": 6256, "10.244.255.254": 27447, "fd00:10::1": 48536} {
+		if got := partOf(address, 1<<16); got != want {
+			t.Errorf("%s is in part %d of 65536, was in %d", address, got, want)
+		}
 	}
 }

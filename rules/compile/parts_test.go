@@ -138,3 +138,28 @@ func checkAll(t *testing.T, stored map[int32]*v1alpha1.ServiceRuleSliceSpec, wan
 		t.Errorf("%d of %d endpoints reachable with %d parts", got, want, len(parts))
 	}
 }
+
+// TestPartsNow checks that the number of parts depends on how many the API holds now.
+func TestPartsNow(t *testing.T) {
+	for name, tc := range map[string]struct {
+		endpoints int
+		now       int32
+		want      int
+	}{
+		"none, up to the limit":    {200, 0, 1},
+		"none, above the limit":    {201, 0, 2},
+		"two, below the limit":     {170, 2, 2},
+		"two, of the other family": {170, -2, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input(Web(), Many(WebSlice(), tc.endpoints))
+			in.Parts = map[corev1.IPFamily]int32{corev1.IPv4Protocol: tc.now}
+			if tc.now < 0 {
+				in.Parts = map[corev1.IPFamily]int32{corev1.IPv6Protocol: -tc.now}
+			}
+			if got := len(compile.Service(in).Slices); got != tc.want {
+				t.Errorf("%d parts, want %d", got, tc.want)
+			}
+		})
+	}
+}

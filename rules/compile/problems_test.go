@@ -113,8 +113,23 @@ func TestManyProblems(t *testing.T) {
 	if diff := cmp.Diff(compile.Problem{Object: "EndpointSlice default/web-1", Message: "20 more problems"}, problems[10]); diff != "" {
 		t.Errorf("last (-want +got):\n%s", diff)
 	}
+	s.Endpoints = s.Endpoints[:10]
+	if ten := compile.Service(Input(Web(), s)).Problems; len(ten) != 10 {
+		t.Errorf("of ten: %v", ten)
+	}
 	two := compile.Service(Input(Web().IP("172.30.0.41", "fd00:30::41").ExternalIPs("bad"))).Problems
 	if len(two) != 1 {
 		t.Errorf("of both families: %v", two)
+	}
+}
+
+// TestProblemsAreSorted checks that problems are sorted by object, then by text.
+func TestProblemsAreSorted(t *testing.T) {
+	var got []string
+	for _, p := range compile.Service(Input(Web().ExternalIPs("bad"), Slice("web").Named("odd").Port("http", 0), Slice("web").Named("even").Port("http", 0))).Problems {
+		got = append(got, p.Object)
+	}
+	if diff := cmp.Diff([]string{"EndpointSlice default/even", "EndpointSlice default/odd", "Service default/web"}, got); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
 	}
 }

@@ -22,6 +22,7 @@ func TestExternalIPs(t *testing.T) {
 	machine := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.1.0/24", PodCIDRs: []string{"10.244.1.0/24", "fd00:1::/64"}}}
 	machine.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "a"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.7"},
 		{Type: corev1.NodeExternalIP, Address: "203.0.113.7"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::7"}}
+	old := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "old"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.2.0/24"}}
 	set := func(policy string, o v1alpha1.ExternalIPOptions) v1alpha1.NodeRuleSet {
 		s := v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{ServiceCIDRs: []string{"10.96.0.0/12", "fd00:2::/112"}, ExternalIPs: o}}
 		s.Spec.Policy.Name = policy
@@ -44,6 +45,7 @@ func TestExternalIPs(t *testing.T) {
 		"written in another way":      {nil, "2001:db8:0::0:7", false, skipped + "2001:db8::7 is an address of node a; use a node port or a load balancer"},
 		"of a Pod":                    {nil, "10.244.1.9", false, skipped + "10.244.1.9 is in the Pod CIDR 10.244.1.0/24 of node a"},
 		"of an IPv6 Pod":              {nil, "fd00:1::9", false, skipped + "fd00:1::9 is in the Pod CIDR fd00:1::/64 of node a"},
+		"of a Pod of an old node":     {nil, "10.244.2.9", false, skipped + "10.244.2.9 is in the Pod CIDR 10.244.2.0/24 of node old"},
 		"of the apiserver":            {nil, "192.0.2.1", false, skipped + "192.0.2.1 is an address of the apiserver"},
 		"of the apiserver, IPv6":      {nil, "2001:db8::1", false, skipped + "2001:db8::1 is an address of the apiserver"},
 		"cluster IP":                  {[]v1alpha1.NodeRuleSet{set("p", allow)}, "10.96.0.10", false, skipped + "10.96.0.10 is in the ServiceCIDR 10.96.0.0/12"},
@@ -58,7 +60,7 @@ func TestExternalIPs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := Service("web").IP("172.30.0.41").Port("http", 80).ExternalIPs(tc.ip)
 			s.Spec.ClusterIPs = []string{"172.30.0.41", "fd00:9::41"}
-			out := compile.Service(compile.Input{Service: s.Service, Cluster: compile.NewCluster([]corev1.Node{machine}, tc.sets, apiServers)})
+			out := compile.Service(compile.Input{Service: s.Service, Cluster: compile.NewCluster([]corev1.Node{machine, old}, tc.sets, apiServers)})
 			kept := false
 			for _, slice := range out.Slices {
 				kept = kept || len(slice.Spec.ExternalIPs) > 0
@@ -66,6 +68,9 @@ func TestExternalIPs(t *testing.T) {
 			var problems string
 			for _, p := range out.Problems {
 				problems += p.Message
+				if p.Object != "Service default/web" {
+					t.Errorf("a problem of %s", p.Object)
+				}
 			}
 			if kept != tc.kept {
 				t.Errorf("kept: %v, want %v", kept, tc.kept)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -73,11 +74,6 @@ func TestForeignSlices(t *testing.T) {
 }
 
 func TestCompileHeader(t *testing.T) {
-	base := v1alpha1.ServiceRuleSliceSpec{
-		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
-		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
-		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
-	}
 	for name, c := range map[string]struct {
 		service *ServiceBuilder
 		want    func(*v1alpha1.ServiceRuleSliceSpec)
@@ -105,6 +101,10 @@ func TestCompileHeader(t *testing.T) {
 				s.LoadBalancerIPs = []string{"1.2.3.4"}
 				s.LoadBalancerSources = &v1alpha1.SourceRanges{}
 			},
+		},
+		"B8 /0 opens": {
+			Web().LoadBalancer("1.2.3.4").Sources("10.0.0.0/8", "0.0.0.0/0", "192.0.2.0/24"),
+			func(s *v1alpha1.ServiceRuleSliceSpec) { s.LoadBalancerIPs = []string{"1.2.3.4"} },
 		},
 		"B8 /0 of the other family does not open": {
 			Web().LoadBalancer("1.2.3.4").Sources("::/0"),
@@ -140,21 +140,76 @@ func TestCompileHeader(t *testing.T) {
 			Web().InternalLocal(), func(s *v1alpha1.ServiceRuleSliceSpec) { s.InternalTrafficPolicy = v1alpha1.TrafficPolicyLocal },
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			want := base.DeepCopy()
-			c.want(want)
-			compiled := compile.Service(Input(c.service))
-			if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
-				t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
-			}
-			if diff := cmp.Diff(*want, compiled.Slices[0].Spec, ignoreDigest); diff != "" {
-				t.Errorf("spec (-want +got):\n%s", diff)
-			}
-		})
+		t.Run(name, func(t *testing.T) { hasHeader(t, c.service, c.want) })
+	}
+}
+
+// TestCompileHeaderDefaults covers what is absent, and what says explicitly what is the default.
+func TestCompileHeaderDefaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		service *ServiceBuilder
+		want    func(*v1alpha1.ServiceRuleSliceSpec)
+	}{
+		"affinity, no client IP configured": {
+			configured(Web().Affinity(0), &corev1.SessionAffinityConfig{}), func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
+		},
+		"affinity, no timeout configured": {
+			configured(Web().Affinity(0), &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{}}),
+			func(s *v1alpha1.ServiceRuleSliceSpec) { s.AffinityTimeoutSeconds = 10800 },
+		},
+		"no affinity, though a timeout is configured": {
+			configured(Web(), &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(77))}}), func(*v1alpha1.ServiceRuleSliceSpec) {},
+		},
+		"a load balancer with a name": {Web().Ingress(corev1.LoadBalancerIngress{Hostname: "lb.example.com"}), func(*v1alpha1.ServiceRuleSliceSpec) {}},
+		"IP modes": {
+			Web().Ingress(Ingress("1.2.3.4", corev1.LoadBalancerIPModeVIP), Ingress("1.2.3.5", corev1.LoadBalancerIPModeProxy)),
+			func(s *v1alpha1.ServiceRuleSliceSpec) { s.LoadBalancerIPs = []string{"1.2.3.4"} },
+		},
+		"the highest ports": {
+			Web().Port("last", 65535).NodePort(65535),
+			func(s *v1alpha1.ServiceRuleSliceSpec) {
+				s.Ports = append(s.Ports, v1alpha1.RulePort{Name: "last", Protocol: corev1.ProtocolTCP, Port: 65535, NodePort: 65535})
+			},
+		},
+		"its age": {Web().Created(1700000000), func(s *v1alpha1.ServiceRuleSliceSpec) { s.ServiceCreated = metav1.Unix(1700000000, 0) }},
+		"internal policy Cluster": {
+			internalCluster(Web()), func(*v1alpha1.ServiceRuleSliceSpec) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { hasHeader(t, c.service, c.want) })
+	}
+}
+
+// hasHeader checks all of a Service's rules but its endpoints. change says how they differ from those of a
+// plain Service.
+func hasHeader(t *testing.T, service *ServiceBuilder, change func(*v1alpha1.ServiceRuleSliceSpec)) {
+	t.Helper()
+	want := &v1alpha1.ServiceRuleSliceSpec{
+		ServiceNamespace: "default", ServiceName: "web", AddressFamily: corev1.IPv4Protocol, Parts: 1, ClusterIP: "172.30.0.41",
+		ExternalTrafficPolicy: v1alpha1.TrafficPolicyCluster, InternalTrafficPolicy: v1alpha1.TrafficPolicyCluster,
+		Ports: []v1alpha1.RulePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
+	}
+	change(want)
+	compiled := compile.Service(Input(service))
+	if len(compiled.Slices) != 1 || len(compiled.Problems) > 0 {
+		t.Fatalf("%d slices, problems %v", len(compiled.Slices), compiled.Problems)
+	}
+	if diff := cmp.Diff(*want, compiled.Slices[0].Spec, ignoreDigest); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
 	}
 }
 
 var ignoreDigest = cmpopts.IgnoreFields(v1alpha1.ServiceRuleSliceSpec{}, "Digest")
+
+func configured(b *ServiceBuilder, c *corev1.SessionAffinityConfig) *ServiceBuilder {
+	b.Spec.SessionAffinityConfig = c
+	return b
+}
+
+func internalCluster(b *ServiceBuilder) *ServiceBuilder {
+	b.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyCluster)
+	return b
+}
 
 func healthCheck(b *ServiceBuilder, port int32) *ServiceBuilder {
 	b.Spec.HealthCheckNodePort = port

@@ -42,6 +42,7 @@ func TestCompileServiceCIDRs(t *testing.T) {
 		"canonical":          {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.096.0.1/16", "FD00:0096::/108")}, "10.96.0.0/16 fd00:96::/108", nil},
 		"one in another":     {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.96.8.0/24"), serviceCIDR("b", "10.96.0.0/16"), serviceCIDR("c", "10.96.0.0/24", "10.97.0.0/16")}, "10.96.0.0/16 10.97.0.0/16", nil},
 		"some in the second": {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.96.0.0/16", "10.97.0.0/16", "10.97.8.0/24", "10.97.9.0/24")}, "10.96.0.0/16 10.97.0.0/16", nil},
+		"two in another":     {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.96.8.0/24", "10.96.9.0/24", "10.96.0.0/16")}, "10.96.0.0/16", nil},
 		"the same twice":     {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.96.0.0/16"), serviceCIDR("b", "10.96.0.0/16")}, "10.96.0.0/16", nil},
 		"one being deleted":  {[]networkingv1.ServiceCIDR{going}, "10.97.0.0/16", nil},
 		"malformed": {[]networkingv1.ServiceCIDR{serviceCIDR("a", "10.96.0.0", "10.97.0.0/16")}, "10.97.0.0/16",
@@ -59,8 +60,12 @@ func TestCompileServiceCIDRs(t *testing.T) {
 	}
 	t.Run("more than a NodeRuleSet can hold", func(t *testing.T) {
 		spec, problems := compile.Node(compile.NodeInput{Node: &corev1.Node{}, Config: &v1alpha1.ProxyConfig{}, ServiceCIDRs: many})
-		if len(spec.ServiceCIDRs) != compile.MaxServiceCIDRs || len(problems) != 1 {
+		if len(spec.ServiceCIDRs) != compile.MaxServiceCIDRs || len(problems) != 1 || problems[0].Message != "6 ranges skipped: there are more than 64" {
 			t.Errorf("got %d ranges, %v", len(spec.ServiceCIDRs), problems)
+		}
+		spec, problems = compile.Node(compile.NodeInput{Node: &corev1.Node{}, Config: &v1alpha1.ProxyConfig{}, ServiceCIDRs: many[:compile.MaxServiceCIDRs]})
+		if len(spec.ServiceCIDRs) != compile.MaxServiceCIDRs || len(problems) != 0 {
+			t.Errorf("as many: got %d ranges, %v", len(spec.ServiceCIDRs), problems)
 		}
 	})
 }

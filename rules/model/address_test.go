@@ -4,6 +4,8 @@
 package model_test
 
 import (
+	"cmp"
+	"net/netip"
 	"testing"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -119,5 +121,42 @@ func TestCheckAddresses(t *testing.T) {
 				t.Errorf("frontend: %v", err)
 			}
 		})
+	}
+}
+
+func TestValidPort(t *testing.T) {
+	for port, want := range map[int32]bool{-1: false, 0: false, 1: true, 80: true, 65535: true, 65536: false} {
+		if got := model.ValidPort(port); got != want {
+			t.Errorf("%d: %v", port, got)
+		}
+	}
+}
+
+func TestComparePrefix(t *testing.T) {
+	var ordered []netip.Prefix
+	for _, text := range []string{"10.0.0.0/8", "10.0.0.0/9", "10.1.0.0/16", "192.0.2.0/24", "::/0", "fd00::/8"} {
+		ordered = append(ordered, netip.MustParsePrefix(text))
+	}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got := model.ComparePrefix(a, b); cmp.Compare(got, 0) != cmp.Compare(i, j) {
+				t.Errorf("%s and %s: %d", a, b, got)
+			}
+		}
+	}
+}
+
+// TestUnusable checks that what cannot be parsed is named as it was written.
+func TestUnusable(t *testing.T) {
+	for text, want := range map[string]string{"10.0.0.x": `"10.0.0.x" is not an IP address`, "fe80::1%e0": `"fe80::1%e0" must have no zone`} {
+		if a, err := model.ParseAddr(text); err == nil || err.Error() != want || a.IsValid() {
+			t.Errorf("%s: %s, %v", text, a, err)
+		}
+	}
+	for text, want := range map[string]string{"10.0.0.0": `"10.0.0.0" is not a CIDR`, "x/8": `"x" is not an IP address`, "10.0.0.0/33": `"10.0.0.0/33" is not a CIDR`,
+		"::ffff:10.0.0.0/104": `"::ffff:10.0.0.0/104" must not map IPv4 into IPv6`} {
+		if p, err := model.ParsePrefix(text); err == nil || err.Error() != want || p.IsValid() {
+			t.Errorf("%s: %s, %v", text, p, err)
+		}
 	}
 }

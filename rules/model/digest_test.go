@@ -19,6 +19,9 @@ func TestDigest(t *testing.T) {
 	if len(base) != 16 {
 		t.Errorf("digest %q", base)
 	}
+	if base != "242dba26ea6e6b93" {
+		t.Errorf("the digest is %s: an update of the controller writes the slices of all Services", base)
+	}
 	spec.Digest = "0123456789abcdef"
 	if got := model.Digest(spec); got != base {
 		t.Errorf("depends on itself")
@@ -56,6 +59,9 @@ func TestXORDigest(t *testing.T) {
 				t.Errorf("digest (-want +got):\n%s", diff)
 			}
 		})
+	}
+	if got := model.DigestNumber("00000000000000ff"); got != 255 || model.FormatDigest(got) != "00000000000000ff" {
+		t.Errorf("as a number it is %d", got)
 	}
 	seen := map[string]string{model.XORDigest(): "none"}
 	for _, odd := range []string{"", "xyz", "xyy", "00000000000000ff0", "1ffffffffffffffff", "2ffffffffffffffff"} {

@@ -4,6 +4,7 @@
 package model_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -90,7 +91,8 @@ func TestCheckOrigin(t *testing.T) {
 		}, "kubectl-edit has written its spec, not fairlead-controller"},
 		"updated, not applied": {func(s *slice) { s.ManagedFields[1].Operation = metav1.ManagedFieldsOperationUpdate },
 			"has written its spec"},
-		"fields without text": {func(s *slice) { s.ManagedFields[1].FieldsV1 = nil }, "fairlead-controller has not written its spec"},
+		"applied by another only": {func(s *slice) { s.ManagedFields[1].Manager = "kubectl" }, "kubectl has written its spec, not fairlead-controller"},
+		"fields without text":     {func(s *slice) { s.ManagedFields[1].FieldsV1 = nil }, "fairlead-controller has not written its spec"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -108,6 +110,18 @@ func TestCheckOrigin(t *testing.T) {
 				t.Errorf("kept: %v", s.ManagedFields)
 			}
 		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	id := model.ServiceOf(&written().Spec)
+	if id.String() != "shop/web (IPv6)" || model.ServiceNameOf(&written().Spec).String() != "shop/web" {
+		t.Errorf("got %s and %s", id, model.ServiceNameOf(&written().Spec))
+	}
+	want := written().Labels
+	delete(want, "theirs")
+	if got := model.SliceLabels(id); !maps.Equal(got, want) {
+		t.Errorf("labels %v, want %v", got, want)
 	}
 }
 

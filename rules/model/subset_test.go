@@ -31,8 +31,17 @@ func TestSubset(t *testing.T) {
 	for i := range 250 {
 		all = append(all, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}), 80))
 	}
-	if got := Subset(all, 250, "a"); len(got) != 250 {
-		t.Errorf("%d of 250", len(got))
+	for _, n := range []int{249, 250, 251} {
+		if got := Subset(all, n, "a"); len(got) != min(n, 250) {
+			t.Errorf("%d of %d", len(got), n)
+		}
+	}
+	if got := Subset(append(slices.Clone(all), all[0]), 32, "a"); len(got) != 32 { // two have one rank
+		t.Errorf("%d of 32, one twice", len(got))
+	}
+	one := NodeSettings{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
+	if one.SubsetSeed() == (NodeSettings{}).SubsetSeed() {
+		t.Error("all nodes choose the same")
 	}
 	chosen := Subset(all, 32, "a")
 	if len(chosen) != 32 || !slices.IsSortedFunc(chosen, Endpoint.Compare) {
@@ -59,6 +68,14 @@ func TestSubset(t *testing.T) {
 		}
 		if want := map[bool]int{true: 1}[slices.Contains(chosen, gone)]; differ != want {
 			t.Errorf("without %s %d others are chosen, want %d", gone, differ, want)
+		}
+	}
+}
+
+func TestRoundPorts(t *testing.T) {
+	for ports, want := range map[int]int{0: 1, 1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 1000: 1024} {
+		if got := RoundPorts(ports); got != want {
+			t.Errorf("%d: %d, want %d", ports, got, want)
 		}
 	}
 }

@@ -46,8 +46,14 @@ func TestWantedOf(t *testing.T) {
 			[]discoveryv1.EndpointSlice{slice(nil, &port, &yes, "10.1.0.1")}, model.Wanted{Families: four, Endpoints: map[string]bool{"10.1.0.1": true}}},
 		"two families": {service(func(s *corev1.Service) { s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, "fd00::1") }), nil,
 			model.Wanted{Families: both, Endpoints: map[string]bool{}}},
-		"an old object": {service(func(s *corev1.Service) { s.Spec.ClusterIPs = nil }), nil, model.Wanted{Families: four, Endpoints: map[string]bool{}}},
-		"headless":      {service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }), []discoveryv1.EndpointSlice{slice(&http, &port, &yes, "10.1.0.1")}, model.Wanted{}},
+		"an old object":              {service(func(s *corev1.Service) { s.Spec.ClusterIPs = nil }), nil, model.Wanted{Families: four, Endpoints: map[string]bool{}}},
+		"headless":                   {service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }), []discoveryv1.EndpointSlice{slice(&http, &port, &yes, "10.1.0.1")}, model.Wanted{}},
+		"without an address":         {service(func(s *corev1.Service) { s.Spec.ClusterIP = "" }), nil, model.Wanted{}},
+		"a name outside the cluster": {service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }), nil, model.Wanted{}},
+		"malformed": {service(func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"x", "10.96.0.1"} }), []discoveryv1.EndpointSlice{slice(&http, &port, &yes, "x", "10.1.0.1")},
+			model.Wanted{Families: four, Endpoints: map[string]bool{"10.1.0.1": true}}},
+		"a port with an empty name": {service(func(s *corev1.Service) { s.Spec.Ports[0].Name = "" }),
+			[]discoveryv1.EndpointSlice{slice(new(""), &port, &yes, "10.1.0.1")}, model.Wanted{Families: four, Endpoints: map[string]bool{"10.1.0.1": true}}},
 		"of another proxy": {service(func(s *corev1.Service) {
 			s.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "other"}
 		}), nil, model.Wanted{}},

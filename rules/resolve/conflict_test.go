@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	. "github.com/fairlead-proxy/fairlead/rules/internal/rulestest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -60,6 +61,47 @@ func TestConflictsAgreeWithTable(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("conflicts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMalformedClaims checks that what cannot be programmed claims nothing, and that conflicts are sorted.
+func TestMalformedClaims(t *testing.T) {
+	spec := func(change func(*v1alpha1.ServiceRuleSliceSpec)) *v1alpha1.ServiceRuleSliceSpec {
+		s := &v1alpha1.ServiceRuleSliceSpec{ExternalIPs: []string{"1.2.3.4"}, Ports: []v1alpha1.RulePort{{Protocol: corev1.ProtocolTCP, Port: 80}}}
+		change(s)
+		return s
+	}
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.ServiceRuleSliceSpec)
+		want   []string
+	}{
+		"an address":             {func(*v1alpha1.ServiceRuleSliceSpec) {}, []string{"1.2.3.4:80/tcp"}},
+		"no address":             {func(s *v1alpha1.ServiceRuleSliceSpec) { s.ExternalIPs = []string{"bad", ""} }, nil},
+		"the loopback":           {func(s *v1alpha1.ServiceRuleSliceSpec) { s.ExternalIPs = []string{"127.0.0.1"} }, nil},
+		"of the other family":    {func(s *v1alpha1.ServiceRuleSliceSpec) { s.ExternalIPs = []string{"2001:db8::1"} }, nil},
+		"written in another way": {func(s *v1alpha1.ServiceRuleSliceSpec) { s.ExternalIPs = []string{"01.2.3.04"} }, []string{"1.2.3.4:80/tcp"}},
+		"an unknown protocol":    {func(s *v1alpha1.ServiceRuleSliceSpec) { s.Ports[0].Protocol = "ICMP" }, nil},
+		"port 0":                 {func(s *v1alpha1.ServiceRuleSliceSpec) { s.Ports[0].Port = 0 }, nil},
+		"port 65535":             {func(s *v1alpha1.ServiceRuleSliceSpec) { s.Ports[0].Port = 65535 }, []string{"1.2.3.4:65535/tcp"}},
+		"port 65536":             {func(s *v1alpha1.ServiceRuleSliceSpec) { s.Ports[0].Port = 65536 }, nil},
+		"several": {func(s *v1alpha1.ServiceRuleSliceSpec) {
+			s.ExternalIPs = []string{"1.2.3.9", "1.2.3.4", "1.2.3.10"}
+			s.Ports = append(s.Ports, v1alpha1.RulePort{Protocol: corev1.ProtocolUDP, Port: 53}, v1alpha1.RulePort{Protocol: corev1.ProtocolTCP, Port: 443})
+		}, []string{"1.2.3.4:80/tcp", "1.2.3.4:443/tcp", "1.2.3.4:53/udp", "1.2.3.9:80/tcp", "1.2.3.9:443/tcp", "1.2.3.9:53/udp",
+			"1.2.3.10:80/tcp", "1.2.3.10:443/tcp", "1.2.3.10:53/udp"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claims := func(name string) resolve.Claims {
+				return resolve.ClaimsOf(model.ServiceID{Namespace: "default", Name: name, Family: corev1.IPv4Protocol}, spec(tc.change))
+			}
+			var got []string
+			for _, c := range claims("a").Conflicts(claims("b")) {
+				got = append(got, c.Key.String())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("conflicts (-want +got):\n%s", diff)
 			}
 		})

@@ -272,6 +272,8 @@ func TestCostsOfLists(t *testing.T) {
 	sources := list
 	sources.Restricted, sources.Sources = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	oneMore := giant(0, 1, 101).Frontends[0]
+	local := list // clients from outside have one of the endpoints
+	local.External.Local, local.External.Endpoints = true, list.Internal.Endpoints[:1]
 	for name, c := range map[string]struct {
 		costs    resolve.Costs
 		old, now *model.Frontend
@@ -281,6 +283,9 @@ func TestCostsOfLists(t *testing.T) {
 		"removed":                          {share, &list, nil, 101},
 		"replaced":                         {share, &list, &another, 201},
 		"one more":                         {share, &list, &oneMore, 2},
+		"other endpoints for outside":      {share, &list, &local, 1 + 99},
+		"the same for outside again":       {share, &local, &list, 1 + 99},
+		"added, others for outside":        {share, nil, &local, 1 + 100 + 1},
 		"a source range":                   {share, &list, &sources, 2},
 		"more ports, all endpoints count":  {share, &list, &more, 1},
 		"added, some are programmed":       {resolve.Costs{Share: true, MaxEndpoints: 64}, nil, &list, 65},

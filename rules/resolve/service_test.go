@@ -326,3 +326,39 @@ func TestMalformedSources(t *testing.T) {
 		t.Errorf("frontend %+v", f)
 	}
 }
+
+// TestPortsOfAnotherPart checks that a port of a part that was written before is the same only by its name,
+// its protocol and its number.
+func TestPortsOfAnotherPart(t *testing.T) {
+	port := func(name string, protocol corev1.Protocol, number int32) v1alpha1.RulePort {
+		return v1alpha1.RulePort{Name: name, Protocol: protocol, Port: number}
+	}
+	for name, tc := range map[string]struct {
+		ports []v1alpha1.RulePort
+		want  []string
+	}{
+		"at another place": {[]v1alpha1.RulePort{port("other", "TCP", 81), port("http", "TCP", 80)}, []string{"10.0.0.9:9002", "10.180.0.1:80"}},
+		"another number":   {[]v1alpha1.RulePort{port("http", "TCP", 81), port("http", "TCP", 82)}, []string{"10.180.0.1:80"}},
+		"another protocol": {[]v1alpha1.RulePort{port("http", "UDP", 80), port("http", "SCTP", 80)}, []string{"10.180.0.1:80"}},
+		"another name":     {[]v1alpha1.RulePort{port("h", "TCP", 80), port("", "TCP", 80)}, []string{"10.180.0.1:80"}},
+		"the second fits":  {[]v1alpha1.RulePort{port("http", "UDP", 80), port("http", "TCP", 80)}, []string{"10.0.0.9:9002", "10.180.0.1:80"}},
+		"no port":          {nil, []string{"10.180.0.1:80"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			older := rule()
+			older.Part, older.Ports = 1, tc.ports
+			older.Endpoints = []v1alpha1.RuleEndpoint{{Address: "10.0.0.9", TargetPorts: []int32{9001, 9002}, State: v1alpha1.EndpointReady}}
+			resolved, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{rule(), older})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range resolved.Frontends[0].Internal.Endpoints {
+				got = append(got, e.String())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -52,16 +52,21 @@ func TestHealthCheckCounts(t *testing.T) {
 			if got.HealthCheck.Port != c.port || got.HealthCheck.LocalReady != c.want {
 				t.Errorf("got %+v, want %d at %d", got.HealthCheck, c.want, c.port)
 			}
+			if c.port != 0 && !cmp.Equal([]netip.Addr{Addr("1.2.3.4")}, got.HealthCheck.LoadBalancerIPs, ByValue) {
+				t.Errorf("it answers at %v", got.HealthCheck.LoadBalancerIPs)
+			}
 		})
 	}
 }
 
 func TestHealthCheckMalformed(t *testing.T) {
-	spec := rule()
-	spec.HealthCheckNodePort = 65536
-	got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
-	if err == nil || !strings.Contains(err.Error(), "health check port 65536") || got.HealthCheck.Port != 0 || len(got.Frontends) != 1 {
-		t.Errorf("got %v and %+v", err, got)
+	for _, port := range []int32{-1, 65536, 65537} {
+		spec := rule()
+		spec.HealthCheckNodePort = port
+		got, err := resolve.Service(ThisNode().Node, WebID, []*v1alpha1.ServiceRuleSliceSpec{spec})
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprint("health check port ", port, " is")) || got.HealthCheck.Port != 0 || len(got.Frontends) != 1 {
+			t.Errorf("got %v and %+v", err, got)
+		}
 	}
 }
 

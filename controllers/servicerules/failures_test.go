@@ -144,7 +144,6 @@ func TestEachCallFails(t *testing.T) {
 						t.Errorf("call %d: the event %s", k, e)
 					}
 				}
-				w.checkMarked(t)
 				if _, err := w.reconcile(t); err != nil {
 					t.Errorf("call %d, again: %v", k, err)
 				}
@@ -156,18 +155,43 @@ func TestEachCallFails(t *testing.T) {
 	}
 }
 
-// checkMarked checks that a slice that is marked is still one that agents take.
-func (w *world) checkMarked(t *testing.T) {
-	t.Helper()
-	var list v1alpha1.ServiceRuleSliceList
-	if err := w.api.List(t.Context(), &list); err != nil {
+// TestMarkKeepsTheRest checks that a slice that is marked, and not deleted yet, is still one that agents take.
+func TestMarkKeepsTheRest(t *testing.T) {
+	w := newWorld(t, service(), endpointsOf("", "10.0.0.1"))
+	if _, err := w.reconcile(t); err != nil {
 		t.Fatal(err)
 	}
-	for i := range list.Items {
-		s := &list.Items[i]
-		if want := model.SliceLabels(model.ServiceOf(&s.Spec)); !cmp.Equal(want, s.Labels) || s.Annotations[v1alpha1.AnnotationServiceUID] == "" {
-			t.Errorf("%s: labels %v, annotations %v", s.Name, s.Labels, s.Annotations)
+	slice := func() *v1alpha1.ServiceRuleSlice {
+		t.Helper()
+		s := &v1alpha1.ServiceRuleSlice{}
+		if err := w.api.Get(t.Context(), client.ObjectKey{Name: "default.web-v4-0"}, s); err != nil {
+			t.Fatal(err)
 		}
+		return s
+	}
+	before := slice()
+	if err := w.api.Delete(t.Context(), service()); err != nil {
+		t.Fatal(err)
+	}
+	w.failing(func(n int) error {
+		if n == 4 {
+			return errors.New("refused")
+		}
+		return nil
+	})
+	if got, err := w.reconcile(t); err == nil || !cmp.Equal(got, []string{"mark " + before.Name}) {
+		t.Fatalf("%v, %v", got, err)
+	}
+	marked := slice()
+	if err := model.CheckOrigin(marked); err != nil || !model.IsObsolete(marked) {
+		t.Errorf("marked: %v, %v", model.IsObsolete(marked), err)
+	}
+	delete(marked.Annotations, v1alpha1.AnnotationObsolete)
+	if diff := cmp.Diff(before.Annotations, marked.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before.Spec, marked.Spec); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
 	}
 }
 

@@ -111,7 +111,9 @@ func (v *verification) outcome(l *Loop, did report.Step) trial.Outcome {
 	} else if did.Synced {
 		v.checked = true
 	}
-	return trial.Outcome{Programmed: true, Checked: v.checked, Answered: l.store.Contact.Since(v.programmed)}
+	// Without a trial the next regular look is soon enough.
+	checked := v.checked || l.newest.Spec.AssignedTime == nil
+	return trial.Outcome{Programmed: true, Checked: checked, Answered: l.store.Contact.Since(v.programmed)}
 }
 
 // reverted says that the node has returned to the policy before, and why; nil: it has not.

@@ -54,25 +54,29 @@ func (r *rules) addChains(program string, has func(name string) bool) {
 	r.add(mode, "%s: chains KUBE-*", program)
 }
 
-// families are those of addresses, with the names of the programs for them.
-var families = []struct {
-	number   byte
-	iptables string
-	names    string // in /proc/net, of the legacy tables in use
-}{
-	{unix.NFPROTO_IPV4, "iptables", "ip_tables_names"},
-	{unix.NFPROTO_IPV6, "ip6tables", "ip6_tables_names"},
+// families are those of addresses.
+var families = []family{{unix.NFPROTO_IPV4, "ip"}, {unix.NFPROTO_IPV6, "ip6"}}
+
+type family struct {
+	number byte
+	name   string
 }
+
+// program is the name of the program for its rules.
+func (f family) program() string { return f.name + "tables" }
+
+// tableNames is the file in /proc/net with the legacy tables in use.
+func (f family) tableNames() string { return f.name + "_tables_names" }
 
 // readRules looks for rules of kube-proxy. After an error it returns those that it has found.
 func readRules(ctx context.Context) (found rules, err error) {
 	errs := []error{found.readNFT(ctx)}
 	for _, f := range families {
-		used, err := legacyTables(f.names)
+		used, err := legacyTables(f.tableNames())
 		if err == nil && slices.Contains(used, "nat") {
 			var chains map[string]bool
-			chains, err = legacyChains(ctx, f.iptables+"-legacy-save")
-			found.addChains(f.iptables+" (legacy)", func(name string) bool { return chains[name] })
+			chains, err = legacyChains(ctx, f.program()+"-legacy-save")
+			found.addChains(f.program()+" (legacy)", func(name string) bool { return chains[name] })
 		}
 		errs = append(errs, err)
 	}
@@ -98,7 +102,7 @@ func (r *rules) readNFT(ctx context.Context) error {
 		}
 		chains, alsoErr := nft.ReadChainNames(ctx, client, &nft.Table{Family: f.number, Name: "nat"})
 		if alsoErr == nil {
-			r.addChains(f.iptables+" (nft)", func(name string) bool { return slices.Contains(chains, name) })
+			r.addChains(f.program()+" (nft)", func(name string) bool { return slices.Contains(chains, name) })
 		}
 		if err := errors.Join(err, alsoErr); err != nil && !nft.IsUnsupported(err) {
 			errs = append(errs, fmt.Errorf("read nftables: %w", err))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/utils/ptr"
@@ -109,14 +110,21 @@ func (r *Reconciler) used(ctx context.Context, config *v1alpha1.ProxyConfig) (ma
 	out := map[string]bool{config.Status.StableRevision: true}
 	for i := range rollouts.Items {
 		// What it returns to may have left all nodes while the last ones soak.
-		if s := rollouts.Items[i].Status; s.Verdict != v1alpha1.VerdictSucceeded && s.Phase != v1alpha1.RolloutSuperseded {
-			out[s.FromRevision], out[s.ToRevision] = true, true
+		if o := &rollouts.Items[i]; !ended(o) {
+			out[o.Status.FromRevision], out[o.Status.ToRevision] = true, true
 		}
 	}
 	for i := range sets.Items {
 		out[sets.Items[i].Spec.Revision], out[sets.Items[i].Status.AppliedRevision] = true, true
 	}
 	return out, nil
+}
+
+// ended says that a rollout brings no node to another revision any more. One that was undone can
+// be tried again, until the ProxyConfig has asked for another revision.
+func ended(o *v1alpha1.ProxyRollout) bool {
+	return o.Status.Verdict == v1alpha1.VerdictSucceeded || o.Status.Phase == v1alpha1.RolloutSuperseded ||
+		apimeta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionSuperseded)
 }
 
 // apply writes a revision. Its data never changes: the name is a hash of it.

@@ -26,6 +26,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	return ctrl.NewControllerManagedBy(mgr).Named("revisions").
 		Watches(&v1alpha1.ProxyConfig{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(configChanged())).
 		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(owner)).
+		Watches(&v1alpha1.ProxyRollout{}, handler.EnqueueRequestsFromMapFunc(owner), builder.WithPredicates(rolloutEnded())).
 		Watches(&v1alpha1.NodeRuleSet{}, handler.EnqueueRequestsFromMapFunc(r.allConfigs), builder.WithPredicates(useChanged())).
 		WithOptions(opts).
 		Complete(r)
@@ -50,9 +51,19 @@ func useChanged() predicate.Predicate {
 	}
 }
 
-// owner returns the ProxyConfig of a revision.
-func owner(_ context.Context, revision client.Object) []reconcile.Request {
-	owner := metav1.GetControllerOf(revision)
+// rolloutEnded accepts what can end the use of the revisions of a rollout.
+func rolloutEnded() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return ended(e.ObjectNew.(*v1alpha1.ProxyRollout)) && !ended(e.ObjectOld.(*v1alpha1.ProxyRollout))
+		},
+	}
+}
+
+// owner returns the ProxyConfig of a revision or rollout.
+func owner(_ context.Context, obj client.Object) []reconcile.Request {
+	owner := metav1.GetControllerOf(obj)
 	if owner == nil || owner.Kind != "ProxyConfig" {
 		return nil
 	}

@@ -9,9 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -82,5 +84,69 @@ func TestOwner(t *testing.T) {
 				t.Errorf("requests (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRolloutEnded checks which changes of a ProxyRollout trigger a reconcile.
+func TestRolloutEnded(t *testing.T) {
+	superseded := metav1.Condition{Type: v1alpha1.ConditionSuperseded, Status: metav1.ConditionTrue}
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.ProxyRolloutStatus)
+		want   bool
+	}{
+		"another phase": {func(s *v1alpha1.ProxyRolloutStatus) { s.Phase = v1alpha1.RolloutSoaking }, false},
+		"undone": {func(s *v1alpha1.ProxyRolloutStatus) {
+			s.Phase, s.Verdict = v1alpha1.RolloutRolledBack, v1alpha1.VerdictFailed
+		}, false},
+		"it has succeeded":      {func(s *v1alpha1.ProxyRolloutStatus) { s.Verdict = v1alpha1.VerdictSucceeded }, true},
+		"superseded in between": {func(s *v1alpha1.ProxyRolloutStatus) { s.Phase = v1alpha1.RolloutSuperseded }, true},
+		"superseded after it was undone": {func(s *v1alpha1.ProxyRolloutStatus) {
+			s.Phase, s.Verdict, s.Conditions = v1alpha1.RolloutRolledBack, v1alpha1.VerdictFailed, []metav1.Condition{superseded}
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := &v1alpha1.ProxyRollout{Status: v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutUpdating}}
+			after := before.DeepCopy()
+			c.change(&after.Status)
+			if got := rolloutEnded().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+			if rolloutEnded().Update(event.UpdateEvent{ObjectOld: after, ObjectNew: after}) {
+				t.Error("a change of nothing is accepted")
+			}
+		})
+	}
+	if !rolloutEnded().Delete(event.DeleteEvent{Object: &v1alpha1.ProxyRollout{}}) {
+		t.Error("one that is deleted is not accepted")
+	}
+}
+
+// TestUsed checks which revisions stay, whatever the limit.
+func TestUsed(t *testing.T) {
+	rollout := func(name string, s v1alpha1.ProxyRolloutStatus) client.Object {
+		s.FromRevision, s.ToRevision = name+"-from", name+"-to"
+		return &v1alpha1.ProxyRollout{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: s}
+	}
+	set := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: v1alpha1.NodeRuleSetSpec{Revision: "wanted"},
+		Status: v1alpha1.NodeRuleSetStatus{AppliedRevision: "applied"}}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	r := &Reconciler{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(set,
+		rollout("underway", v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutSoaking}),
+		rollout("undone", v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutRolledBack, Verdict: v1alpha1.VerdictFailed}),
+		rollout("succeeded", v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutSucceeded, Verdict: v1alpha1.VerdictSucceeded}),
+		rollout("superseded", v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutSuperseded}),
+		rollout("replaced", v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutRolledBack, Verdict: v1alpha1.VerdictFailed,
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionSuperseded, Status: metav1.ConditionTrue}}}),
+	).Build()}
+	got, err := r.used(t.Context(), &v1alpha1.ProxyConfig{Status: v1alpha1.ProxyConfigStatus{StableRevision: "stable"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"stable": true, "wanted": true, "applied": true, "underway-from": true, "underway-to": true, "undone-from": true, "undone-to": true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -59,8 +59,8 @@ func unsupported(spec v1alpha1.ProxyConfigSpec, c v1alpha1.ModeCapability) strin
 	switch {
 	case !c.Supported:
 		return strings.TrimSuffix(fmt.Sprintf("%s: %s", c.Mode, c.Message), ": ")
-	case c.Mode == v1alpha1.ModeIPVS && spec.IPVS != nil && len(c.Schedulers) > 0 && !slices.Contains(c.Schedulers, spec.IPVS.Scheduler):
-		return fmt.Sprintf("IPVS: the kernel has no scheduler %s", spec.IPVS.Scheduler)
+	case spec.IPVS != nil && len(c.Schedulers) > 0 && !slices.Contains(c.Schedulers, spec.IPVS.Scheduler):
+		return fmt.Sprintf("%s: the kernel has no scheduler %s", c.Mode, spec.IPVS.Scheduler)
 	}
 	return ""
 }

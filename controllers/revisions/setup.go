@@ -54,7 +54,7 @@ func useChanged() predicate.Predicate {
 // rolloutEnded accepts what can end the use of the revisions of a rollout.
 func rolloutEnded() predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(event.CreateEvent) bool { return false },
+		CreateFunc: func(event.CreateEvent) bool { return false }, // one that begins ends no use
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return ended(e.ObjectNew.(*v1alpha1.ProxyRollout)) && !ended(e.ObjectOld.(*v1alpha1.ProxyRollout))
 		},

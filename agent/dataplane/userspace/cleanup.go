@@ -16,7 +16,7 @@ func (d *Dataplane) Cleanup(context.Context) error {
 		return err
 	}
 	var errs []error
-	for r := range routes {
+	for _, r := range guardsFirst(routes) {
 		errs = append(errs, d.routing.table.remove(r))
 	}
 	d.reset()

@@ -6,8 +6,10 @@ package userspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,6 +69,66 @@ func (n *topology) wantRoutes(want ...string) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		n.t.Errorf("routes (-want +got):\n%s", diff)
 	}
+}
+
+// noted is a table that notes what is changed.
+type noted struct {
+	table
+	steps []string
+}
+
+func (n *noted) add(r route, source netip.Addr) error {
+	n.steps = append(n.steps, "add "+r.String())
+	return n.table.add(r, source)
+}
+
+func (n *noted) remove(r route) error {
+	n.steps = append(n.steps, "remove "+r.String())
+	return n.table.remove(r)
+}
+
+// TestGuardsComeLastAndGoFirst checks the order of changes: a process of the node must never meet
+// a blackhole route at a virtual address.
+func TestGuardsComeLastAndGoFirst(t *testing.T) {
+	n := newTopology(t)
+	table := &noted{table: n.d.routing.table}
+	n.d.routing.table = table
+	want := desired()
+	for i := range 8 {
+		for _, to := range []string{fmt.Sprintf("10.96.0.%d:80", i+1), fmt.Sprintf("[fd00:96::%d]:80", i+1)} {
+			f := leading(to, model.TCP, "10.244.1.2:8080")
+			want.Frontends[f.Key] = f
+		}
+	}
+	want.Node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")}
+	ordered := func(what string, guards ...bool) {
+		t.Helper()
+		var got []bool
+		for _, step := range table.steps {
+			if guard := strings.Contains(step, "blackhole"); len(got) == 0 || got[len(got)-1] != guard {
+				got = append(got, guard)
+			}
+		}
+		if !slices.Equal(got, guards) {
+			t.Errorf("%s: %q", what, table.steps)
+		}
+		table.steps = nil
+	}
+	n.sync(want)
+	ordered("the first Sync", false, true)
+	n.ip(n.node, "route flush table all proto 173")
+	n.sync(want)
+	ordered("a repair", false, true)
+	if _, err := n.d.routing.set(nil); err != nil {
+		t.Fatal(err)
+	}
+	ordered("a release", true, false)
+	n.sync(want)
+	ordered("another Sync", false, true)
+	if err := n.d.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ordered("Cleanup", true, false)
 }
 
 // Routes that others remove are restored, those that others add with our protocol number

@@ -4,9 +4,11 @@
 package userspace
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -123,11 +125,21 @@ func (t *routing) isOwn(a netip.Addr) bool {
 	return own
 }
 
+// guardsFirst sorts routes as they are removed, which is the reverse of how they are added: a
+// process of the node that connects to a virtual address without its local route, under a
+// blackhole route, gets EINVAL, also if rules of another mode would translate its packets:
+// they are routed before.
+func guardsFirst[V any](routes map[route]V) []route {
+	return slices.SortedFunc(maps.Keys(routes), func(a, b route) int {
+		return cmp.Or(cmp.Compare(a.Bits()-a.Addr().BitLen(), b.Bits()-b.Addr().BitLen()), a.Addr().Compare(b.Addr()))
+	})
+}
+
 // set adds missing routes and removes superfluous ones, except those to addresses
 // with open connections.
 func (t *routing) set(wanted map[route]struct{}) (ops int, err error) {
 	var errs []error
-	for r := range wanted {
+	for _, r := range slices.Backward(guardsFirst(wanted)) {
 		_, have := t.routes[r]
 		if _, stale := t.stale[r]; !have || stale {
 			n, err := t.change(r, true)
@@ -135,7 +147,7 @@ func (t *routing) set(wanted map[route]struct{}) (ops int, err error) {
 		}
 	}
 	open, awaited := t.open.open(), map[netip.Addr]struct{}{}
-	for r := range maps.Clone(t.routes) {
+	for _, r := range guardsFirst(t.routes) {
 		if _, ok := wanted[r]; ok {
 			continue
 		}

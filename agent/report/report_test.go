@@ -223,6 +223,31 @@ func TestReporter(t *testing.T) {
 
 // TestReporterRestores shows the reporter what the API holds, some time after
 // its first write, and counts the writes that answer it.
+// TestWritesToAnotherObject creates the NodeRuleSet again: it gets its status at once, though nothing
+// else has changed, and once.
+func TestWritesToAnotherObject(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	var got []types.UID
+	r := NewWriter(func(_ context.Context, uid types.UID, _ v1alpha1.NodeRuleSetStatus) error {
+		got = append(got, uid)
+		return nil
+	}, nil, logr.Discard(), clk)
+	again := good()
+	node := *again.Node
+	node.UID = "another"
+	programmed := *again.Programmed
+	programmed.Node = &node
+	again.Node, again.Programmed = &node, &programmed
+	for _, s := range []Snapshot{good(), good(), again, again} {
+		clk.Step(time.Hour)
+		r.Set(s)
+		r.step(t.Context())
+	}
+	if diff := cmp.Diff([]types.UID{good().Node.UID, "another"}, got); diff != "" {
+		t.Errorf("objects that were written (-want +got):\n%s", diff)
+	}
+}
+
 func TestReporterRestores(t *testing.T) {
 	emptied := v1alpha1.NodeRuleSetStatus{}
 	shuffled := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {

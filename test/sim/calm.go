@@ -25,6 +25,9 @@ const quiet = time.Minute
 func (s *simulation) calm() {
 	s.heal()
 	s.pass(recovery)
+	if (calmed{s}).retryRollouts() {
+		s.pass(recovery)
+	}
 	s.writes.reset()
 	s.pass(quiet)
 	if s.failure() != nil {

@@ -6,6 +6,7 @@ package sim
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,13 +17,15 @@ import (
 // historyLimit is how many revisions the ProxyConfig keeps that no node uses.
 const historyLimit = 1
 
-// collectRevisions deletes the revisions of a ProxyConfig that is gone, as the garbage collector does.
+// collectRevisions deletes the revisions and rollouts of a ProxyConfig that is gone, as the garbage collector does.
 func (w *world) collectRevisions() {
 	config := w.server.Get(proxyConfigs, "default")
-	for _, o := range w.server.Objects(revisions) {
-		owner := metav1.GetControllerOfNoCopy(&o.Meta)
-		if owner == nil || config == nil || owner.UID != config.Meta.UID {
-			w.server.Remove(cluster, revisions, o.Meta.Namespace+"/"+o.Meta.Name)
+	for _, resource := range []string{revisions, rollouts} {
+		for _, o := range w.server.Objects(resource) {
+			owner := metav1.GetControllerOfNoCopy(&o.Meta)
+			if owner == nil || config == nil || owner.UID != config.Meta.UID {
+				w.server.Remove(cluster, resource, strings.TrimPrefix(o.Meta.Namespace+"/"+o.Meta.Name, "/"))
+			}
 		}
 	}
 }
@@ -65,4 +68,21 @@ func (s calmed) checkRevisions() {
 	if want := policy(s.policy).Spec.NodePort; !reflect.DeepEqual(data.Spec.NodePort, want) {
 		s.fail("calm: the revision %s has %+v, and the ProxyConfig %+v", target, data.Spec.NodePort, want)
 	}
+}
+
+// retryRollouts tries the rollouts again that faults have ended, and says whether there are any.
+func (s calmed) retryRollouts() (any bool) {
+	for _, o := range s.server.Objects(rollouts) {
+		var r v1alpha1.ProxyRollout
+		s.must(o.Decode(&r))
+		if r.Status.Phase == v1alpha1.RolloutSucceeded || r.Status.Phase == v1alpha1.RolloutSuperseded {
+			continue
+		}
+		any = true
+		for _, state := range []v1alpha1.RolloutState{v1alpha1.StateRun, v1alpha1.StateRetry} {
+			r.Spec.State = state
+			s.server.Put(cluster, rollouts, &r)
+		}
+	}
+	return any
 }

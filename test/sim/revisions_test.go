@@ -17,3 +17,13 @@ func TestRevisions(t *testing.T) {
 		t.Errorf("step %d: %v", r.steps, r.err)
 	}
 }
+
+// TestRevisionsOfAReplacedRollout checks that the revisions of a rollout that was undone, and then
+// replaced by another one, do not stay.
+func TestRevisionsOfAReplacedRollout(t *testing.T) {
+	const moment = 2457 * time.Millisecond
+	r := runEvents(t, []event{{do: editPolicy, b: 38}, {do: breakKernel, a: 282, b: 85, d: moment}, {do: editPolicy, b: 577}, {do: calm}})
+	if r.err != nil {
+		t.Errorf("step %d: %v", r.steps, r.err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -29,6 +30,7 @@ const (
 	proxyConfigs   = "proxyconfigs"
 	leases         = "leases"
 	revisions      = "controllerrevisions"
+	rollouts       = "proxyrollouts"
 )
 
 const ours = "proxy.fairlead.dev/v1alpha1"
@@ -46,7 +48,7 @@ var kinds = []apiserver.Kind{
 	{Resource: ruleSets, APIVersion: ours, Kind: "NodeRuleSet"},
 	{Resource: heartbeats, APIVersion: ours, Kind: "NodeHeartbeat"},
 	{Resource: proxyConfigs, APIVersion: ours, Kind: "ProxyConfig"},
-	{Resource: "proxyrollouts", APIVersion: ours, Kind: "ProxyRollout"},
+	{Resource: rollouts, APIVersion: ours, Kind: "ProxyRollout"},
 }
 
 // cluster is the name of all clients that are not of this project.
@@ -218,13 +220,19 @@ func nodeObject(name string, i int) *corev1.Node {
 	}
 }
 
-// policy returns the ProxyConfig of all nodes; n chooses.
+// policy returns the ProxyConfig of all nodes; n chooses. All but the first reach the nodes in stages.
 func policy(n int) *v1alpha1.ProxyConfig {
 	zero, limit := int32(0), int32(historyLimit)
+	rollout := v1alpha1.RolloutOptions{Strategy: v1alpha1.AllAtOnce}
+	if n > 0 {
+		canary := v1alpha1.RolloutStage{Name: "canary", Nodes: ptr.To(intstr.FromInt32(1)), SoakSeconds: ptr.To[int32](5)}
+		rollout = v1alpha1.RolloutOptions{Strategy: v1alpha1.Staged, Stages: []v1alpha1.RolloutStage{canary}}
+	}
 	return &v1alpha1.ProxyConfig{
 		TypeMeta:   metav1.TypeMeta{APIVersion: ours, Kind: "ProxyConfig"},
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
 		Spec: v1alpha1.ProxyConfigSpec{Priority: &zero, Mode: mode, DeletionPolicy: v1alpha1.DeletionKeep, RevisionHistoryLimit: &limit,
+			Rollout:      rollout,
 			NodePort:     v1alpha1.NodePortOptions{SourceRanges: []string{fmt.Sprintf("203.0.%d.0/24", n)}},
 			LocalTraffic: v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}},
 	}

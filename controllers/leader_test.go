@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,6 +177,13 @@ func TestLeaseIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newElection(t)
 		ctx, cancel := context.WithCancel(t.Context())
+		var modified atomic.Bool
+		e.client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			if !modified.Load() {
+				return false, nil, nil
+			}
+			return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), leaseName, errors.New("it was modified")) // a fake client has none
+		})
 		var group sync.WaitGroup
 		defer group.Wait()
 		defer cancel()
@@ -190,9 +198,7 @@ func TestLeaseIsTaken(t *testing.T) {
 		if _, err := leases.Update(ctx, taken, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		e.client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), taken.Name, errors.New("it was modified")) // a fake client has none
-		})
+		modified.Store(true)
 		time.Sleep(retryPeriod)
 		if diff := cmp.Diff([]string{"a leads", "a ends"}, e.seen()); diff != "" {
 			t.Errorf("%s after the Lease was taken (-want +got):\n%s", retryPeriod, diff)

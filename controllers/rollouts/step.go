@@ -182,7 +182,8 @@ func (r *Reconciler) precheck(ctx context.Context, s *state, status v1alpha1.Pro
 			return "", "", err
 		}
 		if problem != nil {
-			return "RevisionUnusable", fmt.Sprintf("The revision %s cannot be returned to: %v", from, problem), nil
+			return "RevisionUnusable", fmt.Sprintf("The revision %s cannot be returned to: %v. "+
+				"Set spec.rollout.strategy of the ProxyConfig to AllAtOnce to program the policy without a way back", from, problem), nil
 		}
 	}
 	capabilities := map[string][]v1alpha1.ModeCapability{}

@@ -70,19 +70,26 @@ func (s calmed) checkRevisions() {
 	}
 }
 
-// retryRollouts tries the rollouts again that faults have ended, and says whether there are any.
-func (s calmed) retryRollouts() (any bool) {
+// retryRollouts tries the rollouts again that faults have ended, and says whether there are any. One
+// that has no way back, because the ProxyConfig and its revisions were deleted, is given up for a
+// policy that needs none.
+func (s calmed) retryRollouts() (found bool) {
 	for _, o := range s.server.Objects(rollouts) {
 		var r v1alpha1.ProxyRollout
 		s.must(o.Decode(&r))
-		if r.Status.Phase == v1alpha1.RolloutSucceeded || r.Status.Phase == v1alpha1.RolloutSuperseded {
+		switch r.Status.Phase {
+		case v1alpha1.RolloutSucceeded, v1alpha1.RolloutSuperseded:
 			continue
+		case v1alpha1.RolloutBlocked:
+			s.policy = 0
+			s.putPolicy()
+		default:
+			for _, state := range []v1alpha1.RolloutState{v1alpha1.StateRun, v1alpha1.StateRetry} {
+				r.Spec.State = state
+				s.server.Put(cluster, rollouts, &r)
+			}
 		}
-		any = true
-		for _, state := range []v1alpha1.RolloutState{v1alpha1.StateRun, v1alpha1.StateRetry} {
-			r.Spec.State = state
-			s.server.Put(cluster, rollouts, &r)
-		}
+		found = true
 	}
-	return any
+	return found
 }

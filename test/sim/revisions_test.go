@@ -18,6 +18,14 @@ func TestRevisions(t *testing.T) {
 	}
 }
 
+// TestRolloutWithoutAWayBack deletes the ProxyConfig, and with it its revisions, and creates another
+// one: its rollout touches no node, until a person wants it at once.
+func TestRolloutWithoutAWayBack(t *testing.T) {
+	if r := runEvents(t, []event{{do: dropPolicy}, {do: advance, d: time.Second}, {do: editPolicy, b: 2}, {do: calm}}); r.err != nil {
+		t.Errorf("step %d: %v", r.steps, r.err)
+	}
+}
+
 // TestRevisionsOfAReplacedRollout checks that the revisions of a rollout that was undone, and then
 // replaced by another one, do not stay.
 func TestRevisionsOfAReplacedRollout(t *testing.T) {

@@ -134,12 +134,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	group.Go(func() { checks.Run(ctx) })
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
-	group.Go(func() { r.Run(ctx) })
-	group.Go(func() { beat.Run(ctx) })
-	group.Go(func() { finder.Run(ctx) })
-	group.Go(func() { l.Run(ctx) })
+	for _, run := range []func(context.Context){checks.Run, r.Run, beat.Run, finder.Run, l.Run} {
+		group.Go(func() { run(ctx) })
+	}
 	source.Watch(ctx, client, o.NodeName, in, r.ShowStatus, source.FailureLog(log, m.WatchFailed))
 	log.Info("Started the agent", "node", o.NodeName, "fromCheckpoint", restored)
 	select {

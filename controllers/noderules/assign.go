@@ -5,6 +5,7 @@ package noderules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -70,8 +71,8 @@ func (r *Reconciler) Usable(ctx context.Context, config *v1alpha1.ProxyConfig, r
 func (r *Reconciler) Assign(ctx context.Context, node *corev1.Node, config *v1alpha1.ProxyConfig, current *v1alpha1.NodeRuleSet,
 	revision string, since metav1.Time) error {
 	policy, problem, err := r.revision(ctx, config, revision)
-	if err != nil || problem != nil {
-		return fmt.Errorf("revision %s of node %s: %w", revision, node.Name, firstOf(err, problem))
+	if err := errors.Join(err, problem); err != nil {
+		return fmt.Errorf("revision %s of node %s: %w", revision, node.Name, err)
 	}
 	cidrs, err := serviceCIDRs(ctx, r.Client)
 	if err != nil {
@@ -79,15 +80,6 @@ func (r *Reconciler) Assign(ctx context.Context, node *corev1.Node, config *v1al
 	}
 	spec, _ := compile.Node(compile.NodeInput{Node: node, Config: policy, Revision: revision, AssignedTime: &since, ServiceCIDRs: cidrs})
 	return r.applyTo(current)(ctx, node, spec)
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // applyTo writes the NodeRuleSet of a node in place of the current one only; nil: only if there

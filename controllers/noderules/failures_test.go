@@ -4,7 +4,6 @@
 package noderules
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -24,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/internal/apitest"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
 )
@@ -48,32 +47,7 @@ func newNodeWorld(t *testing.T, objs ...client.Object) *nodeWorld {
 		}
 		return w.fail(w.calls - 1)
 	}
-	c := interceptor.NewClient(w.api, interceptor.Funcs{
-		Get: func(ctx context.Context, in client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			if err := next(); err != nil {
-				return err
-			}
-			return in.Get(ctx, key, obj, opts...)
-		},
-		List: func(ctx context.Context, in client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if err := next(); err != nil {
-				return err
-			}
-			return in.List(ctx, list, opts...)
-		},
-		Apply: func(ctx context.Context, in client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			if err := next(); err != nil {
-				return err
-			}
-			return in.Apply(ctx, obj, opts...)
-		},
-		Delete: func(ctx context.Context, in client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
-			if err := next(); err != nil {
-				return err
-			}
-			return in.Delete(ctx, obj, opts...)
-		},
-	})
+	c := interceptor.NewClient(w.api, apitest.Failing(next))
 	w.Reconciler = &Reconciler{Client: c, Live: c, Recorder: w.events, Clock: w.clock, Patience: time.Minute}
 	return w
 }

@@ -20,12 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/enqueue"
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 )
 
@@ -166,13 +166,7 @@ func (r *Reconciler) noteHeartbeats() handler.EventHandler {
 }
 
 func (r *Reconciler) addAll(ctx context.Context, q queue, after time.Duration) {
-	var configs v1alpha1.ProxyConfigList
-	if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
-		// Reading the cache fails only when the manager stops.
-		log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
-		return
-	}
-	for i := range configs.Items {
-		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&configs.Items[i])}, after)
+	for _, request := range enqueue.AllConfigs(r.Client)(ctx, nil) {
+		q.AddAfter(request, after)
 	}
 }

@@ -7,11 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -64,26 +61,6 @@ func TestUseChanged(t *testing.T) {
 	set := &v1alpha1.NodeRuleSet{}
 	if useChanged().Create(event.CreateEvent{Object: set}) || !useChanged().Delete(event.DeleteEvent{Object: set}) {
 		t.Error("only an end of use deletes revisions")
-	}
-}
-
-// TestOwner checks which ProxyConfig is reconciled after a change of a ControllerRevision.
-func TestOwner(t *testing.T) {
-	for name, c := range map[string]struct {
-		owners []metav1.OwnerReference
-		want   []ctrl.Request
-	}{
-		"a ProxyConfig's": {[]metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ProxyConfig", Name: "config", Controller: ptr.To(true)}},
-			[]ctrl.Request{{NamespacedName: client.ObjectKey{Name: "config"}}}},
-		"a DaemonSet's":    {[]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "config", Controller: ptr.To(true)}}, nil},
-		"without an owner": {},
-	} {
-		t.Run(name, func(t *testing.T) {
-			revision := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{OwnerReferences: c.owners}}
-			if diff := cmp.Diff(c.want, owner(t.Context(), revision)); diff != "" {
-				t.Errorf("requests (-want +got):\n%s", diff)
-			}
-		})
 	}
 }
 

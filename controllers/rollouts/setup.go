@@ -8,18 +8,17 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/enqueue"
 )
 
 // SetupWithManager adds the Reconciler to the manager. Heartbeats trigger nothing: a rollout that
@@ -27,21 +26,12 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("rollouts").
 		Watches(&v1alpha1.ProxyConfig{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.ProxyRollout{}, handler.EnqueueRequestsFromMapFunc(owner)).
-		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(owner)).
+		Watches(&v1alpha1.ProxyRollout{}, handler.EnqueueRequestsFromMapFunc(enqueue.Owner)).
+		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(enqueue.Owner)).
 		Watches(&v1alpha1.NodeRuleSet{}, handler.EnqueueRequestsFromMapFunc(policyOf)).
-		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.allConfigs), builder.WithPredicates(nodeChanged())).
+		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(enqueue.AllConfigs(r.Client)), builder.WithPredicates(nodeChanged())).
 		WithOptions(opts).
 		Complete(r)
-}
-
-// owner returns the ProxyConfig of an object.
-func owner(_ context.Context, obj client.Object) []reconcile.Request {
-	owner := metav1.GetControllerOf(obj)
-	if owner == nil || owner.Kind != "ProxyConfig" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: owner.Name}}}
 }
 
 // policyOf returns the ProxyConfig of a NodeRuleSet.
@@ -62,19 +52,4 @@ func nodeChanged() predicate.Predicate {
 	return predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool { return ready(e.ObjectOld) != ready(e.ObjectNew) },
 	})
-}
-
-// allConfigs returns every ProxyConfig.
-func (r *Reconciler) allConfigs(ctx context.Context, _ client.Object) []reconcile.Request {
-	var configs v1alpha1.ProxyConfigList
-	if err := r.List(ctx, &configs, client.UnsafeDisableDeepCopy); err != nil {
-		// Reading the cache fails only when the manager stops.
-		log.FromContext(ctx).Error(err, "Failed to list ProxyConfigs from the cache")
-		return nil
-	}
-	requests := make([]reconcile.Request, 0, len(configs.Items))
-	for i := range configs.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&configs.Items[i])})
-	}
-	return requests
 }

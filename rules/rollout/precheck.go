@@ -18,7 +18,7 @@ func Precheck(spec v1alpha1.ProxyConfigSpec, capabilities map[string][]v1alpha1.
 	var unfit []string
 	why := ""
 	for _, name := range slices.Sorted(maps.Keys(capabilities)) {
-		if problem := lacks(spec, capabilities[name]); problem != "" {
+		if problem := unfitFor(spec, capabilities[name]); problem != "" {
 			if unfit = append(unfit, name); why == "" {
 				why = name + ": " + problem
 			}
@@ -35,8 +35,8 @@ func Precheck(spec v1alpha1.ProxyConfigSpec, capabilities map[string][]v1alpha1.
 	return fmt.Sprintf("No mode of the policy fits %s; %s. Set fallbackModes, or another mode", names, why)
 }
 
-// lacks returns why a node can run none of the modes of a policy; empty: it can run one.
-func lacks(spec v1alpha1.ProxyConfigSpec, capabilities []v1alpha1.ModeCapability) string {
+// unfitFor returns why a node can run none of the modes of a policy; empty: it can run one.
+func unfitFor(spec v1alpha1.ProxyConfigSpec, capabilities []v1alpha1.ModeCapability) string {
 	why := ""
 	for _, mode := range append([]v1alpha1.ProxyMode{spec.Mode}, spec.FallbackModes...) {
 		i := slices.IndexFunc(capabilities, func(c v1alpha1.ModeCapability) bool { return c.Mode == mode })
@@ -54,7 +54,7 @@ func lacks(spec v1alpha1.ProxyConfigSpec, capabilities []v1alpha1.ModeCapability
 	return why
 }
 
-// unsupported returns what a node lacks for a mode.
+// unsupported returns why a node cannot run a mode; empty: it can.
 func unsupported(spec v1alpha1.ProxyConfigSpec, c v1alpha1.ModeCapability) string {
 	switch {
 	case !c.Supported:

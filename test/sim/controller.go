@@ -29,6 +29,10 @@ const leaseNamespace = "kube-system"
 // replicaName begins the names of replicas and of their clients.
 const replicaName = "controller-"
 
+// endDelay is the time between the reason to end a replica and its end. No other time of the
+// simulation has nanoseconds like these.
+const endDelay = 1_234_567 * time.Nanosecond
+
 // controller is a replica of the controller.
 type controller struct {
 	sim  *simulation
@@ -99,8 +103,12 @@ func (c *controller) process() *apiserver.Client {
 // ends. A manager that is stopped before its caches are synced spins (controller-runtime
 // 0.25), and the bubble's time would stand still: until then a killed one reads on.
 func (s *simulation) manage(killed context.Context, client *apiserver.Client) error {
-	ctx, end := context.WithCancelCause(context.Background())
-	defer end(nil)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	// A manager (controller-runtime 0.25) that is ended in the moment in which it loses its Lease
+	// reads a field that its leader election writes. Real time has no two events in one moment;
+	// no other event is in that of the end.
+	end := func(cause error) { time.AfterFunc(endDelay, func() { cancel(cause) }) }
 	o := ctrl.Options{
 		Scheme: s.scheme, Cache: controllers.CacheOptions(leaseNamespace), Logger: s.log,
 		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",

@@ -9,14 +9,14 @@ COPY hack/images/go.mod hack/images/go.sum hack/images/
 RUN go mod download && cd hack/images && go mod download
 COPY . .
 RUN cd hack/images && go run . -version "${VERSION}" files controller "${TARGETARCH:-$(go env GOARCH)}" /out/controller
-RUN CGO_ENABLED=0 GOOS=linux GOARCH=${TARGETARCH} go build -trimpath \
-    -ldflags "-s -w -X github.com/fairlead-proxy/fairlead/version.Version=${VERSION}" -o /out/ ./cmd/fairlead-agent
+RUN cd hack/images && go run . -version "${VERSION}" files agent "${TARGETARCH:-$(go env GOARCH)}" /out/agent
 
-# The agent talks to the kernel by netlink. Only the mode IPTables needs programs: those
-# of both variants, for the node decides which one it uses.
-FROM debian:12-slim AS agent
-RUN apt-get update && apt-get install --yes --no-install-recommends iptables && rm -rf /var/lib/apt/lists/*
-COPY --from=build /out/fairlead-agent /fairlead-agent
+# Only the mode IPTables needs programs: those of both variants, for the node decides which
+# one it uses. There is no shell.
+FROM scratch AS agent
+COPY --from=build /out/agent /
+ENV PATH=/usr/sbin
+USER 0:0
 ENTRYPOINT ["/fairlead-agent"]
 
 FROM scratch AS controller

@@ -192,7 +192,11 @@ run: manifests generate build ## Run the controller on this machine, against the
 
 .PHONY: images
 images: ## Write images as OCI layouts into dist/images, without a container engine (docs/images.md).
-	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) bundle=$(BUNDLE_IMG)
+	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) agent=$(AGENT_IMG) bundle=$(BUNDLE_IMG)
+
+.PHONY: images-lock
+images-lock: ## Lock the current versions of the Debian packages of the agent's image, for images.
+	cd hack/images && go run . lock
 
 .PHONY: docker-build
 docker-build: ## Build the images of controller and agent.

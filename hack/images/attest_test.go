@@ -6,6 +6,8 @@ package main
 import (
 	"bytes"
 	"debug/buildinfo"
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -66,10 +68,26 @@ func TestSBOM(t *testing.T) {
 	}
 }
 
+// Fields of the description of a Debian package.
+var (
+	packageField = regexp.MustCompile(`(?m)^Package: (\S+)$`)
+	versionField = regexp.MustCompile(`(?m)^Version: (\S+)$`)
+)
+
 // locatorsOf returns what the files of an image say that they consist of.
 func locatorsOf(t *testing.T, k kind, i image) map[string]bool {
 	t.Helper()
 	out := map[string]bool{}
+	for name, f := range i.files {
+		if strings.HasPrefix(name, "var/lib/dpkg/status.d/") {
+			name, version := packageField.FindSubmatch(f.Data), versionField.FindSubmatch(f.Data)
+			if name == nil || version == nil {
+				t.Fatalf("a package is described as %s", f.Data)
+			}
+			purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s&distro=%s", name[1], version[1], i.config.Architecture, suite)
+			out[strings.ReplaceAll(purl, "+", "%2B")] = true
+		}
+	}
 	program, ok := i.files["fairlead-"+k.name]
 	if !ok {
 		return out

@@ -45,6 +45,7 @@ type contents struct {
 
 var kinds = []kind{
 	{"controller", "Controller of Fairlead, a service proxy for Kubernetes", "Apache-2.0", controller},
+	{"agent", "Agent of Fairlead, a service proxy for Kubernetes", "Apache-2.0 AND GPL-2.0-or-later AND LGPL-2.1-or-later", agent},
 	{"bundle", "Bundle of Fairlead for the Operator Lifecycle Manager", "Apache-2.0", bundle},
 }
 

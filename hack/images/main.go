@@ -5,8 +5,9 @@
 //
 //	images build DIRECTORY KIND=REFERENCE...   write OCI layouts, each for all platforms
 //	images files KIND ARCHITECTURE DIRECTORY   write the files of one image, for a Dockerfile
+//	images lock                                write the lock file of Debian packages anew
 //
-// The kinds are controller and bundle. The same commit and the same version of Go give the
+// The kinds are controller, agent and bundle. The same commit and the same version of Go give the
 // same digests, in any folder and on any machine.
 package main
 
@@ -36,15 +37,18 @@ func main() {
 }
 
 // errUsage is returned for arguments that are not those of the command's comment.
-var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY")
+var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY; images lock")
 
 func run(ctx context.Context, dir, version string, args []string) error {
-	if len(args) < 3 || version == "" {
-		return errUsage
-	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
+	}
+	if len(args) == 1 && args[0] == "lock" {
+		return refresh(ctx, dir)
+	}
+	if len(args) < 3 || version == "" {
+		return errUsage
 	}
 	switch {
 	case args[0] == "build":

@@ -112,7 +112,7 @@ func (l *life) check(s State, now time.Time, set bool) string {
 func TestFieldsOfThePolicy(t *testing.T) {
 	stays := map[string]bool{"Node": true, "ServiceCIDRs": true, "MassRemoval": true, "DeletionPolicy": true,
 		"CleanUpSince": true, "AssignedTime": true, "NodeDeadlineSeconds": true}
-	returns := map[string]bool{"Policy": true, "Revision": true, "Mode": true, "FallbackModes": true, "IPVS": true, "SessionAffinity": true,
+	returns := map[string]bool{"Policy": true, "Revision": true, "Mode": true, "FallbackModes": true, "IPVS": true, "KubeProxy": true, "SessionAffinity": true,
 		"NodePort": true, "ExternalIPs": true, "Masquerade": true, "LocalTraffic": true, "Conntrack": true}
 	kind := reflect.TypeFor[v1alpha1.NodeRuleSetSpec]()
 	for i := range kind.NumField() {

@@ -139,6 +139,10 @@ type NodeRuleSetSpec struct {
 	// +optional
 	MassRemoval MassRemovalOptions `json:"massRemoval,omitzero"`
 
+	// kubeProxy is what the node does about kube-proxy; absent: kube-proxy is left alone.
+	// +optional
+	KubeProxy KubeProxyAction `json:"kubeProxy,omitempty"`
+
 	// deletionPolicy is that of the policy.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`

@@ -136,6 +136,11 @@ type ProxyConfigSpec struct {
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
+	// kubeProxy configures whether the nodes take over from kube-proxy, or give back to it.
+	// Absent: kube-proxy is left alone, and may run on the same nodes.
+	// +optional
+	KubeProxy *KubeProxyOptions `json:"kubeProxy,omitempty"`
+
 	// rollout configures how a changed policy reaches the nodes.
 	// +kubebuilder:default={}
 	// +optional
@@ -143,8 +148,8 @@ type ProxyConfigSpec struct {
 
 	// revisionHistoryLimit is how many revisions that no node uses are kept. A revision is a
 	// ControllerRevision in the controller's namespace that has what this policy programs: all
-	// fields but nodeSelector, priority, massRemoval, deletionPolicy, rollout and this one. It
-	// is also how many ProxyRollouts that have ended are kept.
+	// fields but nodeSelector, priority, massRemoval, deletionPolicy, kubeProxy.daemonSet, rollout
+	// and this one. It is also how many ProxyRollouts that have ended are kept.
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100

@@ -93,6 +93,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		Masquerade:      c.Masquerade,
 		LocalTraffic:    c.LocalTraffic,
 		Conntrack:       c.Conntrack,
+		KubeProxy:       kubeProxy(c.KubeProxy),
 		MassRemoval:     c.MassRemoval,
 		DeletionPolicy:  c.DeletionPolicy,
 		Node: v1alpha1.NodeFacts{
@@ -107,6 +108,17 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		spec.NodeDeadlineSeconds = c.Rollout.NodeDeadlineSeconds
 	}
 	return spec, problems.sorted()
+}
+
+func kubeProxy(o *v1alpha1.KubeProxyOptions) v1alpha1.KubeProxyAction {
+	switch {
+	case o == nil || o.TakeOver == nil:
+		return ""
+	case *o.TakeOver:
+		return v1alpha1.KubeProxyTakeOver
+	default:
+		return v1alpha1.KubeProxyGiveBack
+	}
 }
 
 // TaintToBeDeleted is the taint that the cluster autoscaler sets on a node before it

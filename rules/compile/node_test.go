@@ -99,6 +99,7 @@ func TestCompileNode(t *testing.T) {
 	policy.Spec.Conntrack = &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes}
 	policy.Spec.MassRemoval = v1alpha1.MassRemovalOptions{MaxPercent: 25, MinEndpoints: 7, WindowSeconds: 60}
 	policy.Spec.DeletionPolicy = v1alpha1.DeletionCleanup
+	policy.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: &yes}
 	want := v1alpha1.NodeRuleSetSpec{
 		Policy:   v1alpha1.PolicyReference{Name: "default", Generation: 3},
 		Revision: "default-1",
@@ -110,6 +111,7 @@ func TestCompileNode(t *testing.T) {
 		SessionAffinity: policy.Spec.SessionAffinity, NodePort: policy.Spec.NodePort, Masquerade: policy.Spec.Masquerade,
 		ExternalIPs:  policy.Spec.ExternalIPs,
 		LocalTraffic: policy.Spec.LocalTraffic, Conntrack: &v1alpha1.ConntrackOptions{TCPBeLiberal: &yes},
+		KubeProxy:   v1alpha1.KubeProxyTakeOver,
 		MassRemoval: policy.Spec.MassRemoval, DeletionPolicy: v1alpha1.DeletionCleanup,
 	}
 	got, problems := compile.Node(compile.NodeInput{Node: node, Config: &policy, Revision: "default-1"})
@@ -157,6 +159,26 @@ func TestIsDeparting(t *testing.T) {
 			spec, _ := compile.Node(compile.NodeInput{Node: &tc.node, Config: &v1alpha1.ProxyConfig{}})
 			if spec.Node.Departing != tc.want {
 				t.Errorf("the NodeRuleSet says %v, want %v", spec.Node.Departing, tc.want)
+			}
+		})
+	}
+}
+
+func TestKubeProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		options *v1alpha1.KubeProxyOptions
+		want    v1alpha1.KubeProxyAction
+	}{
+		"left alone":        {nil, ""},
+		"no answer is none": {&v1alpha1.KubeProxyOptions{DaemonSet: "kube-system/kube-proxy"}, ""},
+		"taken over":        {&v1alpha1.KubeProxyOptions{TakeOver: new(true)}, v1alpha1.KubeProxyTakeOver},
+		"given back":        {&v1alpha1.KubeProxyOptions{TakeOver: new(false)}, v1alpha1.KubeProxyGiveBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := config("default", nil, 0, nil)
+			policy.Spec.KubeProxy = c.options
+			if got, _ := compile.Node(compile.NodeInput{Node: &corev1.Node{}, Config: &policy}); got.KubeProxy != c.want {
+				t.Errorf("%q, want %q", got.KubeProxy, c.want)
 			}
 		})
 	}

@@ -50,6 +50,7 @@ func Restore(config *v1alpha1.ProxyConfig, name string, data []byte) (*v1alpha1.
 	out.Spec.NodeSelector, out.Spec.Priority = config.Spec.NodeSelector, config.Spec.Priority
 	out.Spec.MassRemoval, out.Spec.DeletionPolicy = config.Spec.MassRemoval, config.Spec.DeletionPolicy
 	out.Spec.RevisionHistoryLimit, out.Spec.Rollout = config.Spec.RevisionHistoryLimit, config.Spec.Rollout
+	out.Spec.KubeProxy = withDaemonSet(out.Spec.KubeProxy, config.Spec.KubeProxy)
 	if RevisionOf(out).Name != name {
 		return nil, errAltered
 	}
@@ -63,6 +64,11 @@ func Kept(config *v1alpha1.ProxyConfig, spec v1alpha1.NodeRuleSetSpec) *v1alpha1
 	out.Spec.Mode, out.Spec.FallbackModes, out.Spec.IPVS = spec.Mode, spec.FallbackModes, spec.IPVS
 	out.Spec.SessionAffinity, out.Spec.NodePort, out.Spec.ExternalIPs = spec.SessionAffinity, spec.NodePort, spec.ExternalIPs
 	out.Spec.Masquerade, out.Spec.LocalTraffic, out.Spec.Conntrack = spec.Masquerade, spec.LocalTraffic, spec.Conntrack
+	var kubeProxy *v1alpha1.KubeProxyOptions
+	if spec.KubeProxy != "" {
+		kubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: new(spec.KubeProxy == v1alpha1.KubeProxyTakeOver)}
+	}
+	out.Spec.KubeProxy = withDaemonSet(kubeProxy, config.Spec.KubeProxy)
 	return out
 }
 

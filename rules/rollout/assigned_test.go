@@ -69,7 +69,8 @@ func aPolicy() *v1alpha1.ProxyConfig {
 		IPVS: &v1alpha1.IPVSOptions{Scheduler: "mh"}, SessionAffinity: v1alpha1.SessionAffinityOptions{TimeoutSeconds: 7},
 		NodePort: v1alpha1.NodePortOptions{Addresses: []string{"All"}}, ExternalIPs: v1alpha1.ExternalIPOptions{Policy: v1alpha1.ExternalIPAllow},
 		Masquerade: v1alpha1.MasqueradeOptions{All: ptr.To(true)}, LocalTraffic: v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
-		Conntrack: &v1alpha1.ConntrackOptions{Min: ptr.To[int32](5)}, RevisionHistoryLimit: ptr.To[int32](4)}}
+		Conntrack: &v1alpha1.ConntrackOptions{Min: ptr.To[int32](5)}, RevisionHistoryLimit: ptr.To[int32](4),
+		KubeProxy: &v1alpha1.KubeProxyOptions{TakeOver: new(true), DaemonSet: "kube-system/kube-proxy"}}}
 }
 
 // TestRestore checks that a revision is the policy that it was made of, and that one that is not is refused.
@@ -81,6 +82,7 @@ func TestRestore(t *testing.T) {
 	want := now.DeepCopy()
 	want.Spec = aPolicy().Spec
 	want.Spec.MassRemoval, want.Spec.DeletionPolicy, want.Spec.Rollout = now.Spec.MassRemoval, now.Spec.DeletionPolicy, now.Spec.Rollout
+	want.Spec.KubeProxy.DaemonSet = "" // the ProxyConfig names none any more
 	got, err := Restore(now, stored.Name, stored.Data)
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("error %v, restored (-want +got):\n%s", err, diff)

@@ -65,7 +65,21 @@ func policyOf(spec v1alpha1.ProxyConfigSpec) v1alpha1.ProxyConfigSpec {
 	spec.NodeSelector, spec.Priority = nil, nil
 	spec.MassRemoval, spec.DeletionPolicy = v1alpha1.MassRemovalOptions{}, ""
 	spec.RevisionHistoryLimit, spec.Rollout = nil, v1alpha1.RolloutOptions{}
+	spec.KubeProxy = withDaemonSet(spec.KubeProxy, nil)
 	return spec
+}
+
+// withDaemonSet returns whether to take over from kube-proxy, with the DaemonSet of another
+// policy: no node knows it.
+func withDaemonSet(o, of *v1alpha1.KubeProxyOptions) *v1alpha1.KubeProxyOptions {
+	if o == nil {
+		return nil
+	}
+	out := &v1alpha1.KubeProxyOptions{TakeOver: o.TakeOver}
+	if of != nil {
+		out.DaemonSet = of.DaemonSet
+	}
+	return out
 }
 
 // nameOf returns the name of a policy. The name of the ProxyConfig is in the hash, too, because

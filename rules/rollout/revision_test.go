@@ -69,6 +69,10 @@ func TestSameRevision(t *testing.T) {
 		"external IPs":                {"{}", "{externalIPs: {policy: Allow}}", false},
 		"masquerading":                {"{}", "{masquerade: {all: true}}", false},
 		"local traffic":               {"{}", "{localTraffic: {detect: BridgeInterface, interface: br0}}", false},
+		"taking over from kube-proxy": {"{}", "{kubeProxy: {takeOver: true}}", false},
+		"giving back is not leaving":  {"{}", "{kubeProxy: {takeOver: false}}", false},
+		"giving back":                 {"{kubeProxy: {takeOver: true}}", "{kubeProxy: {takeOver: false}}", false},
+		"the DaemonSet of kube-proxy": {"{kubeProxy: {takeOver: true}}", "{kubeProxy: {takeOver: true, daemonSet: kube-system/kube-proxy-arm}}", true},
 		"an address, moved":           {"{nodePort: {sourceRanges: [192.0.2.0/24]}}", "{externalIPs: {allowedCIDRs: [192.0.2.0/24]}}", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,6 +157,7 @@ func TestDefaultsAreTheAPIs(t *testing.T) {
 		}
 		delete(want, name)
 	}
+	delete(want, "kubeProxy") // only its DaemonSet has a default, and that is not rolled out
 	if diff := cmp.Diff(want, defaults); diff != "" {
 		t.Errorf("defaults (-API +here):\n%s", diff)
 	}

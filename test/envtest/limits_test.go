@@ -57,6 +57,7 @@ var fields = map[string]limits{
 		"spec.conntrack": "={}", "spec.externalIPs": "={}", "spec.masquerade": "={}", "spec.massRemoval": "={}", "spec.nodePort": "={}", "spec.sessionAffinity": "={}",
 		"spec.localTraffic":   `={"detect":"NodeCIDR"}`,
 		"spec.deletionPolicy": `Keep|Cleanup ="Keep"`, "spec.fallbackModes": "..3 set", "spec.mode": modes + ` ="Auto"`, "spec.priority": "-1000000..1000000 =0",
+		"spec.kubeProxy": "!takeOver", "spec.kubeProxy.daemonSet": `..317 ="kube-system/kube-proxy"`,
 		"spec.rollout": "={}", "spec.rollout.strategy": `AllAtOnce|Staged ="AllAtOnce"`, "spec.rollout.onFailure": `Rollback|Pause ="Rollback"`,
 		"spec.rollout.nodeDeadlineSeconds": "1..3600 =60", "spec.rollout.progressDeadlineSeconds": "1..86400 =600",
 		"spec.rollout.stages": "..8 map by name", "spec.rollout.stages[]": "!name", "spec.rollout.stages[].name": "1..63",
@@ -83,7 +84,7 @@ var fields = map[string]limits{
 	},
 	"NodeRuleSet": {
 		"": "!spec", "spec": "atomic !mode,node,policy",
-		"spec.deletionPolicy": "Keep|Cleanup", "spec.fallbackModes": "..3 atomic", "spec.mode": modes,
+		"spec.deletionPolicy": "Keep|Cleanup", "spec.fallbackModes": "..3 atomic", "spec.kubeProxy": "TakeOver|GiveBack", "spec.mode": modes,
 		"spec.node.addresses": "..256 atomic", "spec.node.addresses[]": "..39", "spec.node.podCIDRs": "..16 atomic", "spec.node.podCIDRs[]": "..43",
 		"spec.node.zone": "..63", "spec.policy": "!generation,name", "spec.policy.name": "1..253",
 		"spec.revision": "..253", "status.appliedRevision": "..253", "spec.nodeDeadlineSeconds": "1..3600",

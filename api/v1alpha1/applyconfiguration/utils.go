@@ -29,6 +29,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.HeldCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPVSOptions"):
 		return &apiv1alpha1.IPVSOptionsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KubeProxyOptions"):
+		return &apiv1alpha1.KubeProxyOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("KubeProxyStatus"):
 		return &apiv1alpha1.KubeProxyStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Limitation"):

@@ -136,8 +136,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: udpTimeoutSeconds
       type:
         scalar: numeric
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyAction
+  scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyMode
   scalar: string
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyOptions
+  map:
+    fields:
+    - name: daemonSet
+      type:
+        scalar: string
+      default: kube-system/kube-proxy
+    - name: takeOver
+      type:
+        scalar: boolean
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyStatus
   map:
     fields:
@@ -374,6 +386,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ipvs
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.IPVSOptions
+    - name: kubeProxy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyAction
     - name: localTraffic
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficOptions
@@ -598,6 +613,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ipvs
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.IPVSOptions
+    - name: kubeProxy
+      type:
+        namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.KubeProxyOptions
     - name: localTraffic
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.LocalTrafficOptions

@@ -54,6 +54,8 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	// massRemoval limits how many endpoints of Services the node gives up in a short time;
 	// absent: as a ProxyConfig by default.
 	MassRemoval *MassRemovalOptionsApplyConfiguration `json:"massRemoval,omitempty"`
+	// kubeProxy is what the node does about kube-proxy; absent: kube-proxy is left alone.
+	KubeProxy *apiv1alpha1.KubeProxyAction `json:"kubeProxy,omitempty"`
 	// deletionPolicy is that of the policy.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// cleanUpSince is when no ProxyConfig selected the node any more, of which the last one
@@ -198,6 +200,14 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithServiceCIDRs(values ...string) *
 // If called multiple times, the MassRemoval field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithMassRemoval(value *MassRemovalOptionsApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
 	b.MassRemoval = value
+	return b
+}
+
+// WithKubeProxy sets the KubeProxy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the KubeProxy field is set to the value of the last call.
+func (b *NodeRuleSetSpecApplyConfiguration) WithKubeProxy(value apiv1alpha1.KubeProxyAction) *NodeRuleSetSpecApplyConfiguration {
+	b.KubeProxy = &value
 	return b
 }
 

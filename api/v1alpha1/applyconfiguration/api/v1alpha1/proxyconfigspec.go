@@ -49,12 +49,15 @@ type ProxyConfigSpecApplyConfiguration struct {
 	// Keep leaves the programmed rules, and the node follows Services as long as its agent
 	// runs; Cleanup has the agent remove everything that it has programmed.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// kubeProxy configures whether the nodes take over from kube-proxy, or give back to it.
+	// Absent: kube-proxy is left alone, and may run on the same nodes.
+	KubeProxy *KubeProxyOptionsApplyConfiguration `json:"kubeProxy,omitempty"`
 	// rollout configures how a changed policy reaches the nodes.
 	Rollout *RolloutOptionsApplyConfiguration `json:"rollout,omitempty"`
 	// revisionHistoryLimit is how many revisions that no node uses are kept. A revision is a
 	// ControllerRevision in the controller's namespace that has what this policy programs: all
-	// fields but nodeSelector, priority, massRemoval, deletionPolicy, rollout and this one. It
-	// is also how many ProxyRollouts that have ended are kept.
+	// fields but nodeSelector, priority, massRemoval, deletionPolicy, kubeProxy.daemonSet, rollout
+	// and this one. It is also how many ProxyRollouts that have ended are kept.
 	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty"`
 }
 
@@ -167,6 +170,14 @@ func (b *ProxyConfigSpecApplyConfiguration) WithMassRemoval(value *MassRemovalOp
 // If called multiple times, the DeletionPolicy field is set to the value of the last call.
 func (b *ProxyConfigSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *ProxyConfigSpecApplyConfiguration {
 	b.DeletionPolicy = &value
+	return b
+}
+
+// WithKubeProxy sets the KubeProxy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the KubeProxy field is set to the value of the last call.
+func (b *ProxyConfigSpecApplyConfiguration) WithKubeProxy(value *KubeProxyOptionsApplyConfiguration) *ProxyConfigSpecApplyConfiguration {
+	b.KubeProxy = value
 	return b
 }
 

@@ -1,0 +1,37 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// KubeProxyOptions configure whether the nodes take over from kube-proxy.
+type KubeProxyOptions struct {
+	// takeOver says whether the nodes take over from kube-proxy, or give back to it. A node
+	// that takes over keeps kube-proxy off once its own rules are programmed, and removes the
+	// rules that kube-proxy has left. A node that gives back removes its own rules once
+	// kube-proxy runs and is healthy.
+	// +required
+	TakeOver *bool `json:"takeOver,omitempty"`
+
+	// daemonSet is the DaemonSet of kube-proxy, as namespace/name. It gets one term of node
+	// affinity, which keeps it off the nodes that have taken over.
+	// +kubebuilder:default="kube-system/kube-proxy"
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$')",message="`daemonSet` must be a namespace and a name, such as kube-system/kube-proxy"
+	// +optional
+	DaemonSet string `json:"daemonSet,omitempty"`
+}
+
+// KubeProxyAction is what a node does about kube-proxy.
+//
+// +kubebuilder:validation:Enum=TakeOver;GiveBack
+type KubeProxyAction string
+
+const (
+	// KubeProxyTakeOver means that the node removes kube-proxy's rules once its own are
+	// programmed and kube-proxy does not run any more.
+	KubeProxyTakeOver KubeProxyAction = "TakeOver"
+
+	// KubeProxyGiveBack means that the node removes its own rules once kube-proxy runs and is
+	// healthy.
+	KubeProxyGiveBack KubeProxyAction = "GiveBack"
+)

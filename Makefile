@@ -87,7 +87,7 @@ test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 	go test -race -shuffle=on ./...
 
 .PHONY: test-images
-test-images: ## Make the images in two folders, and check that they are the same, and what is in them.
+test-images: $(KUSTOMIZE) ## Make the images in two folders, and check that they are the same, and what is in them.
 	cd hack/images && go test -count=1 -timeout 30m ./...
 
 .PHONY: test-api
@@ -193,6 +193,10 @@ run: manifests generate build ## Run the controller on this machine, against the
 .PHONY: images
 images: ## Write images as OCI layouts into dist/images, without a container engine (docs/images.md).
 	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) agent=$(AGENT_IMG) bundle=$(BUNDLE_IMG)
+
+.PHONY: release
+release: manifests generate $(KUSTOMIZE) ## Write what a version consists of into dist: images, manifests with their digests, checksums (docs/images.md).
+	hack/release.sh $(KUSTOMIZE) $(CONFIG) v$(VERSION) $(IMG) $(AGENT_IMG) $(BUNDLE_IMG) dist
 
 .PHONY: images-lock
 images-lock: ## Lock the current versions of the Debian packages of the agent's image, for images.

@@ -1,8 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubeproxy finds a kube-proxy that runs on the node, and the rules of one in the kernel.
-// It changes nothing.
+// Package kubeproxy finds a kube-proxy that runs on the node, and the rules of one in the kernel,
+// and removes these.
 package kubeproxy
 
 import (
@@ -108,11 +108,11 @@ func (f *Finder) set(found *v1alpha1.KubeProxyStatus, err error) {
 func Look(ctx context.Context, dial Dialer) (*v1alpha1.KubeProxyStatus, error) {
 	running, mode := running(ctx, dial)
 	rules, err := readRules(ctx)
-	if !running && len(rules.names) == 0 {
+	if !running && len(rules) == 0 {
 		return nil, err
 	}
 	if mode == "" {
-		mode = rules.mode
+		mode = rules.mode()
 	}
-	return &v1alpha1.KubeProxyStatus{Running: running, Mode: mode, Leftovers: rules.names}, err
+	return &v1alpha1.KubeProxyStatus{Running: running, Mode: mode, Leftovers: rules.names()}, err
 }

@@ -5,7 +5,6 @@ package kubeproxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,17 +32,38 @@ const (
 )
 
 // rules are those of kube-proxy in the kernel.
-type rules struct {
-	names []string
-	mode  v1alpha1.KubeProxyMode // that they are of
+type rules []leftover
+
+// leftover is a part of them.
+type leftover struct {
+	name   string
+	mode   v1alpha1.KubeProxyMode // that it is of
+	remove func(context.Context) error
 }
 
-func (r *rules) add(mode v1alpha1.KubeProxyMode, format string, args ...any) {
-	r.names, r.mode = append(r.names, fmt.Sprintf(format, args...)), mode
+// names returns those of all; nil: there are none.
+func (r rules) names() (names []string) {
+	for _, l := range r {
+		names = append(names, l.name)
+	}
+	return names
 }
 
-// addChains adds the chains of the table nat of a variant of iptables, if some are kube-proxy's.
-func (r *rules) addChains(program string, has func(name string) bool) {
+// mode returns that of the last one; empty: there is none.
+func (r rules) mode() v1alpha1.KubeProxyMode {
+	if len(r) == 0 {
+		return ""
+	}
+	return r[len(r)-1].mode
+}
+
+func (r *rules) addTable(t *nft.Table) {
+	*r = append(*r, leftover{"nftables: table " + t.String(), v1alpha1.KubeProxyNFTables,
+		func(ctx context.Context) error { return removeTable(ctx, t) }})
+}
+
+// addChains adds the chains of a variant of iptables, if some in its table nat are kube-proxy's.
+func (r *rules) addChains(f family, variant string, has func(name string) bool) {
 	if !has(servicesChain) {
 		return
 	}
@@ -51,7 +71,8 @@ func (r *rules) addChains(program string, has func(name string) bool) {
 	if has(nodePortChain) {
 		mode = v1alpha1.KubeProxyIPVS
 	}
-	r.add(mode, "%s: chains KUBE-*", program)
+	*r = append(*r, leftover{fmt.Sprintf("%s (%s): chains KUBE-*", f.program(), variant), mode,
+		func(ctx context.Context) error { return removeChains(ctx, f.program()+"-"+variant) }})
 }
 
 // families are those of addresses.
@@ -76,7 +97,7 @@ func readRules(ctx context.Context) (found rules, err error) {
 		if err == nil && slices.Contains(used, "nat") {
 			var chains map[string]bool
 			chains, err = legacyChains(ctx, f.program()+"-legacy-save")
-			found.addChains(f.program()+" (legacy)", func(name string) bool { return chains[name] })
+			found.addChains(f, "legacy", func(name string) bool { return chains[name] })
 		}
 		errs = append(errs, err)
 	}
@@ -98,11 +119,11 @@ func (r *rules) readNFT(ctx context.Context) error {
 		own := &nft.Table{Family: f.number, Name: tableName}
 		exists, _, err := nft.ReadTable(ctx, client, own)
 		if exists && err == nil {
-			r.add(v1alpha1.KubeProxyNFTables, "nftables: table %s", own)
+			r.addTable(own)
 		}
 		chains, alsoErr := nft.ReadChainNames(ctx, client, &nft.Table{Family: f.number, Name: "nat"})
 		if alsoErr == nil {
-			r.addChains(f.program()+" (nft)", func(name string) bool { return slices.Contains(chains, name) })
+			r.addChains(f, "nft", func(name string) bool { return slices.Contains(chains, name) })
 		}
 		if err := errors.Join(err, alsoErr); err != nil && !nft.IsUnsupported(err) {
 			errs = append(errs, fmt.Errorf("read nftables: %w", err))
@@ -122,26 +143,15 @@ func legacyTables(file string) ([]string, error) {
 
 // legacyChains returns the chains of kube-proxy's names in the table nat. Programs that the node
 // does not have find none.
-func legacyChains(ctx context.Context, program string) (map[string]bool, error) {
-	path, err := exec.LookPath(program)
-	if err != nil {
+func legacyChains(ctx context.Context, program string) (found map[string]bool, err error) {
+	if _, err := exec.LookPath(program); err != nil {
 		return nil, nil //nolint:nilerr // without the program there is no way to look
 	}
-	cmd := exec.CommandContext(ctx, path, "-t", "nat")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", program, err)
-	}
-	found, err := chainNames(out)
-	if err := errors.Join(err, cmd.Wait()); err != nil {
-		return found, fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(stderr.String()))
-	}
-	return found, nil
+	err = save(ctx, func(out io.Reader) (err error) {
+		found, err = chainNames(out)
+		return err
+	}, program, "-t", "nat")
+	return found, err
 }
 
 // chainNames returns which of kube-proxy's chains a table declares.

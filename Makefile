@@ -26,6 +26,7 @@ BIN := $(CURDIR)/bin
 CACHE := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
+GOVULNCHECK := $(BIN)/govulncheck
 GOLANGCI_LINT := $(CACHE)/golangci-lint-$(shell sed -n 's|.*github.com/golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/lint/go.mod)
 LAB := $(BIN)/lab
 LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSION)
@@ -160,6 +161,10 @@ lint-fix: $(GOLANGCI_LINT) ## Run the linters with automatic fixes.
 .PHONY: lint-config
 lint-config: $(GOLANGCI_LINT) ## Check the linters' configuration.
 	$(GOLANGCI_LINT) config verify
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what the programs call. Needs vuln.go.dev, or VULNDB with a copy of it.
+	$(GOVULNCHECK) $(if $(VULNDB),-db $(VULNDB)) ./...
 
 .PHONY: verify
 verify: verify-generated verify-bundle verify-modules verify-text ## Check generated files, modules, headers and sizes.
@@ -305,6 +310,11 @@ $(CONTROLLER_GEN): hack/tools/go.mod
 kustomize: $(KUSTOMIZE) ## Build kustomize.
 $(KUSTOMIZE): hack/tools/go.mod
 	cd hack/tools && go build -o $@ sigs.k8s.io/kustomize/kustomize/v5
+
+.PHONY: govulncheck
+govulncheck: $(GOVULNCHECK) ## Build govulncheck.
+$(GOVULNCHECK): hack/tools/go.mod
+	cd hack/tools && go build -o $@ golang.org/x/vuln/cmd/govulncheck
 
 .PHONY: golangci-lint
 golangci-lint: $(GOLANGCI_LINT) ## Build golangci-lint.

@@ -24,6 +24,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -62,23 +63,23 @@ func main() {
 	run := o.run
 	switch flag.Arg(0) {
 	case measureCommand:
-		run = func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) }
+		run = apartOnly(func(ctx context.Context) error { return o.measure(ctx, flag.Args()[1:]) })
 	case flowsCommand:
-		run = o.measureFlows
+		run = apartOnly(o.measureFlows)
 	case passesCommand:
-		run = o.measurePasses
+		run = apartOnly(o.measurePasses)
 	case ipvsCommand:
 		run = o.compareIPVS
 	case iptablesCommand:
 		run = o.compareIPTables
 	case measureIPTablesCommand:
-		run = func(ctx context.Context) error { return o.measureIPTables(ctx, flag.Args()[1:]) }
+		run = apartOnly(func(ctx context.Context) error { return o.measureIPTables(ctx, flag.Args()[1:]) })
 	case giantCommand:
 		run = o.printGiants
 	case measureGiantCommand:
-		run = func(ctx context.Context) error { return o.measureGiant(ctx, flag.Args()[1:]) }
+		run = apartOnly(func(ctx context.Context) error { return o.measureGiant(ctx, flag.Args()[1:]) })
 	case measureIPVSCommand:
-		run = func(ctx context.Context) error { return o.measureIPVS(ctx, flag.Args()[1:]) }
+		run = apartOnly(func(ctx context.Context) error { return o.measureIPVS(ctx, flag.Args()[1:]) })
 	}
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -160,6 +161,23 @@ func (o options) apart(ctx context.Context, result any, command ...string) error
 		return err
 	}
 	return json.Unmarshal(out, result)
+}
+
+// apartOnly returns a command that programs its network namespace, and fails in the one of a machine:
+// routes and rules would stay there.
+func apartOnly(command func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		links, err := net.Interfaces()
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			if link.Flags&(net.FlagUp|net.FlagLoopback) == net.FlagUp {
+				return fmt.Errorf("this network namespace is in use (%s is up); start it with `unshare --net`", link.Name)
+			}
+		}
+		return command(ctx)
+	}
 }
 
 // measure measures one cluster and prints the result as JSON. This process has a

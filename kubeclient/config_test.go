@@ -245,6 +245,7 @@ func TestLeavesAServerThatIsSilent(t *testing.T) {
 				resp.Body.Close()
 				t.Fatal("the first request must fail")
 			}
+			f.patience = time.Minute // a busy machine is not a silent server
 			if got := post(t, &http.Client{Transport: f}, tc.first); got != "good:hello" {
 				t.Errorf("the next request: %q", got)
 			}
@@ -352,64 +353,5 @@ func TestServerName(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.wantErr)
 			}
 		})
-	}
-}
-
-// TestNamesAreCheckedByName checks that one name among the addresses keeps the certificates
-// checked by address and name.
-func TestNamesAreCheckedByName(t *testing.T) {
-	for name, c := range map[string]struct {
-		addresses []string
-		want      string
-	}{
-		"addresses":             {[]string{"https://192.0.2.1:6443", "https://[2001:db8::1]"}, serverName},
-		"a name":                {[]string{"https://api.example.com:6443"}, ""},
-		"a name after a number": {[]string{"https://192.0.2.1:6443", "https://api.example.com:6443"}, ""},
-		"a name before one":     {[]string{"https://api.example.com:6443", "https://192.0.2.1:6443"}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cfg, _, err := Config(&rest.Config{BearerTokenFile: inClusterToken}, c.addresses)
-			if err != nil || cfg.ServerName != c.want {
-				t.Errorf("checks the name %q, want %q (%v)", cfg.ServerName, c.want, err)
-			}
-		})
-	}
-}
-
-func TestAddresses(t *testing.T) {
-	cases := map[string]struct {
-		set     []string
-		want    Addresses
-		wantErr string
-	}{
-		"list":       {[]string{"https://192.0.2.1:6443, https://[2001:db8::1]:6443"}, Addresses{"https://192.0.2.1:6443", "https://[2001:db8::1]:6443"}, ""},
-		"repeated":   {[]string{"https://a:1", "https://b:2"}, Addresses{"https://a:1", "https://b:2"}, ""},
-		"empty":      {[]string{""}, nil, ""},
-		"no scheme":  {[]string{"192.0.2.1:6443"}, nil, "https://host:port"},
-		"plain HTTP": {[]string{"http://192.0.2.1:6443"}, nil, "https://host:port"},
-		"with path":  {[]string{"https://192.0.2.1:6443/k8s"}, nil, "https://host:port"},
-		"no host":    {[]string{"https://:6443"}, nil, "https://host:port"},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			var got Addresses
-			var err error
-			for _, s := range tc.set {
-				err = got.Set(s)
-			}
-			if (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
-				t.Fatalf("error: got %v, want %q", err, tc.wantErr)
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-	if _, _, err := Config(&rest.Config{}, []string{"nonsense"}); err == nil {
-		t.Error("Config must refuse a malformed address")
-	}
-	base := &rest.Config{Host: "https://vip"}
-	if cfg, servers, err := Config(base, nil); err != nil || cfg != base || servers != nil {
-		t.Errorf("without addresses: got %v, %v; want base unchanged", cfg, err)
 	}
 }

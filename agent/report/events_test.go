@@ -92,6 +92,19 @@ func TestServiceEvent(t *testing.T) {
 			if diff := cmp.Diff(want, got.Regarding); diff != "" || got.Namespace != "shop" {
 				t.Errorf("regarding (-want +got), in %s:\n%s", got.Namespace, diff)
 			}
+			if !strings.HasPrefix(got.ReportingInstance, "fairlead-agent-") || got.ReportingInstance == "fairlead-agent-" || got.EventTime.IsZero() {
+				t.Errorf("reported by %q at %v", got.ReportingInstance, got.EventTime)
+			}
+			got.ReportingInstance, got.EventTime, got.Regarding = "", metav1.MicroTime{}, corev1.ObjectReference{}
+			whole := eventsv1.Event{
+				TypeMeta:            metav1.TypeMeta{APIVersion: "events.k8s.io/v1", Kind: "Event"},
+				ObjectMeta:          metav1.ObjectMeta{GenerateName: "web-", Namespace: "shop"},
+				ReportingController: "fairlead-agent", Action: "Listen", Type: corev1.EventTypeWarning, Reason: v1alpha1.EventHealthCheckFailed,
+				Note: "Node node-1: the port cannot be opened.",
+			}
+			if diff := cmp.Diff(whole, got); diff != "" {
+				t.Errorf("event (-want +got):\n%s", diff)
+			}
 			if got.Reason != v1alpha1.EventHealthCheckFailed || got.Note != "Node node-1: the port cannot be opened." {
 				t.Errorf("reason %s, note %q", got.Reason, got.Note)
 			}

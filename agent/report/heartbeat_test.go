@@ -63,3 +63,41 @@ func TestHeartbeat(t *testing.T) {
 		})
 	}
 }
+
+// TestHeartbeatRecovers checks that the pauses are those of a healthy apiserver again once it answers,
+// and begin anew when it fails again.
+func TestHeartbeatRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		fails := func(at time.Duration) bool {
+			return at < time.Minute || at > 5*time.Minute && at < 5*time.Minute+heartbeatInterval
+		}
+		var last time.Duration
+		var failures []time.Duration // pauses before and after, from the second time on
+		beats := 0
+		h := NewHeartbeat(func(context.Context, types.UID, time.Time) error {
+			at := time.Since(begin)
+			pause := at - last
+			if fails(last) && last > 5*time.Minute {
+				failures = append(failures, pause)
+			}
+			if last = at; fails(at) {
+				return errors.New("away")
+			}
+			if beats++; beats > 1 && !fails(at-pause) && pause != heartbeatInterval {
+				t.Errorf("beats after %v", pause)
+			}
+			return nil
+		}, func() bool { return true }, logr.Discard(), clock.RealClock{})
+		h.Set(good())
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		h.Run(ctx)
+		if beats < 30 {
+			t.Errorf("%d beats", beats)
+		}
+		if limit := 2 * heartbeatRetryMin; len(failures) < 2 || failures[0] > limit {
+			t.Errorf("pauses after the second failure: %v, want at most %v at first", failures, limit)
+		}
+	})
+}

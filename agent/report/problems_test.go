@@ -59,6 +59,8 @@ func TestJoinBounded(t *testing.T) {
 		"one that just fits": {[]string{long}, long},
 		"long ones": {[]string{long, long, long, "Four."},
 			long[:maxSentence-4] + " ... " + long[:maxSentence-4] + " ... And 2 more."},
+		"the end would not fit": {[]string{long[:maxSentence], long[:maxSentence], long[:250], "Four."},
+			long[:maxSentence] + " " + long[:maxSentence] + " And 2 more."},
 		"the last fits": {[]string{long[:maxSentence], long[:maxSentence], long[:254]},
 			long[:maxSentence] + " " + long[:maxSentence] + " " + long[:254]},
 	}
@@ -119,6 +121,12 @@ func TestLimitationsAreBounded(t *testing.T) {
 		if len(l.Reason) > maxLimitationReason || l.Message == "" || len(l.Message) > maxLimitationMessage || len(l.Services) > maxLimitedServices || l.Frontends < 0 {
 			t.Errorf("%s is not bounded: %d bytes of message, %d Services, %d frontends", l.Reason, len(l.Message), len(l.Services), l.Frontends)
 		}
+	}
+	longest := limitations([]dataplane.Limitation{
+		{Reason: dataplane.Reason(strings.Repeat("a", maxLimitationReason)), Services: []model.ServiceID{
+			service("n", strings.Repeat("a", maxServiceName-2)), service("n", strings.Repeat("b", maxServiceName-1))}}})
+	if len(longest) != 1 || len(longest[0].Reason) != maxLimitationReason || len(longest[0].Services) != 1 || len(longest[0].Services[0]) != maxServiceName {
+		t.Errorf("the longest that the API takes: %v", longest)
 	}
 	want := []v1alpha1.Limitation{
 		{Reason: "Unsupported", Message: "one; two"},

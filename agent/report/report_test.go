@@ -49,6 +49,8 @@ func TestStatus(t *testing.T) {
 			"Accepted": "True/Accepted", "Programmed": "False/KernelError", "Degraded": "True/KernelError"}},
 		"the kernel cannot run the mode": {but(func(s *Snapshot) { s.Programmed, s.Problems = nil, []Problem{{ModeUnsupported, trouble}} }), map[string]string{
 			"Accepted": "False/ModeUnsupported", "Programmed": "False/ModeUnsupported", "Degraded": "True/ModeUnsupported"}},
+		"the kernel cannot run the new mode": {but(func(s *Snapshot) { s.Node, s.Problems = testNodeRules(2), []Problem{{ModeUnsupported, trouble}} }), map[string]string{
+			"Accepted": "False/ModeUnsupported", "Programmed": "False/Programming", "Degraded": "True/ModeUnsupported"}},
 		"on stored rules": {but(func(s *Snapshot) { s.FromAPI = false }), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/FromCheckpoint", "Degraded": "False/Healthy"}},
 		"a new generation is not programmed": {but(func(s *Snapshot) { s.Node = testNodeRules(2) }), map[string]string{
@@ -113,6 +115,32 @@ func TestStatusOfKubeProxy(t *testing.T) {
 	}
 	if got := changeOf(&before, after); got != newContents {
 		t.Errorf("the change is %v, want %v", got, newContents)
+	}
+}
+
+// TestStatusIsWhole checks every field but the conditions.
+func TestStatusIsWhole(t *testing.T) {
+	s := good()
+	s.Node, s.Programmed.Node = testNodeRules(7), testNodeRules(7)
+	s.Node.Spec.Revision, s.Programmed.Node.Spec.Revision = "default-1", "default-1"
+	s.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionVerified}
+	s.Capabilities = []v1alpha1.ModeCapability{{Mode: v1alpha1.ModeIPVS, Message: "no ip_vs"}}
+	s.Programmed.Slices, s.Programmed.Counts = 1, resolve.Counts{Services: 2, Frontends: 3, Endpoints: 4}
+	s.Repairs = Repairs{Count: 5, Last: time.Unix(100, 700)}
+	got := StatusOf(s, nil, metav1.Now())
+	got.Conditions = nil
+	want := v1alpha1.NodeRuleSetStatus{
+		ObservedGeneration: 7, Policy: &s.Node.Spec.Policy, AppliedRevision: "default-1", Revision: s.Revision,
+		Mode: v1alpha1.ModeNFTables, Capabilities: s.Capabilities, RulesDigest: "0000000000000007",
+		Programmed: &v1alpha1.ProgrammedCounts{Slices: 1, Services: 2, Frontends: 3, Endpoints: 4},
+		Repairs:    &v1alpha1.RepairCounts{Count: 5, LastTime: metav1.Unix(100, 0)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	s.Repairs = Repairs{}
+	if got := StatusOf(s, nil, metav1.Now()).Repairs; got != nil {
+		t.Errorf("without repairs: %+v", got)
 	}
 }
 
@@ -193,6 +221,12 @@ func TestReporter(t *testing.T) {
 			{after: writeRetryMin, snapshot: good(), want: 2},
 			{after: writeRetryMin, snapshot: good(), want: 3},
 			{after: time.Hour, snapshot: good(), want: 3}},
+		"the back-off begins anew after a write": {
+			{snapshot: good(), fail: true, want: 1},
+			{after: writeRetryMin, snapshot: good(), fail: true, want: 2},
+			{after: 2 * writeRetryMin, snapshot: good(), want: 3},
+			{after: time.Hour, snapshot: failing, fail: true, want: 4},
+			{after: writeRetryMin, snapshot: failing, want: 5}},
 		"nothing is written where no object is":          {{snapshot: gone, want: 0}},
 		"nothing is written before the API has answered": {{snapshot: stored, want: 0}},
 	}
@@ -223,31 +257,6 @@ func TestReporter(t *testing.T) {
 
 // TestReporterRestores shows the reporter what the API holds, some time after
 // its first write, and counts the writes that answer it.
-// TestWritesToAnotherObject creates the NodeRuleSet again: it gets its status at once, though nothing
-// else has changed, and once.
-func TestWritesToAnotherObject(t *testing.T) {
-	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
-	var got []types.UID
-	r := NewWriter(func(_ context.Context, uid types.UID, _ v1alpha1.NodeRuleSetStatus) error {
-		got = append(got, uid)
-		return nil
-	}, nil, logr.Discard(), clk)
-	again := good()
-	node := *again.Node
-	node.UID = "another"
-	programmed := *again.Programmed
-	programmed.Node = &node
-	again.Node, again.Programmed = &node, &programmed
-	for _, s := range []Snapshot{good(), good(), again, again} {
-		clk.Step(time.Hour)
-		r.Set(s)
-		r.step(t.Context())
-	}
-	if diff := cmp.Diff([]types.UID{good().Node.UID, "another"}, got); diff != "" {
-		t.Errorf("objects that were written (-want +got):\n%s", diff)
-	}
-}
-
 func TestReporterRestores(t *testing.T) {
 	emptied := v1alpha1.NodeRuleSetStatus{}
 	shuffled := func(s v1alpha1.NodeRuleSetStatus) v1alpha1.NodeRuleSetStatus {
@@ -290,35 +299,6 @@ func TestReporterRestores(t *testing.T) {
 				t.Errorf("%d writes, want %d", got, tc.want)
 			}
 		})
-	}
-}
-
-// TestRepairEvents counts events of repairs, at most one per minute.
-func TestRepairEvents(t *testing.T) {
-	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
-	events := 0
-	r := NewWriter(
-		func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error { return nil },
-		func(_ context.Context, _ types.UID, reason, note string) error {
-			events++
-			if reason != v1alpha1.EventRulesRepaired || note == "" {
-				t.Errorf("event %s: %q", reason, note)
-			}
-			return nil
-		}, logr.Discard(), clk)
-	for i, s := range []struct {
-		after   time.Duration
-		repairs int64
-		want    int
-	}{{0, 0, 0}, {time.Second, 1, 1}, {time.Second, 1, 1}, {time.Second, 5, 1}, {time.Minute, 5, 2}, {time.Hour, 5, 2}, {time.Second, 6, 3}} {
-		clk.Step(s.after)
-		o := good()
-		o.Repairs.Count = s.repairs
-		r.Set(o)
-		r.step(t.Context())
-		if events != s.want {
-			t.Errorf("step %d: %d events, want %d", i, events, s.want)
-		}
 	}
 }
 

@@ -77,15 +77,16 @@ func TestUpToDate(t *testing.T) {
 		change func(*Snapshot)
 		want   bool
 	}{
-		"all is well":             {func(*Snapshot) {}, true},
-		"only what was stored":    {func(s *Snapshot) { s.FromAPI = false }, false},
-		"nothing is programmed":   {func(s *Snapshot) { s.Programmed = nil }, false},
-		"an older generation":     {func(s *Snapshot) { s.Node = testNodeRules(2) }, false},
-		"the kernel refuses":      {func(s *Snapshot) { s.Problems = []Problem{{KernelError, errors.New("trouble")}} }, false},
-		"the disk is full":        {func(s *Snapshot) { s.Problems = []Problem{{JournalFailed, errors.New("trouble")}} }, true},
-		"cleaned up":              {leaving, true},
-		"stored, to be cleaned":   {func(s *Snapshot) { leaving(s); s.FromAPI = false }, false},
-		"it cannot be cleaned up": {func(s *Snapshot) { leaving(s); s.Problems = []Problem{{NodeCleanup, errors.New("trouble")}} }, false},
+		"all is well":                   {func(*Snapshot) {}, true},
+		"only what was stored":          {func(s *Snapshot) { s.FromAPI = false }, false},
+		"nothing is programmed":         {func(s *Snapshot) { s.Programmed = nil }, false},
+		"an older generation":           {func(s *Snapshot) { s.Node = testNodeRules(2) }, false},
+		"the kernel refuses":            {func(s *Snapshot) { s.Problems = []Problem{{KernelError, errors.New("trouble")}} }, false},
+		"the disk is full":              {func(s *Snapshot) { s.Problems = []Problem{{JournalFailed, errors.New("trouble")}} }, true},
+		"cleaned up":                    {leaving, true},
+		"returned to the policy before": {returned, true},
+		"stored, to be cleaned":         {func(s *Snapshot) { leaving(s); s.FromAPI = false }, false},
+		"it cannot be cleaned up":       {func(s *Snapshot) { leaving(s); s.Problems = []Problem{{NodeCleanup, errors.New("trouble")}} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good()
@@ -101,6 +102,7 @@ func TestUpToDate(t *testing.T) {
 func TestChangeOf(t *testing.T) {
 	now := good()
 	now.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed}
+	now.Limitations = []dataplane.Limitation{{Reason: "IPv4", Message: "none", Count: 1}}
 	written := StatusOf(now, nil, metav1.Now())
 	type status = v1alpha1.NodeRuleSetStatus
 	for name, c := range map[string]struct {
@@ -115,6 +117,13 @@ func TestChangeOf(t *testing.T) {
 		"the same again": {func(s *status) {
 			s.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed, AssignedTime: &metav1.Time{}}
 		}, newState},
+		"no revision": {func(s *status) { s.Revision = nil }, newState},
+		"another revision on trial": {func(s *status) {
+			s.Revision = &v1alpha1.RevisionStatus{Name: "default-2", Phase: v1alpha1.RevisionProgrammed}
+		}, newState},
+		"another message of a limitation": {func(s *status) { s.Limitations[0].Message = "x" }, newContents},
+		"another reason of it":            {func(s *status) { s.Limitations[0].Reason = "x" }, newContents},
+		"what a limitation concerns":      {func(s *status) { s.Limitations[0].Frontends, s.Limitations[0].Services = 2, []string{"a/b"} }, newCounts},
 		"another error of the revision": {func(s *status) {
 			s.Revision = &v1alpha1.RevisionStatus{Name: "default-1", Phase: v1alpha1.RevisionProgrammed, LastError: "x"}
 		}, newContents},
@@ -134,6 +143,11 @@ func TestChangeOf(t *testing.T) {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})
+	}
+	first := *written.DeepCopy()
+	first.Revision = nil
+	if got := changeOf(&first, written); got != newState {
+		t.Errorf("the first revision: %d", got)
 	}
 	if got := changeOf(nil, written); got != newState {
 		t.Errorf("the first: %d", got)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,9 +16,82 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/internal/metricstest"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
+
+// TestAnswers checks what each server answers, besides the code.
+func TestAnswers(t *testing.T) {
+	now := time.Unix(1000, 0).UTC()
+	programmed := good()
+	programmed.Programmed.Time = now.Add(-time.Minute)
+	departing := programmed
+	departing.Node = testNodeRules(1)
+	departing.Node.Spec.Node.Departing = true
+	const updated, current = `"lastUpdated":"1970-01-01T00:15:40Z"`, `"currentTime":"1970-01-01T00:16:40Z"`
+	balancers, kubelet, metrics := (*Health).forBalancers, (*Health).forKubelet, (*Health).forMetrics
+	for name, c := range map[string]struct {
+		snapshot *report.Snapshot
+		handler  func(*Health) http.Handler
+		path     string
+		code     int
+		kind     string // of the content; empty: not compared
+		want     string
+	}{
+		"balancers":                     {&programmed, balancers, "/healthz", 200, "application/json", `{` + updated + `,` + current + `,"nodeEligible":true,"healthy":true}`},
+		"of a node that is about to go": {&departing, balancers, "/healthz", 503, "application/json", `{` + updated + `,` + current + `,"nodeEligible":false,"healthy":false}`},
+		"alive":                         {&programmed, balancers, "/livez", 200, "application/json", `{` + updated + `,` + current + `,"healthy":true}`},
+		"alive, for the kubelet":        {&departing, kubelet, "/livez", 200, "application/json", `{` + updated + `,` + current + `,"healthy":true}`},
+		"ready":                         {&programmed, kubelet, "/readyz", 200, "application/json", `{` + updated + `,` + current + `,"healthy":true}`},
+		"not programmed":                {nil, balancers, "/livez", 200, "application/json", `{"lastUpdated":"0001-01-01T00:00:00Z",` + current + `,"healthy":true}`},
+		"metrics are served":            {nil, metrics, "/healthz", 200, "", "ok"},
+		"the mode":                      {&programmed, metrics, "/proxyMode", 200, "", "nftables"},
+		"no mode yet":                   {nil, metrics, "/proxyMode", 200, "", ""},
+		"the status is not known":       {nil, metrics, "/status", 503, "", "the NodeRuleSet of this node is not known yet"},
+		"nothing else for balancers":    {&programmed, balancers, "/readyz", 404, "", "404 page not found"},
+		"nothing else for the kubelet":  {&programmed, kubelet, "/healthz", 404, "", "404 page not found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := NewHealth(NewMetrics(), clocktesting.NewFakePassiveClock(now), noTime, noTime, func() bool { return false },
+				func() []metav1.Condition { return nil })
+			if c.snapshot != nil {
+				h.Set(*c.snapshot)
+			}
+			w := httptest.NewRecorder()
+			c.handler(h).ServeHTTP(w, httptest.NewRequest(http.MethodGet, c.path, nil))
+			if got := strings.TrimSpace(w.Body.String()); got != c.want || w.Code != c.code {
+				t.Errorf("%d: %s\nwant %d: %s", w.Code, got, c.code, c.want)
+			}
+			if got := w.Header().Get("Content-Type"); c.kind != "" && (got != c.kind || w.Header().Get("X-Content-Type-Options") != "nosniff") {
+				t.Errorf("of the type %s", got)
+			}
+		})
+	}
+}
+
+// TestAnswersAreCounted checks that each server counts its answers by their code.
+func TestAnswersAreCounted(t *testing.T) {
+	m := NewMetrics()
+	h := NewHealth(m, clocktesting.NewFakePassiveClock(time.Unix(1000, 0)), noTime, noTime, func() bool { return false }, nil)
+	for range 2 {
+		h.forBalancers().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/healthz", nil))
+	}
+	h.forKubelet().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/livez", nil))
+	for range 3 {
+		h.forKubelet().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	}
+	for name, c := range map[string]struct {
+		code string
+		want float64
+	}{
+		"kubeproxy_proxy_healthz_total": {"503", 2}, "kubeproxy_proxy_livez_total": {"200", 1}, "fairlead_agent_readyz_total": {"503", 3},
+	} {
+		if got, _ := metricstest.Sample(t, m.Registry, name, c.code); got != c.want {
+			t.Errorf("%s of %s: %v, want %v", name, c.code, got, c.want)
+		}
+	}
+}
 
 // TestServedStatus checks that /status says since when a condition holds, not when the
 // request was made.
@@ -66,6 +140,8 @@ func TestHealth(t *testing.T) {
 		"the kernel refuses for a moment": {[]report.Snapshot{good(), failing}, time.Time{}, false, 59 * time.Second, 200, 200, true},
 		"the kernel refuses for too long": {[]report.Snapshot{good(), failing}, time.Time{}, false, 61 * time.Second, 503, 200, false},
 		"the kernel accepts again":        {[]report.Snapshot{good(), failing, good()}, time.Time{}, false, time.Hour, 200, 200, true},
+		"a change waits for a minute":     {[]report.Snapshot{good()}, now, false, time.Minute, 200, 200, true},
+		"a Sync takes ten minutes":        {[]report.Snapshot{good()}, now, true, 10 * time.Minute, 503, 200, false},
 		"a Sync takes long":               {[]report.Snapshot{good()}, now, true, 9 * time.Minute, 503, 200, false},
 		"a Sync does not end":             {[]report.Snapshot{good()}, now, true, 11 * time.Minute, 503, 503, false},
 	}

@@ -157,3 +157,60 @@ func TestProbePortInUse(t *testing.T) {
 		t.Errorf("got %v, want that the address is in use", err)
 	}
 }
+
+// TestStartFails checks that an agent whose probes cannot be served does not start, and that one
+// without a port for them does.
+func TestStartFails(t *testing.T) {
+	other, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	h := NewHealth(NewMetrics(), clocktesting.NewFakeClock(time.Now()), noTime, noTime, nil, nil)
+	for name, c := range map[string]struct {
+		probe string
+		want  error
+	}{
+		"in use": {other.Addr().String(), syscall.EADDRINUSE},
+		"none":   {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var group sync.WaitGroup
+			defer group.Wait()
+			defer cancel()
+			failed, err := Start(ctx, Addresses{Probe: c.probe}, h, NewPorts(logr.Discard(), clocktesting.NewFakeClock(time.Now()), func() {}), &group)
+			if !errors.Is(err, c.want) || (failed == nil) != (c.want != nil) {
+				t.Errorf("error %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+// TestPortsChange checks which results of a port are changes.
+func TestPortsChange(t *testing.T) {
+	inUse, denied := errors.New("in use"), errors.New("denied")
+	for name, c := range map[string]struct {
+		results []error // of one port
+		want    int     // changes
+		failure error
+	}{
+		"open":               {[]error{nil}, 0, nil},
+		"in use":             {[]error{inUse}, 1, inUse},
+		"in use on and on":   {[]error{inUse, inUse, errors.New("in use")}, 1, inUse},
+		"for another reason": {[]error{inUse, denied}, 2, denied},
+		"free at last":       {[]error{inUse, nil, nil}, 2, nil},
+		"in use again":       {[]error{inUse, nil, inUse}, 3, inUse},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes := 0
+			p := NewPorts(logr.Discard(), clocktesting.NewFakeClock(time.Now()), func() { changes++ })
+			for _, err := range c.results {
+				p.set("127.0.0.1:10256", err)
+			}
+			if got := p.Failure(); fmt.Sprint(got) != fmt.Sprint(c.failure) || changes != c.want {
+				t.Errorf("%v after %d changes, want %v after %d", got, changes, c.failure, c.want)
+			}
+		})
+	}
+}

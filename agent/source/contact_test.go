@@ -58,6 +58,7 @@ func TestObserve(t *testing.T) {
 		"a refusal":             {http.StatusForbidden, true},
 		"too many requests":     {http.StatusTooManyRequests, true},
 		"a gateway":             {http.StatusBadGateway, false},
+		"a broken apiserver":    {http.StatusInternalServerError, false},
 		"the apiserver is away": {0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,11 +69,15 @@ func TestObserve(t *testing.T) {
 			}
 			now := time.Unix(1000, 0)
 			in := NewStore(func() time.Time { return now })
-			client, err := NewClient(in.Contact.Observe(&rest.Config{Host: server.URL}))
-			if err != nil {
-				t.Fatal(err)
+			config := &rest.Config{Host: server.URL}
+			client, err := NewClient(in.Contact.Observe(config))
+			if err != nil || config.WrapTransport != nil {
+				t.Fatalf("error %v; the given config is changed: %v", err, config.WrapTransport != nil)
 			}
-			_ = client.Get().Resource("noderulesets").MaxRetries(0).Do(t.Context()).Error() // of some answers
+			err = client.Get().Resource("noderulesets").MaxRetries(0).Do(t.Context()).Error() // of some answers
+			if tc.code != http.StatusOK && err == nil {
+				t.Error("the request has no error")
+			}
 			if got := in.Contact.Since(now.Add(-1)); got != tc.want {
 				t.Errorf("answered: %v", got)
 			}

@@ -199,10 +199,15 @@ var holdCases = map[string]holdCase{
 		l.check(holdA)
 	}, "a-v4-0 40, a-v4-1 20", Held{Slices: 1, Endpoints: 20}},
 
-	"the controller deletes half":       {list(holdA, holdB), func(l lab) { l.finish(holdA) }, "b-v4-0 60", Held{}},
-	"the controller deletes most":       {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA, holdB, holdC) }, "b-v4-0 60, c-v4-0 2", Held{Slices: 2, Endpoints: 62}},
-	"most of it slowly":                 {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA); l.clock.Step(10 * time.Second); l.finish(holdB) }, "c-v4-0 2", Held{}},
-	"most, and they are gone":           {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA, holdB); l.check(holdC) }, "c-v4-0 2", Held{}},
+	"the controller deletes half": {list(holdA, holdB), func(l lab) { l.finish(holdA) }, "b-v4-0 60", Held{}},
+	"the controller deletes most": {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA, holdB, holdC) }, "b-v4-0 60, c-v4-0 2", Held{Slices: 2, Endpoints: 62}},
+	"most of it slowly":           {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA); l.clock.Step(10 * time.Second); l.finish(holdB) }, "c-v4-0 2", Held{}},
+	"most, and they are gone":     {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA, holdB); l.check(holdC) }, "c-v4-0 2", Held{}},
+	"most, they are gone, and then more": {list(holdA, holdB, holdC), func(l lab) {
+		l.finish(holdA, holdB)
+		l.check(holdC)
+		l.finish(holdC)
+	}, "", Held{}},
 	"most, and they live":               {list(holdA, holdB, holdC), func(l lab) { l.finish(holdA, holdB); l.check(holdA, holdB, holdC) }, "b-v4-0 60, c-v4-0 2", Held{Slices: 1, Endpoints: 60}},
 	"the controller removes endpoints":  {list(holdA, holdB), func(l lab) { l.set(whole("a", 1, 0), whole("b", 1, 0)) }, "a-v4-0 0, b-v4-0 60", Held{Slices: 1, Endpoints: 60}},
 	"endpoints, and they are gone":      {list(holdA, holdB), func(l lab) { l.set(whole("a", 1, 0), whole("b", 1, 0)); l.check(whole("a", 1, 0), whole("b", 1, 0)) }, "a-v4-0 0, b-v4-0 0", Held{}},

@@ -64,6 +64,14 @@ var limitCases = map[string]holdCase{
 		l.list(holdC)
 		l.limit(v1alpha1.MassRemovalOptions{MaxPercent: 100})
 	}, "c-v4-0 2", Held{}},
+	"endpoints that another part has, a third may go": {list(part("a", 0, 2, 1, 100), part("a", 1, 2, 1, 100)), func(l lab) {
+		l.limit(v1alpha1.MassRemovalOptions{MaxPercent: 33})
+		l.finish(part("a", 1, 2, 1, 100))
+	}, "a-v4-0 100", Held{}},
+	"most of them another part has, a third may go": {list(part("a", 0, 2, 1, 80), part("a", 1, 2, 1, 100)), func(l lab) {
+		l.limit(v1alpha1.MassRemovalOptions{MaxPercent: 33})
+		l.set(part("a", 1, 2, 100, 100))
+	}, "a-v4-0 80, a-v4-1 1", Held{}},
 	"the limit is lowered, and what was allowed is gone": {list(holdA, holdB), func(l lab) {
 		l.finish(holdA)
 		l.limit(v1alpha1.MassRemovalOptions{MaxPercent: 1})

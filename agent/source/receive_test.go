@@ -132,6 +132,42 @@ func TestRefusedAreBounded(t *testing.T) {
 	}
 }
 
+// TestRefusalsChange checks what is reported after each change, also when it was taken in between.
+func TestRefusalsChange(t *testing.T) {
+	in := NewStore(time.Now)
+	in.SetNode(testNodeRules(1))
+	in.NodeSynced()
+	sink := NewSliceSink(t.Context(), in, nil, func(string, error) {})
+	good, bad := agenttest.Web("10.96.0.1", "10.1.0.1"), agenttest.Web("10.96.0.1", "192.0.2.66")
+	renamed := edited(bad)
+	renamed.ManagedFields[1].Manager = "another"
+	if err := sink.Replace([]any{agenttest.Slice(good)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name, want string
+		do         func() error
+	}{
+		{"good", "", func() error { return sink.Update(agenttest.Slice(good)) }},
+		{"edited", "default.web-v4-0: kubectl-edit has written its spec, not fairlead-controller", func() error { return sink.Update(edited(bad)) }},
+		{"edited by another", "default.web-v4-0: another has written its spec, not fairlead-controller", func() error { return sink.Update(renamed) }},
+		{"restored", "", func() error { return sink.Update(agenttest.Slice(good)) }},
+		{"edited again", "default.web-v4-0: kubectl-edit has written its spec, not fairlead-controller", func() error { return sink.Update(edited(bad)) }},
+		{"restored in a list", "", func() error { return sink.Replace([]any{agenttest.Slice(good)}, "") }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if ch, _ := in.Take(); ch.Refused != nil {
+			got = ch.Refused.Error()
+		}
+		if got != step.want {
+			t.Errorf("%s: refused %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
 // TestRefusalWakes checks that the engine takes a refusal, and its end, at once.
 func TestRefusalWakes(t *testing.T) {
 	in := NewStore(time.Now)

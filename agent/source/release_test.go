@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -34,7 +36,10 @@ type fakeAPI struct {
 	asked  map[string]int
 }
 
-func (f *fakeAPI) evidence(_ context.Context, service types.NamespacedName) (model.Wanted, error) {
+func (f *fakeAPI) evidence(ctx context.Context, service types.NamespacedName) (model.Wanted, error) {
+	if err := ctx.Err(); err != nil {
+		return model.Wanted{}, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.asked == nil {
@@ -65,6 +70,7 @@ func TestRelease(t *testing.T) {
 		within         time.Duration
 		want           string // in effect; not compared if there are many
 		asked          int    // at most, about one Service
+		inAll          int    // at most, about Services; 0: not compared
 	}{
 		"the Services are gone":  {before: list(kubernetes, a, b), wanted: list(kubernetes), within: 2 * time.Second, want: "kubernetes-v4-0 1", asked: 1},
 		"they exist":             {before: list(kubernetes, a, b), wanted: list(kubernetes, a, b), within: time.Hour, want: "a-v4-0 60, b-v4-0 60, kubernetes-v4-0 1", asked: 150},
@@ -75,8 +81,16 @@ func TestRelease(t *testing.T) {
 			then: func(_ lab, f *fakeAPI) { time.Sleep(time.Minute); f.set(nil, kubernetes) }, want: "kubernetes-v4-0 1"},
 		"a new one while others are held on": {before: list(kubernetes, a, b), wanted: list(kubernetes, a), within: time.Hour + 4*time.Second, asked: 150,
 			then: func(l lab, _ *fakeAPI) { l.set(b); time.Sleep(time.Hour); l.lose(b) }, want: "a-v4-0 60, kubernetes-v4-0 1"},
+		"a new one after others were held on": {before: list(kubernetes, a, b), wanted: list(kubernetes, a), within: time.Hour + 2*time.Minute + 4*time.Second, asked: 150,
+			then: func(l lab, _ *fakeAPI) {
+				l.set(b)
+				time.Sleep(time.Hour)
+				l.set(a)
+				time.Sleep(2 * time.Minute)
+				l.lose(b)
+			}, want: "a-v4-0 60, kubernetes-v4-0 1"},
 		"many are gone": {before: many, wanted: list(kubernetes), within: 3 * time.Second, want: "kubernetes-v4-0 1", asked: 1},
-		"many live":     {before: many, wanted: many, within: 10 * time.Second, asked: 1},
+		"many live":     {before: many, wanted: many, within: 10 * time.Second, asked: 1, inAll: 60},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,10 +114,15 @@ func TestRelease(t *testing.T) {
 				if got := l.inEffect(); tc.want != "" && got != tc.want {
 					t.Errorf("in effect: %s, want %s", got, tc.want)
 				}
+				inAll := 0
 				for service, n := range f.asked {
+					inAll += n
 					if n > tc.asked && service != model.APIServerService.String() {
 						t.Errorf("asked %d times about %s", n, service)
 					}
+				}
+				if tc.inAll > 0 && inAll > tc.inAll {
+					t.Errorf("asked %d times", inAll)
 				}
 			})
 		})
@@ -128,18 +147,19 @@ func TestLiveEvidence(t *testing.T) {
 		want            []string // addresses of endpoints; nil: there are no slices
 		fails           bool
 	}{
-		"it exists":                       {answer{200, fmt.Sprintf(service, "")}, ok, []string{"10.1.0.2"}, false},
-		"without endpoints":               {answer{200, fmt.Sprintf(service, "")}, answer{200, `{"items":[]}`}, []string{}, false},
-		"it is gone":                      {answer{404, gone("services", "web")}, ok, nil, false},
-		"another is gone":                 {answer{404, gone("services", "other")}, ok, nil, true},
-		"the path is not there":           {answer{404, "404 page not found"}, ok, nil, true},
-		"the namespace is not there":      {answer{404, gone("namespaces", "default")}, ok, nil, true},
-		"it has no virtual address":       {answer{200, fmt.Sprintf(service, `,"type":"ExternalName"`)}, ok, nil, false},
-		"it may not be read":              {answer{403, `{}`}, ok, nil, true},
-		"the answer is no Service":        {answer{200, "<html>"}, ok, nil, true},
-		"endpoints may not be read":       {answer{200, fmt.Sprintf(service, "")}, answer{403, `{}`}, nil, true},
-		"the answer is no list":           {answer{200, fmt.Sprintf(service, "")}, answer{200, "<html>"}, nil, true},
-		"the kind of slices is not there": {answer{200, fmt.Sprintf(service, "")}, answer{404, ""}, nil, true},
+		"it exists":                        {answer{200, fmt.Sprintf(service, "")}, ok, []string{"10.1.0.2"}, false},
+		"without endpoints":                {answer{200, fmt.Sprintf(service, "")}, answer{200, `{"items":[]}`}, []string{}, false},
+		"it is gone":                       {answer{404, gone("services", "web")}, ok, nil, false},
+		"another is gone":                  {answer{404, gone("services", "other")}, ok, nil, true},
+		"another kind of its name is gone": {answer{404, gone("namespaces", "web")}, ok, nil, true},
+		"the path is not there":            {answer{404, "404 page not found"}, ok, nil, true},
+		"the namespace is not there":       {answer{404, gone("namespaces", "default")}, ok, nil, true},
+		"it has no virtual address":        {answer{200, fmt.Sprintf(service, `,"type":"ExternalName"`)}, ok, nil, false},
+		"it may not be read":               {answer{403, `{}`}, ok, nil, true},
+		"the answer is no Service":         {answer{200, "<html>"}, ok, nil, true},
+		"endpoints may not be read":        {answer{200, fmt.Sprintf(service, "")}, answer{403, `{}`}, nil, true},
+		"the answer is no list":            {answer{200, fmt.Sprintf(service, "")}, answer{200, "<html>"}, nil, true},
+		"the kind of slices is not there":  {answer{200, fmt.Sprintf(service, "")}, answer{404, ""}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mux := http.NewServeMux()
@@ -178,7 +198,7 @@ func TestLiveEvidence(t *testing.T) {
 
 // TestFirstList is about an agent that knows nothing from before.
 func TestFirstList(t *testing.T) {
-	kubernetes, a, refused := whole("kubernetes", 1, 1), whole("a", 1, 60), whole("a", 1, 1)
+	kubernetes, a, refused, foreign := whole("kubernetes", 1, 1), whole("a", 1, 60), whole("a", 1, 1), whole("a", 2, 2)
 	for name, tc := range map[string]struct {
 		checkpoint, listed, wanted []*v1alpha1.ServiceRuleSliceSpec
 		err                        error
@@ -189,7 +209,10 @@ func TestFirstList(t *testing.T) {
 		"the apiserver's Service is not there yet": {nil, list(a), list(kubernetes), nil, false},
 		"it belongs to another proxy":              {nil, list(a), nil, nil, true},
 		"it cannot be found out":                   {nil, list(a), nil, errors.New("timeout"), false},
+		"it may not be read":                       {nil, list(a), nil, apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "kubernetes", nil), true},
+		"nothing of the kind can be read":          {nil, list(a), nil, apierrors.NewNotFound(schema.GroupResource{}, ""), true},
 		"there is a checkpoint":                    {list(a), nil, list(kubernetes), nil, true},
+		"a slice of another name is refused":       {nil, list(kubernetes, foreign), list(kubernetes, a), nil, true},
 		"a Service's slice is refused":             {nil, list(kubernetes, refused), list(kubernetes, a), nil, false},
 		"a refused slice has no Service":           {nil, list(kubernetes, refused), list(kubernetes), nil, true},
 		"its Service cannot be found out":          {nil, list(kubernetes, refused), nil, errors.New("timeout"), false},
@@ -204,17 +227,24 @@ func TestFirstList(t *testing.T) {
 				l.store.put("default."+spec.ServiceName+"-v4-0", spec)
 			}
 			f.set(tc.err, tc.wanted...)
-			l.evidence = f.evidence
+			reported := ""
+			l.sliceSink = NewSliceSink(t.Context(), l.store, f.evidence, func(what string, _ error) { reported = what }).(*sliceSink)
 			var all []any
 			for _, spec := range tc.listed {
 				slice := agenttest.Slice(spec)
 				if spec == refused {
 					slice.ManagedFields = nil
 				}
+				if spec == foreign {
+					slice.Name = "aaa"
+				}
 				all = append(all, slice)
 			}
 			if err := l.Replace(all, ""); (err == nil) != tc.taken {
 				t.Errorf("got %v, want it taken: %v", err, tc.taken)
+			}
+			if (reported == "serviceruleslices") == tc.taken {
+				t.Errorf("reported as failed: %q", reported)
 			}
 			if _, complete := l.store.Take(); complete != tc.taken {
 				t.Errorf("complete: %v, want %v", complete, tc.taken)

@@ -42,6 +42,40 @@ func TestCompactIsTheSame(t *testing.T) {
 	}
 }
 
+// TestSet checks which Services each change concerns, and that nothing stays of those that are gone.
+func TestSet(t *testing.T) {
+	const slice = "default.a-v4-0"
+	a, b := whole("a", 1, 2), whole("b", 1, 2)
+	for name, c := range map[string]struct {
+		before, after *v1alpha1.ServiceRuleSliceSpec
+		want          []string // the Services; nil: nothing changes
+		parts         int      // Services with parts, in the end
+	}{
+		"nothing":            {nil, nil, nil, 0},
+		"a new one":          {nil, a, []string{"a"}, 1},
+		"the same":           {a, whole("a", 1, 2), nil, 1},
+		"replaced":           {a, whole("a", 1, 3), []string{"a", "a"}, 1},
+		"of another Service": {a, b, []string{"a", "b"}, 1},
+		"deleted":            {a, nil, []string{"a"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSliceStore()
+			s.set(slice, c.before)
+			ids, changed := s.set(slice, c.after)
+			var got []string
+			for _, id := range ids {
+				got = append(got, id.Name)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" || changed != (c.want != nil) {
+				t.Errorf("changed: %v (-want +got):\n%s", changed, diff)
+			}
+			if len(s.parts) != c.parts || len(s.specs) != c.parts || s.usable != countUsable(c.after) {
+				t.Errorf("%d Services with parts, %d slices, %d endpoints", len(s.parts), len(s.specs), s.usable)
+			}
+		})
+	}
+}
+
 // TestSlicesComeWithoutMetadata checks that a list of all slices is not held with labels
 // and managed fields, and that their origin is checked before.
 func TestSlicesComeWithoutMetadata(t *testing.T) {

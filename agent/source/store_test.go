@@ -40,6 +40,8 @@ func TestContentIsCompared(t *testing.T) {
 	node := testNodeRules(1)
 	old := testNodeRules(1)
 	old.Spec.Masquerade.All, node.Spec.Masquerade.All = nil, new(bool)
+	otherObject := testNodeRules(1)
+	otherObject.UID = "another"
 	same := *agenttest.Web("10.96.0.1", "10.1.0.1")
 	same.Endpoints[0].ForZones, same.ExternalIPs = []string{}, []string{} // as a decoder may leave them
 	for name, tc := range map[string]struct {
@@ -51,6 +53,7 @@ func TestContentIsCompared(t *testing.T) {
 		"the same, decoded":                        {agenttest.Web("10.96.0.1", "10.1.0.1"), &same, node, node, false, false},
 		"a field of a slice that was not known":    {&incomplete, web, node, node, true, false},
 		"a field of the node that was not known":   {web, web, old, node, false, true},
+		"another object with the same content":     {web, web, testNodeRules(1), otherObject, false, true},
 		"another generation with the same content": {web, web, testNodeRules(1), testNodeRules(2), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

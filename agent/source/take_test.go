@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,6 +31,7 @@ func TestWhatIsComplete(t *testing.T) {
 		"nothing":                       {func(*Store) {}, false, false},
 		"only the node":                 {node, false, false},
 		"only slices":                   {func(in *Store) { in.ReplaceSlices(slices, true) }, false, false},
+		"the node, not all of them":     {func(in *Store) { in.SetNode(testNodeRules(1)); in.ReplaceSlices(slices, true) }, false, false},
 		"both":                          {func(in *Store) { node(in); in.ReplaceSlices(slices, true) }, true, true},
 		"slices, and there is no node":  {func(in *Store) { in.NodeSynced(); in.ReplaceSlices(slices, true) }, false, false},
 		"the checkpoint":                {func(in *Store) { in.Restore(testNodeRules(1), slices) }, true, false},
@@ -98,6 +100,219 @@ func TestTake(t *testing.T) {
 		if !ok || got != step.parts || (ch.Node != nil) != step.node || ch.NodeGone != step.gone || woken != step.wakes || ch.Since.IsZero() != step.idle {
 			t.Errorf("%s: %d parts, node %v, gone %v, woken %v, since %v", step.name, got, ch.Node, ch.NodeGone, woken, ch.Since)
 		}
+	}
+}
+
+// TestWakes checks what the engine must take at once, and from when on it waits.
+func TestWakes(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, do func(lab)
+		want       bool
+	}{
+		"nothing":                   {nil, func(lab) {}, false},
+		"a slice as before":         {nil, func(l lab) { l.set(holdC) }, false},
+		"a slice with a change":     {nil, func(l lab) { l.set(whole("c", 121, 121)) }, true},
+		"a slice of a new Service":  {nil, func(l lab) { l.set(holdA) }, true},
+		"a slice is held":           {nil, func(l lab) { l.lose(holdC) }, true},
+		"it is held on":             {func(l lab) { l.lose(holdC) }, func(l lab) { l.lose(holdC) }, false},
+		"it is there again":         {func(l lab) { l.lose(holdC) }, func(l lab) { l.set(holdC) }, true},
+		"it was looked for":         {func(l lab) { l.lose(holdC) }, func(l lab) { l.check(holdC) }, true},
+		"it is released":            {func(l lab) { l.lose(holdC) }, func(l lab) { l.check() }, true},
+		"a slice is refused":        {nil, func(l lab) { _ = l.Update(edited(holdC)) }, true},
+		"it is refused on":          {func(l lab) { _ = l.Update(edited(holdC)) }, func(l lab) { _ = l.Update(edited(holdC)) }, false},
+		"it is taken again":         {func(l lab) { _ = l.Update(edited(holdC)) }, func(l lab) { l.set(holdC) }, true},
+		"all are listed":            {nil, func(l lab) { l.list(holdC) }, true},
+		"the checkpoint is read":    {nil, func(l lab) { l.store.ReplaceSlices(agenttest.Listed(holdC), false) }, true},
+		"the node changes":          {nil, func(l lab) { l.store.SetNode(testNodeRules(2)) }, true},
+		"the node's status changes": {nil, func(l lab) { l.store.SetNode(testNodeRules(1)) }, false},
+		"the node is gone":          {nil, func(l lab) { l.store.LoseNode() }, true},
+		"the node is listed":        {nil, func(l lab) { l.store.NodeSynced() }, true},
+		"all is to be looked at":    {nil, func(l lab) { Renew(l.store) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, holdC)
+			if c.before != nil {
+				c.before(l)
+			}
+			l.store.Take()
+			select {
+			case <-l.store.Wakeup:
+			default:
+			}
+			c.do(l)
+			woken := false
+			select {
+			case <-l.store.Wakeup:
+				woken = true
+			default:
+			}
+			if waits := !l.store.Waiting().IsZero(); woken != c.want || waits != c.want {
+				t.Errorf("woken: %v, a change waits: %v", woken, waits)
+			}
+		})
+	}
+}
+
+// TestOldestWaits checks that the change that waits for the longest says for how long, whatever comes
+// after it.
+func TestOldestWaits(t *testing.T) {
+	l := newLab(t, holdC)
+	l.store.Take()
+	first := l.clock.Now()
+	for range 3 {
+		l.set(holdA, holdB)
+		l.clock.Step(time.Minute)
+		l.store.SetNode(testNodeRules(int64(l.clock.Now().Second() + 2)))
+	}
+	if got := l.store.Waiting(); !got.Equal(first) {
+		t.Errorf("waits since %v, want %v", got, first)
+	}
+	if ch, ok := l.store.Take(); !ok || !ch.Since.Equal(first) || !l.store.Waiting().IsZero() {
+		t.Errorf("taken: %v, since %v; then waits since %v", ok, ch.Since, l.store.Waiting())
+	}
+}
+
+// TestChangeIsNotLost deletes and creates a NodeRuleSet again before its change was taken.
+func TestChangeIsNotLost(t *testing.T) {
+	l := newLab(t, holdC)
+	l.store.Take()
+	l.store.SetNode(testNodeRules(2))
+	l.store.LoseNode()
+	l.store.SetNode(testNodeRules(2))
+	if ch, ok := l.store.Take(); !ok || ch.Node == nil || ch.Node.Generation != 2 {
+		t.Errorf("taken: %v, %+v", ok, ch.Node)
+	}
+}
+
+// TestContactWakes checks that an answer that is waited for wakes the engine.
+func TestContactWakes(t *testing.T) {
+	in := NewStore(time.Now)
+	now := time.Now()
+	if in.Contact.Since(now) {
+		t.Error("knows of an answer before there is one")
+	}
+	in.Contact.Answered(now.Add(time.Second))
+	select {
+	case <-in.Wakeup:
+	default:
+		t.Error("the engine is not woken")
+	}
+}
+
+// TestRenew checks that all is resolved again, though nothing has changed.
+func TestRenew(t *testing.T) {
+	l := newLab(t, holdA, holdC)
+	l.store.Take()
+	Renew(l.store)
+	ch, ok := l.store.Take()
+	if !ok || ch.Node == nil || ch.Node.Generation != 1 || len(ch.Services) != 2 || len(ch.Slices) != 0 || ch.Count != 2 {
+		t.Errorf("%v, the node %+v, %d Services, %d of %d slices", ok, ch.Node, len(ch.Services), len(ch.Slices), ch.Count)
+	}
+}
+
+// TestNodeIsTaken checks what of a NodeRuleSet is taken, and what the status of the node says of
+// one that is not there.
+func TestNodeIsTaken(t *testing.T) {
+	object := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "here", UID: "uid", Generation: 7}, Spec: agenttest.NodeSpec(),
+		Status: v1alpha1.NodeRuleSetStatus{Conditions: []metav1.Condition{{Type: "Programmed"}}}}
+	taken := &NodeRules{UID: "uid", Generation: 7, Spec: object.Spec, Reported: object.Status.Conditions}
+	listed := func(s *nodeSink) error { return s.Replace([]any{object}, "") }
+	for name, c := range map[string]struct {
+		do               []func(*nodeSink) error
+		want             *NodeRules
+		gone, unselected bool
+	}{
+		"not listed":             {nil, nil, false, false},
+		"added":                  {[]func(*nodeSink) error{func(s *nodeSink) error { return s.Add(object) }}, taken, false, false},
+		"listed":                 {[]func(*nodeSink) error{listed}, taken, false, false},
+		"listed, and none":       {[]func(*nodeSink) error{func(s *nodeSink) error { return s.Replace(nil, "") }}, nil, true, true},
+		"no more":                {[]func(*nodeSink) error{listed, func(s *nodeSink) error { return s.Delete(object) }}, taken, true, false},
+		"not listed any more":    {[]func(*nodeSink) error{listed, func(s *nodeSink) error { return s.Replace(nil, "") }}, taken, true, false},
+		"no more, and there":     {[]func(*nodeSink) error{listed, func(s *nodeSink) error { return s.Delete(object) }, listed}, taken, false, false},
+		"something else is sent": {[]func(*nodeSink) error{listed, func(s *nodeSink) error { return ignored(s.Update(&v1alpha1.ServiceRuleSlice{})) }}, taken, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := NewStore(time.Now)
+			s := &nodeSink{store: in, name: "here", show: func(types.UID, v1alpha1.NodeRuleSetStatus) {}, log: logr.Discard()}
+			for _, do := range c.do {
+				if err := do(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, _ := in.Snapshot()
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if in.nodeGone != c.gone || in.Unselected() != c.unselected {
+				t.Errorf("gone: %v, unselected: %v", in.nodeGone, in.Unselected())
+			}
+		})
+	}
+}
+
+// ignored wants an error, and returns none.
+func ignored(err error) error {
+	if err == nil {
+		return errors.New("it is taken")
+	}
+	return nil
+}
+
+// setAt replaces a slice because of a change that began at a moment.
+func setAt(l lab, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
+	l.store.SetSlice(model.SliceNameOf(spec), spec, began)
+}
+
+// TestBegan checks which moments of changes are measured when they are taken.
+func TestBegan(t *testing.T) {
+	at := func(l lab, seconds int) time.Time { return l.clock.Now().Add(time.Duration(seconds) * time.Second) }
+	name := model.SliceNameOf(holdC)
+	for what, c := range map[string]struct {
+		do   func(lab)
+		want int
+	}{
+		"nothing":                     {func(lab) {}, 0},
+		"a change":                    {func(l lab) { l.store.SetSlice(name, whole("c", 121, 121), at(l, 1)) }, 1},
+		"a change of an unknown time": {func(l lab) { l.store.SetSlice(name, whole("c", 121, 121), time.Time{}) }, 0},
+		"it is there, and then gone": {func(l lab) {
+			l.store.SetSlice(name, whole("c", 121, 121), at(l, 1))
+			l.store.SetSlice(name, nil, time.Time{})
+		}, 0},
+		"as the slice says it": {func(l lab) {
+			s := agenttest.Slice(whole("c", 121, 121))
+			s.Annotations = model.TriggerAnnotation(at(l, 1))
+			_ = l.Update(s)
+		}, 1},
+		"it is held": {func(l lab) {
+			l.set(holdA, holdB)
+			l.store.Take()
+			l.finish(holdA)
+			setAt(l, whole("b", 1, 0), at(l, 1))
+		}, 0},
+		"it was held, and is released": {func(l lab) {
+			l.set(holdA, holdB)
+			l.store.Take()
+			l.finish(holdA)
+			setAt(l, whole("b", 1, 0), at(l, 1))
+			l.check(whole("b", 1, 0))
+		}, 0},
+		"it was held, and is allowed": {func(l lab) {
+			l.set(holdA, holdB)
+			l.store.Take()
+			l.finish(holdA)
+			setAt(l, whole("b", 1, 0), at(l, 1))
+			l.limit(v1alpha1.MassRemovalOptions{MaxPercent: 100})
+		}, 0},
+		"then all are listed": {func(l lab) { l.store.SetSlice(name, whole("c", 121, 121), at(l, 1)); l.list(whole("c", 121, 121)) }, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			l := newLab(t, holdC)
+			l.store.Take()
+			c.do(l)
+			if ch, ok := l.store.Take(); !ok || len(ch.Began) != c.want {
+				t.Errorf("%v: measured %v, want %d", ok, ch.Began, c.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ package trial
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,6 +210,45 @@ func TestDue(t *testing.T) {
 			s, spec, _ := run(t, tc.events...)
 			if got := s.Due(spec); !got.Equal(tc.want) {
 				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestStatusOfNone checks that a node without a revision reports none.
+func TestStatusOfNone(t *testing.T) {
+	for name, s := range map[string]State{
+		"nothing":                {},
+		"of an older controller": {Phase: v1alpha1.RevisionVerified},
+		"nothing seen of it":     {Revision: "r-1"},
+	} {
+		if got := s.Status(); got != nil {
+			t.Errorf("%s: reports %+v", name, got)
+		}
+	}
+}
+
+// TestRestored checks that a state from the disk begins anew with its deadline as it is, and that the
+// clock may be set from then on.
+func TestRestored(t *testing.T) {
+	now := time.Now()
+	since := now.Add(-time.Minute).Round(0) // as the disk has it: without the monotonic clock
+	for name, c := range map[string]struct{ stored, want State }{
+		"preparing": {State{Phase: v1alpha1.RevisionPreparing, LastError: "no"}, State{Phase: v1alpha1.RevisionPending}},
+		"failed":    {State{Phase: v1alpha1.RevisionFailed, LastError: "no"}, State{Phase: v1alpha1.RevisionPending}},
+		"reverted":  {State{Phase: v1alpha1.RevisionReverted, LastError: "no"}, State{Phase: v1alpha1.RevisionReverted, LastError: "no"}},
+		"verified":  {State{Phase: v1alpha1.RevisionVerified}, State{Phase: v1alpha1.RevisionVerified}},
+		"nothing":   {State{}, State{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.stored.Since = since
+			got := c.stored.Restored(now)
+			if !got.Since.Equal(since) || !strings.Contains(got.Since.String(), " m=") {
+				t.Errorf("since %v, want %v by the monotonic clock", got.Since, since)
+			}
+			got.Since = time.Time{}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -109,6 +109,9 @@ func ask(port resolve.HealthPort, path string) string {
 		return err.Error()
 	}
 	defer got.Body.Close()
+	if !got.Close {
+		return "the connection stays open"
+	}
 	var body map[string]any
 	if err := json.NewDecoder(got.Body).Decode(&body); err != nil {
 		return err.Error()

@@ -10,12 +10,14 @@ package engine
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/agent/backoff"
+	"github.com/fairlead-proxy/fairlead/agent/check"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -115,7 +117,7 @@ func New(c Config) *Loop {
 	return &Loop{
 		nodeName: c.NodeName, store: c.Source, modes: modes, Syncing: &modes.syncing, journal: c.Journal, report: c.Report,
 		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, log: c.Log, clock: c.Clock,
-		verify: newVerification(c.Trial, c.Clock, c.Log),
+		verify: newVerification(c.Trial, check.New(new(net.Dialer).DialContext, c.Source.Wake, c.Clock), c.Clock, c.Log),
 		table:  resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
 		notified: make(chan struct{}, 1), resync: resync{clock: c.Clock},
@@ -171,6 +173,7 @@ func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.
 }
 
 func (l *Loop) close() {
+	l.verify.check.Stop()
 	if l.dp != nil {
 		l.stopWatcher()
 		if err := l.dp.Close(); err != nil {

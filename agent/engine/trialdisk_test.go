@@ -32,7 +32,7 @@ func (c *changing) onDisk(dir string) (stop func()) {
 		c.t.Fatal(err)
 	}
 	file := state.OpenTrial(dir, c.store.Wake, patient)
-	c.journal, c.verify = j, newVerification(file, c.time, logr.Discard())
+	c.journal, c.verify = j, newVerification(file, c.verify.check, c.time, logr.Discard())
 	node, slices, err := j.Load()
 	if err != nil {
 		c.t.Fatal(err)

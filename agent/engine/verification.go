@@ -7,16 +7,19 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/check"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/agent/state"
 	"github.com/fairlead-proxy/fairlead/agent/trial"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // verification finds out whether the kernel can have the policy that the API asks for, and has
@@ -25,6 +28,7 @@ type verification struct {
 	state trial.State
 	shown trial.State // in the status
 	file  *state.Trial
+	check *check.Checks
 	clock clock.Clock
 	log   logr.Logger
 
@@ -35,12 +39,12 @@ type verification struct {
 	timer <-chan time.Time
 }
 
-func newVerification(file *state.Trial, clk clock.Clock, log logr.Logger) verification {
+func newVerification(file *state.Trial, checks *check.Checks, clk clock.Clock, log logr.Logger) verification {
 	kept, err := file.Load()
 	if err != nil {
 		log.Error(err, "Failed to read which policy was verified last")
 	}
-	return verification{state: kept.Restored(clk.Now()), file: file, clock: clk, log: log}
+	return verification{state: kept.Restored(clk.Now()), file: file, check: checks, clock: clk, log: log}
 }
 
 // admit returns the rules of the node that the kernel is to have: those that the API asks for,
@@ -62,10 +66,11 @@ func (v *verification) admit(n *source.NodeRules) *source.NodeRules {
 // follow notes what came of a step.
 func (v *verification) follow(l *Loop, did report.Step) {
 	if v.state.Ended() {
+		v.check.Stop()
 		v.shown, v.timer, v.due = v.state, nil, time.Time{}
 		return
 	}
-	o := v.outcome(l, did)
+	o := v.withChecks(v.outcome(l, did), l)
 	v.advance(l.newest.Spec, o)
 	switch {
 	case v.state.Phase == v1alpha1.RevisionReverted:
@@ -98,7 +103,7 @@ func (v *verification) outcome(l *Loop, did report.Step) trial.Outcome {
 	for _, kind := range []report.Kind{report.KernelError, report.ModeChangeFailed, report.ModeUnsupported, report.InvalidSettings} {
 		if err := l.problems[kind]; err != nil {
 			v.programmed = time.Time{}
-			return trial.Outcome{Err: report.Truncate(report.OneLine(err.Error()), report.MaxRevisionError)}
+			return trial.Outcome{Err: oneLine(err)}
 		}
 	}
 	p := l.programmed
@@ -116,6 +121,34 @@ func (v *verification) outcome(l *Loop, did report.Step) trial.Outcome {
 	return trial.Outcome{Programmed: true, Checked: checked, Answered: l.store.Contact.Since(v.programmed)}
 }
 
+// withChecks adds what came of the checks. They run while the kernel has the policy.
+func (v *verification) withChecks(o trial.Outcome, l *Loop) trial.Outcome {
+	if !o.Programmed {
+		v.check.Stop()
+		return o
+	}
+	v.check.Run(targets(l.table, l.newest.Spec.Checks))
+	unfit, err := v.check.Result()
+	if o.Unfit = unfit; err != nil {
+		o.CheckErr = oneLine(err)
+	}
+	return o
+}
+
+// targets returns what checks connect to, by the rules of the node.
+func targets(table *resolve.Table, checks []v1alpha1.RolloutCheck) (out []check.Target) {
+	for _, c := range checks {
+		namespace, name, _ := strings.Cut(c.Service, "/")
+		addresses, err := table.ClusterIPs(namespace, name, uint16(c.Port))
+		out = append(out, check.Target{RolloutCheck: c, Addresses: addresses, Err: err})
+	}
+	return out
+}
+
+func oneLine(err error) string {
+	return report.Truncate(report.OneLine(err.Error()), report.MaxRevisionError)
+}
+
 // reverted says that the node has returned to the policy before, and why; nil: it has not.
 func (v *verification) reverted(spec v1alpha1.NodeRuleSetSpec) error {
 	if v.shown.Phase != v1alpha1.RevisionReverted {
@@ -130,6 +163,7 @@ func (v *verification) forget() {
 	if v.state.Phase == "" {
 		return
 	}
+	v.check.Stop()
 	v.state, v.programmed, v.due, v.timer = trial.State{}, time.Time{}, time.Time{}, nil
 	v.shown = v.state
 	v.file.Save(v.state)

@@ -43,6 +43,8 @@ var (
 	cutOff     = checked
 	unchecked  = Outcome{Programmed: true, Answered: true}
 	good       = Outcome{Programmed: true, Checked: true, Answered: true}
+	failing    = Outcome{Programmed: true, Checked: true, Answered: true, CheckErr: "check web: no answer"}
+	unfit      = Outcome{Programmed: true, CheckErr: "check web: no answer", Checked: true, Unfit: true}
 	refused    = Outcome{Err: "the kernel says no"}
 	bothSides  = Outcome{Err: "the kernel says no", Programmed: true, Checked: true, Answered: true}
 )

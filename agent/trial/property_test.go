@@ -35,7 +35,7 @@ type life struct {
 
 func live(t *testing.T, random *rand.Rand, events int) string {
 	modes := []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPVS, v1alpha1.ModeIPTables}
-	outcomes := []Outcome{{}, programmed, cutOff, unchecked, good, refused, bothSides}
+	outcomes := []Outcome{{}, programmed, cutOff, unchecked, good, refused, bothSides, failing, unfit}
 	l := life{spec: first, seen: start, verified: map[string]bool{}}
 	now, s := start, State{}.Next(first, Outcome{}, start)
 	for i := range events {
@@ -68,7 +68,7 @@ func live(t *testing.T, random *rand.Rand, events int) string {
 			}
 			l.verified[l.spec.Revision] = true
 		}
-		if failure := l.check(s, now, set); failure != "" {
+		if failure := l.check(s, now, set, o.Unfit); failure != "" {
 			return fmt.Sprintf("event %d: %s: %+v", i, failure, s)
 		}
 		if set { // what counts from now on is not what the test can know
@@ -79,7 +79,7 @@ func live(t *testing.T, random *rand.Rand, events int) string {
 }
 
 // check says what a state must not be.
-func (l *life) check(s State, now time.Time, set bool) string {
+func (l *life) check(s State, now time.Time, set, unfit bool) string {
 	rules := s.Rules(l.spec)
 	back := rules.Revision != l.spec.Revision
 	over := now.Sub(l.seen) >= time.Minute
@@ -90,7 +90,7 @@ func (l *life) check(s State, now time.Time, set bool) string {
 		return "returned to a policy that was not verified"
 	case back && l.spec.AssignedTime == nil:
 		return "returned, though it was not on trial"
-	case back && !over && !set && !l.reverted:
+	case back && !over && !set && !unfit && !l.reverted:
 		return "returned before the deadline"
 	case l.reverted && !back:
 		return "tried again"
@@ -111,7 +111,7 @@ func (l *life) check(s State, now time.Time, set bool) string {
 // new field is one of the policy, or belongs here and in withPolicy.
 func TestFieldsOfThePolicy(t *testing.T) {
 	stays := map[string]bool{"Node": true, "ServiceCIDRs": true, "MassRemoval": true, "DeletionPolicy": true,
-		"CleanUpSince": true, "AssignedTime": true, "NodeDeadlineSeconds": true}
+		"CleanUpSince": true, "AssignedTime": true, "NodeDeadlineSeconds": true, "Checks": true}
 	returns := map[string]bool{"Policy": true, "Revision": true, "Mode": true, "FallbackModes": true, "IPVS": true, "KubeProxy": true, "SessionAffinity": true,
 		"NodePort": true, "ExternalIPs": true, "Masquerade": true, "LocalTraffic": true, "Conntrack": true}
 	kind := reflect.TypeFor[v1alpha1.NodeRuleSetSpec]()

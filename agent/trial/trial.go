@@ -57,6 +57,11 @@ type Outcome struct {
 	// Checked says that the kernel was compared with it since, and Answered that the apiserver
 	// has answered a request that began since.
 	Checked, Answered bool
+
+	// CheckErr is why the checks of the spec have not passed since; empty: they have, or there
+	// are none. Unfit says that one has failed more often than its failureLimit allows.
+	CheckErr string
+	Unfit    bool
 }
 
 // Next returns the state at a moment. An outcome does not count if the spec asks for another
@@ -70,14 +75,14 @@ func (s State) Next(spec v1alpha1.NodeRuleSetSpec, o Outcome, now time.Time) Sta
 	}
 	s.Asked = &asked
 	// A clock that was set back since says nothing about the time that has passed.
-	over := now.Before(s.Since) || now.Sub(s.Since) >= deadline(spec)
+	over := now.Before(s.Since) || now.Sub(s.Since) >= deadline(spec) || o.Unfit
 	switch {
 	case s.Phase == v1alpha1.RevisionReverted:
 		return s
 	case s.Phase == v1alpha1.RevisionVerified:
 		s.Verified = s.Asked // the generation of the ProxyConfig may have changed
 		return s
-	case o.Err == "" && o.Programmed && o.Checked && o.Answered:
+	case o.Err == "" && o.Programmed && o.Checked && o.CheckErr == "" && o.Answered:
 		at := metav1.NewTime(now.Truncate(time.Second))
 		s.Phase, s.VerifiedTime, s.LastError, s.Verified = v1alpha1.RevisionVerified, &at, "", s.Asked
 		return s
@@ -119,6 +124,8 @@ func (s State) failure(o Outcome) string {
 		return "it is not programmed"
 	case !o.Checked:
 		return "the kernel was not compared with it since it is programmed"
+	case o.CheckErr != "":
+		return o.CheckErr
 	}
 	return "the apiserver has not answered since it is programmed"
 }
@@ -192,7 +199,7 @@ func policyOf(spec v1alpha1.NodeRuleSetSpec) v1alpha1.NodeRuleSetSpec {
 func withPolicy(spec, policy v1alpha1.NodeRuleSetSpec) v1alpha1.NodeRuleSetSpec {
 	policy.Node, policy.ServiceCIDRs = spec.Node, spec.ServiceCIDRs
 	policy.MassRemoval, policy.DeletionPolicy, policy.CleanUpSince = spec.MassRemoval, spec.DeletionPolicy, spec.CleanUpSince
-	policy.AssignedTime, policy.NodeDeadlineSeconds = spec.AssignedTime, spec.NodeDeadlineSeconds
+	policy.AssignedTime, policy.NodeDeadlineSeconds, policy.Checks = spec.AssignedTime, spec.NodeDeadlineSeconds, spec.Checks
 	return policy
 }
 

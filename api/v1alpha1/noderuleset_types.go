@@ -83,6 +83,13 @@ type NodeRuleSetSpec struct {
 	// +optional
 	NodeDeadlineSeconds *int32 `json:"nodeDeadlineSeconds,omitempty"`
 
+	// checks must pass before the agent has verified the revision.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Checks []RolloutCheck `json:"checks,omitempty"`
+
 	// mode is the mode of the policy.
 	// +required
 	Mode ProxyMode `json:"mode,omitempty"`

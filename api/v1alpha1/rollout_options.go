@@ -49,6 +49,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.stages) || size(self.stages) == 0 || self.strategy == 'Staged'",message="`stages` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",fieldPath=.stages
 // +kubebuilder:validation:XValidation:rule="!has(self.paused) || !self.paused || self.strategy == 'Staged'",message="`paused` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",fieldPath=.paused
+// +kubebuilder:validation:XValidation:rule="!has(self.checks) || size(self.checks) == 0 || self.strategy == 'Staged'",message="`checks` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",fieldPath=.checks
 type RolloutOptions struct {
 	// strategy is AllAtOnce, or Staged: some nodes get a changed policy first, and more when
 	// these work; if too many fail it, all return to the policy before. Only the policy is
@@ -108,6 +109,45 @@ type RolloutOptions struct {
 	// the middle of a rollout; the other fields are those of the rollout's start.
 	// +optional
 	Paused *bool `json:"paused,omitempty"`
+
+	// checks are connections that each node makes to Services, through its own rules, before it
+	// has verified a changed policy. They take effect at once, also in the middle of a rollout;
+	// a node that returns to a policy makes none.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Checks []RolloutCheck `json:"checks,omitempty"`
+}
+
+// RolloutCheck is a TCP connection that a node makes to the cluster IPs of a Service. The check
+// has passed when all of them have answered once; until then it is tried again.
+type RolloutCheck struct {
+	// name identifies the check.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// service is the Service, as namespace/name. It needs a cluster IP, and an endpoint that all
+	// nodes may use.
+	// +kubebuilder:validation:MaxLength=127
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z]([-a-z0-9]*[a-z0-9])?$')",message="`service` must be a namespace and a name, such as kube-system/kube-dns"
+	// +required
+	Service string `json:"service,omitempty"`
+
+	// port is a TCP port of the Service.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +required
+	Port int32 `json:"port,omitempty"`
+
+	// failureLimit is how often the check may fail. One failure more, and the node has failed
+	// the policy, without waiting for nodeDeadlineSeconds. Absent: any number until then.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	FailureLimit *int32 `json:"failureLimit,omitempty"`
 }
 
 // RolloutStage is a step of a rollout.

@@ -27,6 +27,7 @@ import (
 func (r *Reconciler) input(ctx context.Context, node *corev1.Node, config *v1alpha1.ProxyConfig, current *v1alpha1.NodeRuleSet) (compile.NodeInput, error) {
 	in := compile.NodeInput{Node: node}
 	in.Revision, in.AssignedTime = rollout.Assigned(config, current, r.Clock.Now())
+	in.Checks = rollout.Checks(config, current, in.Revision)
 	var problem, err error
 	if in.Config, problem, err = r.revision(ctx, config, in.Revision); err != nil || problem == nil {
 		return in, err
@@ -78,7 +79,8 @@ func (r *Reconciler) Assign(ctx context.Context, node *corev1.Node, config *v1al
 	if err != nil {
 		return err
 	}
-	spec, _ := compile.Node(compile.NodeInput{Node: node, Config: policy, Revision: revision, AssignedTime: &since, ServiceCIDRs: cidrs})
+	spec, _ := compile.Node(compile.NodeInput{Node: node, Config: policy, Revision: revision, AssignedTime: &since,
+		Checks: rollout.Checks(config, current, revision), ServiceCIDRs: cidrs})
 	return r.applyTo(current)(ctx, node, spec)
 }
 

@@ -72,6 +72,9 @@ type NodeInput struct {
 	Revision     string
 	AssignedTime *metav1.Time
 
+	// Checks must pass before the revision is verified, if AssignedTime is known.
+	Checks []v1alpha1.RolloutCheck
+
 	// ServiceCIDRs are all ServiceCIDRs of the cluster, in any order.
 	ServiceCIDRs []networkingv1.ServiceCIDR
 }
@@ -105,7 +108,7 @@ func Node(in NodeInput) (v1alpha1.NodeRuleSetSpec, []Problem) {
 		ServiceCIDRs: serviceCIDRs(in.ServiceCIDRs, problems),
 	}
 	if in.AssignedTime != nil {
-		spec.NodeDeadlineSeconds = c.Rollout.NodeDeadlineSeconds
+		spec.NodeDeadlineSeconds, spec.Checks = c.Rollout.NodeDeadlineSeconds, in.Checks
 	}
 	return spec, problems.sorted()
 }

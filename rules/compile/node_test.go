@@ -132,6 +132,16 @@ func TestCompileNode(t *testing.T) {
 		t.Error("the policy was changed through the result")
 	}
 
+	// What is not on trial has no checks, and no deadline.
+	policy.Spec.Rollout.NodeDeadlineSeconds = new(int32(30))
+	checks := []v1alpha1.RolloutCheck{{Name: "dns"}}
+	for _, assigned := range []*metav1.Time{nil, {Time: time.Unix(1, 0)}} {
+		got, _ := compile.Node(compile.NodeInput{Node: node, Config: &policy, AssignedTime: assigned, Checks: checks})
+		if onTrial := assigned != nil; (got.Checks != nil) != onTrial || (got.NodeDeadlineSeconds != nil) != onTrial || got.AssignedTime != assigned {
+			t.Errorf("assigned at %v: %+v", assigned, got)
+		}
+	}
+
 	old := node.DeepCopy()
 	old.Spec.PodCIDRs = nil
 	got, _ = compile.Node(compile.NodeInput{Node: old, Config: &policy})

@@ -31,6 +31,19 @@ func Assigned(config *v1alpha1.ProxyConfig, current *v1alpha1.NodeRuleSet, now t
 	return target, &metav1.Time{Time: now.Truncate(time.Second)}
 }
 
+// Checks returns the checks of a revision on a node; current is its NodeRuleSet, nil if it has
+// none. A revision that is returned to has none: a check that fails must not hold that up. One
+// that the node has been given keeps those that it has when the ProxyConfig asks for another one.
+func Checks(config *v1alpha1.ProxyConfig, current *v1alpha1.NodeRuleSet, revision string) []v1alpha1.RolloutCheck {
+	switch {
+	case revision == RevisionOf(config).Name:
+		return config.DeepCopy().Spec.Rollout.Checks
+	case current != nil && current.Spec.Revision == revision:
+		return current.DeepCopy().Spec.Checks
+	}
+	return nil
+}
+
 // IsStaged says whether changed policies are rolled out in stages.
 func IsStaged(config *v1alpha1.ProxyConfig) bool {
 	return config.Spec.Rollout.Strategy == v1alpha1.Staged

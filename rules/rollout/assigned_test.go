@@ -62,6 +62,42 @@ func TestAssigned(t *testing.T) {
 	}
 }
 
+// TestChecks has a node return to a revision, and get or keep others.
+func TestChecks(t *testing.T) {
+	config := aPolicy()
+	config.Spec.Rollout.Checks = []v1alpha1.RolloutCheck{{Name: "dns", FailureLimit: ptr.To[int32](1)}}
+	target := RevisionOf(config).Name
+	has := func(revision string) *v1alpha1.NodeRuleSet {
+		return &v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{Revision: revision, Checks: []v1alpha1.RolloutCheck{{Name: "web"}}}}
+	}
+	for name, tc := range map[string]struct {
+		current  *v1alpha1.NodeRuleSet
+		revision string
+		want     string
+	}{
+		"a new node":                       {nil, target, "dns"},
+		"a new node gets the stable one":   {nil, "default-0", ""},
+		"it is given the new one":          {has("default-0"), target, "dns"},
+		"it has the new one":               {has(target), target, "dns"},
+		"it returns":                       {has(target), "default-0", ""},
+		"it has one that is not asked for": {has("default-0"), "default-0", "web"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			for _, c := range Checks(config, tc.current, tc.revision) {
+				got += c.Name
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+	*Checks(config, nil, target)[0].FailureLimit = 9
+	if *config.Spec.Rollout.Checks[0].FailureLimit != 1 {
+		t.Error("the ProxyConfig was changed through the result")
+	}
+}
+
 // aPolicy has a value in each kind of field.
 func aPolicy() *v1alpha1.ProxyConfig {
 	return &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "default", Generation: 3}, Spec: v1alpha1.ProxyConfigSpec{

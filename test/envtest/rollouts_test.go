@@ -85,7 +85,15 @@ func TestRolloutSucceeds(t *testing.T) {
 func TestRolloutFails(t *testing.T) {
 	for name, f := range map[string]fate{"reverts": reverts, "hangs": hangs} {
 		t.Run(name, func(t *testing.T) {
-			s := newStaging(t, oneByOne(), "a", "b", "c")
+			options := oneByOne()
+			options.Checks = []v1alpha1.RolloutCheck{{Name: "dns", Service: "kube-system/kube-dns", Port: 53}}
+			s := newStaging(t, options, "a", "b", "c")
+			checks := func(want int) {
+				t.Helper()
+				if got := s.sets()["a"].Spec.Checks; len(got) != want {
+					t.Errorf("the canary makes the checks %+v, want %d", got, want)
+				}
+			}
 			s.fates["2"] = map[string]fate{"a": f}
 			s.change("2", mode(v1alpha1.ModeIPTables))
 			s.passes(3)
@@ -95,6 +103,7 @@ func TestRolloutFails(t *testing.T) {
 				s.pass(2 * time.Second)
 			} else {
 				s.wants("Updating canary", "a=2x b=1+ c=1+")
+				checks(1)
 				s.pass(time.Second)
 			}
 			s.wants("RollingBack", "a=1+ b=1+ c=1+")
@@ -102,6 +111,7 @@ func TestRolloutFails(t *testing.T) {
 			s.wants("RolledBack", "a=1+ b=1+ c=1+")
 			s.pass(time.Hour)
 			s.wants("RolledBack", "a=1+ b=1+ c=1+")
+			checks(0) // it returns whatever they say
 			o := s.current()
 			if len(o.Status.FailedNodes) != 1 || o.Status.FailedNodes[0].Name != "a" || o.Status.Verdict != v1alpha1.VerdictFailed {
 				t.Errorf("failed nodes %+v, verdict %s", o.Status.FailedNodes, o.Status.Verdict)
@@ -130,6 +140,7 @@ func TestRolloutFails(t *testing.T) {
 			s.says(state(v1alpha1.StateRetry))
 			s.passes(2)
 			s.wants("Soaking canary", "a=2+ b=1+ c=1+")
+			checks(1)
 			s.pass(30 * time.Second)
 			s.passes(2)
 			s.wants("Succeeded", "a=2+ b=2+ c=2+")

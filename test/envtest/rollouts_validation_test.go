@@ -54,4 +54,29 @@ var rolloutCases = map[string]proxyConfigCase{
 		`spec: {rollout: {strategy: Staged, stages: [{name: rest}]}}`,
 		"the last stage is called rest: choose another `name`",
 	},
+	"checks of a staged rollout": {
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: kube-system/kube-dns, port: 53, failureLimit: 0}]}}`,
+		`spec: {rollout: {checks: [{name: dns, service: kube-system/kube-dns, port: 53}]}}`,
+		"`checks` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",
+	},
+	"Service of a check": {
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: 1st/dns, port: 53}]}}`,
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: kube-dns, port: 53}]}}`,
+		"`service` must be a namespace and a name, such as kube-system/kube-dns",
+	},
+	"no address as a check's Service": {
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: a/b, port: 53}]}}`,
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: 10.96.0.10/32, port: 53}]}}`,
+		"`service` must be a namespace and a name, such as kube-system/kube-dns",
+	},
+	"a check has a Service": {
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: a/b, port: 53}]}}`,
+		`spec: {rollout: {strategy: Staged, checks: [{name: dns, port: 53}]}}`,
+		"spec.rollout.checks[0].service: Required value",
+	},
+	"names of checks": {
+		`spec: {rollout: {strategy: Staged, checks: [{name: a, service: a/b, port: 53}, {name: b, service: a/b, port: 53}]}}`,
+		`spec: {rollout: {strategy: Staged, checks: [{name: a, service: a/b, port: 53}, {name: a, service: a/c, port: 53}]}}`,
+		"Duplicate value",
+	},
 }

@@ -19,6 +19,12 @@ type rulesCase struct {
 }
 
 var rulesCases = map[string]rulesCase{
+	"Service of a check": {
+		"NodeRuleSet",
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {}, checks: [{name: dns, service: kube-system/kube-dns, port: 53}]}`,
+		`spec: {policy: {name: default, generation: 1}, mode: NFTables, node: {}, checks: [{name: dns, service: 10.96.0.10, port: 53}]}`,
+		"`service` must be a namespace and a name, such as kube-system/kube-dns",
+	},
 	"part": {
 		"ServiceRuleSlice",
 		`spec: {serviceNamespace: default, serviceName: web, addressFamily: IPv4, part: 1, parts: 2, digest: "0"}`,

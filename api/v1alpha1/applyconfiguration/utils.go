@@ -85,6 +85,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RepairCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RevisionStatus"):
 		return &apiv1alpha1.RevisionStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutCheck"):
+		return &apiv1alpha1.RolloutCheckApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutOptions"):
 		return &apiv1alpha1.RolloutOptionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutStage"):

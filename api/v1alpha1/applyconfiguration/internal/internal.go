@@ -365,6 +365,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: assignedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutCheck
+          elementRelationship: associative
+          keys:
+          - name
     - name: cleanUpSince
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -837,11 +845,34 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: verifiedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutCheck
+  map:
+    fields:
+    - name: failureLimit
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        scalar: string
+    - name: port
+      type:
+        scalar: numeric
+    - name: service
+      type:
+        scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOnFailure
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutOptions
   map:
     fields:
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutCheck
+          elementRelationship: associative
+          keys:
+          - name
     - name: failureThreshold
       type:
         namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString

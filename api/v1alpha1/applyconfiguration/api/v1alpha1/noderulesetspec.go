@@ -27,6 +27,8 @@ type NodeRuleSetSpecApplyConfiguration struct {
 	// nodeDeadlineSeconds is how long the agent may take to verify the revision, from when it
 	// sees it; absent: 60.
 	NodeDeadlineSeconds *int32 `json:"nodeDeadlineSeconds,omitempty"`
+	// checks must pass before the agent has verified the revision.
+	Checks []RolloutCheckApplyConfiguration `json:"checks,omitempty"`
 	// mode is the mode of the policy.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
 	// fallbackModes are tried in order if the node does not support `mode`.
@@ -100,6 +102,19 @@ func (b *NodeRuleSetSpecApplyConfiguration) WithAssignedTime(value v1.Time) *Nod
 // If called multiple times, the NodeDeadlineSeconds field is set to the value of the last call.
 func (b *NodeRuleSetSpecApplyConfiguration) WithNodeDeadlineSeconds(value int32) *NodeRuleSetSpecApplyConfiguration {
 	b.NodeDeadlineSeconds = &value
+	return b
+}
+
+// WithChecks adds the given value to the Checks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Checks field.
+func (b *NodeRuleSetSpecApplyConfiguration) WithChecks(values ...*RolloutCheckApplyConfiguration) *NodeRuleSetSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChecks")
+		}
+		b.Checks = append(b.Checks, *values[i])
+	}
 	return b
 }
 

@@ -41,6 +41,10 @@ type RolloutOptionsApplyConfiguration struct {
 	// paused keeps more nodes from getting a changed policy. It takes effect at once, also in
 	// the middle of a rollout; the other fields are those of the rollout's start.
 	Paused *bool `json:"paused,omitempty"`
+	// checks are connections that each node makes to Services, through its own rules, before it
+	// has verified a changed policy. They take effect at once, also in the middle of a rollout;
+	// a node that returns to a policy makes none.
+	Checks []RolloutCheckApplyConfiguration `json:"checks,omitempty"`
 }
 
 // RolloutOptionsApplyConfiguration constructs a declarative configuration of the RolloutOptions type for use with
@@ -115,5 +119,18 @@ func (b *RolloutOptionsApplyConfiguration) WithOnFailure(value apiv1alpha1.Rollo
 // If called multiple times, the Paused field is set to the value of the last call.
 func (b *RolloutOptionsApplyConfiguration) WithPaused(value bool) *RolloutOptionsApplyConfiguration {
 	b.Paused = &value
+	return b
+}
+
+// WithChecks adds the given value to the Checks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Checks field.
+func (b *RolloutOptionsApplyConfiguration) WithChecks(values ...*RolloutCheckApplyConfiguration) *RolloutOptionsApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChecks")
+		}
+		b.Checks = append(b.Checks, *values[i])
+	}
 	return b
 }

@@ -113,12 +113,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	l = engine.New(engine.Config{
 		NodeName: o.NodeName, Source: in, Journal: cp, Trial: revisions, Installed: installed,
 		Modes: o.Modes, Env: dataplane.Env{Log: log, Sysctls: o.Sysctls},
-		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls, parameters), Untune: parameters.Restore,
+		HealthChecks: checks.Update, Flows: cleaner, Tune: engine.Tuner(o.Sysctls, parameters), Untune: parameters.Restore, KubeProxy: finder,
 		Log: log.WithName("loop"), Clock: clk,
 		Report: func(out report.Snapshot) {
 			o.Servers.Learn(in.APIServers())
-			out = out.With(report.ListenFailed, listening())
-			out.KubeProxy = finder.Found()
+			out = out.With(report.ListenFailed, listening()).With(report.KubeProxyCleanup, finder.Failure())
+			ports.Leave(o.Addresses.Left(out)...)
 			report.LogStep(log, out)
 			m.Observe(out)
 			h.Set(out)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
+	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -121,7 +122,7 @@ func startGiantNode(ctx context.Context, mode v1alpha1.ProxyMode) (*giantNode, e
 	loop := engine.New(engine.Config{NodeName: nodeName, Source: n.store, Modes: all, Env: dataplane.Env{Log: logr.Discard()},
 		Journal: journal, Trial: revisions, Installed: installed, HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {}, Flows: noFlows{},
 		Tune:   func(*v1alpha1.ConntrackOptions) error { return nil },
-		Untune: func() error { return nil },
+		Untune: func() error { return nil }, KubeProxy: kubeproxy.New(func() {}, logr.Discard(), clock.RealClock{}),
 		Report: n.stepped, Log: logr.Discard(), Clock: clock.RealClock{}})
 	for i := range n.services {
 		slice, err := n.slice(i, 0)

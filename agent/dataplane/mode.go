@@ -38,6 +38,10 @@ type Mode struct {
 	// each endpoint and source range that changes (see resolve.Costs). 0: the default.
 	MaxStep int
 
+	// Inherits is the mode of kube-proxy that leaves what this mode recognizes as its own, and so
+	// can clean up, besides what it leaves in iptables; empty: none does.
+	Inherits v1alpha1.KubeProxyMode
+
 	// Parse returns the mode's own parameters in the rules of a node. The error names
 	// those that are malformed, which are left out. Nil: the mode has no parameters.
 	Parse func(v1alpha1.NodeRuleSetSpec) (Options, error)

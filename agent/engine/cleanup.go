@@ -29,7 +29,7 @@ func (l *Loop) cleanUp(ctx context.Context) {
 	}
 	var errs []error
 	for _, mode := range others {
-		if l.candidate != nil && l.candidate.Mode() == mode {
+		if l.candidate != nil && l.candidate.Mode() == mode || l.kubeProxy.shares(l.modes.byName(mode)) {
 			continue
 		}
 		wait, err := l.cleanUpMode(ctx, mode, func(old *openMode) (time.Duration, error) {

@@ -19,6 +19,7 @@ import (
 // clean-up by hand. Only the API can ask for it: what the journal says may be withdrawn.
 func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retry = 0
+	l.kubeProxy.Want(nil)
 	if !ch.FromAPI {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return

@@ -54,8 +54,11 @@ type Loop struct {
 	flows  Flows
 	tune   func(*v1alpha1.ConntrackOptions) error
 	untune func() error
-	log    logr.Logger
-	clock  clock.Clock
+
+	kubeProxy predecessor
+
+	log   logr.Logger
+	clock clock.Clock
 
 	dp        *openMode         // active; nil: none is
 	options   dataplane.Options // of it
@@ -106,6 +109,7 @@ type Config struct {
 	Flows        Flows
 	Tune         func(*v1alpha1.ConntrackOptions) error // sets the parameters of connection tracking
 	Untune       func() error                           // sets them back
+	KubeProxy    KubeProxy
 	Report       func(report.Snapshot)
 	Log          logr.Logger
 	Clock        clock.Clock
@@ -116,7 +120,7 @@ func New(c Config) *Loop {
 	modes := newNodeModes(c.Modes, c.Env, c.Clock)
 	return &Loop{
 		nodeName: c.NodeName, store: c.Source, modes: modes, Syncing: &modes.syncing, journal: c.Journal, report: c.Report,
-		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, log: c.Log, clock: c.Clock,
+		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, kubeProxy: predecessor{c.KubeProxy}, log: c.Log, clock: c.Clock,
 		verify: newVerification(c.Trial, check.New(new(net.Dialer).DialContext, c.Source.Wake, c.Clock), c.Clock, c.Log),
 		table:  resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
@@ -233,7 +237,9 @@ func (l *Loop) step(ctx context.Context) {
 	}
 	l.cleanUp(ctx)
 	l.verify.follow(l, did)
-	l.report(l.snapshot(ch, did))
+	out := l.snapshot(ch, did)
+	l.kubeProxy.follow(l, out)
+	l.report(out)
 	// To load modules may take long: nothing waits for it.
 	if choosing && l.survey(ctx) && l.problems[report.KernelError] == nil {
 		l.report(l.snapshot(ch, report.Step{Queued: did.Queued}))
@@ -319,7 +325,7 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 	return report.Snapshot{
 		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
-		Held: ch.Held, Step: did,
+		Held: ch.Held, KubeProxy: l.kubeProxy.Found(), Step: did,
 	}
 }
 

@@ -31,13 +31,14 @@ import (
 type harness struct {
 	*Loop
 	kernel *fake.Dataplane
+	proxy  *fakeKubeProxy
 	last   report.Snapshot
 }
 
 func newHarness(t *testing.T) *harness { return newHarnessAt(t, clock.RealClock{}) }
 
 func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
-	h := &harness{kernel: fake.New()}
+	h := &harness{kernel: fake.New(), proxy: &fakeKubeProxy{}}
 	in := source.NewStore(clk.Now)
 	// By this clock the journal waits for the disk, however slow it is.
 	cp, err := state.OpenJournal(t.TempDir(), in.Snapshot, in.Wake, clocktesting.NewFakeClock(time.Now()))
@@ -52,6 +53,7 @@ func newHarnessAt(t *testing.T, clk clock.Clock) *harness {
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
 		Untune:       func() error { return nil },
+		KubeProxy:    h.proxy,
 		Report:       func(o report.Snapshot) { h.last = o },
 		Log:          logr.Discard(), Clock: clk,
 	})

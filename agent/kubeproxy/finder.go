@@ -31,24 +31,34 @@ const (
 	maxMessage = 256
 )
 
-// Finder looks for kube-proxy from time to time.
+// Finder looks for kube-proxy from time to time, and removes what it has left.
 type Finder struct {
-	look    func(context.Context) (*v1alpha1.KubeProxyStatus, error)
+	look    func(context.Context) (finding, error)
+	remove  func(context.Context) error
 	changed func()
 	log     logr.Logger
 	clock   clock.Clock
 
-	mu    sync.Mutex
-	found *v1alpha1.KubeProxyStatus
+	mu     sync.Mutex
+	last   finding
+	found  *v1alpha1.KubeProxyStatus // with the message of failed
+	wanted *v1alpha1.KubeProxyStatus // to be removed; nil: nothing is
+	failed error                     // of the last removal
+}
+
+// finding is the result of a look.
+type finding struct {
+	status *v1alpha1.KubeProxyStatus // nil: neither kube-proxy nor rules of it
+	// unsure says that the agent itself has the port by which kube-proxy is found: one that has
+	// found the port in use may run.
+	unsure bool
 }
 
 // New returns a Finder for the node, which has not looked yet. It calls changed when the result
 // of Found changes.
 func New(changed func(), log logr.Logger, clk clock.Clock) *Finder {
-	look := func(ctx context.Context) (*v1alpha1.KubeProxyStatus, error) {
-		return Look(ctx, (&net.Dialer{}).DialContext)
-	}
-	return &Finder{look: look, changed: changed, log: log, clock: clk}
+	look := func(ctx context.Context) (finding, error) { return look(ctx, (&net.Dialer{}).DialContext) }
+	return &Finder{look: look, remove: Remove, changed: changed, log: log, clock: clk}
 }
 
 // Found returns what the last look has found; nil: neither kube-proxy nor rules of it, or the
@@ -57,6 +67,22 @@ func (f *Finder) Found() *v1alpha1.KubeProxyStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.found
+}
+
+// Want says that the rules that were found are to be removed; nil: no rules are. This is done after
+// the next look, unless that finds anything else: a kube-proxy that is about to start again, or
+// finds its port free at last, has a minute to show itself.
+func (f *Finder) Want(found *v1alpha1.KubeProxyStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wanted = found
+}
+
+// Failure returns why rules cannot be removed that are to be removed; nil: nothing failed.
+func (f *Finder) Failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed
 }
 
 // Run looks for kube-proxy until ctx ends.
@@ -68,6 +94,7 @@ func (f *Finder) Run(ctx context.Context) {
 			return
 		}
 		f.set(found, err)
+		f.removeWanted(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -77,18 +104,26 @@ func (f *Finder) Run(ctx context.Context) {
 }
 
 // set keeps what was found. After an error the rest of it is what is certain.
-func (f *Finder) set(found *v1alpha1.KubeProxyStatus, err error) {
+func (f *Finder) set(last finding, err error) {
+	found := last.status
 	if err != nil {
 		if found == nil {
 			found = &v1alpha1.KubeProxyStatus{}
 		}
-		found.Message = report.Truncate(report.OneLine("Failed to look for rules of kube-proxy: "+err.Error()), maxMessage)
+		found.Message = message("Failed to look for rules of kube-proxy: ", err)
 	}
+	last.status = found
 	f.mu.Lock()
-	before := f.found
-	f.found = found
+	forgets := f.wanted == nil && f.failed != nil
+	if forgets {
+		f.failed = nil
+	}
+	same := reflect.DeepEqual(f.last, last) && !forgets
+	if !same {
+		f.last, f.found = last, last.shown(f.failed)
+	}
 	f.mu.Unlock()
-	if reflect.DeepEqual(before, found) {
+	if same {
 		return
 	}
 	switch {
@@ -102,17 +137,68 @@ func (f *Finder) set(found *v1alpha1.KubeProxyStatus, err error) {
 	f.changed()
 }
 
+// removeWanted removes the rules that were found, if they are to be removed and no kube-proxy runs.
+func (f *Finder) removeWanted(ctx context.Context) {
+	f.mu.Lock()
+	due := f.found != nil && f.found == f.wanted && !f.found.Running && !f.last.unsure
+	f.mu.Unlock()
+	if !due {
+		return
+	}
+	err := f.remove(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		f.log.Error(err, "Failed to remove the rules of kube-proxy, will retry")
+	} else {
+		f.log.Info("Removed the rules of kube-proxy")
+	}
+	f.mu.Lock()
+	if f.failed = err; err == nil {
+		f.last = finding{}
+	}
+	before := f.found
+	if after := f.last.shown(err); !reflect.DeepEqual(before, after) {
+		f.found = after
+	}
+	same := before == f.found
+	f.mu.Unlock()
+	if !same {
+		f.changed()
+	}
+}
+
+// shown returns what is shown after a removal that has failed, or not.
+func (l finding) shown(failed error) *v1alpha1.KubeProxyStatus {
+	if failed == nil || l.status == nil || l.status.Message != "" {
+		return l.status
+	}
+	out := *l.status
+	out.Message = message("Failed to remove the rules of kube-proxy: ", failed)
+	return &out
+}
+
+func message(what string, err error) string {
+	return report.Truncate(report.OneLine(what+err.Error()), maxMessage)
+}
+
 // Look looks for kube-proxy in the network namespace of the calling thread; dial opens
 // connections from there. It returns nil if it finds neither kube-proxy nor rules of it. After an
 // error it returns what it has found.
 func Look(ctx context.Context, dial Dialer) (*v1alpha1.KubeProxyStatus, error) {
-	running, mode := running(ctx, dial)
+	found, err := look(ctx, dial)
+	return found.status, err
+}
+
+func look(ctx context.Context, dial Dialer) (finding, error) {
+	running, mode, unsure := running(ctx, dial)
 	rules, err := readRules(ctx)
 	if !running && len(rules) == 0 {
-		return nil, err
+		return finding{}, err
 	}
 	if mode == "" {
 		mode = rules.mode()
 	}
-	return &v1alpha1.KubeProxyStatus{Running: running, Mode: mode, Leftovers: rules.names()}, err
+	return finding{&v1alpha1.KubeProxyStatus{Running: running, Mode: mode, Leftovers: rules.names()}, unsure}, err
 }

@@ -50,13 +50,13 @@ func TestFinder(t *testing.T) {
 				changes, i := 0, 0
 				f := New(func() { changes++ }, testr.New(t), clock.RealClock{})
 				var got []*v1alpha1.KubeProxyStatus
-				f.look = func(context.Context) (*v1alpha1.KubeProxyStatus, error) {
+				f.look = func(context.Context) (finding, error) {
 					if i > 0 {
 						got = append(got, f.Found())
 					}
 					if i == len(c.answers) {
 						cancel()
-						return nil, nil
+						return finding{}, nil
 					}
 					a := c.answers[i]
 					i++
@@ -64,7 +64,7 @@ func TestFinder(t *testing.T) {
 					if a.found != nil {
 						a.found = a.found.DeepCopy()
 					}
-					return a.found, a.err
+					return finding{status: a.found}, a.err
 				}
 				began := time.Now()
 				f.Run(ctx)

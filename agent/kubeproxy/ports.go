@@ -32,12 +32,15 @@ const maxAnswer = 4 << 10
 type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // running says whether a kube-proxy answers on its ports, and its mode; empty: unknown. One that
-// has found them in use by the agent, or serves elsewhere, is not found.
-func running(ctx context.Context, dial Dialer) (bool, v1alpha1.KubeProxyMode) {
+// has found them in use by the agent, or serves elsewhere, is not found; held says that the agent
+// has the first one.
+func running(ctx context.Context, dial Dialer) (running bool, mode v1alpha1.KubeProxyMode, held bool) {
 	for _, url := range modeURLs {
-		switch mode := v1alpha1.KubeProxyMode(strings.TrimSpace(string(ask(ctx, dial, url)))); mode {
+		body, agent := ask(ctx, dial, url)
+		held = held || agent
+		switch mode := v1alpha1.KubeProxyMode(strings.TrimSpace(string(body))); mode {
 		case v1alpha1.KubeProxyNFTables, v1alpha1.KubeProxyIPTables, v1alpha1.KubeProxyIPVS:
-			return true, mode
+			return true, mode, held
 		}
 	}
 	for _, url := range healthURLs {
@@ -45,20 +48,21 @@ func running(ctx context.Context, dial Dialer) (bool, v1alpha1.KubeProxyMode) {
 			LastUpdated  *string `json:"lastUpdated"`
 			NodeEligible *bool   `json:"nodeEligible"`
 		}
-		if json.Unmarshal(ask(ctx, dial, url), &health) == nil && health.LastUpdated != nil && health.NodeEligible != nil {
-			return true, ""
+		body, _ := ask(ctx, dial, url)
+		if json.Unmarshal(body, &health) == nil && health.LastUpdated != nil && health.NodeEligible != nil {
+			return true, "", held
 		}
 	}
-	return false, ""
+	return false, "", held
 }
 
-// ask returns what another program than an agent answers; nil: there is none.
-func ask(ctx context.Context, dial Dialer, url string) []byte {
+// ask returns what another program than an agent answers; nil: there is none, or an agent.
+func ask(ctx context.Context, dial Dialer, url string) (body []byte, agent bool) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	client := http.Client{
 		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true}, // without the proxy of the environment
@@ -66,15 +70,15 @@ func ask(ctx context.Context, dial Dialer, url string) []byte {
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	defer answer.Body.Close()
 	if answer.Header.Get("Server") == httpserver.Name {
-		return nil
+		return nil, true
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	return body
+	return body, false
 }

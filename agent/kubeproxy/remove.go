@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +40,7 @@ func (r rules) remove(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", l.name, err))
 		}
 	}
-	if len(errs) == 0 && slices.ContainsFunc(r, func(l leftover) bool { return l.mode == v1alpha1.KubeProxyIPVS }) {
+	if len(errs) == 0 && r.mode() == v1alpha1.KubeProxyIPVS {
 		errs = append(errs, removeSets(ctx))
 	}
 	return errors.Join(errs...)

@@ -49,12 +49,14 @@ func (r rules) names() (names []string) {
 	return names
 }
 
-// mode returns that of the last one; empty: there is none.
-func (r rules) mode() v1alpha1.KubeProxyMode {
-	if len(r) == 0 {
-		return ""
+// mode returns ipvs if some are of that mode, or that of the last one; empty: there is none.
+func (r rules) mode() (mode v1alpha1.KubeProxyMode) {
+	for _, l := range r {
+		if mode != v1alpha1.KubeProxyIPVS {
+			mode = l.mode
+		}
 	}
-	return r[len(r)-1].mode
+	return mode
 }
 
 func (r *rules) addTable(t *nft.Table) {

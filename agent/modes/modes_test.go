@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netns"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +25,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/toymode"
+	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/agent/state"
@@ -101,6 +103,7 @@ func restart(t *testing.T, env dataplane.Env, modes []dataplane.Mode, installed 
 		HealthChecks: func(model.NodeSettings, resolve.HealthChecks) {},
 		Flows:        noFlows{},
 		Tune:         func(*v1alpha1.ConntrackOptions) error { return nil },
+		KubeProxy:    kubeproxy.New(func() {}, logr.Discard(), clock.RealClock{}),
 		Report: func(s report.Snapshot) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
@@ -248,5 +251,19 @@ func TestCleanup(t *testing.T) {
 	}, emptyNode(t))
 	if !errors.Is(err, denied) || err.Error() != "clean up B: operation not permitted" || cleaned != 1 {
 		t.Errorf("cleaned up %d modes, error %v", cleaned, err)
+	}
+}
+
+// TestInherits checks which modes remove what kube-proxy leaves besides its rules.
+func TestInherits(t *testing.T) {
+	got := map[v1alpha1.ProxyMode]v1alpha1.KubeProxyMode{}
+	for _, m := range All() {
+		if m.Inherits != "" {
+			got[m.Name] = m.Inherits
+		}
+	}
+	want := map[v1alpha1.ProxyMode]v1alpha1.KubeProxyMode{v1alpha1.ModeIPVS: v1alpha1.KubeProxyIPVS}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("modes that inherit (-want +got):\n%s", diff)
 	}
 }

@@ -23,6 +23,7 @@ const (
 	SkippedRules                      // malformed entries of slices
 	Unsupported                       // limitations; made of Snapshot.Limitations
 	PreviousModeCleanup               // what a previous mode has left cannot be removed
+	KubeProxyCleanup                  // what kube-proxy has left cannot be removed
 	JournalFailed                     // the journal cannot be written
 	ConntrackFailed                   // stale entries of connection tracking cannot be deleted
 	ConntrackSysctlFailed             // its parameters cannot be set
@@ -67,6 +68,8 @@ var sentences = [kinds]struct{ reason, before, after string }{
 	Unsupported:      {v1alpha1.ReasonPartlyProgrammed, "Unsupported on this node: ", "."},
 	PreviousModeCleanup: {v1alpha1.ReasonPreviousModeCleanupFailed,
 		"Rules of a previous mode are not cleaned up: ", ". The agent retries."},
+	KubeProxyCleanup: {v1alpha1.ReasonKubeProxyCleanupFailed, "kube-proxy's rules are left: ",
+		". The agent retries; its own rules are active."},
 	JournalFailed: {v1alpha1.ReasonCheckpointFailed, "",
 		". The node would boot with older rules. Free space in the state folder, or make it writable."},
 	ConntrackFailed: {v1alpha1.ReasonConntrackFailed, "UDP flows may still go to endpoints that are gone: ",

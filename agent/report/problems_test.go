@@ -21,7 +21,8 @@ import (
 func TestDegradedNamesAllCauses(t *testing.T) {
 	var all Problems
 	for kind := range kinds {
-		if kind != Unsupported && kind != NodeCleanup { // which a node has that programs nothing
+		// A node has NodeCleanup that programs nothing, and KubeProxyCleanup where nothing else is wrong.
+		if kind != Unsupported && kind != NodeCleanup && kind != KubeProxyCleanup {
 			all[kind] = fmt.Errorf("error %d", kind)
 		}
 	}
@@ -36,7 +37,7 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 	for _, cause := range []string{"error 0.", "error 2.", "error 3.", "error 4.",
 		"Removal is held: error 6.",
 		"Foreign ServiceRuleSlices are refused: error 7.", "Malformed entries of ServiceRuleSlices are skipped: error 8.",
-		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 10.", "error 11.", "error 12.", "error 13.", "error 14.", "error 15"} {
+		"Unsupported on this node: no a; no b.", "Rules of a previous mode are not cleaned up: error 10.", "error 12.", "error 13.", "error 14.", "error 15.", "error 16"} {
 		_, after, found := strings.Cut(rest, cause)
 		if !found {
 			t.Fatalf("%q is not there, or not in its place: %s", cause, c.Message)
@@ -45,6 +46,15 @@ func TestDegradedNamesAllCauses(t *testing.T) {
 	}
 	if rest != "." {
 		t.Errorf("ends with %q: %s", rest, c.Message)
+	}
+}
+
+// TestDegradedByKubeProxy says that rules of kube-proxy cannot be removed.
+func TestDegradedByKubeProxy(t *testing.T) {
+	c := degraded(good().With(KubeProxyCleanup, errors.New("busy")))
+	const want = "kube-proxy's rules are left: busy. The agent retries; its own rules are active."
+	if c.Reason != v1alpha1.ReasonKubeProxyCleanupFailed || c.Message != want {
+		t.Errorf("%s: %s", c.Reason, c.Message)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/serve/httpserver"
 )
 
@@ -34,6 +35,14 @@ type Addresses struct {
 
 	// Probe serves /livez and /readyz for the kubelet. It must be free.
 	Probe string
+}
+
+// Left returns the addresses that are left to kube-proxy.
+func (a Addresses) Left(s report.Snapshot) []string {
+	if s.TakesOver() {
+		return []string{a.Metrics}
+	}
+	return nil
 }
 
 // Start serves until ctx ends. failed gets an error if the kubelet gets no answers any more.
@@ -66,12 +75,52 @@ type Ports struct {
 
 	mu     sync.Mutex
 	failed map[string]error // by address
+	left   []string         // the addresses that are left to kube-proxy
+	moved  chan struct{}    // closed, and replaced, when left changes
 }
 
 // NewPorts returns Ports that serve nothing yet; changed is called when the result of
 // Failure changes.
 func NewPorts(log logr.Logger, clk clock.Clock, changed func()) *Ports {
-	return &Ports{log: log, clock: clk, changed: changed, failed: map[string]error{}}
+	return &Ports{log: log, clock: clk, changed: changed, failed: map[string]error{}, moved: make(chan struct{})}
+}
+
+// Leave leaves some addresses to kube-proxy, until it is called without them.
+func (p *Ports) Leave(addresses ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(p.left, addresses) {
+		return
+	}
+	p.left = addresses
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+// leaves says whether an address is left to kube-proxy, until the channel is closed.
+func (p *Ports) leaves(address string) (left bool, until <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.left, address), p.moved
+}
+
+// whileServed returns a context that ends when an address is to be left to kube-proxy.
+func (p *Ports) whileServed(ctx context.Context, address string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for {
+			left, until := p.leaves(address)
+			if left {
+				cancel()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-until:
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // Failure returns why addresses are not served; nil: all are.
@@ -85,17 +134,28 @@ func (p *Ports) Failure() error {
 	return errors.Join(errs...)
 }
 
-// serve answers at an address until ctx ends. It retries as long as the address cannot
-// be opened.
+// serve answers at an address until ctx ends, except while it is left to kube-proxy. It retries
+// as long as the address cannot be opened.
 func (p *Ports) serve(ctx context.Context, address string, handler http.Handler) {
 	retry := httpserver.Retry()
 	for ctx.Err() == nil {
-		err := listenAndServe(ctx, address, handler, p.log, func() {
+		if left, until := p.leaves(address); left {
+			p.set(address, nil)
+			select {
+			case <-ctx.Done():
+			case <-until:
+			}
+			continue
+		}
+		serving, stop := p.whileServed(ctx, address)
+		err := listenAndServe(serving, address, handler, p.log, func() {
 			retry.Reset()
 			p.set(address, nil)
 		})
-		if ctx.Err() != nil {
-			return
+		left := serving.Err() != nil
+		stop()
+		if ctx.Err() != nil || left {
+			continue
 		}
 		p.set(address, err)
 		select {

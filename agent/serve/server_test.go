@@ -118,6 +118,45 @@ func TestPortsOfAnotherProgram(t *testing.T) {
 	}
 }
 
+// TestLeavePort closes a port that is left to kube-proxy, and opens it again.
+func TestLeavePort(t *testing.T) {
+	at := Addresses{Health: freeAddress(t), Metrics: freeAddress(t)}
+	h := NewHealth(NewMetrics(), clocktesting.NewFakeClock(time.Now()), noTime, noTime, func() bool { return false }, func() []metav1.Condition { return nil })
+	h.Set(good())
+	ports := NewPorts(logr.Discard(), clocktesting.NewFakeClock(time.Now()), func() {})
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	if _, err := Start(ctx, at, h, ports, &group); err != nil {
+		t.Fatal(err)
+	}
+	wants := func(healthz, metrics string) {
+		t.Helper()
+		await(t, healthz, func() string { return ask(at.Health, "/healthz") })
+		await(t, metrics, func() string { return ask(at.Metrics, "/healthz") })
+		if err := ports.Failure(); err != nil {
+			t.Errorf("fails: %v", err)
+		}
+	}
+	wants("200 OK", "200 OK")
+	replaces := good()
+	replaces.Node.Spec.KubeProxy = v1alpha1.KubeProxyTakeOver
+	replaces.KubeProxy = &v1alpha1.KubeProxyStatus{Leftovers: []string{"rules"}}
+	for range 2 {
+		ports.Leave(at.Left(replaces)...)
+		wants("200 OK", "refused")
+	}
+	other, err := net.Listen("tcp4", at.Metrics)
+	if err != nil {
+		t.Fatalf("the port is not free: %v", err)
+	}
+	other.Close()
+	replaces.KubeProxy = nil
+	ports.Leave(at.Left(replaces)...)
+	wants("200 OK", "200 OK")
+}
+
 // steppedUntil lets time pass until so many changes have been seen.
 func steppedUntil(t *testing.T, clk *clocktesting.FakeClock, changes int32, seen *atomic.Int32) {
 	t.Helper()

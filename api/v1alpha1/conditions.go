@@ -146,6 +146,10 @@ const (
 	// and cannot be removed; it is tried again.
 	ReasonPreviousModeCleanupFailed = "PreviousModeCleanupFailed"
 
+	// ReasonKubeProxyCleanupFailed is set when rules of a kube-proxy that the node has taken over
+	// from are left and cannot be removed.
+	ReasonKubeProxyCleanupFailed = "KubeProxyCleanupFailed"
+
 	// ReasonCheckpointFailed is set when the agent cannot store the desired state
 	// on the node.
 	ReasonCheckpointFailed = "CheckpointFailed"

@@ -362,7 +362,7 @@ type KubeProxyStatus struct {
 	// +optional
 	Leftovers []string `json:"leftovers,omitempty"`
 
-	// message describes why the agent failed to look for rules.
+	// message describes why the agent failed to look for rules, or to remove them.
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	Message string `json:"message,omitempty"`

@@ -20,7 +20,7 @@ type KubeProxyStatusApplyConfiguration struct {
 	Mode *apiv1alpha1.KubeProxyMode `json:"mode,omitempty"`
 	// leftovers are the rules of kube-proxy in the kernel, also while it runs.
 	Leftovers []string `json:"leftovers,omitempty"`
-	// message describes why the agent failed to look for rules.
+	// message describes why the agent failed to look for rules, or to remove them.
 	Message *string `json:"message,omitempty"`
 }
 

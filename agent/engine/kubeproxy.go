@@ -1,0 +1,49 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// KubeProxy is kube-proxy on the node. None of its methods waits for the kernel.
+type KubeProxy interface {
+	// Found returns what was found of it; nil: nothing.
+	Found() *v1alpha1.KubeProxyStatus
+
+	// Want says that the rules that were found are to be removed; nil: none are.
+	Want(found *v1alpha1.KubeProxyStatus)
+}
+
+// predecessor is the kube-proxy that our rules replace.
+type predecessor struct{ KubeProxy }
+
+// follow has the rules of kube-proxy removed that ours have replaced. What else a mode of
+// kube-proxy leaves is removed like what a previous mode of ours has left, which waits for its
+// connections: it is noted before the rules go.
+func (p predecessor) follow(l *Loop, s report.Snapshot) {
+	if !s.Replaced() {
+		p.Want(nil)
+		return
+	}
+	for _, mode := range l.modes.list {
+		if mode.Inherits == "" || mode.Inherits != s.KubeProxy.Mode {
+			continue
+		}
+		if err := l.installed.Add(mode.Name); err != nil {
+			l.problems[report.PreviousModeCleanup] = err
+			p.Want(nil)
+			return
+		}
+	}
+	p.Want(s.KubeProxy)
+}
+
+// shares says whether what a mode has left may be that of a kube-proxy that runs.
+func (p predecessor) shares(mode *dataplane.Mode) bool {
+	found := p.Found()
+	return found != nil && found.Running && mode != nil && mode.Inherits != "" && mode.Inherits == found.Mode
+}

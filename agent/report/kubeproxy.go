@@ -9,11 +9,17 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
+// GivesBack says whether kube-proxy is to take the node back, for which its ports must be free.
+func (s Snapshot) GivesBack() bool { return s.asks(v1alpha1.KubeProxyGiveBack) }
+
+func (s Snapshot) asks(action v1alpha1.KubeProxyAction) bool {
+	return s.Node != nil && !s.leaves() && s.rules().Spec.KubeProxy == action
+}
+
 // TakesOver says whether rules of kube-proxy are in the kernel that are to go. While they are there,
 // a kube-proxy that starts again must find its port free, by which it is found.
 func (s Snapshot) TakesOver() bool {
-	return s.Node != nil && !s.leaves() && s.rules().Spec.KubeProxy == v1alpha1.KubeProxyTakeOver &&
-		s.KubeProxy != nil && len(s.KubeProxy.Leftovers) > 0
+	return s.asks(v1alpha1.KubeProxyTakeOver) && s.KubeProxy != nil && len(s.KubeProxy.Leftovers) > 0
 }
 
 // Replaced says whether these rules can go: no kube-proxy runs, and all that the API asks for is

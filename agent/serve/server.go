@@ -39,7 +39,10 @@ type Addresses struct {
 
 // Left returns the addresses that are left to kube-proxy.
 func (a Addresses) Left(s report.Snapshot) []string {
-	if s.TakesOver() {
+	switch {
+	case s.GivesBack():
+		return []string{a.Health, a.Metrics}
+	case s.TakesOver():
 		return []string{a.Metrics}
 	}
 	return nil

@@ -155,6 +155,17 @@ func TestLeavePort(t *testing.T) {
 	replaces.KubeProxy = nil
 	ports.Leave(at.Left(replaces)...)
 	wants("200 OK", "200 OK")
+
+	back := good()
+	back.Node.Spec.KubeProxy = v1alpha1.KubeProxyGiveBack
+	ports.Leave(at.Left(back)...)
+	wants("refused", "refused")
+	back.Rules = testNodeRules(1) // the revision is reverted
+	ports.Leave(at.Left(back)...)
+	wants("200 OK", "200 OK")
+	back.Rules, back.Node.Spec.CleanUpSince = nil, &metav1.Time{Time: time.Unix(1000, 0)}
+	ports.Leave(at.Left(back)...)
+	wants("200 OK", "200 OK")
 }
 
 // steppedUntil lets time pass until so many changes have been seen.

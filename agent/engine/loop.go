@@ -323,7 +323,7 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 	}
 	problems[report.RevisionReverted] = l.verify.reverted(l.newest.Spec)
 	return report.Snapshot{
-		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
+		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), Returns: l.verify.returns, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
 		Held: ch.Held, KubeProxy: l.kubeProxy.Found(), Step: did,
 	}

@@ -126,6 +126,9 @@ func TestRestartAfterATrial(t *testing.T) {
 	if c.ipvs.Count(fake.Sync) != 0 {
 		t.Error("it is tried again")
 	}
+	if b.last.Returns != 1 || c.last.Returns != 0 {
+		t.Errorf("returned %d times, and %d times after the restart", b.last.Returns, c.last.Returns)
+	}
 }
 
 // TestTrialComesFirst reads the disk whenever the kernel is programmed: an agent that is killed

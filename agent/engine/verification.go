@@ -25,12 +25,13 @@ import (
 // verification finds out whether the kernel can have the policy that the API asks for, and has
 // the loop return to the one before if not. What that takes is in the package trial.
 type verification struct {
-	state trial.State
-	shown trial.State // in the status
-	file  *state.Trial
-	check *check.Checks
-	clock clock.Clock
-	log   logr.Logger
+	state   trial.State
+	shown   trial.State // in the status
+	returns int64       // to the policy before, since the agent started
+	file    *state.Trial
+	check   *check.Checks
+	clock   clock.Clock
+	log     logr.Logger
 
 	programmed time.Time // since when the kernel has the policy without an error; zero: it has not
 	checked    bool      // it was compared since
@@ -94,6 +95,9 @@ func (v *verification) advance(spec v1alpha1.NodeRuleSetSpec, o trial.Outcome) {
 	before := v.state.Phase
 	v.state = v.state.Next(spec, o, v.clock.Now())
 	if v.state.Phase != before {
+		if v.state.Phase == v1alpha1.RevisionReverted {
+			v.returns++
+		}
 		v.log.Info("The revision has another phase", "revision", v.state.Revision, "phase", v.state.Phase, "before", before, "reason", v.state.LastError)
 	}
 }

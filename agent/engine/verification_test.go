@@ -171,6 +171,9 @@ func TestReturns(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" || !c.last.UpToDate() {
 				t.Errorf("up to date: %v, conditions (-want +got):\n%s", c.last.UpToDate(), diff)
 			}
+			if c.last.Returns != 1 {
+				t.Errorf("returned %d times", c.last.Returns)
+			}
 			if c.timerIsSet() || len(c.installed.Others(nftablesMode)) > 0 {
 				t.Errorf("waits for a deadline: %v; left: %v", c.timerIsSet(), c.installed.Others(nftablesMode))
 			}

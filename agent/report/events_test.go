@@ -128,6 +128,39 @@ func TestNodeEvent(t *testing.T) {
 	}
 }
 
+// TestReturnEvents writes an event of each return, once it is in the status.
+func TestReturnEvents(t *testing.T) {
+	var notes []string
+	r := NewWriter(
+		func(context.Context, types.UID, v1alpha1.NodeRuleSetStatus) error { return nil },
+		func(_ context.Context, uid types.UID, reason, note string) error {
+			notes = append(notes, string(uid)+" "+reason+": "+note)
+			return errors.New("refused")
+		}, logr.Discard(), clocktesting.NewFakeClock(time.Unix(1000, 0)))
+	back := errors.New("the node has returned to r-1")
+	for i, s := range []struct {
+		returns int64
+		err     error
+		want    int
+	}{{0, nil, 0}, {1, nil, 0}, {1, back, 1}, {1, back, 1}, {1, nil, 1}, {2, back, 2}, {2, back, 2}} {
+		o := good()
+		o.Returns = s.returns
+		r.Set(o.With(RevisionReverted, s.err))
+		r.step(t.Context())
+		if len(notes) != s.want {
+			t.Errorf("step %d: %d events, want %d", i, len(notes), s.want)
+		}
+	}
+	if want := string(good().Node.UID) + " RevisionReverted: the node has returned to r-1"; notes[0] != want {
+		t.Errorf("event %q, want %q", notes[0], want)
+	}
+	// An earlier agent has returned, and has written the event.
+	r.Set(good().With(RevisionReverted, back))
+	if r.step(t.Context()); len(notes) != 2 {
+		t.Errorf("%d events", len(notes))
+	}
+}
+
 // TestHeldEvents writes one event when removals are held, and says in the status how many.
 func TestHeldEvents(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))

@@ -34,6 +34,10 @@ type Snapshot struct {
 	// Revision is how far the agent is with Node's revision; nil: it has none.
 	Revision *v1alpha1.RevisionStatus
 
+	// Returns is how often the agent has returned to the policy before since it started. The last
+	// return may not be in Revision yet.
+	Returns int64
+
 	// FromAPI says that the API has answered, and not only the journal.
 	FromAPI bool
 

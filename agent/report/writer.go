@@ -62,6 +62,7 @@ type Writer struct {
 	backoff backoff.Backoff
 
 	notifiedRepairs int64 // of which an event was written
+	notifiedReturns int64
 	lastEvent       time.Time
 	notifiedHeld    time.Time // zero: nothing is held, or it is not worth an event yet
 }
@@ -110,6 +111,7 @@ func (r *Writer) step(ctx context.Context) time.Duration {
 	}
 	now := r.clock.Now()
 	r.notifyRepairs(ctx, latest, now)
+	r.notifyReturn(ctx, latest)
 	r.notifyHeld(ctx, latest, now)
 	if latest.Node.UID != r.uid {
 		r.written = nil // another object of the same name
@@ -176,6 +178,20 @@ func (r *Writer) notifyHeld(ctx context.Context, s *Snapshot, now time.Time) {
 	note := fmt.Sprintf("Rules of %d ServiceRuleSlices with %d endpoints are kept, although the slices are gone or lost most endpoints: %s",
 		s.Held.Slices, s.Held.Endpoints, OneLine(err.Error()))
 	if err := r.event(ctx, s.Node.UID, v1alpha1.EventRemovalHeld, note); err != nil {
+		r.log.Error(err, "Failed to write an event", "note", note)
+	}
+}
+
+// notifyReturn makes an event when the node has returned to the policy before. One that cannot be
+// written is not tried again: the status says the same.
+func (r *Writer) notifyReturn(ctx context.Context, s *Snapshot) {
+	err := s.Problem(RevisionReverted)
+	if s.Returns <= r.notifiedReturns || err == nil {
+		return
+	}
+	r.notifiedReturns = s.Returns
+	note := OneLine(err.Error())
+	if err := r.event(ctx, s.Node.UID, v1alpha1.EventRevisionReverted, note); err != nil {
 		r.log.Error(err, "Failed to write an event", "note", note)
 	}
 }

@@ -26,6 +26,8 @@ type Metrics struct {
 	lastSync, lastQueued                  prometheus.Gauge
 	stranded, size                        *prometheus.GaugeVec
 	failures, operations, repairs         prometheus.Counter
+	returns                               prometheus.Counter
+	returned                              int64 // counted in returns
 	watchFailures, healthz, livez, readyz *prometheus.CounterVec
 	conntrackPass                         *prometheus.HistogramVec
 	conntrackDeleted                      *prometheus.CounterVec
@@ -81,6 +83,8 @@ func NewMetrics() *Metrics {
 			"Objects added to or deleted from the kernel.").WithLabelValues(),
 		repairs: counter(fairlead+"repairs_total",
 			"Kernel operations that restored rules after external changes.").WithLabelValues(),
+		returns: counter(fairlead+"revision_returns_total",
+			"Returns to the policy before, because a revision was not verified in time.").WithLabelValues(),
 		size: gauge(fairlead+"programmed",
 			"What is in the kernel, by kind (services, frontends, endpoints, slices).", "kind"),
 		conntrackPass: with.NewHistogramVec(prometheus.HistogramOpts{Name: kubeproxy + "conntrack_reconciler_sync_duration_seconds",
@@ -144,6 +148,8 @@ func (m *Metrics) WatchHeld(held func() source.Held) {
 
 // Observe counts a step of the engine.
 func (m *Metrics) Observe(s report.Snapshot) {
+	m.returns.Add(float64(s.Returns - m.returned))
+	m.returned = s.Returns
 	if !s.Step.Queued.IsZero() {
 		m.lastQueued.Set(float64(s.Step.Queued.UnixMilli()) / 1000)
 	}

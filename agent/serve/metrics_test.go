@@ -74,6 +74,18 @@ func TestStrandedMetric(t *testing.T) {
 	}
 }
 
+func TestReturnsMetric(t *testing.T) {
+	m := NewMetrics()
+	for _, returns := range []int64{0, 1, 1, 3} {
+		o := good()
+		o.Returns = returns
+		m.Observe(o)
+		if got, _ := metricstest.Sample(t, m.Registry, "fairlead_agent_revision_returns_total"); got != float64(returns) {
+			t.Errorf("got %v, want %d", got, returns)
+		}
+	}
+}
+
 func TestConntrackMetrics(t *testing.T) {
 	m := NewMetrics()
 	m.LookedForStaleFlows(corev1.IPv6Protocol, 2*time.Second, 3)

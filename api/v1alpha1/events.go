@@ -52,6 +52,10 @@ const (
 	// and the agent has restored them.
 	EventRulesRepaired = "RulesRepaired"
 
+	// EventRevisionReverted is used on a NodeRuleSet when the agent could not verify a revision in
+	// time, and has returned to the one before.
+	EventRevisionReverted = "RevisionReverted"
+
 	// EventRemovalHeld is used on a NodeRuleSet when ServiceRuleSlices are gone or have lost
 	// most endpoints, and the apiserver still has the Services and endpoints: the node keeps
 	// their rules.

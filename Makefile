@@ -120,6 +120,10 @@ test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
 
+.PHONY: test-e2e-rollout
+test-e2e-rollout: root lab-binaries ## Only the part of test-e2e that changes policies in stages, and has nodes return.
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v -run 'Rollout|Revision|NodeReturns' ./e2e
+
 .PHONY: test-robustness
 test-robustness: root lab-binaries ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestNemeses ./e2e

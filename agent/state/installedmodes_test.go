@@ -97,6 +97,27 @@ func TestInstalledModesStay(t *testing.T) {
 	}
 }
 
+// TestInstalledModesWithoutDisk checks that each change that is not kept is an error.
+func TestInstalledModesWithoutDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, installedModesFile), 0o700); err != nil { // a file cannot take its place
+		t.Fatal(err)
+	}
+	f, err := OpenInstalledModes(dir)
+	if err == nil {
+		t.Error("a folder is read")
+	}
+	for name, err := range map[string]error{
+		"added":     f.Add(v1alpha1.ModeIPVS),
+		"activated": f.Activate(v1alpha1.ModeNFTables),
+		"removed":   f.Remove(v1alpha1.ModeIPVS),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
 // first returns the first error.
 func first(errs ...error) error {
 	for _, err := range errs {

@@ -250,3 +250,26 @@ func TestJournalCollects(t *testing.T) {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }
+
+// TestJournalIsRead checks that an agent begins with what the one before it has written.
+func TestJournalIsRead(t *testing.T) {
+	dir := t.TempDir()
+	first := newJournalTest(t, dir)
+	if node, slices, err := first.Load(); node != nil || len(slices) != 0 || err != nil {
+		t.Errorf("of the first agent: %v, %v, %v", node, slices, err)
+	}
+	if err := first.Append(source.Changes{Node: first.state.Node}); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := newJournalTest(t, dir)
+	node, slices, err := second.Load()
+	if diff := cmp.Diff(first.state, savedState{node, slices}, ignoreReported); diff != "" || err != nil {
+		t.Errorf("error %v (-want +got):\n%s", err, diff)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -192,7 +192,7 @@ var nextCases = map[string]nextCase{
 	"it is promoted": {do: func(s *state, target string) { s.give(0, target, 9, 8); s.run(target, order(v1alpha1.StatePromote)) },
 		want: []string{"new is Updating at rest", "b gets new", "again after 1s"}},
 	"a person pauses it": {do: func(s *state, target string) { s.run(target, order(v1alpha1.StatePause)) }, want: []string{"new is Paused at one", "again after 15s"}},
-	"the policy pauses it": {do: func(s *state, target string) { s.config.Spec.Rollout.Paused = ptr.To(true); s.run(target, nil) },
+	"the policy pauses it": {do: func(s *state, target string) { s.run(target, nil); s.config.Spec.Rollout.Paused = ptr.To(true) },
 		want: []string{"new is Paused at one", "again after 15s"}},
 	"it succeeds": {do: func(s *state, target string) {
 		s.give(0, target, 90, 80)

@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/revisions"
 	"github.com/fairlead-proxy/fairlead/controllers/rollouts"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
+	"github.com/fairlead-proxy/fairlead/controllers/takeover"
 )
 
 // Name is the name that the controller reports events under.
@@ -84,6 +85,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, agents Agents) error {
 		proxyconfig.New(c, live, clock.RealClock{}, agentPatience).SetupWithManager(mgr, options(1)),
 		(&rollouts.Reconciler{Client: c, Live: live, Nodes: nodes, Recorder: recorder, Clock: clock.RealClock{}, Patience: agentPatience}).
 			SetupWithManager(mgr, options(1)),
+		(&takeover.Reconciler{Client: c, Live: live, Recorder: recorder}).SetupWithManager(mgr, options(1)),
 		(&revisions.Reconciler{Client: c, Namespace: agents.Namespace}).SetupWithManager(mgr, options(1)),
 		(&install.APIServers{Client: c, Recorder: recorder, Namespace: agents.Namespace, Configured: agents.APIServers}).
 			SetupWithManager(mgr, options(1)),

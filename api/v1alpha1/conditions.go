@@ -26,6 +26,10 @@ const (
 	// for its own node only. It is the same on all ProxyConfigs.
 	ConditionProtected = "Protected"
 
+	// ConditionKubeProxyReplaced is True on a ProxyConfig with spec.kubeProxy if its nodes have
+	// taken over from kube-proxy.
+	ConditionKubeProxyReplaced = "KubeProxyReplaced"
+
 	// ConditionProgrammed is True on a NodeRuleSet if the node's kernel has the
 	// desired rules.
 	ConditionProgrammed = "Programmed"
@@ -95,6 +99,28 @@ const (
 
 	// ReasonPoliciesUnknown is set when the controller cannot read the admission policies.
 	ReasonPoliciesUnknown = "AdmissionPoliciesUnknown"
+)
+
+// Reasons of KubeProxyReplaced, besides NodesPending and NoNodesSelected.
+const (
+	// ReasonReplaced is set when neither kube-proxy nor its rules are on any of the nodes.
+	ReasonReplaced = "Replaced"
+
+	// ReasonMissingPermission is set when the controller has not the rights of config/takeover.
+	ReasonMissingPermission = "MissingPermission"
+
+	// ReasonDaemonSetNotFound is set when there is no DaemonSet spec.kubeProxy.daemonSet.
+	ReasonDaemonSetNotFound = "DaemonSetNotFound"
+
+	// ReasonDaemonSetOwned is set when kube-proxy's DaemonSet belongs to Helm, Argo CD, an
+	// add-on manager or another object. The message says what to change there.
+	ReasonDaemonSetOwned = "DaemonSetOwned"
+
+	// ReasonGivingBack is set while kube-proxy is kept off nodes that are to give back to it.
+	ReasonGivingBack = "GivingBack"
+
+	// ReasonGivenBack is set when kube-proxy is kept off no node.
+	ReasonGivenBack = "GivenBack"
 )
 
 // Reasons of Available, Progressing, Degraded and Programmed.

@@ -45,6 +45,14 @@ const (
 	// missing or was altered. The node keeps the policy that it has.
 	EventRevisionUnusable = "RevisionUnusable"
 
+	// EventKubeProxyExcluded is used on a ProxyConfig when the controller has added to
+	// kube-proxy's DaemonSet what keeps it off nodes that have taken over from it. What keeps the
+	// controller from that has an event with the reason of the condition KubeProxyReplaced.
+	EventKubeProxyExcluded = "KubeProxyExcluded"
+
+	// EventKubeProxyRestored is used on a ProxyConfig when the controller has removed that again.
+	EventKubeProxyRestored = "KubeProxyRestored"
+
 	// EventRollout and the phase is used on a ProxyRollout when its phase or stage changes.
 	EventRollout = "Rollout"
 

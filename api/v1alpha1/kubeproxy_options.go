@@ -35,3 +35,15 @@ const (
 	// healthy.
 	KubeProxyGiveBack KubeProxyAction = "GiveBack"
 )
+
+const (
+	// LabelKubeProxy is the label of Nodes that kube-proxy's DaemonSet keeps off.
+	LabelKubeProxy = "proxy.fairlead.dev/kube-proxy"
+
+	// KubeProxyReplaced is the value of LabelKubeProxy.
+	KubeProxyReplaced = "replaced"
+
+	// AnnotationAffinityBefore is set on kube-proxy's DaemonSet while the controller has
+	// changed its affinity: the affinity of before in JSON; null: it had none.
+	AnnotationAffinityBefore = "proxy.fairlead.dev/affinity-before"
+)

@@ -159,7 +159,8 @@ type ProxyConfigSpec struct {
 
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatus struct {
-	// conditions are Accepted, Available, Progressing, Degraded and Protected.
+	// conditions are Accepted, Available, Progressing, Degraded and Protected; with
+	// spec.kubeProxy also KubeProxyReplaced.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8

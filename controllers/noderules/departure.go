@@ -68,6 +68,9 @@ func (r *Reconciler) remove(ctx context.Context, name string, current *v1alpha1.
 		switch {
 		case next.ask:
 			spec := *current.Spec.DeepCopy()
+			if spec.KubeProxy == v1alpha1.KubeProxyTakeOver {
+				spec.KubeProxy = v1alpha1.KubeProxyGiveBack // the node would have no proxy at all
+			}
 			spec.CleanUpSince = &metav1.Time{Time: r.Clock.Now()}
 			return ctrl.Result{RequeueAfter: next.wait}, r.apply(ctx, node, spec)
 		case next.wait > 0:

@@ -197,6 +197,26 @@ func TestDeparts(t *testing.T) {
 	}
 }
 
+// TestDepartingGivesBack checks what a node that is cleaned up does about kube-proxy: without it, it
+// would have no proxy at all.
+func TestDepartingGivesBack(t *testing.T) {
+	for name, tc := range map[string]struct{ action, want v1alpha1.KubeProxyAction }{
+		"it has taken over": {v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack},
+		"it gives back":     {v1alpha1.KubeProxyGiveBack, v1alpha1.KubeProxyGiveBack},
+		"it never did":      {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newNodeWorld(t, node("1"), ruleSet(node("1"), cleansUp, func(s *v1alpha1.NodeRuleSet) { s.Spec.KubeProxy = tc.action }))
+			if _, err := w.reconcile(t); err != nil {
+				t.Fatal(err)
+			}
+			if set := w.set(t); set.Spec.CleanUpSince == nil || set.Spec.KubeProxy != tc.want {
+				t.Errorf("spec %+v, want kubeProxy %q", set.Spec, tc.want)
+			}
+		})
+	}
+}
+
 // TestGoneMeanwhile checks which failed deletions are none.
 func TestGoneMeanwhile(t *testing.T) {
 	resource := schema.GroupResource{Resource: "noderulesets"}

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -69,6 +70,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if in.config == nil {
 		return ctrl.Result{}, nil
 	}
+	// controllers/takeover writes this one.
+	apimeta.RemoveStatusCondition(&in.config.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
 	var nodeList corev1.NodeList
 	if err := r.List(ctx, &nodeList, client.UnsafeDisableDeepCopy); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list Nodes: %w", err)

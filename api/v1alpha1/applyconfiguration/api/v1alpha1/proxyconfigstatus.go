@@ -14,7 +14,8 @@ import (
 //
 // ProxyConfigStatus is the observed state of a policy, aggregated over its nodes.
 type ProxyConfigStatusApplyConfiguration struct {
-	// conditions are Accepted, Available, Progressing, Degraded and Protected.
+	// conditions are Accepted, Available, Progressing, Degraded and Protected; with
+	// spec.kubeProxy also KubeProxyReplaced.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

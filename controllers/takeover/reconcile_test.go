@@ -1,0 +1,351 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/internal/apitest"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
+)
+
+// scheme is that of all tests: it takes some time.
+var scheme = runtime.NewScheme()
+
+func init() {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), clientgoscheme.AddToScheme(scheme)); err != nil {
+		panic(err)
+	}
+}
+
+// world is a Reconciler with an API in memory, each call of which may fail.
+type world struct {
+	*Reconciler
+	t      *testing.T
+	api    client.WithWatch
+	events *events.FakeRecorder
+	fail   func(n int) error // of the n-th call; nil: none fails
+	calls  int
+}
+
+func newWorld(t *testing.T, objs ...client.Object) *world {
+	t.Helper()
+	copies := make([]client.Object, 0, len(objs))
+	for _, o := range objs {
+		copies = append(copies, o.DeepCopyObject().(client.Object))
+	}
+	w := &world{t: t, events: events.NewFakeRecorder(100), api: fake.NewClientBuilder().WithScheme(scheme).WithObjects(copies...).
+		WithStatusSubresource(&v1alpha1.ProxyConfig{}).WithReturnManagedFields().Build()}
+	c := interceptor.NewClient(w.api, apitest.Failing(func() error {
+		w.calls++
+		if w.fail == nil {
+			return nil
+		}
+		return w.fail(w.calls - 1)
+	}))
+	w.Reconciler = &Reconciler{Client: c, Live: c, Recorder: w.events}
+	return w
+}
+
+func (w *world) reconcile(name string) error {
+	w.t.Helper()
+	result, err := w.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Name: name}})
+	if err == nil && result.RequeueAfter != 0 && result.RequeueAfter != period {
+		w.t.Errorf("again after %s", result.RequeueAfter)
+	}
+	return err
+}
+
+// has describes the DaemonSets, the labelled nodes and the conditions.
+func (w *world) has() string {
+	w.t.Helper()
+	var out []string
+	var sets appsv1.DaemonSetList
+	var nodes corev1.NodeList
+	var configs v1alpha1.ProxyConfigList
+	for _, list := range []client.ObjectList{&sets, &nodes, &configs} {
+		if err := w.api.List(w.t.Context(), list); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for i := range sets.Items {
+		if ds := &sets.Items[i]; takeover.KeepsOff(ds) {
+			out = append(out, ds.Name+" keeps off")
+		}
+	}
+	for i := range nodes.Items {
+		if value, ok := nodes.Items[i].Labels[v1alpha1.LabelKubeProxy]; ok {
+			out = append(out, nodes.Items[i].Name+"="+value)
+		}
+	}
+	for i := range configs.Items {
+		if c := apimeta.FindStatusCondition(configs.Items[i].Status.Conditions, v1alpha1.ConditionKubeProxyReplaced); c != nil {
+			out = append(out, fmt.Sprintf("%s %s/%s", configs.Items[i].Name, c.Status, c.Reason))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func config(name string, takeOver *bool, daemonSet string) *v1alpha1.ProxyConfig {
+	c := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Generation: 2}}
+	if takeOver != nil {
+		c.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: takeOver, DaemonSet: daemonSet}
+	}
+	return c
+}
+
+func node(name string, labelled bool) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{"kubernetes.io/os": "linux"}}}
+	if labelled {
+		n.Labels[v1alpha1.LabelKubeProxy] = v1alpha1.KubeProxyReplaced
+	}
+	return n
+}
+
+// set is the NodeRuleSet of a node that runs its revision.
+func set(node, config string, action v1alpha1.KubeProxyAction, change ...func(*v1alpha1.NodeRuleSet)) *v1alpha1.NodeRuleSet {
+	now := metav1.Unix(1_700_000_000, 0)
+	s := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: node},
+		Spec: v1alpha1.NodeRuleSetSpec{Policy: v1alpha1.PolicyReference{Name: config}, Revision: "r", KubeProxy: action},
+		Status: v1alpha1.NodeRuleSetStatus{
+			Revision:   &v1alpha1.RevisionStatus{Name: "r", Phase: v1alpha1.RevisionVerified, VerifiedTime: &now},
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionTrue}},
+		}}
+	for _, f := range change {
+		f(s)
+	}
+	return s
+}
+
+func running(s *v1alpha1.NodeRuleSet)    { s.Status.KubeProxy = &v1alpha1.KubeProxyStatus{Running: true} }
+func programmed(s *v1alpha1.NodeRuleSet) { s.Status.Revision.Phase = v1alpha1.RevisionProgrammed }
+
+func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet {
+	ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: name}}
+	for _, f := range change {
+		f(ds)
+	}
+	return ds
+}
+
+func excluded(name string) *appsv1.DaemonSet { return takeover.Exclude(daemonSet(name)) }
+func helm(ds *appsv1.DaemonSet) {
+	ds.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
+}
+
+const (
+	proxy = "kube-system/kube-proxy"
+	take  = v1alpha1.KubeProxyTakeOver
+	give  = v1alpha1.KubeProxyGiveBack
+)
+
+// cases are what a reconcile of the ProxyConfig a makes of the objects.
+var cases = map[string]struct {
+	objs []client.Object
+	want string
+}{
+	"nothing is asked":        {[]client.Object{config("a", nil, ""), daemonSet("kube-proxy"), node("n", false), set("n", "a", "")}, ""},
+	"the rules work":          {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", false), set("n", "a", take, running)}, "kube-proxy keeps off, n=replaced, a False/NodesPending"},
+	"not verified yet":        {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", false), set("n", "a", take, running, programmed)}, "kube-proxy keeps off, a False/NodesPending"},
+	"another revision so far": {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", false), set("n", "a", "", running)}, "kube-proxy keeps off, a False/NodesPending"},
+	"it is gone":              {[]client.Object{config("a", new(true), proxy), excluded("kube-proxy"), node("n", true), set("n", "a", take)}, "kube-proxy keeps off, n=replaced, a True/Replaced"},
+	"one of two":              {[]client.Object{config("a", new(true), proxy), excluded("kube-proxy"), node("m", false), node("n", true), set("m", "a", take, programmed), set("n", "a", take)}, "kube-proxy keeps off, n=replaced, a False/NodesPending"},
+	"no nodes":                {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy")}, "kube-proxy keeps off, a False/NoNodesSelected"},
+	"nodes of another":        {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", false), set("n", "b", take)}, "kube-proxy keeps off, a False/NoNodesSelected"},
+	"there is no DaemonSet":   {[]client.Object{config("a", new(true), proxy), node("n", false), set("n", "a", take, running)}, "a False/DaemonSetNotFound"},
+	"none, and none runs":     {[]client.Object{config("a", new(true), proxy), node("n", false), set("n", "a", take)}, "a True/Replaced"},
+	"Helm owns it":            {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy", helm), node("n", false), set("n", "a", take, running)}, "a False/DaemonSetOwned"},
+	"Helm has changed it": {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy", helm, func(ds *appsv1.DaemonSet) {
+		ds.Spec.Template.Spec.Affinity = excluded("kube-proxy").Spec.Template.Spec.Affinity
+	}), node("n", false), set("n", "a", take, running)}, "kube-proxy keeps off, n=replaced, a False/NodesPending"},
+	"Helm owns it, given back": {[]client.Object{config("a", new(false), proxy), daemonSet("kube-proxy", helm, func(ds *appsv1.DaemonSet) {
+		ds.Spec.Template.Spec.Affinity = excluded("kube-proxy").Spec.Template.Spec.Affinity
+	}), node("n", false), set("n", "a", give)}, "kube-proxy keeps off, a False/GivenBack"},
+	"given back, in between":     {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", take), set("n", "a", give)}, "kube-proxy keeps off, m=replaced, a False/GivingBack"},
+	"given back, the node":       {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", true), set("n", "a", give)}, "kube-proxy keeps off, a False/GivingBack"},
+	"given back, the DaemonSet":  {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
+	"given back, it is gone":     {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
+	"a node is yet to give back": {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", take, programmed)}, "kube-proxy keeps off, a False/GivingBack"},
+	"left alone again":           {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("n", true), set("n", "a", "")}, "kube-proxy keeps off"},
+	"left alone, keeps a label":  {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("m", true), node("n", false), set("m", "a", take), set("n", "a", take)}, "kube-proxy keeps off, m=replaced"},
+	"the ProxyConfig is gone":    {[]client.Object{excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", give), set("n", "a", take)}, "kube-proxy keeps off, n=replaced"},
+	"another one takes over":     {[]client.Object{config("a", new(false), proxy), config("b", new(true), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "kube-proxy keeps off, a False/GivenBack"},
+	"another DaemonSet": {[]client.Object{config("a", new(true), "kube-system/arm"), config("b", new(true), proxy), daemonSet("arm"), daemonSet("kube-proxy"), node("n", false), node("o", false),
+		set("n", "a", take, running), set("o", "b", take, running)}, "arm keeps off, n=replaced, a False/NodesPending"},
+	"one in another namespace": {[]client.Object{config("a", new(true), "default/kube-proxy"), daemonSet("kube-proxy"), node("n", false), set("n", "a", take, running)}, "a False/DaemonSetNotFound"},
+	"the term was removed":     {[]client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", true), set("n", "a", take, running)}, "kube-proxy keeps off, n=replaced, a False/NodesPending"},
+	"the node is gone":         {[]client.Object{config("a", new(true), proxy), excluded("kube-proxy"), set("n", "a", take)}, "kube-proxy keeps off, a False/NoNodesSelected"},
+}
+
+func TestReconcile(t *testing.T) {
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.objs...)
+			if err := w.reconcile("a"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, w.has()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestEachCallFails has one call after the other fail: that is returned, and the next try does the rest.
+// No node has a label before the DaemonSet heeds it.
+func TestEachCallFails(t *testing.T) {
+	for _, name := range []string{"the rules work", "there is no DaemonSet", "given back, in between", "given back, it is gone", "left alone again"} {
+		t.Run(name, func(t *testing.T) {
+			c := cases[name]
+			right := newWorld(t, c.objs...)
+			if err := right.reconcile("a"); err != nil {
+				t.Fatal(err)
+			}
+			for k := range right.calls {
+				w, refused := newWorld(t, c.objs...), errors.New("refused")
+				w.fail = func(n int) error {
+					if n == k {
+						return refused
+					}
+					return nil
+				}
+				before := w.has()
+				if err := w.reconcile("a"); !errors.Is(err, refused) || err.Error() == refused.Error() {
+					t.Errorf("call %d: %v", k, err)
+				}
+				if got := w.has(); strings.Contains(got, "n=replaced") && !strings.Contains(before, "n=replaced") && !strings.Contains(got, "keeps off") {
+					t.Errorf("call %d: %s", k, got)
+				}
+				if err := w.reconcile("a"); err != nil {
+					t.Errorf("call %d, again: %v", k, err)
+				}
+				if diff := cmp.Diff(c.want, w.has()); diff != "" {
+					t.Errorf("call %d, again (-want +got):\n%s", k, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestForbidden has the apiserver refuse one call after the other: nothing fails, and the condition says
+// what to do.
+func TestForbidden(t *testing.T) {
+	objs := []client.Object{config("a", new(true), proxy), daemonSet("kube-proxy"), node("n", false), set("n", "a", take, running)}
+	no := apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, "kube-proxy", errors.New("no right"))
+	for name, c := range map[string]struct {
+		call int
+		want string
+	}{
+		"read the DaemonSet":   {3, "a False/MissingPermission"},
+		"change the DaemonSet": {4, "a False/MissingPermission"},
+		"label the node":       {5, "kube-proxy keeps off, a False/MissingPermission"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, objs...)
+			w.fail = func(n int) error {
+				if n == c.call {
+					return no
+				}
+				return nil
+			}
+			if err := w.reconcile("a"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, w.has()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			config := &v1alpha1.ProxyConfig{}
+			if err := w.api.Get(t.Context(), client.ObjectKey{Name: "a"}, config); err != nil {
+				t.Fatal(err)
+			}
+			got := apimeta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+			if !strings.Contains(got.Message, "-k config/takeover") || !strings.Contains(got.Message, "no right") || got.ObservedGeneration != 2 {
+				t.Errorf("condition %+v", got)
+			}
+			if err := w.reconcile("a"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff("kube-proxy keeps off, n=replaced, a False/NodesPending", w.has()); diff != "" {
+				t.Errorf("once it has the right (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestThereAndBack takes over and gives back: what was there before is there again.
+func TestThereAndBack(t *testing.T) {
+	before := daemonSet("kube-proxy", func(ds *appsv1.DaemonSet) {
+		ds.Spec.Template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
+	})
+	w := newWorld(t, config("a", new(true), proxy), before, node("n", false), set("n", "a", take, running))
+	step := func(want string) {
+		t.Helper()
+		if err := w.reconcile("a"); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, w.has()); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+	}
+	change := func(obj client.Object, f func()) {
+		t.Helper()
+		if err := w.api.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+			t.Fatal(err)
+		}
+		f()
+		if err := w.api.Update(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step("kube-proxy keeps off, n=replaced, a False/NodesPending")
+	ofNode, ofConfig := set("n", "a", take), config("a", nil, "")
+	change(ofNode, func() { ofNode.Status.KubeProxy = nil })
+	step("kube-proxy keeps off, n=replaced, a True/Replaced")
+	calls := w.calls
+	step("kube-proxy keeps off, n=replaced, a True/Replaced")
+	if n := w.calls - calls; n != 4 {
+		t.Errorf("%d calls where nothing is to do, want 3 of the cache and a DaemonSet", n)
+	}
+	change(ofConfig, func() { ofConfig.Spec.KubeProxy.TakeOver = new(false) })
+	step("kube-proxy keeps off, n=replaced, a False/GivingBack")
+	change(ofNode, func() { ofNode.Spec.KubeProxy = give })
+	step("kube-proxy keeps off, a False/GivingBack")
+	step("a False/GivenBack")
+	after := &appsv1.DaemonSet{}
+	if err := w.api.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.Spec, after.Spec); diff != "" || len(after.Annotations) > 0 {
+		t.Errorf("annotations %v, (-before +after):\n%s", after.Annotations, diff)
+	}
+	change(ofConfig, func() { ofConfig.Spec.KubeProxy = nil })
+	step("")
+	var got []string
+	for len(w.events.Events) > 0 {
+		got = append(got, strings.Join(strings.Fields(<-w.events.Events)[:2], " "))
+	}
+	if diff := cmp.Diff([]string{"Normal KubeProxyExcluded", "Normal KubeProxyRestored"}, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,113 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers/ssa"
+	"github.com/fairlead-proxy/fairlead/rules/rollout"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
+)
+
+// obstacle is what keeps the controller from labelling nodes or changing the DaemonSet.
+type obstacle struct{ reason, message string }
+
+func notFound(daemonSet string) *obstacle {
+	return &obstacle{v1alpha1.ReasonDaemonSetNotFound,
+		fmt.Sprintf("There is no DaemonSet %s: set spec.kubeProxy.daemonSet, or stop kube-proxy on the nodes", daemonSet)}
+}
+
+func forbidden(err error) *obstacle {
+	return &obstacle{v1alpha1.ReasonMissingPermission,
+		fmt.Sprintf("The controller has no permission: run `kubectl apply --server-side -k config/takeover`. The apiserver says: %v", err)}
+}
+
+func owned(ds *appsv1.DaemonSet, owner string) *obstacle {
+	return &obstacle{v1alpha1.ReasonDaemonSetOwned, takeover.Advice(ds, owner)}
+}
+
+// report writes the condition of a ProxyConfig if it has changed.
+func (r *Reconciler) report(ctx context.Context, s *state, stop *obstacle) error {
+	if s.config == nil {
+		return nil
+	}
+	before := apimeta.FindStatusCondition(s.config.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+	var now metav1.Condition
+	var after []metav1.Condition
+	if s.options() != nil {
+		if before != nil {
+			after = append(after, *before)
+		}
+		now = s.condition(stop)
+		apimeta.SetStatusCondition(&after, now)
+	}
+	if len(after) == 0 && before == nil || len(after) > 0 && before != nil && apiequality.Semantic.DeepEqual(after[0], *before) {
+		return nil
+	}
+	status, err := ssa.Convert[apiac.ProxyConfigStatusApplyConfiguration](v1alpha1.ProxyConfigStatus{Conditions: after})
+	if err != nil {
+		return err
+	}
+	// The UID prevents a write to a new object of the same name.
+	intent := apiac.ProxyConfig(s.config.Name).WithStatus(status).WithUID(s.config.UID)
+	if err := r.Status().Apply(ctx, intent, fieldOwner, client.ForceOwnership); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("apply status of ProxyConfig: %w", err)
+	}
+	if stop != nil && now.Reason == stop.reason && (before == nil || before.Reason != now.Reason) {
+		r.Recorder.Eventf(s.config, nil, corev1.EventTypeWarning, stop.reason, "TakeOver", "%s", stop.message)
+	}
+	return nil
+}
+
+// condition returns how far the take-over is, or the giving back.
+func (s *state) condition(stop *obstacle) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionKubeProxyReplaced, Status: metav1.ConditionFalse, ObservedGeneration: s.config.Generation}
+	var pending, labelled []string
+	for _, set := range s.sets {
+		since, _ := rollout.VerifiedSince(set)
+		if !takeover.HasTakenOver(set, !since.IsZero()) {
+			pending = append(pending, set.Name)
+		}
+		if isLabelled(s.nodes[set.Name]) || set.Spec.KubeProxy != v1alpha1.KubeProxyGiveBack {
+			labelled = append(labelled, set.Name)
+		}
+	}
+	switch {
+	case !*s.options().TakeOver && len(labelled) > 0 && stop == nil:
+		c.Reason, c.Message = v1alpha1.ReasonGivingBack, "kube-proxy is kept off "+some(labelled)
+	case !*s.options().TakeOver && stop == nil:
+		c.Reason, c.Message = v1alpha1.ReasonGivenBack, "kube-proxy may run on all nodes"
+	case len(s.sets) == 0 && stop == nil:
+		c.Reason, c.Message = v1alpha1.ReasonNoNodes, "No node is selected"
+	case stop != nil && (len(pending) > 0 || len(s.sets) == 0 || !*s.options().TakeOver):
+		c.Reason, c.Message = stop.reason, stop.message
+	case len(pending) > 0:
+		c.Reason, c.Message = v1alpha1.ReasonNodesPending, "Not taken over from kube-proxy yet: "+some(pending)
+	default:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonReplaced
+		c.Message = fmt.Sprintf("Neither kube-proxy nor its rules are on any of the nodes (%d)", len(s.sets))
+	}
+	return c
+}
+
+// some lists the first ten of many names.
+func some(names []string) string {
+	const few = 10
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}

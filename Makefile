@@ -93,6 +93,7 @@ test-images: $(KUSTOMIZE) ## Make the images in two folders, and check that they
 
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
+	hack/helm.sh
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 $$(go list ./... | grep -v /cases$$)
 
 .PHONY: sim
@@ -171,7 +172,7 @@ vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what the programs
 	$(GOVULNCHECK) $(if $(VULNDB),-db $(VULNDB)) ./...
 
 .PHONY: verify
-verify: verify-generated verify-bundle verify-modules verify-text ## Check generated files, modules, headers and sizes.
+verify: verify-generated verify-bundle verify-chart verify-modules verify-text ## Check generated files, modules, headers and sizes.
 
 .PHONY: verify-generated
 verify-generated: manifests generate ## Check that generated files are up to date.
@@ -180,6 +181,11 @@ verify-generated: manifests generate ## Check that generated files are up to dat
 .PHONY: verify-bundle
 verify-bundle: bundle ## Check that the OLM bundle is up to date.
 	hack/verify-clean.sh "make bundle" bundle bundle.Dockerfile
+
+.PHONY: verify-chart
+verify-chart: chart ## Check that the Helm chart is up to date, and what Helm renders of it.
+	hack/verify-clean.sh "make chart" charts
+	hack/verify-chart.sh $(KUSTOMIZE)
 
 .PHONY: verify-modules
 verify-modules: ## Check that the go.mod files are tidy.
@@ -251,6 +257,12 @@ deploy: build-installer ## Install Fairlead into the cluster of the current kube
 .PHONY: undeploy
 undeploy: ## Remove Fairlead from the cluster. Nodes keep or lose the programmed rules, see deletionPolicy.
 	KUBECTL="$(KUBECTL)" hack/undeploy.sh --ignore-not-found=$(ignore-not-found)
+
+##@ Helm chart
+
+.PHONY: chart
+chart: manifests $(KUSTOMIZE) ## Write the parts of charts/fairlead that follow from config/default.
+	$(KUSTOMIZE) build config/default | go run ./hack/chart -version $(VERSION)
 
 ##@ OLM bundle
 

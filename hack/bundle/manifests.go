@@ -4,15 +4,14 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-proxy/fairlead/hack/internal/manifest"
 )
 
 type object = unstructured.Unstructured
@@ -44,24 +43,13 @@ type manifests struct {
 // readManifests reads YAML documents. It fails on objects that a bundle cannot
 // contain, except the namespace, which the user of OLM chooses.
 func readManifests(r io.Reader) (*manifests, error) {
+	objects, err := manifest.Read(r)
+	if err != nil {
+		return nil, err
+	}
 	m := &manifests{}
 	var rest []*object
-	for docs := utilyaml.NewYAMLReader(bufio.NewReader(r)); ; {
-		doc, err := docs.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("split documents: %w", err)
-		}
-		text, err := yaml.YAMLToJSONStrict(doc)
-		if err != nil {
-			return nil, fmt.Errorf("parse YAML: %w", err)
-		}
-		obj := &object{}
-		if err := obj.UnmarshalJSON(text); err != nil {
-			return nil, fmt.Errorf("parse object: %w", err)
-		}
+	for _, obj := range objects {
 		if !m.sort(obj) {
 			rest = append(rest, obj)
 		}

@@ -158,7 +158,7 @@ func TestDeployed(t *testing.T) {
 	if err := api.Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: install.Name}, ds); err != nil {
 		t.Fatal(err)
 	}
-	if pod := ds.Spec.Template.Spec; pod.ServiceAccountName != install.Name || pod.Containers[0].Image != "fairlead-agent:latest" {
+	if pod := ds.Spec.Template.Spec; pod.ServiceAccountName != install.Name || pod.Containers[0].Image != "fairlead-agent:v0.1.0" {
 		t.Errorf("the agent's DaemonSet has the ServiceAccount %s and the image %s", pod.ServiceAccountName, pod.Containers[0].Image)
 	}
 	eventually(t, "the addresses for the agents", func(ctx context.Context) bool {

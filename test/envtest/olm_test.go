@@ -216,7 +216,7 @@ func TestFromTheControllersDaemonSet(t *testing.T) {
 	if diff := cmp.Diff(ours.Labels, after.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
-	write(strings.NewReplacer("fairlead-agent:latest", "fairlead-agent:v9", "minReadySeconds: 10", "minReadySeconds: 11").Replace(manifests))
+	write(strings.NewReplacer("fairlead-agent:v0.1.0", "fairlead-agent:v9", "minReadySeconds: 10", "minReadySeconds: 11").Replace(manifests))
 	kubectl(t, "apply", "--server-side", "-f", file)
 	if next := live(); next.Spec.Template.Spec.Containers[0].Image != "fairlead-agent:v9" || next.Spec.MinReadySeconds != 11 {
 		t.Errorf("the next upgrade: %+v", next.Spec)

@@ -85,12 +85,18 @@ type writeState struct {
 	drifted bool      // the API shows another status than the one written
 }
 
-// wrote notes a try, of which err says how it ended.
+// wrote notes a try. Changes of the state do not wait for the credit, and use it up; conditions after
+// any number of them wait as after a burst.
 func (s *writeState) wrote(now time.Time, pause time.Duration, jitter float64) {
-	if s.credit.Before(now) {
-		s.credit = now
+	credit := s.credit
+	if credit.Before(now) {
+		credit = now
 	}
-	*s = writeState{last: now, pause: pause, credit: s.credit.Add(conditionInterval), jitter: jitter}
+	credit = credit.Add(conditionInterval)
+	if most := now.Add(conditionBurst * conditionInterval); credit.After(most) {
+		credit = most
+	}
+	*s = writeState{last: now, pause: pause, credit: credit, jitter: jitter}
 }
 
 // nextWrite says when to write; false: not before something changes.

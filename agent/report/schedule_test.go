@@ -59,6 +59,26 @@ func TestNextWrite(t *testing.T) {
 	}
 }
 
+// A condition that ends after many changes of mode or revision does not stay in the status for
+// minutes: the controller takes the node for degraded as long.
+func TestStatesDoNotDelayConditions(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, states := range []int{1, conditionBurst, 100} {
+		s := writeState{}
+		for range states {
+			s.wrote(now, 0, 0)
+		}
+		s.change, s.since = newContents, now
+		want := time.Duration(0)
+		if states >= conditionBurst {
+			want = conditionInterval
+		}
+		if at, due := nextWrite(s); !due || at.Sub(now) != want {
+			t.Errorf("after %d changes of the state: due %v, %v from now; want %v", states, due, at.Sub(now), want)
+		}
+	}
+}
+
 // TestWritesAreBounded changes the report of a node four times a second, for ten minutes,
 // and counts the writes. The last one has the final state.
 func TestWritesAreBounded(t *testing.T) {

@@ -150,11 +150,15 @@ func testRepairsAfterChange(t *testing.T, s Subject) {
 	}
 }
 
+// lookPatience is how long a mode may take to look at everything in steps. The pause after a step
+// follows from how long it took: IPVS waits twenty times as long, on a machine that stalled, too.
+const lookPatience = 2 * time.Minute
+
 // repaired returns the result of the first Sync that repairs something. A mode may ask for
 // a later Sync (NextLook).
 func repaired(t *testing.T, d dataplane.Dataplane, want model.Desired) dataplane.Result {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(lookPatience); ; {
 		result := synced(t, d, want)
 		if result.Repaired > 0 || result.NextLook == 0 || time.Now().After(deadline) {
 			return result

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +112,13 @@ func (r *removals) inAPI(ctx context.Context) int {
 	return len(list.Items)
 }
 
+// areServed says whether all slices of the namespace have endpoints.
+func (r *removals) areServed(ctx context.Context) bool {
+	var list v1alpha1.ServiceRuleSliceList
+	err := api.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelServiceNamespace: r.ns})
+	return err == nil && !slices.ContainsFunc(list.Items, func(s v1alpha1.ServiceRuleSlice) bool { return len(s.Spec.Endpoints) == 0 })
+}
+
 // settle waits until API and agent have n slices, and nothing is held.
 func (r *removals) settle(n int) {
 	r.Helper()
@@ -144,9 +152,10 @@ func TestNothingTakesServicesAway(t *testing.T) {
 		slice.Labels = map[string]string{discoveryv1.LabelServiceName: r.name(i)}
 		create(t, r.service(i), slice)
 	}
+	// A Service may come before its endpoints.
+	eventually(t, "slices with endpoints", func(ctx context.Context) bool { return r.inAPI(ctx) == count && r.areServed(ctx) })
 	r.startAgent(nil)
 	r.settle(count)
-	r.lost.Clear() // a Service may come before its endpoints
 
 	kubectl(t, "delete", "servicerules", "--all")
 	r.settle(count)

@@ -370,13 +370,7 @@ func nodes(n int) string {
 }
 
 // some lists the first few of many names.
-func some(names []string) string {
-	const few = 3
-	if len(names) <= few {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
-}
+func some(names []string) string { return rollout.FirstNames(names, 3) }
 
 func truncate(message string) string {
 	if utf8.RuneCountInString(message) <= maxMessage {

@@ -6,7 +6,6 @@ package takeover
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -104,10 +103,4 @@ func (s *state) condition(stop *obstacle) metav1.Condition {
 }
 
 // some lists the first ten of many names.
-func some(names []string) string {
-	const few = 10
-	if len(names) <= few {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
-}
+func some(names []string) string { return rollout.FirstNames(names, 10) }

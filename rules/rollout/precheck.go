@@ -27,12 +27,15 @@ func Precheck(spec v1alpha1.ProxyConfigSpec, capabilities map[string][]v1alpha1.
 	if len(unfit) == 0 {
 		return ""
 	}
-	const few = 3
-	names := strings.Join(unfit[:min(few, len(unfit))], ", ")
-	if more := len(unfit) - few; more > 0 {
-		names += fmt.Sprintf(" and %d more", more)
+	return fmt.Sprintf("No mode of the policy fits %s; %s. Set fallbackModes, or another mode", FirstNames(unfit, 3), why)
+}
+
+// FirstNames lists the first names of many, as messages about nodes do.
+func FirstNames(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("No mode of the policy fits %s; %s. Set fallbackModes, or another mode", names, why)
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // unfitFor returns why a node can run none of the modes of a policy; empty: it can run one.

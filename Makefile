@@ -210,8 +210,12 @@ images: ## Write images as OCI layouts into dist/images, without a container eng
 	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) agent=$(AGENT_IMG) bundle=$(BUNDLE_IMG)
 
 .PHONY: release
-release: manifests generate $(KUSTOMIZE) ## Write what a version consists of into dist: images, manifests with their digests, checksums (docs/images.md).
+release: manifests generate $(KUSTOMIZE) ## Write what a version consists of into dist: images, manifests with their digests, checksums, signatures (docs/images.md).
 	hack/release.sh $(KUSTOMIZE) $(CONFIG) v$(VERSION) $(IMG) $(AGENT_IMG) $(BUNDLE_IMG) dist
+
+.PHONY: release-push
+release-push: ## Push the images of dist, with their signatures, SBOMs and provenance, to where they are named (docs/images.md).
+	cd hack/images && go run . push $(CURDIR)/dist/images
 
 .PHONY: images-lock
 images-lock: ## Lock the current versions of the Debian packages of the agent's image, for images.

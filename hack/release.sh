@@ -4,8 +4,12 @@
 #
 # release.sh KUSTOMIZE CONFIG VERSION CONTROLLER-IMAGE AGENT-IMAGE BUNDLE-IMAGE DIRECTORY: writes what a
 # version consists of: the images, all manifests with the images' digests, and checksums. With
-# SIGNING_KEY, a file with an ECDSA key (PEM), the checksums are signed.
+# SIGNING_KEY, a PEM file with an ECDSA key (P-256, not encrypted), images and checksums are signed.
 set -euo pipefail
+if [[ -n ${SIGNING_KEY:-} ]]; then
+  SIGNING_KEY=$(realpath -- "$SIGNING_KEY") || { echo "SIGNING_KEY: no such file" >&2; exit 1; }
+  export SIGNING_KEY
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kustomize=$1 config=$2 version=$3 controller=$4 agent=$5 bundle=$6 out=$7
 

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/hack/images/golang"
 	"github.com/fairlead-proxy/fairlead/hack/images/oci"
 	"github.com/fairlead-proxy/fairlead/hack/images/rootfs"
+	"github.com/fairlead-proxy/fairlead/hack/images/sign"
 )
 
 // project is where the sources are, and the pages about them.
@@ -131,8 +132,8 @@ func (k kind) about(s source, reference string) oci.About {
 }
 
 // build writes an image as a layout into a directory, which it replaces, and returns its
-// index.
-func (k kind) build(ctx context.Context, s source, reference, dir string) (ociv1.Descriptor, error) {
+// index. Without a key, nothing is signed.
+func (k kind) build(ctx context.Context, s source, key *sign.Key, reference, dir string) (ociv1.Descriptor, error) {
 	var index ociv1.Descriptor
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return index, err
@@ -168,6 +169,11 @@ func (k kind) build(ctx context.Context, s source, reference, dir string) (ociv1
 	if index, err = layout.AddIndex(about, images); err != nil {
 		return index, err
 	}
+	if key != nil {
+		if err := signAll(layout, s, key, reference, append(images, index)); err != nil {
+			return index, err
+		}
+	}
 	if err := layout.Close(); err != nil {
 		return index, err
 	}
@@ -200,9 +206,28 @@ func (k kind) attest(layout *oci.Layout, s source, image ociv1.Descriptor, c *co
 	if err != nil {
 		return err
 	}
-	created := map[string]string{ociv1.AnnotationCreated: s.time.Format(time.RFC3339)}
-	if err := layout.Attach(image, attest.MediaTypeSPDX, sbom, created); err != nil {
+	if err := attach(layout, s, image, oci.Artifact{Type: attest.MediaTypeSPDX, MediaType: attest.MediaTypeSPDX, Content: sbom}); err != nil {
 		return err
 	}
-	return layout.Attach(image, attest.MediaTypeInToto, provenance, created)
+	return attach(layout, s, image, oci.Artifact{Type: attest.MediaTypeInToto, MediaType: attest.MediaTypeInToto, Content: provenance})
+}
+
+// signAll attaches a signature to each image of a layout: a client asks for that of the index
+// that a tag names, or for that of its platform.
+func signAll(layout *oci.Layout, s source, key *sign.Key, reference string, images []ociv1.Descriptor) error {
+	for _, image := range images {
+		a, err := key.Artifact(repository(reference), image.Digest)
+		if err == nil {
+			err = attach(layout, s, image, a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func attach(layout *oci.Layout, s source, subject ociv1.Descriptor, a oci.Artifact) error {
+	a.Annotations = map[string]string{ociv1.AnnotationCreated: s.time.Format(time.RFC3339)}
+	return layout.Attach(subject, a)
 }

@@ -63,7 +63,7 @@ func buildAll(s source, out string) error {
 	for _, k := range kinds {
 		list = append(list, k.name+"=registry.example/fairlead-"+k.name+":"+s.version)
 	}
-	return build(context.Background(), s, out, list)
+	return build(context.Background(), s, nil, out, list)
 }
 
 // read returns an image that was made of this checkout.

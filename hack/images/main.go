@@ -4,11 +4,13 @@
 // Images makes the container images of Fairlead, without a container engine:
 //
 //	images build DIRECTORY KIND=REFERENCE...   write OCI layouts, each for all platforms
+//	images push DIRECTORY                      push such layouts, with all that is attached, to where they are named
 //	images files KIND ARCHITECTURE DIRECTORY   write the files of one image, for a Dockerfile
 //	images lock                                write the lock file of Debian packages anew
 //
 // The kinds are controller, agent and bundle. The same commit and the same version of Go give the
-// same digests, in any folder and on any machine.
+// same digests, in any folder and on any machine. With SIGNING_KEY, a PEM file with an ECDSA key
+// (P-256), the images are signed.
 package main
 
 import (
@@ -22,6 +24,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/fairlead-proxy/fairlead/hack/images/sign"
 )
 
 func main() {
@@ -37,7 +41,7 @@ func main() {
 }
 
 // errUsage is returned for arguments that are not those of the command's comment.
-var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY; images lock")
+var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY; images push DIRECTORY; images lock")
 
 func run(ctx context.Context, dir, version string, args []string) error {
 	dir, err := filepath.Abs(dir)
@@ -47,24 +51,44 @@ func run(ctx context.Context, dir, version string, args []string) error {
 	if len(args) == 1 && args[0] == "lock" {
 		return refresh(ctx, dir)
 	}
+	if len(args) == 2 && args[0] == "push" {
+		return push(ctx, args[1])
+	}
 	if len(args) < 3 || version == "" {
 		return errUsage
 	}
 	switch {
 	case args[0] == "build":
+		key, err := signingKey()
+		if err != nil {
+			return err
+		}
 		s, err := checkout(ctx, dir, version)
 		if err != nil {
 			return err
 		}
-		return build(ctx, s, args[1], args[2:])
+		return build(ctx, s, key, args[1], args[2:])
 	case args[0] == "files" && len(args) == 4: // they have no times
 		return files(ctx, source{dir: dir, version: version}, args[1], args[2], args[3])
 	}
 	return errUsage
 }
 
+// signingKey reads the key that SIGNING_KEY names. It is nil without one.
+func signingKey() (*sign.Key, error) {
+	file := os.Getenv("SIGNING_KEY")
+	if file == "" {
+		return nil, nil
+	}
+	key, err := sign.ReadKey(file)
+	if err != nil {
+		return nil, fmt.Errorf("SIGNING_KEY: %w", err)
+	}
+	return key, nil
+}
+
 // build makes the images of a list of KIND=REFERENCE, and prints their digests.
-func build(ctx context.Context, s source, out string, list []string) error {
+func build(ctx context.Context, s source, key *sign.Key, out string, list []string) error {
 	for _, each := range list {
 		name, reference, _ := strings.Cut(each, "=")
 		k, err := kindOf(name)
@@ -72,7 +96,7 @@ func build(ctx context.Context, s source, out string, list []string) error {
 			return err
 		}
 		reference = fullName(reference)
-		index, err := k.build(ctx, s, reference, filepath.Join(out, name))
+		index, err := k.build(ctx, s, key, reference, filepath.Join(out, name))
 		if err != nil {
 			return err
 		}
@@ -90,6 +114,14 @@ func fullName(reference string) string {
 		return "docker.io/library/" + reference
 	case !strings.ContainsAny(host, ".:") && host != "localhost":
 		return "docker.io/" + reference
+	}
+	return reference
+}
+
+// repository returns a full name without its tag.
+func repository(reference string) string {
+	if colon := strings.LastIndexByte(reference, ':'); colon > strings.LastIndexByte(reference, '/') {
+		return reference[:colon]
 	}
 	return reference
 }

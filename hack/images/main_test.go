@@ -24,6 +24,18 @@ func TestFullName(t *testing.T) {
 	}
 }
 
+func TestRepository(t *testing.T) {
+	for reference, want := range map[string]string{
+		"registry.example/agent:v1":    "registry.example/agent",
+		"registry:5000/fairlead/agent": "registry:5000/fairlead/agent",
+		"registry:5000/agent:v1":       "registry:5000/agent",
+	} {
+		if got := repository(reference); got != want {
+			t.Errorf("the repository of %s is %s and not %s", reference, got, want)
+		}
+	}
+}
+
 // A Dockerfile takes the same files.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -48,7 +60,8 @@ func TestFiles(t *testing.T) {
 func TestArguments(t *testing.T) {
 	for name, args := range map[string][]string{
 		"none":         {},
-		"other":        {"push", "a", "b"},
+		"other":        {"pull", "a", "b"},
+		"two folders":  {"push", "a", "b"},
 		"unknown kind": {"build", t.TempDir(), "toaster=x"},
 		"few files":    {"files", "bundle", "amd64"},
 	} {

@@ -23,6 +23,7 @@ import (
 	ociv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/fairlead-proxy/fairlead/hack/images/rootfs"
+	"github.com/fairlead-proxy/fairlead/hack/images/sign"
 )
 
 // layout is an OCI layout as a client reads it.
@@ -33,6 +34,8 @@ type layout struct {
 	// images and files are by architecture.
 	images map[string]image
 	read   map[digest.Digest]bool
+	// signatures are the manifests of signatures, by the digest of the image or the index.
+	signatures map[digest.Digest]ociv1.Manifest
 }
 
 type image struct {
@@ -48,7 +51,7 @@ type image struct {
 // its descriptor says, or if there is a blob that nothing names.
 func readLayout(t *testing.T, dir string) *layout {
 	t.Helper()
-	l := &layout{dir: dir, images: map[string]image{}, read: map[digest.Digest]bool{}}
+	l := &layout{dir: dir, images: map[string]image{}, read: map[digest.Digest]bool{}, signatures: map[digest.Digest]ociv1.Manifest{}}
 	var top ociv1.Index
 	parse(t, readFile(t, filepath.Join(dir, "index.json")), &top)
 	var version ociv1.ImageLayout
@@ -149,10 +152,18 @@ func (l *layout) artifact(t *testing.T, d ociv1.Descriptor) {
 	t.Helper()
 	var m ociv1.Manifest
 	parse(t, l.blob(t, d), &m)
-	if m.Subject == nil || len(m.Layers) != 1 || m.ArtifactType != d.ArtifactType || m.Layers[0].MediaType != m.ArtifactType {
+	if m.Subject == nil || len(m.Layers) != 1 || m.ArtifactType != d.ArtifactType {
 		t.Fatalf("%s is no artifact of an image: %+v", d.Digest, m)
 	}
 	l.blob(t, m.Config)
+	if m.ArtifactType == sign.ArtifactType {
+		l.blob(t, m.Layers[0])
+		l.signatures[m.Subject.Digest] = m
+		return
+	}
+	if m.Layers[0].MediaType != m.ArtifactType {
+		t.Errorf("the artifact %s of the type %s has a %s", d.Digest, m.ArtifactType, m.Layers[0].MediaType)
+	}
 	for _, i := range l.images {
 		if i.descriptor.Digest == m.Subject.Digest {
 			i.artifacts[m.ArtifactType] = l.blob(t, m.Layers[0])

@@ -20,8 +20,8 @@ import (
 // imageField matches the image of a container, in manifests.
 var imageField = regexp.MustCompile(`(?m)^ +image: (\S+)$`)
 
-// The manifests of a release name the images that belong to it by their digests, and the
-// signature is one of the checksums.
+// The manifests of a release name the images that belong to it by their digests. Images and
+// checksums are signed if there is a key.
 func TestRelease(t *testing.T) {
 	dir, keys := t.TempDir(), t.TempDir()
 	command := func(env string, args ...string) string {
@@ -67,7 +67,25 @@ func TestRelease(t *testing.T) {
 	command("", "sh", "-c", `base64 -d SHA256SUMS.sig >"$1/signature" && openssl dgst -sha256 -verify "$2" -signature "$1/signature" SHA256SUMS`,
 		"sh", keys, public)
 
+	for _, k := range kinds {
+		l := readLayout(t, filepath.Join(dir, "images", k.name))
+		if len(l.signatures) != 1+len(platforms) || l.signatures[l.named.Digest].Subject == nil {
+			t.Errorf("the layout of %s has %d signatures", k.name, len(l.signatures))
+		}
+	}
+
+	unusable := exec.Command(release[0], release[1:]...)
+	unusable.Env = append(os.Environ(), "SIGNING_KEY="+public)
+	if out, err := unusable.CombinedOutput(); err == nil || !strings.Contains(string(out), "SIGNING_KEY: ") {
+		t.Errorf("with a public key the release ends with %v: %s", err, out)
+	}
+
 	command("SIGNING_KEY=", release...)
+	for _, k := range kinds {
+		if l := readLayout(t, filepath.Join(dir, "images", k.name)); len(l.signatures) > 0 {
+			t.Errorf("the layout of %s has signatures of another release", k.name)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(dir, "SHA256SUMS.sig")); err == nil {
 		t.Error("a signature of another release is left")
 	}

@@ -104,27 +104,37 @@ func (l *Layout) AddIndex(about About, images []ociv1.Descriptor) (ociv1.Descrip
 	return d, nil
 }
 
-// Attach adds an artifact that refers to an image: clients find it among the image's
-// referrers.
-func (l *Layout) Attach(subject ociv1.Descriptor, mediaType string, content []byte, about map[string]string) error {
+// Artifact is a document about an image.
+type Artifact struct {
+	Type      string // the artifactType of its manifest
+	MediaType string // of the document
+	Content   []byte
+	// Annotations are those of the manifest, ContentAnnotations those of the document.
+	Annotations, ContentAnnotations map[string]string
+}
+
+// Attach adds an artifact that refers to an image or an index: clients find it among the
+// referrers of the subject.
+func (l *Layout) Attach(subject ociv1.Descriptor, a Artifact) error {
 	subject.Platform = nil
 	empty := ociv1.DescriptorEmptyJSON
 	if _, err := l.blob(empty.MediaType, empty.Data); err != nil {
 		return err
 	}
 	empty.Data = nil
-	layer, err := l.blob(mediaType, content)
+	layer, err := l.blob(a.MediaType, a.Content)
 	if err != nil {
 		return err
 	}
+	layer.Annotations = a.ContentAnnotations
 	d, err := l.document(ociv1.MediaTypeImageManifest, ociv1.Manifest{
-		Versioned: versioned, MediaType: ociv1.MediaTypeImageManifest, ArtifactType: mediaType,
-		Config: empty, Layers: []ociv1.Descriptor{layer}, Subject: &subject, Annotations: about,
+		Versioned: versioned, MediaType: ociv1.MediaTypeImageManifest, ArtifactType: a.Type,
+		Config: empty, Layers: []ociv1.Descriptor{layer}, Subject: &subject, Annotations: a.Annotations,
 	})
 	if err != nil {
 		return err
 	}
-	d.ArtifactType = mediaType
+	d.ArtifactType = a.Type
 	l.top = append(l.top, d)
 	return nil
 }

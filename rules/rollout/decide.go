@@ -11,6 +11,10 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
+// grace is how much longer than a deadline the controller waits. The agent counts from when it sees
+// what it was given, undoes it by itself and says why: that has to come first.
+const grace = 5 * time.Second
+
 // Rollout is what is known of a rollout at some moment. Nothing of it is in memory, so a
 // restart of the controller changes nothing.
 type Rollout struct {
@@ -101,7 +105,12 @@ func (r Rollout) has(m Member) bool {
 
 // overdue says that a node has had its time, to verify what it was given or to recover.
 func (r Rollout) overdue(m Member) bool {
-	return r.Now.Sub(later(m.AssignedAt, m.TroubledSince)) >= r.Strategy.NodeDeadline
+	return !r.Now.Before(later(r.due(m), m.TroubledSince.Add(r.Strategy.NodeDeadline)))
+}
+
+// due is until when a node has to verify what it was given.
+func (r Rollout) due(m Member) time.Time {
+	return m.AssignedAt.Add(r.Strategy.NodeDeadline + grace)
 }
 
 // failed says that a node does not run the new revision, and will not. One that has run it and is
@@ -128,7 +137,7 @@ func (r Rollout) settledAt(m Member) (time.Time, bool) {
 	case m.good():
 		return m.VerifiedAt, true
 	case r.failed(m):
-		return m.AssignedAt.Add(r.Strategy.NodeDeadline), true
+		return r.due(m), true
 	}
 	return time.Time{}, false
 }
@@ -269,7 +278,7 @@ func (r Rollout) stuck() bool {
 			last = later(last, m.AssignedAt, m.VerifiedAt, m.TroubledSince, m.AwaySince)
 		}
 	}
-	return r.Now.Sub(last) >= r.Strategy.ProgressDeadline
+	return r.Now.Sub(last) >= r.Strategy.ProgressDeadline+grace
 }
 
 // finish gives the revision to all that have not got it: they were not ready.

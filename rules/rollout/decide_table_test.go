@@ -51,9 +51,12 @@ func member(t *testing.T, text string, now time.Time) Member {
 	case '~':
 		m.AssignedAt, m.VerifiedAt, m.TroubledSince = at.Add(-time.Hour), at.Add(-time.Hour), at.Add(-ago)
 	case '?':
-		m.AssignedAt = at.Add(-50 * time.Second)
+		if ago == time.Hour {
+			ago = 50 * time.Second
+		}
+		m.AssignedAt = at.Add(-ago)
 	case '!':
-		m.AssignedAt = at.Add(-time.Minute)
+		m.AssignedAt = at.Add(-time.Minute - grace)
 	case 'x':
 		m.AssignedAt, m.Reverted = at.Add(-5*time.Second), true
 	default:
@@ -133,6 +136,8 @@ var decisions = map[string]struct {
 	"later, one is back":               {do{succeeded}, "a2+ b1+ c-", "Succeeded b=2 Succeeded"},
 	"undone":                           {nil, "a2x b1+ c1+", "RollingBack a=1 Failed"},
 	"not in time":                      {nil, "a2! b1+ c1+", "RollingBack a=1 Failed"},
+	"its agent is to say it first":     {nil, "a2?64 b1+ c1+", "Verifying canary"},
+	"its agent does not say it":        {nil, "a2?65 b1+ c1+", "RollingBack a=1 Failed"},
 	"a problem while it soaks":         {nil, "a2~20 b1+ c1+", "Verifying canary"},
 	"a problem that stays":             {nil, "a2~ b1+ c1+", "RollingBack a=1 Failed"},
 	"tolerated":                        {do{tolerant}, "a2x b1+ c1+ d1+", "Soaking canary"},
@@ -161,6 +166,7 @@ var decisions = map[string]struct {
 	"back, what has failed at once":    {do{failed}, "a1? b2x c2! d2+", "RollingBack b=1 c=1 Failed"},
 	"back, what is away at once":       {do{failed}, "a1? b2+z c2+", "RollingBack b=1 Failed"},
 	"back, one does not return":        {do{failed}, "a1! b2+ c2+", "RollingBack b=1 Failed"},
+	"back, one still has its time":     {do{failed}, "a1?64 b2+", "RollingBack Failed"},
 	"back, but for one":                {do{failed}, "a1! b1+ c1+", "RolledBack Failed"},
 	"back, and a node is new":          {do{failed}, "a1+ b-", "RolledBack Failed"},
 	"back, and not tried again":        {do{failed}, "a1+ b1+", "RolledBack Failed"},

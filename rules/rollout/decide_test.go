@@ -144,7 +144,7 @@ func (c *cluster) check(d Decision) {
 	for _, m := range c.machines {
 		next := d.Assign[m.Name]
 		works := m.Ready && m.Assigned != "" && m.good()
-		lost := d.Verdict != "" && m.Assigned == older && c.rollout.Now.Sub(m.AssignedAt) >= c.rollout.Strategy.NodeDeadline
+		lost := d.Verdict != "" && m.Assigned == older && c.rollout.Now.Sub(m.AssignedAt) >= c.rollout.Strategy.NodeDeadline+grace
 		switch {
 		case next == m.Assigned && next != "":
 			c.t.Fatalf("%s gets what it has", m.Name)

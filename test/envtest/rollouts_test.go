@@ -98,9 +98,9 @@ func TestRolloutFails(t *testing.T) {
 			s.change("2", mode(v1alpha1.ModeIPTables))
 			s.passes(3)
 			if f == hangs {
-				s.pass(58 * time.Second)
+				s.pass(62 * time.Second) // its agent has five seconds more, to say it first
 				s.wants("Verifying canary", "a=2? b=1+ c=1+")
-				s.pass(2 * time.Second)
+				s.pass(3 * time.Second)
 			} else {
 				s.wants("Updating canary", "a=2x b=1+ c=1+")
 				checks(1)
@@ -127,7 +127,7 @@ func TestRolloutFails(t *testing.T) {
 			s.says(state(v1alpha1.StateRetry))
 			s.pass(time.Second)
 			s.wants("Updating canary", strings.Replace("a=2x b=1+ c=1+", "x", map[fate]string{reverts: "x", hangs: "?"}[f], 1))
-			s.pass(time.Minute)
+			s.pass(65 * time.Second)
 			s.pass(time.Second)
 			s.wants("RolledBack", "a=1+ b=1+ c=1+") // and not again
 			s.passes(3)

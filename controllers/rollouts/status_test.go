@@ -104,7 +104,7 @@ func TestReportedNodes(t *testing.T) {
 		"none any more": {v1alpha1.ProxyRolloutStatus{FailedNodes: []v1alpha1.FailingNode{{Name: "b"}}}, rollout.Decision{Stages: make([]rollout.Counts, 2)}, nil, 2},
 		"the same":      {v1alpha1.ProxyRolloutStatus{FailedNodes: []v1alpha1.FailingNode{{Name: "b"}}}, rollout.Decision{Failed: []string{"b"}}, []string{"b"}, 0},
 		"after its end": {v1alpha1.ProxyRolloutStatus{Verdict: v1alpha1.VerdictFailed, FailedNodes: []v1alpha1.FailingNode{{Name: "b"}}, Stages: make([]v1alpha1.RolloutStageStatus, 3)},
-			rollout.Decision{Failed: []string{"a", "b"}, Stages: make([]rollout.Counts, 2)}, []string{"b", "a"}, 3},
+			rollout.Decision{Phase: v1alpha1.RolloutRolledBack, Failed: []string{"a", "b"}, Stages: make([]rollout.Counts, 2)}, []string{"b", "a"}, 3},
 		"many": {v1alpha1.ProxyRolloutStatus{}, rollout.Decision{Failed: many, Skipped: many, Lagging: many}, many[:10], 0},
 	} {
 		t.Run(name, func(t *testing.T) {

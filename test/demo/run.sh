@@ -15,6 +15,7 @@ source $here/lib.sh
 source $here/story.sh
 
 scratch=$(mktemp -d)
+export KUBECACHEDIR=$scratch/kubectl
 background=()
 cleanup() {
   # Run once, and not interrupted by signals.

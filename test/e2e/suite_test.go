@@ -59,6 +59,7 @@ func run(m *testing.M) (code int, err error) {
 		}()
 	}
 	os.Setenv("KUBECONFIG", config.Kubeconfig())
+	os.Setenv("KUBECACHEDIR", config.KubectlCache())
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
 		os.Setenv("PATH", assets+":"+os.Getenv("PATH"))
 	}

@@ -50,6 +50,15 @@ func runSuite(m *testing.M) (code int, err error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return 1, errors.New("KUBEBUILDER_ASSETS is not set: run `make test`, which builds the control plane and sets it")
 	}
+	// kubectl caches what each apiserver serves, and each run has another address.
+	cache, err := os.MkdirTemp("", "fairlead-kubectl-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(cache)) }()
+	if err := os.Setenv("KUBECACHEDIR", cache); err != nil {
+		return 1, err
+	}
 	ctrl.SetLogger(zap.New(zap.Level(zapcore.ErrorLevel)))
 	environment = &envtest.Environment{
 		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},

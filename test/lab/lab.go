@@ -52,6 +52,10 @@ func (c Config) Kubeconfig() string { return filepath.Join(c.Dir, "kubeconfig") 
 // InsideKubeconfig is the administrator's kubeconfig for the lab's namespaces.
 func (c Config) InsideKubeconfig() string { return filepath.Join(c.Dir, "kubeconfig-inside") }
 
+// KubectlCache is where kubectl caches what the lab's apiserver serves, if KUBECACHEDIR names it:
+// it goes with the lab.
+func (c Config) KubectlCache() string { return filepath.Join(c.Dir, "kubectl-cache") }
+
 // LogDir holds a log for each part of the lab.
 func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
 

@@ -38,8 +38,9 @@ func execInside(ctx context.Context, config lab.Config, args []string) error {
 		return err
 	}
 	for name, value := range map[string]string{
-		"KUBECONFIG": config.InsideKubeconfig(),
-		"PATH":       os.Getenv("PATH") + ":/usr/sbin:/sbin:" + state.Config.AssetsDir,
+		"KUBECONFIG":   config.InsideKubeconfig(),
+		"KUBECACHEDIR": config.KubectlCache(),
+		"PATH":         os.Getenv("PATH") + ":/usr/sbin:/sbin:" + state.Config.AssetsDir,
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return err

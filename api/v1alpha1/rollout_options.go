@@ -51,10 +51,10 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.paused) || !self.paused || self.strategy == 'Staged'",message="`paused` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",fieldPath=.paused
 // +kubebuilder:validation:XValidation:rule="!has(self.checks) || size(self.checks) == 0 || self.strategy == 'Staged'",message="`checks` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",fieldPath=.checks
 type RolloutOptions struct {
-	// strategy is AllAtOnce, or Staged: some nodes get a changed policy first, and more when
-	// these work; if too many fail it, all return to the policy before. Only the policy is
+	// strategy is Staged: some nodes get a changed policy first, and more when these work; if
+	// too many fail it, all return to the policy before. Or AllAtOnce. Only the policy is
 	// rolled out: Services, endpoints and properties of nodes never wait.
-	// +kubebuilder:default=AllAtOnce
+	// +kubebuilder:default=Staged
 	// +optional
 	Strategy RolloutStrategy `json:"strategy,omitempty"`
 

@@ -251,7 +251,7 @@ everywhere() {
 }
 
 modes() {
-  title "Changing the mode of a running cluster"
+  title "Changing the mode of a running cluster, all nodes at once"
   local ip mode pid
   ip=$(vip mynginx-service)
   # Requests from outside to a node port, during the whole change.
@@ -260,7 +260,7 @@ modes() {
   pid=$!
   background+=("$pid")
   for mode in IPTables Userspace NFTables; do
-    show kubectl patch proxyconfig default --type=merge --patch "{\"spec\": {\"mode\": \"$mode\"}}"
+    show kubectl patch proxyconfig default --type=merge --patch "{\"spec\": {\"mode\": \"$mode\", \"rollout\": {\"strategy\": \"AllAtOnce\"}}}"
     check "every node runs it" nodes_run default "$mode"
     echo "On node-1:"
     look_at "$mode" "$ip" | sed 's/^[[:space:]]*/   /'

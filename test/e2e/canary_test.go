@@ -154,7 +154,7 @@ func changePolicy(ctx context.Context, t *testing.T, spec string) {
 // resetPolicy gives the nodes the policy of the other tests again.
 func resetPolicy(t *testing.T) {
 	t.Helper()
-	changePolicy(context.Background(), t, `"mode": "Auto", "rollout": null`)
+	changePolicy(context.Background(), t, `"mode": "Auto", `+atOnce)
 	if err := command("kubectl", "wait", "proxyconfig/default", "--for=condition=Degraded=False", "--timeout=90s"); err != nil {
 		t.Error(err)
 	}

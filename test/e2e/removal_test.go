@@ -115,6 +115,7 @@ func TestNothingTakesServicesAway(t *testing.T) {
 	}
 	run("apply", "--server-side", "-k", filepath.Join(repo, "config", "default"))
 	run("apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml"))
+	run("patch", "proxyconfig/default", "--type=merge", "--patch", `{"spec": {`+atOnce+`}}`)
 	run("wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s")
 	restored()
 	tr.Stop()

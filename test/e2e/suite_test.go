@@ -72,11 +72,16 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// atOnce gives changed policies to all nodes at once: only the tests of rollouts wait for soaks.
+const atOnce = `"rollout": {"strategy": "AllAtOnce", "stages": null, "checks": null, "paused": null, "maxUnavailable": null,
+	"failureThreshold": null, "nodeDeadlineSeconds": null, "progressDeadlineSeconds": null, "onFailure": null}`
+
 // install installs Fairlead with the ProxyConfig of the samples.
 func install() error {
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-k", filepath.Join(repo, "config", "default")},
 		{"apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml")},
+		{"patch", "proxyconfig/default", "--type=merge", "--patch", `{"spec": {` + atOnce + `}}`},
 		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s"},
 		{"wait", "proxyconfig/default", "--for=condition=Protected", "--timeout=90s"},
 	} {

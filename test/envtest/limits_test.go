@@ -58,7 +58,7 @@ var fields = map[string]limits{
 		"spec.localTraffic":   `={"detect":"NodeCIDR"}`,
 		"spec.deletionPolicy": `Keep|Cleanup ="Keep"`, "spec.fallbackModes": "..3 set", "spec.mode": modes + ` ="Auto"`, "spec.priority": "-1000000..1000000 =0",
 		"spec.kubeProxy": "!takeOver", "spec.kubeProxy.daemonSet": `..317 ="kube-system/kube-proxy"`,
-		"spec.rollout": "={}", "spec.rollout.strategy": `AllAtOnce|Staged ="AllAtOnce"`, "spec.rollout.onFailure": `Rollback|Pause ="Rollback"`,
+		"spec.rollout": "={}", "spec.rollout.strategy": `AllAtOnce|Staged ="Staged"`, "spec.rollout.onFailure": `Rollback|Pause ="Rollback"`,
 		"spec.rollout.nodeDeadlineSeconds": "1..3600 =60", "spec.rollout.progressDeadlineSeconds": "1..86400 =600",
 		"spec.rollout.checks": "..8 map by name", "spec.rollout.checks[]": "!name,port,service", "spec.rollout.checks[].name": "1..63",
 		"spec.rollout.checks[].service": "..127", "spec.rollout.checks[].port": "1..65535", "spec.rollout.checks[].failureLimit": "0..1000",

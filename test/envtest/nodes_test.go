@@ -38,7 +38,7 @@ func node(name string) *corev1.Node {
 	}
 }
 
-// policy selects one node.
+// policy selects one node. What it changes reaches it at once: rollouts have tests of their own.
 func policy(name, node string, priority int32) *v1alpha1.ProxyConfig {
 	return &v1alpha1.ProxyConfig{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -46,6 +46,7 @@ func policy(name, node string, priority int32) *v1alpha1.ProxyConfig {
 			NodeSelector: &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": v1alpha1.LabelValue(node)}},
 			Priority:     &priority,
 			Mode:         v1alpha1.ModeNFTables,
+			Rollout:      v1alpha1.RolloutOptions{Strategy: v1alpha1.AllAtOnce},
 		},
 	}
 }

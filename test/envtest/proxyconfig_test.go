@@ -362,7 +362,7 @@ func TestDefaults(t *testing.T) {
 			TCPEstablishedTimeoutSeconds: ptr.To[int32](86400), TCPCloseWaitTimeoutSeconds: ptr.To[int32](3600)},
 		MassRemoval:    v1alpha1.MassRemovalOptions{MaxPercent: 50, MinEndpoints: 100, WindowSeconds: 10},
 		DeletionPolicy: v1alpha1.DeletionKeep, RevisionHistoryLimit: ptr.To[int32](10),
-		Rollout: v1alpha1.RolloutOptions{Strategy: v1alpha1.AllAtOnce, NodeDeadlineSeconds: ptr.To[int32](60), ProgressDeadlineSeconds: ptr.To[int32](600), OnFailure: v1alpha1.OnFailureRollback},
+		Rollout: v1alpha1.RolloutOptions{Strategy: v1alpha1.Staged, NodeDeadlineSeconds: ptr.To[int32](60), ProgressDeadlineSeconds: ptr.To[int32](600), OnFailure: v1alpha1.OnFailureRollback},
 	}
 	if diff := cmp.Diff(want, config.Spec); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -11,12 +11,12 @@ func init() { maps.Copy(proxyConfigCases, rolloutCases) }
 var rolloutCases = map[string]proxyConfigCase{
 	"stages of a staged rollout": {
 		`spec: {rollout: {strategy: Staged, stages: [{name: canary, nodes: 1}]}}`,
-		`spec: {rollout: {stages: [{name: canary, nodes: 1}]}}`,
+		`spec: {rollout: {strategy: AllAtOnce, stages: [{name: canary, nodes: 1}]}}`,
 		"`stages` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",
 	},
 	"a staged rollout is paused": {
 		`spec: {rollout: {strategy: Staged, paused: true}}`,
-		`spec: {rollout: {paused: true}}`,
+		`spec: {rollout: {strategy: AllAtOnce, paused: true}}`,
 		"`paused` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",
 	},
 	"unavailable nodes": {
@@ -56,7 +56,7 @@ var rolloutCases = map[string]proxyConfigCase{
 	},
 	"checks of a staged rollout": {
 		`spec: {rollout: {strategy: Staged, checks: [{name: dns, service: kube-system/kube-dns, port: 53, failureLimit: 0}]}}`,
-		`spec: {rollout: {checks: [{name: dns, service: kube-system/kube-dns, port: 53}]}}`,
+		`spec: {rollout: {strategy: AllAtOnce, checks: [{name: dns, service: kube-system/kube-dns, port: 53}]}}`,
 		"`checks` has no effect with `strategy: AllAtOnce`: remove it, or set `strategy: Staged`",
 	},
 	"Service of a check": {

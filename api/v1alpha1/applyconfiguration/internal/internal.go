@@ -905,7 +905,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: strategy
       type:
         namedType: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStrategy
-      default: AllAtOnce
+      default: Staged
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutPhase
   scalar: string
 - name: com.github.fairlead-proxy.fairlead.api.v1alpha1.RolloutStage

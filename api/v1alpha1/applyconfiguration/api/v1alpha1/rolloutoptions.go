@@ -15,8 +15,8 @@ import (
 //
 // RolloutOptions configure how a changed policy reaches the nodes.
 type RolloutOptionsApplyConfiguration struct {
-	// strategy is AllAtOnce, or Staged: some nodes get a changed policy first, and more when
-	// these work; if too many fail it, all return to the policy before. Only the policy is
+	// strategy is Staged: some nodes get a changed policy first, and more when these work; if
+	// too many fail it, all return to the policy before. Or AllAtOnce. Only the policy is
 	// rolled out: Services, endpoints and properties of nodes never wait.
 	Strategy *apiv1alpha1.RolloutStrategy `json:"strategy,omitempty"`
 	// stages are done one after the other; all nodes that they leave are the last stage, rest.

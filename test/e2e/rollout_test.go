@@ -32,16 +32,16 @@ func TestRollout(t *testing.T) {
 	var order []string
 	eventually(t, 2*time.Minute, func() error {
 		changing := 0
-		for _, node := range labNodes {
-			set, err := ruleSet(t, node)
-			if err != nil {
-				return err
-			}
+		var sets v1alpha1.NodeRuleSetList // all of one moment
+		if err := api.List(t.Context(), &sets); err != nil {
+			return err
+		}
+		for _, set := range sets.Items {
 			if r := set.Status.Revision; r == nil || r.Name != set.Spec.Revision || r.Phase != v1alpha1.RevisionVerified {
 				changing++
 			}
-			if set.Spec.Mode == v1alpha1.ModeIPTables && !slices.Contains(order, node) {
-				order = append(order, node)
+			if set.Spec.Mode == v1alpha1.ModeIPTables && !slices.Contains(order, set.Name) {
+				order = append(order, set.Name)
 			}
 		}
 		if changing > 1 {

@@ -11,8 +11,11 @@ import (
 
 // KubeProxy is kube-proxy on the node. None of its methods waits for the kernel.
 type KubeProxy interface {
-	// Found returns what was found of it; nil: nothing.
+	// Found returns what was found of it; nil: it was not looked for yet.
 	Found() *v1alpha1.KubeProxyStatus
+
+	// LookSoon says whether the node is on its way from kube-proxy to the agent, or back.
+	LookSoon(bool)
 
 	// Want says that the rules that were found are to be removed; nil: none are.
 	Want(found *v1alpha1.KubeProxyStatus)
@@ -25,6 +28,7 @@ type predecessor struct{ KubeProxy }
 // kube-proxy leaves is removed like what a previous mode of ours has left, which waits for its
 // connections: it is noted before the rules go.
 func (p predecessor) follow(l *Loop, s report.Snapshot) {
+	p.LookSoon(s.Changes())
 	if !s.Replaced() {
 		p.Want(nil)
 		return

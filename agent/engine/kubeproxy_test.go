@@ -16,9 +16,13 @@ import (
 )
 
 // fakeKubeProxy is kube-proxy as it was found, and which of its rules are to be removed.
-type fakeKubeProxy struct{ found, wanted *v1alpha1.KubeProxyStatus }
+type fakeKubeProxy struct {
+	found, wanted *v1alpha1.KubeProxyStatus
+	soon          bool // the next look
+}
 
 func (k *fakeKubeProxy) Found() *v1alpha1.KubeProxyStatus     { return k.found }
+func (k *fakeKubeProxy) LookSoon(soon bool)                   { k.soon = soon }
 func (k *fakeKubeProxy) Want(found *v1alpha1.KubeProxyStatus) { k.wanted = found }
 
 // left is a kube-proxy that has ended and has left rules.
@@ -60,6 +64,9 @@ func TestTakeOver(t *testing.T) {
 	c.verifyNow()
 	c.wantRevision("r-1", v1alpha1.RevisionVerified, "r-1", "")
 	c.wantRemoval("verified", true)
+	if !c.proxy.soon {
+		t.Error("the rollout waits for kube-proxy, and the next look is not soon")
+	}
 
 	c.kernel.Fail(fake.Sync, refused)
 	c.needSync = true
@@ -86,6 +93,9 @@ func TestTakeOver(t *testing.T) {
 	c.give("r-3", 3, nftablesMode)
 	c.verifyNow()
 	c.wantRemoval("kube-proxy is to be left alone", false)
+	if c.proxy.soon {
+		t.Error("the next look is soon although kube-proxy is to be left alone")
+	}
 
 	c.takeOver("r-4", 4, nftablesMode)
 	c.verifyNow()
@@ -93,6 +103,9 @@ func TestTakeOver(t *testing.T) {
 	c.store.SetNode(leaving(100))
 	c.step(t.Context())
 	c.wantRemoval("no policy selects the node", false)
+	if c.proxy.soon {
+		t.Error("the next look is soon although no policy selects the node")
+	}
 }
 
 // TestTakeOverFromJournal checks that nothing is removed before the apiserver has answered.

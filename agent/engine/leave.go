@@ -20,6 +20,7 @@ import (
 func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retry = 0
 	l.kubeProxy.Want(nil)
+	l.kubeProxy.LookSoon(false)
 	if !ch.FromAPI {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return

@@ -23,9 +23,15 @@ const (
 	// interval is the time between two looks.
 	interval = time.Minute
 
+	// soonInterval is that while the node changes between kube-proxy and the agent. kube-proxy
+	// tries a port that was in use again after five seconds.
+	soonInterval = 10 * time.Second
+
 	// share limits the part of the time that looks take: the kernel prints all rules of a
-	// legacy table, which takes a second with those of 10,000 Services.
-	share = 100
+	// legacy table, which takes a second with those of 10,000 Services. soonShare is the limit
+	// while the node changes.
+	share     = 100
+	soonShare = 10
 
 	// maxMessage is the limit of status.kubeProxy.message, in bytes.
 	maxMessage = 256
@@ -38,12 +44,14 @@ type Finder struct {
 	changed func()
 	log     logr.Logger
 	clock   clock.Clock
+	sooner  chan struct{} // the next look is sooner than it was
 
 	mu     sync.Mutex
 	last   finding
-	found  *v1alpha1.KubeProxyStatus // with the message of failed
+	found  *v1alpha1.KubeProxyStatus // with the message of failed; nil: it has not looked yet
 	wanted *v1alpha1.KubeProxyStatus // to be removed; nil: nothing is
 	failed error                     // of the last removal
+	soon   bool                      // the next look is soon
 }
 
 // finding is the result of a look.
@@ -58,11 +66,11 @@ type finding struct {
 // of Found changes.
 func New(changed func(), log logr.Logger, clk clock.Clock) *Finder {
 	look := func(ctx context.Context) (finding, error) { return look(ctx, (&net.Dialer{}).DialContext) }
-	return &Finder{look: look, remove: Remove, changed: changed, log: log, clock: clk}
+	return &Finder{look: look, remove: Remove, changed: changed, log: log, clock: clk, sooner: make(chan struct{}, 1)}
 }
 
-// Found returns what the last look has found; nil: neither kube-proxy nor rules of it, or the
-// Finder has not looked yet. It must not be changed.
+// Found returns what the last look has found; nil: the Finder has not looked yet. It must not be
+// changed.
 func (f *Finder) Found() *v1alpha1.KubeProxyStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,11 +79,35 @@ func (f *Finder) Found() *v1alpha1.KubeProxyStatus {
 
 // Want says that the rules that were found are to be removed; nil: no rules are. This is done after
 // the next look, unless that finds anything else: a kube-proxy that is about to start again, or
-// finds its port free at last, has a minute to show itself.
+// finds its port free at last, has until then to show itself.
 func (f *Finder) Want(found *v1alpha1.KubeProxyStatus) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wanted = found
+}
+
+// LookSoon says whether the node changes between kube-proxy and the agent, which waits for what
+// is found.
+func (f *Finder) LookSoon(soon bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if soon && !f.soon {
+		select {
+		case f.sooner <- struct{}{}:
+		default:
+		}
+	}
+	f.soon = soon
+}
+
+// pause returns the time until the next look, after one that took some.
+func (f *Finder) pause(took time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.soon {
+		return max(soonInterval, soonShare*took)
+	}
+	return max(interval, share*took)
 }
 
 // Failure returns why rules cannot be removed that are to be removed; nil: nothing failed.
@@ -95,10 +127,25 @@ func (f *Finder) Run(ctx context.Context) {
 		}
 		f.set(found, err)
 		f.removeWanted(ctx)
+		if !f.wait(ctx, f.clock.Since(began)) {
+			return
+		}
+	}
+}
+
+// wait returns when the next look is due, after one that took some time; false: ctx has ended.
+func (f *Finder) wait(ctx context.Context, took time.Duration) bool {
+	began := f.clock.Now()
+	for {
+		left := f.pause(took) - f.clock.Since(began)
+		if left <= 0 {
+			return true
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-f.clock.After(max(interval, share*f.clock.Since(began))):
+			return false
+		case <-f.sooner:
+		case <-f.clock.After(left):
 		}
 	}
 }
@@ -106,10 +153,10 @@ func (f *Finder) Run(ctx context.Context) {
 // set keeps what was found. After an error the rest of it is what is certain.
 func (f *Finder) set(last finding, err error) {
 	found := last.status
+	if found == nil {
+		found = &v1alpha1.KubeProxyStatus{}
+	}
 	if err != nil {
-		if found == nil {
-			found = &v1alpha1.KubeProxyStatus{}
-		}
 		found.Message = message("Failed to look for rules of kube-proxy: ", err)
 	}
 	last.status = found
@@ -118,7 +165,7 @@ func (f *Finder) set(last finding, err error) {
 	if forgets {
 		f.failed = nil
 	}
-	same := reflect.DeepEqual(f.last, last) && !forgets
+	same, first := reflect.DeepEqual(f.last, last) && !forgets, f.found == nil
 	if !same {
 		f.last, f.found = last, last.shown(f.failed)
 	}
@@ -129,10 +176,10 @@ func (f *Finder) set(last finding, err error) {
 	switch {
 	case err != nil:
 		f.log.Error(err, "Failed to look for rules of kube-proxy, will retry")
-	case found == nil:
-		f.log.Info("The node has no kube-proxy any more, nor rules of it")
-	default:
+	case !found.IsGone():
 		f.log.Info("The node has a kube-proxy, or rules of it", "running", found.Running, "mode", found.Mode, "leftovers", found.Leftovers)
+	case !first:
+		f.log.Info("The node has no kube-proxy any more, nor rules of it")
 	}
 	f.changed()
 }
@@ -140,7 +187,7 @@ func (f *Finder) set(last finding, err error) {
 // removeWanted removes the rules that were found, if they are to be removed and no kube-proxy runs.
 func (f *Finder) removeWanted(ctx context.Context) {
 	f.mu.Lock()
-	due := f.found != nil && f.found == f.wanted && !f.found.Running && !f.last.unsure
+	due := f.found != nil && f.found == f.wanted && len(f.found.Leftovers) > 0 && !f.found.Running && !f.last.unsure
 	f.mu.Unlock()
 	if !due {
 		return
@@ -156,7 +203,7 @@ func (f *Finder) removeWanted(ctx context.Context) {
 	}
 	f.mu.Lock()
 	if f.failed = err; err == nil {
-		f.last = finding{}
+		f.last = finding{status: &v1alpha1.KubeProxyStatus{}}
 	}
 	before := f.found
 	if after := f.last.shown(err); !reflect.DeepEqual(before, after) {

@@ -25,6 +25,7 @@ func TestFinder(t *testing.T) {
 		err   error
 		takes time.Duration
 	}
+	none := &v1alpha1.KubeProxyStatus{}
 	iptables := &v1alpha1.KubeProxyStatus{Mode: v1alpha1.KubeProxyIPTables, Leftovers: []string{"some"}}
 	failed := errors.New("no memory")
 	for name, c := range map[string]struct {
@@ -33,16 +34,16 @@ func TestFinder(t *testing.T) {
 		changes int
 		took    time.Duration
 	}{
-		"nothing": {[]answer{{}, {}}, []*v1alpha1.KubeProxyStatus{nil, nil}, 0, 2 * time.Minute},
+		"nothing": {[]answer{{}, {}}, []*v1alpha1.KubeProxyStatus{none, none}, 1, 2 * time.Minute},
 		"it comes, stays and goes": {[]answer{{}, {found: iptables}, {found: iptables}, {}},
-			[]*v1alpha1.KubeProxyStatus{nil, iptables, iptables, nil}, 2, 4 * time.Minute},
+			[]*v1alpha1.KubeProxyStatus{none, iptables, iptables, none}, 3, 4 * time.Minute},
 		"an error": {[]answer{{err: failed}, {}},
-			[]*v1alpha1.KubeProxyStatus{{Message: "Failed to look for rules of kube-proxy: no memory"}, nil}, 2, 2 * time.Minute},
+			[]*v1alpha1.KubeProxyStatus{{Message: "Failed to look for rules of kube-proxy: no memory"}, none}, 2, 2 * time.Minute},
 		"an error beside what is certain": {[]answer{{found: &v1alpha1.KubeProxyStatus{Running: true}, err: failed}},
 			[]*v1alpha1.KubeProxyStatus{{Running: true, Message: "Failed to look for rules of kube-proxy: no memory"}}, 1, time.Minute},
 		"a long error of two lines": {[]answer{{err: errors.New("a\nb" + strings.Repeat("c", 1000))}},
 			[]*v1alpha1.KubeProxyStatus{{Message: "Failed to look for rules of kube-proxy: a; b" + strings.Repeat("c", 256-48) + " ..."}}, 1, time.Minute},
-		"slow: less often": {[]answer{{takes: 3 * time.Second}, {}}, []*v1alpha1.KubeProxyStatus{nil, nil}, 0, 303*time.Second + time.Minute},
+		"slow: less often": {[]answer{{takes: 3 * time.Second}, {}}, []*v1alpha1.KubeProxyStatus{none, none}, 1, 303*time.Second + time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -66,6 +67,9 @@ func TestFinder(t *testing.T) {
 					}
 					return finding{status: a.found}, a.err
 				}
+				if found := f.Found(); found != nil {
+					t.Errorf("found before the first look: %v", found)
+				}
 				began := time.Now()
 				f.Run(ctx)
 				if diff := cmp.Diff(c.want, got); diff != "" || changes != c.changes {
@@ -73,6 +77,49 @@ func TestFinder(t *testing.T) {
 				}
 				if took := time.Since(began); took != c.took {
 					t.Errorf("looked for %s, want %s", took, c.took)
+				}
+			})
+		})
+	}
+}
+
+// TestFinderLooksSoon checks the times of looks, in seconds, while the node changes and before and
+// after.
+func TestFinderLooksSoon(t *testing.T) {
+	type change struct {
+		at   time.Duration
+		soon bool
+	}
+	for name, c := range map[string]struct {
+		takes   time.Duration
+		changes []change
+		want    []int
+	}{
+		"never":              {want: []int{0, 60, 120}},
+		"from the beginning": {changes: []change{{0, true}}, want: []int{0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120}},
+		"from some time on":  {changes: []change{{35 * time.Second, true}, {70 * time.Second, true}, {72 * time.Second, false}}, want: []int{0, 35, 45, 55, 65, 125}},
+		"soon after a look":  {changes: []change{{63 * time.Second, true}, {64 * time.Second, false}}, want: []int{0, 60, 120}},
+		"for two looks":      {changes: []change{{63 * time.Second, true}, {85 * time.Second, false}}, want: []int{0, 60, 70, 80}},
+		"slow":               {changes: []change{{0, true}}, takes: 2 * time.Second, want: []int{0, 22, 44, 66, 88, 110}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 129*time.Second)
+				defer cancel()
+				f := New(func() {}, testr.New(t), clock.RealClock{})
+				began := time.Now()
+				var got []int
+				f.look = func(context.Context) (finding, error) {
+					got = append(got, int(time.Since(began).Seconds()))
+					time.Sleep(c.takes)
+					return finding{}, nil
+				}
+				for _, change := range c.changes {
+					time.AfterFunc(change.at, func() { f.LookSoon(change.soon) })
+				}
+				f.Run(ctx)
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Errorf("looked at (-want +got):\n%s", diff)
 				}
 			})
 		})

@@ -54,7 +54,11 @@ func StatusOf(s Snapshot, previous []metav1.Condition, now metav1.Time) v1alpha1
 	if s.Problem(RemovalHeld) != nil {
 		status.Held = &v1alpha1.HeldCounts{Slices: int32(s.Held.Slices), Endpoints: int32(s.Held.Endpoints)}
 	}
-	for _, c := range []metav1.Condition{accepted(s), programmed(s), degraded(s)} {
+	conditions := []metav1.Condition{accepted(s), programmed(s), degraded(s)}
+	if c, ok := replaced(s, previous); ok {
+		conditions = append(conditions, c)
+	}
+	for _, c := range conditions {
 		c.Message = Truncate(OneLine(c.Message), maxMessage)
 		c.ObservedGeneration = s.Node.Generation
 		c.LastTransitionTime = now

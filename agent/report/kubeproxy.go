@@ -4,6 +4,10 @@
 package report
 
 import (
+	"cmp"
+	"strings"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -30,4 +34,43 @@ func (s Snapshot) Replaced() bool {
 		c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonProgrammed &&
 		s.Problem(ModeChangeFailed) == nil && s.Problem(ModeUnsupported) == nil &&
 		(s.Revision == nil || s.Revision.Phase == v1alpha1.RevisionVerified)
+}
+
+// Changes says whether the node is on its way from kube-proxy to the agent, or back.
+func (s Snapshot) Changes() bool {
+	return s.asks(v1alpha1.KubeProxyTakeOver) && !s.KubeProxy.IsGone() || s.GivesBack()
+}
+
+// replaced says how far the node has taken over from kube-proxy; false: it is to leave it alone.
+// Before the first look, what an agent before has found counts.
+func replaced(s Snapshot, previous []metav1.Condition) (c metav1.Condition, ok bool) {
+	const kind = v1alpha1.ConditionKubeProxyReplaced
+	if !s.asks(v1alpha1.KubeProxyTakeOver) && !s.asks(v1alpha1.KubeProxyGiveBack) {
+		return c, false
+	}
+	before := apimeta.FindStatusCondition(previous, kind)
+	switch {
+	case s.KubeProxy == nil && before != nil:
+		return condition(kind, before.Status, before.Reason, before.Message), true
+	case s.KubeProxy == nil:
+		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonKubeProxyUnknown, "The agent has not looked for kube-proxy yet."), true
+	case s.KubeProxy.IsGone():
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonReplaced, "Neither kube-proxy nor its rules are on the node."), true
+	}
+	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKubeProxyFound, describe(s.KubeProxy)), true
+}
+
+// describe says what was found of kube-proxy.
+func describe(found *v1alpha1.KubeProxyStatus) string {
+	var out []string
+	if found.Running {
+		out = append(out, "kube-proxy runs, in the mode "+cmp.Or(string(found.Mode), "unknown"))
+	}
+	if len(found.Leftovers) > 0 {
+		out = append(out, "Rules of kube-proxy are in the kernel: "+strings.Join(found.Leftovers, ", "))
+	}
+	if found.Message != "" {
+		out = append(out, found.Message)
+	}
+	return strings.Join(out, ". ") + "."
 }

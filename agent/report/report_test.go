@@ -6,6 +6,7 @@ package report
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -326,6 +328,46 @@ func TestStatusOfFlows(t *testing.T) {
 			}
 			if accepted(tc.snapshot).Status != metav1.ConditionTrue || programmed(tc.snapshot).Status != metav1.ConditionTrue {
 				t.Error("the rules are programmed all the same")
+			}
+		})
+	}
+}
+
+// TestKubeProxyReplaced checks the condition, from what was found and from what an agent before has found.
+func TestKubeProxyReplaced(t *testing.T) {
+	const take, give = v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack
+	before := []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionTrue, Reason: "Replaced", Message: "As before.", LastTransitionTime: metav1.Unix(1000, 0)}}
+	for name, c := range map[string]struct {
+		action   v1alpha1.KubeProxyAction
+		found    *v1alpha1.KubeProxyStatus
+		previous []metav1.Condition
+		want     string
+		changes  bool
+	}{
+		"left alone":                 {"", &v1alpha1.KubeProxyStatus{Running: true}, nil, "", false},
+		"left alone again":           {"", &v1alpha1.KubeProxyStatus{}, before, "", false},
+		"not looked":                 {take, nil, nil, "Unknown/KubeProxyUnknown at 2000: The agent has not looked for kube-proxy yet.", true},
+		"not looked since a restart": {take, nil, before, "True/Replaced at 1000: As before.", true},
+		"gone":                       {take, &v1alpha1.KubeProxyStatus{}, nil, "True/Replaced at 2000: Neither kube-proxy nor its rules are on the node.", false},
+		"still gone":                 {take, &v1alpha1.KubeProxyStatus{}, before, "True/Replaced at 1000: Neither kube-proxy nor its rules are on the node.", false},
+		"it runs":                    {take, &v1alpha1.KubeProxyStatus{Running: true, Mode: "ipvs"}, before, "False/KubeProxyFound at 2000: kube-proxy runs, in the mode ipvs.", true},
+		"it runs somehow":            {take, &v1alpha1.KubeProxyStatus{Running: true}, nil, "False/KubeProxyFound at 2000: kube-proxy runs, in the mode unknown.", true},
+		"its rules are there": {take, &v1alpha1.KubeProxyStatus{Mode: "nftables", Leftovers: []string{"a", "b"}}, nil,
+			"False/KubeProxyFound at 2000: Rules of kube-proxy are in the kernel: a, b.", true},
+		"all of it": {take, &v1alpha1.KubeProxyStatus{Running: true, Mode: "iptables", Leftovers: []string{"a"}, Message: "Failed"}, nil,
+			"False/KubeProxyFound at 2000: kube-proxy runs, in the mode iptables. Rules of kube-proxy are in the kernel: a. Failed.", true},
+		"nothing is sure": {take, &v1alpha1.KubeProxyStatus{Message: "Failed"}, nil, "False/KubeProxyFound at 2000: Failed.", true},
+		"given back":      {give, &v1alpha1.KubeProxyStatus{Running: true, Mode: "ipvs"}, nil, "False/KubeProxyFound at 2000: kube-proxy runs, in the mode ipvs.", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := good()
+			s.Node.Spec.KubeProxy, s.KubeProxy = c.action, c.found
+			got := ""
+			if c := apimeta.FindStatusCondition(StatusOf(s, c.previous, metav1.Unix(2000, 0)).Conditions, v1alpha1.ConditionKubeProxyReplaced); c != nil {
+				got = fmt.Sprintf("%s/%s at %d: %s", c.Status, c.Reason, c.LastTransitionTime.Unix(), c.Message)
+			}
+			if got != c.want || s.Changes() != c.changes {
+				t.Errorf("%q, want %q; changes: %v", got, c.want, s.Changes())
 			}
 		})
 	}

@@ -27,7 +27,8 @@ const (
 	ConditionProtected = "Protected"
 
 	// ConditionKubeProxyReplaced is True on a ProxyConfig with spec.kubeProxy if its nodes have
-	// taken over from kube-proxy.
+	// taken over from kube-proxy, and on a NodeRuleSet with spec.kubeProxy if the node has neither
+	// kube-proxy nor rules of it.
 	ConditionKubeProxyReplaced = "KubeProxyReplaced"
 
 	// ConditionProgrammed is True on a NodeRuleSet if the node's kernel has the
@@ -103,8 +104,17 @@ const (
 
 // Reasons of KubeProxyReplaced, besides NodesPending and NoNodesSelected.
 const (
-	// ReasonReplaced is set when neither kube-proxy nor its rules are on any of the nodes.
+	// ReasonReplaced is set when neither kube-proxy nor its rules are on the node, or on any of
+	// the nodes.
 	ReasonReplaced = "Replaced"
+
+	// ReasonKubeProxyFound is set on a NodeRuleSet whose node has a kube-proxy, or rules of it, or may
+	// have some.
+	ReasonKubeProxyFound = "KubeProxyFound"
+
+	// ReasonKubeProxyUnknown is set on a NodeRuleSet before the agent has looked for kube-proxy, and
+	// on a ProxyRollout before the controller has looked at its DaemonSet.
+	ReasonKubeProxyUnknown = "KubeProxyUnknown"
 
 	// ReasonMissingPermission is set when the controller has not the rights of config/takeover.
 	ReasonMissingPermission = "MissingPermission"

@@ -36,6 +36,45 @@ const (
 	KubeProxyGiveBack KubeProxyAction = "GiveBack"
 )
 
+// KubeProxyMode is a mode of kube-proxy, as its configuration names it.
+// +kubebuilder:validation:Enum=nftables;iptables;ipvs
+type KubeProxyMode string
+
+// The modes of kube-proxy.
+const (
+	KubeProxyNFTables KubeProxyMode = "nftables"
+	KubeProxyIPTables KubeProxyMode = "iptables"
+	KubeProxyIPVS     KubeProxyMode = "ipvs"
+)
+
+// KubeProxyStatus describes kube-proxy on a node.
+type KubeProxyStatus struct {
+	// running is true if kube-proxy answers on its default ports.
+	Running bool `json:"running"`
+
+	// mode is the mode of the running kube-proxy, otherwise that of its rules; empty: unknown.
+	// +optional
+	Mode KubeProxyMode `json:"mode,omitempty"`
+
+	// leftovers are the rules of kube-proxy in the kernel, also while it runs.
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=64
+	// +listType=atomic
+	// +optional
+	Leftovers []string `json:"leftovers,omitempty"`
+
+	// message describes why the agent failed to look for rules, or to remove them.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// IsGone says whether the agent has found neither kube-proxy nor rules of it. It is false before the
+// first look.
+func (s *KubeProxyStatus) IsGone() bool {
+	return s != nil && !s.Running && len(s.Leftovers) == 0 && s.Message == ""
+}
+
 const (
 	// LabelKubeProxy is the label of Nodes that kube-proxy's DaemonSet keeps off.
 	LabelKubeProxy = "proxy.fairlead.dev/kube-proxy"

@@ -207,7 +207,8 @@ type NodeFacts struct {
 
 // NodeRuleSetStatus is the observed state of a node, as reported by its agent.
 type NodeRuleSetStatus struct {
-	// conditions are Accepted, Programmed and Degraded.
+	// conditions are Accepted, Programmed and Degraded, and KubeProxyReplaced where
+	// spec.kubeProxy is set.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
@@ -267,8 +268,9 @@ type NodeRuleSetStatus struct {
 	// +optional
 	Held *HeldCounts `json:"held,omitempty"`
 
-	// kubeProxy is what the agent finds of kube-proxy on the node; absent: nothing. The agent
-	// looks once a minute, or less often where that takes long.
+	// kubeProxy is what the agent finds of kube-proxy on the node; absent: it has not looked
+	// yet. It looks once a minute, or less often where that takes long; more often while the node
+	// takes over from kube-proxy or gives back to it.
 	// +optional
 	KubeProxy *KubeProxyStatus `json:"kubeProxy,omitempty"`
 
@@ -333,39 +335,6 @@ type Limitation struct {
 	// +listType=atomic
 	// +optional
 	Services []string `json:"services,omitempty"`
-}
-
-// KubeProxyMode is a mode of kube-proxy, as its configuration names it.
-// +kubebuilder:validation:Enum=nftables;iptables;ipvs
-type KubeProxyMode string
-
-// The modes of kube-proxy.
-const (
-	KubeProxyNFTables KubeProxyMode = "nftables"
-	KubeProxyIPTables KubeProxyMode = "iptables"
-	KubeProxyIPVS     KubeProxyMode = "ipvs"
-)
-
-// KubeProxyStatus describes kube-proxy on a node.
-type KubeProxyStatus struct {
-	// running is true if kube-proxy answers on its default ports.
-	Running bool `json:"running"`
-
-	// mode is the mode of the running kube-proxy, otherwise that of its rules; empty: unknown.
-	// +optional
-	Mode KubeProxyMode `json:"mode,omitempty"`
-
-	// leftovers are the rules of kube-proxy in the kernel, also while it runs.
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:items:MaxLength=64
-	// +listType=atomic
-	// +optional
-	Leftovers []string `json:"leftovers,omitempty"`
-
-	// message describes why the agent failed to look for rules, or to remove them.
-	// +kubebuilder:validation:MaxLength=256
-	// +optional
-	Message string `json:"message,omitempty"`
 }
 
 // RepairCounts counts repairs of externally modified rules.

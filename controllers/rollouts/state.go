@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/controllers/ssa"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
 )
 
 // state is what the API has of a ProxyConfig's rollouts at some moment.
@@ -100,7 +101,7 @@ func (r *Reconciler) readNodes(ctx context.Context, from client.Reader, s *state
 }
 
 // memberOf returns what the API says of a node. silent is since when its agent does not
-// report; zero: it does.
+// report; zero: it does. A node that takes over from kube-proxy counts as verified when that is gone.
 func memberOf(node *corev1.Node, set *v1alpha1.NodeRuleSet, silent, now time.Time) rollout.Member {
 	m := rollout.Member{Name: node.Name, Labels: node.Labels, Kind: node.Status.NodeInfo.KernelVersion + "/" + node.Labels[corev1.LabelTopologyZone],
 		Assigned: set.Spec.Revision, AwaySince: now}
@@ -123,7 +124,14 @@ func memberOf(node *corev1.Node, set *v1alpha1.NodeRuleSet, silent, now time.Tim
 	if m.VerifiedAt.IsZero() || !m.Ready {
 		return m
 	}
-	m.TroubledSince = silent
+	done, troubled := takeover.Progress(set, m.VerifiedAt)
+	if !done.IsZero() {
+		m.VerifiedAt = done // the node has changed once more
+	}
+	m.TroubledSince = troubled
+	if !silent.IsZero() {
+		m.TroubledSince = silent
+	}
 	if c := failure(set); c != nil {
 		m.TroubledSince = c.LastTransitionTime.Time
 	}

@@ -87,14 +87,69 @@ func TestMemberOf(t *testing.T) {
 			with(func(m *rollout.Member) { m.Ready, m.AwaySince = false, now })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: given.Labels}, Status: corev1.NodeStatus{
-				NodeInfo:   corev1.NodeSystemInfo{KernelVersion: "6.18"},
-				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: *ago(4000)}}}}
-			set := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "node", Generation: 4, CreationTimestamp: *ago(5000)},
-				Spec: v1alpha1.NodeRuleSetSpec{Revision: "config-2", AssignedTime: ago(100)}}
+			node, set := assignedNode(given.Labels)
 			c.change(node, set)
 			if diff := cmp.Diff(c.want, memberOf(node, set, c.silent, now)); diff != "" {
 				t.Errorf("member (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// assignedNode is a node that is ready and was given a revision 100 seconds ago.
+func assignedNode(labels map[string]string) (*corev1.Node, *v1alpha1.NodeRuleSet) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: labels}, Status: corev1.NodeStatus{
+		NodeInfo:   corev1.NodeSystemInfo{KernelVersion: "6.18"},
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: *ago(4000)}}}}
+	set := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "node", Generation: 4, CreationTimestamp: *ago(5000)},
+		Spec: v1alpha1.NodeRuleSetSpec{Revision: "config-2", AssignedTime: ago(100)}}
+	return node, set
+}
+
+// TestMemberTakesOver is what counts of a node that is to take over from kube-proxy. All times are in seconds
+// before now.
+func TestMemberTakesOver(t *testing.T) {
+	const take, give = v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack
+	const never = 0
+	condition := func(kind string, is metav1.ConditionStatus, seconds int) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: is, Reason: "KernelError", ObservedGeneration: 4, LastTransitionTime: *ago(seconds)}
+	}
+	replaced := func(is metav1.ConditionStatus, seconds int) metav1.Condition {
+		return condition("KubeProxyReplaced", is, seconds)
+	}
+	type times struct{ verified, troubled int }
+	for name, c := range map[string]struct {
+		action     v1alpha1.KubeProxyAction
+		verified   int
+		conditions []metav1.Condition
+		silent     int
+		want       times
+	}{
+		"kube-proxy is there":                 {take, 90, []metav1.Condition{replaced("False", 4000)}, never, times{90, 30}},
+		"kube-proxy may still go":             {take, 10, []metav1.Condition{replaced("False", 4000)}, never, times{10, -50}},
+		"kube-proxy has come back":            {take, 90, []metav1.Condition{replaced("False", 3)}, never, times{90, 3}},
+		"the agent has not looked":            {take, 90, []metav1.Condition{replaced("Unknown", 90)}, never, times{90, 30}},
+		"the agent says nothing":              {take, 90, nil, never, times{90, 30}},
+		"kube-proxy is gone":                  {take, 60, []metav1.Condition{replaced("True", 20)}, never, times{20, never}},
+		"kube-proxy has been gone before":     {take, 60, []metav1.Condition{replaced("True", 4000)}, never, times{60, never}},
+		"kube-proxy is there, and is silent":  {take, 90, []metav1.Condition{replaced("False", 4000)}, 5, times{90, 5}},
+		"kube-proxy is there, and fails":      {take, 90, []metav1.Condition{replaced("False", 4000), condition("Programmed", "False", 7)}, never, times{90, 7}},
+		"kube-proxy is there, and given back": {give, 60, []metav1.Condition{replaced("False", 4000)}, never, times{60, never}},
+		"kube-proxy is there, and left alone": {"", 60, nil, never, times{60, never}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := func(seconds int) time.Time {
+				if seconds == never {
+					return time.Time{}
+				}
+				return ago(seconds).Time
+			}
+			node, set := assignedNode(nil)
+			set.Spec.KubeProxy, set.Status.Conditions = c.action, c.conditions
+			set.Status.Revision = &v1alpha1.RevisionStatus{Name: "config-2", AssignedTime: ago(100), Phase: v1alpha1.RevisionVerified, VerifiedTime: ago(c.verified)}
+			m := memberOf(node, set, at(c.silent), now)
+			if !m.VerifiedAt.Equal(at(c.want.verified)) || !m.TroubledSince.Equal(at(c.want.troubled)) {
+				t.Errorf("verified %v, troubled since %v, now %v; want %+v", m.VerifiedAt, m.TroubledSince, now, c.want)
 			}
 		})
 	}

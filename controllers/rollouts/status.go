@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
 )
 
 const (
@@ -82,6 +83,8 @@ func (s *state) failed(name string) v1alpha1.FailingNode {
 		n.Reason, n.Message = "NodeNotReady", "The node is not ready since it was given the revision"
 	case c != nil:
 		n.Reason, n.Message = c.Reason, c.Message
+	case !m.VerifiedAt.IsZero() && takeover.Remains(set) != "":
+		n.Reason, n.Message = v1alpha1.ReasonKubeProxyFound, takeover.Remains(set)
 	case !m.TroubledSince.IsZero():
 		n.Reason, n.Message = v1alpha1.ReasonAgentsNotReady, "The agent does not report"
 	}

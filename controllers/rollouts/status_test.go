@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
@@ -150,12 +151,24 @@ func TestFailed(t *testing.T) {
 			m.TroubledSince, s.Conditions = now, condition
 		}, "KernelError: no"},
 		"it is silent": {func(m *rollout.Member, _ *v1alpha1.NodeRuleSetStatus) { m.TroubledSince = now }, v1alpha1.ReasonAgentsNotReady + ": The agent does not report"},
+		"kube-proxy stays": {func(m *rollout.Member, s *v1alpha1.NodeRuleSetStatus) {
+			m.VerifiedAt, m.TroubledSince = now, now
+			s.Conditions = []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionFalse, Message: "kube-proxy runs"}}
+		}, "KubeProxyFound: kube-proxy runs"},
+		"it says nothing of kube-proxy": {func(m *rollout.Member, _ *v1alpha1.NodeRuleSetStatus) { m.VerifiedAt, m.TroubledSince = now, now },
+			"KubeProxyFound: The agent does not say whether kube-proxy is gone"},
+		"kube-proxy is gone, and it is silent": {func(m *rollout.Member, s *v1alpha1.NodeRuleSetStatus) {
+			m.VerifiedAt, m.TroubledSince = now, now
+			s.Conditions = []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionTrue}}
+		}, v1alpha1.ReasonAgentsNotReady + ": The agent does not report"},
 		"it says much": {func(m *rollout.Member, s *v1alpha1.NodeRuleSetStatus) {
 			m.Reverted, s.Revision = true, &v1alpha1.RevisionStatus{Phase: v1alpha1.RevisionReverted, LastError: strings.Repeat("ä", 300)}
 		}, "Reverted: " + strings.Repeat("ä", 253) + "..."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := world()
+			s.sets["b"].Spec.KubeProxy = v1alpha1.KubeProxyTakeOver
+			s.members[1].VerifiedAt = time.Time{}
 			c.change(&s.members[1], &s.sets["b"].Status)
 			if got := s.failed("b"); got.Name != "b" || got.Reason+": "+got.Message != c.want {
 				t.Errorf("%s %s: %s, want %s", got.Name, got.Reason, got.Message, c.want)
@@ -241,16 +254,29 @@ func TestTimes(t *testing.T) {
 
 // TestBlocked checks the conditions of a rollout that cannot begin, and of one that can.
 func TestBlocked(t *testing.T) {
+	type kubeProxy struct{ reason, message string }
 	for name, c := range map[string]struct {
 		problem error
-		want    string // Prechecked, Progressing
+		proxy   kubeProxy // of the condition, if the policy takes over
+		want    string    // Prechecked, Progressing
 	}{
-		"it fits":      {nil, "True/Fits True/Updating"},
-		"no way back":  {fmt.Errorf("gone"), "False/RevisionUnusable False/Blocked"},
-		"other reason": {fmt.Errorf("altered"), "False/RevisionUnusable False/Blocked"},
+		"it fits":             {nil, kubeProxy{}, "True/Fits True/Updating"},
+		"no way back":         {fmt.Errorf("gone"), kubeProxy{}, "False/RevisionUnusable False/Blocked"},
+		"other reason":        {fmt.Errorf("altered"), kubeProxy{}, "False/RevisionUnusable False/Blocked"},
+		"takes over":          {nil, kubeProxy{"NodesPending", "n"}, "True/Fits True/Updating"},
+		"takes over, no way":  {nil, kubeProxy{"DaemonSetOwned", "Helm"}, "False/DaemonSetOwned False/Blocked"},
+		"takes over, unknown": {nil, kubeProxy{"DaemonSetOwned", "before"}, "Unknown/KubeProxyUnknown /"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, target := world()
+			if c.proxy.reason != "" {
+				s.config.Spec.KubeProxy, s.config.Generation = &v1alpha1.KubeProxyOptions{TakeOver: new(true)}, 7
+				target = rollout.RevisionOf(s.config).Name
+				s.config.Status.Conditions = []metav1.Condition{{Type: "KubeProxyReplaced", Status: "False", ObservedGeneration: 7, Reason: c.proxy.reason, Message: c.proxy.message}}
+				if c.proxy.message == "before" {
+					s.config.Status.Conditions[0].ObservedGeneration = 6
+				}
+			}
 			s.run(target, func(o *v1alpha1.ProxyRollout) {
 				o.Status.Conditions, o.Status.ObservedGeneration, o.Status.Stage = nil, 2, "one"
 			})
@@ -261,10 +287,14 @@ func TestBlocked(t *testing.T) {
 			var got []string
 			status := n.status[0].status
 			for _, kind := range []string{v1alpha1.ConditionPrechecked, v1alpha1.ConditionProgressing} {
-				c := apimeta.FindStatusCondition(status.Conditions, kind)
+				c := ptr.Deref(apimeta.FindStatusCondition(status.Conditions, kind), metav1.Condition{})
 				got = append(got, fmt.Sprintf("%s/%s", c.Status, c.Reason))
 			}
-			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" || status.ObservedGeneration != 3 {
+			generation := int64(3)
+			if strings.HasPrefix(c.want, "Unknown") {
+				generation = 2 // nothing is decided
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" || status.ObservedGeneration != generation {
 				t.Errorf("generation %d (-want +got):\n%s", status.ObservedGeneration, diff)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
 )
 
 // defaultLimit is that of a ProxyConfig of an apiserver that does not know the field.
@@ -140,6 +141,11 @@ func (r *Reconciler) proceed(ctx context.Context, s *state, n *step, o *v1alpha1
 		if err != nil {
 			return err
 		}
+		if reason == v1alpha1.ReasonKubeProxyUnknown {
+			set(&status, s, o, v1alpha1.ConditionPrechecked, metav1.ConditionUnknown, reason, message)
+			n.again = period
+			return nil
+		}
 		if reason != "" {
 			set(&status, s, o, v1alpha1.ConditionPrechecked, metav1.ConditionFalse, reason, message)
 			set(&status, s, o, v1alpha1.ConditionProgressing, metav1.ConditionFalse, string(v1alpha1.RolloutBlocked), message)
@@ -187,13 +193,16 @@ func (r *Reconciler) precheck(ctx context.Context, s *state, status v1alpha1.Pro
 		}
 	}
 	capabilities := map[string][]v1alpha1.ModeCapability{}
+	var found []*v1alpha1.KubeProxyStatus
 	for name := range s.nodes {
 		capabilities[name] = s.sets[name].Status.Capabilities
+		found = append(found, s.sets[name].Status.KubeProxy)
 	}
 	if message := rollout.Precheck(s.config.Spec, capabilities); message != "" {
 		return "NodesUnfit", message, nil
 	}
-	return "", "", nil
+	reason, message = takeover.Precheck(s.config, found)
+	return reason, message, nil
 }
 
 // rollout returns what is decided from.

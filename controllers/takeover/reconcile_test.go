@@ -129,8 +129,9 @@ func set(node, config string, action v1alpha1.KubeProxyAction, change ...func(*v
 	s := &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: node},
 		Spec: v1alpha1.NodeRuleSetSpec{Policy: v1alpha1.PolicyReference{Name: config}, Revision: "r", KubeProxy: action},
 		Status: v1alpha1.NodeRuleSetStatus{
-			Revision:   &v1alpha1.RevisionStatus{Name: "r", Phase: v1alpha1.RevisionVerified, VerifiedTime: &now},
-			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionTrue}},
+			Revision: &v1alpha1.RevisionStatus{Name: "r", Phase: v1alpha1.RevisionVerified, VerifiedTime: &now},
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionTrue},
+				{Type: v1alpha1.ConditionKubeProxyReplaced, Status: metav1.ConditionTrue}},
 		}}
 	for _, f := range change {
 		f(s)
@@ -138,7 +139,7 @@ func set(node, config string, action v1alpha1.KubeProxyAction, change ...func(*v
 	return s
 }
 
-func running(s *v1alpha1.NodeRuleSet)    { s.Status.KubeProxy = &v1alpha1.KubeProxyStatus{Running: true} }
+func running(s *v1alpha1.NodeRuleSet)    { s.Status.Conditions[1].Status = metav1.ConditionFalse }
 func programmed(s *v1alpha1.NodeRuleSet) { s.Status.Revision.Phase = v1alpha1.RevisionProgrammed }
 
 func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet {
@@ -320,7 +321,7 @@ func TestThereAndBack(t *testing.T) {
 	}
 	step("kube-proxy keeps off, n=replaced, a False/NodesPending")
 	ofNode, ofConfig := set("n", "a", take), config("a", nil, "")
-	change(ofNode, func() { ofNode.Status.KubeProxy = nil })
+	change(ofNode, func() { ofNode.Status.Conditions[1].Status = metav1.ConditionTrue })
 	step("kube-proxy keeps off, n=replaced, a True/Replaced")
 	calls := w.calls
 	step("kube-proxy keeps off, n=replaced, a True/Replaced")

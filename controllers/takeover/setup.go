@@ -48,13 +48,14 @@ func setChanged() predicate.Predicate {
 		action           v1alpha1.KubeProxyAction
 		verified, failed bool
 		programmed       bool
-		found            *v1alpha1.KubeProxyStatus
+		replaced         bool
 	}
 	of := func(obj client.Object) parts {
 		set := obj.(*v1alpha1.NodeRuleSet)
 		since, failed := rollout.VerifiedSince(set)
 		return parts{set.Spec.Policy.Name, set.Spec.KubeProxy, !since.IsZero(), failed,
-			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed), set.Status.KubeProxy}
+			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed),
+			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)}
 	}
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		return !reflect.DeepEqual(of(e.ObjectOld), of(e.ObjectNew))

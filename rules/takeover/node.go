@@ -6,6 +6,8 @@
 package takeover
 
 import (
+	"time"
+
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -21,13 +23,48 @@ func Replaced(set *v1alpha1.NodeRuleSet, verified, labelled bool) bool {
 	return labelled || verified && apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed)
 }
 
-// IsGone says whether a node has neither a kube-proxy nor rules of one.
-func IsGone(set *v1alpha1.NodeRuleSet) bool {
-	s := set.Status.KubeProxy
-	return s == nil || !s.Running && len(s.Leftovers) == 0 && s.Message == ""
+// HasTakenOver says whether a node is to take over from kube-proxy, and has neither kube-proxy
+// nor rules of it. verified says that it has verified its revision.
+func HasTakenOver(set *v1alpha1.NodeRuleSet, verified bool) bool {
+	return set.Spec.KubeProxy == v1alpha1.KubeProxyTakeOver && verified &&
+		apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
 }
 
-// HasTakenOver says whether a node is to take over from kube-proxy, and nothing of that is left.
-func HasTakenOver(set *v1alpha1.NodeRuleSet, verified bool) bool {
-	return set.Spec.KubeProxy == v1alpha1.KubeProxyTakeOver && verified && IsGone(set)
+// patience is how long kube-proxy may stay on a node that has verified that it takes over, before
+// that is trouble: its Pod ends, two looks of the agent find it gone, and its rules are removed.
+const patience = time.Minute
+
+// Progress says since when a node is done that has verified its revision, or since when it is in trouble,
+// which may come: it is to take over, and kube-proxy or rules of it are still there. One of both is zero.
+func Progress(set *v1alpha1.NodeRuleSet, verified time.Time) (done, troubled time.Time) {
+	if set.Spec.KubeProxy != v1alpha1.KubeProxyTakeOver {
+		return verified, time.Time{}
+	}
+	var since time.Time
+	if c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced); c != nil {
+		since = c.LastTransitionTime.Time
+	}
+	if HasTakenOver(set, true) {
+		return latest(verified, since), time.Time{}
+	}
+	return time.Time{}, latest(verified.Add(patience), since)
+}
+
+// Remains says what of kube-proxy is still on a node that is to take over; empty: nothing.
+func Remains(set *v1alpha1.NodeRuleSet) string {
+	c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+	switch {
+	case set.Spec.KubeProxy != v1alpha1.KubeProxyTakeOver || HasTakenOver(set, true):
+		return ""
+	case c == nil:
+		return "The agent does not say whether kube-proxy is gone"
+	}
+	return c.Message
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

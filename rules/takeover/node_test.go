@@ -4,7 +4,10 @@
 package takeover
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -47,22 +50,107 @@ func TestHasTakenOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		action   v1alpha1.KubeProxyAction
 		verified bool
-		found    *v1alpha1.KubeProxyStatus
+		replaced metav1.ConditionStatus // empty: the agent says nothing
 		want     bool
+		remains  string
 	}{
-		"nothing found":       {take, true, nil, true},
-		"nothing left":        {take, true, &v1alpha1.KubeProxyStatus{}, true},
-		"it runs":             {take, true, &v1alpha1.KubeProxyStatus{Running: true}, false},
-		"its rules are left":  {take, true, &v1alpha1.KubeProxyStatus{Mode: "nftables", Leftovers: []string{"nftables table ip kube-proxy"}}, false},
-		"the agent is unsure": {take, true, &v1alpha1.KubeProxyStatus{Message: "Failed to look"}, false},
-		"not verified":        {take, false, nil, false},
-		"given back":          {give, true, nil, false},
-		"left alone":          {"", true, nil, false},
+		"nothing is there":         {take, true, "True", true, ""},
+		"something is there":       {take, true, "False", false, "it runs"},
+		"the agent has not looked": {take, true, "Unknown", false, "it runs"},
+		"it says nothing":          {take, true, "", false, "The agent does not say whether kube-proxy is gone"},
+		"not verified":             {take, false, "True", false, ""},
+		"given back":               {give, true, "True", false, ""},
+		"left alone":               {"", true, "True", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set := &v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{KubeProxy: c.action}, Status: v1alpha1.NodeRuleSetStatus{KubeProxy: c.found}}
+			set := &v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{KubeProxy: c.action}}
+			if c.replaced != "" {
+				set.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionKubeProxyReplaced, Status: c.replaced, Message: "it runs"}}
+			}
 			if got := HasTakenOver(set, c.verified); got != c.want {
 				t.Errorf("%v, want %v", got, c.want)
+			}
+			if got := Remains(set); got != c.remains {
+				t.Errorf("%q remains, want %q", got, c.remains)
+			}
+		})
+	}
+}
+
+// TestProgress checks since when a node is done or in trouble, in seconds after it has verified its revision.
+func TestProgress(t *testing.T) {
+	const take, give = v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack
+	verified := time.Unix(1_700_000_000, 0)
+	for name, c := range map[string]struct {
+		action   v1alpha1.KubeProxyAction
+		replaced metav1.ConditionStatus // empty: the agent says nothing
+		since    int
+		want     string
+	}{
+		"left alone":            {"", "", 0, "done 0"},
+		"given back":            {give, "False", 10, "done 0"},
+		"gone":                  {take, "True", 20, "done 20"},
+		"gone before":           {take, "True", -20, "done 0"},
+		"there":                 {take, "False", -20, "troubled 60"},
+		"there again":           {take, "False", 70, "troubled 70"},
+		"it has not looked yet": {take, "Unknown", 5, "troubled 60"},
+		"it says nothing":       {take, "", 0, "troubled 60"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := &v1alpha1.NodeRuleSet{Spec: v1alpha1.NodeRuleSetSpec{KubeProxy: c.action}}
+			if c.replaced != "" {
+				set.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionKubeProxyReplaced, Status: c.replaced,
+					LastTransitionTime: metav1.Time{Time: verified.Add(time.Duration(c.since) * time.Second)}}}
+			}
+			got := ""
+			done, troubled := Progress(set, verified)
+			if !done.IsZero() {
+				got += fmt.Sprintf("done %v", done.Sub(verified).Seconds())
+			}
+			if !troubled.IsZero() {
+				got += fmt.Sprintf("troubled %v", troubled.Sub(verified).Seconds())
+			}
+			if got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPrecheck(t *testing.T) {
+	gone, runs := &v1alpha1.KubeProxyStatus{}, &v1alpha1.KubeProxyStatus{Running: true}
+	for name, c := range map[string]struct {
+		takeOver *bool
+		reason   string // of the condition; empty: there is none
+		behind   bool
+		found    []*v1alpha1.KubeProxyStatus
+		want     string
+	}{
+		"it can":                               {new(true), "NodesPending", false, []*v1alpha1.KubeProxyStatus{runs}, ""},
+		"no DaemonSet":                         {new(true), "DaemonSetNotFound", false, []*v1alpha1.KubeProxyStatus{gone, runs}, "DaemonSetNotFound: why"},
+		"no DaemonSet, the agent is quiet":     {new(true), "DaemonSetNotFound", false, []*v1alpha1.KubeProxyStatus{nil}, "DaemonSetNotFound: why"},
+		"no DaemonSet, and kube-proxy is gone": {new(true), "DaemonSetNotFound", false, []*v1alpha1.KubeProxyStatus{gone, gone}, ""},
+		"Helm owns it":                         {new(true), "DaemonSetOwned", false, []*v1alpha1.KubeProxyStatus{runs}, "DaemonSetOwned: why"},
+		"no right":                             {new(true), "MissingPermission", false, []*v1alpha1.KubeProxyStatus{runs}, "MissingPermission: why"},
+		"not looked yet":                       {new(true), "", false, []*v1alpha1.KubeProxyStatus{runs}, "KubeProxyUnknown: The controller has not looked at the DaemonSet a/b yet"},
+		"looked before":                        {new(true), "NodesPending", true, []*v1alpha1.KubeProxyStatus{runs}, "KubeProxyUnknown: The controller has not looked at the DaemonSet a/b yet"},
+		"gives back":                           {new(false), "MissingPermission", false, []*v1alpha1.KubeProxyStatus{runs}, ""},
+		"leaves it alone":                      {nil, "", false, []*v1alpha1.KubeProxyStatus{runs}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+			if c.takeOver != nil {
+				config.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: c.takeOver, DaemonSet: "a/b"}
+			}
+			if c.reason != "" {
+				config.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionKubeProxyReplaced, Reason: c.reason, Message: "why", ObservedGeneration: 3}}
+				if c.behind {
+					config.Status.Conditions[0].ObservedGeneration = 2
+				}
+			}
+			reason, message := Precheck(config, c.found)
+			if got := strings.TrimSuffix(reason+": "+message, ": "); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
 	}

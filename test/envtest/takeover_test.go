@@ -102,6 +102,12 @@ func agentReports(t *testing.T, kubeProxy *v1alpha1.KubeProxyStatus) {
 		set.Status.ObservedGeneration, set.Status.AppliedRevision = set.Generation, set.Spec.Revision
 		set.Status.Revision = &v1alpha1.RevisionStatus{Name: set.Spec.Revision, AssignedTime: set.Spec.AssignedTime, Phase: v1alpha1.RevisionVerified, VerifiedTime: &now}
 		set.Status.KubeProxy = kubeProxy
+		replaced := metav1.Condition{Type: v1alpha1.ConditionKubeProxyReplaced, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonKubeProxyFound,
+			ObservedGeneration: set.Generation, LastTransitionTime: now}
+		if kubeProxy.IsGone() {
+			replaced.Status, replaced.Reason = metav1.ConditionTrue, v1alpha1.ReasonReplaced
+		}
+		set.Status.Conditions = append(set.Status.Conditions, replaced)
 		err := api.Status().Update(ctx, set)
 		if err != nil && !apierrors.IsConflict(err) {
 			t.Fatal(err)
@@ -178,7 +184,7 @@ func TestTakeOverFromKubeProxy(t *testing.T) {
 	}
 	grantTakeover(t)
 	o.wants(`False NodesPending, label "replaced", affinity true`)
-	agentReports(t, nil)
+	agentReports(t, &v1alpha1.KubeProxyStatus{})
 	o.wants(`True Replaced, label "replaced", affinity true`)
 
 	o.changes(`{"spec": {"kubeProxy": {"takeOver": false}}}`)

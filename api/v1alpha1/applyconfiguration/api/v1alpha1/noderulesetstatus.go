@@ -15,7 +15,8 @@ import (
 //
 // NodeRuleSetStatus is the observed state of a node, as reported by its agent.
 type NodeRuleSetStatusApplyConfiguration struct {
-	// conditions are Accepted, Programmed and Degraded.
+	// conditions are Accepted, Programmed and Degraded, and KubeProxyReplaced where
+	// spec.kubeProxy is set.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that is programmed.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -43,8 +44,9 @@ type NodeRuleSetStatusApplyConfiguration struct {
 	// held counts the removals that are held, because the apiserver still has the Services
 	// or endpoints; absent if none are. It is updated at most once a minute.
 	Held *HeldCountsApplyConfiguration `json:"held,omitempty"`
-	// kubeProxy is what the agent finds of kube-proxy on the node; absent: nothing. The agent
-	// looks once a minute, or less often where that takes long.
+	// kubeProxy is what the agent finds of kube-proxy on the node; absent: it has not looked
+	// yet. It looks once a minute, or less often where that takes long; more often while the node
+	// takes over from kube-proxy or gives back to it.
 	KubeProxy *KubeProxyStatusApplyConfiguration `json:"kubeProxy,omitempty"`
 	// rulesDigest is the XOR of the digests of all ServiceRuleSlices that are
 	// programmed, in hexadecimal. Two nodes with the same digest and the same

@@ -47,6 +47,7 @@ func TestNodeReturnsByItself(t *testing.T) {
 		return err
 	})
 	resume := freeze(t, "kube-apiserver")
+	frozen := time.Now()
 	returned := func() error {
 		s, err := agentStatus(node)
 		switch {
@@ -69,6 +70,13 @@ func TestNodeReturnsByItself(t *testing.T) {
 	})
 	if _, err := open.Say(); err != nil {
 		t.Errorf("the open connection broke: %v", err)
+	}
+	if *rolloutsToo { // the outage is a long one
+		for ; time.Since(frozen) < time.Minute; time.Sleep(time.Second) {
+			if err := returned(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	resume()
 

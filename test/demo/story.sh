@@ -20,6 +20,7 @@ story() {
   bad_input
   ipvs
   modes
+  bad_canary
   what_is_programmed
 }
 
@@ -283,6 +284,40 @@ look_at() {
 }
 
 none_failed() { [[ $(sort -u "$1") == 0 ]]; }
+
+bad_canary() {
+  title "A canary that fails undoes itself"
+  local ip rollout table='table ip foreign'
+  ip=$(vip echo)
+  echo "On node-1, another program drops what goes to the Service echo:"
+  show "$LAB" exec node-1 -- nft "add $table; add chain ip foreign out { type filter hook postrouting priority 0; }; add rule ip foreign out ct original ip daddr $ip drop"
+  show kubectl patch proxyconfig default --type=merge --patch '{"spec": {"mode": "IPTables", "rollout": {"strategy": "Staged",
+    "stages": [{"name": "canary", "nodes": 1, "soakSeconds": 1}],
+    "checks": [{"name": "echo", "service": "myservice/echo", "port": 9000, "failureLimit": 1}]}}}'
+  check "a rollout begins" within 10 rollout_begins
+  rollout=$(rollout_name)
+  check "it fails, and is undone" show kubectl wait proxyrollout "$rollout" --for=condition=RolledBack --timeout=60s
+  show kubectl get proxyrollout "$rollout" -o jsonpath='{.status.failedNodes[0]}{"\n"}'
+  check "node-1 has failed it" test "$(kubectl get proxyrollout "$rollout" -o jsonpath='{.status.failedNodes[*].name}')" = node-1
+  check "no other node has had it" test "$(kubectl get proxyrollout "$rollout" -o jsonpath='{.status.stages[?(@.name=="rest")].updated}')" = 1
+  check "every node runs the mode before" nodes_run default NFTables
+  show "$LAB" exec node-1 -- nft delete "$table"
+  show kubectl patch proxyrollout "$rollout" --type=merge --patch '{"spec": {"state": "Retry"}}'
+  check "tried again, it succeeds" show kubectl wait proxyrollout "$rollout" --for=condition=Succeeded --timeout=60s
+  check "every node runs it" nodes_run default IPTables
+  show kubectl patch proxyconfig default --type=merge --patch '{"spec": {"mode": "NFTables", "rollout": {"strategy": "AllAtOnce", "stages": null, "checks": null}}}'
+  check "every node runs NFTables again" nodes_run default NFTables
+}
+
+# rollout_name prints the rollout of the current policy.
+rollout_name() { kubectl get proxyconfig default -o jsonpath='{.status.rollout.name}'; }
+
+# rollout_begins: it is there, and not the one of an earlier policy.
+rollout_begins() {
+  local name
+  name=$(rollout_name)
+  [[ -n $name && $(kubectl get proxyrollout "$name" -o jsonpath='{.status.toRevision}') == "$(kubectl get proxyconfig default -o jsonpath='{.status.targetRevision}')" ]]
+}
 
 what_is_programmed() {
   title "What is programmed"

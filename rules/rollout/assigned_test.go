@@ -140,11 +140,20 @@ func TestRestore(t *testing.T) {
 
 // TestKept checks that a NodeRuleSet has the whole policy.
 func TestKept(t *testing.T) {
-	in := aPolicy()
-	spec, _ := compile.Node(compile.NodeInput{Node: &corev1.Node{}, Config: in})
-	kept := Kept(&v1alpha1.ProxyConfig{ObjectMeta: in.ObjectMeta}, spec)
-	if diff := cmp.Diff(policyOf(in.Spec), policyOf(kept.Spec)); diff != "" {
-		t.Errorf("policy (-want +got):\n%s", diff)
+	for name, kubeProxy := range map[string]*v1alpha1.KubeProxyOptions{
+		"it takes over":  aPolicy().Spec.KubeProxy,
+		"it gives back":  {TakeOver: new(false)},
+		"it leaves that": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := aPolicy()
+			in.Spec.KubeProxy = kubeProxy
+			spec, _ := compile.Node(compile.NodeInput{Node: &corev1.Node{}, Config: in})
+			kept := Kept(&v1alpha1.ProxyConfig{ObjectMeta: in.ObjectMeta}, spec)
+			if diff := cmp.Diff(policyOf(in.Spec), policyOf(kept.Spec)); diff != "" {
+				t.Errorf("policy (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -207,5 +216,13 @@ func TestPrecheck(t *testing.T) {
 				t.Errorf("problem (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestFirstNames(t *testing.T) {
+	for want, names := range map[string][]string{"": nil, "a": {"a"}, "a, b": {"a", "b"}, "a, b and 1 more": {"a", "b", "c"}, "a, b and 2 more": {"a", "b", "c", "d"}} {
+		if got := FirstNames(names, 2); got != want {
+			t.Errorf("%q: %q, want %q", names, got, want)
+		}
 	}
 }

@@ -103,6 +103,7 @@ func retried(r *Rollout)   { r.Since = r.Now.Add(-time.Second) }
 func nowActive(r *Rollout) { r.ActiveSince = r.Now }
 func both(r *Rollout)      { r.Strategy.Stages[0].Nodes = 2 }
 func alone(r *Rollout)     { r.Strategy.MaxUnavailable = 1 }
+func wide(r *Rollout)      { r.Strategy.Stages[0].MaxUnavailable, r.Strategy.Stages[0].Nodes = 3, 4 }
 
 // decisions are what is decided of one, changed, for nodes: the phase, the stage, "name=revision" of
 // what is assigned, and the verdict.
@@ -172,16 +173,24 @@ var decisions = map[string]struct {
 	"back, and not tried again":        {do{failed}, "a1+ b1+", "RolledBack Failed"},
 	"back, whatever a person says":     {do{failed, order(Promote)}, "a2+ b1+", "RollingBack a=1 Failed"},
 	"no nodes":                         {nil, "", "Succeeded Succeeded"},
+	"undone, and then not ready":       {nil, "a2xz b1+ c1+", "RollingBack a=1 Failed"},
+	"tolerated, though not ready":      {do{tolerant}, "a2!z b1+ c1+ d1+", "Soaking canary"},
+	"tried again at this moment":       {do{retried}, "a2?1 b1+ c1+", "Verifying canary"},
+	"tried again, it is not ready":     {do{retried}, "a2!z b1+ c1+", "Updating canary b=2"},
+	"tried again, it begins anew":      {do{both, only("a b"), retried}, "a2+ b1+ c1~", "Updating canary"},
+	"the last node begins to soak":     {do{two}, "a2+50 b2+5 c1+ d1+", "Soaking canary"},
+	"paused, and promoted":             {do{paused, order(Promote)}, "a1+ b1+", "Paused canary"},
+	"not ready, it may come back":      {do{both, only("a b")}, "a2+z b1+ c1+", "Updating canary"},
+	"others are unavailable, too":      {do{wide, only("a b c d")}, "a1+ b1+ c1+ d1+ e1~", "Updating canary a=2 b=2"},
+	"a third revision, while one goes": {do{failed}, "a0x b1? c2+", "RollingBack a=1 Failed"},
+	"back, what is away is no change":  {do{failed}, "a2+z b2+ c1+", "RollingBack a=1 b=1 Failed"},
+	"back, and one is away":            {do{failed}, "a1?z b2+", "RollingBack b=1 Failed"},
 }
 
 func TestDecide(t *testing.T) {
 	for name, c := range decisions {
 		t.Run(name, func(t *testing.T) {
-			r := one(c.change...)
-			for _, text := range strings.Fields(c.nodes) {
-				r.Members = append(r.Members, member(t, text, r.Now))
-			}
-			d := Decide(r)
+			d := Decide(with(t, one(c.change...), c.nodes))
 			got := []string{string(d.Phase)}
 			if d.Stage != "" {
 				got = append(got, d.Stage)

@@ -65,6 +65,8 @@ func TestStrategyOf(t *testing.T) {
 		"more than there are": {stage(v1alpha1.RolloutStage{NodeSelector: zoneA, Nodes: number(9)}), base(one(Stage{Nodes: 3, Of: ofA, MaxUnavailable: 1}))},
 		"unavailable is rounded down": {stage(v1alpha1.RolloutStage{MaxUnavailable: percent(39)}),
 			base(one(Stage{Nodes: 10, MaxUnavailable: 3}))},
+		"unavailable of all, not of the selected": {stage(v1alpha1.RolloutStage{NodeSelector: zoneA, MaxUnavailable: percent(50)}),
+			base(one(Stage{Nodes: 3, Of: ofA, MaxUnavailable: 5}))},
 		"but at least one": {stage(v1alpha1.RolloutStage{MaxUnavailable: percent(1)}), base(one(Stage{Nodes: 10, MaxUnavailable: 1}))},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +75,11 @@ func TestStrategyOf(t *testing.T) {
 				t.Errorf("error %v, strategy (-want +got):\n%s", err, diff)
 			}
 		})
+	}
+	for n, want := range map[int]int{1: 1, 19: 1, 20: 2, 29: 2} { // a tenth
+		if got, err := StrategyOf(v1alpha1.RolloutOptions{}, newer, nodesOfZone("a", n)); err != nil || got.MaxUnavailable != want {
+			t.Errorf("by default %d of %d nodes may be unavailable, want %d: %v", got.MaxUnavailable, n, want, err)
+		}
 	}
 	invalid := stage(v1alpha1.RolloutStage{NodeSelector: &v1alpha1.NodeSelector{MatchLabels: map[string]v1alpha1.LabelValue{"not a label": ""}}})
 	if _, err := StrategyOf(invalid, newer, members); err == nil {

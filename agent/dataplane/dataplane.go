@@ -28,7 +28,8 @@ type Dataplane interface {
 
 	// Sync reads the kernel and makes it equal to desired, by diff: correct objects are
 	// adopted and not touched. It keeps no reference to the maps of desired. A limitation
-	// of the node is no error, see Result.Unsupported.
+	// of the node is no error, see Result.Unsupported. It may leave the reading out when a
+	// change waits, see WithReading.
 	Sync(ctx context.Context, desired model.Desired, o Options) (Result, error)
 
 	// Apply applies a delta to the state that Sync and Apply have programmed, with the
@@ -65,6 +66,11 @@ type Result struct {
 
 	// Reading is how long Sync took to read the kernel.
 	Reading time.Duration
+
+	// Interrupted says that a change waits, see WithReading, so that Sync has not read all
+	// of the kernel that is due. desired is programmed on top of what was known, and
+	// external changes are left for the next Sync.
+	Interrupted bool
 
 	// NextLook is the time until the mode wants a Sync without a change: the kernel does
 	// not notify of some changes, and some work is done in steps. It counts from now, also

@@ -13,7 +13,6 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // maxFailedSyncs is how many Syncs in a row a mode may fail before its first success.
@@ -114,7 +113,8 @@ func (l *Loop) attempt(ctx context.Context, did *report.Step, ch source.Changes)
 	}
 	l.promote()
 	*did = report.Step{Queued: did.Queued, Mode: l.dp.Mode(), Synced: true, Duration: l.clock.Since(start)}
-	l.succeed(did, result, model.Delta{}, ch)
+	l.resync.looked(result)
+	l.succeed(did, result, true, ch)
 }
 
 // promote makes the candidate the active mode.

@@ -51,37 +51,41 @@ func stepOf(m dataplane.Mode) (budget int, costs resolve.Costs) {
 // follow makes the active mode follow a delta, or all of the table if its state is not
 // known or it is time to look.
 func (l *Loop) follow(ctx context.Context, did *report.Step, delta model.Delta, more bool, ch source.Changes) {
-	did.Mode, did.Synced = l.dp.Mode(), l.needSync
+	look := l.needSync
+	did.Mode = l.dp.Mode()
 	start := l.clock.Now()
 	var result dataplane.Result
 	var err error
 	switch {
-	case l.needSync:
+	case look:
 		l.lookAt = nil // this is the look
-		result, err = l.dp.Sync(ctx, l.table.Desired(), l.options)
+		interruptible, end := l.resync.look(ctx, l.store)
+		result, err = l.dp.Sync(interruptible, l.table.Desired(), l.options)
+		end()
 	case !delta.Empty():
 		result, err = l.dp.Apply(ctx, delta)
 	}
 	did.Operations, did.Repaired, did.Duration = result.Operations, result.Repaired, l.clock.Since(start)
+	did.Synced = look && !result.Interrupted
 	l.needSync, l.more, l.problems[report.KernelError] = err != nil, more && err == nil, err
+	if look {
+		l.resync.looked(result)
+	}
 	if err != nil {
-		if did.Synced {
-			l.resync.looked(result.Reading)
-		}
 		l.stepAfter(l.backoff.Next())
 		return
 	}
-	l.succeed(did, result, delta, ch)
+	if result.Interrupted {
+		l.lookAt = l.clock.After(interruptedPause)
+	}
+	l.succeed(did, result, look || !delta.Empty(), ch)
 }
 
-// succeed notes what is programmed now. What the node reports, and answers to
-// health checks, follows when no slice is left.
-func (l *Loop) succeed(did *report.Step, result dataplane.Result, delta model.Delta, ch source.Changes) {
+// succeed notes what is programmed now; called says whether the mode was called for it. What
+// the node reports, and answers to health checks, follows when no slice is left.
+func (l *Loop) succeed(did *report.Step, result dataplane.Result, called bool, ch source.Changes) {
 	did.Operations, did.Repaired = result.Operations, result.Repaired
-	if did.Synced {
-		l.resync.looked(result.Reading)
-	}
-	if did.Synced || !delta.Empty() {
+	if called {
 		l.limitations, l.nextLook = result.Unsupported, nil
 		if wait := result.NextLook; wait > 0 {
 			l.nextLook = l.clock.After(max(wait, l.resync.afterNotification()))

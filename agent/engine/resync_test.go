@@ -9,6 +9,7 @@ import (
 
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -17,16 +18,21 @@ import (
 // The longer a read-back takes, the rarer it is.
 func TestResync(t *testing.T) {
 	for name, c := range map[string]struct {
-		reading           []time.Duration
+		looks             []dataplane.Result
 		regular           time.Duration
 		afterNotification time.Duration
 	}{
-		"nothing is programmed":    {[]time.Duration{0}, time.Minute, 200 * time.Millisecond},
-		"small":                    {[]time.Duration{10 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
-		"a limit":                  {[]time.Duration{50 * time.Millisecond}, time.Minute, 200 * time.Millisecond},
-		"large":                    {[]time.Duration{3 * time.Second}, 150 * time.Second, 12 * time.Second},
-		"very large":               {[]time.Duration{12 * time.Second}, 10 * time.Minute, 48 * time.Second},
-		"no external change since": {[]time.Duration{12 * time.Second, 0}, 5 * time.Minute, 24 * time.Second},
+		"nothing is programmed":    {[]dataplane.Result{{}}, time.Minute, 200 * time.Millisecond},
+		"small":                    {[]dataplane.Result{{Reading: 10 * time.Millisecond}}, time.Minute, 200 * time.Millisecond},
+		"a limit":                  {[]dataplane.Result{{Reading: 50 * time.Millisecond}}, time.Minute, 200 * time.Millisecond},
+		"large":                    {[]dataplane.Result{{Reading: 3 * time.Second}}, 150 * time.Second, 12 * time.Second},
+		"very large":               {[]dataplane.Result{{Reading: 12 * time.Second}}, 10 * time.Minute, 48 * time.Second},
+		"no external change since": {[]dataplane.Result{{Reading: 12 * time.Second}, {}}, 5 * time.Minute, 24 * time.Second},
+		"interrupted":              {[]dataplane.Result{{Reading: 3 * time.Second}, {Reading: time.Second, Interrupted: true}}, 150 * time.Second, 12 * time.Second},
+		"interrupted before": {[]dataplane.Result{
+			{Reading: time.Second, Interrupted: true}, {Interrupted: true}, {Reading: 2 * time.Second}}, 150 * time.Second, 12 * time.Second},
+		"interrupted long before": {[]dataplane.Result{
+			{Reading: 2 * time.Second, Interrupted: true}, {Reading: 2 * time.Second}, {Reading: 2 * time.Second}}, 100 * time.Second, 8 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
@@ -34,7 +40,7 @@ func TestResync(t *testing.T) {
 			if wait := p.afterNotification(); wait > 0 {
 				t.Errorf("before the first look a notification waits for %v", wait)
 			}
-			for _, r := range c.reading {
+			for _, r := range c.looks {
 				p.looked(r)
 			}
 			if got := p.regular(); got != c.regular {

@@ -47,6 +47,7 @@ type Store struct {
 
 	now     func() time.Time
 	Wakeup  chan struct{}
+	waiting func() // is called when a change waits to be taken; nil: nothing is
 	latency *latency
 
 	// Contact is when the apiserver has answered the agent.
@@ -112,7 +113,21 @@ func (in *Store) notify() {
 	if in.since.IsZero() {
 		in.since = in.now()
 	}
+	if in.waiting != nil {
+		in.waiting()
+	}
 	in.Wake()
+}
+
+// OnChange has f called when a change waits to be taken, from any goroutine and perhaps at
+// once; nil: nothing is called any more. f must not use the store.
+func OnChange(in *Store, f func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.waiting = f
+	if f != nil && !in.since.IsZero() {
+		f()
+	}
 }
 
 // Wake lets the loop report, though no input has changed.

@@ -139,7 +139,11 @@ func TestWakes(t *testing.T) {
 			case <-l.store.Wakeup:
 			default:
 			}
+			now, later := false, false
+			OnChange(l.store, func() { now = true })
 			c.do(l)
+			OnChange(l.store, func() { later = true })
+			OnChange(l.store, nil)
 			woken := false
 			select {
 			case <-l.store.Wakeup:
@@ -148,6 +152,9 @@ func TestWakes(t *testing.T) {
 			}
 			if waits := !l.store.Waiting().IsZero(); woken != c.want || waits != c.want {
 				t.Errorf("woken: %v, a change waits: %v", woken, waits)
+			}
+			if now != c.want || later != c.want {
+				t.Errorf("called by the change: %v, after it: %v", now, later)
 			}
 		})
 	}

@@ -47,6 +47,10 @@ type Subject struct {
 	// can be tested at a time.
 	OneAtATime string
 
+	// ReadsAtOnce says why no Sync of the mode is interrupted for a change that waits;
+	// empty: one is.
+	ReadsAtOnce string
+
 	// OneEndpoint is how many operations one changed endpoint costs, with three of them.
 	// OneService is the most that a Service costs that is added or removed.
 	OneEndpoint, OneService int
@@ -103,6 +107,7 @@ func Run(t *testing.T, s Subject) {
 		{"cost", testCost},
 		{"sources of node ports", testNodePortSources},
 		{"interruptions", testInterruptions},
+		{"interrupted looks", testInterruptedLooks},
 		{"clean-up", testCleanup},
 		{"clean-up in a handover", testCleanupInHandover},
 		{"released", testReleased},

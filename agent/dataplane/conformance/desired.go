@@ -6,6 +6,7 @@ package conformance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
@@ -146,7 +147,8 @@ func withEndpoint(desired model.Desired, service, endpoint string) model.Desired
 	for key, f := range d.Frontends {
 		if f.Service.Name == service && key.Address.Is4() {
 			other := *f
-			other.Internal.Endpoints = []model.Endpoint{f.Internal.Endpoints[0], netip.MustParseAddrPort(endpoint)}
+			other.Internal.Endpoints = slices.Clone(f.Internal.Endpoints)
+			other.Internal.Endpoints[1] = netip.MustParseAddrPort(endpoint)
 			other.External.Endpoints = other.Internal.Endpoints
 			d.Frontends[key] = &other
 		}

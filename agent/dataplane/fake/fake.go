@@ -120,10 +120,19 @@ func (d *Dataplane) Released(ctx context.Context, _ dataplane.Kind, _ model.Desi
 	return d.Wait, err
 }
 
-// Sync makes the kernel equal to desired.
+// Sync makes the kernel equal to desired. If it is interrupted, it applies only what
+// differs from what was programmed.
 func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane.Options) (dataplane.Result, error) {
 	return d.call(ctx, Sync, func() (dataplane.Result, error) {
 		var result dataplane.Result
+		result.Reading, result.NextLook, result.Unsupported = d.Reading, d.NextLook, d.Unsupported
+		if d.synced && dataplane.Interrupted(ctx, dataplane.Reading(ctx)) {
+			delta := model.Diff(d.last, desired)
+			delta.Apply(&d.kernel)
+			d.last, d.options = desired.Clone(), o
+			result.Operations, result.Interrupted = size(&delta), true
+			return result, nil
+		}
 		if d.ever {
 			drift := model.Diff(d.kernel, d.last)
 			result.Repaired = size(&drift)
@@ -132,7 +141,6 @@ func (d *Dataplane) Sync(ctx context.Context, desired model.Desired, o dataplane
 		result.Operations = max(size(&delta), result.Repaired)
 		d.kernel, d.last, d.options = desired.Clone(), desired.Clone(), o
 		d.synced, d.ever = true, true
-		result.Reading, result.NextLook, result.Unsupported = d.Reading, d.NextLook, d.Unsupported
 		return result, nil
 	})
 }

@@ -49,3 +49,9 @@ func subject(variant string, many int, unnoticed string) conformance.Subject {
 		},
 	}
 }
+
+func BenchmarkLook(b *testing.B) {
+	for _, variant := range []string{variantNFT, variantLegacy} {
+		b.Run(variant, func(b *testing.B) { conformance.BenchmarkLook(b, subject(variant, 2000, "")) })
+	}
+}

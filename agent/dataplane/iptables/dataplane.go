@@ -235,11 +235,9 @@ func (d *Dataplane) program(ctx context.Context, delta *model.Delta, node model.
 	delta.Node = &node
 	delta.Apply(&d.desired)
 	if look {
-		found, reading, err := d.readBack(ctx, wasKnown)
-		if err != nil {
+		if err := d.readBack(ctx, wasKnown, &stats); err != nil {
 			return stats, err
 		}
-		d.found, stats.Reading = d.found+found, reading
 		for _, f := range d.families {
 			changes[f] = f.all()
 		}

@@ -5,6 +5,7 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -49,8 +50,8 @@ func (m *memory) generation(context.Context) (nft.Generation, error) {
 
 func (m *memory) commits() bool { return false }
 
-func (m *memory) save(_ context.Context, v6 bool, table string, line func([]byte)) error {
-	if err := m.failSave(v6); err != nil {
+func (m *memory) save(ctx context.Context, v6 bool, table string, line func([]byte)) error {
+	if err := errors.Join(m.failSave(v6), ctx.Err()); err != nil {
 		return err
 	}
 	for _, t := range tables {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 )
 
@@ -52,44 +53,50 @@ func (h *held) leaveOut(table string) {
 	maps.DeleteFunc(h.jumps, func(j jump, _ int) bool { return j.table == table })
 }
 
-// readBack reads our rules in the kernel, unless they are unchanged since the last time.
-// It returns how many chains and jumps differ from what we programmed, and how long
-// reading took.
-func (d *Dataplane) readBack(ctx context.Context, wasKnown bool) (found int, took time.Duration, err error) {
+// readBack reads our rules in the kernel, unless they are unchanged since the last time. It
+// notes how many chains and jumps differ from what we programmed, and in the result how
+// long reading took and whether it was interrupted. What was programmed is known: then only
+// external changes are not found where nothing is read.
+func (d *Dataplane) readBack(ctx context.Context, wasKnown bool, result *dataplane.Result) error {
 	before, err := d.kernel.generation(ctx)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	if wasKnown && d.gen.Is(before) {
-		return 0, 0, nil
+		return nil
+	}
+	d.gen = nft.Generation{}
+	reading := ctx
+	if wasKnown {
+		reading = dataplane.Reading(ctx)
 	}
 	began := time.Now()
+	defer func() { result.Reading = time.Since(began) }()
 	for _, f := range d.families {
 		now := newHeld()
-		err := now.read(ctx, d.kernel, f.v6, allTables)
-		if errors.Is(err, errIncompatible) && wasKnown {
-			// What we programmed is known; only external changes are not found.
-			d.unreadable, d.gen = fmt.Errorf("external changes are not repaired: %s: %w", f, err), nft.Generation{}
-			return 0, time.Since(began), nil
-		}
-		if err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", f, err)
+		err := now.read(reading, d.kernel, f.v6, allTables)
+		switch {
+		case errors.Is(err, errIncompatible) && wasKnown:
+			d.unreadable = fmt.Errorf("external changes are not repaired: %s: %w", f, err)
+			return nil
+		case err != nil && dataplane.Interrupted(ctx, reading):
+			result.Interrupted = true
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", f, err)
 		}
 		now.leaveOut(tableMangle) // see localhost.go
 		if d.ours {
-			found += now.differences(f.held)
+			d.found += now.differences(f.held)
 		}
 		f.held = now
 	}
-	d.unreadable, took = nil, time.Since(began)
+	d.unreadable = nil
 	after, err := d.kernel.generation(ctx)
-	if err != nil {
-		return 0, 0, err
+	if err == nil && after == before { // else another program changed it since
+		d.gen = before
 	}
-	if d.gen = before; after != before {
-		d.gen = nft.Generation{} // another program changed it since
-	}
-	return found, took, nil
+	return err
 }
 
 // differences returns the number of chains and jumps that differ.

@@ -39,7 +39,7 @@ const maxLists = 10
 func (d *Dataplane) deleteServers(planned nattable.Found) error {
 	r := serverRules{nodePorts: d.vips.elsewhere}
 	for range maxLists {
-		if _, err := d.readBack(&r, change{}, planned, true); err != nil {
+		if _, err := d.readAll(&r, change{}, planned); err != nil {
 			return err
 		}
 		if len(d.servers.byKey) == 0 {

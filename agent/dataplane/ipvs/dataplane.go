@@ -176,7 +176,13 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 		c.want(r.servers(f, d.filter.Mark(key)))
 		c.touch(key)
 	}
-	found, err := d.readBack(&r, c, planned, !wasKnown)
+	var found int
+	var interrupted bool
+	if wasKnown {
+		found, interrupted, err = d.readPart(dataplane.Reading(ctx), &r, c, planned)
+	} else {
+		found, err = d.readAll(&r, c, planned)
+	}
 	if err != nil {
 		return dataplane.Result{}, err
 	}
@@ -188,7 +194,7 @@ func (d *Dataplane) sync(ctx context.Context, desired model.Desired) (dataplane.
 		c.addresses[a] = struct{}{}
 	}
 	stats, err := d.carryOut(ctx, c)
-	stats.Reading = reading
+	stats.Reading, stats.Interrupted = reading, stats.Interrupted || interrupted
 	stats.Repaired = min(stats.Repaired+repairs+found, stats.Operations)
 	d.known = err == nil
 	return stats, err

@@ -38,6 +38,7 @@ type world struct {
 	fail  map[string]error // what the change of that name returns
 
 	listing  func()               // happens when all virtual servers are read
+	reading  func()               // happens when the real servers of one are
 	unlisted func(serverKey) bool // is not in a list, but exists
 }
 
@@ -95,6 +96,9 @@ func (k fakeKernel) server(key serverKey) (virtualServer, bool, error) {
 // realServers returns none for a virtual server that is not there, like the kernel.
 func (k fakeKernel) realServers(key serverKey) (out []realServer, err error) {
 	k.calls++
+	if k.reading != nil {
+		k.reading()
+	}
 	if s := k.virtual[key]; s != nil {
 		for _, r := range s.reals {
 			out = append(out, *r)

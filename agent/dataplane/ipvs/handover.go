@@ -162,6 +162,6 @@ func (d *Dataplane) recognise(desired model.Desired) error {
 	for _, f := range desired.Frontends {
 		c.want(r.servers(f, 0))
 	}
-	_, err := d.readBack(&r, c, nattable.Found{}, true)
+	_, err := d.readAll(&r, c, nattable.Found{})
 	return err
 }

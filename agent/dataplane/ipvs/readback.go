@@ -4,6 +4,7 @@
 package ipvs
 
 import (
+	"context"
 	"math"
 	"slices"
 	"time"
@@ -34,18 +35,18 @@ func (s *servers) interval(period, took time.Duration) time.Duration {
 }
 
 // look starts a read-back if none is in progress, and reads the real servers of its next
-// keys, at most size, and fewer if they have very many. It returns the number of
-// differences found.
-func (s *servers) look(ours func(serverKey) bool, size int) (int, error) {
+// keys, at most size, and fewer if they have very many or if reading ends. It returns the
+// number of differences found.
+func (s *servers) look(reading context.Context, ours func(serverKey) bool, size int) (int, error) {
 	found := 0
-	if len(s.unread) == 0 {
+	if len(s.unread) == 0 && reading.Err() == nil {
 		n, err := s.readServers(ours)
 		if err != nil {
 			return 0, err
 		}
 		found += n
 	}
-	for size > 0 && len(s.unread) > 0 {
+	for size > 0 && len(s.unread) > 0 && reading.Err() == nil {
 		key := s.unread[0]
 		n, err := s.readReals(key)
 		if err != nil {
@@ -156,25 +157,30 @@ func (s *servers) readReals(key serverKey) (found int, err error) {
 	return found, nil
 }
 
-// readBack reads the next part of IPVS, or all of it, if due. It returns how many objects
-// others have changed.
-func (d *Dataplane) readBack(r *serverRules, c change, planned nattable.Found, all bool) (int, error) {
-	size := (len(d.servers.byKey) + d.servers.parts() - 1) / d.servers.parts()
-	switch {
-	case all:
-		d.servers.unread, size = nil, math.MaxInt
-	case d.clock.Since(d.lastRead) < d.servers.interval(r.settings.ReadBack, d.readTime):
-		return 0, nil
+// readPart reads the next part of IPVS, if it is due. It returns how many objects others
+// have changed, and whether it was interrupted: then the rest of the part is due.
+func (d *Dataplane) readPart(reading context.Context, r *serverRules, c change, planned nattable.Found) (found int, interrupted bool, err error) {
+	if d.clock.Since(d.lastRead) < d.servers.interval(r.settings.ReadBack, d.readTime) {
+		return 0, false, nil
 	}
 	began := d.clock.Now()
-	found, err := d.servers.look(d.owned(r, c, planned), size)
-	if err != nil {
+	size := (len(d.servers.byKey) + d.servers.parts() - 1) / d.servers.parts()
+	found, err = d.servers.look(reading, d.owned(r, c, planned), size)
+	if err != nil || reading.Err() != nil {
+		return found, true, err
+	}
+	d.lastRead, d.readTime = d.clock.Now(), d.clock.Since(began)
+	return found, false, nil
+}
+
+// readAll reads all of IPVS. It returns how many objects others have changed. How long it
+// takes says nothing about a part.
+func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (found int, err error) {
+	d.servers.unread = nil
+	if found, err = d.servers.look(context.Background(), d.owned(r, c, planned), math.MaxInt); err != nil {
 		return 0, err
 	}
 	d.lastRead = d.clock.Now()
-	if !all { // all says nothing about a part
-		d.readTime = d.clock.Since(began)
-	}
 	if !d.adopted {
 		found, d.adopted = 0, true
 	}

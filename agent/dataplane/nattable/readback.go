@@ -44,6 +44,15 @@ type reader struct {
 	known map[string]portChain
 }
 
+// readAside reads on a socket of its own: the rest of what is interrupted goes with it.
+func (l *layout) readAside(ctx context.Context, c *nft.Client) (s *snapshot, err error) {
+	err = c.Aside(func(r nft.Reader) (err error) {
+		s, err = l.read(ctx, r)
+		return err
+	})
+	return s, err
+}
+
 // read takes the snapshot. It reads object by object, so that only one message of raw
 // elements is in memory.
 func (l *layout) read(ctx context.Context, c nft.Reader) (*snapshot, error) {

@@ -122,6 +122,8 @@ type planned struct {
 	undo    model.Delta // of before, whose maps are those of after
 	repairs int         // operations that undo changes by others
 	reading time.Duration
+
+	interrupted bool // the reading
 }
 
 // Found is what Plan found.
@@ -136,7 +138,8 @@ type Found struct {
 }
 
 // Plan plans the change to the desired state. It reads the tables, unless they are
-// unchanged since the last read.
+// unchanged since the last read. If their content is known, the reading may be interrupted,
+// see dataplane.WithReading: then it is left for the next Plan.
 func (t *Tables) Plan(ctx context.Context, desired model.Desired) (Found, error) {
 	t.next = nil
 	if err := t.prepare(ctx); err != nil {
@@ -161,41 +164,63 @@ func (t *Tables) Plan(ctx context.Context, desired model.Desired) (Found, error)
 // planWithKernel reads the tables and plans to change what differs.
 func (t *Tables) planWithKernel(ctx context.Context, want *wanted, gen nft.Generation) (Found, error) {
 	p := &planned{batches: newBatches(t.BatchSize), after: want, before: t.last}
-	if p.before == nil {
+	reading := ctx
+	if t.last != nil {
+		reading = dataplane.Reading(ctx)
+	} else {
 		p.before = t.ours
 	}
 	found := Found{Removed: map[model.FrontendKey]uint32{}, NodePorts: map[netip.Addr]struct{}{}}
 	content := map[*layout]*contents{}
 	for _, l := range t.layouts {
-		began := time.Now()
-		s, err := l.read(ctx, t.Client)
+		var err error
+		content[l], err = p.planTable(reading, t, l, &found)
+		if dataplane.Interrupted(ctx, reading) {
+			delta := model.Diff(t.last.Desired, want.Desired)
+			return Found{}, t.planChange(&delta, &planned{after: want, reading: p.reading, interrupted: true})
+		}
 		if err != nil {
 			return found, err
 		}
-		p.reading += time.Since(began)
-		if s.broken != "" {
-			t.Log.Info("replace the table", "table", l.String(), "reason", s.broken)
-		}
-		if content[l], err = l.plan(p.batches, s, want); err != nil {
-			return found, err
-		}
-		if p.before != nil {
-			n, err := l.repairs(s, p.before, t.content[l])
-			if err != nil {
-				return found, err
-			}
-			p.repairs += n
-		}
-		for key, h := range s.frontends {
-			if want.Frontends[key] == nil {
-				found.Removed[key] = h.mark
-			}
-		}
-		maps.Copy(found.NodePorts, s.addrs[l.nodePorts])
 	}
 	t.content, t.gen, t.next = content, gen, p
 	t.last, t.ours = nil, nil // until Commit succeeds
 	return found, nil
+}
+
+// planTable reads a table and plans to change what differs. It returns the contents after
+// that, and gives up when reading ends.
+func (p *planned) planTable(reading context.Context, t *Tables, l *layout, found *Found) (*contents, error) {
+	began := time.Now()
+	s, err := l.readAside(reading, t.Client)
+	p.reading += time.Since(began)
+	if err != nil {
+		return nil, err
+	}
+	if s.broken != "" {
+		t.Log.Info("replace the table", "table", l.String(), "reason", s.broken)
+	}
+	content, err := l.plan(p.batches, s, p.after)
+	if err != nil {
+		return nil, err
+	}
+	if err := reading.Err(); err != nil {
+		return nil, err // to plan takes half as long as to read
+	}
+	if p.before != nil {
+		n, err := l.repairs(s, p.before, t.content[l])
+		if err != nil {
+			return nil, err
+		}
+		p.repairs += n
+	}
+	for key, h := range s.frontends {
+		if p.after.Frontends[key] == nil {
+			found.Removed[key] = h.mark
+		}
+	}
+	maps.Copy(found.NodePorts, s.addrs[l.nodePorts])
+	return content, nil
 }
 
 // PlanDelta plans a change on top of what was committed last.
@@ -263,7 +288,7 @@ func (t *Tables) Commit(ctx context.Context) (dataplane.Result, error) {
 	}
 	stats.Operations += deleted
 	t.last = p.after
-	stats.Repaired, stats.Reading = min(p.repairs, stats.Operations), p.reading
+	stats.Repaired, stats.Reading, stats.Interrupted = min(p.repairs, stats.Operations), p.reading, p.interrupted
 	return stats, nil
 }
 

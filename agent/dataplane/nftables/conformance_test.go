@@ -60,3 +60,7 @@ func withoutIPv6(e dataplane.Env) (dataplane.Dataplane, error) {
 	}
 	return d, nil
 }
+
+func BenchmarkLook(b *testing.B) {
+	conformance.BenchmarkLook(b, conformance.Subject{Mode: func() dataplane.Mode { return Mode(&routelocalnet.Owner{}) }})
+}

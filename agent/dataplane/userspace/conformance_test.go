@@ -14,6 +14,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Subject{
 		Mode:            Mode,
 		EndsWithProcess: "sockets",
+		ReadsAtOnce:     "it reads routes only, in milliseconds",
 		OneEndpoint:     1, // and none in the kernel
 		OneService:      3, // frontend, socket, route
 		Limits: map[dataplane.Reason][]string{

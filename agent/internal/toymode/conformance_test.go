@@ -16,6 +16,7 @@ func TestConformance(t *testing.T) {
 		OneEndpoint: 2 * slots / 3, // each element is replaced
 		OneService:  slots,
 		Many:        1000, ManyReason: "it has 12 elements for each frontend",
+		ReadsAtOnce: "it is a toy",
 		Limits: map[dataplane.Reason][]string{
 			dataplane.ReasonIPv6:      {"[::]:30080/tcp", "[fd00:96::1]:80/tcp", "[fd00:96::2]:53/udp", "[fd00:96::4]:80/tcp"},
 			dataplane.ReasonLocalhost: nil,

@@ -87,6 +87,16 @@ func (c *Client) Dump(ctx context.Context, msgType int, family byte, filter []by
 	})
 }
 
+// Aside calls read with a Reader that has a socket of its own: a dump is given up with it.
+// On the client's socket the next call would first receive the rest.
+func (c *Client) Aside(read func(Reader) error) error {
+	aside, err := Dial(c.netns)
+	if err != nil {
+		return err
+	}
+	return errors.Join(read(aside), aside.Close())
+}
+
 // Commit sends a batch, which the kernel applies as a whole or not at all. It removes the
 // messages from the batch. An error names the objects that the kernel rejects.
 func (c *Client) Commit(ctx context.Context, b *Batch) error {

@@ -6,6 +6,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,9 @@ func TestOldModeFollows(t *testing.T) {
 	}
 	if c.ipvs.Count(fake.Incoming) != 1 || c.kernel.Count(fake.Outgoing) != 1 || c.kernel.Count(fake.Cleanup) != 1 {
 		t.Errorf("calls of the old mode %v", c.kernel.Calls())
+	}
+	if from, to := c.ipvs.Others(fake.Incoming), c.kernel.Others(fake.Outgoing); !slices.Equal(from, []dataplane.Kind{dataplane.NAT}) || !slices.Equal(to, []dataplane.Kind{dataplane.LoadBalancer}) {
+		t.Errorf("it comes from %v, the old one goes to %v", from, to)
 	}
 }
 
@@ -293,9 +297,29 @@ func TestCandidateIsDropped(t *testing.T) {
 	c.step(t.Context())
 	fail(c.ipvs, fake.Sync, 1)
 	c.ask(ipvsMode)
+	await(t, "the candidate is watched", func() bool { return c.ipvs.Watchers() == 1 })
 	c.ask(nftablesMode)
 	c.wantActive(nftablesMode, 3)
+	await(t, "it is not watched any more", func() bool { return c.ipvs.Watchers() == 0 })
 	if c.ipvs.Count(fake.Cleanup) != 1 || c.kernel.Count(fake.Cleanup) != 0 || c.kernel.Count(fake.Close) != 0 || c.last.Problems != nil {
 		t.Errorf("reports %v, calls %v and %v", c.last.Problems, c.ipvs.Calls(), c.kernel.Calls())
+	}
+}
+
+// A mode that became active has its own options, and keeps them while the next one is tried.
+func TestOptionsOfTheActiveMode(t *testing.T) {
+	c := newChanging(t)
+	c.modes.list[1].Parse = parseScheduler
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	c.generation++
+	c.store.SetNode(asking(c.generation, "sh", ipvsMode))
+	c.step(t.Context())
+	c.wantActive(ipvsMode, 2)
+	fail(c.kernel, fake.Sync, 1)
+	syncs := c.ipvs.Count(fake.Sync)
+	c.ask(nftablesMode)
+	if got := c.ipvs.Options(); c.ipvs.Count(fake.Sync) != syncs+1 || got != "sh" {
+		t.Errorf("%d Sync of the active mode, with %v", c.ipvs.Count(fake.Sync)-syncs, got)
 	}
 }

@@ -51,6 +51,7 @@ type Dataplane struct {
 	ever    bool // a Sync succeeded at some time: drift counts as repaired
 	errs    map[Method][]error
 	calls   []Call
+	others  map[Method][]dataplane.Kind
 
 	watchers map[int]func()
 	lastID   int
@@ -86,6 +87,7 @@ func New() *Dataplane {
 		kernel: model.NewDesired(),
 		last:   model.NewDesired(),
 		errs:   map[Method][]error{},
+		others: map[Method][]dataplane.Kind{},
 
 		watchers: map[int]func(){},
 	}
@@ -102,16 +104,29 @@ func (d *Dataplane) Probe(ctx context.Context, o dataplane.Options) (dataplane.C
 	return dataplane.Capability{Variant: d.Variant, Schedulers: d.Schedulers}, err
 }
 
-// Incoming is recorded.
-func (d *Dataplane) Incoming(ctx context.Context, _ dataplane.Kind) error {
-	_, err := d.call(ctx, Incoming, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
+// Incoming is recorded, with the kind of the mode before.
+func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
+	return d.handOver(ctx, Incoming, from)
+}
+
+// Outgoing is recorded, with the kind of the mode that comes.
+func (d *Dataplane) Outgoing(ctx context.Context, to dataplane.Kind) error {
+	return d.handOver(ctx, Outgoing, to)
+}
+
+func (d *Dataplane) handOver(ctx context.Context, m Method, other dataplane.Kind) error {
+	_, err := d.call(ctx, m, func() (dataplane.Result, error) {
+		d.others[m] = append(d.others[m], other)
+		return dataplane.Result{}, nil
+	})
 	return err
 }
 
-// Outgoing is recorded.
-func (d *Dataplane) Outgoing(ctx context.Context, _ dataplane.Kind) error {
-	_, err := d.call(ctx, Outgoing, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
-	return err
+// Others returns the kinds of the other modes in the successful calls of Incoming or Outgoing.
+func (d *Dataplane) Others(m Method) []dataplane.Kind {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.others[m])
 }
 
 // Released returns Wait.

@@ -14,6 +14,10 @@ type KubeProxy interface {
 	// Found returns what was found of it; nil: it was not looked for yet.
 	Found() *v1alpha1.KubeProxyStatus
 
+	// Serves says in how many looks in a row kube-proxy served the node, at most two; negative: in
+	// how many it did not. 0: it was not looked for yet.
+	Serves() int
+
 	// LookSoon says whether the node is on its way from kube-proxy to the agent, or back.
 	LookSoon(bool)
 
@@ -21,13 +25,16 @@ type KubeProxy interface {
 	Want(found *v1alpha1.KubeProxyStatus)
 }
 
-// predecessor is the kube-proxy that our rules replace.
-type predecessor struct{ KubeProxy }
+// predecessor is the kube-proxy that our rules replace, or that replaces them.
+type predecessor struct {
+	KubeProxy
+	released bool // kube-proxy serves the node, and our rules are gone
+}
 
 // follow has the rules of kube-proxy removed that ours have replaced. What else a mode of
 // kube-proxy leaves is removed like what a previous mode of ours has left, which waits for its
 // connections: it is noted before the rules go.
-func (p predecessor) follow(l *Loop, s report.Snapshot) {
+func (p *predecessor) follow(l *Loop, s report.Snapshot) {
 	p.LookSoon(s.Changes())
 	if !s.Replaced() {
 		p.Want(nil)
@@ -47,7 +54,7 @@ func (p predecessor) follow(l *Loop, s report.Snapshot) {
 }
 
 // shares says whether what a mode has left may be that of a kube-proxy that runs.
-func (p predecessor) shares(mode *dataplane.Mode) bool {
+func (p *predecessor) shares(mode *dataplane.Mode) bool {
 	found := p.Found()
 	return found != nil && found.Running && mode != nil && mode.Inherits != "" && mode.Inherits == found.Mode
 }

@@ -19,9 +19,11 @@ import (
 type fakeKubeProxy struct {
 	found, wanted *v1alpha1.KubeProxyStatus
 	soon          bool // the next look
+	serves        int
 }
 
 func (k *fakeKubeProxy) Found() *v1alpha1.KubeProxyStatus     { return k.found }
+func (k *fakeKubeProxy) Serves() int                          { return k.serves }
 func (k *fakeKubeProxy) LookSoon(soon bool)                   { k.soon = soon }
 func (k *fakeKubeProxy) Want(found *v1alpha1.KubeProxyStatus) { k.wanted = found }
 

@@ -21,6 +21,7 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retry = 0
 	l.kubeProxy.Want(nil)
 	l.kubeProxy.LookSoon(false)
+	l.kubeProxy.released = false
 	if !ch.FromAPI {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return

@@ -120,7 +120,7 @@ func New(c Config) *Loop {
 	modes := newNodeModes(c.Modes, c.Env, c.Clock)
 	return &Loop{
 		nodeName: c.NodeName, store: c.Source, modes: modes, Syncing: &modes.syncing, journal: c.Journal, report: c.Report,
-		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, kubeProxy: predecessor{c.KubeProxy}, log: c.Log, clock: c.Clock,
+		answer: c.HealthChecks, flows: c.Flows, tune: c.Tune, untune: c.Untune, kubeProxy: predecessor{KubeProxy: c.KubeProxy}, log: c.Log, clock: c.Clock,
 		verify: newVerification(c.Trial, check.New(new(net.Dialer).DialContext, c.Source.Wake, c.Clock), c.Clock, c.Log),
 		table:  resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
@@ -214,6 +214,9 @@ func (l *Loop) step(ctx context.Context) {
 		ch.Node = l.node
 	}
 	l.problems[report.JournalFailed] = errors.Join(l.problems[report.JournalFailed], l.verify.file.Failure())
+	if l.kubeProxy.giveBack(ctx, l, ch) {
+		return
+	}
 	l.resolve(ch)
 	wait, failed := l.modes.wait(l.demand, l.dp)
 	choosing := ch.Node != nil || failed && wait == 0
@@ -325,7 +328,7 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 	return report.Snapshot{
 		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), Returns: l.verify.returns, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
-		Held: ch.Held, KubeProxy: l.kubeProxy.Found(), Step: did,
+		Held: ch.Held, KubeProxy: l.kubeProxy.Found(), Released: l.kubeProxy.released && l.kubeProxy.Serves() != 0, Step: did,
 	}
 }
 

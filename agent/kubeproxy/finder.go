@@ -52,6 +52,7 @@ type Finder struct {
 	wanted *v1alpha1.KubeProxyStatus // to be removed; nil: nothing is
 	failed error                     // of the last removal
 	soon   bool                      // the next look is soon
+	serves int                       // see Serves
 }
 
 // finding is the result of a look.
@@ -60,6 +61,8 @@ type finding struct {
 	// unsure says that the agent itself has the port by which kube-proxy is found: one that has
 	// found the port in use may run.
 	unsure bool
+	// serves says that kube-proxy runs, is healthy, and has rules of Services in the kernel.
+	serves bool
 }
 
 // New returns a Finder for the node, which has not looked yet. It calls changed when the result
@@ -84,6 +87,32 @@ func (f *Finder) Want(found *v1alpha1.KubeProxyStatus) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wanted = found
+}
+
+// settled is how many looks in a row settle whether kube-proxy serves the node.
+const settled = 2
+
+// Serves says whether kube-proxy serves the node: in how many looks in a row it did, at most two,
+// or, as a negative number, in how many it did not. 0: the Finder has not looked yet.
+func (f *Finder) Serves() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.serves
+}
+
+// countServes counts a look, and says whether the first or a second one in a row says something else than
+// those before. The caller holds mu.
+func (f *Finder) countServes(serves bool) (changed bool) {
+	before := f.serves
+	switch {
+	case serves:
+		f.serves = min(max(before, 0)+1, settled)
+	case before == 0:
+		f.serves = -settled // it never has
+	default:
+		f.serves = max(min(before, 0)-1, -settled)
+	}
+	return before != f.serves && before != 0
 }
 
 // LookSoon says whether the node changes between kube-proxy and the agent, which waits for what
@@ -166,11 +195,15 @@ func (f *Finder) set(last finding, err error) {
 		f.failed = nil
 	}
 	same, first := reflect.DeepEqual(f.last, last) && !forgets, f.found == nil
+	counted := f.countServes(last.serves)
 	if !same {
 		f.last, f.found = last, last.shown(f.failed)
 	}
 	f.mu.Unlock()
 	if same {
+		if counted {
+			f.changed()
+		}
 		return
 	}
 	switch {
@@ -231,21 +264,22 @@ func message(what string, err error) string {
 }
 
 // Look looks for kube-proxy in the network namespace of the calling thread; dial opens
-// connections from there. It returns nil if it finds neither kube-proxy nor rules of it. After an
-// error it returns what it has found.
-func Look(ctx context.Context, dial Dialer) (*v1alpha1.KubeProxyStatus, error) {
-	found, err := look(ctx, dial)
-	return found.status, err
+// connections from there. It returns nil if it finds neither kube-proxy nor rules of it, and whether
+// kube-proxy serves the node. After an error it returns what it has found.
+func Look(ctx context.Context, dial Dialer) (found *v1alpha1.KubeProxyStatus, serves bool, err error) {
+	f, err := look(ctx, dial)
+	return f.status, f.serves, err
 }
 
 func look(ctx context.Context, dial Dialer) (finding, error) {
-	running, mode, unsure := running(ctx, dial)
+	p := askProcess(ctx, dial)
 	rules, err := readRules(ctx)
-	if !running && len(rules) == 0 {
+	if !p.running && len(rules) == 0 {
 		return finding{}, err
 	}
-	if mode == "" {
-		mode = rules.mode()
+	serves := err == nil && p.running && p.healthy && rules.serve(p.mode)
+	if p.mode == "" {
+		p.mode = rules.mode()
 	}
-	return finding{&v1alpha1.KubeProxyStatus{Running: running, Mode: mode, Leftovers: rules.names()}, unsure}, err
+	return finding{&v1alpha1.KubeProxyStatus{Running: p.running, Mode: p.mode, Leftovers: rules.names()}, p.held, serves}, err
 }

@@ -125,3 +125,36 @@ func TestFinderLooksSoon(t *testing.T) {
 		})
 	}
 }
+
+// TestFinderServes checks how looks are counted, and that the loop is woken when they settle something.
+func TestFinderServes(t *testing.T) {
+	const yes, no = true, false
+	for name, c := range map[string]struct {
+		looks   []bool
+		want    []int // after each
+		changes int   // but the first
+	}{
+		"never":             {[]bool{no, no, no}, []int{-2, -2, -2}, 0},
+		"it comes":          {[]bool{no, yes, yes, yes}, []int{-2, 1, 2, 2}, 2},
+		"it is there":       {[]bool{yes, yes}, []int{1, 2}, 1},
+		"it goes":           {[]bool{yes, yes, no, no, no}, []int{1, 2, -1, -2, -2}, 3},
+		"it is away once":   {[]bool{yes, yes, no, yes}, []int{1, 2, -1, 1}, 3},
+		"it comes and goes": {[]bool{no, yes, no, yes}, []int{-2, 1, -1, 1}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes := 0
+			f := New(func() { changes++ }, testr.New(t), clock.RealClock{})
+			if got := f.Serves(); got != 0 {
+				t.Errorf("before the first look: %d", got)
+			}
+			var got []int
+			for _, serves := range c.looks {
+				f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: serves}, nil)
+				got = append(got, f.Serves())
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" || changes != c.changes+1 {
+				t.Errorf("%d changes, want %d; counts (-want +got):\n%s", changes, c.changes+1, diff)
+			}
+		})
+	}
+}

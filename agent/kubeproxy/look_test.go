@@ -4,6 +4,7 @@
 package kubeproxy
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -11,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
@@ -70,7 +71,7 @@ func TestLook(t *testing.T) {
 				serve(t, space, address, "/"+path, body, c.own)
 			}
 			got := lookAt(t, space)
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			if diff := gocmp.Diff(c.want, got); diff != "" {
 				t.Errorf("found (-want +got):\n%s", diff)
 			}
 		})
@@ -80,22 +81,96 @@ func TestLook(t *testing.T) {
 // lookAt looks at a namespace.
 func lookAt(t *testing.T, space *netnstest.Space) (found *v1alpha1.KubeProxyStatus) {
 	t.Helper()
-	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	space.Do(func() (err error) {
+		found, _, err = Look(t.Context(), dialer(space))
+		return err
+	})
+	return found
+}
+
+// dialer opens connections from a namespace.
+func dialer(space *netnstest.Space) Dialer {
+	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		err = netdev.Do(int(space.Handle), func() error {
 			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
 			return err
 		})
 		return conn, err
 	}
-	space.Do(func() (err error) {
-		found, err = Look(t.Context(), dial)
-		return err
-	})
-	return found
+}
+
+// TestServes checks when kube-proxy serves a node: it runs, is healthy, and has rules of Services.
+func TestServes(t *testing.T) {
+	const (
+		metrics = "127.0.0.1:10249/proxyMode"
+		healthz = "127.0.0.1:10256/healthz"
+		healthy = `{"lastUpdated": "2026-01-01 00:00:00","currentTime": "2026-01-01 00:00:01","nodeEligible": true}`
+		early   = `{"lastUpdated": "0001-01-01 00:00:00","currentTime": "2026-01-01 00:00:01","nodeEligible": true}`
+	)
+	nftables := []string{"nft add table ip kube-proxy", "nft add chain ip kube-proxy services"}
+	iptables := []string{"iptables-nft -t nat -N KUBE-SERVICES", "iptables-nft -t nat -N KUBE-SVC-NPX46M4PTMTKRN6Y"}
+	legacy := []string{"iptables-legacy -t nat -N KUBE-SERVICES", "iptables-legacy -t nat -N KUBE-SVC-NPX46M4PTMTKRN6Y"}
+	for name, c := range map[string]struct {
+		commands []string
+		mode     string // that it says; empty: it does not run
+		health   string // empty: it says nothing
+		status   int    // 0: 200
+		own      bool   // the agent has the port of health
+		want     bool
+	}{
+		"nftables":                   {nftables, "nftables", healthy, 0, false, true},
+		"iptables":                   {iptables, "iptables", healthy, 0, false, true},
+		"iptables, legacy":           {legacy, "iptables", healthy, 0, false, true},
+		"without metrics":            {nftables, "", healthy, 0, false, true},
+		"it is not healthy":          {nftables, "nftables", healthy, http.StatusServiceUnavailable, false, false},
+		"it has programmed nothing":  {nftables, "nftables", early, 0, false, false},
+		"it has no port of health":   {nftables, "nftables", "", 0, false, false},
+		"the agent has that port":    {nftables, "nftables", healthy, 0, true, false},
+		"it has no rules":            {nil, "nftables", healthy, 0, false, false},
+		"its table is empty":         {nftables[:1], "nftables", healthy, 0, false, false},
+		"no chains of Services":      {iptables[:1], "iptables", healthy, 0, false, false},
+		"no chains, legacy":          {legacy[:1], "iptables", healthy, 0, false, false},
+		"only rules of another mode": {iptables, "nftables", healthy, 0, false, false},
+		"only rules":                 {nftables, "", "", 0, false, false},
+		"no virtual servers":         {append(iptables[:2:2], "iptables-nft -t nat -N KUBE-NODE-PORT"), "ipvs", healthy, 0, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			space := netnstest.NewSpace(t)
+			for _, command := range c.commands {
+				space.Run(strings.Fields(command)...)
+			}
+			for at, answer := range map[string]struct {
+				body   string
+				status int
+				own    bool
+			}{metrics: {c.mode, 0, false}, healthz: {c.health, c.status, c.own}} {
+				if answer.body != "" {
+					address, path, _ := strings.Cut(at, "/")
+					serveStatus(t, space, address, "/"+path, answer.body, answer.own, answer.status)
+				}
+			}
+			var found *v1alpha1.KubeProxyStatus
+			var serves bool
+			space.Do(func() (err error) {
+				found, serves, err = Look(t.Context(), dialer(space))
+				return err
+			})
+			if serves != c.want {
+				t.Errorf("serves: %v, want %v; found %+v", serves, c.want, found)
+			}
+		})
+	}
 }
 
 // serve answers with a body at a path, and redirects to it from others.
 func serve(t *testing.T, space *netnstest.Space, address, path, body string, own bool) {
+	t.Helper()
+	serveStatus(t, space, address, path, body, own, http.StatusOK)
+}
+
+// serveStatus does so with a status; 0: 200.
+func serveStatus(t *testing.T, space *netnstest.Space, address, path, body string, own bool, status int) {
 	t.Helper()
 	var listener net.Listener
 	space.Do(func() (err error) {
@@ -110,6 +185,7 @@ func serve(t *testing.T, space *netnstest.Space, address, path, body string, own
 			http.Redirect(w, r, path, http.StatusFound)
 			return
 		}
+		w.WriteHeader(cmp.Or(status, http.StatusOK))
 		_, _ = w.Write([]byte(body))
 	})}
 	go func() { _ = server.Serve(listener) }()

@@ -31,16 +31,25 @@ const maxAnswer = 4 << 10
 // Dialer opens a connection from the node.
 type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// running says whether a kube-proxy answers on its ports, and its mode; empty: unknown. One that
-// has found them in use by the agent, or serves elsewhere, is not found; held says that the agent
-// has the first one.
-func running(ctx context.Context, dial Dialer) (running bool, mode v1alpha1.KubeProxyMode, held bool) {
+// process is a kube-proxy that answers on its ports. One that has found them in use by the agent, or
+// serves elsewhere, is not found.
+type process struct {
+	running bool
+	mode    v1alpha1.KubeProxyMode // empty: unknown
+	healthy bool
+	held    bool // the agent has the first port
+}
+
+// askProcess asks kube-proxy for its mode and its health.
+func askProcess(ctx context.Context, dial Dialer) (p process) {
 	for _, url := range modeURLs {
-		body, agent := ask(ctx, dial, url)
-		held = held || agent
+		body, _, agent := ask(ctx, dial, url)
+		p.held = p.held || agent
 		switch mode := v1alpha1.KubeProxyMode(strings.TrimSpace(string(body))); mode {
 		case v1alpha1.KubeProxyNFTables, v1alpha1.KubeProxyIPTables, v1alpha1.KubeProxyIPVS:
-			return true, mode, held
+			if !p.running {
+				p.running, p.mode = true, mode
+			}
 		}
 	}
 	for _, url := range healthURLs {
@@ -48,21 +57,23 @@ func running(ctx context.Context, dial Dialer) (running bool, mode v1alpha1.Kube
 			LastUpdated  *string `json:"lastUpdated"`
 			NodeEligible *bool   `json:"nodeEligible"`
 		}
-		body, _ := ask(ctx, dial, url)
+		body, status, _ := ask(ctx, dial, url)
 		if json.Unmarshal(body, &health) == nil && health.LastUpdated != nil && health.NodeEligible != nil {
-			return true, "", held
+			p.running = true
+			// Before its first programming it has the time zero.
+			p.healthy = p.healthy || status == http.StatusOK && !strings.HasPrefix(*health.LastUpdated, "0001-")
 		}
 	}
-	return false, "", held
+	return p
 }
 
 // ask returns what another program than an agent answers; nil: there is none, or an agent.
-func ask(ctx context.Context, dial Dialer, url string) (body []byte, agent bool) {
+func ask(ctx context.Context, dial Dialer, url string) (body []byte, status int, agent bool) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil, false
+		return nil, 0, false
 	}
 	client := http.Client{
 		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true}, // without the proxy of the environment
@@ -70,15 +81,15 @@ func ask(ctx context.Context, dial Dialer, url string) (body []byte, agent bool)
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, false
+		return nil, 0, false
 	}
 	defer answer.Body.Close()
 	if answer.Header.Get("Server") == httpserver.Name {
-		return nil, true
+		return nil, 0, true
 	}
 	body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return nil, false
+		return nil, 0, false
 	}
-	return body, false
+	return body, answer.StatusCode, false
 }

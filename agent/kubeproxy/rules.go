@@ -29,6 +29,9 @@ const (
 	// nodePortChain.
 	servicesChain = "KUBE-SERVICES"
 	nodePortChain = "KUBE-NODE-PORT"
+
+	// serviceChains is the prefix of the chains of Services in the mode iptables.
+	serviceChains = "KUBE-SVC-"
 )
 
 // rules are those of kube-proxy in the kernel.
@@ -38,6 +41,7 @@ type rules []leftover
 type leftover struct {
 	name   string
 	mode   v1alpha1.KubeProxyMode // that it is of
+	serves bool                   // rules of Services are in it
 	remove func(context.Context) error
 }
 
@@ -59,8 +63,14 @@ func (r rules) mode() (mode v1alpha1.KubeProxyMode) {
 	return mode
 }
 
-func (r *rules) addTable(t *nft.Table) {
-	*r = append(*r, leftover{"nftables: table " + t.String(), v1alpha1.KubeProxyNFTables,
+// serve says whether some serve Services in a mode; empty: it is unknown. What a mode before has
+// left does not.
+func (r rules) serve(mode v1alpha1.KubeProxyMode) bool {
+	return slices.ContainsFunc(r, func(l leftover) bool { return l.serves && (mode == "" || l.mode == mode) })
+}
+
+func (r *rules) addTable(t *nft.Table, serves bool) {
+	*r = append(*r, leftover{"nftables: table " + t.String(), v1alpha1.KubeProxyNFTables, serves,
 		func(ctx context.Context) error { return removeTable(ctx, t) }})
 }
 
@@ -69,11 +79,11 @@ func (r *rules) addChains(f family, variant string, has func(name string) bool) 
 	if !has(servicesChain) {
 		return
 	}
-	mode := v1alpha1.KubeProxyIPTables
+	mode, serves := v1alpha1.KubeProxyIPTables, has(serviceChains)
 	if has(nodePortChain) {
-		mode = v1alpha1.KubeProxyIPVS
+		mode, serves = v1alpha1.KubeProxyIPVS, hasVirtualServers()
 	}
-	*r = append(*r, leftover{fmt.Sprintf("%s (%s): chains KUBE-*", f.program(), variant), mode,
+	*r = append(*r, leftover{fmt.Sprintf("%s (%s): chains KUBE-*", f.program(), variant), mode, serves,
 		func(ctx context.Context) error { return removeChains(ctx, f.program()+"-"+variant) }})
 }
 
@@ -121,11 +131,17 @@ func (r *rules) readNFT(ctx context.Context) error {
 		own := &nft.Table{Family: f.number, Name: tableName}
 		exists, _, err := nft.ReadTable(ctx, client, own)
 		if exists && err == nil {
-			r.addTable(own)
+			var chains []string
+			chains, err = nft.ReadChainNames(ctx, client, own)
+			r.addTable(own, slices.Contains(chains, "services"))
 		}
 		chains, alsoErr := nft.ReadChainNames(ctx, client, &nft.Table{Family: f.number, Name: "nat"})
 		if alsoErr == nil {
-			r.addChains(f, "nft", func(name string) bool { return slices.Contains(chains, name) })
+			found := map[string]bool{}
+			for _, name := range chains {
+				found[known(name)] = true
+			}
+			r.addChains(f, "nft", func(name string) bool { return found[name] })
 		}
 		if err := errors.Join(err, alsoErr); err != nil && !nft.IsUnsupported(err) {
 			errs = append(errs, fmt.Errorf("read nftables: %w", err))
@@ -162,9 +178,26 @@ func chainNames(r io.Reader) (map[string]bool, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		name, _, _ := strings.Cut(lines.Text(), " ")
-		if name, declared := strings.CutPrefix(name, ":"); declared && (name == servicesChain || name == nodePortChain) {
-			found[name] = true
+		if name, declared := strings.CutPrefix(name, ":"); declared && known(name) != "" {
+			found[known(name)] = true
 		}
 	}
 	return found, lines.Err()
+}
+
+// known returns by what a chain shows that kube-proxy runs in some mode; empty: it does not.
+func known(name string) string {
+	switch {
+	case name == servicesChain, name == nodePortChain:
+		return name
+	case strings.HasPrefix(name, serviceChains):
+		return serviceChains
+	}
+	return ""
+}
+
+// hasVirtualServers says whether IPVS has any, whoever has added them.
+func hasVirtualServers() bool {
+	text, err := os.ReadFile("/proc/thread-self/net/ip_vs")
+	return err == nil && strings.Contains(string(text), "\nTCP ") // at least that of the apiserver
 }

@@ -38,7 +38,7 @@ func (s Snapshot) Replaced() bool {
 
 // Changes says whether the node is on its way from kube-proxy to the agent, or back.
 func (s Snapshot) Changes() bool {
-	return s.asks(v1alpha1.KubeProxyTakeOver) && !s.KubeProxy.IsGone() || s.GivesBack()
+	return s.asks(v1alpha1.KubeProxyTakeOver) && !s.KubeProxy.IsGone() || s.GivesBack() && !s.Released
 }
 
 // replaced says how far the node has taken over from kube-proxy; false: it is to leave it alone.
@@ -48,12 +48,15 @@ func replaced(s Snapshot, previous []metav1.Condition) (c metav1.Condition, ok b
 	if !s.asks(v1alpha1.KubeProxyTakeOver) && !s.asks(v1alpha1.KubeProxyGiveBack) {
 		return c, false
 	}
+	given := s.Released && s.Problem(NodeCleanup) == nil
 	before := apimeta.FindStatusCondition(previous, kind)
 	switch {
 	case s.KubeProxy == nil && before != nil:
 		return condition(kind, before.Status, before.Reason, before.Message), true
 	case s.KubeProxy == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonKubeProxyUnknown, "The agent has not looked for kube-proxy yet."), true
+	case given:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonGivenBack, "kube-proxy serves the node, which holds no rules of the agent."), true
 	case s.KubeProxy.IsGone():
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonReplaced, "Neither kube-proxy nor its rules are on the node."), true
 	}

@@ -50,6 +50,7 @@ type Snapshot struct {
 	Repairs      Repairs
 	Held         source.Held
 	KubeProxy    *v1alpha1.KubeProxyStatus
+	Released     bool // kube-proxy serves the node, and our rules are gone
 
 	Step Step
 }

@@ -126,10 +126,11 @@ const (
 	// add-on manager or another object. The message says what to change there.
 	ReasonDaemonSetOwned = "DaemonSetOwned"
 
-	// ReasonGivingBack is set while kube-proxy is kept off nodes that are to give back to it.
+	// ReasonGivingBack is set while nodes that are to give back to kube-proxy have not done so.
 	ReasonGivingBack = "GivingBack"
 
-	// ReasonGivenBack is set when kube-proxy is kept off no node.
+	// ReasonGivenBack is set when kube-proxy serves the node, or all nodes, and the agents have
+	// removed their rules; on a NodeRuleSet it is a reason of Programmed, too.
 	ReasonGivenBack = "GivenBack"
 )
 

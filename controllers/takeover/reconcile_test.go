@@ -133,12 +133,16 @@ func set(node, config string, action v1alpha1.KubeProxyAction, change ...func(*v
 			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionTrue},
 				{Type: v1alpha1.ConditionKubeProxyReplaced, Status: metav1.ConditionTrue}},
 		}}
+	if action == give {
+		s.Status.Conditions[1].Status, s.Status.Conditions[1].Reason = metav1.ConditionFalse, v1alpha1.ReasonGivenBack
+	}
 	for _, f := range change {
 		f(s)
 	}
 	return s
 }
 
+func keeps(s *v1alpha1.NodeRuleSet)      { s.Status.Conditions[1].Reason = v1alpha1.ReasonKubeProxyFound }
 func running(s *v1alpha1.NodeRuleSet)    { s.Status.Conditions[1].Status = metav1.ConditionFalse }
 func programmed(s *v1alpha1.NodeRuleSet) { s.Status.Revision.Phase = v1alpha1.RevisionProgrammed }
 
@@ -183,15 +187,16 @@ var cases = map[string]struct {
 	"Helm owns it, given back": {[]client.Object{config("a", new(false), proxy), daemonSet("kube-proxy", helm, func(ds *appsv1.DaemonSet) {
 		ds.Spec.Template.Spec.Affinity = excluded("kube-proxy").Spec.Template.Spec.Affinity
 	}), node("n", false), set("n", "a", give)}, "kube-proxy keeps off, a False/GivenBack"},
-	"given back, in between":     {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", take), set("n", "a", give)}, "kube-proxy keeps off, m=replaced, a False/GivingBack"},
-	"given back, the node":       {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", true), set("n", "a", give)}, "kube-proxy keeps off, a False/GivingBack"},
-	"given back, the DaemonSet":  {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
-	"given back, it is gone":     {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
-	"a node is yet to give back": {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", take, programmed)}, "kube-proxy keeps off, a False/GivingBack"},
-	"left alone again":           {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("n", true), set("n", "a", "")}, "kube-proxy keeps off"},
-	"left alone, keeps a label":  {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("m", true), node("n", false), set("m", "a", take), set("n", "a", take)}, "kube-proxy keeps off, m=replaced"},
-	"the ProxyConfig is gone":    {[]client.Object{excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", give), set("n", "a", take)}, "kube-proxy keeps off, n=replaced"},
-	"another one takes over":     {[]client.Object{config("a", new(false), proxy), config("b", new(true), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "kube-proxy keeps off, a False/GivenBack"},
+	"given back, in between":      {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", take), set("n", "a", give)}, "kube-proxy keeps off, m=replaced, a False/GivingBack"},
+	"given back, the node":        {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", true), set("n", "a", give)}, "kube-proxy keeps off, a False/GivingBack"},
+	"given back, the DaemonSet":   {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
+	"given back, it is gone":      {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
+	"kube-proxy has not come yet": {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give, keeps)}, "a False/GivingBack"},
+	"a node is yet to give back":  {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", take, programmed)}, "kube-proxy keeps off, a False/GivingBack"},
+	"left alone again":            {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("n", true), set("n", "a", "")}, "kube-proxy keeps off"},
+	"left alone, keeps a label":   {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("m", true), node("n", false), set("m", "a", take), set("n", "a", take)}, "kube-proxy keeps off, m=replaced"},
+	"the ProxyConfig is gone":     {[]client.Object{excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", give), set("n", "a", take)}, "kube-proxy keeps off, n=replaced"},
+	"another one takes over":      {[]client.Object{config("a", new(false), proxy), config("b", new(true), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "kube-proxy keeps off, a False/GivenBack"},
 	"another DaemonSet": {[]client.Object{config("a", new(true), "kube-system/arm"), config("b", new(true), proxy), daemonSet("arm"), daemonSet("kube-proxy"), node("n", false), node("o", false),
 		set("n", "a", take, running), set("o", "b", take, running)}, "arm keeps off, n=replaced, a False/NodesPending"},
 	"one in another namespace": {[]client.Object{config("a", new(true), "default/kube-proxy"), daemonSet("kube-proxy"), node("n", false), set("n", "a", take, running)}, "a False/DaemonSetNotFound"},
@@ -332,6 +337,10 @@ func TestThereAndBack(t *testing.T) {
 	step("kube-proxy keeps off, n=replaced, a False/GivingBack")
 	change(ofNode, func() { ofNode.Spec.KubeProxy = give })
 	step("kube-proxy keeps off, a False/GivingBack")
+	step("a False/GivingBack")
+	change(ofNode, func() {
+		ofNode.Status.Conditions[1].Status, ofNode.Status.Conditions[1].Reason = metav1.ConditionFalse, v1alpha1.ReasonGivenBack
+	})
 	step("a False/GivenBack")
 	after := &appsv1.DaemonSet{}
 	if err := w.api.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil {

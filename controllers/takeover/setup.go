@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/controllers/enqueue"
 	"github.com/fairlead-proxy/fairlead/rules/rollout"
+	"github.com/fairlead-proxy/fairlead/rules/takeover"
 )
 
 // SetupWithManager adds the Reconciler to the manager.
@@ -48,14 +49,14 @@ func setChanged() predicate.Predicate {
 		action           v1alpha1.KubeProxyAction
 		verified, failed bool
 		programmed       bool
-		replaced         bool
+		replaced, given  bool
 	}
 	of := func(obj client.Object) parts {
 		set := obj.(*v1alpha1.NodeRuleSet)
 		since, failed := rollout.VerifiedSince(set)
 		return parts{set.Spec.Policy.Name, set.Spec.KubeProxy, !since.IsZero(), failed,
 			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionProgrammed),
-			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)}
+			apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced), takeover.HasGivenBack(set)}
 	}
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		return !reflect.DeepEqual(of(e.ObjectOld), of(e.ObjectNew))

@@ -27,6 +27,9 @@ func TestSetChanged(t *testing.T) {
 		"it is not verified":      {programmed, true},
 		"it is not programmed":    {func(s *v1alpha1.NodeRuleSet) { s.Status.Conditions[0].Status = metav1.ConditionFalse }, true},
 		"kube-proxy runs":         {running, true},
+		"it has given back": {func(s *v1alpha1.NodeRuleSet) {
+			s.Spec.KubeProxy, s.Status.Conditions[1].Reason = give, v1alpha1.ReasonGivenBack
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := set("n", "a", take)

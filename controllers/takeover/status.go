@@ -74,21 +74,21 @@ func (r *Reconciler) report(ctx context.Context, s *state, stop *obstacle) error
 // condition returns how far the take-over is, or the giving back.
 func (s *state) condition(stop *obstacle) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionKubeProxyReplaced, Status: metav1.ConditionFalse, ObservedGeneration: s.config.Generation}
-	var pending, labelled []string
+	var pending, kept []string
 	for _, set := range s.sets {
 		since, _ := rollout.VerifiedSince(set)
 		if !takeover.HasTakenOver(set, !since.IsZero()) {
 			pending = append(pending, set.Name)
 		}
-		if isLabelled(s.nodes[set.Name]) || set.Spec.KubeProxy != v1alpha1.KubeProxyGiveBack {
-			labelled = append(labelled, set.Name)
+		if isLabelled(s.nodes[set.Name]) || !takeover.HasGivenBack(set) {
+			kept = append(kept, set.Name)
 		}
 	}
 	switch {
-	case !*s.options().TakeOver && len(labelled) > 0 && stop == nil:
-		c.Reason, c.Message = v1alpha1.ReasonGivingBack, "kube-proxy is kept off "+some(labelled)
+	case !*s.options().TakeOver && len(kept) > 0 && stop == nil:
+		c.Reason, c.Message = v1alpha1.ReasonGivingBack, "Not given back to kube-proxy yet: "+some(kept)
 	case !*s.options().TakeOver && stop == nil:
-		c.Reason, c.Message = v1alpha1.ReasonGivenBack, "kube-proxy may run on all nodes"
+		c.Reason, c.Message = v1alpha1.ReasonGivenBack, "kube-proxy serves all nodes"
 	case len(s.sets) == 0 && stop == nil:
 		c.Reason, c.Message = v1alpha1.ReasonNoNodes, "No node is selected"
 	case stop != nil && (len(pending) > 0 || len(s.sets) == 0 || !*s.options().TakeOver):

@@ -30,6 +30,13 @@ func HasTakenOver(set *v1alpha1.NodeRuleSet, verified bool) bool {
 		apimeta.IsStatusConditionTrue(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
 }
 
+// HasGivenBack says whether a node is to give back to kube-proxy, which serves it, and has no rules of
+// the agent.
+func HasGivenBack(set *v1alpha1.NodeRuleSet) bool {
+	c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+	return set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && c != nil && c.Reason == v1alpha1.ReasonGivenBack
+}
+
 // patience is how long kube-proxy may stay on a node that has verified that it takes over, before
 // that is trouble: its Pod ends, two looks of the agent find it gone, and its rules are removed.
 const patience = time.Minute

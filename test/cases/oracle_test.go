@@ -36,8 +36,8 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// found is a kube-proxy that an agent finds before it ends: it runs, in its mode, and has rules
-// of both families.
+// found is a kube-proxy that an agent finds before it ends: it runs, in its mode, has rules
+// of both families, and serves the node.
 type found struct {
 	*kernel.KubeProxy
 	t    *testing.T
@@ -45,9 +45,9 @@ type found struct {
 }
 
 func (f found) Stop() error {
-	got, err := f.Found(f.t.Context())
-	if err != nil || got == nil || !got.Running || got.Mode != f.mode || len(got.Leftovers) != 2 {
-		f.t.Errorf("an agent finds %+v, error %v", got, err)
+	got, serves, err := f.Found(f.t.Context())
+	if err != nil || !serves || got == nil || !got.Running || got.Mode != f.mode || len(got.Leftovers) != 2 {
+		f.t.Errorf("an agent finds %+v, which serves the node: %v, error %v", got, serves, err)
 	}
 	return f.KubeProxy.Stop()
 }

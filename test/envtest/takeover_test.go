@@ -107,6 +107,9 @@ func agentReports(t *testing.T, kubeProxy *v1alpha1.KubeProxyStatus) {
 		if kubeProxy.IsGone() {
 			replaced.Status, replaced.Reason = metav1.ConditionTrue, v1alpha1.ReasonReplaced
 		}
+		if set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && kubeProxy.Running {
+			replaced.Reason = v1alpha1.ReasonGivenBack
+		}
 		set.Status.Conditions = append(set.Status.Conditions, replaced)
 		err := api.Status().Update(ctx, set)
 		if err != nil && !apierrors.IsConflict(err) {
@@ -189,6 +192,8 @@ func TestTakeOverFromKubeProxy(t *testing.T) {
 
 	o.changes(`{"spec": {"kubeProxy": {"takeOver": false}}}`)
 	o.waits(v1alpha1.KubeProxyGiveBack)
+	o.wants(`False GivingBack, label "", affinity false`)
+	agentReports(t, runs)
 	o.wants(`False GivenBack, label "", affinity false`)
 	after := &appsv1.DaemonSet{}
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(o.before), after); err != nil {

@@ -70,14 +70,14 @@ func (k *KubeProxy) Restart() error {
 	return err
 }
 
-// Found returns what an agent on the node finds of it.
-func (k *KubeProxy) Found(ctx context.Context) (found *v1alpha1.KubeProxyStatus, err error) {
+// Found returns what an agent on the node finds of it, and whether it serves the node.
+func (k *KubeProxy) Found(ctx context.Context) (found *v1alpha1.KubeProxyStatus, serves bool, err error) {
 	node := k.network.node
 	err = node.do(func() (err error) {
-		found, err = kubeproxy.Look(ctx, network.DialContext(node.path()))
+		found, serves, err = kubeproxy.Look(ctx, network.DialContext(node.path()))
 		return err
 	})
-	return found, err
+	return found, serves, err
 }
 
 // Settle has nothing to wait for.

@@ -1,0 +1,117 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// settled is how many looks in a row settle whether kube-proxy serves the node.
+const settled = 2
+
+// giveBack does what is to do on a node that has been given back to kube-proxy, or is to be now; false:
+// it is to be programmed.
+func (p *predecessor) giveBack(ctx context.Context, l *Loop, ch source.Changes) bool {
+	wants := l.node.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && l.verify.isVerified()
+	switch {
+	case p.released && (!wants || p.Serves() <= -settled):
+		p.released, l.programmed = false, nil
+		l.log.Info("Programs the node again: it is not to be given back to kube-proxy, or that does not serve it")
+		source.Renew(l.store) // what came in the meantime, too
+		return true
+	case p.released:
+	case !wants:
+		return false
+	case l.dp == nil && l.candidate == nil && len(l.installed.Others("")) == 0 && p.Serves() > -settled:
+		p.released = true // by an agent before this one, unless the first look says otherwise
+	case p.canRelease(l, ch):
+		l.log.Info("Gives the node back to kube-proxy, which serves it")
+		p.released = true
+		l.deactivate()
+	default:
+		return false
+	}
+	p.release(ctx, l, ch)
+	return true
+}
+
+// isVerified says whether the revision of the node is verified, if it has one.
+func (v *verification) isVerified() bool {
+	phase := v.state.Phase
+	return phase == "" || phase == v1alpha1.RevisionVerified
+}
+
+// canRelease says whether kube-proxy serves the node, and our rules were in order so far. Virtual servers of
+// IPVS look like those of a kube-proxy in its mode ipvs: they stay.
+func (p *predecessor) canRelease(l *Loop, ch source.Changes) bool {
+	if !ch.FromAPI || p.Serves() < settled || l.candidate != nil || l.dp == nil || l.programmed == nil ||
+		l.programmed.Node != l.node || l.problems[report.KernelError] != nil {
+		return false
+	}
+	for _, mode := range l.installed.Others("") {
+		if p.shares(l.modes.byName(mode)) {
+			return false
+		}
+	}
+	return true
+}
+
+// release removes what this node was programmed with in any mode. Open connections are not waited for:
+// connection tracking translates their packets. Parameters of the kernel stay: kube-proxy has its own use
+// for them.
+func (p *predecessor) release(ctx context.Context, l *Loop, ch source.Changes) {
+	l.retry = 0
+	p.Want(nil)
+	var errs []error
+	keep := p.keepRouteLocalnet(l.modes.env.Sysctls)
+	for _, mode := range l.installed.Others("") {
+		if _, err := l.cleanUpMode(ctx, mode, nil); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", mode, err))
+		}
+	}
+	errs = append(errs, keep())
+	if ctx.Err() != nil {
+		return // what was interrupted is no failure
+	}
+	if errors.Join(errs...) != nil {
+		l.stepAfter(cleanupInterval)
+	}
+	l.problems = report.Problems{
+		report.JournalFailed: l.problems[report.JournalFailed],
+		report.RefusedSlices: l.problems[report.RefusedSlices],
+		report.NodeCleanup:   errors.Join(errs...),
+	}
+	l.verify.shown = l.verify.state
+	if p.Serves() != 0 {
+		l.programmed = &report.Programmed{Node: l.node, Time: l.clock.Now()}
+	}
+	out := l.snapshot(ch, report.Step{Queued: ch.Since})
+	p.follow(l, out)
+	l.report(out)
+}
+
+const routeLocalnet = "net/ipv4/conf/all/route_localnet"
+
+// keepRouteLocalnet returns what undoes that a mode of ours sets route_localnet back, which a kube-proxy
+// in its mode iptables sets when it starts, and needs for node ports on localhost.
+func (p *predecessor) keepRouteLocalnet(sysctls sysctl.Parameters) (keep func() error) {
+	found := p.Found()
+	if found == nil || found.Mode != v1alpha1.KubeProxyIPTables {
+		return func() error { return nil }
+	}
+	before, err := sysctls.Get(routeLocalnet)
+	return func() error {
+		if err != nil || before != "1" {
+			return err
+		}
+		return sysctls.Set(routeLocalnet, before)
+	}
+}

@@ -1,0 +1,232 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
+	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// givesBack gives the node a revision that gives back to kube-proxy.
+func (c *changing) givesBack(name string, second int, modes ...v1alpha1.ProxyMode) {
+	c.generation++
+	rules := assigned(c.generation, name, second, modes...)
+	rules.Spec.KubeProxy = v1alpha1.KubeProxyGiveBack
+	c.store.SetNode(rules)
+	c.step(c.t.Context())
+}
+
+// serve has kube-proxy serve the node in so many looks, or not; the loop steps.
+func (c *changing) serve(looks int) {
+	c.proxy.serves, c.proxy.found = looks, &v1alpha1.KubeProxyStatus{}
+	if looks > 0 {
+		c.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyNFTables, Leftovers: []string{"rules"}}
+	}
+	c.store.Wake()
+	c.step(c.t.Context())
+}
+
+// wantReleased checks whether our rules are gone, and that this is what is reported.
+func (c *changing) wantReleased(when string, want bool) {
+	c.t.Helper()
+	gone := c.dp == nil && c.installed.Active() == "" && len(c.kernel.Kernel().Frontends) == 0
+	status := report.StatusOf(c.last, nil, metav1.Now())
+	given := 0
+	for _, condition := range status.Conditions {
+		if condition.Reason == v1alpha1.ReasonGivenBack {
+			given++
+		}
+	}
+	if gone != want || c.last.Released != want || given > 0 != want || want && given != 2 {
+		c.t.Errorf("%s: our rules are gone: %v, reported: %v in %d conditions; want %v", when, gone, c.last.Released, given, want)
+	}
+	if want && (!c.last.UpToDate() || status.AppliedRevision == "" || status.Mode != "" || status.Programmed.Services != 0) {
+		c.t.Errorf("%s: status %+v", when, status)
+	}
+}
+
+// TestGiveBack goes through everything that must be before our rules are removed, and what brings them
+// back.
+func TestGiveBack(t *testing.T) {
+	c := newChanging(t)
+	spec := c.list()
+	c.store.NodeSynced()
+	c.proxy.serves = -settled
+	untuned := false
+	c.untune = func() error { untuned = true; return nil }
+	c.give("r-1", 1, nftablesMode)
+	c.verifyNow()
+	c.serve(settled)
+	c.wantReleased("kube-proxy is left alone", false)
+	c.serve(-settled)
+	c.givesBack("r-2", 2, nftablesMode)
+	c.verifyNow()
+	c.wantReleased("kube-proxy has not come", false)
+	if !c.proxy.soon {
+		t.Error("the next look for kube-proxy is not soon")
+	}
+	c.serve(1)
+	c.wantReleased("in one look", false)
+	c.wantKernel(t, spec)
+	c.serve(settled)
+	c.wantReleased("in two looks", true)
+	if c.proxy.soon || untuned {
+		t.Errorf("the next look is soon: %v, parameters are set back: %v", c.proxy.soon, untuned)
+	}
+	c.endpoint(7)
+	c.step(t.Context())
+	c.serve(-1)
+	c.wantReleased("it was away in one look, and a Service has changed", true)
+	c.serve(-settled)
+	c.step(t.Context())
+	c.wantReleased("in two looks", false)
+	c.wantKernel(t, agenttest.Web("10.96.0.1", "10.244.1.7"))
+	c.serve(settled)
+	c.wantReleased("it serves again", true)
+
+	c.givesBack("r-3", 3, nftablesMode)
+	c.step(t.Context())
+	c.wantReleased("another revision", false)
+	c.verifyNow()
+	c.serve(settled)
+	c.wantReleased("it is verified", true)
+	c.takeOver("r-4", 4, nftablesMode)
+	c.step(t.Context())
+	c.wantReleased("the node takes over", false)
+	c.wantKernel(t, agenttest.Web("10.96.0.1", "10.244.1.7"))
+}
+
+// TestGiveBackFails has our rules stay in the kernel at first: that is no giving back, and is tried again.
+func TestGiveBackFails(t *testing.T) {
+	c := newChanging(t)
+	c.list()
+	c.store.NodeSynced()
+	c.proxy.serves = -settled
+	c.givesBack("r-1", 1, nftablesMode)
+	c.verifyNow()
+	c.kernel.Fail(fake.Cleanup, errors.New("busy"))
+	c.serve(settled)
+	c.wantProgrammed(t, v1alpha1.ReasonCleanUpFailed)
+	if c.retry != cleanupInterval {
+		t.Errorf("tries again after %s, want %s", c.retry, cleanupInterval)
+	}
+	c.kernel.Fail(fake.Cleanup, nil)
+	c.step(t.Context())
+	c.wantReleased("tried again", true)
+}
+
+// TestGiveBackBesideIPVS leaves virtual servers that may be those of kube-proxy.
+func TestGiveBackBesideIPVS(t *testing.T) {
+	c := newChanging(t)
+	c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyNFTables // stands for IPVS
+	c.list()
+	c.store.NodeSynced()
+	c.proxy.serves = -settled
+	c.givesBack("r-1", 1, nftablesMode)
+	c.verifyNow()
+	c.serve(settled)
+	c.wantReleased("kube-proxy has the same mode", false)
+	c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyIPVS
+	c.serve(settled)
+	c.wantReleased("it has another mode", true)
+}
+
+// TestGiveBackAfterRestart starts an agent on a node that was given back, with kube-proxy and without, and
+// on one that was not.
+func TestGiveBackAfterRestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		serves    int // at the first step
+		installed bool
+		released  bool
+	}{
+		"kube-proxy serves it":           {1, false, true},
+		"kube-proxy does not":            {-settled, false, false},
+		"not given back yet, one look":   {1, true, false},
+		"not given back yet, no look":    {0, true, false},
+		"it has not been looked for yet": {0, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := newChanging(t)
+			before.list()
+			before.store.NodeSynced()
+			before.proxy.serves = -settled
+			before.givesBack("r-1", 1, nftablesMode)
+			before.verifyNow()
+
+			after := newChanging(t)
+			after.verify.state = before.verify.state
+			if c.installed {
+				if err := after.installed.Add(nftablesMode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			after.list()
+			after.store.NodeSynced()
+			if after.proxy.serves = c.serves; c.serves > 0 {
+				after.proxy.found = &v1alpha1.KubeProxyStatus{Running: true}
+			}
+			after.givesBack("r-1", 1, nftablesMode)
+			waits := c.serves == 0 && !c.installed
+			if waits && after.last.Released {
+				t.Error("reports that kube-proxy serves the node before the first look")
+			} else if !waits {
+				after.wantReleased("after the first step", c.released)
+			}
+			if got := after.kernel.Count(fake.Sync) > 0; got != (!c.released && !waits) {
+				t.Errorf("programmed: %v", got)
+			}
+			after.serve(-settled)
+			after.step(t.Context())
+			after.wantReleased("kube-proxy does not serve it", false)
+			if after.dp == nil {
+				t.Error("nothing is programmed")
+			}
+		})
+	}
+}
+
+// TestKeepRouteLocalnet checks that node ports on localhost of a kube-proxy in its mode iptables stay.
+func TestKeepRouteLocalnet(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode         v1alpha1.KubeProxyMode
+		before, want string
+	}{
+		"iptables":           {v1alpha1.KubeProxyIPTables, "1", "1"},
+		"iptables, it was 0": {v1alpha1.KubeProxyIPTables, "0", "0"},
+		"nftables":           {v1alpha1.KubeProxyNFTables, "1", "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newChanging(t)
+			tree := sysctl.Tree{Root: t.TempDir()}
+			if err := os.MkdirAll(filepath.Join(tree.Root, filepath.Dir(routeLocalnet)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			set := func(value string) {
+				if err := os.WriteFile(filepath.Join(tree.Root, routeLocalnet), []byte(value), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: c.mode}
+			set(c.before)
+			keep := h.kubeProxy.keepRouteLocalnet(tree)
+			set("0") // as our modes do
+			if err := keep(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := tree.Get(routeLocalnet); got != c.want || err != nil {
+				t.Errorf("%q, want %q (%v)", got, c.want, err)
+			}
+		})
+	}
+}

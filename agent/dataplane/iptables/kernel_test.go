@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -330,6 +331,38 @@ func TestDeepTrees(t *testing.T) {
 			if most != maxAddressDepth {
 				t.Errorf("%s: %d chains for addresses, so not the case that this is about", f, most)
 			}
+		}
+	})
+}
+
+// slowly is an input that comes in two parts.
+type slowly struct {
+	pause time.Duration
+	parts [2]string
+}
+
+func (s slowly) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, s.parts[0])
+	if err != nil {
+		return int64(n), err
+	}
+	<-time.After(s.pause)
+	more, err := io.WriteString(w, s.parts[1])
+	return int64(n + more), err
+}
+
+// TestSlowInput has an input take longer than iptables-legacy may wait for its lock: the alarm for
+// that must not end the input.
+func TestSlowInput(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *space) {
+		d := s.dataplane()
+		mustSync(t, d, several(1, 1))
+		input := slowly{1500 * time.Millisecond, [2]string{"*nat\n:FAIRLEAD-SLOW - [0:0]\n", "COMMIT\n"}}
+		if err := d.kernel.restore(t.Context(), false, input); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(s.state(), "FAIRLEAD-SLOW") {
+			t.Error("the chain is not there")
 		}
 	})
 }

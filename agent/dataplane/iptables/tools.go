@@ -127,7 +127,10 @@ func (t *tools) run(ctx context.Context, input io.WriterTo, line func([]byte), p
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	talk, err := converse(cmd, input, line)
+	talk, err := t.converse(cmd, input, line)
+	if file, ok := cmd.Stdin.(*os.File); ok {
+		defer func() { _ = file.Close() }()
+	}
 	if err == nil {
 		err = netdev.Do(t.netns, func() error { return t.children.start(cmd) })
 	}
@@ -167,16 +170,43 @@ func refused(err error) bool {
 
 // converse returns a function that writes a started program's input, or else reads its
 // output line by line.
-func converse(cmd *exec.Cmd, input io.WriterTo, line func([]byte)) (func() error, error) {
+func (t *tools) converse(cmd *exec.Cmd, input io.WriterTo, line func([]byte)) (func() error, error) {
 	if input == nil {
 		stdout, err := cmd.StdoutPipe()
 		return func() error { return eachLine(stdout, line) }, err
+	}
+	if t.variant == variantLegacy {
+		file, err := memoryFile(input)
+		if err == nil {
+			cmd.Stdin = file
+		}
+		return func() error { return nil }, err
 	}
 	stdin, err := cmd.StdinPipe()
 	return func() error {
 		_, err := input.WriteTo(stdin)
 		return errors.Join(err, stdin.Close())
 	}, err
+}
+
+// memoryFile returns a file with the whole input of iptables-legacy-restore. That sets an alarm to wait
+// for the lock (-w) and never clears it: a second later it interrupts a read of a pipe that is empty
+// at that moment, which the program takes for the end of its input ("COMMIT expected"). The read
+// of a file waits for nothing.
+func memoryFile(input io.WriterTo) (*os.File, error) {
+	const name = "iptables-restore"
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	if _, err = input.WriteTo(file); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func eachLine(r io.Reader, line func([]byte)) error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/report"
@@ -49,19 +50,26 @@ func (v *verification) isVerified() bool {
 	return phase == "" || phase == v1alpha1.RevisionVerified
 }
 
-// canRelease says whether kube-proxy serves the node, and our rules were in order so far. Virtual servers of
-// IPVS look like those of a kube-proxy in its mode ipvs: they stay.
+// awaited says whether a node that is to be cleaned up keeps its rules for now: kube-proxy is to have it.
+func (p *predecessor) awaited(l *Loop) bool {
+	installed := l.dp != nil || len(l.installed.Others("")) > 0
+	return l.newest.Spec.CleanUpSince != nil && l.newest.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack &&
+		installed && (p.Serves() < settled || p.sharesAny(l))
+}
+
+// canRelease says whether kube-proxy serves the node, and our rules were in order so far.
 func (p *predecessor) canRelease(l *Loop, ch source.Changes) bool {
 	if !ch.FromAPI || p.Serves() < settled || l.candidate != nil || l.dp == nil || l.programmed == nil ||
 		l.programmed.Node != l.node || l.problems[report.KernelError] != nil {
 		return false
 	}
-	for _, mode := range l.installed.Others("") {
-		if p.shares(l.modes.byName(mode)) {
-			return false
-		}
-	}
-	return true
+	return !p.sharesAny(l)
+}
+
+// sharesAny says whether something of ours may be that of a kube-proxy that runs: virtual servers of IPVS
+// look like those of a kube-proxy in its mode ipvs. They stay.
+func (p *predecessor) sharesAny(l *Loop) bool {
+	return slices.ContainsFunc(l.installed.Others(""), func(mode v1alpha1.ProxyMode) bool { return p.shares(l.modes.byName(mode)) })
 }
 
 // release removes what this node was programmed with in any mode. Open connections are not waited for:

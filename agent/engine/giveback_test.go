@@ -142,6 +142,46 @@ func TestGiveBackBesideIPVS(t *testing.T) {
 	c.wantReleased("it has another mode", true)
 }
 
+// leaves has the node cleaned up, and given back to kube-proxy.
+func (c *changing) leaves() {
+	c.generation++
+	rules := leaving(c.generation)
+	rules.Spec.KubeProxy = v1alpha1.KubeProxyGiveBack
+	c.store.SetNode(rules)
+	c.step(c.t.Context())
+}
+
+// TestCleanUpAwaitsKubeProxy has a node go on until kube-proxy serves it, and only then cleans it up.
+func TestCleanUpAwaitsKubeProxy(t *testing.T) {
+	c := newChanging(t)
+	c.list()
+	c.store.NodeSynced()
+	c.takeOver("r-1", 1, nftablesMode)
+	c.verifyNow()
+	c.leaves()
+	c.wantProgrammed(t, v1alpha1.ReasonProgrammed)
+	if !c.last.GivesBack() || !c.proxy.soon {
+		t.Errorf("the ports are left: %v, the next look is soon: %v", c.last.GivesBack(), c.proxy.soon)
+	}
+	c.endpoint(7)
+	c.serve(1)
+	c.wantProgrammed(t, v1alpha1.ReasonProgrammed)
+	c.wantKernel(t, agenttest.Web("10.96.0.1", "10.244.1.7"))
+
+	c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyNFTables // stands for IPVS
+	c.serve(settled)
+	c.wantProgrammed(t, v1alpha1.ReasonProgrammed)
+	c.modes.byName(nftablesMode).Inherits = ""
+
+	c.serve(settled)
+	c.wantClean(t)
+	c.serve(-settled)
+	c.wantClean(t) // for good
+	if c.last.GivesBack() || c.proxy.soon {
+		t.Errorf("after the clean-up the ports are left: %v, the next look is soon: %v", c.last.GivesBack(), c.proxy.soon)
+	}
+}
+
 // TestGiveBackAfterRestart starts an agent on a node that was given back, with kube-proxy and without, and
 // on one that was not.
 func TestGiveBackAfterRestart(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 )
 
 // leave removes what this node was programmed with in any mode: no ProxyConfig selects it
-// any more, and the last one wanted that. Open connections are not waited for, as in a
+// any more, and the last one wanted that; kube-proxy serves it, if it is to have it. Open connections are not waited for, as in a
 // clean-up by hand. Only the API can ask for it: what the journal says may be withdrawn.
 func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retry = 0

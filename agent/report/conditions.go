@@ -80,7 +80,7 @@ func accepted(s Snapshot) metav1.Condition {
 	const kind = v1alpha1.ConditionAccepted
 	unsupported, settings, reverted := s.Problem(ModeUnsupported), s.Problem(InvalidSettings), s.Problem(RevisionReverted)
 	switch {
-	case s.leaves():
+	case !s.isSelected():
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNotSelected, "No ProxyConfig selects this node.")
 	case unsupported != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, Problem{ModeUnsupported, unsupported}.sentence())

@@ -79,6 +79,10 @@ func TestStatus(t *testing.T) {
 			"Accepted": "False/NotSelected", "Programmed": "False/CleanUpFailed", "Degraded": "True/CleanUpFailed"}},
 		"the API has not asked for a clean-up yet": {but(func(s *Snapshot) { leaving(s); s.FromAPI = false }), map[string]string{
 			"Accepted": "False/NotSelected", "Programmed": "Unknown/FromCheckpoint", "Degraded": "False/Healthy"}},
+		"it is cleaned up when kube-proxy serves it": {but(func(s *Snapshot) {
+			leaving(s)
+			s.Programmed, s.AwaitsKubeProxy = &Programmed{Node: s.Node}, true
+		}), map[string]string{"Accepted": "False/NotSelected", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
 		"a fallback mode": {with(Problem{FallbackMode, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
 	}

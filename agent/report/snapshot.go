@@ -52,6 +52,9 @@ type Snapshot struct {
 	KubeProxy    *v1alpha1.KubeProxyStatus
 	Released     bool // kube-proxy serves the node, and our rules are gone
 
+	// AwaitsKubeProxy says that the node is to be cleaned up when kube-proxy serves it, and works until then.
+	AwaitsKubeProxy bool
+
 	Step Step
 }
 
@@ -126,8 +129,11 @@ func (s Snapshot) UpToDate() bool {
 // rules are those of the node that the kernel is to have.
 func (s Snapshot) rules() *source.NodeRules { return cmp.Or(s.Rules, s.Node) }
 
-// leaves says whether the node is to be cleaned up.
-func (s Snapshot) leaves() bool { return s.Node != nil && s.Node.Spec.CleanUpSince != nil }
+// isSelected says whether a ProxyConfig selects the node.
+func (s Snapshot) isSelected() bool { return s.Node == nil || s.Node.Spec.CleanUpSince == nil }
+
+// leaves says whether the node is cleaned up.
+func (s Snapshot) leaves() bool { return !s.isSelected() && !s.AwaitsKubeProxy }
 
 // observedGeneration is the generation that is programmed; 0: none of the newest object's. One
 // of an object that was deleted, or of a time before etcd was restored from a backup, may be the

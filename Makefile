@@ -123,7 +123,8 @@ test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests 
 
 .PHONY: test-e2e-rollout
 test-e2e-rollout: root lab-binaries ## Only the part of test-e2e that changes policies in stages, and has nodes return.
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v -run 'Rollout|Revision|NodeReturns' ./e2e -rollouts
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; \
+		cd test && go test -tags e2e -count=1 -timeout 40m -v -run 'Rollout|Revision|NodeReturns|TakeOver' ./e2e -rollouts
 
 .PHONY: test-robustness
 test-robustness: root lab-binaries ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.

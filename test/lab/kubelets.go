@@ -46,7 +46,7 @@ func (s *supervisor) runKubelet(ctx context.Context, node network.Node) error {
 		StateDir:   filepath.Join(s.config.Dir, "kubelet"),
 		Images: images.Set{
 			BinDir: s.config.BinDir, EchoPath: s.config.EchoPath(),
-			CoreDNSPath: filepath.Join(s.config.AssetsDir, "coredns"),
+			CoreDNSPath: filepath.Join(s.config.AssetsDir, "coredns"), KubeProxyPath: s.config.KubeProxyPath(),
 		},
 		ServerTLS:  serving,
 		ClusterDNS: clusterDNS, ClusterDomain: clusterDomain,

@@ -62,6 +62,9 @@ func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
 // EchoPath is where the supervisor expects the echo server.
 func (c Config) EchoPath() string { return filepath.Join(c.Dir, "bin", "echo") }
 
+// KubeProxyPath is where the image kube-proxy is, if a test puts it there.
+func (c Config) KubeProxyPath() string { return filepath.Join(c.Dir, "bin", "kube-proxy") }
+
 // Topology is the plan of the lab's network.
 func (c Config) Topology() *network.Topology { return network.New(c.Prefix, c.Nodes) }
 

@@ -44,6 +44,8 @@ type Set struct {
 	EchoPath string
 	// CoreDNSPath is the CoreDNS program.
 	CoreDNSPath string
+	// KubeProxyPath is where kube-proxy is, if something is to run it.
+	KubeProxyPath string
 }
 
 //go:embed nginx.sh
@@ -67,6 +69,8 @@ func (s Set) Lookup(name string) (Image, error) {
 		return program("/"+repository, filepath.Join(s.BinDir, repository))
 	case repository == "coredns":
 		return program("/coredns", s.CoreDNSPath)
+	case repository == "kube-proxy":
+		return program("/usr/local/bin/kube-proxy", s.KubeProxyPath)
 	case repository == "nginx":
 		// What follows the script is $0 and then the Cmd, as of a docker-entrypoint.sh.
 		return Image{

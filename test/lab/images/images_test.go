@@ -13,12 +13,13 @@ import (
 
 func TestLookup(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"fairlead-agent", "echo", "coredns"} {
+	for _, name := range []string{"fairlead-agent", "echo", "coredns", "kube-proxy"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	set := Set{BinDir: dir, EchoPath: filepath.Join(dir, "echo"), CoreDNSPath: filepath.Join(dir, "coredns")}
+	set := Set{BinDir: dir, EchoPath: filepath.Join(dir, "echo"), CoreDNSPath: filepath.Join(dir, "coredns"),
+		KubeProxyPath: filepath.Join(dir, "kube-proxy")}
 
 	tests := map[string]struct {
 		command, args []string
@@ -32,6 +33,7 @@ func TestLookup(t *testing.T) {
 		"busybox":                                        {command: []string{"sleep"}, args: []string{"9"}, want: []string{"sleep", "9"}},
 		"busybox:1.36":                                   {want: []string{"/bin/sh"}},
 		"localhost:5000/coredns":                         {args: []string{"-conf", "x"}, want: []string{"/coredns", "-conf", "x"}},
+		"registry.k8s.io/kube-proxy:v1.37.0":             {args: []string{"--v=2"}, want: []string{"/usr/local/bin/kube-proxy", "--v=2"}},
 		"registry.k8s.io/pause:3.10":                     {want: []string{"sleep", "infinity"}},
 		"curlimages/curl":                                {args: []string{"-s", "a"}, want: []string{"curl", "-s", "a"}},
 		"example.org/shop/basket@sha256:0":               {args: []string{"--http=:8080"}, want: []string{"/echo", "--http=:8080"}},

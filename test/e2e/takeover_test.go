@@ -1,0 +1,141 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// takeOver are the fields of a ProxyConfig for TestTakeOver.
+const takeOver = `"kubeProxy": {"takeOver": %v}, "rollout": {"strategy": "Staged", "maxUnavailable": 1,
+	"stages": [{"name": "canary", "nodes": 1, "soakSeconds": 1}]}`
+
+// TestTakeOver has the nodes give back to a real kube-proxy, and take over from it again, node by node, under
+// connections.
+func TestTakeOver(t *testing.T) {
+	if !*rolloutsToo {
+		t.Skip("takes minutes: make test-e2e-rollout")
+	}
+	installKubeProxy(t)
+	svc := newEcho(t, newNamespace(t), 3)
+	for _, mode := range []v1alpha1.KubeProxyMode{v1alpha1.KubeProxyNFTables, v1alpha1.KubeProxyIPTables} {
+		t.Run(string(mode), func(t *testing.T) {
+			// Until kube-proxy serves the nodes, the agents do.
+			changePolicy(t.Context(), t, `"mode": "NFTables", `+fmt.Sprintf(takeOver, false))
+			tr := startTraffic(t, labNodes, []*corev1.Service{svc})
+			startKubeProxy(t, mode)
+			eventually(t, 3*time.Minute, func() error { return replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack) })
+			for _, node := range labNodes {
+				wantRules(t, node, ownRules, false)
+				wantRules(t, node, kubeProxyRules[mode], true)
+			}
+			tr.wantNoFailures(t, "given back to kube-proxy")
+
+			changePolicy(t.Context(), t, fmt.Sprintf(takeOver, true))
+			eventually(t, 5*time.Minute, func() error {
+				return errors.Join(replacedIs(t, metav1.ConditionTrue, v1alpha1.ReasonReplaced), rolledOut(t, v1alpha1.RolloutSucceeded, v1alpha1.ModeNFTables))
+			})
+			for _, node := range labNodes {
+				wantRules(t, node, ownRules, true)
+				wantRules(t, node, kubeProxyRules[mode], false)
+			}
+			tr.Stop()
+			tr.wantNoFailures(t, "taken over from kube-proxy")
+			removeKubeProxy(t)
+		})
+	}
+}
+
+// ownRules and kubeProxyRules are parts of the rules of the mode NFTables, and of kube-proxy's by its mode.
+const ownRules = "table ip fairlead {"
+
+var kubeProxyRules = map[v1alpha1.KubeProxyMode]string{v1alpha1.KubeProxyNFTables: "table ip kube-proxy {", v1alpha1.KubeProxyIPTables: "chain KUBE-S"}
+
+// installKubeProxy prepares the image, and the rights of the controller.
+func installKubeProxy(t *testing.T) {
+	t.Helper()
+	program := os.Getenv("KUBE_PROXY")
+	if program == "" {
+		t.Fatal("KUBE_PROXY is not set: make test-e2e-rollout builds kube-proxy")
+	}
+	if err := os.Symlink(program, config.KubeProxyPath()); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	if err := command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := command("kubectl", "delete", "--wait=false", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		removeKubeProxy(t)
+		resetPolicy(t)
+	})
+}
+
+// startKubeProxy runs kube-proxy on all nodes that its DaemonSet is not kept off.
+func startKubeProxy(t *testing.T, mode v1alpha1.KubeProxyMode) {
+	t.Helper()
+	manifest, err := os.ReadFile("kube-proxy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := strings.NewReplacer("MODE", string(mode), "APISERVER", apiserverAddresses(t).Data["addresses"])
+	cmd := exec.Command("kubectl", "apply", "-f", "-")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(replace.Replace(string(manifest))), os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// removeKubeProxy deletes kube-proxy; rules that it has left are not removed.
+func removeKubeProxy(t *testing.T) {
+	t.Helper()
+	if err := command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {
+		t.Error(err)
+	}
+}
+
+// replacedIs says whether the ProxyConfig says that kube-proxy is replaced, or why it is not.
+func replacedIs(t *testing.T, status metav1.ConditionStatus, reason string) error {
+	pc := &v1alpha1.ProxyConfig{}
+	if err := api.Get(t.Context(), client.ObjectKey{Name: "default"}, pc); err != nil {
+		return err
+	}
+	c := meta.FindStatusCondition(pc.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+	if c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != pc.Generation {
+		return fmt.Errorf("generation %d, condition %+v", pc.Generation, c)
+	}
+	return nil
+}
+
+// wantRules checks whether a node's rules have a part.
+func wantRules(t *testing.T, node, part string, want bool) {
+	t.Helper()
+	rules, err := inNode(node, "nft", "list", "ruleset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Contains(rules, part); got != want {
+		t.Errorf("%s has %q: %v, want %v", node, part, got, want)
+	}
+}

@@ -223,7 +223,7 @@ func (w worker) once(to Target) {
 }
 
 func (w worker) dial(to Target) (*Conversation, error) {
-	conn, err := (&net.Dialer{Timeout: dialTime, KeepAlive: -1}).Dial("tcp", to.Address)
+	conn, err := portsIn(w.from.NetNSPath).dial(to.Address)
 	if err != nil {
 		return nil, err
 	}

@@ -6,17 +6,17 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // settled is how many looks in a row settle whether kube-proxy serves the node.
-const settled = 2
+const settled = kubeproxy.Settled
 
 // giveBack does what is to do on a node that has been given back to kube-proxy, or is to be now; false:
 // it is to be programmed.
@@ -78,25 +78,12 @@ func (p *predecessor) sharesAny(l *Loop) bool {
 func (p *predecessor) release(ctx context.Context, l *Loop, ch source.Changes) {
 	l.retry = 0
 	p.Want(nil)
-	var errs []error
 	keep := p.keepRouteLocalnet(l.modes.env.Sysctls)
-	for _, mode := range l.installed.Others("") {
-		if _, err := l.cleanUpMode(ctx, mode, nil); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", mode, err))
-		}
-	}
-	errs = append(errs, keep())
+	err := errors.Join(removeAll(ctx, l), keep())
 	if ctx.Err() != nil {
 		return // what was interrupted is no failure
 	}
-	if errors.Join(errs...) != nil {
-		l.stepAfter(cleanupInterval)
-	}
-	l.problems = report.Problems{
-		report.JournalFailed: l.problems[report.JournalFailed],
-		report.RefusedSlices: l.problems[report.RefusedSlices],
-		report.NodeCleanup:   errors.Join(errs...),
-	}
+	holdsNothing(l, err)
 	l.verify.shown = l.verify.state
 	if p.Serves() != 0 {
 		l.programmed = &report.Programmed{Node: l.node, Time: l.clock.Now()}

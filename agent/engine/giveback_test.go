@@ -20,11 +20,7 @@ import (
 
 // givesBack gives the node a revision that gives back to kube-proxy.
 func (c *changing) givesBack(name string, second int, modes ...v1alpha1.ProxyMode) {
-	c.generation++
-	rules := assigned(c.generation, name, second, modes...)
-	rules.Spec.KubeProxy = v1alpha1.KubeProxyGiveBack
-	c.store.SetNode(rules)
-	c.step(c.t.Context())
+	c.giveWith(v1alpha1.KubeProxyGiveBack, name, second, modes...)
 }
 
 // serve has kube-proxy serve the node in so many looks, or not; the loop steps.

@@ -34,9 +34,14 @@ func left(mode v1alpha1.KubeProxyMode) *v1alpha1.KubeProxyStatus {
 
 // takeOver gives the node a revision that takes over from kube-proxy.
 func (c *changing) takeOver(name string, second int, modes ...v1alpha1.ProxyMode) {
+	c.giveWith(v1alpha1.KubeProxyTakeOver, name, second, modes...)
+}
+
+// giveWith gives the node a revision with an action about kube-proxy.
+func (c *changing) giveWith(action v1alpha1.KubeProxyAction, name string, second int, modes ...v1alpha1.ProxyMode) {
 	c.generation++
 	rules := assigned(c.generation, name, second, modes...)
-	rules.Spec.KubeProxy = v1alpha1.KubeProxyTakeOver
+	rules.Spec.KubeProxy = action
 	c.store.SetNode(rules)
 	c.step(c.t.Context())
 }

@@ -28,29 +28,39 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	}
 	l.verify.forget()
 	l.deactivate()
+	err := removeAll(ctx, l)
+	if err == nil {
+		err = l.untune()
+	}
+	if ctx.Err() != nil {
+		return // what was interrupted is no failure
+	}
+	holdsNothing(l, err)
+	l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
+}
+
+// removeAll removes what all modes have left, without waiting for connections.
+func removeAll(ctx context.Context, l *Loop) error {
 	var errs []error
 	for _, mode := range l.installed.Others("") {
 		if _, err := l.cleanUpMode(ctx, mode, nil); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", mode, err))
 		}
 	}
-	if len(errs) == 0 {
-		if err := l.untune(); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if ctx.Err() != nil {
-		return // what was interrupted is no failure
-	}
-	if len(errs) > 0 {
+	return errors.Join(errs...)
+}
+
+// holdsNothing says that the node is to hold no rules of ours; err: some could not be removed, which is
+// tried again. Problems of programming are over.
+func holdsNothing(l *Loop, err error) {
+	if err != nil {
 		l.stepAfter(cleanupInterval)
 	}
 	l.problems = report.Problems{
 		report.JournalFailed: l.problems[report.JournalFailed],
 		report.RefusedSlices: l.problems[report.RefusedSlices],
-		report.NodeCleanup:   errors.Join(errs...),
+		report.NodeCleanup:   err,
 	}
-	l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 }
 
 // deactivate ends the active mode and the candidate, empties the table, and closes the ports

@@ -89,8 +89,8 @@ func (f *Finder) Want(found *v1alpha1.KubeProxyStatus) {
 	f.wanted = found
 }
 
-// settled is how many looks in a row settle whether kube-proxy serves the node.
-const settled = 2
+// Settled is how many looks in a row settle whether kube-proxy serves the node.
+const Settled = 2
 
 // Serves says whether kube-proxy serves the node: in how many looks in a row it did, at most two,
 // or, as a negative number, in how many it did not. 0: the Finder has not looked yet.
@@ -106,11 +106,11 @@ func (f *Finder) countServes(serves bool) (changed bool) {
 	before := f.serves
 	switch {
 	case serves:
-		f.serves = min(max(before, 0)+1, settled)
+		f.serves = min(max(before, 0)+1, Settled)
 	case before == 0:
-		f.serves = -settled // it never has
+		f.serves = -Settled // it never has
 	default:
-		f.serves = max(min(before, 0)-1, -settled)
+		f.serves = max(min(before, 0)-1, -Settled)
 	}
 	return before != f.serves && before != 0
 }

@@ -196,7 +196,7 @@ func known(name string) string {
 	return ""
 }
 
-// hasVirtualServers says whether IPVS has any, whoever has added them.
+// hasVirtualServers says whether IPVS has any, of any program.
 func hasVirtualServers() bool {
 	text, err := os.ReadFile("/proc/thread-self/net/ip_vs")
 	return err == nil && strings.Contains(string(text), "\nTCP ") // at least that of the apiserver

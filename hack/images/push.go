@@ -42,8 +42,8 @@ func push(ctx context.Context, dir string) error {
 	return nil
 }
 
-// pushLayout pushes one layout. The tag of the image comes last: whoever finds the image by it
-// finds its signature, too.
+// pushLayout pushes one layout. The tag of the image comes last: a client that finds the image by
+// it finds its signature, too.
 func pushLayout(ctx context.Context, layout fs.FS) error {
 	content, err := fs.ReadFile(layout, ociv1.ImageIndexFile)
 	if err != nil {

@@ -159,10 +159,11 @@ type worker struct {
 	generator *Generator
 	ctx       context.Context
 	from      Source
+	ports     *ports
 }
 
 func (t *Generator) work(ctx context.Context, from Source, loop func(worker)) {
-	w := worker{t, ctx, from}
+	w := worker{t, ctx, from, portsIn(from.NetNSPath)}
 	t.done.Go(func() {
 		begin := time.Now()
 		err := network.Do(from.NetNSPath, func() error { loop(w); return nil })
@@ -223,7 +224,7 @@ func (w worker) once(to Target) {
 }
 
 func (w worker) dial(to Target) (*Conversation, error) {
-	conn, err := portsIn(w.from.NetNSPath).dial(to.Address)
+	conn, err := w.ports.dial(to.Address)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@
 #
 #   hack/controlplane.sh                        all of them
 #   hack/controlplane.sh etcd kube-apiserver    only these
-#   hack/controlplane.sh kube-proxy             not included in "all"
+#   hack/controlplane.sh kube-proxy agnhost     not included in "all"
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly modules=test/controlplane
 readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl coredns)
-readonly on_demand=(kube-proxy)
+readonly on_demand=(kube-proxy agnhost regression-issue-74839)
 
 say() { echo "controlplane: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -83,6 +83,7 @@ download() {
       url=https://github.com/etcd-io/etcd/releases/download/$etcd_version
       fetch_tar "$url/etcd-$etcd_version-linux-$arch.tar.gz" "$url/SHA256SUMS" \
         "etcd-$etcd_version-linux-$arch/etcd" "$2" ;;
+    agnhost | regression-issue-74839) return 1 ;; # they are released as images only
     coredns)
       url=https://github.com/coredns/coredns/releases/download/$coredns_version
       url+=/coredns_${coredns_version#v}_linux_$arch.tgz
@@ -110,6 +111,7 @@ build() {
     etcd | coredns) directory=$modules/$1 package=. ;;
     *)
       directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
+      case $1 in agnhost | regression-issue-74839) package=k8s.io/kubernetes/test/images/$1 ;; esac
       local set="-X k8s.io/component-base/version"
       flags+=" $set.gitVersion=$kubernetes_version $set.gitTreeState=clean"
       flags+=" $set.gitMajor=${major_minor%%.*} $set.gitMinor=$(cut -d. -f2 <<<"$major_minor")" ;;

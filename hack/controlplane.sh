@@ -7,6 +7,8 @@
 #   hack/controlplane.sh                        all of them
 #   hack/controlplane.sh etcd kube-apiserver    only these
 #   hack/controlplane.sh kube-proxy agnhost     not included in "all"
+#   hack/controlplane.sh kubelet containerd containerd-shim-runc-v2 ctr runc \
+#     bridge host-local loopback portmap ptp    what a node runs; the last five are CNI plugins
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -16,7 +18,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly modules=test/controlplane
 readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl coredns)
-readonly on_demand=(kube-proxy agnhost regression-issue-74839)
+readonly on_demand=(
+  kube-proxy agnhost regression-issue-74839
+  kubelet containerd containerd-shim-runc-v2 ctr runc bridge host-local loopback portmap ptp
+)
 
 say() { echo "controlplane: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -26,7 +31,10 @@ version() { awk -v path="$2" '$1 == "require" && $2 == path {print $3}' "$module
 kubernetes_version=$(version kubernetes k8s.io/kubernetes)
 etcd_version=$(version etcd go.etcd.io/etcd/server/v3)
 coredns_version=$(version coredns github.com/coredns/coredns)
-readonly kubernetes_version etcd_version coredns_version
+containerd_version=$(version containerd github.com/containerd/containerd/v2)
+runc_version=$(version runc github.com/opencontainers/runc)
+cni_version=$(version cni github.com/containernetworking/plugins)
+readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version
 
 case $(uname -m) in
   x86_64) arch=amd64 ;;
@@ -67,12 +75,20 @@ verify() {
   return 1
 }
 
-# fetch_tar URL SUMS-URL MEMBER TARGET: extracts one binary from a release archive.
+# fetch_checked URL SUMS-URL TARGET
+fetch_checked() {
+  local sum
+  fetch "$2" "$3.sums" && fetch "$1" "$3" || return 1
+  sum=$(awk -v name="${1##*/}" '$2 == name || $2 == "*"name || NF == 1 {print $1; exit}' "$3.sums")
+  verify "$3" "$sum" || { rm "$3"; return 1; }
+}
+
+# fetch_tar URL SUMS-URL MEMBER TARGET: extracts one binary from a release archive, which
+# stays for the next one.
 fetch_tar() {
-  local archive=$work/${1##*/} sum
-  fetch "$2" "$archive.sums" && fetch "$1" "$archive" || return 1
-  sum=$(awk -v name="${1##*/}" '$2 == name || $2 == "*"name || NF == 1 {print $1; exit}' "$archive.sums")
-  verify "$archive" "$sum" && tar -xzf "$archive" -O "$3" >"$4"
+  local archive=$work/${1##*/}
+  [[ -e $archive ]] || fetch_checked "$1" "$2" "$archive" || return 1
+  tar -xzf "$archive" -O "$3" >"$4"
 }
 
 # download NAME TARGET
@@ -88,6 +104,17 @@ download() {
       url=https://github.com/coredns/coredns/releases/download/$coredns_version
       url+=/coredns_${coredns_version#v}_linux_$arch.tgz
       fetch_tar "$url" "$url.sha256" coredns "$2" ;;
+    containerd | containerd-shim-runc-v2 | ctr)
+      url=https://github.com/containerd/containerd/releases/download/$containerd_version
+      url+=/containerd-static-${containerd_version#v}-linux-$arch.tar.gz
+      fetch_tar "$url" "$url.sha256sum" "bin/$1" "$2" ;;
+    runc)
+      url=https://github.com/opencontainers/runc/releases/download/$runc_version
+      fetch_checked "$url/runc.$arch" "$url/runc.sha256sum" "$2" ;;
+    bridge | host-local | loopback | portmap | ptp)
+      url=https://github.com/containernetworking/plugins/releases/download/$cni_version
+      url+=/cni-plugins-linux-$arch-$cni_version.tgz
+      fetch_tar "$url" "$url.sha256" "./$1" "$2" ;;
     *)
       url=https://dl.k8s.io/release/$kubernetes_version/bin/linux/$arch/$1
       fetch "$url.sha256" "$2.sum" && fetch "$url" "$2" && verify "$2" "$(<"$2.sum")" ;;
@@ -105,10 +132,24 @@ stop_ticker() {
 # build NAME TARGET: prints progress, because kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
-  local directory package started=$SECONDS status=0
+  local directory package started=$SECONDS status=0 cgo=0 tags=
   local flags="-s -w" major_minor=${kubernetes_version#v}
+  local plugins=github.com/containernetworking/plugins/plugins
   case $1 in
     etcd | coredns) directory=$modules/$1 package=. ;;
+    containerd | containerd-shim-runc-v2 | ctr)
+      directory=$modules/containerd package=github.com/containerd/containerd/v2/cmd/$1
+      tags=no_btrfs,no_devmapper,no_zfs
+      flags+=" -X github.com/containerd/containerd/v2/version.Version=${containerd_version#v}" ;;
+    runc)
+      # Its first steps in a new namespace, and seccomp, are written in C.
+      hack/deps.sh /usr/include/seccomp.h=libseccomp-dev pkg-config=pkgconf >&2
+      directory=$modules/runc package=github.com/opencontainers/runc cgo=1
+      tags=seccomp,osusergo,netgo
+      flags+=" -linkmode external -extldflags -static -X main.version=${runc_version#v}" ;;
+    bridge | loopback | ptp) directory=$modules/cni package=$plugins/main/$1 ;;
+    host-local) directory=$modules/cni package=$plugins/ipam/$1 ;;
+    portmap) directory=$modules/cni package=$plugins/meta/$1 ;;
     *)
       directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
       case $1 in agnhost | regression-issue-74839) package=k8s.io/kubernetes/test/images/$1 ;; esac
@@ -119,7 +160,7 @@ build() {
   say "building $1 from its Go module"
   (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) &
   ticker=$!
-  (cd "$directory" && GOTMPDIR=$work CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
+  (cd "$directory" && GOTMPDIR=$work CGO_ENABLED=$cgo go build -trimpath -tags "$tags" -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
   stop_ticker
   ((status == 0)) || die "building $1 failed"
   say "built $1 in $((SECONDS - started)) s"

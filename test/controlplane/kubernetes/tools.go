@@ -3,10 +3,9 @@
 
 //go:build tools
 
-// Package kubernetes keeps the mains of the Kubernetes control plane in this
-// module's graph, so that the lab and the API tests can build the very
-// binaries a cluster runs where no release can be downloaded; and those of
-// the images of its tests.
+// Package kubernetes keeps the mains of Kubernetes in this module's graph,
+// so that the lab and the API tests can build the very binaries a cluster runs
+// where no release can be downloaded; and those of the images of its tests.
 package kubernetes
 
 import (
@@ -15,6 +14,7 @@ import (
 	_ "k8s.io/kubernetes/cmd/kube-proxy"
 	_ "k8s.io/kubernetes/cmd/kube-scheduler"
 	_ "k8s.io/kubernetes/cmd/kubectl"
+	_ "k8s.io/kubernetes/cmd/kubelet"
 	_ "k8s.io/kubernetes/test/images/agnhost"
 	_ "k8s.io/kubernetes/test/images/regression-issue-74839"
 )

@@ -34,6 +34,8 @@ LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSIO
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 # More flags for the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
 BENCHFLAGS ?=
+# The images to make, see `make lab-images`; empty: all but agnhost, regression-issue-74839 and kube-proxy.
+LAB_IMAGES ?=
 # The mutants to run: a regular expression of AREA/NAME.
 MUTANTS ?=
 # How long a fuzz target runs, see `make fuzz`.
@@ -219,7 +221,7 @@ release-push: ## Push the images of dist, with their signatures, SBOMs and prove
 	cd hack/images && go run . push $(CURDIR)/dist/images
 
 .PHONY: images-lock
-images-lock: ## Lock the current versions of the Debian packages of the agent's image, for images.
+images-lock: ## Lock the current versions of the Debian packages of images and lab-images.
 	cd hack/images && go run . lock
 
 .PHONY: docker-build
@@ -303,6 +305,10 @@ lab-up: root lab-binaries ## Start the lab: a control plane, three nodes, an out
 lab-down: root ## Stop the lab and remove everything that it created.
 	cd test && CGO_ENABLED=0 go build -trimpath -o $(LAB) ./lab/cmd/lab
 	$(LAB) down
+
+.PHONY: lab-images
+lab-images: lab-binaries ## Write the images of the lab's Pods into bin/lab-images. LAB_IMAGES selects some, also those of Kubernetes' tests.
+	cd hack/images && go run . lab $(BIN)/lab-images $(LAB_IMAGES)
 
 .PHONY: root
 root:

@@ -15,14 +15,22 @@ import (
 	"github.com/fairlead-proxy/fairlead/hack/images/agentfiles"
 	"github.com/fairlead-proxy/fairlead/hack/images/attest"
 	"github.com/fairlead-proxy/fairlead/hack/images/debian"
+	"github.com/fairlead-proxy/fairlead/hack/images/labfiles"
 	"github.com/fairlead-proxy/fairlead/hack/images/oci"
 )
 
-// lockFile has the Debian packages of the agent's image, below the checkout.
-const lockFile = "hack/images/debian.lock"
+// The lock files of the Debian packages, below the checkout: of the agent's image, and of the
+// lab's images.
+const (
+	lockFile    = "hack/images/debian.lock"
+	labLockFile = "hack/images/lab.lock"
+)
 
 // suite is the release of Debian that they are from.
 const suite = "bookworm"
+
+// agentEnvironment is the one of the agent's image.
+var agentEnvironment = []string{"PATH=/usr/sbin"}
 
 // mirror is where Debian packages come from.
 func mirror() string {
@@ -41,11 +49,7 @@ func cache() (string, error) {
 // agent is the agent, and the files of Debian that the mode IPTables needs. The other modes
 // talk to the kernel by netlink.
 func agent(ctx context.Context, s source, arch string) (*contents, error) {
-	packages, snapshot, err := locked(ctx, s, arch)
-	if err != nil {
-		return nil, err
-	}
-	files, err := agentfiles.Choose(packages)
+	debianLayer, packages, err := agentLayer(ctx, s, arch)
 	if err != nil {
 		return nil, err
 	}
@@ -53,10 +57,9 @@ func agent(ctx context.Context, s source, arch string) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A layer of its own, and with the time of the lock: it stays while the agent changes.
-	c.layers = append([]oci.Layer{{Files: files, Time: snapshot.Snapshot, Comment: "Debian " + suite + ": " + lockFile}}, c.layers...)
+	c.layers = append([]oci.Layer{debianLayer}, c.layers...)
 	c.config.User = "0:0"
-	c.config.Env = []string{"PATH=/usr/sbin"}
+	c.config.Env = agentEnvironment
 	for _, p := range packages {
 		c.components = append(c.components, attest.Component{
 			Name: p.Name, Version: p.Version, SHA256: p.SHA256,
@@ -66,10 +69,21 @@ func agent(ctx context.Context, s source, arch string) (*contents, error) {
 	return c, nil
 }
 
-// locked reads the packages of the lock file for an architecture, from the cache if they
-// are there.
-func locked(ctx context.Context, s source, arch string) ([]*debian.Contents, *debian.Lock, error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, lockFile))
+// agentLayer is a layer of its own, and with the time of the lock: it stays while the agent
+// changes. It also returns the packages that it is from.
+func agentLayer(ctx context.Context, s source, arch string) (oci.Layer, []*debian.Contents, error) {
+	packages, lock, err := locked(ctx, s, lockFile, arch)
+	if err != nil {
+		return oci.Layer{}, nil, err
+	}
+	files, err := agentfiles.Choose(packages)
+	return oci.Layer{Files: files, Time: lock.Snapshot, Comment: "Debian " + suite + ": " + lockFile}, packages, err
+}
+
+// locked reads the packages of a lock file for an architecture, from the cache if they are
+// there.
+func locked(ctx context.Context, s source, file, arch string) ([]*debian.Contents, *debian.Lock, error) {
+	text, err := os.ReadFile(filepath.Join(s.dir, file))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,15 +113,26 @@ func locked(ctx context.Context, s source, arch string) ([]*debian.Contents, *de
 	return out, lock, nil
 }
 
-// refresh writes the lock file anew.
+// refresh writes the lock files anew.
 func refresh(ctx context.Context, dir string) error {
-	lock, err := debian.Refresh(ctx, mirror(), suite, agentfiles.Packages, platforms)
-	if err != nil {
-		return err
+	for _, l := range []struct {
+		file, of string
+		packages []string
+	}{
+		{lockFile, "the agent's image", agentfiles.Packages},
+		{labLockFile, "the lab's images", labfiles.Packages},
+	} {
+		lock, err := debian.Refresh(ctx, mirror(), suite, l.packages, platforms)
+		if err != nil {
+			return err
+		}
+		var text bytes.Buffer
+		if err := lock.Write(&text, l.of); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, l.file), text.Bytes(), 0o644); err != nil {
+			return err
+		}
 	}
-	var text bytes.Buffer
-	if err := lock.Write(&text); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, lockFile), text.Bytes(), 0o644)
+	return nil
 }

@@ -131,7 +131,7 @@ func TestLibrariesOfTheAgent(t *testing.T) {
 				}
 			}
 		}
-		packages, _, err := locked(t.Context(), testSource(checkoutDir()), arch)
+		packages, _, err := locked(t.Context(), testSource(checkoutDir()), lockFile, arch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func TestModeWithTheImage(t *testing.T) {
 // The image has what the lock names, and scanners find it.
 func TestDebianPackages(t *testing.T) {
 	for arch, i := range read(t, "agent").images {
-		packages, _, err := locked(t.Context(), testSource(checkoutDir()), arch)
+		packages, _, err := locked(t.Context(), testSource(checkoutDir()), lockFile, arch)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,52 +135,30 @@ func (k kind) about(s source, reference string) oci.About {
 // index. Without a key, nothing is signed.
 func (k kind) build(ctx context.Context, s source, key *sign.Key, reference, dir string) (ociv1.Descriptor, error) {
 	var index ociv1.Descriptor
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return index, err
-	}
-	work, err := os.MkdirTemp(filepath.Dir(dir), "."+k.name+"-")
-	if err != nil {
-		return index, err
-	}
-	defer func() { _ = os.RemoveAll(work) }()
-	if err := os.Chmod(work, 0o755); err != nil {
-		return index, err
-	}
-	layout, err := oci.Create(work)
-	if err != nil {
-		return index, err
-	}
 	about := k.about(s, reference)
-	var images []ociv1.Descriptor
-	for _, arch := range platforms {
-		c, err := k.make(ctx, s, arch)
-		if err != nil {
-			return index, fmt.Errorf("the image %s of %s: %w", k.name, arch, err)
+	err := oci.Replace(dir, func(layout *oci.Layout) error {
+		var images []ociv1.Descriptor
+		for _, arch := range platforms {
+			c, err := k.make(ctx, s, arch)
+			if err != nil {
+				return fmt.Errorf("the image %s of %s: %w", k.name, arch, err)
+			}
+			image, err := layout.AddImage(about, oci.Image{Arch: arch, Layers: c.layers, Config: c.config})
+			if err == nil {
+				err = k.attest(layout, s, image, c)
+			}
+			if err != nil {
+				return fmt.Errorf("the image %s of %s: %w", k.name, arch, err)
+			}
+			images = append(images, image)
 		}
-		image, err := layout.AddImage(about, oci.Image{Arch: arch, Layers: c.layers, Config: c.config})
-		if err == nil {
-			err = k.attest(layout, s, image, c)
+		var err error
+		if index, err = layout.AddIndex(about, images); err != nil || key == nil {
+			return err
 		}
-		if err != nil {
-			return index, fmt.Errorf("the image %s of %s: %w", k.name, arch, err)
-		}
-		images = append(images, image)
-	}
-	if index, err = layout.AddIndex(about, images); err != nil {
-		return index, err
-	}
-	if key != nil {
-		if err := signAll(layout, s, key, reference, append(images, index)); err != nil {
-			return index, err
-		}
-	}
-	if err := layout.Close(); err != nil {
-		return index, err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return index, err
-	}
-	return index, os.Rename(work, dir)
+		return signAll(layout, s, key, reference, append(images, index))
+	})
+	return index, err
 }
 
 // attest attaches what an image consists of, and how it was built.

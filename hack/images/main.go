@@ -6,7 +6,8 @@
 //	images build DIRECTORY KIND=REFERENCE...   write OCI layouts, each for all platforms
 //	images push DIRECTORY                      push such layouts, with all that is attached, to where they are named
 //	images files KIND ARCHITECTURE DIRECTORY   write the files of one image, for a Dockerfile
-//	images lock                                write the lock file of Debian packages anew
+//	images lab DIRECTORY [NAME...]             write layouts of the lab's images, for this machine, of programs that are in bin
+//	images lock                                write the lock files of Debian packages anew
 //
 // The kinds are controller, agent and bundle. The same commit and the same version of Go give the
 // same digests, in any folder and on any machine. With SIGNING_KEY, a PEM file with an ECDSA key
@@ -41,7 +42,7 @@ func main() {
 }
 
 // errUsage is returned for arguments that are not those of the command's comment.
-var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY; images push DIRECTORY; images lock")
+var errUsage = errors.New("usage: images -version VERSION build DIRECTORY KIND=REFERENCE... | files KIND ARCHITECTURE DIRECTORY; images push DIRECTORY; images lab DIRECTORY [NAME...]; images lock")
 
 func run(ctx context.Context, dir, version string, args []string) error {
 	dir, err := filepath.Abs(dir)
@@ -53,6 +54,9 @@ func run(ctx context.Context, dir, version string, args []string) error {
 	}
 	if len(args) == 2 && args[0] == "push" {
 		return push(ctx, args[1])
+	}
+	if len(args) >= 2 && args[0] == "lab" {
+		return lab(ctx, dir, args[1], args[2:])
 	}
 	if len(args) < 3 || version == "" {
 		return errUsage

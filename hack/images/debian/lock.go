@@ -66,10 +66,10 @@ func Parse(r io.Reader) (*Lock, error) {
 	return lock, lines.Err()
 }
 
-// Write writes a lock file.
-func (l *Lock) Write(w io.Writer) error {
+// Write writes a lock file, and in its first line of what the packages are.
+func (l *Lock) Write(w io.Writer, of string) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "# Debian packages of the agent's image. Written by `make images-lock`.\n")
+	fmt.Fprintf(out, "# Debian packages of %s. Written by `make images-lock`.\n", of)
 	fmt.Fprintf(out, "suite %s\nsnapshot %s\n", l.Suite, l.Snapshot.UTC().Format(snapshotFormat))
 	for _, p := range l.Packages {
 		fmt.Fprintln(out, p.Name, p.Version, p.Arch, p.SHA256, p.Path)

@@ -19,7 +19,7 @@ func TestLockFile(t *testing.T) {
 		{"libc6", "2.36-9+deb12u15", "arm64", sum, "debian-security/pool/updates/main/g/glibc/libc6_2.36-9+deb12u15_arm64.deb"},
 	}}
 	var text strings.Builder
-	if err := want.Write(&text); err != nil {
+	if err := want.Write(&text, "a test"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Parse(strings.NewReader(text.String()))

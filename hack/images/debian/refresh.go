@@ -46,11 +46,9 @@ func Refresh(ctx context.Context, mirror, suite string, names, archs []string) (
 		return nil, err
 	}
 	for _, arch := range archs {
-		args := []string{"download", "-qq", "--print-uris"}
-		for _, name := range names {
-			args = append(args, name+":"+arch)
-		}
-		out, err := apt(ctx, dir, args...)
+		// As on a machine of this architecture: packages of all architectures belong to it, too.
+		args := []string{"download", "-qq", "--print-uris", "-o", "APT::Architecture=" + arch}
+		out, err := apt(ctx, dir, append(args, names...)...)
 		if err != nil {
 			return nil, err
 		}

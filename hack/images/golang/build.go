@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 )
@@ -70,4 +71,16 @@ func run(ctx context.Context, dir, arch string, args ...string) ([]byte, error) 
 		return nil, fmt.Errorf("go %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return out, nil
+}
+
+// ModuleDir returns the folder of a module that the module in a directory requires.
+func ModuleDir(ctx context.Context, dir, module string) (string, error) {
+	out, err := run(ctx, dir, runtime.GOARCH, "list", "-m", "-f", "{{.Dir}}", module)
+	if err == nil && len(bytes.TrimSpace(out)) == 0 {
+		_, err = run(ctx, dir, runtime.GOARCH, "mod", "download", module)
+		if err == nil {
+			out, err = run(ctx, dir, runtime.GOARCH, "list", "-m", "-f", "{{.Dir}}", module)
+		}
+	}
+	return string(bytes.TrimSpace(out)), err
 }

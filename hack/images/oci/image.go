@@ -21,6 +21,7 @@ type Layer struct {
 	Files   rootfs.Tree
 	Time    time.Time
 	Comment string // how it was made
+	Plain   bool   // not compressed
 }
 
 // Image is what an image of one platform consists of.
@@ -70,11 +71,15 @@ func (l *Layout) AddImage(about About, image Image) (ociv1.Descriptor, error) {
 	return d, err
 }
 
-// layer adds a compressed layer, and returns also the digest of the uncompressed one.
+// layer adds a layer, and returns also the digest of the uncompressed one.
 func (l *Layout) layer(layer Layer) (d ociv1.Descriptor, diff digest.Digest, err error) {
 	var plain, compressed bytes.Buffer
 	if err := layer.Files.Tar(&plain, layer.Time); err != nil {
 		return d, "", err
+	}
+	if layer.Plain {
+		d, err = l.blob(ociv1.MediaTypeImageLayer, plain.Bytes())
+		return d, d.Digest, err
 	}
 	w := gzip.NewWriter(&compressed)
 	if _, err := w.Write(plain.Bytes()); err != nil {

@@ -69,3 +69,33 @@ func (l *Layout) document(mediaType string, v any) (ociv1.Descriptor, error) {
 func blobFile(dir string, d digest.Digest) string {
 	return filepath.Join(dir, ociv1.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
+
+// Replace writes a layout into a directory, in the place of what is there. Until it is
+// complete, and if it fails, nothing changes there.
+func Replace(dir string, write func(*Layout) error) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	if err := os.Chmod(work, 0o755); err != nil {
+		return err
+	}
+	layout, err := Create(work)
+	if err != nil {
+		return err
+	}
+	if err := write(layout); err != nil {
+		return err
+	}
+	if err := layout.Close(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Rename(work, dir)
+}

@@ -7,6 +7,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,14 +20,16 @@ import (
 	"time"
 )
 
-// File is a regular file, or a symbolic link if Link is set. It belongs to root.
+// File is a regular file, a symbolic link if Link is set, or a directory if Mode says so. It
+// belongs to root.
 type File struct {
-	Mode fs.FileMode // permissions
+	Mode fs.FileMode // permissions; of a directory also the type, and the sticky bit
 	Data []byte
 	Link string
 }
 
-// Tree has files by their path, such as usr/sbin/iptables. Their directories are not listed.
+// Tree has files by their path, such as usr/sbin/iptables. Directories are listed if they are
+// empty or have other permissions than 0755.
 type Tree map[string]File
 
 // directories returns all directories above the files.
@@ -50,7 +53,7 @@ func (t Tree) valid() error {
 	}
 	dirs := t.directories() // of valid paths only: it ends at "."
 	for name := range t {
-		if dirs[name] {
+		if dirs[name] && !t[name].Mode.IsDir() {
 			return fmt.Errorf("%s is a file and a directory", name)
 		}
 	}
@@ -68,6 +71,11 @@ func (t Tree) Tar(w io.Writer, at time.Time) error {
 		f := t[name]
 		header := tar.Header{Name: name, ModTime: at.UTC().Truncate(time.Second), Format: tar.FormatPAX}
 		switch {
+		case f.Mode.IsDir():
+			header.Typeflag, header.Name, header.Mode = tar.TypeDir, name+"/", int64(f.Mode.Perm())
+			if f.Mode&fs.ModeSticky != 0 {
+				header.Mode |= 0o1000
+			}
 		case dirs[name]:
 			header.Typeflag, header.Name, header.Mode = tar.TypeDir, name+"/", 0o755
 		case f.Link != "":
@@ -101,7 +109,9 @@ func (t Tree) Write(dir string) error {
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		f, file := t[name], filepath.Join(dir, filepath.FromSlash(name))
 		err := os.MkdirAll(filepath.Dir(file), 0o755)
-		if err == nil && f.Link != "" {
+		if err == nil && f.Mode.IsDir() {
+			err = errors.Join(os.MkdirAll(file, 0o755), os.Chmod(file, f.Mode&(fs.ModePerm|fs.ModeSticky)))
+		} else if err == nil && f.Link != "" {
 			err = os.Symlink(f.Link, file)
 		} else if err == nil {
 			err = os.WriteFile(file, f.Data, f.Mode.Perm())

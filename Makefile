@@ -116,7 +116,7 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 	FAIRLEAD_AGENT=$(BIN)/fairlead-agent hack/test-vm.sh
 
 .PHONY: test-e2e
-test-e2e: root lab-binaries ## Run the end-to-end tests on a lab; they start and stop it.
+test-e2e: root lab-images ## Run the end-to-end tests on a lab; they start and stop it.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 30m -v ./e2e/... ./lab/
 
 .PHONY: test-mutants

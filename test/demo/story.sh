@@ -159,7 +159,7 @@ agent_killed() {
 }
 
 # kernel_state NODE prints a checksum of the rules, without counters.
-kernel_state() { "$LAB" exec "$1" -- nft list ruleset | sort | sha256sum; }
+kernel_state() { "$LAB" exec "$1" -- nft --stateless list ruleset | sort | sha256sum; }
 
 agent_pod() {
   kubectl -n fairlead-system get pods -l app.kubernetes.io/component=agent \

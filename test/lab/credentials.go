@@ -85,16 +85,20 @@ func apiserverNames(control network.Host) []string {
 }
 
 func (c *credentials) writeKubeconfig(path, server string, pair pki.Pair) error {
+	if err := clientcmd.WriteToFile(c.kubeconfig(server, pair), path); err != nil {
+		return fmt.Errorf("kubeconfig: %w", err)
+	}
+	return nil
+}
+
+func (c *credentials) kubeconfig(server string, pair pki.Pair) clientcmdapi.Config {
 	const name = "fairlead-lab"
 	config := clientcmdapi.NewConfig()
 	config.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: c.authority.Cert}
 	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: pair.Cert, ClientKeyData: pair.Key}
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	config.CurrentContext = name
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		return fmt.Errorf("kubeconfig: %w", err)
-	}
-	return nil
+	return *config
 }
 
 // restConfig is a client's configuration whose connections start in the network

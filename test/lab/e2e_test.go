@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +65,9 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	cmd.Env = append(os.Environ(), "FAIRLEAD_LAB_DIR="+m.config.Dir, "FAIRLEAD_LAB_PREFIX="+m.config.Prefix)
+	if m.config.RealNodes {
+		cmd.Env = append(cmd.Env, "FAIRLEAD_LAB_NODES=real")
+	}
 	return cmd
 }
 
@@ -95,6 +99,15 @@ func (m *machine) traces() []string {
 		m.t.Fatal(err)
 	}
 	found = append(found, mounts...)
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/" + m.config.cgroupPrefix() + "*")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	v1, err := filepath.Glob("/sys/fs/cgroup/*/" + m.config.cgroupPrefix() + "*")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	found = append(found, slices.Concat(cgroups, v1)...)
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		m.t.Fatal(err)

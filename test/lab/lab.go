@@ -29,6 +29,9 @@ type Config struct {
 	Prefix string
 	// Nodes is the number of nodes.
 	Nodes int
+	// RealNodes makes nodes of kubelet, containerd and runc, which pull images. Others are the
+	// lab's imitation of a kubelet, whose containers are programs of this machine.
+	RealNodes bool
 	// AssetsDir holds the control plane's programs.
 	AssetsDir string
 	// BinDir holds the project's own programs.
@@ -40,9 +43,10 @@ type Config struct {
 // prefixes must not be the beginning of one another.
 func Default() Config {
 	return Config{
-		Dir:    cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
-		Prefix: cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
-		Nodes:  3,
+		Dir:       cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
+		Prefix:    cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
+		Nodes:     3,
+		RealNodes: os.Getenv("FAIRLEAD_LAB_NODES") == "real",
 	}
 }
 
@@ -61,6 +65,9 @@ func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
 
 // EchoPath is where the supervisor expects the echo server.
 func (c Config) EchoPath() string { return filepath.Join(c.Dir, "bin", "echo") }
+
+// ImagesDir has an OCI layout for each image of real nodes: `make lab-images` makes them.
+func (c Config) ImagesDir() string { return filepath.Join(c.BinDir, "lab-images") }
 
 // KubeProxyPath is where the image kube-proxy is, if a test puts it there.
 func (c Config) KubeProxyPath() string { return filepath.Join(c.Dir, "bin", "kube-proxy") }

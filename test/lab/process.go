@@ -57,7 +57,10 @@ func (l *launcher) run() {
 func (l *launcher) close() { close(l.forks) }
 
 func (l *launcher) start(netnsPath string, cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	result := make(chan error, 1)
 	l.forks <- func() { result <- network.DoOnThread(netnsPath, cmd.Start) }
 	return <-result

@@ -94,11 +94,18 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 	if err := s.startControlPlane(ctx, control, nodes); err != nil {
 		return err
 	}
+	run := s.runKubelet
+	if s.config.RealNodes {
+		run = s.runNode
+		if err := s.serveImages(nodes); err != nil {
+			return err
+		}
+	}
 	for number, node := range s.topology.Nodes {
 		if err := createNode(ctx, s.client, node, number); err != nil {
 			return err
 		}
-		s.inBackground("kubelet of "+node.Name, func() error { return s.runKubelet(nodes, node) })
+		s.inBackground(node.Name, func() error { return run(nodes, node) })
 	}
 	err := s.await(ctx, "nodes", func(ctx context.Context) error {
 		return nodesReady(ctx, s.client, len(s.topology.Nodes))

@@ -17,16 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
+	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
 // sweepTime is how long killed processes may take to be gone.
 const sweepTime = 10 * time.Second
 
 // Sweep removes what a lab is made of, running or left over: the processes in
-// its namespaces, the namespaces with their links, and the mounts below the
-// state directory. Files stay; see Remove and Clear. The caller holds the lock.
+// its namespaces and cgroups, these, the links of the namespaces, and the mounts
+// below the state directory. Files stay; see Remove and Clear. The caller holds the lock.
 func Sweep(config Config) error {
-	errs := []error{killInside(config.Prefix)}
+	ctx, cancel := context.WithTimeout(context.Background(), sweepTime)
+	defer cancel()
+	errs := []error{killInside(config.Prefix), node.Sweep(ctx, config.cgroupPrefix())}
 	errs = append(errs, config.Topology().Teardown(), unmountBelow(config.Dir))
 	return errors.Join(errs...)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
+	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
 // execInside replaces this process by a command in a namespace of the lab. The
@@ -86,6 +87,9 @@ func namespaceOf(ctx context.Context, config lab.Config, name string) (string, e
 	}
 	if pod.Spec.HostNetwork {
 		return hosts[pod.Spec.NodeName], nil
+	}
+	if config.RealNodes {
+		return node.PodNetNS(config.Cgroup(pod.Spec.NodeName), string(pod.UID))
 	}
 	return podNamespace(config, topology, string(pod.UID))
 }

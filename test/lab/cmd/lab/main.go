@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
 	"github.com/fairlead-proxy/fairlead/test/lab/kubelet"
+	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
 const usage = `usage: lab COMMAND
@@ -35,6 +36,7 @@ of this repository). FAIRLEAD_LAB_DIR is the state directory (default:
 
 func main() {
 	kubelet.MaybeRunContainerInit()
+	node.MaybeRunInit()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
+	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
 // prepare makes sure that a lab can start: nothing is left of the last one, and
@@ -39,7 +41,14 @@ func prepare(ctx context.Context, config *lab.Config) error {
 	if _, err := command(ctx, root, "hack/deps.sh"); err != nil {
 		return fmt.Errorf("install what the lab needs: %w", err)
 	}
-	assets, err := command(ctx, root, "hack/controlplane.sh", "--print")
+	programs := lab.Programs
+	if config.RealNodes {
+		programs = append(slices.Clone(programs), node.Programs...)
+		if _, err := os.Stat(config.ImagesDir()); err != nil {
+			return fmt.Errorf("images of the nodes: %w: run `make lab-images`", err)
+		}
+	}
+	assets, err := command(ctx, root, "hack/controlplane.sh", programs...)
 	if err != nil {
 		return fmt.Errorf("programs of the control plane: %w", err)
 	}

@@ -90,7 +90,7 @@ test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 	go test -race -shuffle=on ./...
 
 .PHONY: test-images
-test-images: $(KUSTOMIZE) ## Make the images in two folders, and check that they are the same, and what is in them.
+test-images: deps $(KUSTOMIZE) ## Make the images in two folders, and check that they are the same, and what is in them.
 	cd hack/images && go test -count=1 -timeout 30m ./...
 
 .PHONY: test-api

@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/hack/images/rootfs"
 )
 
 // programs are what the mode IPTables starts, and what people look at a node with.
@@ -53,7 +55,7 @@ func TestAgent(t *testing.T) {
 				t.Errorf("the layers have %d bytes", size)
 			}
 			for name, f := range i.files {
-				if f.Link != "" && i.files[target(name, f.Link)].Data == nil && i.files[target(name, f.Link)].Link == "" {
+				if f.Link != "" && !leads(i.files, name) {
 					t.Errorf("%s leads to %s, which is missing", name, f.Link)
 				}
 			}
@@ -104,33 +106,7 @@ func TestProgramsOfTheAgent(t *testing.T) {
 func TestLibrariesOfTheAgent(t *testing.T) {
 	extension := regexp.MustCompile(`/xtables/lib(xt|ipt|ip6t)_`)
 	for arch, i := range read(t, "agent").images {
-		libraries := map[string]bool{}
-		for name := range i.files {
-			if strings.Contains(name, "lib/") && !strings.Contains(name, "/xtables/") {
-				libraries[path.Base(name)] = true
-			}
-		}
-		for name, f := range i.files {
-			program, err := elf.NewFile(bytes.NewReader(f.Data))
-			if err != nil {
-				continue
-			}
-			needs, err := program.ImportedLibraries()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, library := range needs {
-				if !libraries[library] {
-					t.Errorf("%s: %s needs %s", arch, name, library)
-				}
-			}
-			if section := program.Section(".interp"); section != nil {
-				text, err := section.Data()
-				if loader := strings.Trim(string(text), "/\x00"); err != nil || i.files[loader].Link == "" && i.files[loader].Data == nil {
-					t.Errorf("%s: %s needs %s, %v", arch, name, loader, err)
-				}
-			}
-		}
+		checkLibraries(t, arch, i.files)
 		packages, _, err := locked(t.Context(), testSource(checkoutDir()), lockFile, arch)
 		if err != nil {
 			t.Fatal(err)
@@ -143,6 +119,63 @@ func TestLibrariesOfTheAgent(t *testing.T) {
 			}
 		}
 	}
+}
+
+// checkLibraries checks that all that programs, libraries and extensions load is among the files.
+func checkLibraries(t *testing.T, name string, files rootfs.Tree) {
+	t.Helper()
+	libraries := map[string]bool{}
+	for file := range files {
+		if strings.Contains(file, "lib/") && !strings.Contains(file, "/xtables/") {
+			libraries[path.Base(file)] = true
+		}
+	}
+	for file, f := range files {
+		program, err := elf.NewFile(bytes.NewReader(f.Data))
+		if err != nil {
+			continue
+		}
+		needs, err := program.ImportedLibraries()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, library := range needs {
+			if !libraries[library] {
+				t.Errorf("%s: %s needs %s", name, file, library)
+			}
+		}
+		if section := program.Section(".interp"); section != nil {
+			text, err := section.Data()
+			if loader := strings.Trim(string(text), "/\x00"); err != nil || !leads(files, loader) {
+				t.Errorf("%s: %s needs %s, %v", name, file, loader, err)
+			}
+		}
+	}
+}
+
+// leads says whether a path leads to a file or a directory of an image, through links.
+func leads(files rootfs.Tree, name string) bool {
+	for range 40 {
+		if _, ok := files[name]; ok && files[name].Link == "" {
+			return true
+		}
+		next := ""
+		for dir := name; dir != "." && next == ""; dir = path.Dir(dir) {
+			if link := files[dir].Link; link != "" {
+				next = path.Join(target(dir, link), strings.TrimPrefix(name, dir))
+			}
+		}
+		if next == "" {
+			for file := range files { // a directory
+				if strings.HasPrefix(file, name+"/") {
+					return true
+				}
+			}
+			return false
+		}
+		name = next
+	}
+	return false
 }
 
 // The mode's own tests on the real kernel, with the programs of the image. They read back

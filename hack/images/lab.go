@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -87,14 +86,12 @@ type labBuild struct {
 	nginx rootfs.Tree
 }
 
-// lab makes images of the lab in a folder, for this machine's architecture: those that are
-// named, or all that are not on demand.
-func lab(ctx context.Context, dir, out string, names []string) error {
+// lab makes images of the lab in a folder: those that are named, or all that are not on demand.
+func lab(ctx context.Context, b labBuild, out string, names []string) error {
 	images, err := selectLab(names)
 	if err != nil {
 		return err
 	}
-	b := &labBuild{source: source{dir: dir}, arch: runtime.GOARCH, built: filepath.Join(dir, "bin")}
 	if err := b.fetch(ctx, images); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,7 +57,8 @@ func run(ctx context.Context, dir, version string, args []string) error {
 		return push(ctx, args[1])
 	}
 	if len(args) >= 2 && args[0] == "lab" {
-		return lab(ctx, dir, args[1], args[2:])
+		b := labBuild{source: source{dir: dir}, arch: runtime.GOARCH, built: filepath.Join(dir, "bin")}
+		return lab(ctx, b, args[1], args[2:])
 	}
 	if len(args) < 3 || version == "" {
 		return errUsage

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,14 +102,7 @@ func (l *layout) image(t *testing.T, d ociv1.Descriptor) image {
 		t.Fatalf("%d layers have %d digests", len(i.manifest.Layers), len(i.config.RootFS.DiffIDs))
 	}
 	for n, layer := range i.manifest.Layers {
-		r, err := gzip.NewReader(bytes.NewReader(l.blob(t, layer)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		plain, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		plain := uncompressed(t, layer.MediaType, l.blob(t, layer))
 		if got := digest.FromBytes(plain); got != i.config.RootFS.DiffIDs[n] {
 			t.Errorf("layer %d is %s and not %s", n, got, i.config.RootFS.DiffIDs[n])
 		}
@@ -117,10 +111,37 @@ func (l *layout) image(t *testing.T, d ociv1.Descriptor) image {
 	return i
 }
 
-// untar reads a layer. Everything must belong to root, and be in order.
+func uncompressed(t *testing.T, mediaType string, blob []byte) []byte {
+	t.Helper()
+	switch mediaType {
+	case ociv1.MediaTypeImageLayer:
+		return blob
+	case ociv1.MediaTypeImageLayerGzip:
+		r, err := gzip.NewReader(bytes.NewReader(blob))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plain
+	}
+	t.Fatalf("a layer is a %s", mediaType)
+	return nil
+}
+
+// untar reads a layer. Everything must belong to root, and be in order. Directories are only
+// among the files if they are empty or have other permissions than 0755.
 func untar(t *testing.T, plain []byte, files rootfs.Tree) {
 	t.Helper()
 	last := ""
+	empty := map[string]bool{}
+	defer func() {
+		for dir := range empty {
+			files[dir] = rootfs.File{Mode: fs.ModeDir | 0o755}
+		}
+	}()
 	for r := tar.NewReader(bytes.NewReader(plain)); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -129,7 +150,9 @@ func untar(t *testing.T, plain []byte, files rootfs.Tree) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Mode&0o7022 != 0 && h.Typeflag != tar.TypeSymlink {
+		directory := h.Typeflag == tar.TypeDir
+		free := h.Typeflag == tar.TypeSymlink || directory && h.Mode == 0o1777
+		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Mode&0o7022 != 0 && !free {
 			t.Errorf("%s belongs to %d:%d (%s) and has the mode %o", h.Name, h.Uid, h.Gid, h.Uname, h.Mode)
 		}
 		name := strings.TrimSuffix(h.Name, "/")
@@ -141,7 +164,13 @@ func untar(t *testing.T, plain []byte, files rootfs.Tree) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Typeflag != tar.TypeDir {
+		delete(empty, path.Dir(name))
+		switch {
+		case directory && h.Mode != 0o755:
+			files[name] = rootfs.File{Mode: h.FileInfo().Mode()}
+		case directory:
+			empty[name] = true
+		default:
 			files[name] = rootfs.File{Mode: fs.FileMode(h.Mode).Perm(), Data: data, Link: h.Linkname}
 		}
 	}

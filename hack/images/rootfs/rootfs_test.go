@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,6 +23,8 @@ func TestTar(t *testing.T) {
 		"usr/sbin/alias":   {Link: "program"},
 		"a":                {Mode: 0o600, Data: []byte("a")},
 		"usr.txt":          {Mode: 0o644},
+		"tmp":              {Mode: fs.ModeDir | fs.ModeSticky | 0o777},
+		"usr/sbin":         {Mode: fs.ModeDir | 0o700},
 	}
 	at := time.Unix(1_700_000_000, 5)
 	var first, second bytes.Buffer
@@ -57,9 +60,10 @@ func TestTar(t *testing.T) {
 	const seconds = 1_700_000_000_000_000_000
 	want := []entry{
 		{"a", "", "a", 0o600, tar.TypeReg, seconds},
+		{"tmp/", "", "", 0o1777, tar.TypeDir, seconds},
 		{"usr/", "", "", 0o755, tar.TypeDir, seconds},
 		{"usr.txt", "", "", 0o644, tar.TypeReg, seconds},
-		{"usr/sbin/", "", "", 0o755, tar.TypeDir, seconds},
+		{"usr/sbin/", "", "", 0o700, tar.TypeDir, seconds},
 		{"usr/sbin/alias", "program", "", 0o777, tar.TypeSymlink, seconds},
 		{"usr/sbin/program", "", "program", 0o755, tar.TypeReg, seconds},
 	}
@@ -72,12 +76,16 @@ func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	tree := Tree{}
 	tree.Add("/usr", Tree{"sbin/program": {Mode: 0o755, Data: []byte("x")}, "sbin/alias": {Link: "program"}})
+	tree.Add("", Tree{"tmp": {Mode: fs.ModeDir | fs.ModeSticky | 0o777}})
 	if err := tree.Write(dir); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "usr/sbin/alias"))
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the link leads to %v, %v", info, err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "tmp")); err != nil || info.Mode() != tree["tmp"].Mode {
+		t.Errorf("the directory is %v, %v", info, err)
 	}
 }
 

@@ -25,7 +25,7 @@ mount --rbind /dev "$1/dev"
 mount -t proc proc "$1/proc"
 hostname pod-1
 ip link set lo up
-exec timeout 30 chroot "$1" /bin/sh -ec "$2"`
+exec timeout 120 chroot "$1" /bin/sh -ec "$2"`
 
 func inPod(t *testing.T, root, script string, environment ...string) string {
 	t.Helper()

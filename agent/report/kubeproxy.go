@@ -57,10 +57,21 @@ func replaced(s Snapshot, previous []metav1.Condition) (c metav1.Condition, ok b
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonKubeProxyUnknown, "The agent has not looked for kube-proxy yet."), true
 	case given:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonGivenBack, "kube-proxy serves the node, which holds no rules of the agent."), true
+	case s.asks(v1alpha1.KubeProxyGiveBack):
+		// Neither of both: so the time of the condition is when kube-proxy took the node.
+		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonGivingBack, awaited(s.KubeProxy)), true
 	case s.KubeProxy.IsGone():
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonReplaced, "Neither kube-proxy nor its rules are on the node."), true
 	}
 	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKubeProxyFound, describe(s.KubeProxy)), true
+}
+
+// awaited says why the node is not given back yet.
+func awaited(found *v1alpha1.KubeProxyStatus) string {
+	if !found.Running {
+		return strings.TrimSpace("kube-proxy does not run. " + found.Message)
+	}
+	return describe(found)
 }
 
 // describe says what was found of kube-proxy.

@@ -341,6 +341,7 @@ func TestStatusOfFlows(t *testing.T) {
 func TestKubeProxyReplaced(t *testing.T) {
 	const take, give = v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack
 	before := []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionTrue, Reason: "Replaced", Message: "As before.", LastTransitionTime: metav1.Unix(1000, 0)}}
+	taken := []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionFalse, Reason: "GivenBack", LastTransitionTime: metav1.Unix(1000, 0)}}
 	for name, c := range map[string]struct {
 		action   v1alpha1.KubeProxyAction
 		found    *v1alpha1.KubeProxyStatus
@@ -360,8 +361,11 @@ func TestKubeProxyReplaced(t *testing.T) {
 			"False/KubeProxyFound at 2000: Rules of kube-proxy are in the kernel: a, b.", true},
 		"all of it": {take, &v1alpha1.KubeProxyStatus{Running: true, Mode: "iptables", Leftovers: []string{"a"}, Message: "Failed"}, nil,
 			"False/KubeProxyFound at 2000: kube-proxy runs, in the mode iptables. Rules of kube-proxy are in the kernel: a. Failed.", true},
-		"nothing is sure": {take, &v1alpha1.KubeProxyStatus{Message: "Failed"}, nil, "False/KubeProxyFound at 2000: Failed.", true},
-		"given back":      {give, &v1alpha1.KubeProxyStatus{Running: true, Mode: "ipvs"}, nil, "False/KubeProxyFound at 2000: kube-proxy runs, in the mode ipvs.", true},
+		"nothing is sure":  {take, &v1alpha1.KubeProxyStatus{Message: "Failed"}, nil, "False/KubeProxyFound at 2000: Failed.", true},
+		"to be given back": {give, &v1alpha1.KubeProxyStatus{Running: true, Mode: "ipvs"}, before, "Unknown/GivingBack at 2000: kube-proxy runs, in the mode ipvs.", true},
+		"it has not come":  {give, &v1alpha1.KubeProxyStatus{}, nil, "Unknown/GivingBack at 2000: kube-proxy does not run.", true},
+		"it has gone, and its rules are there": {give, &v1alpha1.KubeProxyStatus{Leftovers: []string{"a"}, Message: "Failed."}, taken,
+			"Unknown/GivingBack at 2000: kube-proxy does not run. Failed.", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good()

@@ -108,8 +108,8 @@ const (
 	// the nodes.
 	ReasonReplaced = "Replaced"
 
-	// ReasonKubeProxyFound is set on a NodeRuleSet whose node has a kube-proxy, or rules of it, or may
-	// have some.
+	// ReasonKubeProxyFound is set on a NodeRuleSet whose node is to take over, and has a kube-proxy, or rules
+	// of it, or may have some.
 	ReasonKubeProxyFound = "KubeProxyFound"
 
 	// ReasonKubeProxyUnknown is set on a NodeRuleSet before the agent has looked for kube-proxy, and
@@ -126,7 +126,8 @@ const (
 	// add-on manager or another object. The message says what to change there.
 	ReasonDaemonSetOwned = "DaemonSetOwned"
 
-	// ReasonGivingBack is set while nodes that are to give back to kube-proxy have not done so.
+	// ReasonGivingBack is set while the node, or one of the nodes, is to give back to kube-proxy and has
+	// not done so. On a NodeRuleSet the condition is Unknown then.
 	ReasonGivingBack = "GivingBack"
 
 	// ReasonGivenBack is set when kube-proxy serves the node, or all nodes, and the agents have

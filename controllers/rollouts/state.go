@@ -101,7 +101,8 @@ func (r *Reconciler) readNodes(ctx context.Context, from client.Reader, s *state
 }
 
 // memberOf returns what the API says of a node. silent is since when its agent does not
-// report; zero: it does. A node that takes over from kube-proxy counts as verified when that is gone.
+// report; zero: it does. A node that takes over from kube-proxy counts as verified when that is gone, and
+// one that gives back when kube-proxy serves it.
 func memberOf(node *corev1.Node, set *v1alpha1.NodeRuleSet, silent, now time.Time) rollout.Member {
 	m := rollout.Member{Name: node.Name, Labels: node.Labels, Kind: node.Status.NodeInfo.KernelVersion + "/" + node.Labels[corev1.LabelTopologyZone],
 		Assigned: set.Spec.Revision, AwaySince: now}

@@ -106,7 +106,7 @@ func assignedNode(labels map[string]string) (*corev1.Node, *v1alpha1.NodeRuleSet
 	return node, set
 }
 
-// TestMemberTakesOver is what counts of a node that is to take over from kube-proxy. All times are in seconds
+// TestMemberTakesOver is what counts of a node that is to take over from kube-proxy, or to give back. All times are in seconds
 // before now.
 func TestMemberTakesOver(t *testing.T) {
 	const take, give = v1alpha1.KubeProxyTakeOver, v1alpha1.KubeProxyGiveBack
@@ -116,6 +116,11 @@ func TestMemberTakesOver(t *testing.T) {
 	}
 	replaced := func(is metav1.ConditionStatus, seconds int) metav1.Condition {
 		return condition("KubeProxyReplaced", is, seconds)
+	}
+	given := func(seconds int) metav1.Condition {
+		c := replaced("False", seconds)
+		c.Reason = v1alpha1.ReasonGivenBack
+		return c
 	}
 	type times struct{ verified, troubled int }
 	for name, c := range map[string]struct {
@@ -134,7 +139,8 @@ func TestMemberTakesOver(t *testing.T) {
 		"kube-proxy has been gone before":     {take, 60, []metav1.Condition{replaced("True", 4000)}, never, times{60, never}},
 		"kube-proxy is there, and is silent":  {take, 90, []metav1.Condition{replaced("False", 4000)}, 5, times{90, 5}},
 		"kube-proxy is there, and fails":      {take, 90, []metav1.Condition{replaced("False", 4000), condition("Programmed", "False", 7)}, never, times{90, 7}},
-		"kube-proxy is there, and given back": {give, 60, []metav1.Condition{replaced("False", 4000)}, never, times{60, never}},
+		"kube-proxy has not come":             {give, 90, []metav1.Condition{replaced("Unknown", 90)}, never, times{90, 30}},
+		"given back":                          {give, 60, []metav1.Condition{given(20)}, never, times{20, never}},
 		"kube-proxy is there, and left alone": {"", 60, nil, never, times{60, never}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -74,6 +74,7 @@ func (s *state) failed(name string) v1alpha1.FailingNode {
 	c := failure(set)
 	i := slices.IndexFunc(s.members, func(m rollout.Member) bool { return m.Name == name })
 	m := s.members[i]
+	obstacle, why := takeover.Obstacle(set)
 	switch r := set.Status.Revision; {
 	case m.Reverted && r.LastError != "":
 		n.Reason, n.Message = string(r.Phase), r.LastError
@@ -83,8 +84,8 @@ func (s *state) failed(name string) v1alpha1.FailingNode {
 		n.Reason, n.Message = "NodeNotReady", "The node is not ready since it was given the revision"
 	case c != nil:
 		n.Reason, n.Message = c.Reason, c.Message
-	case !m.VerifiedAt.IsZero() && takeover.Remains(set) != "":
-		n.Reason, n.Message = v1alpha1.ReasonKubeProxyFound, takeover.Remains(set)
+	case !m.VerifiedAt.IsZero() && obstacle != "":
+		n.Reason, n.Message = obstacle, why
 	case !m.TroubledSince.IsZero():
 		n.Reason, n.Message = v1alpha1.ReasonAgentsNotReady, "The agent does not report"
 	}

@@ -161,6 +161,10 @@ func TestFailed(t *testing.T) {
 			m.VerifiedAt, m.TroubledSince = now, now
 			s.Conditions = []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionTrue}}
 		}, v1alpha1.ReasonAgentsNotReady + ": The agent does not report"},
+		"kube-proxy does not come": {func(m *rollout.Member, s *v1alpha1.NodeRuleSetStatus) {
+			m.VerifiedAt, m.TroubledSince = now, now
+			s.Conditions = []metav1.Condition{{Type: "KubeProxyReplaced", Status: metav1.ConditionUnknown, Message: "kube-proxy does not run"}}
+		}, "GivingBack: kube-proxy does not run"},
 		"it says much": {func(m *rollout.Member, s *v1alpha1.NodeRuleSetStatus) {
 			m.Reverted, s.Revision = true, &v1alpha1.RevisionStatus{Phase: v1alpha1.RevisionReverted, LastError: strings.Repeat("ä", 300)}
 		}, "Reverted: " + strings.Repeat("ä", 253) + "..."},
@@ -169,6 +173,9 @@ func TestFailed(t *testing.T) {
 			s, _ := world()
 			s.sets["b"].Spec.KubeProxy = v1alpha1.KubeProxyTakeOver
 			s.members[1].VerifiedAt = time.Time{}
+			if strings.HasPrefix(c.want, v1alpha1.ReasonGivingBack) {
+				s.sets["b"].Spec.KubeProxy = v1alpha1.KubeProxyGiveBack
+			}
 			c.change(&s.members[1], &s.sets["b"].Status)
 			if got := s.failed("b"); got.Name != "b" || got.Reason+": "+got.Message != c.want {
 				t.Errorf("%s %s: %s, want %s", got.Name, got.Reason, got.Message, c.want)

@@ -19,23 +19,29 @@ const (
 	older = "default-1"
 	newer = "default-2"
 	tick  = 5 * time.Second
+
+	// patience is how long kube-proxy may take.
+	patience = time.Minute
 )
 
 // fate is what a node does with a revision.
 type fate int
 
 const (
-	verifies fate = iota
-	reverts       // it undoes it, or cannot program it
-	hangs         // it never answers
-	sickens       // it verifies it, and has a problem later
+	verifies    fate = iota
+	reverts          // it undoes it, or cannot program it
+	hangs            // it never answers
+	sickens          // it verifies it, and has a problem later
+	waits            // it verifies it, and then waits for kube-proxy, which goes or comes
+	waitsInVain      // it does not
 )
 
 // machine is a simulated node: its agent, and what happens to it.
 type machine struct {
 	Member
 	fate  map[string]fate
-	delay time.Duration
+	delay time.Duration    // until it verifies what it is given
+	proxy time.Duration    // and until kube-proxy has gone or come then
 	away  [2]time.Duration // when it is not ready, since the start
 }
 
@@ -64,7 +70,8 @@ func (c *cluster) pass() {
 			continue
 		}
 		age := now.Sub(m.AssignedAt)
-		switch fate := m.fate[m.Assigned]; {
+		fate := m.fate[m.Assigned]
+		switch {
 		case fate == hangs || age < m.delay:
 		case fate == reverts:
 			m.Reverted = true
@@ -73,6 +80,10 @@ func (c *cluster) pass() {
 				m.TroubledSince = now
 			}
 		case m.VerifiedAt.IsZero():
+			if m.VerifiedAt, m.TroubledSince = now, (time.Time{}); fate == waits || fate == waitsInVain {
+				m.TroubledSince = now.Add(patience)
+			}
+		case fate == waits && !m.TroubledSince.IsZero() && age > m.delay+m.proxy:
 			m.VerifiedAt, m.TroubledSince = now, time.Time{}
 		}
 	}
@@ -179,12 +190,15 @@ func newCluster(t *testing.T, random *rand.Rand, bad int, calm bool) *cluster {
 	s := Strategy{MaxUnavailable: 1 + random.IntN(3), FailureThreshold: 1 + random.IntN(3),
 		NodeDeadline: time.Minute, ProgressDeadline: 10 * time.Minute}
 	c := &cluster{t: t, start: start, calm: calm, touched: map[string]bool{}}
+	takesOver := random.IntN(2) == 0 // or gives back
 	for i := range n {
 		m := &machine{Member: Member{Name: fmt.Sprintf("node-%02d", i), Ready: true, Assigned: older, AssignedAt: start.Add(-time.Hour),
 			VerifiedAt: start.Add(-time.Hour)}, delay: time.Duration(random.IntN(8)) * tick,
 			fate: map[string]fate{newer: verifies, older: verifies}}
 		if random.IntN(10) < bad {
-			m.fate[newer] = []fate{reverts, hangs, sickens}[random.IntN(3)]
+			m.fate[newer] = []fate{reverts, hangs, sickens, waitsInVain}[random.IntN(4)]
+		} else if takesOver {
+			m.fate[newer], m.proxy = waits, time.Duration(random.IntN(20))*tick
 		}
 		if !calm {
 			if random.IntN(6) == 0 {
@@ -288,7 +302,7 @@ func TestCalmRollouts(t *testing.T) {
 		d := c.run(random, false)
 		bad := 0
 		for _, m := range c.machines {
-			if m.fate[newer] != verifies && c.touched[m.Name] {
+			if m.fate[newer] != verifies && m.fate[newer] != waits && c.touched[m.Name] {
 				bad++
 			}
 			if d.Phase == v1alpha1.RolloutRolledBack && (m.Assigned != older || !m.good()) {
@@ -303,7 +317,7 @@ func TestCalmRollouts(t *testing.T) {
 
 // TestOnlyTheCanaryChanges checks that a revision that no node takes reaches one node.
 func TestOnlyTheCanaryChanges(t *testing.T) {
-	for _, f := range []fate{reverts, hangs, sickens} {
+	for _, f := range []fate{reverts, hangs, sickens, waitsInVain} {
 		random := rand.New(rand.NewPCG(1, uint64(f)))
 		c := newCluster(t, random, 0, true)
 		for i := range 6 {

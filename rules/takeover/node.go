@@ -37,41 +37,49 @@ func HasGivenBack(set *v1alpha1.NodeRuleSet) bool {
 	return set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && c != nil && c.Reason == v1alpha1.ReasonGivenBack
 }
 
-// patience is how long kube-proxy may stay on a node that has verified that it takes over, before
-// that is trouble: its Pod ends, two looks of the agent find it gone, and its rules are removed.
+// patience is how long a node that has verified its revision may take until kube-proxy is gone, or serves
+// it, before that is trouble: kube-proxy's Pod ends or starts, two looks of the agent find that, and the rules
+// of the other one are removed.
 const patience = time.Minute
 
+// isDone says whether a node that has verified its revision has taken over or given back, or leaves
+// kube-proxy alone.
+func isDone(set *v1alpha1.NodeRuleSet) bool {
+	return set.Spec.KubeProxy == "" || HasTakenOver(set, true) || HasGivenBack(set)
+}
+
 // Progress says since when a node is done that has verified its revision, or since when it is in trouble,
-// which may come: it is to take over, and kube-proxy or rules of it are still there. One of both is zero.
+// which may come: it is to take over or to give back, and has not. One of both is zero.
 func Progress(set *v1alpha1.NodeRuleSet, verified time.Time) (done, troubled time.Time) {
-	if set.Spec.KubeProxy != v1alpha1.KubeProxyTakeOver {
+	if set.Spec.KubeProxy == "" {
 		return verified, time.Time{}
 	}
-	var since time.Time
-	if c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced); c != nil {
+	since := verified
+	if !isDone(set) {
+		since = verified.Add(patience)
+	}
+	c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
+	if c != nil && c.LastTransitionTime.After(since) {
 		since = c.LastTransitionTime.Time
 	}
-	if HasTakenOver(set, true) {
-		return latest(verified, since), time.Time{}
+	if isDone(set) {
+		return since, time.Time{}
 	}
-	return time.Time{}, latest(verified.Add(patience), since)
+	return time.Time{}, since
 }
 
-// Remains says what of kube-proxy is still on a node that is to take over; empty: nothing.
-func Remains(set *v1alpha1.NodeRuleSet) string {
-	c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced)
-	switch {
-	case set.Spec.KubeProxy != v1alpha1.KubeProxyTakeOver || HasTakenOver(set, true):
-		return ""
-	case c == nil:
-		return "The agent does not say whether kube-proxy is gone"
+// Obstacle says why a node that has verified its revision has not taken over, or not given back; an empty
+// reason: it is done.
+func Obstacle(set *v1alpha1.NodeRuleSet) (reason, message string) {
+	if isDone(set) {
+		return "", ""
 	}
-	return c.Message
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
+	reason, message = v1alpha1.ReasonKubeProxyFound, "The agent does not say whether kube-proxy is gone"
+	if set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack {
+		reason, message = v1alpha1.ReasonGivingBack, "The agent does not say whether kube-proxy serves the node"
 	}
-	return a
+	if c := apimeta.FindStatusCondition(set.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced); c != nil {
+		message = c.Message
+	}
+	return reason, message
 }

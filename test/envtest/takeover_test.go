@@ -107,8 +107,10 @@ func agentReports(t *testing.T, kubeProxy *v1alpha1.KubeProxyStatus) {
 		if kubeProxy.IsGone() {
 			replaced.Status, replaced.Reason = metav1.ConditionTrue, v1alpha1.ReasonReplaced
 		}
-		if set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && kubeProxy.Running {
-			replaced.Reason = v1alpha1.ReasonGivenBack
+		if set.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack {
+			if replaced.Status, replaced.Reason = metav1.ConditionUnknown, v1alpha1.ReasonGivingBack; kubeProxy.Running {
+				replaced.Status, replaced.Reason = metav1.ConditionFalse, v1alpha1.ReasonGivenBack
+			}
 		}
 		set.Status.Conditions = append(set.Status.Conditions, replaced)
 		err := api.Status().Update(ctx, set)

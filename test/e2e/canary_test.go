@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -88,23 +89,30 @@ func (b badCanary) fails(t *testing.T) {
 	mend := b.cause(t)
 	changePolicy(t.Context(), t, fmt.Sprintf(`"mode": %q`, b.to))
 	eventually(t, 2*time.Minute, func() error {
-		o, err := rolloutOf(t), b.others(t)
-		if err == nil && (o == nil || o.Status.Verdict != v1alpha1.VerdictFailed) {
-			err = fmt.Errorf("rollout %+v", o)
+		if rolloutOf(t) == nil {
+			return errors.New("no rollout has begun")
 		}
-		return err
+		return nil
 	})
-	eventually(t, time.Minute, func() error { return b.reported(t) })
 	if !b.returns {
+		eventually(t, 2*time.Minute, func() error {
+			o, err := rolloutOf(t), b.others(t)
+			if err == nil && (o == nil || o.Status.Verdict != v1alpha1.VerdictFailed) {
+				err = fmt.Errorf("rollout %+v", o)
+			}
+			return err
+		})
 		mend()
 	}
-	eventually(t, 2*time.Minute, func() error {
+	// A node that fails is back within half a minute, without a person; one whose agent hung, after it goes on.
+	eventually(t, 30*time.Second, func() error {
 		if err := b.others(t); err != nil {
 			return err
 		}
 		return rolledOut(t, v1alpha1.RolloutRolledBack, b.from)
 	})
 	mend()
+	eventually(t, time.Minute, func() error { return b.reported(t) })
 	o := rolloutOf(t)
 	failed := o.Status.FailedNodes
 	if len(failed) != 1 || failed[0].Name != canary || failed[0].Reason != string(b.reason) || !strings.Contains(failed[0].Message, b.want) {

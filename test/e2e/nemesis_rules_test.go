@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,7 +119,11 @@ func flipMode(_ *arena, r *rand.Rand) (hit, error) {
 func lockXtables(_ *arena, r *rand.Rand) (hit, error) {
 	node := randomNode(r)
 	h := hit{hold: between(r, 2*time.Second, 6*time.Second), over: modeFlipped()}
-	lock, err := os.OpenFile(filepath.Join(config.Dir, "kubelet", "hostpath", node, "run", "xtables.lock"), os.O_RDWR, 0)
+	pid, err := agentPID(node)
+	if err != nil {
+		return h, err
+	}
+	lock, err := os.OpenFile(fmt.Sprintf("/proc/%d/root/run/xtables.lock", pid), os.O_RDWR, 0)
 	if err != nil {
 		return h, err
 	}

@@ -30,7 +30,7 @@ true`
 
 // volatile matches what changes by itself, or belongs to the whole machine or to a Pod.
 var volatile = regexp.MustCompile(`counter packets \d+ bytes \d+|^#.*|^\d+: |valid_lft.*|` +
-	`^/proc/sys/net/(netfilter/)?nf_conntrack_(count|max|buckets|expect_max):.*|^.*/(veth|pod)[^/]*/.*`)
+	`^/proc/sys/net/(netfilter/)?nf_conntrack_(count|max|buckets|expect_max):.*|^.*/(veth|pod|cni0)[^/]*/.*`)
 
 func readNodeState(node string) (nodeState, error) {
 	out, err := inNode(node, "sh", "-c", stateScript)

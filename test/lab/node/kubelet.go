@@ -53,6 +53,8 @@ oomScoreAdj: 0
 # Nodes share the memory and the disk of one machine, and have no images to spare.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}
 imageGCHighThresholdPercent: 100
+# Tests compare all rules of a node: these would stay, and keep tables that are made for others.
+makeIPTablesUtilChains: false
 # What a test changes shows soon: files of ConfigMaps, and a container that has ended.
 syncFrequency: 5s
 crashLoopBackOff: {maxContainerRestartPeriod: 1s}

@@ -48,6 +48,11 @@ SEED ?= 0
 # How long the simulation runs, and its first seed (0: a random one), see `make sim`.
 SIMTIME ?= 10m
 SIMSEED ?= 0
+# What proxies Services in Kubernetes' own tests (fairlead or kube-proxy), in which mode (empty: all that the nodes can),
+# and which cases (all, conformance, or a regular expression). See `make test-upstream`.
+PROXY ?= fairlead
+MODE ?=
+SUITE ?= all
 
 .PHONY: all
 all: build
@@ -118,6 +123,14 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 .PHONY: test-e2e
 test-e2e: root lab-images ## Run the end-to-end tests on a lab; they start and stop it.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 30m -v ./e2e/... ./lab/
+
+.PHONY: test-upstream
+test-upstream: root ## Run SIG Network's own end-to-end tests on a lab: PROXY, MODE, SUITE (docs/upstream.md).
+	$(MAKE) lab-images LAB_IMAGES=
+	$(MAKE) lab-images LAB_IMAGES="agnhost regression-issue-74839 kube-proxy"
+	export FAIRLEAD_LAB_NODES=real KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
+		export PATH="$$(hack/controlplane.sh e2e.test ginkgo kubectl):$$PATH"; \
+		cd test && go test -tags e2e -count=1 -timeout 6h -v -run TestUpstream ./upstream -proxy "$(PROXY)" -mode "$(MODE)" -suite '$(SUITE)'
 
 .PHONY: test-mutants
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.

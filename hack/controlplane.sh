@@ -6,7 +6,7 @@
 #
 #   hack/controlplane.sh                        all of them
 #   hack/controlplane.sh etcd kube-apiserver    only these
-#   hack/controlplane.sh kube-proxy agnhost     not included in "all"
+#   hack/controlplane.sh kube-proxy e2e.test    not included in "all"
 #   hack/controlplane.sh kubelet containerd containerd-shim-runc-v2 ctr runc \
 #     bridge host-local loopback portmap ptp    what a node runs; the last five are CNI plugins
 #
@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly modules=test/controlplane
 readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl coredns)
 readonly on_demand=(
-  kube-proxy agnhost regression-issue-74839
+  kube-proxy agnhost regression-issue-74839 e2e.test ginkgo
   kubelet containerd containerd-shim-runc-v2 ctr runc bridge host-local loopback portmap ptp
 )
 
@@ -27,7 +27,7 @@ say() { echo "controlplane: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # The required versions of the modules: version MODULE-DIRECTORY PATH
-version() { awk -v path="$2" '$1 == "require" && $2 == path {print $3}' "$modules/$1/go.mod"; }
+version() { awk -v path="$2" '{sub(/^require /, "")} $1 == path {print $2; exit}' "$modules/$1/go.mod"; }
 kubernetes_version=$(version kubernetes k8s.io/kubernetes)
 etcd_version=$(version etcd go.etcd.io/etcd/server/v3)
 coredns_version=$(version coredns github.com/coredns/coredns)
@@ -100,6 +100,9 @@ download() {
       fetch_tar "$url/etcd-$etcd_version-linux-$arch.tar.gz" "$url/SHA256SUMS" \
         "etcd-$etcd_version-linux-$arch/etcd" "$2" ;;
     agnhost | regression-issue-74839) return 1 ;; # they are released as images only
+    e2e.test | ginkgo)
+      url=https://dl.k8s.io/release/$kubernetes_version/kubernetes-test-linux-$arch.tar.gz
+      fetch_tar "$url" "$url.sha256" "kubernetes/test/bin/$1" "$2" ;;
     coredns)
       url=https://github.com/coredns/coredns/releases/download/$coredns_version
       url+=/coredns_${coredns_version#v}_linux_$arch.tgz
@@ -132,7 +135,7 @@ stop_ticker() {
 # build NAME TARGET: prints progress, because kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
-  local directory package started=$SECONDS status=0 cgo=0 tags=
+  local directory package started=$SECONDS status=0 cgo=0 tags= command=(go build)
   local flags="-s -w" major_minor=${kubernetes_version#v}
   local plugins=github.com/containernetworking/plugins/plugins
   case $1 in
@@ -152,15 +155,20 @@ build() {
     portmap) directory=$modules/cni package=$plugins/meta/$1 ;;
     *)
       directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
-      case $1 in agnhost | regression-issue-74839) package=k8s.io/kubernetes/test/images/$1 ;; esac
+      case $1 in
+        agnhost | regression-issue-74839) package=k8s.io/kubernetes/test/images/$1 ;;
+        e2e.test) command=(go test -c -vet=off) package=k8s.io/kubernetes/test/e2e ;;
+        ginkgo) package=github.com/onsi/ginkgo/v2/ginkgo ;;
+      esac
       local set="-X k8s.io/component-base/version"
       flags+=" $set.gitVersion=$kubernetes_version $set.gitTreeState=clean"
       flags+=" $set.gitMajor=${major_minor%%.*} $set.gitMinor=$(cut -d. -f2 <<<"$major_minor")" ;;
   esac
   say "building $1 from its Go module"
-  (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) &
+  # Its last sleep outlives it, and must not hold the caller's pipe open.
+  (while sleep 15; do say "building $1 ... $((SECONDS - started)) s"; done) >/dev/null &
   ticker=$!
-  (cd "$directory" && GOTMPDIR=$work CGO_ENABLED=$cgo go build -trimpath -tags "$tags" -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
+  (cd "$directory" && GOTMPDIR=$work CGO_ENABLED=$cgo "${command[@]}" -trimpath -tags "$tags" -ldflags "$flags" -o "$2" "$package") >&2 || status=$?
   stop_ticker
   ((status == 0)) || die "building $1 failed"
   say "built $1 in $((SECONDS - started)) s"

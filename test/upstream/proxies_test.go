@@ -1,0 +1,181 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// patience is how long a proxy may take until it serves all nodes.
+const patience = 3 * time.Minute
+
+// proxy prepares the nodes for a run.
+type proxy struct {
+	// modes returns the modes that the nodes can run.
+	modes func(ctx context.Context) ([]string, error)
+	// use has all nodes use a mode.
+	use func(ctx context.Context, mode string) error
+	// name returns what the list of exceptions calls a mode.
+	name func(mode string) Proxy
+	// remove removes it from the cluster.
+	remove func() error
+}
+
+// policy changes the sample's ProxyConfig into what kube-proxy does by default: node ports are on localhost, too, and all
+// external IPs are programmed. Nodes change the mode at once.
+const policy = `{"spec": {"nodePort": {"addresses": ["Primary", "Localhost"]}, "externalIPs": {"policy": "Allow"},
+	"rollout": {"strategy": "AllAtOnce"}}}`
+
+// fairlead installs Fairlead, as the end-to-end tests do.
+func fairlead(t *testing.T) proxy {
+	t.Helper()
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-k", filepath.Join(repo, "config", "default")},
+		{"apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml")},
+		{"patch", "proxyconfig/default", "--type=merge", "--patch", policy},
+		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=3m"},
+	} {
+		if err := command("kubectl", args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return proxy{
+		modes: supportedModes, use: useMode,
+		name:   func(mode string) Proxy { return Proxy(mode) },
+		remove: func() error { return nil },
+	}
+}
+
+// supportedModes returns the modes that all nodes support.
+func supportedModes(ctx context.Context) ([]string, error) {
+	var nodes v1alpha1.NodeRuleSetList
+	if err := api.List(ctx, &nodes); err != nil {
+		return nil, err
+	}
+	var modes []string
+	for _, mode := range []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPTables, v1alpha1.ModeIPVS, v1alpha1.ModeUserspace} {
+		supported := len(nodes.Items) > 0
+		for _, node := range nodes.Items {
+			supported = supported && supports(node.Status.Capabilities, mode)
+		}
+		if supported {
+			modes = append(modes, string(mode))
+		}
+	}
+	return modes, nil
+}
+
+func supports(capabilities []v1alpha1.ModeCapability, mode v1alpha1.ProxyMode) bool {
+	for _, c := range capabilities {
+		if c.Mode == mode {
+			return c.Supported
+		}
+	}
+	return false
+}
+
+// useMode changes the mode and waits until all nodes have programmed it.
+func useMode(ctx context.Context, mode string) error {
+	proxyConfig := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"mode": %q}}`, mode))
+	if err := api.Patch(ctx, proxyConfig, patch); err != nil {
+		return err
+	}
+	return eventually(ctx, func() error {
+		names, err := nodeNames(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			node := &v1alpha1.NodeRuleSet{}
+			if err := api.Get(ctx, client.ObjectKey{Name: name}, node); err != nil {
+				return err
+			}
+			programmed := meta.IsStatusConditionTrue(node.Status.Conditions, v1alpha1.ConditionProgrammed)
+			if string(node.Spec.Mode) != mode || string(node.Status.Mode) != mode || !programmed || node.Status.ObservedGeneration != node.Generation {
+				return fmt.Errorf("%s is not in mode %s: %+v", name, mode, node.Status.Conditions)
+			}
+		}
+		return nil
+	})
+}
+
+// eventually polls until ok returns no error, or for as long as a proxy may take.
+func eventually(ctx context.Context, ok func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// kubeProxy runs kube-proxy, which must be the only proxy of the lab.
+func kubeProxy(t *testing.T) proxy {
+	t.Helper()
+	return proxy{
+		modes: func(context.Context) ([]string, error) {
+			modes := []string{"nftables", "iptables"}
+			if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
+				modes = append(modes, "ipvs")
+			}
+			return modes, nil
+		},
+		use:    useKubeProxy,
+		name:   func(mode string) Proxy { return Proxy("kube-proxy/" + mode) },
+		remove: removeKubeProxy,
+	}
+}
+
+// useKubeProxy starts kube-proxy in a mode on all nodes. It removes what another mode has left.
+func useKubeProxy(_ context.Context, mode string) error {
+	if err := removeKubeProxy(); err != nil {
+		return err
+	}
+	manifest, err := os.ReadFile(filepath.Join(repo, "test", "e2e", "kube-proxy.yaml"))
+	if err != nil {
+		return err
+	}
+	inside, err := clientcmd.LoadFromFile(config.InsideKubeconfig())
+	if err != nil {
+		return err
+	}
+	server := inside.Clusters[inside.Contexts[inside.CurrentContext].Cluster].Server
+	cmd := exec.Command("kubectl", "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(strings.NewReplacer("MODE", mode, "APISERVER", server).Replace(string(manifest)))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	return command("kubectl", "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=3m")
+}
+
+func removeKubeProxy() error {
+	return command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy",
+		"--ignore-not-found", "--cascade=foreground", "--timeout=60s")
+}

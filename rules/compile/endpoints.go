@@ -36,18 +36,22 @@ func compileEndpoints(in Input, header *v1alpha1.ServiceRuleSliceSpec, problems 
 	merged := &endpointMerger{ports: len(header.Ports), byKey: map[endpointKey][]int{}}
 	for i, port := range header.Ports {
 		candidates := candidatesOf(slicesOfFamily, port, header.AddressFamily, problems)
-		external := port.NodePort != 0 || len(header.ExternalIPs) > 0 || len(header.LoadBalancerIPs) > 0
-		internalLocal := header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal
-		usesCluster := !internalLocal || external
-		usesLocal := internalLocal || external && header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal
-		for _, c := range decide(candidates, usesCluster, usesLocal) {
-			if c.state == v1alpha1.EndpointDraining && port.Protocol != corev1.ProtocolUDP {
-				continue
-			}
+		for _, c := range keep(header, port, candidates) {
 			merged.add(i, c)
 		}
 	}
 	return merged.sorted()
+}
+
+// keep returns the candidates of a port that some node needs to know.
+func keep(header *v1alpha1.ServiceRuleSliceSpec, port v1alpha1.RulePort, candidates []candidate) []candidate {
+	external := port.NodePort != 0 || len(header.ExternalIPs) > 0 || len(header.LoadBalancerIPs) > 0
+	internalLocal := header.InternalTrafficPolicy == v1alpha1.TrafficPolicyLocal
+	usesCluster := !internalLocal || external
+	usesLocal := internalLocal || external && header.ExternalTrafficPolicy == v1alpha1.TrafficPolicyLocal
+	return slices.DeleteFunc(decide(candidates, usesCluster, usesLocal), func(c candidate) bool {
+		return c.state == v1alpha1.EndpointDraining && port.Protocol != corev1.ProtocolUDP
+	})
 }
 
 // usableSlices returns the EndpointSlices that belong to the Service, in an order that
@@ -71,7 +75,7 @@ func candidatesOf(in []*discoveryv1.EndpointSlice, port v1alpha1.RulePort, famil
 	best := map[netip.AddrPort]candidate{}
 	for _, slice := range in {
 		for _, p := range slice.Ports {
-			if p.Name == nil || *p.Name != port.Name || protocolName(p.Protocol) != port.Protocol {
+			if !is(p, port) {
 				continue
 			}
 			if p.Port == nil || !model.ValidPort(*p.Port) {
@@ -85,7 +89,7 @@ func candidatesOf(in []*discoveryv1.EndpointSlice, port v1alpha1.RulePort, famil
 					continue
 				}
 				c.port = *p.Port
-				key := netip.AddrPortFrom(c.addr, uint16(c.port))
+				key := c.address()
 				if other, twice := best[key]; !twice || c.before(other) {
 					best[key] = c
 				}

@@ -33,13 +33,13 @@ const (
 )
 
 // read returns the endpoints of all parts, sorted by address.
-func (r *resolver) read(parts []*v1alpha1.ServiceRuleSliceSpec) []endpoint {
+func (r *resolver) read() []endpoint {
 	n := 0
-	for _, part := range parts {
+	for _, part := range r.parts {
 		n += len(part.Endpoints)
 	}
 	out := make([]endpoint, 0, n)
-	for i, part := range parts {
+	for i, part := range r.parts {
 		for j := range part.Endpoints {
 			e := endpoint{RuleEndpoint: &part.Endpoints[j], part: i}
 			e.addr, e.malformed = model.ParseAddr(e.Address)
@@ -76,7 +76,17 @@ type endpointSet struct {
 	endpoints []model.Endpoint
 	empty     model.Verdict
 	local     bool
+	preferred preference
 }
+
+// preference is which hints choose among the endpoints that are ready.
+type preference int
+
+const (
+	noPreference preference = iota
+	sameNode
+	sameZone
+)
 
 func (s endpointSet) backend(mask model.Masquerade) model.Backend {
 	if len(s.endpoints) == 0 {
@@ -93,8 +103,8 @@ type portEndpoint struct {
 
 // endpointsOf returns the endpoints of a port for cluster-wide traffic, those on
 // this node, and all that serve.
-func (r *resolver) endpointsOf(parts []*v1alpha1.ServiceRuleSliceSpec, port int) (cluster, local endpointSet, all []portEndpoint) {
-	indexes := r.indexesOf(parts, port)
+func (r *resolver) endpointsOf(port int) (cluster, local endpointSet, all []portEndpoint) {
+	indexes := r.indexesOf(port)
 	ready := make([]portEndpoint, 0, len(r.endpoints))
 	all = make([]portEndpoint, 0, len(r.endpoints))
 	var fallback, localReady, localFallback []portEndpoint
@@ -126,12 +136,12 @@ func (r *resolver) endpointsOf(parts []*v1alpha1.ServiceRuleSliceSpec, port int)
 		}
 	}
 	if len(ready) > 0 {
-		fallback = nearest(ready)
+		fallback, cluster.preferred = nearest(ready)
 	}
 	if len(localReady) > 0 {
 		localFallback = localReady
 	}
-	cluster = endpointSet{endpoints: addresses(fallback), empty: model.Reject}
+	cluster.endpoints, cluster.empty = addresses(fallback), model.Reject
 	local = endpointSet{endpoints: addresses(localFallback), empty: model.Reject, local: true}
 	if len(all) > 0 {
 		// There are endpoints, but not here: drop the packet instead of rejecting it, so
@@ -143,13 +153,13 @@ func (r *resolver) endpointsOf(parts []*v1alpha1.ServiceRuleSliceSpec, port int)
 
 // indexesOf returns the index of a port of the header in each part; negative: the part was
 // written before the ports changed.
-func (r *resolver) indexesOf(parts []*v1alpha1.ServiceRuleSliceSpec, port int) []int {
+func (r *resolver) indexesOf(port int) []int {
 	want := r.header.Ports[port]
 	is := func(p v1alpha1.RulePort) bool {
 		return p.Name == want.Name && p.Protocol == want.Protocol && p.Port == want.Port
 	}
-	indexes := make([]int, len(parts))
-	for i, part := range parts {
+	indexes := make([]int, len(r.parts))
+	for i, part := range r.parts {
 		if indexes[i] = port; port >= len(part.Ports) || !is(part.Ports[port]) {
 			indexes[i] = slices.IndexFunc(part.Ports, is)
 		}
@@ -177,14 +187,14 @@ func (r *resolver) target(e *endpoint, indexes []int) (portEndpoint, bool) {
 // nearest filters ready endpoints by their hints: those for this node, else those for its
 // zone, else all. One endpoint without a hint disables the hints; so does a node or zone
 // that no hint names.
-func nearest(ready []portEndpoint) []portEndpoint {
+func nearest(ready []portEndpoint) ([]portEndpoint, preference) {
 	if mine := hinted(ready, func(e portEndpoint) hint { return e.forNode }); mine != nil {
-		return mine
+		return mine, sameNode
 	}
 	if mine := hinted(ready, func(e portEndpoint) hint { return e.forZone }); mine != nil {
-		return mine
+		return mine, sameZone
 	}
-	return ready
+	return ready, noPreference
 }
 
 func hinted(ready []portEndpoint, hintOf func(portEndpoint) hint) []portEndpoint {
@@ -200,6 +210,8 @@ func hinted(ready []portEndpoint, hintOf func(portEndpoint) hint) []portEndpoint
 	return mine
 }
 
+func (e portEndpoint) address() model.Endpoint { return netip.AddrPortFrom(e.addr, e.target) }
+
 // addresses returns the distinct addresses and ports, sorted. The endpoints are sorted by
 // address, but one address may have several ports.
 func addresses(in []portEndpoint) []model.Endpoint {
@@ -208,7 +220,7 @@ func addresses(in []portEndpoint) []model.Endpoint {
 	}
 	out := make([]model.Endpoint, len(in))
 	for i, e := range in {
-		out[i] = netip.AddrPortFrom(e.addr, e.target)
+		out[i] = e.address()
 	}
 	if !slices.IsSortedFunc(out, model.Endpoint.Compare) {
 		slices.SortFunc(out, model.Endpoint.Compare)

@@ -53,18 +53,12 @@ type Stranded struct{ Internal, External int }
 //
 // The error names malformed entries, which are left out; the rest is usable.
 func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) (Result, error) {
-	if len(parts) == 0 {
+	r := newResolver(node, id, parts)
+	if r == nil {
 		return Result{}, nil
 	}
-	parts = slices.Clone(parts)
-	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int {
-		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
-	})
-	r := resolver{node: node, id: id, header: parts[0], local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{}}
-	r.externalIPs = allowedExternalIPs(node.Spec.ExternalIPs, r.header.ExternalIPs)
-	r.endpoints = r.read(parts)
 	for i := range r.header.Ports {
-		r.port(parts, i)
+		r.port(i)
 	}
 	for i := range r.out.Frontends {
 		r.out.Frontends[i].Ports = model.RoundPorts(r.ports)
@@ -82,6 +76,7 @@ func Service(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSp
 type resolver struct {
 	node   Node
 	id     model.ServiceID
+	parts  []*v1alpha1.ServiceRuleSliceSpec
 	header *v1alpha1.ServiceRuleSliceSpec
 	out    Result
 	errs   []error
@@ -93,19 +88,37 @@ type resolver struct {
 	local, localReady map[netip.Addr]struct{} // addresses of endpoints
 }
 
+// newResolver returns nil if there are no parts.
+func newResolver(node Node, id model.ServiceID, parts []*v1alpha1.ServiceRuleSliceSpec) *resolver {
+	if len(parts) == 0 {
+		return nil
+	}
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b *v1alpha1.ServiceRuleSliceSpec) int {
+		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Digest, b.Digest))
+	})
+	r := &resolver{
+		node: node, id: id, parts: parts, header: parts[0],
+		local: map[netip.Addr]struct{}{}, localReady: map[netip.Addr]struct{}{},
+	}
+	r.externalIPs = allowedExternalIPs(node.Spec.ExternalIPs, r.header.ExternalIPs)
+	r.endpoints = r.read()
+	return r
+}
+
 func (r *resolver) fail(format string, args ...any) {
 	r.errs = append(r.errs, fmt.Errorf("service %s: "+format, append([]any{r.id}, args...)...))
 }
 
 // port adds the frontends of a port.
-func (r *resolver) port(parts []*v1alpha1.ServiceRuleSliceSpec, index int) {
+func (r *resolver) port(index int) {
 	port := r.header.Ports[index]
 	protocol := model.ProtocolOf(port.Protocol)
 	if protocol == 0 || !model.ValidPort(port.Port) {
 		r.fail("port %q is malformed", port.Name)
 		return
 	}
-	cluster, local, all := r.endpointsOf(parts, index)
+	cluster, local, all := r.endpointsOf(index)
 	var serving []model.Endpoint
 	if protocol == model.UDP {
 		serving = addresses(all)

@@ -1,0 +1,27 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-fairlead is a plugin of kubectl: with it in the PATH, `kubectl fairlead` runs it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/fairlead-proxy/fairlead/kubectl"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	if err := kubectl.NewCommand(streams).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}

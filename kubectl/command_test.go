@@ -1,0 +1,70 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// TestUsage checks what a wrong command is answered, before anything is read.
+func TestUsage(t *testing.T) {
+	cases := map[string]struct {
+		args []string
+		want string
+	}{
+		"no Service":        {[]string{"explain"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
+		"two Services":      {[]string{"explain", "a", "b"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
+		"unknown output":    {[]string{"explain", "web", "-o", "xml"}, "--output must be json or yaml"},
+		"unknown client":    {[]string{"explain", "web", "--from", "external/x"}, "use external/ADDRESS"},
+		"unknown command":   {[]string{"explian"}, `unknown command "explian"`},
+		"no ProxyConfig":    {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},
+		"no stage":          {[]string{"rollout", "approve", "default"}, "needs the names of a ProxyConfig and of a stage"},
+		"unknown subaction": {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			streams, _, _, _ := genericiooptions.NewTestIOStreams()
+			command := NewCommand(streams)
+			command.SetArgs(tc.args)
+			if err := command.Execute(); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestFlags checks that kubectl's own flags select the cluster, the namespace and the user.
+func TestFlags(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/api":
+			_, _ = w.Write([]byte(`{"kind":"APIVersions","versions":["v1"]}`))
+		case r.URL.Path == "/api/v1":
+			_, _ = w.Write([]byte(`{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"services","namespaced":true,"kind":"Service"}]}`))
+		case strings.HasPrefix(r.URL.Path, "/apis"):
+			_, _ = w.Write([]byte(`{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`))
+		default:
+			got = append(got, r.Method+" "+r.URL.Path, r.Header.Get("Impersonate-User"))
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	command := NewCommand(streams)
+	command.SetArgs([]string{"explain", "service/web:80", "--server", server.URL, "-n", "shop", "--as", "jane"})
+	if err := command.Execute(); err == nil || !strings.Contains(err.Error(), "read the Service") {
+		t.Errorf("error %v, want one of reading the Service", err)
+	}
+	if diff := cmp.Diff([]string{"GET /api/v1/namespaces/shop/services/web", "jane"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,191 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package explain
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestGolden compares the text for people, and the YAML for programs, with files.
+func TestGolden(t *testing.T) {
+	cases := map[string]struct{ port, from string }{
+		"pods":            {"http", ""},
+		"pod":             {"80", "pod/cart"},
+		"host-network":    {"http", "shop/ingress"},
+		"node":            {"http", "node/node-3"},
+		"external":        {"http", "external/203.0.113.7"},
+		"external-denied": {"http", "external/198.18.0.1"},
+		"port-missing":    {"admin", "node/node-1"},
+		"not-selected":    {"", "node/node-9"},
+	}
+	api := cluster(t)
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			report := explained(t, api, tc.port, tc.from)
+			var text bytes.Buffer
+			if err := report.Print(&text); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".txt", text.Bytes())
+			object, err := yaml.Marshal(report)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".yaml", object)
+		})
+	}
+}
+
+// TestNotes checks what is said where the rules are not those of the Service.
+func TestNotes(t *testing.T) {
+	ctx, name := context.Background(), types.NamespacedName{Namespace: "shop", Name: "web"}
+	cases := map[string]struct {
+		change func(*corev1.Service)
+		want   []string
+	}{
+		"as it is": {func(*corev1.Service) {}, nil},
+		"the controller is behind": {func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30081 },
+			[]string{"ServiceRuleSlice shop.web-v4-0 is not up to date: the controller has not compiled the latest change"}},
+		"headless": {func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone },
+			[]string{"the Service has no cluster IP, or another proxy serves it: Fairlead programs nothing for it"}},
+	}
+	for what, tc := range cases {
+		t.Run(what, func(t *testing.T) {
+			in, err := Collect(ctx, cluster(t), name, "", Client{Kind: ClientPod})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.change(in.Service)
+			report, err := Explain(in)
+			if diff := cmp.Diff(tc.want, report.Notes); diff != "" || err != nil {
+				t.Errorf("%v\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestErrors(t *testing.T) {
+	cases := map[string]struct{ service, port, from, want string }{
+		"no such Service":   {"db", "", "", `services "db" not found`},
+		"no such port":      {"web", "https", "", "the Service has no port https; it has http, admin"},
+		"no such Pod":       {"web", "", "pod/gone", `pods "gone" not found`},
+		"no kind":           {"web", "", "a/b/c", "use pod/NAME, NAMESPACE/NAME, node/NAME or external[/ADDRESS]"},
+		"no address":        {"web", "", "external/here", "use external/ADDRESS"},
+		"no name of a node": {"web", "", "node/", "use node/NAME"},
+	}
+	api := cluster(t)
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			from, err := ParseClient(tc.from, "shop")
+			var in Input
+			if err == nil {
+				in, err = Collect(context.Background(), api, types.NamespacedName{Namespace: "shop", Name: tc.service}, tc.port, from)
+			}
+			if err == nil {
+				_, err = Explain(in)
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func explained(t *testing.T, api client.Reader, port, from string) *Report {
+	t.Helper()
+	who, err := ParseClient(from, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := Collect(context.Background(), api, types.NamespacedName{Namespace: "shop", Name: "web"}, port, who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Explain(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &report
+}
+
+// cluster has the objects of testdata/cluster.yaml, and the rules that the controller makes of them.
+func cluster(t *testing.T) client.Reader {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile("testdata/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
+	builder := fake.NewClientBuilder().WithScheme(scheme)
+	var services []*corev1.Service
+	var endpoints []*discoveryv1.EndpointSlice
+	for _, document := range bytes.Split(text, []byte("\n---\n")) {
+		object, _, err := decoder.Decode(document, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		builder.WithRuntimeObjects(object)
+		switch o := object.(type) {
+		case *corev1.Service:
+			services = append(services, o)
+		case *discoveryv1.EndpointSlice:
+			endpoints = append(endpoints, o)
+		}
+	}
+	for _, s := range services {
+		for _, slice := range compile.Service(compile.Input{Service: s, EndpointSlices: endpoints}).Slices {
+			builder.WithObjects(&v1alpha1.ServiceRuleSlice{
+				ObjectMeta: metav1.ObjectMeta{Name: slice.Name, Labels: model.SliceLabels(model.ServiceOf(&slice.Spec))}, Spec: slice.Spec,
+			})
+		}
+	}
+	return builder.Build()
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; write it with: go test ./kubectl/explain -update", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}

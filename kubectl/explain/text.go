@@ -1,0 +1,122 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/fairlead-proxy/fairlead/rules/model"
+)
+
+// Print writes a report for people.
+func (r *Report) Print(to io.Writer) error {
+	p := printer{tabwriter.NewWriter(to, 0, 8, 3, ' ', 0), nil}
+	p.line("Service:\t%s", r.Service)
+	p.line("Client:\t%s", r.Client)
+	for _, note := range r.Notes {
+		p.line("Note:\t%s", note)
+	}
+	for i := range r.Nodes {
+		p.nodes(&r.Nodes[i])
+	}
+	p.end()
+	return p.err
+}
+
+// printer writes blocks of lines; the columns of each block are aligned.
+type printer struct {
+	*tabwriter.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p, format+"\n", args...) } // end returns the error
+
+func (p *printer) end() {
+	if err := p.Flush(); err != nil && p.err == nil {
+		p.err = fmt.Errorf("write: %w", err)
+	}
+}
+
+// String says whose connections they are.
+func (c Client) String() string {
+	text := map[ClientKind]string{ClientPod: "Pods", ClientNode: "processes of a node", ClientExternal: "from outside the cluster"}[c.Kind]
+	switch {
+	case c.Name != "":
+		text = string(c.Kind) + " " + c.Name
+	case c.Address != "":
+		text = c.Address + ", from outside the cluster"
+	}
+	switch {
+	case c.Kind == ClientPod && c.Name != "":
+		text += " (" + c.Address + ") on node " + c.Node
+	case c.Kind == ClientNode && c.Name != c.Node:
+		text = "Pod " + c.Name + " in the network of node " + c.Node
+	}
+	return text
+}
+
+func (p *printer) nodes(n *Nodes) {
+	p.end()
+	title := "Node:"
+	if len(n.Names) > 1 {
+		title = "Nodes:"
+	}
+	p.line("\n%s\t%s", title, strings.Join(n.Names, ", "))
+	p.line("Mode:\t%s, of ProxyConfig %s", cmp.Or(string(n.Mode), "none yet"), n.Policy)
+	for _, problem := range n.Problems {
+		p.line("Problem:\t%s", problem)
+	}
+	for i := range n.Frontends {
+		p.frontend(&n.Frontends[i], n.Balancing)
+	}
+}
+
+func (p *printer) frontend(f *Frontend, balancing string) {
+	p.end()
+	p.line("\n%s %s  %s", f.Kind, f.Address, f.summary(balancing))
+	if len(f.Endpoints) == 0 {
+		return
+	}
+	p.line("  ENDPOINT\tNODE\tPOD\tSHARE\tREASON")
+	for _, e := range f.Endpoints {
+		p.line("  %s\t%s\t%s\t%s\t%s", e.Address, cmp.Or(e.Node, "-"), cmp.Or(e.Pod, "-"), e.share(), cmp.Or(string(e.Unused), "-"))
+	}
+}
+
+func (e Endpoint) share() string {
+	if e.Share == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(e.Share, 'f', 1, 64) + "%"
+}
+
+// summary says what becomes of connections, in a line.
+func (f *Frontend) summary(balancing string) string {
+	var parts []string
+	switch f.Verdict {
+	case model.Forward:
+		parts = append(parts, "forwarded ("+balancing+")")
+	case model.Reject:
+		parts = append(parts, "rejected: "+f.Reason)
+	case model.Drop:
+		parts = append(parts, "dropped: "+f.Reason)
+	default:
+		parts = append(parts, "not programmed: "+f.Reason)
+	}
+	if f.Masquerade {
+		parts = append(parts, "the endpoint sees the node's address")
+	}
+	if f.AffinitySeconds > 0 && f.Verdict == model.Forward {
+		parts = append(parts, fmt.Sprintf("a client keeps its endpoint for %d s", f.AffinitySeconds))
+	}
+	if f.Restricted {
+		parts = append(parts, "only from "+cmp.Or(strings.Join(f.Sources, ", "), "nowhere"))
+	}
+	return strings.Join(parts, "; ")
+}

@@ -41,7 +41,7 @@ func TestTakeOver(t *testing.T) {
 			changePolicy(t.Context(), t, `"mode": "NFTables", `+fmt.Sprintf(takeOver, false))
 			tr := startTraffic(t, labNodes, []*corev1.Service{svc})
 			startKubeProxy(t, mode)
-			eventually(t, 3*time.Minute, func() error { return replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack) })
+			eventually(t, 5*time.Minute, func() error { return replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack) })
 			for _, node := range labNodes {
 				wantRules(t, node, ownRules, false)
 				wantRules(t, node, kubeProxyRules[mode], true)

@@ -55,7 +55,7 @@ func TestUpstream(t *testing.T) {
 			t.Fatalf("modes %v: %v", modes, err)
 		}
 	}
-	table := []string{verdictHead}
+	table := []string{VerdictHead}
 	for _, mode := range modes {
 		name := p.name(mode)
 		t.Run(string(name), func(t *testing.T) {

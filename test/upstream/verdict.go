@@ -104,8 +104,8 @@ func (v *Verdict) judge(c Case, exceptions Exceptions, used []bool) {
 	}
 }
 
-// verdictHead is the head of a table of verdicts.
-const verdictHead = `| proxy | run | passed | failed | skipped by itself | in the list | minutes |
+// VerdictHead is the head of a table of verdicts.
+const VerdictHead = `| proxy | run | passed | failed | skipped by itself | in the list | minutes |
 |---|---|---|---|---|---|---|`
 
 // Row is the row of a run in the table; took is how long it took.

@@ -95,6 +95,13 @@ type explainer struct {
 	parts    map[corev1.IPFamily][]*v1alpha1.ServiceRuleSliceSpec
 	taken    map[model.FrontendKey]resolve.Conflict
 	pods     map[netip.Addr]string
+	unused   map[portOf][]compile.Unused // the same on all nodes
+}
+
+// portOf is a port of the Service in one family.
+type portOf struct {
+	family corev1.IPFamily
+	port   v1alpha1.RulePort
 }
 
 // read sorts the slices of this Service from those of others, and finds the addresses and ports
@@ -124,6 +131,7 @@ func (e *explainer) read() {
 			}
 		}
 	}
+	e.unused = map[portOf][]compile.Unused{}
 	e.pods = map[netip.Addr]string{}
 	for _, s := range e.EndpointSlices {
 		for _, endpoint := range s.Endpoints {
@@ -271,7 +279,7 @@ func (e *explainer) endpoints(f *model.Frontend, backend model.Backend, use reso
 		}
 		used = append(used, endpoint)
 	}
-	for _, u := range compile.UnusedEndpoints(e.compiled, f.Service.Family, use.Port) {
+	for _, u := range e.unusedOf(portOf{f.Service.Family, use.Port}) {
 		address := u.Address.String()
 		if u.TargetPort != 0 {
 			address = netip.AddrPortFrom(u.Address, uint16(u.TargetPort)).String()
@@ -280,4 +288,12 @@ func (e *explainer) endpoints(f *model.Frontend, backend model.Backend, use reso
 	}
 	slices.SortStableFunc(unused, func(a, b Endpoint) int { return cmp.Compare(a.Address, b.Address) })
 	return append(used, unused...)
+}
+
+// unusedOf returns the endpoints that no node uses for a port.
+func (e *explainer) unusedOf(p portOf) []compile.Unused {
+	if _, known := e.unused[p]; !known {
+		e.unused[p] = compile.UnusedEndpoints(e.compiled, p.family, p.port)
+	}
+	return e.unused[p]
 }

@@ -137,16 +137,17 @@ test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests 
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
 
 .PHONY: test-e2e-rollout
-test-e2e-rollout: root lab-binaries ## Only the part of test-e2e that changes policies in stages, and has nodes return.
+test-e2e-rollout: root lab-images ## Only the part of test-e2e that changes policies in stages, and has nodes return.
+	$(MAKE) lab-images LAB_IMAGES=kube-proxy
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; \
 		cd test && go test -tags e2e -count=1 -timeout 40m -v -run 'Rollout|Revision|NodeReturns|TakeOver' ./e2e -rollouts
 
 .PHONY: test-robustness
-test-robustness: root lab-binaries ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.
+test-robustness: root lab-images ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestNemeses ./e2e
 
 .PHONY: soak
-soak: root lab-binaries ## Let NEMESIS (default: all) strike for SOAKTIME in the lab; SEED repeats a run (docs/lab.md).
+soak: root lab-images ## Let NEMESIS (default: all) strike for SOAKTIME in the lab; SEED repeats a run (docs/lab.md).
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 0 -v -run TestSoak ./e2e \
 		-soak "$(SOAKTIME)" -soak-seed "$(SEED)" -nemesis "$(NEMESIS)"
 
@@ -303,15 +304,14 @@ bundle-build: ## Build the bundle's image.
 bundle-push: ## Push the bundle's image.
 	$(CONTAINER_TOOL) push $(BUNDLE_IMG)
 
-##@ Lab: a local cluster without containers
+##@ Lab: a local cluster
 
 .PHONY: demo
-demo: root lab-binaries ## Start a lab, install Fairlead and walk through Services; every step is checked.
+demo: root lab-images ## Start a lab, install Fairlead and walk through Services; every step is checked.
 	test/demo/run.sh
 
 .PHONY: lab-up
-lab-up: root lab-binaries ## Start the lab: a control plane, three nodes, an outside client.
-	hack/controlplane.sh >/dev/null
+lab-up: root lab-images ## Start the lab: a control plane, three nodes, an outside client.
 	$(LAB) up --bin $(BIN)
 
 .PHONY: lab-down

@@ -49,7 +49,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	dir := t.TempDir()
 	m := &machine{t: t, binary: filepath.Join(dir, "lab-command")}
-	m.config = Config{Dir: filepath.Join(dir, "state"), Prefix: fmt.Sprintf("fle%d-", os.Getpid()), Nodes: 3}
+	m.config = Config{Dir: filepath.Join(dir, "state"), Prefix: fmt.Sprintf("fle%d-", os.Getpid()), Nodes: 3, RealNodes: true}
 	build := exec.Command("go", "build", "-o", m.binary, "./cmd/lab")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
@@ -64,10 +64,11 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, m.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
-	cmd.Env = append(os.Environ(), "FAIRLEAD_LAB_DIR="+m.config.Dir, "FAIRLEAD_LAB_PREFIX="+m.config.Prefix)
-	if m.config.RealNodes {
-		cmd.Env = append(cmd.Env, "FAIRLEAD_LAB_NODES=real")
+	nodes := ""
+	if !m.config.RealNodes {
+		nodes = "imitation"
 	}
+	cmd.Env = append(os.Environ(), "FAIRLEAD_LAB_DIR="+m.config.Dir, "FAIRLEAD_LAB_PREFIX="+m.config.Prefix, "FAIRLEAD_LAB_NODES="+nodes)
 	return cmd
 }
 
@@ -158,8 +159,17 @@ func (m *machine) state() State {
 	return state
 }
 
-func TestLabComesAndGoes(t *testing.T) {
+func TestLabComesAndGoes(t *testing.T) { comeAndGo(newMachine(t)) }
+
+// TestImitation is about nodes without containers.
+func TestImitation(t *testing.T) {
 	m := newMachine(t)
+	m.config.RealNodes = false
+	comeAndGo(m)
+}
+
+func comeAndGo(m *machine) {
+	t := m.t
 	if out, err := m.run("status"); err == nil || !strings.Contains(out, "no lab is running") {
 		t.Errorf("status before: %v, %s", err, out)
 	}
@@ -276,8 +286,12 @@ func (m *machine) wantPods() {
 			}
 		}
 	}
-	if out := m.must("exec", "default/echo-node-1", "--", "cat", "/proc/sys/net/ipv4/ip_forward"); out != "1\n" {
-		m.t.Errorf("exec in a Pod: %q", out)
+	pod, err := pods.Get(ctx, "echo-node-1", metav1.GetOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if out := m.must("exec", "default/echo-node-1", "--", "ip", "-brief", "address"); !strings.Contains(out, pod.Status.PodIP+"/") {
+		m.t.Errorf("exec in the Pod with the address %s: %q", pod.Status.PodIP, out)
 	}
 }
 

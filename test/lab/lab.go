@@ -1,9 +1,8 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lab runs a Kubernetes cluster on one machine without containers: a
-// real control plane, nodes and Pods in network namespaces, and Pods that are
-// real processes on the host's files.
+// Package lab runs a Kubernetes cluster on one machine: a real control plane,
+// and nodes that run kubelet and containerd in their own namespaces.
 //
 // One process, the supervisor, owns all of it. What it may leave behind when it
 // is killed is known by name (namespaces that start with the prefix, mounts and
@@ -40,13 +39,14 @@ type Config struct {
 
 // Default is the configuration of the lab of this machine. FAIRLEAD_LAB_DIR and
 // FAIRLEAD_LAB_PREFIX, set to something else, make a second lab; the
-// prefixes must not be the beginning of one another.
+// prefixes must not be the beginning of one another. FAIRLEAD_LAB_NODES=imitation
+// makes nodes without containers.
 func Default() Config {
 	return Config{
 		Dir:       cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
 		Prefix:    cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
 		Nodes:     3,
-		RealNodes: os.Getenv("FAIRLEAD_LAB_NODES") == "real",
+		RealNodes: os.Getenv("FAIRLEAD_LAB_NODES") != "imitation",
 	}
 }
 

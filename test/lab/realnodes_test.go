@@ -21,7 +21,6 @@ import (
 // only a kubelet does of Pods.
 func TestRealNodes(t *testing.T) {
 	m := newMachine(t)
-	m.config.RealNodes = true
 	m.must("up")
 	m.installFairlead()
 	m.kubectl("apply", "-f", "testdata/pods.yaml")

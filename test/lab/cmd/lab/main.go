@@ -1,7 +1,7 @@
 // Copyright 2026 The Fairlead Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command lab runs a Kubernetes cluster on this machine, without containers.
+// Command lab runs a Kubernetes cluster on this machine.
 package main
 
 import (
@@ -29,7 +29,7 @@ const usage = `usage: lab COMMAND
   exec NAME -- COMMAND     run a command in the network namespace of node-1 ...,
                            control, client, or a Pod (NAMESPACE/NAME)
 
---bin is the directory of fairlead-controller and fairlead-agent (default: bin
+--bin is the directory of lab-images and the project's programs (default: bin
 of this repository). FAIRLEAD_LAB_DIR is the state directory (default:
 /var/lib/fairlead-lab).
 `

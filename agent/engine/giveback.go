@@ -23,7 +23,7 @@ const settled = kubeproxy.Settled
 func (p *predecessor) giveBack(ctx context.Context, l *Loop, ch source.Changes) bool {
 	wants := l.node.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack && l.verify.isVerified()
 	switch {
-	case p.released && (!wants || p.Serves() <= -settled):
+	case p.released && (!wants || p.isLost()):
 		p.released, l.programmed = false, nil
 		l.log.Info("Programs the node again: it is not to be given back to kube-proxy, or that does not serve it")
 		source.Renew(l.store) // what came in the meantime, too
@@ -31,7 +31,7 @@ func (p *predecessor) giveBack(ctx context.Context, l *Loop, ch source.Changes) 
 	case p.released:
 	case !wants:
 		return false
-	case l.dp == nil && l.candidate == nil && len(l.installed.Others("")) == 0 && p.Serves() > -settled:
+	case l.dp == nil && l.candidate == nil && len(l.installed.Others("")) == 0 && p.Serves() >= 0:
 		p.released = true // by an agent before this one, unless the first look says otherwise
 	case p.canRelease(l, ch):
 		l.log.Info("Gives the node back to kube-proxy, which serves it")
@@ -44,6 +44,13 @@ func (p *predecessor) giveBack(ctx context.Context, l *Loop, ch source.Changes) 
 	return true
 }
 
+// isLost says whether kube-proxy does not serve the node that was given back to it: in two looks, because
+// it may only restart, or in one that finds not even its rules.
+func (p *predecessor) isLost() bool {
+	found := p.Found()
+	return p.Serves() <= -settled || p.Serves() < 0 && found != nil && found.IsGone()
+}
+
 // isVerified says whether the revision of the node is verified, if it has one.
 func (v *verification) isVerified() bool {
 	phase := v.state.Phase
@@ -53,8 +60,11 @@ func (v *verification) isVerified() bool {
 // awaited says whether a node that is to be cleaned up keeps its rules for now: kube-proxy is to have it.
 func (p *predecessor) awaited(l *Loop) bool {
 	installed := l.dp != nil || len(l.installed.Others("")) > 0
-	return l.newest.Spec.CleanUpSince != nil && l.newest.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack &&
-		installed && (p.Serves() < settled || p.sharesAny(l))
+	if l.newest.Spec.CleanUpSince == nil || l.newest.Spec.KubeProxy != v1alpha1.KubeProxyGiveBack || !installed {
+		return false
+	}
+	p.LookSoon(true) // looks of before do not count
+	return p.Serves() < settled || p.sharesAny(l)
 }
 
 // canRelease says whether kube-proxy serves the node, and our rules were in order so far.

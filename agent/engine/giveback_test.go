@@ -25,10 +25,17 @@ func (c *changing) givesBack(name string, second int, modes ...v1alpha1.ProxyMod
 
 // serve has kube-proxy serve the node in so many looks, or not; the loop steps.
 func (c *changing) serve(looks int) {
-	c.proxy.serves, c.proxy.found = looks, &v1alpha1.KubeProxyStatus{}
+	c.proxy.serves, c.proxy.found = looks, &v1alpha1.KubeProxyStatus{Leftovers: []string{"rules"}}
 	if looks > 0 {
 		c.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyNFTables, Leftovers: []string{"rules"}}
 	}
+	c.store.Wake()
+	c.step(c.t.Context())
+}
+
+// lose has one look find neither kube-proxy nor rules of it; the loop steps.
+func (c *changing) lose() {
+	c.proxy.serves, c.proxy.found = -1, &v1alpha1.KubeProxyStatus{}
 	c.store.Wake()
 	c.step(c.t.Context())
 }
@@ -84,12 +91,20 @@ func TestGiveBack(t *testing.T) {
 	c.step(t.Context())
 	c.serve(-1)
 	c.wantReleased("it was away in one look, and a Service has changed", true)
+	if !c.proxy.soon {
+		t.Error("the second look for kube-proxy is not soon")
+	}
 	c.serve(-settled)
 	c.step(t.Context())
 	c.wantReleased("in two looks", false)
 	c.wantKernel(t, agenttest.Web("10.96.0.1", "10.244.1.7"))
 	c.serve(settled)
 	c.wantReleased("it serves again", true)
+	c.lose()
+	c.step(t.Context())
+	c.wantReleased("one look has found not even rules of kube-proxy", false)
+	c.serve(settled)
+	c.wantReleased("it serves once more", true)
 
 	c.givesBack("r-3", 3, nftablesMode)
 	c.step(t.Context())
@@ -154,6 +169,7 @@ func TestCleanUpAwaitsKubeProxy(t *testing.T) {
 	c.store.NodeSynced()
 	c.takeOver("r-1", 1, nftablesMode)
 	c.verifyNow()
+	c.proxy.serves, c.proxy.soon = settled, false // when it was looked for last, a minute ago
 	c.leaves()
 	c.wantProgrammed(t, v1alpha1.ReasonProgrammed)
 	if !c.last.GivesBack() || !c.proxy.soon {

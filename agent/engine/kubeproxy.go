@@ -18,7 +18,8 @@ type KubeProxy interface {
 	// how many it did not. 0: it was not looked for yet.
 	Serves() int
 
-	// LookSoon says whether the node is on its way from kube-proxy to the agent, or back.
+	// LookSoon says whether the node is on its way from kube-proxy to the agent, or back. When that
+	// begins, looks in which kube-proxy served the node do not count any more.
 	LookSoon(bool)
 
 	// Want says that the rules that were found are to be removed; nil: none are.
@@ -35,7 +36,7 @@ type predecessor struct {
 // kube-proxy leaves is removed like what a previous mode of ours has left, which waits for its
 // connections: it is noted before the rules go.
 func (p *predecessor) follow(l *Loop, s report.Snapshot) {
-	p.LookSoon(s.Changes())
+	p.LookSoon(s.Changes() || p.released && p.Serves() < 0)
 	if !s.Replaced() {
 		p.Want(nil)
 		return

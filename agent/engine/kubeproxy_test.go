@@ -24,8 +24,14 @@ type fakeKubeProxy struct {
 
 func (k *fakeKubeProxy) Found() *v1alpha1.KubeProxyStatus     { return k.found }
 func (k *fakeKubeProxy) Serves() int                          { return k.serves }
-func (k *fakeKubeProxy) LookSoon(soon bool)                   { k.soon = soon }
 func (k *fakeKubeProxy) Want(found *v1alpha1.KubeProxyStatus) { k.wanted = found }
+
+func (k *fakeKubeProxy) LookSoon(soon bool) {
+	if soon && !k.soon {
+		k.serves = min(k.serves, 0)
+	}
+	k.soon = soon
+}
 
 // left is a kube-proxy that has ended and has left rules.
 func left(mode v1alpha1.KubeProxyMode) *v1alpha1.KubeProxyStatus {

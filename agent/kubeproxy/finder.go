@@ -116,11 +116,13 @@ func (f *Finder) countServes(serves bool) (changed bool) {
 }
 
 // LookSoon says whether the node changes between kube-proxy and the agent, which waits for what
-// is found.
+// is found. When that begins, looks in which kube-proxy served the node do not count any more: the last
+// one may be a minute ago, and the kube-proxy of then gone.
 func (f *Finder) LookSoon(soon bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if soon && !f.soon {
+		f.serves = min(f.serves, 0)
 		select {
 		case f.sooner <- struct{}{}:
 		default:

@@ -158,3 +158,17 @@ func TestFinderServes(t *testing.T) {
 		})
 	}
 }
+
+// TestFinderServesAnew checks that a node which begins to give back does not take the looks of before for it.
+func TestFinderServesAnew(t *testing.T) {
+	f := New(func() {}, testr.New(t), clock.RealClock{})
+	look := func(serves bool) int {
+		f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: serves}, nil)
+		return f.Serves()
+	}
+	soon := func(soon bool) int { f.LookSoon(soon); return f.Serves() }
+	got := []int{look(true), look(true), soon(true), look(true), look(true), soon(true), soon(false), soon(true), look(false), soon(false), soon(true)}
+	if diff := cmp.Diff([]int{1, 2, 0, 1, 2, 2, 2, 0, -2, -2, -2}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -128,7 +128,7 @@ test-e2e: root lab-images ## Run the end-to-end tests on a lab; they start and s
 test-upstream: root ## Run SIG Network's own end-to-end tests on a lab: PROXY, MODE, SUITE (docs/upstream.md).
 	$(MAKE) lab-images LAB_IMAGES=
 	$(MAKE) lab-images LAB_IMAGES="agnhost regression-issue-74839 kube-proxy"
-	export FAIRLEAD_LAB_NODES=real KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
 		export PATH="$$(hack/controlplane.sh e2e.test ginkgo kubectl):$$PATH"; \
 		cd test && go test -tags e2e -count=1 -timeout 6h -v -run TestUpstream ./upstream -proxy "$(PROXY)" -mode "$(MODE)" -suite '$(SUITE)'
 

@@ -2,8 +2,8 @@
 # Copyright 2026 The Fairlead Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs missing Debian packages of the tests and of the lab's nodes and Pods. Fast
-# if they are installed. Prints what is missing if it cannot install. Arguments add
+# Installs missing Debian packages of the tests and of the lab. Fast if
+# they are installed. Prints what is missing if it cannot install. Arguments add
 # packages, in the form of the list below.
 set -euo pipefail
 
@@ -11,8 +11,8 @@ set -euo pipefail
 # netbase to print tcp instead of 6.
 readonly needs=(
   gcc=gcc /usr/include/stdlib.h=libc6-dev git=git
-  /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack ps=procps ping=iputils-ping
-  iptables=iptables curl=curl nslookup=bind9-dnsutils nginx=nginx "$@"
+  /etc/protocols=netbase ip=iproute2 nft=nftables conntrack=conntrack
+  iptables=iptables curl=curl "$@"
 )
 
 say() { echo "deps: $*" >&2; }
@@ -31,21 +31,10 @@ missing() {
   done
 }
 
-# The lab starts nginx in Pods: prevent apt from starting one on the machine's
-# port 80.
 install_quietly() {
-  local policy=/usr/sbin/policy-rc.d
-  if [[ ! -e $policy ]]; then
-    trap "rm -f '$policy'" EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-  fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq >&2 || say "apt-get update failed: trying with what is known"
   apt-get install --yes -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" >&2
-  if [[ " $* " == *" nginx "* && -d /run/systemd/system ]]; then
-    systemctl disable nginx.service >&2 || true
-  fi
 }
 
 mapfile -t packages < <(missing)

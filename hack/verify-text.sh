@@ -10,10 +10,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # A test may be a long table of cases.
 readonly max_file=420 max_function=85 max_test=100
 readonly max_files=25 max_methods=25 # of a package, of a type; without tests
-# Packages and types that are still too large. Remove those that have been split.
-readonly large=(
-  "type test/lab/kubelet.worker"
-)
 # Notification, unsupported, notified, another program, active, since: say those.
 readonly words='[Nn]ews|[Ll]acking|[Tt]old|[Nn]obody|[Mm]eanwhile|[Ss]omebody( else)?|[Ii]n force|lin[g]ers?|[Ll]ingering|who[ ]may'
 failed=0
@@ -43,10 +39,6 @@ sizes=$(printf '%s\n' "${files[@]}" | grep -v '_test\.go$' | xargs awk -v files=
     for (p in n) if (n[p] > files) printf "package %s: %d files\n", p, n[p]
     for (t in m) if (m[t] > methods) printf "type %s: %d methods\n", t, m[t]
   }' | sort)
-for known in "${large[@]}"; do
-  grep -q "^$known: " <<<"$sizes" || fail "$known is not too large any more: take it out of the list"
-  sizes=$(grep -v "^$known: " <<<"$sizes" || true)
-done
 [[ -z $sizes ]] || fail "too large (at most $max_files files, $max_methods methods): two subjects in one?"$'\n'"$sizes"
 found=$(git grep -nIwE "$words" -- '*.go' '*.md' '*.sh' '*.yaml' Makefile || true)
 [[ -z $found ]] || fail "words to replace:"$'\n'"$found"

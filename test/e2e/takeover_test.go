@@ -71,12 +71,8 @@ var kubeProxyRules = map[v1alpha1.KubeProxyMode]string{v1alpha1.KubeProxyNFTable
 // installKubeProxy prepares the image, and the rights of the controller.
 func installKubeProxy(t *testing.T) {
 	t.Helper()
-	program := os.Getenv("KUBE_PROXY")
-	if program == "" {
-		t.Fatal("KUBE_PROXY is not set: make test-e2e-rollout builds kube-proxy")
-	}
-	if err := os.Symlink(program, config.KubeProxyPath()); err != nil && !errors.Is(err, os.ErrExist) {
-		t.Fatal(err)
+	if _, err := os.Stat(filepath.Join(repo, "bin", "lab-images", "kube-proxy")); err != nil {
+		t.Fatalf("image of kube-proxy, which make test-e2e-rollout makes: %v", err)
 	}
 	if err := command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ const (
 )
 
 // Programs are what the control plane's folder has, and what users and add-ons run.
-var Programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "coredns"}
+var Programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
 
 // etcd is reachable only inside its namespace, so it needs no certificates. Its data
 // lives as long as the lab: it need not survive a power cut.

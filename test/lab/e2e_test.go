@@ -49,7 +49,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	dir := t.TempDir()
 	m := &machine{t: t, binary: filepath.Join(dir, "lab-command")}
-	m.config = Config{Dir: filepath.Join(dir, "state"), Prefix: fmt.Sprintf("fle%d-", os.Getpid()), Nodes: 3, RealNodes: true}
+	m.config = Config{Dir: filepath.Join(dir, "state"), Prefix: fmt.Sprintf("fle%d-", os.Getpid()), Nodes: 3}
 	build := exec.Command("go", "build", "-o", m.binary, "./cmd/lab")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
@@ -64,11 +64,7 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, m.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
-	nodes := ""
-	if !m.config.RealNodes {
-		nodes = "imitation"
-	}
-	cmd.Env = append(os.Environ(), "FAIRLEAD_LAB_DIR="+m.config.Dir, "FAIRLEAD_LAB_PREFIX="+m.config.Prefix, "FAIRLEAD_LAB_NODES="+nodes)
+	cmd.Env = append(os.Environ(), "FAIRLEAD_LAB_DIR="+m.config.Dir, "FAIRLEAD_LAB_PREFIX="+m.config.Prefix)
 	return cmd
 }
 
@@ -159,17 +155,8 @@ func (m *machine) state() State {
 	return state
 }
 
-func TestLabComesAndGoes(t *testing.T) { comeAndGo(newMachine(t)) }
-
-// TestImitation is about nodes without containers.
-func TestImitation(t *testing.T) {
+func TestLabComesAndGoes(t *testing.T) {
 	m := newMachine(t)
-	m.config.RealNodes = false
-	comeAndGo(m)
-}
-
-func comeAndGo(m *machine) {
-	t := m.t
 	if out, err := m.run("status"); err == nil || !strings.Contains(out, "no lab is running") {
 		t.Errorf("status before: %v, %s", err, out)
 	}

@@ -28,9 +28,6 @@ type Config struct {
 	Prefix string
 	// Nodes is the number of nodes.
 	Nodes int
-	// RealNodes makes nodes of kubelet, containerd and runc, which pull images. Others are the
-	// lab's imitation of a kubelet, whose containers are programs of this machine.
-	RealNodes bool
 	// AssetsDir holds the control plane's programs.
 	AssetsDir string
 	// BinDir holds the project's own programs.
@@ -39,14 +36,12 @@ type Config struct {
 
 // Default is the configuration of the lab of this machine. FAIRLEAD_LAB_DIR and
 // FAIRLEAD_LAB_PREFIX, set to something else, make a second lab; the
-// prefixes must not be the beginning of one another. FAIRLEAD_LAB_NODES=imitation
-// makes nodes without containers.
+// prefixes must not be the beginning of one another.
 func Default() Config {
 	return Config{
-		Dir:       cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
-		Prefix:    cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
-		Nodes:     3,
-		RealNodes: os.Getenv("FAIRLEAD_LAB_NODES") != "imitation",
+		Dir:    cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
+		Prefix: cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
+		Nodes:  3,
 	}
 }
 
@@ -63,14 +58,8 @@ func (c Config) KubectlCache() string { return filepath.Join(c.Dir, "kubectl-cac
 // LogDir holds a log for each part of the lab.
 func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
 
-// EchoPath is where the supervisor expects the echo server.
-func (c Config) EchoPath() string { return filepath.Join(c.Dir, "bin", "echo") }
-
-// ImagesDir has an OCI layout for each image of real nodes: `make lab-images` makes them.
+// ImagesDir has an OCI layout for each image that nodes pull: `make lab-images` makes them.
 func (c Config) ImagesDir() string { return filepath.Join(c.BinDir, "lab-images") }
-
-// KubeProxyPath is where the image kube-proxy is, if a test puts it there.
-func (c Config) KubeProxyPath() string { return filepath.Join(c.Dir, "bin", "kube-proxy") }
 
 // Topology is the plan of the lab's network.
 func (c Config) Topology() *network.Topology { return network.New(c.Prefix, c.Nodes) }
@@ -80,7 +69,7 @@ func (c Config) stateFile() string { return filepath.Join(c.Dir, "lab.json") }
 
 // makeDirs makes the state directory. It holds keys: it is root's alone.
 func (c Config) makeDirs() error {
-	for _, dir := range []string{c.Dir, c.LogDir(), c.pkiDir(), filepath.Dir(c.EchoPath())} {
+	for _, dir := range []string{c.Dir, c.LogDir(), c.pkiDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("state directory: %w", err)
 		}

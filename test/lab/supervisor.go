@@ -27,7 +27,7 @@ const (
 	// startTime is how long any one part may take to be ready. A busy machine
 	// needs a minute for what takes seconds otherwise.
 	startTime = 3 * time.Minute
-	// stopTime is how long the kubelets may take to end their Pods.
+	// stopTime is how long the nodes may take to end.
 	stopTime = 3 * time.Second
 	// pollTime is the pause between two looks at something that is starting.
 	pollTime = 50 * time.Millisecond
@@ -94,18 +94,14 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 	if err := s.startControlPlane(ctx, control, nodes); err != nil {
 		return err
 	}
-	run := s.runKubelet
-	if s.config.RealNodes {
-		run = s.runNode
-		if err := s.serveImages(nodes); err != nil {
-			return err
-		}
+	if err := s.serveImages(nodes); err != nil {
+		return err
 	}
 	for number, node := range s.topology.Nodes {
 		if err := createNode(ctx, s.client, node, number); err != nil {
 			return err
 		}
-		s.inBackground(node.Name, func() error { return run(nodes, node) })
+		s.inBackground(node.Name, func() error { return s.runNode(nodes, node) })
 	}
 	err := s.await(ctx, "nodes", func(ctx context.Context) error {
 		return nodesReady(ctx, s.client, len(s.topology.Nodes))

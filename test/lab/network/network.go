@@ -2,20 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package network builds the lab's network out of named network namespaces:
-// nodes on a bridge behind a router, one client outside, and a namespace per
-// Pod. It touches no link, address, route or sysctl of the host's own
-// namespace.
+// nodes on a bridge behind a router, and one client outside. It touches no link,
+// address, route or sysctl of the host's own namespace.
 //
 //	client ── outside0 [fabric: router] fabric0 (bridge) ──┬── control
-//	                                                       ├── node-1 ── Pods
-//	                                                       ├── node-2 ── Pods
-//	                                                       └── node-3 ── Pods
+//	                                                       ├── node-1
+//	                                                       ├── node-2
+//	                                                       └── node-3
 package network
 
 import (
 	"fmt"
 	"net/netip"
-	"sync"
 )
 
 // DefaultPrefix starts the names of the lab's network namespaces.
@@ -64,7 +62,7 @@ func (n Node) Host() Host {
 	return Host{Name: n.Name, NetNSPath: n.NetNSPath, IPv4: n.IPv4, IPv6: n.IPv6}
 }
 
-// Topology is the lab's network. Its methods may be called concurrently.
+// Topology is the lab's network.
 type Topology struct {
 	// Control is the namespace of the control plane, Client that of the outside client.
 	Control, Client Host
@@ -73,9 +71,6 @@ type Topology struct {
 
 	prefix string
 	router Host
-
-	mu   sync.Mutex
-	pods map[string]*nodePods // by node name
 }
 
 // New plans a network of the given number of nodes (1 to 80). The names of its
@@ -87,7 +82,6 @@ func New(prefix string, nodes int) *Topology {
 		router:  newHost(prefix, "fabric", nodesV4, nodesV6, 1),
 		Control: newHost(prefix, "control", nodesV4, nodesV6, 10),
 		Client:  newHost(prefix, "client", outsideV4, outsideV6, 10),
-		pods:    map[string]*nodePods{},
 	}
 	for i := 1; i <= nodes; i++ {
 		name := fmt.Sprintf("node-%d", i)
@@ -98,7 +92,6 @@ func New(prefix string, nodes int) *Topology {
 			PodCIDRv6: netip.MustParsePrefix(fmt.Sprintf("fd00:244:%d::/64", i)),
 		}
 		t.Nodes = append(t.Nodes, node)
-		t.pods[name] = newNodePods()
 	}
 	return t
 }

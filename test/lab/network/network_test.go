@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -87,20 +87,27 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 	places := map[string]place{}
 	for _, host := range topology.Hosts() {
 		places[host.Name] = place{host.NetNSPath, host.IPv4, host.IPv6}
+		greet(t, host.NetNSPath)
 	}
-	for i, node := range []Node{topology.Nodes[0], topology.Nodes[0], topology.Nodes[2]} {
-		pod, err := topology.AddPod(node, fmt.Sprint("p", i))
+	targets := maps.Clone(places)
+	for _, node := range topology.Nodes {
+		// A Pod needs only that its range is routed to the node.
+		pod := place{node.NetNSPath, numbered(node.PodCIDRv4, 2), numbered(node.PodCIDRv6, 2)}
+		targets["a Pod on "+node.Name] = pod
+		space, err := open(node.NetNSPath)
 		if err != nil {
 			t.Fatal(err)
 		}
-		places[fmt.Sprintf("Pod %d on %s", i, node.Name)] = place{pod.NetNSPath, pod.IPv4, pod.IPv6}
-	}
-	for _, place := range places {
-		greet(t, place.netns)
+		defer space.close()
+		for _, address := range []netip.Addr{pod.v4, pod.v6} {
+			if err := space.addAddress("lo", address, address.BitLen()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	for fromName, from := range places {
-		for toName, to := range places {
-			if fromName == toName {
+		for toName, to := range targets {
+			if from.netns == to.netns {
 				continue
 			}
 			for _, pair := range [][2]netip.Addr{{from.v4, to.v4}, {from.v6, to.v6}} {
@@ -143,64 +150,10 @@ func TestServiceRanges(t *testing.T) {
 	}
 }
 
-func TestPodsComeAndGo(t *testing.T) {
-	topology := build(t)
-	node := topology.Nodes[1]
-	first, err := topology.AddPod(node, "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := PodNet{
-		NetNSPath: topology.PodNetNS("a"),
-		IPv4:      netip.MustParseAddr("10.244.2.2"), IPv6: netip.MustParseAddr("fd00:244:2::2"),
-	}
-	if diff := cmp.Diff(want, first, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-		t.Errorf("first Pod (-want +got):\n%s", diff)
-	}
-	again, err := topology.AddPod(node, "a")
-	if err != nil || again != first {
-		t.Errorf("AddPod again: %v, %v, want %v", again, err, first)
-	}
-	for range 2 { // the second time there is nothing to do
-		if err := topology.DelPod(node, "a"); err != nil {
-			t.Error(err)
-		}
-	}
-	if links := linksOf(t, node.NetNSPath); len(links) != 2 {
-		t.Errorf("links of the node after the Pod: %v, want lo and eth0", links)
-	}
-	next, err := topology.AddPod(node, "b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if next.IPv4 == first.IPv4 {
-		t.Errorf("address %s of the deleted Pod is given to the next", next.IPv4)
-	}
-}
-
-func TestPodAddressesRunOut(t *testing.T) {
-	pods := newNodePods()
-	for i := range lastPod - firstPod + 1 {
-		if _, err := pods.reserve(fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if number, err := pods.reserve("more"); err == nil {
-		t.Fatalf("got number %d, want an error", number)
-	}
-	pods.release("7")
-	if number, err := pods.reserve("more"); err != nil || number != firstPod+7 {
-		t.Errorf("got %d, %v, want the released number %d", number, err, firstPod+7)
-	}
-}
-
 func TestTeardownLeavesNothing(t *testing.T) {
 	needsRoot(t)
 	before := traces(t)
 	topology := build(t)
-	if _, err := topology.AddPod(topology.Nodes[0], "left"); err != nil {
-		t.Fatal(err)
-	}
 	if diff := cmp.Diff(before.Links, traces(t).Links); diff != "" {
 		t.Errorf("links of the host changed (-before +after):\n%s", diff)
 	}
@@ -224,7 +177,7 @@ func TestThreadsComeHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 { // whichever thread the runtime picks
-		path := topology.PodNetNS("home")
+		path := pathOf(topology.prefix + "home")
 		if err := createNamespace(path); err != nil {
 			t.Fatal(err)
 		}

@@ -181,37 +181,9 @@ func (s *space) addRouteFrom(from string, to netip.Prefix, via netip.Addr, name 
 	return s.replaceRoute(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice(), Table: outsideTable})
 }
 
-// addLinkRoute adds a route to a neighbour on the link. src is the address that
-// connections to it start from; the zero value leaves the choice to the kernel.
-func (s *space) addLinkRoute(to netip.Prefix, src netip.Addr, name string) error {
-	link, err := s.link(name)
-	if err != nil {
-		return err
-	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Scope: netlink.SCOPE_LINK, Src: src.AsSlice()}
-	return s.replaceRoute(route)
-}
-
 func (s *space) replaceRoute(route *netlink.Route) error {
 	if err := s.handle.RouteReplace(route); err != nil {
 		return fmt.Errorf("route to %s: %w", route.Dst, err)
-	}
-	return nil
-}
-
-// addNeighbour sets a permanent neighbour entry, so that no process has to
-// answer for it.
-func (s *space) addNeighbour(addr netip.Addr, mac net.HardwareAddr, name string) error {
-	link, err := s.link(name)
-	if err != nil {
-		return err
-	}
-	neighbour := &netlink.Neigh{
-		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT,
-		IP: addr.AsSlice(), HardwareAddr: mac,
-	}
-	if err := s.handle.NeighSet(neighbour); err != nil {
-		return fmt.Errorf("neighbour %s: %w", addr, err)
 	}
 	return nil
 }

@@ -31,19 +31,14 @@ func (t *Topology) Build() error {
 	return nil
 }
 
-// Teardown removes every namespace of this network, those of Pods included.
+// Teardown removes every namespace of this network.
 // It knows them by their names, so it also cleans up after a lab that died.
 // Processes that still run inside have to be gone before.
 func (t *Topology) Teardown() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	names, err := Names(t.prefix)
 	errs := []error{err}
 	for _, name := range names {
 		errs = append(errs, deleteNamespace(pathOf(name)))
-	}
-	for name := range t.pods {
-		t.pods[name] = newNodePods()
 	}
 	errs = append(errs, releaseNetnsDir())
 	return errors.Join(errs...)

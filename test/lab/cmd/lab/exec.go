@@ -88,25 +88,5 @@ func namespaceOf(ctx context.Context, config lab.Config, name string) (string, e
 	if pod.Spec.HostNetwork {
 		return hosts[pod.Spec.NodeName], nil
 	}
-	if config.RealNodes {
-		return node.PodNetNS(config.Cgroup(pod.Spec.NodeName), string(pod.UID))
-	}
-	return podNamespace(config, topology, string(pod.UID))
-}
-
-// podNamespace finds the namespace that the kubelet named after the beginning of
-// the Pod's UID.
-func podNamespace(config lab.Config, topology *network.Topology, uid string) (string, error) {
-	names, err := network.Names(config.Prefix + "pod-")
-	if err != nil {
-		return "", err
-	}
-	uid = strings.ReplaceAll(uid, "-", "")
-	for _, name := range names {
-		id := strings.TrimPrefix(name, config.Prefix+"pod-")
-		if strings.HasPrefix(uid, id) {
-			return topology.PodNetNS(id), nil
-		}
-	}
-	return "", errors.New("the Pod has no network yet")
+	return node.PodNetNS(config.Cgroup(pod.Spec.NodeName), string(pod.UID))
 }

@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
-	"github.com/fairlead-proxy/fairlead/test/lab/kubelet"
 	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
@@ -35,7 +34,6 @@ of this repository). FAIRLEAD_LAB_DIR is the state directory (default:
 `
 
 func main() {
-	kubelet.MaybeRunContainerInit()
 	node.MaybeRunInit()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -41,24 +41,15 @@ func prepare(ctx context.Context, config *lab.Config) error {
 	if _, err := command(ctx, root, "hack/deps.sh"); err != nil {
 		return fmt.Errorf("install what the lab needs: %w", err)
 	}
-	programs := lab.Programs
-	if config.RealNodes {
-		programs = append(slices.Clone(programs), node.Programs...)
-		if _, err := os.Stat(config.ImagesDir()); err != nil {
-			return fmt.Errorf("images of the nodes: %w: run `make lab-images`", err)
-		}
+	programs := append(slices.Clone(lab.Programs), node.Programs...)
+	if _, err := os.Stat(config.ImagesDir()); err != nil {
+		return fmt.Errorf("images of the nodes: %w: run `make lab-images`", err)
 	}
 	assets, err := command(ctx, root, "hack/controlplane.sh", programs...)
 	if err != nil {
 		return fmt.Errorf("programs of the control plane: %w", err)
 	}
 	config.AssetsDir = assets
-	// Static, so that it also runs where the host's libraries are not.
-	_, err = command(ctx, filepath.Join(root, "test"), "env", "CGO_ENABLED=0",
-		"go", "build", "-trimpath", "-o", config.EchoPath(), "./lab/cmd/echo")
-	if err != nil {
-		return fmt.Errorf("build the echo server: %w", err)
-	}
 	return nil
 }
 

@@ -20,7 +20,11 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/registry"
 )
 
-const registryPort = "5000"
+const (
+	registryPort = "5000"
+	// clusterDNS is the address of the Service kube-dns, see the add-ons.
+	clusterDNS = "10.96.0.10"
+)
 
 // serveImages runs the registry that the nodes pull from, in the control plane's network.
 func (s *supervisor) serveImages(ctx context.Context) error {
@@ -39,7 +43,7 @@ func (s *supervisor) serveImages(ctx context.Context) error {
 	return nil
 }
 
-// runNode runs a real node until ctx ends.
+// runNode runs a node until ctx ends.
 func (s *supervisor) runNode(ctx context.Context, n network.Node) error {
 	config, err := s.nodeConfig(n)
 	if err != nil {
@@ -105,7 +109,7 @@ func (s *supervisor) nodeConfig(n network.Node) (node.Config, error) {
 	}, nil
 }
 
-// Cgroup is the name of a real node's cgroups.
+// Cgroup is the name of a node's cgroups.
 func (c Config) Cgroup(nodeName string) string { return c.cgroupPrefix() + nodeName }
 
 // cgroupPrefix starts the names of the lab's cgroups.

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRealNodes runs Fairlead from its images, with the manifests that users apply, and asks what
+// TestNodes runs Fairlead from its images, with the manifests that users apply, and asks what
 // only a kubelet does of Pods.
-func TestRealNodes(t *testing.T) {
+func TestNodes(t *testing.T) {
 	m := newMachine(t)
 	m.must("up")
 	m.installFairlead()

@@ -13,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -36,7 +37,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	flags.AddFlags(root.PersistentFlags())
 	p := &plugin{flags: flags, streams: streams}
-	root.AddCommand(p.explain(), p.rollout())
+	root.AddCommand(p.explain(), p.rollout(), p.status())
 	return root
 }
 
@@ -46,17 +47,25 @@ type plugin struct {
 	streams genericiooptions.IOStreams
 }
 
-func (p *plugin) client() (client.WithWatch, error) {
+func (p *plugin) config() (*rest.Config, *runtime.Scheme, error) {
 	config, err := p.flags.ToRESTConfig()
 	if err != nil {
-		return nil, fmt.Errorf("load the client configuration: %w", err)
+		return nil, nil, fmt.Errorf("load the client configuration: %w", err)
 	}
 	config.UserAgent = "kubectl-fairlead/" + version.Version
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("register types: %w", err)
+			return nil, nil, fmt.Errorf("register types: %w", err)
 		}
+	}
+	return config, scheme, nil
+}
+
+func (p *plugin) client() (client.WithWatch, error) {
+	config, scheme, err := p.config()
+	if err != nil {
+		return nil, err
 	}
 	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	if err != nil {

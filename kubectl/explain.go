@@ -4,20 +4,18 @@
 package kubectl
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-proxy/fairlead/kubectl/explain"
 )
 
 func (p *plugin) explain() *cobra.Command {
-	var from, output string
+	var from string
+	var out output
 	command := &cobra.Command{
 		Use:   "explain SERVICE[:PORT]",
 		Short: "Which endpoints get connections to a Service, and why others do not.",
@@ -37,8 +35,7 @@ agent: see "Problem".`,
   kubectl fairlead explain web --from external/203.0.113.7 -o yaml`,
 		Args: exactArgs(1, "SERVICE[:PORT]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			print, err := printer(output)
-			if err != nil {
+			if err := out.check(); err != nil {
 				return err
 			}
 			namespace, err := p.namespace()
@@ -62,11 +59,11 @@ agent: see "Problem".`,
 			if err != nil {
 				return err
 			}
-			return print(cmd, &report)
+			return out.print(cmd.OutOrStdout(), &report, report.Print)
 		},
 	}
 	command.Flags().StringVar(&from, "from", "", "the client: pod/NAME, NAMESPACE/NAME of a Pod, node/NAME, or external[/ADDRESS]; default: any Pod")
-	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml; default: text")
+	out.add(command)
 	return command
 }
 
@@ -78,26 +75,4 @@ func exactArgs(n int, usage string) cobra.PositionalArgs {
 		}
 		return fmt.Errorf("%s needs %s; see %s --help", cmd.CommandPath(), usage, cmd.CommandPath())
 	}
-}
-
-// printer returns what writes a report in a format.
-func printer(output string) (func(*cobra.Command, *explain.Report) error, error) {
-	var marshal func(any) ([]byte, error)
-	switch output {
-	case "":
-		return func(cmd *cobra.Command, r *explain.Report) error { return r.Print(cmd.OutOrStdout()) }, nil
-	case "json":
-		marshal = func(v any) ([]byte, error) { return json.MarshalIndent(v, "", "  ") }
-	case "yaml":
-		marshal = yaml.Marshal
-	default:
-		return nil, errors.New("--output must be json or yaml")
-	}
-	return func(cmd *cobra.Command, r *explain.Report) error {
-		text, err := marshal(r)
-		if err == nil {
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(string(text), "\n"))
-		}
-		return err
-	}, nil
 }

@@ -29,7 +29,7 @@ func Print(to io.Writer, r *v1alpha1.ProxyRollout) error {
 	line("")
 	line("STAGE\tNODES\tUPDATED\tVERIFIED\tFAILED")
 	for _, stage := range s.Stages {
-		line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, stage.Updated, stage.Verified, stage.Failed, bar(stage))
+		line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, stage.Updated, stage.Verified, stage.Failed, Bar(stage))
 	}
 	flush := func() error {
 		if err := w.Flush(); err != nil {
@@ -64,8 +64,8 @@ func phase(r *v1alpha1.ProxyRollout) string {
 	return text
 }
 
-// bar has twenty characters: # of nodes that have verified the revision, + of those that are to.
-func bar(s v1alpha1.RolloutStageStatus) string {
+// Bar has twenty characters: # of nodes that have verified the revision, + of those that are to.
+func Bar(s v1alpha1.RolloutStageStatus) string {
 	const width = 20
 	if s.Total <= 0 {
 		return ""

@@ -15,6 +15,7 @@ tests=(
   "agent/dataplane/nattable"
   "test/cases -run=^TestIPVS$"
   "test/cases -run=^TestNFTables$"
+  "test/lab/node -run=^TestDelegate$"
   "agent/dataplane/ipvs"
   "agent/modes -run=^TestHandovers$"
   "agent/modes -run=^(TestHandovers|TestRestarts)$/IPVS"

@@ -131,6 +131,10 @@ func enter(r request) error {
 			}
 		}
 	}
+	// Without one the kernel says "(none)", which is no name: Kubernetes' programs use it in labels.
+	if err := unix.Sethostname([]byte("vm")); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
 	limit := syscall.Rlimit{Cur: 1 << 20, Max: 1 << 20}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("limit of open files: %w", err)

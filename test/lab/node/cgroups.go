@@ -79,14 +79,13 @@ func delegate(dir, child string) error {
 	if err != nil {
 		return err
 	}
+	// All of them at once: cpu alone would be given beside processes, and memory never after that.
+	all := ""
+	for _, controller := range strings.Fields(string(content)) {
+		all += " +" + controller
+	}
 	enable := func() error {
-		for _, controller := range strings.Fields(string(content)) {
-			err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(all), 0)
 	}
 	if err := enable(); !errors.Is(err, unix.EBUSY) {
 		return err

@@ -19,8 +19,10 @@ import (
 
 const usage = `usage: lab COMMAND
 
-  up [--bin DIR]           start the lab and return once its nodes are ready
-  run [--bin DIR]          the same in the foreground, until Ctrl-C
+  up [--bin DIR] [--nodes N]
+                           start the lab and return once its nodes are ready
+  run [--bin DIR] [--nodes N]
+                           the same in the foreground, until Ctrl-C
   down [--keep-logs DIR]   stop the lab and remove everything of it
   status                   what runs
   kubeconfig [--inside]    print the path of the administrator's kubeconfig,
@@ -58,6 +60,7 @@ func run(ctx context.Context, args []string) error {
 	switch command {
 	case "up", "run":
 		flags.StringVar(&config.BinDir, "bin", "", "directory of the project's programs")
+		flags.IntVar(&config.Nodes, "nodes", config.Nodes, "number of nodes")
 		if err := parse(flags, args); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,19 +36,45 @@ func TestTakeOver(t *testing.T) {
 	}
 	installKubeProxy(t)
 	svc := newEcho(t, newNamespace(t), 3)
+	changePolicy(t.Context(), t, `"mode": "NFTables"`)
+	eventually(t, time.Minute, func() error { return allRun(t, v1alpha1.ModeNFTables) })
+	// Services of the tests before would be in the rules of fresh agents.
+	eventually(t, 2*time.Minute, func() error {
+		var all corev1.NamespaceList
+		if err := api.List(t.Context(), &all); err != nil {
+			return err
+		}
+		for _, ns := range all.Items {
+			if strings.HasPrefix(ns.Name, namespacePrefix) && ns.DeletionTimestamp != nil {
+				return fmt.Errorf("%s is there", ns.Name)
+			}
+		}
+		return nil
+	})
+	fresh := map[string]rules{}
+	for _, node := range labNodes {
+		fresh[node] = freshAgent(t, node)
+	}
 	for _, mode := range []v1alpha1.KubeProxyMode{v1alpha1.KubeProxyNFTables, v1alpha1.KubeProxyIPTables} {
 		t.Run(string(mode), func(t *testing.T) {
 			// Until kube-proxy serves the nodes, the agents do.
 			changePolicy(t.Context(), t, `"mode": "NFTables", `+fmt.Sprintf(takeOver, false))
 			tr := startTraffic(t, labNodes, []*corev1.Service{svc})
 			startKubeProxy(t, mode)
-			eventually(t, 5*time.Minute, func() error { return replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack) })
+			eventually(t, 5*time.Minute, func() error {
+				return errors.Join(replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack), rolledOut(t, v1alpha1.RolloutSucceeded, ""))
+			})
 			for _, node := range labNodes {
 				wantRules(t, node, ownRules, false)
 				wantRules(t, node, kubeProxyRules[mode], true)
 			}
+			tr.Stop()
 			tr.wantNoFailures(t, "given back to kube-proxy")
+			for _, node := range labNodes {
+				wantFreshKubeProxy(t, node)
+			}
 
+			tr = startTraffic(t, labNodes, []*corev1.Service{svc})
 			changePolicy(t.Context(), t, fmt.Sprintf(takeOver, true))
 			eventually(t, 5*time.Minute, func() error {
 				return errors.Join(replacedIs(t, metav1.ConditionTrue, v1alpha1.ReasonReplaced), rolledOut(t, v1alpha1.RolloutSucceeded, v1alpha1.ModeNFTables))
@@ -59,6 +86,9 @@ func TestTakeOver(t *testing.T) {
 			tr.Stop()
 			tr.wantNoFailures(t, "taken over from kube-proxy")
 			removeKubeProxy(t)
+			for _, node := range labNodes {
+				wantFreshAgent(t, node, fresh[node])
+			}
 		})
 	}
 }
@@ -82,9 +112,21 @@ func installKubeProxy(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	undo := rememberNodes(t)
 	t.Cleanup(func() {
-		removeKubeProxy(t)
+		changePolicy(context.Background(), t, `"kubeProxy": null`)
 		resetPolicy(t)
+		// A node that was given back has kube-proxy's rules only, until it is programmed again.
+		eventually(t, time.Minute, func() error {
+			for _, node := range labNodes {
+				if _, err := inNode(node, "nft", "list", "table", "ip", "fairlead"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		removeKubeProxy(t)
+		undo()
 	})
 }
 
@@ -103,7 +145,7 @@ func startKubeProxy(t *testing.T, mode v1alpha1.KubeProxyMode) {
 	}
 }
 
-// removeKubeProxy deletes kube-proxy; rules that it has left are not removed.
+// removeKubeProxy deletes kube-proxy.
 func removeKubeProxy(t *testing.T) {
 	t.Helper()
 	if err := command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {

@@ -1,0 +1,220 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	stdcmp "cmp"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// rules are the lines of each chain, map and set of a node.
+type rules map[string][]string
+
+// rulesScript prints the rules of all programs: nft does not print what iptables matches.
+const rulesScript = `
+nft list ruleset
+for program in iptables-nft ip6tables-nft iptables-legacy ip6tables-legacy; do echo "program $program"; $program-save; done`
+
+// counters match what traffic changes.
+var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+`)
+
+// readRules returns a node's rules without counters and comments. The elements of maps and sets are sorted, because the
+// kernel lists them in the order of a hash with a random seed, and so are the rules of kube-proxy's chains: it writes the
+// ones of Services in the order of a Go map.
+func readRules(t *testing.T, node string) rules {
+	t.Helper()
+	out, err := inNode(node, "sh", "-c", rulesScript)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := rules{}
+	var path []string
+	elements := false
+	for _, line := range strings.Split(out, "\n") {
+		line = strings.TrimSpace(counters.ReplaceAllString(line, ""))
+		name, isProgram := strings.CutPrefix(line, "program ")
+		table, isTable := strings.CutPrefix(line, "*")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#") || line == "COMMIT":
+			continue
+		case isProgram:
+			path = []string{name, ""}
+			continue
+		case isTable:
+			path[1] = table
+			continue
+		case strings.HasSuffix(line, "{") && !strings.HasPrefix(line, "elements"):
+			path = append(path, line)
+			all[strings.Join(path, " ")] = nil
+			continue
+		case line == "}" && !elements:
+			path = path[:len(path)-1]
+			continue
+		}
+		elements = (elements || strings.HasPrefix(line, "elements = {")) && !strings.HasSuffix(line, "}")
+		key := strings.Join(path, " ")
+		if !elements && !strings.HasPrefix(line, "elements = {") && !strings.HasSuffix(line, "}") {
+			all[key] = append(all[key], line)
+			continue
+		}
+		line = strings.Trim(strings.TrimPrefix(strings.TrimSuffix(line, "}"), "elements = {"), ", ")
+		all[key] = append(all[key], strings.Split(line, ", ")...) // several fit into a line
+	}
+	for key, lines := range all {
+		if !strings.Contains(key, "chain ") || strings.Contains(key, "kube-proxy") || strings.Contains(key, "KUBE-") {
+			slices.Sort(lines)
+			continue
+		}
+		slices.SortStableFunc(lines, func(a, b string) int { return stdcmp.Compare(firewall(a), firewall(b)) })
+	}
+	return all
+}
+
+// firewall is 1 for the jump to the chain KUBE-FIREWALL. Its place among the other jumps says who wrote it first: kube-proxy inserts its
+// chains and appends this one, which kubelets have, too, and which stays when kube-proxy goes.
+func firewall(rule string) int {
+	if strings.Contains(rule, "KUBE-FIREWALL") {
+		return 1
+	}
+	return 0
+}
+
+// freshAgent has a new agent write a node's rules, of which nothing is there.
+func freshAgent(t *testing.T, node string) rules {
+	t.Helper()
+	pid, err := agentPID(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err = inNode(node, "nft", "delete table ip fairlead; delete table ip6 fairlead")
+	if kill := syscall.Kill(pid, syscall.SIGKILL); err != nil || kill != nil {
+		t.Fatal(err, kill)
+	}
+	eventually(t, time.Minute, func() error {
+		if again, err := agentPID(node); err != nil || again == pid {
+			return fmt.Errorf("agent %d, before %d: %w", again, pid, err)
+		}
+		_, err := inNode(node, "nft", "list table ip fairlead")
+		return err
+	})
+	wantKernel(t, node)
+	return readRules(t, node)
+}
+
+// wantFreshKubeProxy checks that a node's rules are those that a new kube-proxy writes, of which nothing is there.
+func wantFreshKubeProxy(t *testing.T, node string) {
+	t.Helper()
+	before := readRules(t, node)
+	pid, err := processOn(node, "kube-proxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	cleanUpKubeProxy(t, node)
+	left := readRules(t, node)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for key := range left {
+		if strings.Contains(key, "fairlead") || strings.Contains(key, "chain KUBE-S") {
+			t.Errorf("%s has %s after kube-proxy --cleanup", node, key)
+		}
+	}
+	eventually(t, time.Minute, func() error {
+		if again, err := processOn(node, "kube-proxy"); err != nil || again == pid {
+			return fmt.Errorf("kube-proxy %d, before %d: %w", again, pid, err)
+		}
+		if diff := cmp.Diff(readRules(t, node), before); diff != "" {
+			return fmt.Errorf("rules of %s (-a fresh kube-proxy +given back):\n%s", node, diff)
+		}
+		return nil
+	})
+}
+
+// cleanUpKubeProxy removes rules of kube-proxy from a node.
+func cleanUpKubeProxy(t *testing.T, node string) {
+	t.Helper()
+	if _, err := inNode(node, os.Getenv("KUBE_PROXY"), "--cleanup"); err != nil {
+		t.Error(err)
+	}
+}
+
+// wantFreshAgent checks that a node's rules are those that a new agent has written, and what kube-proxy leaves: its
+// chain KUBE-FIREWALL may be the kubelet's, and the agent keeps it, in tables that are empty otherwise.
+func wantFreshAgent(t *testing.T, node string, fresh rules) {
+	t.Helper()
+	now := readRules(t, node)
+	maps.DeleteFunc(now, func(key string, lines []string) bool {
+		if _, ok := fresh[key]; ok {
+			return false
+		}
+		for _, line := range lines {
+			if !strings.Contains(line, "KUBE-FIREWALL") && !isEmptyChain.MatchString(line) && !strings.Contains(key, "chain KUBE-FIREWALL") {
+				return false
+			}
+		}
+		return true
+	})
+	if diff := cmp.Diff(fresh, now); diff != "" {
+		t.Errorf("rules of %s (-a fresh agent +taken over):\n%s", node, diff)
+	}
+}
+
+// isEmptyChain matches the declaration of a base chain.
+var isEmptyChain = regexp.MustCompile(`^:[A-Z]+ ACCEPT|^type .* policy accept;$`)
+
+const routeLocalnet = "net.ipv4.conf.all.route_localnet"
+
+// rememberNodes returns what has the nodes forget kube-proxy: its rules, what --cleanup and the agent keep because it may be
+// the kubelet's, and the parameter that it sets.
+func rememberNodes(t *testing.T) (undo func()) {
+	t.Helper()
+	tables, parameter := map[string]string{}, map[string]string{}
+	for _, node := range labNodes {
+		var err error
+		if tables[node], err = inNode(node, "nft", "list", "tables"); err != nil {
+			t.Fatal(err)
+		}
+		if parameter[node], err = inNode(node, "sysctl", "-n", routeLocalnet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		for _, node := range labNodes {
+			cleanUpKubeProxy(t, node)
+			now, err := inNode(node, "nft", "list", "tables")
+			if err != nil {
+				t.Error(err)
+			}
+			for table := range strings.SplitSeq(strings.TrimSpace(now), "\n") {
+				if strings.Contains(tables[node], table) || strings.HasSuffix(table, " fairlead") {
+					continue
+				}
+				if _, err := inNode(node, "nft", "delete "+table); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := inNode(node, "sysctl", "-qw", routeLocalnet+"="+strings.TrimSpace(parameter[node])); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,9 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 func (m *machine) run(args ...string) (string, error) {
+	if args[0] == "up" {
+		args = append(args, "--nodes", strconv.Itoa(m.config.Nodes))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	out, err := m.command(ctx, args...).CombinedOutput()

@@ -22,10 +22,11 @@ import (
 func TestNodes(t *testing.T) {
 	m := newMachine(t)
 	m.must("up")
-	m.installFairlead()
+	m.installFairlead("default")
 	m.kubectl("apply", "-f", "testdata/pods.yaml")
 	m.wantServices()
 	m.wantProbes()
+	m.wantModes()
 	m.must("down")
 	m.wantNothingLeft("down")
 
@@ -52,10 +53,11 @@ func (m *machine) kubectl(args ...string) string {
 	return m.must(append([]string{"exec", "control", "--", "kubectl"}, args...)...)
 }
 
-func (m *machine) installFairlead() {
+// installFairlead installs it with the manifests of a folder below config.
+func (m *machine) installFairlead(manifests string) {
 	m.t.Helper()
 	config := filepath.Join("..", "..", "config")
-	m.kubectl("apply", "--server-side", "-k", filepath.Join(config, "default"))
+	m.kubectl("apply", "--server-side", "-k", filepath.Join(config, manifests))
 	m.kubectl("apply", "-f", filepath.Join(config, "samples", "proxyconfig.yaml"))
 	m.kubectl("wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s")
 	m.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
@@ -83,14 +85,7 @@ func (m *machine) answered(want string, args ...string) {
 // from outside, and from the network of its own Pod.
 func (m *machine) wantServices() {
 	m.t.Helper()
-	m.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
-	m.kubectl("wait", "pod/probed", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
-	inPod := func(args ...string) []string {
-		return append([]string{"exec", "control", "--", "kubectl", "exec", "probed", "--"}, args...)
-	}
-	for _, family := range []string{"-4", "-6"} {
-		m.answered("pod=web", inPod("curl", "--silent", "--max-time", "2", family, "http://web.default.svc.cluster.local/")...)
-	}
+	m.wantNames()
 	for _, address := range []string{"10.89.0.12", "fd00:89::12"} {
 		url := "http://" + net.JoinHostPort(address, "18080")
 		m.answered("pod=web", "exec", "client", "--", "curl", "--silent", "--max-time", "2", url)
@@ -98,6 +93,17 @@ func (m *machine) wantServices() {
 	// A Service's Pod as its client: on the bridge its packets come back to where they came from.
 	ip := m.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	m.answered("pod=web", "exec", "default/web", "--", "curl", "--silent", "--max-time", "2", "http://"+ip)
+}
+
+// wantNames asks the server by its name in both families from a Pod: cluster DNS and Services work.
+func (m *machine) wantNames() {
+	m.t.Helper()
+	m.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
+	m.kubectl("wait", "pod/probed", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+	for _, family := range []string{"-4", "-6"} {
+		m.answered("pod=web", "exec", "control", "--", "kubectl", "exec", "probed", "--",
+			"curl", "--silent", "--max-time", "2", family, "http://web.default.svc.cluster.local/")
+	}
 }
 
 // wantProbes has a Pod become ready, and be restarted, by commands inside of it.

@@ -31,9 +31,13 @@ const usage = `usage: lab COMMAND
                            control, client, or a Pod (NAMESPACE/NAME)
 
 --bin is the directory of lab-images and the project's programs (default: bin
-of this repository). FAIRLEAD_LAB_DIR is the state directory (default:
+of this repository), --nodes the number of nodes (default: 3).
+FAIRLEAD_LAB_DIR is the state directory (default:
 /var/lib/fairlead-lab).
 `
+
+// maxNodes is how many nodes the lab's plan of addresses names: the next one would have the address .20.
+const maxNodes = 9
 
 func main() {
 	node.MaybeRunInit()
@@ -63,6 +67,9 @@ func run(ctx context.Context, args []string) error {
 		flags.IntVar(&config.Nodes, "nodes", config.Nodes, "number of nodes")
 		if err := parse(flags, args); err != nil {
 			return err
+		}
+		if config.Nodes < 1 || config.Nodes > maxNodes {
+			return fmt.Errorf("--nodes %d: the lab has 1 to %d nodes", config.Nodes, maxNodes)
 		}
 		if command == "up" {
 			return up(ctx, config)

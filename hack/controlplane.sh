@@ -9,6 +9,7 @@
 #   hack/controlplane.sh kube-proxy e2e.test    not included in "all"
 #   hack/controlplane.sh kubelet containerd containerd-shim-runc-v2 ctr runc \
 #     bridge host-local loopback portmap ptp    what a node runs; the last five are CNI plugins
+#   hack/controlplane.sh flanneld               Flannel's daemon, with the backends that need no C and no cloud
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -21,6 +22,7 @@ readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl
 readonly on_demand=(
   kube-proxy agnhost regression-issue-74839 e2e.test ginkgo
   kubelet containerd containerd-shim-runc-v2 ctr runc bridge host-local loopback portmap ptp
+  flanneld
 )
 
 say() { echo "controlplane: $*" >&2; }
@@ -34,7 +36,8 @@ coredns_version=$(version coredns github.com/coredns/coredns)
 containerd_version=$(version containerd github.com/containerd/containerd/v2)
 runc_version=$(version runc github.com/opencontainers/runc)
 cni_version=$(version cni github.com/containernetworking/plugins)
-readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version
+flannel_version=$(version flannel github.com/flannel-io/flannel)
+readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version flannel_version
 
 case $(uname -m) in
   x86_64) arch=amd64 ;;
@@ -100,6 +103,7 @@ download() {
       fetch_tar "$url/etcd-$etcd_version-linux-$arch.tar.gz" "$url/SHA256SUMS" \
         "etcd-$etcd_version-linux-$arch/etcd" "$2" ;;
     agnhost | regression-issue-74839) return 1 ;; # they are released as images only
+    flanneld) return 1 ;; # released without a checksum
     e2e.test | ginkgo)
       url=https://dl.k8s.io/release/$kubernetes_version/kubernetes-test-linux-$arch.tar.gz
       fetch_tar "$url" "$url.sha256" "kubernetes/test/bin/$1" "$2" ;;
@@ -132,6 +136,15 @@ stop_ticker() {
   ticker=
 }
 
+# copy_flannel DIRECTORY: copies its module without the backends that need C (udp), or a module of a
+# cloud that not every proxy has (tencentvpc).
+copy_flannel() {
+  local module
+  module=$(cd "$modules/flannel" && go mod download && go list -m -f '{{.Dir}}' github.com/flannel-io/flannel)
+  cp -r --no-preserve=mode "$module" "$1"
+  sed -i -E '\,pkg/backend/(udp|tencentvpc)"$,d' "$1/main.go"
+}
+
 # build NAME TARGET: prints progress, because kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
@@ -153,6 +166,10 @@ build() {
     bridge | loopback | ptp) directory=$modules/cni package=$plugins/main/$1 ;;
     host-local) directory=$modules/cni package=$plugins/ipam/$1 ;;
     portmap) directory=$modules/cni package=$plugins/meta/$1 ;;
+    flanneld)
+      directory=$work/flannel package=.
+      flags+=" -X github.com/flannel-io/flannel/pkg/version.Version=$flannel_version"
+      copy_flannel "$directory" ;;
     *)
       directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
       case $1 in

@@ -68,6 +68,8 @@ var labImages = []labImage{
 		Entrypoint: []string{"/docker-entrypoint.sh"}, Cmd: []string{"nginx", "-g", "daemon off;"}, Env: labPath}},
 	{name: "kube-proxy", base: onTools, programs: []string{"usr/local/bin/kube-proxy"}, fetched: true, onDemand: true,
 		config: ociv1.ImageConfig{Entrypoint: []string{"/usr/local/bin/kube-proxy"}, Env: labPath}},
+	{name: "flannel", base: onTools, programs: []string{"opt/bin/flanneld"}, fetched: true, onDemand: true,
+		config: ociv1.ImageConfig{Entrypoint: []string{"/opt/bin/flanneld"}, Env: labPath}},
 	{name: "agnhost", base: onTools, programs: []string{"agnhost", "coredns"}, fetched: true, files: agnhostFiles, onDemand: true,
 		config: ociv1.ImageConfig{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: labPath}},
 	{name: "regression-issue-74839", programs: []string{"regression-issue-74839"}, fetched: true, onDemand: true,

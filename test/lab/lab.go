@@ -28,6 +28,9 @@ type Config struct {
 	Prefix string
 	// Nodes is the number of nodes.
 	Nodes int
+	// CNI is the plugin that connects the Pods, a DaemonSet of the package addons.
+	// Empty: the nodes are made with a bridge and the routes between them.
+	CNI string
 	// AssetsDir holds the control plane's programs.
 	AssetsDir string
 	// BinDir holds the project's own programs.
@@ -42,6 +45,7 @@ func Default() Config {
 		Dir:    cmp.Or(os.Getenv("FAIRLEAD_LAB_DIR"), "/var/lib/fairlead-lab"),
 		Prefix: cmp.Or(os.Getenv("FAIRLEAD_LAB_PREFIX"), network.DefaultPrefix),
 		Nodes:  3,
+		CNI:    os.Getenv("FAIRLEAD_LAB_CNI"),
 	}
 }
 
@@ -62,7 +66,11 @@ func (c Config) LogDir() string { return filepath.Join(c.Dir, "logs") }
 func (c Config) ImagesDir() string { return filepath.Join(c.BinDir, "lab-images") }
 
 // Topology is the plan of the lab's network.
-func (c Config) Topology() *network.Topology { return network.New(c.Prefix, c.Nodes) }
+func (c Config) Topology() *network.Topology {
+	topology := network.New(c.Prefix, c.Nodes)
+	topology.PluginRoutes = c.CNI != ""
+	return topology
+}
 
 func (c Config) pkiDir() string    { return filepath.Join(c.Dir, "pki") }
 func (c Config) stateFile() string { return filepath.Join(c.Dir, "lab.json") }

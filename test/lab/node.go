@@ -99,6 +99,7 @@ func (s *supervisor) nodeConfig(n network.Node) (node.Config, error) {
 	return node.Config{
 		Name: n.Name, Group: s.config.Cgroup(n.Name),
 		IPv4: n.IPv4, IPv6: n.IPv6, PodCIDRv4: n.PodCIDRv4, PodCIDRv6: n.PodCIDRv6,
+		Bridge:      s.config.CNI == "",
 		ProgramsDir: s.config.AssetsDir,
 		Registry:    "http://" + net.JoinHostPort(s.topology.Control.IPv4.String(), registryPort),
 		ClusterDNS:  clusterDNS, ClusterDomain: clusterDomain,

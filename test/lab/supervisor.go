@@ -103,6 +103,12 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		}
 		s.inBackground(node.Name, func() error { return s.runNode(nodes, node) })
 	}
+	if s.config.CNI != "" {
+		if err := addons.ApplyCNI(ctx, s.admin, s.config.CNI); err != nil {
+			return fmt.Errorf("CNI plugin: %w", err)
+		}
+		s.report("CNI plugin " + s.config.CNI + " is applied")
+	}
 	err := s.await(ctx, "nodes", func(ctx context.Context) error {
 		return nodesReady(ctx, s.client, len(s.topology.Nodes))
 	})

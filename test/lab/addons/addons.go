@@ -27,12 +27,31 @@ const fieldOwner = "fairlead-lab"
 //go:embed *.yaml
 var manifests embed.FS
 
+//go:embed cni/*.yaml
+var plugins embed.FS
+
 // Apply installs the add-ons by server-side apply.
 func Apply(ctx context.Context, config *rest.Config) error {
-	objects, err := load(manifests)
+	objects, err := load(manifests, "*.yaml")
 	if err != nil {
 		return err
 	}
+	return apply(ctx, config, objects)
+}
+
+// ApplyCNI installs the CNI plugin of a name.
+func ApplyCNI(ctx context.Context, config *rest.Config, name string) error {
+	objects, err := load(plugins, "cni/"+name+".yaml")
+	if err != nil {
+		return err
+	}
+	if len(objects) == 0 {
+		return fmt.Errorf("the lab has no plugin %q", name)
+	}
+	return apply(ctx, config, objects)
+}
+
+func apply(ctx context.Context, config *rest.Config, objects []*unstructured.Unstructured) error {
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("discovery: %w", err)
@@ -61,9 +80,9 @@ func Apply(ctx context.Context, config *rest.Config) error {
 	return nil
 }
 
-// load reads the objects of all YAML files.
-func load(files fs.FS) ([]*unstructured.Unstructured, error) {
-	names, err := fs.Glob(files, "*.yaml")
+// load reads the objects of all files of a pattern.
+func load(files fs.FS, pattern string) ([]*unstructured.Unstructured, error) {
+	names, err := fs.Glob(files, pattern)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func TestManifestsAreWhole(t *testing.T) {
-	objects, err := load(manifests)
+	objects, err := load(manifests, "*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestManifestsAreWhole(t *testing.T) {
 }
 
 func TestLoadNamesTheBrokenFile(t *testing.T) {
-	_, err := load(fstest.MapFS{"odd.yaml": {Data: []byte("a: [")}})
+	_, err := load(fstest.MapFS{"odd.yaml": {Data: []byte("a: [")}}, "*.yaml")
 	if err == nil || !strings.HasPrefix(err.Error(), "odd.yaml:") {
 		t.Errorf("error %v, want one that names odd.yaml", err)
 	}

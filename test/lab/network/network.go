@@ -68,6 +68,8 @@ type Topology struct {
 	Control, Client Host
 	// Nodes are the cluster's machines.
 	Nodes []Node
+	// PluginRoutes leaves the nodes' routes to the Pods of others to a CNI plugin.
+	PluginRoutes bool
 
 	prefix string
 	router Host

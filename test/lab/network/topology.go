@@ -116,6 +116,9 @@ func (t *Topology) route(host Host) error {
 		if err := space.configure(host, nodesV4.Bits(), nodesV6.Bits(), t.router.IPv4, t.router.IPv6); err != nil {
 			return err
 		}
+		if t.PluginRoutes {
+			return nil
+		}
 		return t.routePods(space, host, "eth0")
 	}
 }

@@ -19,6 +19,9 @@ const (
 
 // cniFiles connect the Pods to a bridge, with addresses of both families.
 func cniFiles(config Config) map[string]string {
+	if !config.Bridge {
+		return nil
+	}
 	type object = map[string]any
 	bridge := object{
 		"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,

@@ -31,6 +31,8 @@ type Config struct {
 	IPv4, IPv6 netip.Addr
 	// PodCIDRv4 and PodCIDRv6 are the ranges of its Pods.
 	PodCIDRv4, PodCIDRv6 netip.Prefix
+	// Bridge connects the Pods. Without it a Pod on the node has to configure the network of others.
+	Bridge bool
 	// ProgramsDir has kubelet, containerd, runc and the CNI plugins.
 	ProgramsDir string
 	// Registry is the URL that every image is pulled from.

@@ -53,6 +53,7 @@ SIMSEED ?= 0
 PROXY ?= fairlead
 MODE ?=
 SUITE ?= all
+CNI ?= flannel
 
 .PHONY: all
 all: build
@@ -131,6 +132,13 @@ test-upstream: root ## Run SIG Network's own end-to-end tests on a lab: PROXY, M
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
 		export PATH="$$(hack/controlplane.sh e2e.test ginkgo kubectl):$$PATH"; \
 		cd test && go test -tags e2e -count=1 -timeout 6h -v -run TestUpstream ./upstream -proxy "$(PROXY)" -mode "$(MODE)" -suite '$(SUITE)'
+
+.PHONY: test-cni
+test-cni: root lab-images ## Run the test of Services on a lab whose Pods a CNI plugin connects: CNI (docs/cni.md).
+	$(MAKE) lab-images LAB_IMAGES="$(CNI)"
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" FAIRLEAD_LAB_CNI="$(CNI)"; \
+		export PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
+		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestCNI ./cni
 
 .PHONY: test-mutants
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.

@@ -6,6 +6,7 @@
 package cni
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -74,6 +75,11 @@ func TestCNI(t *testing.T) {
 		}
 	}
 	a := newArena(t)
+	t.Cleanup(func() { // for the next run on a lab that stays
+		if err := use(context.Background(), v1alpha1.ModeNFTables, v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, mode := range []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPTables} {
 		for _, local := range detected {
 			t.Run(string(mode)+"/"+string(local.Detect), func(t *testing.T) {

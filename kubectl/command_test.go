@@ -28,6 +28,10 @@ func TestUsage(t *testing.T) {
 		"unknown table":     {[]string{"status", "-o", "xml"}, "--output must be json, yaml or wide"},
 		"no ProxyConfig":    {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},
 		"no stage":          {[]string{"rollout", "approve", "default"}, "needs the names of a ProxyConfig and of a stage"},
+		"no policy to undo": {[]string{"rollout", "undo"}, "kubectl fairlead rollout undo needs the name of a ProxyConfig"},
+		"unknown dry run":   {[]string{"rollout", "undo", "default", "--dry-run", "all"}, "--dry-run must be none, server or client"},
+		"whose revision":    {[]string{"rollout", "history", "--revision", "1"}, "--revision needs the name of a ProxyConfig"},
+		"two forms":         {[]string{"rollout", "history", "default", "--revision", "1", "-o", "json"}, "and no --output"},
 		"unknown subaction": {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
 	}
 	for name, tc := range cases {

@@ -19,7 +19,8 @@ func (p *plugin) rollout() *cobra.Command {
 		Short: "See and steer how a changed ProxyConfig reaches the nodes.",
 		Example: `  kubectl fairlead rollout status default
   kubectl fairlead rollout approve default canary
-  kubectl fairlead rollout abort default`,
+  kubectl fairlead rollout abort default
+  kubectl fairlead rollout undo default`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -30,7 +31,7 @@ func (p *plugin) rollout() *cobra.Command {
 		p.onRollout("abort CONFIG", "Give all nodes the policy before.", rollout.Say(v1alpha1.StateAbort)),
 		p.onRollout("retry CONFIG", "Try again a rollout that has failed or was aborted.", rollout.Say(v1alpha1.StateRetry)),
 		p.onRollout("promote CONFIG", "Soak no longer, and wait for no approval.", rollout.Say(v1alpha1.StatePromote)),
-		p.approve(),
+		p.approve(), p.history(), p.undo(),
 	)
 	return command
 }

@@ -193,15 +193,15 @@ func (r *Reconciler) precheck(ctx context.Context, s *state, status v1alpha1.Pro
 		}
 	}
 	capabilities := map[string][]v1alpha1.ModeCapability{}
-	var found []*v1alpha1.KubeProxyStatus
+	var sets []*v1alpha1.NodeRuleSet
 	for name := range s.nodes {
 		capabilities[name] = s.sets[name].Status.Capabilities
-		found = append(found, s.sets[name].Status.KubeProxy)
+		sets = append(sets, s.sets[name])
 	}
 	if message := rollout.Precheck(s.config.Spec, capabilities); message != "" {
 		return "NodesUnfit", message, nil
 	}
-	reason, message = takeover.Precheck(s.config, found)
+	reason, message = takeover.Precheck(s.config, sets)
 	return reason, message, nil
 }
 

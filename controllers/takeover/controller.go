@@ -165,7 +165,7 @@ func (r *Reconciler) changeDaemonSet(ctx context.Context, s *state, o *v1alpha1.
 		if !wanted {
 			return nil, nil
 		}
-		return notFound(o.DaemonSet), nil
+		return notFound(o), nil
 	case apierrors.IsForbidden(err):
 		return forbidden(err), nil
 	case err != nil:

@@ -191,6 +191,7 @@ var cases = map[string]struct {
 	"given back, the node":        {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", true), set("n", "a", give)}, "kube-proxy keeps off, a False/GivingBack"},
 	"given back, the DaemonSet":   {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
 	"given back, it is gone":      {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give)}, "a False/GivenBack"},
+	"not given back, it is gone":  {[]client.Object{config("a", new(false), proxy), node("n", true), set("n", "a", take)}, "n=replaced, a False/DaemonSetNotFound"},
 	"kube-proxy has not come yet": {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give, keeps)}, "a False/GivingBack"},
 	"a node is yet to give back":  {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", take, programmed)}, "kube-proxy keeps off, a False/GivingBack"},
 	"left alone again":            {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("n", true), set("n", "a", "")}, "kube-proxy keeps off"},

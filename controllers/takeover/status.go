@@ -24,9 +24,12 @@ import (
 // obstacle is what keeps the controller from labelling nodes or changing the DaemonSet.
 type obstacle struct{ reason, message string }
 
-func notFound(daemonSet string) *obstacle {
-	return &obstacle{v1alpha1.ReasonDaemonSetNotFound,
-		fmt.Sprintf("There is no DaemonSet %s: set spec.kubeProxy.daemonSet, or stop kube-proxy on the nodes", daemonSet)}
+func notFound(o *v1alpha1.KubeProxyOptions) *obstacle {
+	does := ": set spec.kubeProxy.daemonSet, or stop kube-proxy on the nodes"
+	if !*o.TakeOver {
+		does = ", so kube-proxy does not come back: create it, set spec.kubeProxy.daemonSet, or start kube-proxy on the nodes"
+	}
+	return &obstacle{v1alpha1.ReasonDaemonSetNotFound, fmt.Sprintf("There is no DaemonSet %s%s", o.DaemonSet, does)}
 }
 
 func forbidden(err error) *obstacle {

@@ -25,6 +25,7 @@ func TestUsage(t *testing.T) {
 		"unknown client":    {[]string{"explain", "web", "--from", "external/x"}, "use external/ADDRESS"},
 		"unknown command":   {[]string{"explian"}, `unknown command "explian"`},
 		"no wide output":    {[]string{"explain", "web", "-o", "wide"}, "--output must be json or yaml"},
+		"no wide check":     {[]string{"check", "-o", "wide"}, "--output must be json or yaml"},
 		"unknown table":     {[]string{"status", "-o", "xml"}, "--output must be json, yaml or wide"},
 		"no ProxyConfig":    {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},
 		"no stage":          {[]string{"rollout", "approve", "default"}, "needs the names of a ProxyConfig and of a stage"},

@@ -20,8 +20,8 @@ import (
 // same time.
 const patience = time.Minute
 
-// notReporting is the state of a node whose agent has not renewed its heartbeat in time.
-const notReporting = "NotReporting"
+// NotReporting is the state of a node whose agent has not renewed its heartbeat in time.
+const NotReporting = "NotReporting"
 
 // Report is the state of the whole installation.
 type Report struct {
@@ -162,7 +162,7 @@ func nodeOf(n *v1alpha1.NodeRuleSet, seen map[string]time.Time, now time.Time) N
 		seconds := int64(age / time.Second)
 		out.SeenSeconds = &seconds
 		if age > patience {
-			out.State, out.Well, out.Message = notReporting, false, "the agent has not renewed its NodeHeartbeat; the kernel has the rules it had"
+			out.State, out.Well, out.Message = NotReporting, false, "the agent has not renewed its NodeHeartbeat; the kernel has the rules it had"
 		}
 	}
 	return out

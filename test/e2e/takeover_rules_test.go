@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -118,7 +120,7 @@ func freshAgent(t *testing.T, node string) rules {
 }
 
 // wantFreshKubeProxy checks that a node's rules are those that a new kube-proxy writes, of which nothing is there.
-func wantFreshKubeProxy(t *testing.T, node string) {
+func wantFreshKubeProxy(t *testing.T, node string, proxy kubeProxy) {
 	t.Helper()
 	before := readRules(t, node)
 	pid, err := processOn(node, "kube-proxy")
@@ -128,13 +130,13 @@ func wantFreshKubeProxy(t *testing.T, node string) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	cleanUpKubeProxy(t, node)
+	cleanUpKubeProxy(t, node, proxy.variant)
 	left := readRules(t, node)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for key := range left {
-		if strings.Contains(key, "fairlead") || strings.Contains(key, "chain KUBE-S") {
+	for key, lines := range left {
+		if strings.Contains(key, "fairlead") || strings.Contains(key, "chain KUBE-S") || strings.Contains(strings.Join(lines, "\n"), ":KUBE-S") {
 			t.Errorf("%s has %s after kube-proxy --cleanup", node, key)
 		}
 	}
@@ -149,13 +151,34 @@ func wantFreshKubeProxy(t *testing.T, node string) {
 	})
 }
 
-// cleanUpKubeProxy removes rules of kube-proxy from a node.
-func cleanUpKubeProxy(t *testing.T, node string) {
+// cleanUpKubeProxy removes rules of kube-proxy from a node, those of iptables of one variant.
+func cleanUpKubeProxy(t *testing.T, node, variant string) {
 	t.Helper()
-	if _, err := inNode(node, os.Getenv("KUBE_PROXY"), "--cleanup"); err != nil {
+	dir, err := os.MkdirTemp("", "iptables-"+variant) // t.TempDir is gone when the nodes forget
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, does := range []string{"", "-save", "-restore"} {
+			program, err := exec.LookPath(family + "-" + variant + does)
+			if err == nil {
+				err = os.Symlink(program, filepath.Join(dir, family+does))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := inNode(node, "env", "PATH="+dir+":"+os.Getenv("PATH"), os.Getenv("KUBE_PROXY"), "--cleanup"); err != nil {
 		t.Error(err)
 	}
 }
+
+// forgetLegacy has a node forget the rules of the variant legacy. Nothing else in the lab uses it; its tables stay, without rules.
+const forgetLegacy = `
+for table in $(cat /proc/net/ip_tables_names); do iptables-legacy -t $table -F; iptables-legacy -t $table -X; done
+for table in $(cat /proc/net/ip6_tables_names); do ip6tables-legacy -t $table -F; ip6tables-legacy -t $table -X; done`
 
 // wantFreshAgent checks that a node's rules are those that a new agent has written, and what kube-proxy leaves: its
 // chain KUBE-FIREWALL may be the kubelet's, and the agent keeps it, in tables that are empty otherwise.
@@ -199,7 +222,10 @@ func rememberNodes(t *testing.T) (undo func()) {
 	}
 	return func() {
 		for _, node := range labNodes {
-			cleanUpKubeProxy(t, node)
+			cleanUpKubeProxy(t, node, "nft")
+			if _, err := inNode(node, "sh", "-c", forgetLegacy); err != nil {
+				t.Error(err)
+			}
 			now, err := inNode(node, "nft", "list", "tables")
 			if err != nil {
 				t.Error(err)

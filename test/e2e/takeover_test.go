@@ -51,27 +51,28 @@ func TestTakeOver(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, time.Minute, func() error { return served(t.Context(), "kube-system", "coredns", "kube-dns") })
 	fresh := map[string]rules{}
 	for _, node := range labNodes {
 		fresh[node] = freshAgent(t, node)
 	}
-	for _, mode := range []v1alpha1.KubeProxyMode{v1alpha1.KubeProxyNFTables, v1alpha1.KubeProxyIPTables} {
-		t.Run(string(mode), func(t *testing.T) {
+	for _, proxy := range kubeProxies {
+		t.Run(proxy.name, func(t *testing.T) {
 			// Until kube-proxy serves the nodes, the agents do.
 			changePolicy(t.Context(), t, `"mode": "NFTables", `+fmt.Sprintf(takeOver, false))
 			tr := startTraffic(t, labNodes, []*corev1.Service{svc})
-			startKubeProxy(t, mode)
+			startKubeProxy(t, proxy)
 			eventually(t, 5*time.Minute, func() error {
 				return errors.Join(replacedIs(t, metav1.ConditionFalse, v1alpha1.ReasonGivenBack), rolledOut(t, v1alpha1.RolloutSucceeded, ""))
 			})
 			for _, node := range labNodes {
 				wantRules(t, node, ownRules, false)
-				wantRules(t, node, kubeProxyRules[mode], true)
+				wantRules(t, node, proxy.rules, true)
 			}
 			tr.Stop()
 			tr.wantNoFailures(t, "given back to kube-proxy")
 			for _, node := range labNodes {
-				wantFreshKubeProxy(t, node)
+				wantFreshKubeProxy(t, node, proxy)
 			}
 
 			tr = startTraffic(t, labNodes, []*corev1.Service{svc})
@@ -81,7 +82,7 @@ func TestTakeOver(t *testing.T) {
 			})
 			for _, node := range labNodes {
 				wantRules(t, node, ownRules, true)
-				wantRules(t, node, kubeProxyRules[mode], false)
+				wantRules(t, node, proxy.rules, false)
 			}
 			tr.Stop()
 			tr.wantNoFailures(t, "taken over from kube-proxy")
@@ -93,10 +94,22 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// ownRules and kubeProxyRules are parts of the rules of the mode NFTables, and of kube-proxy's by its mode.
+// ownRules is a part of the rules of the mode NFTables.
 const ownRules = "table ip fairlead {"
 
-var kubeProxyRules = map[v1alpha1.KubeProxyMode]string{v1alpha1.KubeProxyNFTables: "table ip kube-proxy {", v1alpha1.KubeProxyIPTables: "chain KUBE-S"}
+// kubeProxy is a way to run kube-proxy.
+type kubeProxy struct {
+	name    string
+	mode    v1alpha1.KubeProxyMode
+	variant string // of iptables
+	rules   string // a part of its rules, which no other way has
+}
+
+var kubeProxies = []kubeProxy{
+	{"nftables", v1alpha1.KubeProxyNFTables, "nft", "table ip kube-proxy {"},
+	{"iptables", v1alpha1.KubeProxyIPTables, "nft", "chain KUBE-S"},
+	{"iptables legacy", v1alpha1.KubeProxyIPTables, "legacy", ":KUBE-S"},
+}
 
 // installKubeProxy prepares the image, and the rights of the controller.
 func installKubeProxy(t *testing.T) {
@@ -131,13 +144,13 @@ func installKubeProxy(t *testing.T) {
 }
 
 // startKubeProxy runs kube-proxy on all nodes that its DaemonSet is not kept off.
-func startKubeProxy(t *testing.T, mode v1alpha1.KubeProxyMode) {
+func startKubeProxy(t *testing.T, proxy kubeProxy) {
 	t.Helper()
 	manifest, err := os.ReadFile("kube-proxy.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	replace := strings.NewReplacer("MODE", string(mode), "APISERVER", apiserverAddresses(t).Data["addresses"])
+	replace := strings.NewReplacer("MODE", string(proxy.mode), "VARIANT", proxy.variant, "APISERVER", apiserverAddresses(t).Data["addresses"])
 	cmd := exec.Command("kubectl", "apply", "-f", "-")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(replace.Replace(string(manifest))), os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
@@ -169,7 +182,7 @@ func replacedIs(t *testing.T, status metav1.ConditionStatus, reason string) erro
 // wantRules checks whether a node's rules have a part.
 func wantRules(t *testing.T, node, part string, want bool) {
 	t.Helper()
-	rules, err := inNode(node, "nft", "list", "ruleset")
+	rules, err := inNode(node, "sh", "-c", "nft list ruleset; iptables-legacy-save; ip6tables-legacy-save")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,7 +167,7 @@ func useKubeProxy(_ context.Context, mode string) error {
 	}
 	server := inside.Clusters[inside.Contexts[inside.CurrentContext].Cluster].Server
 	cmd := exec.Command("kubectl", "apply", "-f", "-")
-	cmd.Stdin = strings.NewReader(strings.NewReplacer("MODE", mode, "APISERVER", server).Replace(string(manifest)))
+	cmd.Stdin = strings.NewReader(strings.NewReplacer("MODE", mode, "VARIANT", "nft", "APISERVER", server).Replace(string(manifest)))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err

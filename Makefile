@@ -140,6 +140,11 @@ test-cni: root lab-images ## Run the test of Services on a lab whose Pods a CNI 
 		export PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
 		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestCNI ./cni
 
+.PHONY: test-upgrade
+test-upgrade: root lab-images ## Upgrade and downgrade a lab from and to the previous release, test/upgrade/previous, under connections.
+	export PATH="$$(hack/controlplane.sh kubectl):$$PATH" KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; hack/previous.sh; \
+		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestUpgrade ./upgrade
+
 .PHONY: test-mutants
 test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests must find each. MUTANTS selects some.
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/fairlead-proxy/fairlead/kubectl/status"
 )
 
 // Report are the checks by category.
@@ -45,6 +47,7 @@ type one struct {
 
 // Of returns the report of the facts.
 func Of(facts Facts) Report {
+	facts.nodes = status.Of(facts.Reported).Nodes
 	out := Report{Incomplete: !facts.Read}
 	for _, category := range categories {
 		if category.needsAll && !facts.Read {

@@ -33,6 +33,9 @@ type Facts struct {
 	Agents      []corev1.Pod
 	// Reported is what controller and agents have written into the API.
 	Reported status.Input
+
+	// nodes follow from Reported.
+	nodes []status.Node
 }
 
 // Right is a verb on a resource; without a namespace in all of them.

@@ -56,7 +56,7 @@ func noAgent(f *Facts) []string {
 		}
 	}
 	var out []string
-	for _, n := range status.Of(f.Reported).Nodes {
+	for _, n := range f.nodes {
 		switch pod := pods[n.Name]; {
 		case pod == nil && (n.SeenSeconds == nil || n.State == status.NotReporting):
 			out = append(out, n.Name+": no Pod of the agent is on the node")
@@ -85,7 +85,7 @@ func waiting(pod *corev1.Pod) string {
 
 func silent(f *Facts) []string {
 	var out []string
-	for _, n := range status.Of(f.Reported).Nodes {
+	for _, n := range f.nodes {
 		switch {
 		case n.SeenSeconds == nil:
 			out = append(out, n.Name+": there is no NodeHeartbeat")
@@ -99,7 +99,7 @@ func silent(f *Facts) []string {
 // notWell leaves out nodes that do not report: what they reported before no longer counts.
 func notWell(f *Facts) []string {
 	var out []string
-	for _, n := range status.Of(f.Reported).Nodes {
+	for _, n := range f.nodes {
 		if !n.Well && n.State != status.NotReporting {
 			out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", n.Name, n.State, n.Message), ": "))
 		}

@@ -6,9 +6,6 @@ package explain
 import (
 	"bytes"
 	"context"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,20 +13,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/kubectltest"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // TestGolden compares the text for people, and the YAML for programs, with files.
 func TestGolden(t *testing.T) {
@@ -51,12 +43,8 @@ func TestGolden(t *testing.T) {
 			if err := report.Print(&text); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".txt", text.Bytes())
-			object, err := yaml.Marshal(report)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, name+".yaml", object)
+			kubectltest.Golden(t, name+".txt", text.Bytes())
+			kubectltest.GoldenYAML(t, name+".yaml", report)
 		})
 	}
 }
@@ -136,25 +124,10 @@ func explained(t *testing.T, api client.Reader, port, from string) *Report {
 // cluster has the objects of testdata/cluster.yaml, and the rules that the controller makes of them.
 func cluster(t *testing.T) client.Reader {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile("testdata/cluster.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
-	builder := fake.NewClientBuilder().WithScheme(scheme)
+	builder := fake.NewClientBuilder().WithScheme(kubectltest.Scheme(t))
 	var services []*corev1.Service
 	var endpoints []*discoveryv1.EndpointSlice
-	for _, document := range bytes.Split(text, []byte("\n---\n")) {
-		object, _, err := decoder.Decode(document, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, object := range kubectltest.Objects(t, "testdata/cluster.yaml") {
 		builder.WithRuntimeObjects(object)
 		switch o := object.(type) {
 		case *corev1.Service:
@@ -171,21 +144,4 @@ func cluster(t *testing.T) client.Reader {
 		}
 	}
 	return builder.Build()
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v; write it with: go test ./kubectl/explain -update", err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
 }

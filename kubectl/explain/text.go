@@ -9,39 +9,27 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/table"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 // Print writes a report for people.
 func (r *Report) Print(to io.Writer) error {
-	p := printer{tabwriter.NewWriter(to, 0, 8, 3, ' ', 0), nil}
-	p.line("Service:\t%s", r.Service)
-	p.line("Client:\t%s", r.Client)
+	p := printer{table.NewPrinter(to)}
+	p.Line("Service:\t%s", r.Service)
+	p.Line("Client:\t%s", r.Client)
 	for _, note := range r.Notes {
-		p.line("Note:\t%s", note)
+		p.Line("Note:\t%s", note)
 	}
 	for i := range r.Nodes {
 		p.nodes(&r.Nodes[i])
 	}
-	p.end()
-	return p.err
+	return p.End()
 }
 
-// printer writes blocks of lines; the columns of each block are aligned.
-type printer struct {
-	*tabwriter.Writer
-	err error
-}
-
-func (p *printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p, format+"\n", args...) } // end returns the error
-
-func (p *printer) end() {
-	if err := p.Flush(); err != nil && p.err == nil {
-		p.err = fmt.Errorf("write: %w", err)
-	}
-}
+// printer writes a report.
+type printer struct{ *table.Printer }
 
 // String says whose connections they are.
 func (c Client) String() string {
@@ -62,15 +50,15 @@ func (c Client) String() string {
 }
 
 func (p *printer) nodes(n *Nodes) {
-	p.end()
+	p.Break()
 	title := "Node:"
 	if len(n.Names) > 1 {
 		title = "Nodes:"
 	}
-	p.line("\n%s\t%s", title, strings.Join(n.Names, ", "))
-	p.line("Mode:\t%s, of ProxyConfig %s", cmp.Or(string(n.Mode), "none yet"), n.Policy)
+	p.Line("\n%s\t%s", title, strings.Join(n.Names, ", "))
+	p.Line("Mode:\t%s, of ProxyConfig %s", cmp.Or(string(n.Mode), "none yet"), n.Policy)
 	for _, problem := range n.Problems {
-		p.line("Problem:\t%s", problem)
+		p.Line("Problem:\t%s", problem)
 	}
 	for i := range n.Frontends {
 		p.frontend(&n.Frontends[i], n.Balancing)
@@ -78,14 +66,14 @@ func (p *printer) nodes(n *Nodes) {
 }
 
 func (p *printer) frontend(f *Frontend, balancing string) {
-	p.end()
-	p.line("\n%s %s  %s", f.Kind, f.Address, f.summary(balancing))
+	p.Break()
+	p.Line("\n%s %s  %s", f.Kind, f.Address, f.summary(balancing))
 	if len(f.Endpoints) == 0 {
 		return
 	}
-	p.line("  ENDPOINT\tNODE\tPOD\tSHARE\tREASON")
+	p.Line("  ENDPOINT\tNODE\tPOD\tSHARE\tREASON")
 	for _, e := range f.Endpoints {
-		p.line("  %s\t%s\t%s\t%s\t%s", e.Address, cmp.Or(e.Node, "-"), cmp.Or(e.Pod, "-"), e.share(), cmp.Or(string(e.Unused), "-"))
+		p.Line("  %s\t%s\t%s\t%s\t%s", e.Address, cmp.Or(e.Node, "-"), cmp.Or(e.Pod, "-"), e.share(), cmp.Or(string(e.Unused), "-"))
 	}
 }
 

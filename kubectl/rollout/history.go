@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/table"
 	rules "github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
@@ -115,27 +115,23 @@ const shownNodes = 3
 
 // Print shows the history; wide names all nodes.
 func (h *History) Print(to io.Writer, wide bool) error {
-	w := tabwriter.NewWriter(to, 0, 8, 3, ' ', 0)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // Flush returns the error
-	line("ProxyConfig %s", h.Config)
-	line("NUMBER\tREVISION\tCREATED\tSTATE\tNODES")
+	p := table.NewPrinter(to)
+	p.Line("ProxyConfig %s", h.Config)
+	p.Line("NUMBER\tREVISION\tCREATED\tSTATE\tNODES")
 	for i := range h.Revisions {
 		r := &h.Revisions[i]
 		number, created := "-", "-"
 		if r.Made != nil {
 			number, created = fmt.Sprint(r.Number), r.Made.UTC().Format(time.RFC3339)
 		}
-		line("%s\t%s\t%s\t%s\t%s", number, r.Name, created, r.state(), nodes(r.Nodes, wide))
+		p.Line("%s\t%s\t%s\t%s\t%s", number, r.Name, created, r.state(), nodes(r.Nodes, wide))
 	}
 	for i := range h.Revisions {
 		if r := &h.Revisions[i]; r.Problem != "" {
-			line("%s cannot be restored: %s", r.Name, r.Problem)
+			p.Line("%s cannot be restored: %s", r.Name, r.Problem)
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return nil
+	return p.End()
 }
 
 func (r *Revision) state() string {

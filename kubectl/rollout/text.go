@@ -5,52 +5,42 @@ package rollout
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/table"
 )
 
 // Print shows a rollout.
 func Print(to io.Writer, r *v1alpha1.ProxyRollout) error {
-	w := tabwriter.NewWriter(to, 0, 8, 3, ' ', 0)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // Flush returns the error
+	p := table.NewPrinter(to)
 	s := &r.Status
-	line("Rollout:\t%s, of ProxyConfig %s", r.Name, s.Config)
-	line("Phase:\t%s", phase(r))
-	line("Before:\t%s", cmp.Or(s.FromRevision, "none"))
+	p.Line("Rollout:\t%s, of ProxyConfig %s", r.Name, s.Config)
+	p.Line("Phase:\t%s", phase(r))
+	p.Line("Before:\t%s", cmp.Or(s.FromRevision, "none"))
 	for _, c := range s.Conditions {
 		if c.Message != "" {
-			line("%s:\t%s, %s: %s", c.Type, c.Status, c.Reason, c.Message)
+			p.Line("%s:\t%s, %s: %s", c.Type, c.Status, c.Reason, c.Message)
 		}
 	}
-	line("")
-	line("STAGE\tNODES\tUPDATED\tVERIFIED\tFAILED")
+	p.Line("")
+	p.Line("STAGE\tNODES\tUPDATED\tVERIFIED\tFAILED")
 	for _, stage := range s.Stages {
-		line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, stage.Updated, stage.Verified, stage.Failed, Bar(stage))
+		p.Line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, stage.Updated, stage.Verified, stage.Failed, Bar(stage))
 	}
-	flush := func() error {
-		if err := w.Flush(); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		return nil
-	}
-	if err := flush(); err != nil {
-		return err
-	}
+	p.Break()
 	list := func(title string, nodes []string) {
 		if len(nodes) > 0 {
-			line("%s\t%s", title, strings.Join(nodes, ", "))
+			p.Line("%s\t%s", title, strings.Join(nodes, ", "))
 		}
 	}
 	for _, n := range s.FailedNodes {
-		line("Failed:\t%s, %s: %s", n.Name, n.Reason, n.Message)
+		p.Line("Failed:\t%s, %s: %s", n.Name, n.Reason, n.Message)
 	}
 	list("Not ready:", s.SkippedNodes)
 	list("Late to return:", s.LaggingNodes)
-	return flush()
+	return p.End()
 }
 
 func phase(r *v1alpha1.ProxyRollout) string {

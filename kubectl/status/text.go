@@ -10,20 +10,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/table"
 	"github.com/fairlead-proxy/fairlead/kubectl/rollout"
 )
 
 // Print writes a report for people; wide adds columns.
 func (r *Report) Print(to io.Writer, wide bool) error {
-	p := printer{Writer: tabwriter.NewWriter(to, 0, 8, 3, ' ', 0)}
+	p := printer{table.NewPrinter(to)}
 	if len(r.Policies) == 0 {
-		p.line("There is no ProxyConfig: Fairlead programs no node.")
+		p.Line("There is no ProxyConfig: Fairlead programs no node.")
 	}
 	for i := range r.Policies {
 		p.policy(&r.Policies[i])
@@ -33,26 +33,14 @@ func (r *Report) Print(to io.Writer, wide bool) error {
 	}
 	p.remarks("PROBLEM", problems(r.Nodes))
 	p.remarks("LIMITATION", limitations(r.Nodes))
-	p.end()
-	return p.err
+	return p.End()
 }
 
-// printer writes blocks of lines; the columns of each block are aligned.
-type printer struct {
-	*tabwriter.Writer
-	err error
-}
-
-func (p *printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p, format+"\n", args...) } // end returns the error
-
-func (p *printer) end() {
-	if err := p.Flush(); err != nil && p.err == nil {
-		p.err = fmt.Errorf("write: %w", err)
-	}
-}
+// printer writes a report.
+type printer struct{ *table.Printer }
 
 func (p *printer) policy(c *Policy) {
-	p.end()
+	p.Break()
 	text := fmt.Sprintf("ProxyConfig %s  %s, %d/%d nodes programmed", c.Name, cmp.Or(string(c.Mode), "no mode"), c.Nodes.Programmed, c.Nodes.Selected)
 	if c.Nodes.Failing > 0 {
 		text += fmt.Sprintf(", %d failing", c.Nodes.Failing)
@@ -60,7 +48,7 @@ func (p *printer) policy(c *Policy) {
 	if c.Nodes.NotReady > 0 {
 		text += fmt.Sprintf(", %d not reporting", c.Nodes.NotReady)
 	}
-	p.line("%s, revision %s", text, cmp.Or(c.Revision, "none"))
+	p.Line("%s, revision %s", text, cmp.Or(c.Revision, "none"))
 	var branches []string
 	if c.Behind {
 		branches = append(branches, "the controller has not seen the latest change yet")
@@ -70,7 +58,7 @@ func (p *printer) policy(c *Policy) {
 	}
 	branches = append(branches, c.Problems...)
 	for i, branch := range branches {
-		p.line("%s %s", fork(i == len(branches)-1 && c.Rollout == nil), branch)
+		p.Line("%s %s", fork(i == len(branches)-1 && c.Rollout == nil), branch)
 	}
 	if c.Rollout != nil {
 		p.rollout(c.Rollout)
@@ -92,7 +80,7 @@ func (p *printer) rollout(r *Rollout) {
 	if r.State != "" && r.State != v1alpha1.StateRun {
 		text += ", state " + string(r.State)
 	}
-	p.line("└─ rollout %s  %s", r.Name, text)
+	p.Line("└─ rollout %s  %s", r.Name, text)
 	for i, s := range r.Stages {
 		counts := fmt.Sprintf("%d/%d verified", s.Verified, s.Total)
 		if more := s.Updated - s.Verified - s.Failed; more > 0 {
@@ -101,21 +89,21 @@ func (p *printer) rollout(r *Rollout) {
 		if s.Failed > 0 {
 			counts += fmt.Sprintf(", %d failed", s.Failed)
 		}
-		p.line("   %s %s\t%s\t%s", fork(i == len(r.Stages)-1 && len(r.Failed) == 0), s.Name, rollout.Bar(s), counts)
+		p.Line("   %s %s\t%s\t%s", fork(i == len(r.Stages)-1 && len(r.Failed) == 0), s.Name, rollout.Bar(s), counts)
 	}
-	p.end()
+	p.Break()
 	for i, n := range r.Failed {
-		p.line("   %s failed: %s, %s: %s", fork(i == len(r.Failed)-1), n.Name, n.Reason, n.Message)
+		p.Line("   %s failed: %s, %s: %s", fork(i == len(r.Failed)-1), n.Name, n.Reason, n.Message)
 	}
 }
 
 func (p *printer) nodes(nodes []Node, wide bool) {
-	p.end()
+	p.Break()
 	head := "\nNODE\tCONFIG\tMODE\tSTATE\tPHASE\tGENERATION\tSEEN\tSERVICES\tENDPOINTS\tLIMITATIONS"
 	if wide {
 		head += "\tREVISION\tDIGEST\tSUPPORTED"
 	}
-	p.line("%s", head)
+	p.Line("%s", head)
 	for i := range nodes {
 		n := &nodes[i]
 		services, endpoints := "-", "-"
@@ -130,7 +118,7 @@ func (p *printer) nodes(nodes []Node, wide bool) {
 		for i := range cells {
 			cells[i] = cmp.Or(cells[i], "-")
 		}
-		p.line("%s", strings.Join(cells, "\t"))
+		p.Line("%s", strings.Join(cells, "\t"))
 	}
 }
 
@@ -194,16 +182,16 @@ func limitations(nodes []Node) (out []remark) {
 // remarks are a block; long lists of nodes are cut.
 func (p *printer) remarks(title string, remarks []remark) {
 	const most = 5
-	p.end()
+	p.Break()
 	if len(remarks) == 0 {
 		return
 	}
-	p.line("\n%s\tNODES\tMESSAGE", title)
+	p.Line("\n%s\tNODES\tMESSAGE", title)
 	for _, r := range remarks {
 		nodes := strings.Join(r.nodes[:min(most, len(r.nodes))], ",")
 		if more := len(r.nodes) - most; more > 0 {
 			nodes += fmt.Sprintf(" and %d more", more)
 		}
-		p.line("%s\t%s\t%s", r.reason, nodes, cmp.Or(r.message, "-"))
+		p.Line("%s\t%s\t%s", r.reason, nodes, cmp.Or(r.message, "-"))
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/lab/node"
 	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
@@ -63,7 +64,7 @@ func newPod(t *testing.T, namespace, name, nodeName, app string) place {
 		if err := api.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
-		if !podReady(pod) {
+		if !labtest.IsReady(pod) {
 			return fmt.Errorf("Pod %s is not ready: %+v", name, pod.Status.Conditions)
 		}
 		var err error
@@ -80,15 +81,6 @@ func newPod(t *testing.T, namespace, name, nodeName, app string) place {
 		t.Fatalf("Pod %s has the addresses %v, want one of each family", name, out.addresses)
 	}
 	return out
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // newService makes a Service of both families with node ports, and of one policy for all traffic.
@@ -111,21 +103,6 @@ func newService(t *testing.T, namespace, name string, local bool) *corev1.Servic
 		t.Fatal(err)
 	}
 	return service
-}
-
-// newNamespace creates a namespace and deletes it after the test.
-func newNamespace(t *testing.T) string {
-	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cni-"}}
-	if err := api.Create(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := api.Delete(context.Background(), ns); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns.Name
 }
 
 // use has all nodes use a mode and a way to detect their Pods, and waits until they have programmed it.

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // variants are the ways to detect the Pods of a node that fit a plugin.
@@ -42,7 +43,7 @@ type arena struct {
 }
 
 func newArena(t *testing.T) arena {
-	namespace := newNamespace(t)
+	namespace := labtest.NewNamespace(t, api, "cni-")
 	a := arena{
 		outside: host("client", "198.51.100.10", "2001:db8:51::10"),
 		node3:   host("node-3", "10.89.0.13", "fd00:89::13"),
@@ -63,7 +64,7 @@ func TestCNI(t *testing.T) {
 	}
 	var installed []byte
 	for _, family := range []string{"-4", "-6"} {
-		out, err := exec.Command(labBinary, "exec", "node-1", "--", "ip", family, "route").CombinedOutput()
+		out, err := exec.Command(labtest.Binary, "exec", "node-1", "--", "ip", family, "route").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

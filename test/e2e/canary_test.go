@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // canary is the node that gets a changed policy first.
@@ -163,7 +164,7 @@ func changePolicy(ctx context.Context, t *testing.T, spec string) {
 func resetPolicy(t *testing.T) {
 	t.Helper()
 	changePolicy(context.Background(), t, `"mode": "Auto", `+atOnce)
-	if err := command("kubectl", "wait", "proxyconfig/default", "--for=condition=Degraded=False", "--timeout=90s"); err != nil {
+	if err := labtest.Command("kubectl", "wait", "proxyconfig/default", "--for=condition=Degraded=False", "--timeout=90s"); err != nil {
 		t.Error(err)
 	}
 }

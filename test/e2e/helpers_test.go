@@ -37,6 +37,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
@@ -48,16 +49,8 @@ const echoPort = 9000
 // error when the time is over.
 func eventually(t *testing.T, patience time.Duration, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %v", patience, err)
-		}
-		time.Sleep(50 * time.Millisecond)
+	if err := labtest.Eventually(context.Background(), patience, ok); err != nil {
+		t.Fatalf("not within %v: %v", patience, err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 )
 
@@ -38,7 +39,7 @@ func (a *arena) slicesThere() error {
 
 func deleteSlices(a *arena, _ *rand.Rand) (hit, error) {
 	h := hit{Strike: checker.Strike{Effect: checker.Blind}, over: a.slicesThere}
-	return h, command("kubectl", "delete", "servicerules", "--all")
+	return h, labtest.Command("kubectl", "delete", "servicerules", "--all")
 }
 
 func deleteCRD(a *arena, r *rand.Rand) (hit, error) {
@@ -47,7 +48,7 @@ func deleteCRD(a *arena, r *rand.Rand) (hit, error) {
 		heal: func() error {
 			return kubectl("apply", "--server-side", "-f", filepath.Join(repo, "config", "crd", "bases"))
 		},
-	}, command("kubectl", "delete", "crd", "serviceruleslices.proxy.fairlead.dev")
+	}, labtest.Command("kubectl", "delete", "crd", "serviceruleslices.proxy.fairlead.dev")
 }
 
 // changeAddresses gives a node another address in its status, until its kubelet notices. Its
@@ -106,7 +107,7 @@ func reinstall(a *arena, r *rand.Rand) (hit, error) {
 		return h, err
 	}
 	h.heal = func() error { return until(func() error { return errors.Join(putAddresses(addresses), install()) }) }
-	err := command("kubectl", "delete", "-k", filepath.Join(repo, "config", "default"), "--timeout=2m")
+	err := labtest.Command("kubectl", "delete", "-k", filepath.Join(repo, "config", "default"), "--timeout=2m")
 	return h, errors.Join(err, until(func() error {
 		for _, node := range labNodes {
 			if pid, err := agentPID(node); err == nil {

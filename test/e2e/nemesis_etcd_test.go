@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 )
 
@@ -30,7 +31,7 @@ func restoreEtcd(a *arena, r *rand.Rand) (hit, error) {
 		return h, err
 	}
 	// A stopped process changes no file.
-	err = errors.Join(syscall.Kill(pid, syscall.SIGSTOP), command("cp", "-a", data, copied), syscall.Kill(pid, syscall.SIGCONT))
+	err = errors.Join(syscall.Kill(pid, syscall.SIGSTOP), labtest.Command("cp", "-a", data, copied), syscall.Kill(pid, syscall.SIGCONT))
 	if err != nil {
 		return h, err
 	}

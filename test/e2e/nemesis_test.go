@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/robustness/checker"
 )
 
@@ -76,11 +77,7 @@ func settled(ctx context.Context, namespace string) error {
 		return err
 	}
 	for _, pod := range pods.Items {
-		ready := false
-		for _, c := range pod.Status.Conditions {
-			ready = ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		}
-		if pod.DeletionTimestamp != nil || !ready {
+		if pod.DeletionTimestamp != nil || !labtest.IsReady(&pod) {
 			return fmt.Errorf("Pod %s starts or ends", pod.Name)
 		}
 	}
@@ -95,7 +92,7 @@ func between(r *rand.Rand, from, to time.Duration) time.Duration {
 
 // kubectl tries a command again until the apiserver answers.
 func kubectl(args ...string) error {
-	return until(func() error { return command("kubectl", args...) })
+	return until(func() error { return labtest.Command("kubectl", args...) })
 }
 
 // until polls for a minute until ok returns no error.

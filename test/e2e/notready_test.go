@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
 
@@ -102,13 +103,8 @@ func podReady(ctx context.Context, node string) error {
 		return err
 	}
 	for i := range pods.Items {
-		if pods.Items[i].Spec.NodeName != node {
-			continue
-		}
-		for _, c := range pods.Items[i].Status.Conditions {
-			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-				return nil
-			}
+		if pods.Items[i].Spec.NodeName == node && labtest.IsReady(&pods.Items[i]) {
+			return nil
 		}
 	}
 	return fmt.Errorf("no agent is ready on %s", node)

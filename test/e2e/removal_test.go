@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
 
@@ -82,7 +83,7 @@ func TestNothingTakesServicesAway(t *testing.T) {
 	}
 	run := func(args ...string) {
 		t.Helper()
-		if err := command("kubectl", args...); err != nil {
+		if err := labtest.Command("kubectl", args...); err != nil {
 			t.Fatal(err)
 		}
 	}

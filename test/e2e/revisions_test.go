@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // revisionOf returns the target of a policy when all nodes run it, it is stable, and its
@@ -84,7 +85,7 @@ func TestRevisions(t *testing.T) {
 	deleted := false
 	t.Cleanup(func() {
 		if !deleted {
-			_ = command("kubectl", "delete", "proxyconfig", unused.Name)
+			_ = labtest.Command("kubectl", "delete", "proxyconfig", unused.Name)
 		}
 	})
 	count := func(want int) func() error {

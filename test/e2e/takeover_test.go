@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // takeOver are the fields of a ProxyConfig for TestTakeOver.
@@ -117,11 +118,11 @@ func installKubeProxy(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(repo, "bin", "lab-images", "kube-proxy")); err != nil {
 		t.Fatalf("image of kube-proxy, which make test-e2e-rollout makes: %v", err)
 	}
-	if err := command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+	if err := labtest.Command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := command("kubectl", "delete", "--wait=false", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+		if err := labtest.Command("kubectl", "delete", "--wait=false", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
 			t.Error(err)
 		}
 	})
@@ -161,7 +162,7 @@ func startKubeProxy(t *testing.T, proxy kubeProxy) {
 // removeKubeProxy deletes kube-proxy.
 func removeKubeProxy(t *testing.T) {
 	t.Helper()
-	if err := command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {
+	if err := labtest.Command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {
 		t.Error(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 const controllerAccount = "system:serviceaccount:fairlead-system:fairlead-controller-manager"
@@ -127,7 +128,7 @@ func giveRevision(t *testing.T, node, name string, mode v1alpha1.ProxyMode, seco
 	t.Helper()
 	patch := fmt.Sprintf(`{"spec": {"revision": %q, "assignedTime": %q, "nodeDeadlineSeconds": %d, "mode": %q, "fallbackModes": null}}`,
 		name, time.Now().UTC().Format(time.RFC3339), seconds, mode)
-	controller, err := connect(controllerAccount)
+	controller, err := labtest.Connect(config, controllerAccount)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +147,10 @@ func withoutController(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := command("kubectl", "-n", namespace, "scale", "deployment/"+name, fmt.Sprintf("--replicas=%d", *d.Spec.Replicas)); err != nil {
+		if err := labtest.Command("kubectl", "-n", namespace, "scale", "deployment/"+name, fmt.Sprintf("--replicas=%d", *d.Spec.Replicas)); err != nil {
 			t.Error(err)
 		}
-		if err := command("kubectl", "wait", "proxyconfig/default", "--for=condition=Degraded=False", "--timeout=90s"); err != nil {
+		if err := labtest.Command("kubectl", "wait", "proxyconfig/default", "--for=condition=Degraded=False", "--timeout=90s"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 	"github.com/fairlead-proxy/fairlead/test/lab/node"
 	"github.com/fairlead-proxy/fairlead/test/robustness/traffic"
 )
@@ -146,7 +147,7 @@ func (a *arena) clientPod(t *testing.T) traffic.Source {
 		if err := api.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
-		if !ready(pod) {
+		if !labtest.IsReady(pod) {
 			return fmt.Errorf("the client's Pod is not ready: %+v", pod.Status.Conditions)
 		}
 		var err error
@@ -154,12 +155,6 @@ func (a *arena) clientPod(t *testing.T) traffic.Source {
 		return err
 	})
 	return source
-}
-
-func ready(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // scale changes the endpoints of "changing", and waits until every node uses those in both families, and no other.
@@ -178,7 +173,7 @@ func (a *arena) scale(t *testing.T, replicas int) {
 		}
 		clear(want)
 		for _, pod := range pods.Items {
-			if pod.DeletionTimestamp == nil && ready(&pod) {
+			if pod.DeletionTimestamp == nil && labtest.IsReady(&pod) {
 				want[pod.Name] = true
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // namespace is Fairlead's.
@@ -33,8 +34,8 @@ type release struct {
 }
 
 var (
-	previous = release{filepath.Join(repo, "bin/previous"), filepath.Join(repo, "bin/previous"), "-previous"}
-	current  = release{dir: repo, manifests: filepath.Join(repo, "config/default")}
+	previous = release{filepath.Join(labtest.Repo, "bin/previous"), filepath.Join(labtest.Repo, "bin/previous"), "-previous"}
+	current  = release{dir: labtest.Repo, manifests: filepath.Join(labtest.Repo, "config/default")}
 )
 
 // install installs a release and a policy where there is none.
@@ -117,7 +118,7 @@ func programmed(t *testing.T) error {
 func uninstall(t *testing.T) {
 	t.Helper()
 	undeploy := exec.Command("hack/undeploy.sh")
-	undeploy.Dir = repo
+	undeploy.Dir = labtest.Repo
 	if out, err := undeploy.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

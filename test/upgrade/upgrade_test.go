@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // TestUpgrade installs the previous release, and then, while every node, a Pod and a client outside connect to Services in both
@@ -31,7 +33,7 @@ func TestUpgrade(t *testing.T) {
 		{"uninstall", uninstall, 0},
 		{"install", func(t *testing.T) {
 			// The lab's own: it went with the namespace.
-			kubectl(t, "apply", "-f", filepath.Join(repo, "test/lab/addons/fairlead.yaml"))
+			kubectl(t, "apply", "-f", filepath.Join(labtest.Repo, "test/lab/addons/fairlead.yaml"))
 			current.install(t)
 		}, 3},
 	} {

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 // patience is how long a proxy may take until it serves all nodes.
@@ -48,12 +49,12 @@ const policy = `{"spec": {"nodePort": {"addresses": ["Primary", "Localhost"]}, "
 func fairlead(t *testing.T) proxy {
 	t.Helper()
 	for _, args := range [][]string{
-		{"apply", "--server-side", "-k", filepath.Join(repo, "config", "default")},
-		{"apply", "-f", filepath.Join(repo, "config", "samples", "proxyconfig.yaml")},
+		{"apply", "--server-side", "-k", filepath.Join(labtest.Repo, "config", "default")},
+		{"apply", "-f", filepath.Join(labtest.Repo, "config", "samples", "proxyconfig.yaml")},
 		{"patch", "proxyconfig/default", "--type=merge", "--patch", policy},
 		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=3m"},
 	} {
-		if err := command("kubectl", args...); err != nil {
+		if err := labtest.Command("kubectl", args...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +100,7 @@ func useMode(ctx context.Context, mode string) error {
 	if err := api.Patch(ctx, proxyConfig, patch); err != nil {
 		return err
 	}
-	return eventually(ctx, func() error {
+	return labtest.Eventually(ctx, patience, func() error {
 		names, err := nodeNames(ctx)
 		if err != nil {
 			return err
@@ -116,23 +117,6 @@ func useMode(ctx context.Context, mode string) error {
 		}
 		return nil
 	})
-}
-
-// eventually polls until ok returns no error, or for as long as a proxy may take.
-func eventually(ctx context.Context, ok func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := ok()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }
 
 // kubeProxy runs kube-proxy, which must be the only proxy of the lab.
@@ -157,7 +141,7 @@ func useKubeProxy(_ context.Context, mode string) error {
 	if err := removeKubeProxy(); err != nil {
 		return err
 	}
-	manifest, err := os.ReadFile(filepath.Join(repo, "test", "e2e", "kube-proxy.yaml"))
+	manifest, err := os.ReadFile(filepath.Join(labtest.Repo, "test", "e2e", "kube-proxy.yaml"))
 	if err != nil {
 		return err
 	}
@@ -172,10 +156,10 @@ func useKubeProxy(_ context.Context, mode string) error {
 	if err := cmd.Run(); err != nil {
 		return err
 	}
-	return command("kubectl", "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=3m")
+	return labtest.Command("kubectl", "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=3m")
 }
 
 func removeKubeProxy() error {
-	return command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy",
+	return labtest.Command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy",
 		"--ignore-not-found", "--cascade=foreground", "--timeout=60s")
 }

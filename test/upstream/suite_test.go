@@ -7,25 +7,18 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/lab"
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
-
-// repo is the root of the repository, seen from this package.
-const repo = "../.."
 
 var (
 	proxyFlag = flag.String("proxy", "fairlead", "what proxies the Services: fairlead or kube-proxy")
@@ -34,9 +27,8 @@ var (
 )
 
 var (
-	config    = lab.Default()
-	labBinary = filepath.Join(repo, "bin", "lab")
-	api       client.Client
+	config = lab.Default()
+	api    client.Client
 )
 
 func TestMain(m *testing.M) {
@@ -51,51 +43,24 @@ func TestMain(m *testing.M) {
 
 // run runs the tests on a lab that is running, or on one that it starts and stops.
 func run(m *testing.M) (code int, err error) {
-	if exec.Command(labBinary, "status").Run() != nil {
-		if err := command(labBinary, "up", "--bin", filepath.Join(repo, "bin")); err != nil {
+	if !labtest.IsRunning() {
+		if err := labtest.Up(); err != nil {
 			return 0, err
 		}
-		defer func() {
-			if downErr := command(labBinary, "down"); downErr != nil && err == nil {
-				err = downErr
-			}
-		}()
+		defer func() { err = errors.Join(err, labtest.Down()) }()
 	}
-	os.Setenv("KUBECONFIG", config.Kubeconfig())
-	os.Setenv("KUBECACHEDIR", config.KubectlCache())
-	if api, err = connect(); err != nil {
+	if err := labtest.UseKubectl(config); err != nil {
+		return 0, err
+	}
+	if api, err = labtest.Connect(config, ""); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
 }
 
-func command(name string, args ...string) error {
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %v: %w", name, args, err)
-	}
-	return nil
-}
-
-func connect() (client.Client, error) {
-	restConfig, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig())
-	if err != nil {
-		return nil, err
-	}
-	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	return client.New(restConfig, client.Options{Scheme: scheme})
-}
-
 // clusterDNS waits until cluster DNS can be reached as a Service.
 func clusterDNS() error {
-	return command("kubectl", "-n", "kube-system", "wait", "deployment/coredns", "--for=condition=Available", "--timeout=3m")
+	return labtest.Command("kubectl", "-n", "kube-system", "wait", "deployment/coredns", "--for=condition=Available", "--timeout=3m")
 }
 
 // nodeNames returns the nodes of the lab.

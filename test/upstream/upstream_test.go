@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
 const (
@@ -84,7 +86,7 @@ func TestUpstream(t *testing.T) {
 // runCases runs e2e.test in the machine outside of the cluster, and returns its report. A run with
 // failures is no error.
 func runCases(ctx context.Context, name Proxy, suite Suite, exceptions Exceptions) ([]Case, error) {
-	dir, err := filepath.Abs(filepath.Join(repo, "bin", "upstream", filepath.FromSlash(string(name))))
+	dir, err := filepath.Abs(filepath.Join(labtest.Repo, "bin", "upstream", filepath.FromSlash(string(name))))
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func runCases(ctx context.Context, name Proxy, suite Suite, exceptions Exception
 		// Only the first process counts the nodes itself: in others, cases that need two would skip themselves.
 		"--num-nodes="+strconv.Itoa(len(nodes)))
 	fmt.Printf("running the cases with %s, see %s\n", name, log.Name())
-	cmd := exec.CommandContext(ctx, labBinary, args...)
+	cmd := exec.CommandContext(ctx, labtest.Binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	runErr := cmd.Run()

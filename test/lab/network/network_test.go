@@ -43,9 +43,9 @@ func build(t *testing.T) *Topology {
 	return topology
 }
 
-// greet answers every connection to port 80 of a namespace with the address
+// serveAddress answers every connection to port 80 of a namespace with the address
 // that it came from.
-func greet(t *testing.T, netnsPath string) {
+func serveAddress(t *testing.T, netnsPath string) {
 	t.Helper()
 	listener, err := Listen(netnsPath, "[::]:80")
 	if err != nil {
@@ -87,7 +87,7 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 	places := map[string]place{}
 	for _, host := range topology.Hosts() {
 		places[host.Name] = place{host.NetNSPath, host.IPv4, host.IPv6}
-		greet(t, host.NetNSPath)
+		serveAddress(t, host.NetNSPath)
 	}
 	targets := maps.Clone(places)
 	for _, node := range topology.Nodes {
@@ -129,7 +129,7 @@ func TestEveryoneReachesEveryone(t *testing.T) {
 func TestServiceRanges(t *testing.T) {
 	topology := build(t)
 	node := topology.Nodes[0]
-	greet(t, node.NetNSPath)
+	serveAddress(t, node.NetNSPath)
 	space, err := open(node.NetNSPath)
 	if err != nil {
 		t.Fatal(err)

@@ -91,6 +91,10 @@ vet: ## Vet the code.
 test: test-unit test-images test-api test-cases ## Run all tests except those that need a whole cluster.
 	@[ "$$(id -u)" = 0 ] || echo "Not root: the tests that create network namespaces were skipped."
 
+.PHONY: test-all
+test-all: root ## Run what .ci/run runs, and all longer tests; go on after a failure, with a summary at the end.
+	.ci/run all
+
 .PHONY: test-unit
 test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
 	go test -race -shuffle=on ./...

@@ -45,8 +45,31 @@ case $(uname -m) in
   *) arch=$(uname -m) ;;
 esac
 
+# module NAME: the folder of its module in test/controlplane.
+module() {
+  case $1 in
+    etcd | coredns | runc) echo "$1" ;;
+    containerd | containerd-shim-runc-v2 | ctr) echo containerd ;;
+    bridge | host-local | loopback | portmap | ptp) echo cni ;;
+    flanneld) echo flannel ;;
+    *) echo kubernetes ;;
+  esac
+}
+
+# versioned NAME: the name with its module's version, and with a hash of the main function if that
+# is ours.
+versioned() {
+  local directory version
+  directory=$(module "$1") version=${directory}_version
+  printf '%s-%s' "$1" "${!version}"
+  [[ ! -e $modules/$directory/main.go ]] || printf -- '-%s' "$(sha256sum <"$modules/$directory/main.go" | head -c 8)"
+}
+
+# The programs of all commits are in one folder, with their versions. The folder that is printed
+# has links to those of this commit, so it is another one as soon as one of them has changed.
 root=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}
-cache=$root/controlplane-$kubernetes_version
+programs=$root/programs
+cache=$root/controlplane-$kubernetes_version-$(for name in "${all[@]}" "${on_demand[@]}"; do versioned "$name"; done | sha256sum | head -c 8)
 assets=${KUBEBUILDER_ASSETS:-}
 network=unknown # open or closed, after the first download
 
@@ -149,29 +172,30 @@ copy_flannel() {
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
   local directory package started=$SECONDS status=0 cgo=0 tags= command=(go build)
+  directory=$modules/$(module "$1")
   local flags="-s -w" major_minor=${kubernetes_version#v}
   local plugins=github.com/containernetworking/plugins/plugins
   case $1 in
-    etcd | coredns) directory=$modules/$1 package=. ;;
+    etcd | coredns) package=. ;;
     containerd | containerd-shim-runc-v2 | ctr)
-      directory=$modules/containerd package=github.com/containerd/containerd/v2/cmd/$1
+      package=github.com/containerd/containerd/v2/cmd/$1
       tags=no_btrfs,no_devmapper,no_zfs
       flags+=" -X github.com/containerd/containerd/v2/version.Version=${containerd_version#v}" ;;
     runc)
       # Its first steps in a new namespace, and seccomp, are written in C.
       hack/deps.sh /usr/include/seccomp.h=libseccomp-dev pkg-config=pkgconf >&2
-      directory=$modules/runc package=github.com/opencontainers/runc cgo=1
+      package=github.com/opencontainers/runc cgo=1
       tags=seccomp,osusergo,netgo
       flags+=" -linkmode external -extldflags -static -X main.version=${runc_version#v}" ;;
-    bridge | loopback | ptp) directory=$modules/cni package=$plugins/main/$1 ;;
-    host-local) directory=$modules/cni package=$plugins/ipam/$1 ;;
-    portmap) directory=$modules/cni package=$plugins/meta/$1 ;;
+    bridge | loopback | ptp) package=$plugins/main/$1 ;;
+    host-local) package=$plugins/ipam/$1 ;;
+    portmap) package=$plugins/meta/$1 ;;
     flanneld)
       directory=$work/flannel package=.
       flags+=" -X github.com/flannel-io/flannel/pkg/version.Version=$flannel_version"
       copy_flannel "$directory" ;;
     *)
-      directory=$modules/kubernetes package=k8s.io/kubernetes/cmd/$1
+      package=k8s.io/kubernetes/cmd/$1
       case $1 in
         agnhost | regression-issue-74839) package=k8s.io/kubernetes/test/images/$1 ;;
         e2e.test) command=(go test -c -vet=off) package=k8s.io/kubernetes/test/e2e ;;
@@ -193,7 +217,7 @@ build() {
 
 # -------------------------------------------------------------------- wanted
 
-# obtain NAME: downloads or builds it into the cache, atomically.
+# obtain NAME FILE: downloads or builds it, atomically.
 obtain() {
   local target=$work/$1
   if download "$1" "$target"; then
@@ -202,7 +226,7 @@ obtain() {
     build "$1" "$target"
   fi
   chmod 755 "$target"
-  mv "$target" "$cache/$1"
+  mv "$target" "$2"
 }
 
 wanted=()
@@ -229,20 +253,22 @@ if ((${#in_assets[@]} == ${#wanted[@]})); then
   exit
 fi
 
-mkdir -p "$cache"
+mkdir -p "$cache" "$programs"
 if ((${#missing[@]})); then
   # One process at a time: the second one finds everything in the cache.
-  exec {lock}>"$cache/.lock"
+  exec {lock}>"$programs/.lock"
   if ! flock --nonblock "$lock"; then
-    say "waiting for another run that fills $cache"
+    say "waiting for another run that fills $programs"
     flock "$lock"
   fi
-  work=$(mktemp -d "$cache/.tmp.XXXXXX")
+  work=$(mktemp -d "$programs/.tmp.XXXXXX")
   trap 'stop_ticker; rm -rf "$work"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   for name in "${missing[@]}"; do
-    [[ -x $cache/$name ]] || obtain "$name"
+    program=$programs/$(versioned "$name")
+    [[ -x $program ]] || obtain "$name" "$program"
+    [[ -x $cache/$name ]] || ln -f "$program" "$cache/$name"
   done
 fi
 

@@ -57,14 +57,14 @@ func (v *verification) isVerified() bool {
 	return phase == "" || phase == v1alpha1.RevisionVerified
 }
 
-// awaited says whether a node that is to be cleaned up keeps its rules for now: kube-proxy is to have it.
-func (p *predecessor) awaited(l *Loop) bool {
-	installed := l.dp != nil || len(l.installed.Others("")) > 0
-	if l.newest.Spec.CleanUpSince == nil || l.newest.Spec.KubeProxy != v1alpha1.KubeProxyGiveBack || !installed {
-		return false
+// await notes whether a node that is to be cleaned up keeps its rules in this step: kube-proxy is to have it.
+func (p *predecessor) await(l *Loop) {
+	spec, installed := l.newest.Spec, l.dp != nil || len(l.installed.Others("")) > 0
+	p.awaited = spec.CleanUpSince != nil && spec.KubeProxy == v1alpha1.KubeProxyGiveBack && installed && !p.released
+	if p.awaited {
+		p.LookSoon(true) // looks of before do not count
+		p.awaited = p.Serves() < settled || p.sharesAny(l)
 	}
-	p.LookSoon(true) // looks of before do not count
-	return p.Serves() < settled || p.sharesAny(l)
 }
 
 // canRelease says whether kube-proxy serves the node, and our rules were in order so far.

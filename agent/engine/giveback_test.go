@@ -194,6 +194,79 @@ func TestCleanUpAwaitsKubeProxy(t *testing.T) {
 	}
 }
 
+// look has one more look find that kube-proxy serves the node; the loop steps.
+func (c *changing) look() { c.serve(min(max(c.proxy.serves, 0)+1, settled)) }
+
+// leavesRevision has the node cleaned up, and given back to kube-proxy, with the revision that it has.
+func (c *changing) leavesRevision(name string, second int, modes ...v1alpha1.ProxyMode) {
+	c.generation++
+	rules := assigned(c.generation, name, second, modes...)
+	rules.Spec.CleanUpSince, rules.Spec.KubeProxy = leaving(c.generation).Spec.CleanUpSince, v1alpha1.KubeProxyGiveBack
+	c.store.SetNode(rules)
+	c.step(c.t.Context())
+}
+
+// TestCleanUpAfterReturn cleans a node up that has returned from a revision that gives back: also where the policy
+// in use does not.
+func TestCleanUpAfterReturn(t *testing.T) {
+	for name, give := range map[string]func(*changing, string, int, ...v1alpha1.ProxyMode){
+		"kube-proxy was left alone": (*changing).give,
+		"the node had taken over":   (*changing).takeOver,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChanging(t)
+			c.list()
+			c.store.NodeSynced()
+			c.proxy.serves, c.proxy.found = -settled, &v1alpha1.KubeProxyStatus{}
+			give(c, "r-1", 1, nftablesMode)
+			c.verifyNow()
+			fail(c.ipvs, fake.Sync, 1000)
+			c.givesBack("r-2", 2, ipvsMode)
+			c.pass(61)
+			c.wantRevision("r-2", v1alpha1.RevisionReverted, "r-1", "")
+
+			c.leavesRevision("r-2", 2, ipvsMode)
+			if !c.last.GivesBack() || !c.proxy.soon {
+				t.Errorf("the ports are left: %v, the next look is soon: %v", c.last.GivesBack(), c.proxy.soon)
+			}
+			c.look()
+			c.wantReleased("in one look", false)
+			c.wantRemoval("kube-proxy is to have the node", false)
+			c.look()
+			c.wantClean(t)
+		})
+	}
+}
+
+// TestCleanUpOfWhatIsLeft cleans a node up that was given back, where something of ours is still in the kernel:
+// kube-proxy has the node, and is not waited for again.
+func TestCleanUpOfWhatIsLeft(t *testing.T) {
+	c := newChanging(t)
+	untuned := 0
+	c.untune = func() error { untuned++; return nil }
+	c.list()
+	c.store.NodeSynced()
+	c.proxy.serves = -settled
+	c.givesBack("r-1", 1, nftablesMode)
+	c.verifyNow()
+	c.kernel.Fail(fake.Cleanup, errors.New("busy"), errors.New("busy"))
+	c.serve(settled)
+	c.wantProgrammed(t, v1alpha1.ReasonCleanUpFailed)
+	c.leavesRevision("r-1", 1, nftablesMode)
+	c.wantProgrammed(t, v1alpha1.ReasonCleanUpFailed)
+	c.step(t.Context())
+	c.wantClean(t)
+	if untuned != 1 {
+		t.Errorf("parameters are set back %d times, want once", untuned)
+	}
+	c.givesBack("r-1", 1, nftablesMode)
+	c.step(t.Context())
+	c.wantReleased("the clean-up is withdrawn", false)
+	c.verifyNow()
+	c.serve(settled)
+	c.wantReleased("the revision is verified", true)
+}
+
 // TestGiveBackAfterRestart starts an agent on a node that was given back, with kube-proxy and without, and
 // on one that was not.
 func TestGiveBackAfterRestart(t *testing.T) {

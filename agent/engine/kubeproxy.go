@@ -30,6 +30,7 @@ type KubeProxy interface {
 type predecessor struct {
 	KubeProxy
 	released bool // kube-proxy serves the node, and our rules are gone
+	awaited  bool // in this step: the node is to be cleaned up, once kube-proxy serves it
 }
 
 // follow has the rules of kube-proxy removed that ours have replaced. What else a mode of

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
@@ -21,7 +22,8 @@ func (l *Loop) leave(ctx context.Context, ch source.Changes) {
 	l.retry = 0
 	l.kubeProxy.Want(nil)
 	l.kubeProxy.LookSoon(false)
-	l.kubeProxy.released = false
+	// What cannot be removed at once is no reason to wait for kube-proxy again.
+	l.kubeProxy.released = ch.FromAPI && l.newest.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack
 	if !ch.FromAPI {
 		l.report(l.snapshot(ch, report.Step{Queued: ch.Since}))
 		return

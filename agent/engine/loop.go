@@ -204,7 +204,7 @@ func (l *Loop) step(ctx context.Context) {
 	if ch.Node != nil {
 		l.newest, l.node = ch.Node, ch.Node
 	}
-	if l.newest.Spec.CleanUpSince != nil && !l.kubeProxy.awaited(l) {
+	if l.kubeProxy.await(l); l.newest.Spec.CleanUpSince != nil && !l.kubeProxy.awaited {
 		l.leave(ctx, ch)
 		return
 	}
@@ -329,7 +329,7 @@ func (l *Loop) snapshot(ch source.Changes, did report.Step) report.Snapshot {
 		Node: l.newest, Rules: l.node, Revision: l.verify.shown.Status(), Returns: l.verify.returns, NodeGone: ch.NodeGone, FromAPI: ch.FromAPI, Programmed: l.programmed,
 		Problems: problems.List(), Limitations: l.limitations, Capabilities: l.capabilities, Repairs: l.repairs,
 		Held: ch.Held, KubeProxy: l.kubeProxy.Found(), Released: l.kubeProxy.released && l.kubeProxy.Serves() != 0,
-		AwaitsKubeProxy: l.kubeProxy.awaited(l), Step: did,
+		AwaitsKubeProxy: l.kubeProxy.awaited, Step: did,
 	}
 }
 

@@ -98,14 +98,14 @@ func programmed(s Snapshot) metav1.Condition {
 	switch {
 	case s.leaves() && !s.FromAPI:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonFromCheckpoint, "The apiserver has not answered yet whether to remove the rules.")
-	case s.Released && cleanup == nil:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonGivenBack, "kube-proxy serves the node, which holds no rules of the agent.")
 	case cleanup != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed, Problem{NodeCleanup, cleanup}.sentence())
 	case s.leaves():
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCleanedUp, "The node holds no rules.")
 	case failed != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonKernelError, Problem{KernelError, failed}.sentence())
+	case s.Released:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonGivenBack, "kube-proxy serves the node, which holds no rules of the agent.")
 	case s.Programmed == nil && s.Problem(ModeUnsupported) != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonModeUnsupported, "Nothing is programmed, see the condition Accepted.")
 	case s.Programmed == nil:

@@ -16,7 +16,12 @@ import (
 // GivesBack says whether kube-proxy is to take the node back, for which its ports must be free.
 func (s Snapshot) GivesBack() bool { return s.asks(v1alpha1.KubeProxyGiveBack) }
 
+// asks says whether the node is to do this. A clean-up that awaits kube-proxy is asked for whatever policy the
+// node has returned to.
 func (s Snapshot) asks(action v1alpha1.KubeProxyAction) bool {
+	if s.AwaitsKubeProxy {
+		return action == v1alpha1.KubeProxyGiveBack
+	}
 	return s.Node != nil && !s.leaves() && s.rules().Spec.KubeProxy == action
 }
 

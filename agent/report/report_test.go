@@ -82,7 +82,7 @@ func TestStatus(t *testing.T) {
 		"it is cleaned up when kube-proxy serves it": {but(func(s *Snapshot) {
 			leaving(s)
 			s.Programmed, s.AwaitsKubeProxy = &Programmed{Node: s.Node}, true
-		}), map[string]string{"Accepted": "False/NotSelected", "Programmed": "True/Programmed", "Degraded": "False/Healthy"}},
+		}), map[string]string{"Accepted": "False/NotSelected", "Programmed": "True/Programmed", "Degraded": "False/Healthy", "KubeProxyReplaced": "Unknown/KubeProxyUnknown"}},
 		"a fallback mode": {with(Problem{FallbackMode, trouble}), map[string]string{
 			"Accepted": "True/Accepted", "Programmed": "True/Programmed", "Degraded": "True/FallbackMode"}},
 	}

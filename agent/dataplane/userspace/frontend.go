@@ -6,6 +6,7 @@ package userspace
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/net/bpf"
 
@@ -133,6 +134,8 @@ func (d *Dataplane) withoutReserved(f *model.Frontend, wanted []place) []place {
 
 func (d *Dataplane) close(f *frontend, at place, l listener) (ops int) {
 	_ = l.Close() // the descriptor is closed, whatever the error
+	now := time.Now()
+	lastClosed.Store(&now)
 	d.places.Delete(at)
 	delete(f.sockets, at)
 	return 1

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -41,6 +42,13 @@ const (
 	pauseMax = time.Second
 )
 
+// execTime is more than the start of a program takes on a busy node.
+const execTime = 500 * time.Millisecond
+
+// lastClosed is when this process, which may have had other Dataplanes, last closed a
+// socket.
+var lastClosed atomic.Pointer[time.Time]
+
 // network is the name of a protocol in package net. It names the family, so that an IPv6
 // socket does not take IPv4.
 func network(at place) string {
@@ -70,8 +78,20 @@ func prepare(at place, code []bpf.RawInstruction) func(network, address string, 
 	}
 }
 
-// listen opens a socket for a frontend and serves its clients.
-func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (l listener, err error) {
+// listen opens a socket for a frontend and serves its clients. The place of one that was just
+// closed can still be in use: while a program starts, the child has a copy of each
+// descriptor until the end of execve.
+func (p *proxy) listen(at place, b *balancer, code []bpf.RawInstruction) (listener, error) {
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		l, err := p.tryListen(at, b, code)
+		closed := lastClosed.Load()
+		if !errors.Is(err, unix.EADDRINUSE) || closed == nil || time.Since(*closed) > execTime || time.Since(began) > execTime {
+			return l, err
+		}
+	}
+}
+
+func (p *proxy) tryListen(at place, b *balancer, code []bpf.RawInstruction) (l listener, err error) {
 	if err := p.open.admitSocket(); err != nil {
 		return nil, err
 	}

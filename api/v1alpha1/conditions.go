@@ -122,6 +122,10 @@ const (
 	// ReasonDaemonSetNotFound is set when there is no DaemonSet spec.kubeProxy.daemonSet.
 	ReasonDaemonSetNotFound = "DaemonSetNotFound"
 
+	// ReasonDaemonSetSkipsNodes is set when kube-proxy's DaemonSet would have no Pod on nodes that are to give
+	// back. The message says why, and what to change.
+	ReasonDaemonSetSkipsNodes = "DaemonSetSkipsNodes"
+
 	// ReasonDaemonSetOwned is set when kube-proxy's DaemonSet belongs to Helm, Argo CD, an
 	// add-on manager or another object. The message says what to change there.
 	ReasonDaemonSetOwned = "DaemonSetOwned"

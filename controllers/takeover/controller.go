@@ -171,6 +171,14 @@ func (r *Reconciler) changeDaemonSet(ctx context.Context, s *state, o *v1alpha1.
 	case err != nil:
 		return nil, fmt.Errorf("get DaemonSet %s: %w", o.DaemonSet, err)
 	}
+	if stop, err := r.patchDaemonSet(ctx, s, o, ds, wanted); stop != nil || err != nil {
+		return stop, err
+	}
+	return s.skipped(ds, o), nil
+}
+
+// patchDaemonSet does that with a DaemonSet that is there.
+func (r *Reconciler) patchDaemonSet(ctx context.Context, s *state, o *v1alpha1.KubeProxyOptions, ds *appsv1.DaemonSet, wanted bool) (*obstacle, error) {
 	var changed *appsv1.DaemonSet
 	switch {
 	case wanted && !takeover.KeepsOff(ds):
@@ -184,7 +192,7 @@ func (r *Reconciler) changeDaemonSet(ctx context.Context, s *state, o *v1alpha1.
 		return owned(ds, owner), nil
 	}
 	// The resource version: what was decided holds for this DaemonSet only.
-	err = r.Patch(ctx, changed, client.MergeFromWithOptions(ds, client.MergeFromWithOptimisticLock{}), ssa.FieldOwner)
+	err := r.Patch(ctx, changed, client.MergeFromWithOptions(ds, client.MergeFromWithOptimisticLock{}), ssa.FieldOwner)
 	switch {
 	case apierrors.IsForbidden(err):
 		return forbidden(err), nil

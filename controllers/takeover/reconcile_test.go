@@ -155,6 +155,10 @@ func daemonSet(name string, change ...func(*appsv1.DaemonSet)) *appsv1.DaemonSet
 }
 
 func excluded(name string) *appsv1.DaemonSet { return takeover.Exclude(daemonSet(name)) }
+func windows(ds *appsv1.DaemonSet) {
+	ds.Spec.Template.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"}
+}
+
 func helm(ds *appsv1.DaemonSet) {
 	ds.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
 }
@@ -194,6 +198,11 @@ var cases = map[string]struct {
 	"not given back, it is gone":  {[]client.Object{config("a", new(false), proxy), node("n", true), set("n", "a", take)}, "n=replaced, a False/DaemonSetNotFound"},
 	"kube-proxy has not come yet": {[]client.Object{config("a", new(false), proxy), node("n", false), set("n", "a", give, keeps)}, "a False/GivingBack"},
 	"a node is yet to give back":  {[]client.Object{config("a", new(false), proxy), excluded("kube-proxy"), node("n", false), set("n", "a", take, programmed)}, "kube-proxy keeps off, a False/GivingBack"},
+	"it would not come back":      {[]client.Object{config("a", new(false), proxy), takeover.Exclude(daemonSet("kube-proxy", windows)), node("n", true), set("n", "a", take)}, "kube-proxy keeps off, n=replaced, a False/DaemonSetSkipsNodes"},
+	"it does not come back":       {[]client.Object{config("a", new(false), proxy), takeover.Exclude(daemonSet("kube-proxy", windows)), node("n", true), set("n", "a", give, keeps)}, "kube-proxy keeps off, a False/DaemonSetSkipsNodes"},
+	"not to another's nodes":      {[]client.Object{config("a", new(false), proxy), takeover.Exclude(daemonSet("kube-proxy", windows)), node("n", true), set("n", "b", take)}, "kube-proxy keeps off, n=replaced, a False/GivenBack"},
+	"it does not have to":         {[]client.Object{config("a", new(true), proxy), takeover.Exclude(daemonSet("kube-proxy", windows)), node("n", true), set("n", "a", take)}, "kube-proxy keeps off, n=replaced, a True/Replaced"},
+	"a label, and no expression":  {[]client.Object{config("a", new(false), proxy), daemonSet("kube-proxy", windows), node("n", true), set("n", "a", take)}, "kube-proxy keeps off, n=replaced, a False/DaemonSetSkipsNodes"},
 	"left alone again":            {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("n", true), set("n", "a", "")}, "kube-proxy keeps off"},
 	"left alone, keeps a label":   {[]client.Object{config("a", nil, ""), excluded("kube-proxy"), node("m", true), node("n", false), set("m", "a", take), set("n", "a", take)}, "kube-proxy keeps off, m=replaced"},
 	"the ProxyConfig is gone":     {[]client.Object{excluded("kube-proxy"), node("m", true), node("n", true), set("m", "a", give), set("n", "a", take)}, "kube-proxy keeps off, n=replaced"},
@@ -297,6 +306,34 @@ func TestForbidden(t *testing.T) {
 				t.Errorf("once it has the right (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSkipped checks that the message names the nodes that a DaemonSet skips, and what to change.
+func TestSkipped(t *testing.T) {
+	objs := []client.Object{config("a", new(false), proxy), takeover.Exclude(daemonSet("kube-proxy"))}
+	for i, name := range []string{"m", "n", "o", "p"} {
+		n := node(name, true)
+		if i > 0 {
+			n.Spec.Taints = []corev1.Taint{{Key: name, Effect: corev1.TaintEffectNoSchedule}}
+		}
+		s := set(name, "a", take)
+		s.Status.KubeProxy = &v1alpha1.KubeProxyStatus{Running: name == "p"}
+		objs = append(objs, n, s)
+	}
+	w := newWorld(t, objs...)
+	if err := w.reconcile("a"); err != nil {
+		t.Fatal(err)
+	}
+	config := &v1alpha1.ProxyConfig{}
+	if err := w.api.Get(t.Context(), client.ObjectKey{Name: "a"}, config); err != nil {
+		t.Fatal(err)
+	}
+	got := apimeta.FindStatusCondition(config.Status.Conditions, v1alpha1.ConditionKubeProxyReplaced).Message
+	want := "kube-proxy does not come back to node n, because DaemonSet kube-system/kube-proxy does not tolerate its taint n:NoSchedule: " +
+		"add a toleration to its template, or remove the taint. Or start kube-proxy on the node. Nor does it come back to: o"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

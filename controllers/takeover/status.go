@@ -4,6 +4,7 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -39,6 +40,31 @@ func forbidden(err error) *obstacle {
 
 func owned(ds *appsv1.DaemonSet, owner string) *obstacle {
 	return &obstacle{v1alpha1.ReasonDaemonSetOwned, takeover.Advice(ds, owner)}
+}
+
+// skipped says which nodes kube-proxy would not come back to; nil: there are none.
+func (s *state) skipped(ds *appsv1.DaemonSet, o *v1alpha1.KubeProxyOptions) *obstacle {
+	if *o.TakeOver {
+		return nil
+	}
+	var nodes []string
+	var why string // of the first
+	for _, set := range s.sets {
+		if !takeover.AwaitsKubeProxy(set) {
+			continue
+		}
+		if w := takeover.Skips(ds, s.nodes[set.Name]); w != "" {
+			nodes, why = append(nodes, set.Name), cmp.Or(why, w)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("kube-proxy does not come back to node %s, because DaemonSet %s %s. Or start kube-proxy on the node", nodes[0], o.DaemonSet, why)
+	if len(nodes) > 1 {
+		message += ". Nor does it come back to: " + some(nodes[1:])
+	}
+	return &obstacle{v1alpha1.ReasonDaemonSetSkipsNodes, message}
 }
 
 // report writes the condition of a ProxyConfig if it has changed.

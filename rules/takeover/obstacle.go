@@ -21,7 +21,7 @@ func Precheck(config *v1alpha1.ProxyConfig, sets []*v1alpha1.NodeRuleSet) (reaso
 	needs, reasons := needsKeepingOff, []string{v1alpha1.ReasonDaemonSetNotFound, v1alpha1.ReasonDaemonSetOwned, v1alpha1.ReasonMissingPermission}
 	if !*o.TakeOver {
 		// A DaemonSet of something else starts kube-proxy where the label goes.
-		needs, reasons = needsStarting, []string{v1alpha1.ReasonDaemonSetNotFound, v1alpha1.ReasonMissingPermission}
+		needs, reasons = needsStarting, []string{v1alpha1.ReasonDaemonSetNotFound, v1alpha1.ReasonDaemonSetSkipsNodes, v1alpha1.ReasonMissingPermission}
 	}
 	if !slices.ContainsFunc(sets, needs) {
 		return "", ""
@@ -43,5 +43,5 @@ func needsKeepingOff(set *v1alpha1.NodeRuleSet) bool { return !set.Status.KubePr
 // needsStarting says that something has to start kube-proxy on a node before that can give back: it has taken
 // over, and its agent does not find kube-proxy.
 func needsStarting(set *v1alpha1.NodeRuleSet) bool {
-	return set.Spec.KubeProxy == v1alpha1.KubeProxyTakeOver && (set.Status.KubeProxy == nil || !set.Status.KubeProxy.Running)
+	return set.Spec.KubeProxy == v1alpha1.KubeProxyTakeOver && AwaitsKubeProxy(set)
 }

@@ -45,6 +45,8 @@ func TestPrecheck(t *testing.T) {
 		"back, no DaemonSet, rules are left":   {new(false), "DaemonSetNotFound", false, nodes{found(take, left)}, "DaemonSetNotFound: why"},
 		"back, no DaemonSet, agent is quiet":   {new(false), "DaemonSetNotFound", false, nodes{found(take, nil)}, "DaemonSetNotFound: why"},
 		"back, no DaemonSet, but it runs":      {new(false), "DaemonSetNotFound", false, nodes{found(take, runs)}, ""},
+		"back, and not to some nodes":          {new(false), "DaemonSetSkipsNodes", false, nodes{found(give, runs), found(take, gone)}, "DaemonSetSkipsNodes: why"},
+		"back, not to some, but it runs":       {new(false), "DaemonSetSkipsNodes", false, nodes{found(take, runs)}, ""},
 		"back, no right":                       {new(false), "MissingPermission", false, nodes{found(take, gone)}, "MissingPermission: why"},
 		"back, Helm owns it":                   {new(false), "DaemonSetOwned", false, nodes{found(take, gone)}, ""},
 		"back, not looked yet":                 {new(false), "", false, nodes{found(take, gone)}, unknown},

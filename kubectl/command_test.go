@@ -19,21 +19,23 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no Service":        {[]string{"explain"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
-		"two Services":      {[]string{"explain", "a", "b"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
-		"unknown output":    {[]string{"explain", "web", "-o", "xml"}, "--output must be json or yaml"},
-		"unknown client":    {[]string{"explain", "web", "--from", "external/x"}, "use external/ADDRESS"},
-		"unknown command":   {[]string{"explian"}, `unknown command "explian"`},
-		"no wide output":    {[]string{"explain", "web", "-o", "wide"}, "--output must be json or yaml"},
-		"no wide check":     {[]string{"check", "-o", "wide"}, "--output must be json or yaml"},
-		"unknown table":     {[]string{"status", "-o", "xml"}, "--output must be json, yaml or wide"},
-		"no ProxyConfig":    {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},
-		"no stage":          {[]string{"rollout", "approve", "default"}, "needs the names of a ProxyConfig and of a stage"},
-		"no policy to undo": {[]string{"rollout", "undo"}, "kubectl fairlead rollout undo needs the name of a ProxyConfig"},
-		"unknown dry run":   {[]string{"rollout", "undo", "default", "--dry-run", "all"}, "--dry-run must be none, server or client"},
-		"whose revision":    {[]string{"rollout", "history", "--revision", "1"}, "--revision needs the name of a ProxyConfig"},
-		"two forms":         {[]string{"rollout", "history", "default", "--revision", "1", "-o", "json"}, "and no --output"},
-		"unknown subaction": {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
+		"no Service":         {[]string{"explain"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
+		"two Services":       {[]string{"explain", "a", "b"}, "kubectl fairlead explain needs SERVICE[:PORT]; see kubectl fairlead explain --help"},
+		"unknown output":     {[]string{"explain", "web", "-o", "xml"}, "--output must be json or yaml"},
+		"unknown client":     {[]string{"explain", "web", "--from", "external/x"}, "use external/ADDRESS"},
+		"unknown command":    {[]string{"explian"}, `unknown command "explian"`},
+		"no wide output":     {[]string{"explain", "web", "-o", "wide"}, "--output must be json or yaml"},
+		"no wide check":      {[]string{"check", "-o", "wide"}, "--output must be json or yaml"},
+		"unknown table":      {[]string{"status", "-o", "xml"}, "--output must be json, yaml or wide"},
+		"no ProxyConfig":     {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},
+		"no stage":           {[]string{"rollout", "approve", "default"}, "needs the names of a ProxyConfig and of a stage"},
+		"no policy to undo":  {[]string{"rollout", "undo"}, "kubectl fairlead rollout undo needs the name of a ProxyConfig"},
+		"unknown dry run":    {[]string{"rollout", "undo", "default", "--dry-run", "all"}, "--dry-run must be none, server or client"},
+		"whose revision":     {[]string{"rollout", "history", "--revision", "1"}, "--revision needs the name of a ProxyConfig"},
+		"two forms":          {[]string{"rollout", "history", "default", "--revision", "1", "-o", "json"}, "and no --output"},
+		"no Service to wait": {[]string{"wait"}, "kubectl fairlead wait needs SERVICE; see"},
+		"negative timeout":   {[]string{"wait", "web", "--timeout", "-1s"}, "--timeout must not be negative"},
+		"unknown subaction":  {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,48 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/fairlead-proxy/fairlead/agent/report"
+	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+)
+
+// TestCanRelease checks that each thing that may be wrong with kube-proxy or our rules keeps ours.
+func TestCanRelease(t *testing.T) {
+	for name, change := range map[string]func(*changing, *source.Changes){
+		"":                              func(*changing, *source.Changes) {},
+		"the apiserver has not said so": func(_ *changing, ch *source.Changes) { ch.FromAPI = false },
+		"it served in one look":         func(c *changing, _ *source.Changes) { c.proxy.serves = 1 },
+		"it does not serve":             func(c *changing, _ *source.Changes) { c.proxy.serves = -1 },
+		"it was not looked for":         func(c *changing, _ *source.Changes) { c.proxy.serves = 0 },
+		"the mode changes":              func(c *changing, _ *source.Changes) { c.candidate = &candidate{} },
+		"no mode is active":             func(c *changing, _ *source.Changes) { c.dp = nil },
+		"nothing is programmed":         func(c *changing, _ *source.Changes) { c.programmed = nil },
+		"something older is programmed": func(c *changing, _ *source.Changes) { c.programmed = &report.Programmed{Node: testNodeRules(1)} },
+		"the kernel refuses":            func(c *changing, _ *source.Changes) { c.problems[report.KernelError] = errors.New("no") },
+		"kube-proxy may have what a mode of ours has left": func(c *changing, _ *source.Changes) {
+			c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyNFTables // stands for IPVS
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChanging(t)
+			c.list()
+			c.store.NodeSynced()
+			c.proxy.serves = -settled
+			c.givesBack("r-1", 1, nftablesMode)
+			c.verifyNow()
+			c.proxy.serves, c.proxy.found = settled, &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyNFTables}
+			active, ch := c.dp, source.Changes{FromAPI: true}
+			change(c, &ch)
+			if got := c.kubeProxy.canRelease(c.Loop, ch); got != (name == "") {
+				t.Errorf("%v, want %v", got, name == "")
+			}
+			c.dp, c.candidate = active, nil // to be closed
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -246,6 +247,7 @@ func TestEstablishedSurvive(t *testing.T) {
 		t.Errorf("a new connection: %q", got)
 	}
 
+	o.podA.acknowledged()
 	o.node.Run("nft", "flush", "ruleset")
 	mustSync(t, d, desired)
 	check("after a flushed ruleset was repaired")
@@ -254,6 +256,27 @@ func TestEstablishedSurvive(t *testing.T) {
 	check("after the table was replaced")
 	if got := o.client.ask("tcp", vip, patience); got != "pod-a sees "+f.client {
 		t.Errorf("a new connection: %q", got)
+	}
+}
+
+// acknowledged waits until the kernel has an acknowledgement of everything that it has sent on open
+// connections. What it repeats while there are no rules keeps the endpoint's address, and the client's
+// kernel resets the connection.
+func (s *space) acknowledged() {
+	s.T.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		pending := 0
+		for line := range strings.Lines(s.Run("cat", "/proc/net/tcp", "/proc/net/tcp6")) {
+			if f := strings.Fields(line); f[3] == "01" && !strings.HasPrefix(f[4], "00000000:") {
+				pending++
+			}
+		}
+		if pending == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.T.Fatalf("%d connections wait for an acknowledgement", pending)
+		}
 	}
 }
 

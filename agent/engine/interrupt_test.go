@@ -46,7 +46,7 @@ func newInterruptions(t *testing.T) *interruptions {
 // untilLook lets the loop wait, and program changes, until it is to look at the kernel.
 func (i *interruptions) untilLook(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	regular := i.clk.NewTimer(time.Hour)
 	defer regular.Stop()

@@ -29,7 +29,7 @@ const (
 
 	// pace is how often each client connects, patience for how long it waits.
 	pace     = 20 * time.Millisecond
-	patience = 5 * time.Second
+	patience = 30 * time.Second
 )
 
 // While the engine replaces each mode by each other one, clients from outside and from the
@@ -231,7 +231,7 @@ func (h *handovers) handOver(t *testing.T, to v1alpha1.ProxyMode) {
 // until waits for something.
 func (h *handovers) until(what string, so func() bool) {
 	h.T.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !so(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.T.Fatal("not so in time: ", what)
 		}

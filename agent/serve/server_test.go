@@ -29,7 +29,7 @@ import (
 // await polls until a value is the wanted one.
 func await[T comparable](t *testing.T, want T, get func() T) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for got := get(); got != want; got = get() {
 		if time.Now().After(deadline) {
 			t.Fatalf("got %v, want %v", got, want)
@@ -40,7 +40,7 @@ func await[T comparable](t *testing.T, want T, get func() T) {
 
 // ask returns the status of an answer, or "refused".
 func ask(address, path string) string {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	got, err := client.Get("http://" + address + path)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return "refused"

@@ -48,7 +48,7 @@ func newJournalTest(t *testing.T, dir string) *journalTest {
 // until moves the clock until something is so.
 func (n *journalTest) until(what string, so func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !so(); {
+	for deadline := time.Now().Add(time.Minute); !so(); {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("not %s: %v", what, n.Failure())
 		}

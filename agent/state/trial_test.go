@@ -51,7 +51,7 @@ func newTrialTest(t *testing.T, dir string) *trialTest {
 // until moves the clock until something is so.
 func (n *trialTest) until(what string, so func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !so(); {
+	for deadline := time.Now().Add(time.Minute); !so(); {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("not %s: %v", what, n.Failure())
 		}

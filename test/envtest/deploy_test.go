@@ -118,7 +118,7 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 // eventually polls until a condition holds.
 func eventually(t *testing.T, what string, condition func(ctx context.Context) bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true,
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 2*time.Minute, true,
 		func(ctx context.Context) (bool, error) { return condition(ctx), nil })
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)

@@ -96,7 +96,7 @@ func TestStolenControllerToken(t *testing.T) {
 				}
 				// The policies take effect after a moment.
 				var err error
-				refused := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+				refused := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 					err = write(ds.DeepCopy())
 					return err != nil && strings.Contains(err.Error(), tc.want), nil
 				})

@@ -55,7 +55,7 @@ func waitUntilRevoked(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: serviceAccount("fairlead-controller-manager"),
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "patch", Resource: "nodes"}}}
 		if err := api.Create(ctx, review); err != nil || review.Status.Allowed {
@@ -273,7 +273,7 @@ func TestTakeOverRights(t *testing.T) {
 			obj := c.obj.DeepCopyObject().(client.Object)
 			var err error
 			// Rights and policies take effect after a moment.
-			done := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+			done := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 				err = controller.Patch(ctx, obj, client.RawPatch(types.MergePatchType, []byte(c.patch)), client.DryRunAll)
 				return c.want == "" && err == nil || c.want != "" && err != nil && strings.Contains(err.Error(), c.want), nil
 			})

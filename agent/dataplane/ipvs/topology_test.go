@@ -208,7 +208,7 @@ func (n *network) sync(d model.Desired) (stats dataplane.Result) {
 const (
 	// patience is how long a client waits for an expected answer, impatience for an
 	// unexpected one.
-	patience   = 10 * time.Second
+	patience   = 30 * time.Second
 	impatience = 500 * time.Millisecond
 )
 

@@ -50,11 +50,11 @@ func TestMarks(t *testing.T) {
 		"192.0.2.7:1": mark("192.0.2.7:1/udp"), "10.0.0.1:30001": mark("nodeport:30001/udp"),
 		"192.0.2.7:2": masqueradeMark, "10.0.0.1:30002": masqueradeMark, "192.0.2.7:4": 0,
 	} {
-		if got := node.markOf(outside, to, want); got != 1 {
+		if got := node.markOf(outside, to, want, time.Minute); got != 1 {
 			t.Errorf("%d packets to %s have the mark %#x, want 1", got, to, want)
 		}
 	}
-	if got := node.markOf(outside, "192.0.2.7:3", 0); got != 0 {
+	if got := node.markOf(outside, "192.0.2.7:3", 0, 300*time.Millisecond); got != 0 {
 		t.Error("what is dropped comes through")
 	}
 	if got := mustSync(t, node.tables(Mark()), desired); got.Operations != 0 {
@@ -66,8 +66,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// markOf counts the packets of a datagram from outside that arrive with a mark.
-func (s *space) markOf(outside *space, to string, mark uint32) (n int) {
+// markOf counts the packets of a datagram from outside that arrive with a mark, which it waits for.
+func (s *space) markOf(outside *space, to string, mark uint32, wait time.Duration) (n int) {
 	s.T.Helper()
 	_, port, _ := net.SplitHostPort(to)
 	script := fmt.Sprintf("add table ip watch\ndelete table ip watch\ntable ip watch {\nchain input {\ntype filter hook input priority 0\n"+
@@ -84,7 +84,7 @@ func (s *space) markOf(outside *space, to string, mark uint32) (n int) {
 		_, err = c.Write([]byte("?"))
 		return err
 	})
-	for deadline := time.Now().Add(300 * time.Millisecond); time.Now().Before(deadline) && n == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(wait); time.Now().Before(deadline) && n == 0; time.Sleep(10 * time.Millisecond) {
 		_, count, _ := strings.Cut(s.Run("nft", "list", "chain", "ip", "watch", "input"), "packets ")
 		if _, err := fmt.Sscan(count, &n); err != nil {
 			s.T.Fatal(err)

@@ -51,11 +51,11 @@ func (s *space) connect(network, to string) (failed error) {
 	s.T.Helper()
 	s.Do(func() error {
 		var c net.Conn
-		if c, failed = (&net.Dialer{Timeout: 2 * time.Second}).Dial(network, to); failed != nil {
+		if c, failed = (&net.Dialer{Timeout: 30 * time.Second}).Dial(network, to); failed != nil {
 			return nil
 		}
 		defer c.Close()
-		if failed = c.SetDeadline(time.Now().Add(2 * time.Second)); failed != nil {
+		if failed = c.SetDeadline(time.Now().Add(30 * time.Second)); failed != nil {
 			return nil
 		}
 		// The kernel may say that it drops the packet (EPERM): the refusal follows.

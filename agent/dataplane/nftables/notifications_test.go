@@ -62,14 +62,14 @@ func TestNotificationsOfLargeCommits(t *testing.T) {
 			return false
 		}, func() {})
 	}()
-	for deadline := time.Now().Add(10 * time.Second); !d.nft.Watched(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !d.nft.Watched(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not watched")
 		}
 	}
 	mustSync(t, d, several(200, 10))
 	mustSync(t, d, several(199, 10))
-	for deadline := time.Now().Add(10 * time.Second); ours.Load() < 12 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); ours.Load() < 12 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(notifytest.Quiet) // no more of them

@@ -162,7 +162,7 @@ func answer(name string, from net.Addr) string {
 // patience is how long a client waits for an expected answer, impatience for an unexpected
 // one.
 const (
-	patience   = 3 * time.Second
+	patience   = 30 * time.Second
 	impatience = 300 * time.Millisecond
 )
 

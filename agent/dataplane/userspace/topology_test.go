@@ -27,7 +27,7 @@ import (
 // patience is how long a test waits for what should happen, impatience for what should
 // not.
 const (
-	patience   = 10 * time.Second
+	patience   = 30 * time.Second
 	impatience = 300 * time.Millisecond
 )
 

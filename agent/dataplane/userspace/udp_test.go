@@ -127,7 +127,7 @@ func TestServing(t *testing.T) {
 // Sessions end after a time of silence, later if they are streams.
 func TestSilence(t *testing.T) {
 	n := newTopology(t)
-	n.d.proxy.udp = udpTimeouts{single: 200 * time.Millisecond, stream: time.Hour, streamAge: 100 * time.Millisecond}
+	n.d.proxy.udp = udpTimeouts{single: 3 * time.Second, stream: time.Hour, streamAge: 100 * time.Millisecond}
 	n.serve("10.244.1.2:5353")
 	f := leading("10.96.0.10:53", model.UDP, "10.244.1.2:5353")
 	n.sync(desired(f))

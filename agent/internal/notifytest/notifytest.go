@@ -16,7 +16,7 @@ import (
 
 const (
 	// wait is how long a notification may take.
-	wait = 5 * time.Second
+	wait = 30 * time.Second
 	// Quiet is how long no notification must arrive to count as none.
 	Quiet = 200 * time.Millisecond
 )

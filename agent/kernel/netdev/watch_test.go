@@ -23,7 +23,7 @@ func TestWatchAddresses(t *testing.T) {
 			s := netnstest.NewSpace(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			defer time.AfterFunc(10*time.Second, cancel).Stop()
+			defer time.AfterFunc(time.Minute, cancel).Stop()
 			noticed, done := make(chan struct{}, 1), make(chan error)
 			go func() {
 				done <- WatchAddresses(int(s.Handle))(ctx, func() {

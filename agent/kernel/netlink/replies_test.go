@@ -178,7 +178,7 @@ func TestListenAfterOverrun(t *testing.T) {
 	for i := range 50 {
 		s.Run("ip", "address", "add", fmt.Sprintf("192.0.2.%d/32", i+1), "dev", "lo")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	missed := false
 	if err := c.Listen(ctx, func([]byte) bool { return false }, func() { missed = true; cancel() }); err != nil {

@@ -188,7 +188,7 @@ func TestWatchReportsWhatWasMissed(t *testing.T) {
 					return n.Table == "other"
 				}, func() { changed.Add(1) })
 			}()
-			for deadline := time.Now().Add(10 * time.Second); !c.Watched(); time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); !c.Watched(); time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("not watched")
 				}

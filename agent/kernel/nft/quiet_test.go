@@ -42,7 +42,7 @@ func TestQuietWithin(t *testing.T) {
 						return false
 					}, func() { t.Error("something is missed") })
 				}()
-				for deadline := time.Now().Add(10 * time.Second); !c.Watched(); time.Sleep(time.Millisecond) {
+				for deadline := time.Now().Add(time.Minute); !c.Watched(); time.Sleep(time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Fatal("not watched")
 					}

@@ -99,7 +99,7 @@ func ask(port resolve.HealthPort, path string) string {
 	if port.Family == corev1.IPv6Protocol {
 		host = "[::1]"
 	}
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	got, err := client.Get(fmt.Sprintf("http://%s:%d%s", host, port.Number, path))
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -126,7 +126,7 @@ func ask(port resolve.HealthPort, path string) string {
 func await[T any](t *testing.T, want T, get func() T) {
 	t.Helper()
 	got := get()
-	for deadline := time.Now().Add(10 * time.Second); !cmp.Equal(want, got); got = get() {
+	for deadline := time.Now().Add(time.Minute); !cmp.Equal(want, got); got = get() {
 		if time.Now().After(deadline) {
 			t.Fatalf("(-want +got):\n%s", cmp.Diff(want, got))
 		}

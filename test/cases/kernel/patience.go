@@ -15,10 +15,12 @@ var (
 	slowness = readSlowness()
 	// patience is how long a client waits for an answer that should come, impatience
 	// for one that should not.
-	patience   = slowness * 3 * time.Second
+	patience   = slowness * 30 * time.Second
 	impatience = slowness * 250 * time.Millisecond
 	// longest is how long something may take that is surely wrong if it takes longer.
-	longest = slowness * 10 * time.Second
+	longest = slowness * time.Minute
+	// repeat is after which time a client repeats over an open connection what has no answer.
+	repeat = slowness * time.Second
 )
 
 // readSlowness reads how many times slower this machine is than one that runs

@@ -260,7 +260,7 @@ func (r *run) keep(c *client, f cases.Flow) error {
 		return fmt.Errorf("%s: %w", c.packet, err)
 	}
 	r.open[f.Open] = &connection{conn, c}
-	return r.once(r.open[f.Open], f.Expect)
+	return r.once(r.open[f.Open], f.Expect, patience)
 }
 
 // again sends over an open connection until the expected result: conntrack entries are
@@ -279,7 +279,7 @@ func (r *run) again(f cases.Flow) error {
 	}
 	for deadline := time.Now().Add(longest); ; {
 		time.Sleep(rest)
-		err := r.once(c, f.Expect)
+		err := r.once(c, f.Expect, repeat)
 		if err == nil {
 			return nil
 		}
@@ -289,8 +289,7 @@ func (r *run) again(f cases.Flow) error {
 	}
 }
 
-func (r *run) once(c *connection, want cases.Expect) error {
-	timeout := patience / 3
+func (r *run) once(c *connection, want cases.Expect, timeout time.Duration) error {
 	if want.Verdict == cases.Dropped {
 		timeout = impatience
 	}

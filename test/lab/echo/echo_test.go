@@ -42,7 +42,7 @@ func start(t *testing.T) Server {
 // eventually dials until the server listens.
 func eventually(t *testing.T, network, address string) net.Conn {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.Dial(network, address)
 		if err == nil {

@@ -67,7 +67,7 @@ func serveAddress(t *testing.T, netnsPath string) {
 // seenFrom connects from a namespace to an address and returns the source
 // address that the other side saw.
 func seenFrom(netnsPath string, to netip.Addr) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := DialContext(netnsPath)(ctx, "tcp", net.JoinHostPort(to.String(), "80"))
 	if err != nil {

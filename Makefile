@@ -97,7 +97,7 @@ test-all: root ## Run what .ci/run runs, and all longer tests; go on after a fai
 
 .PHONY: test-unit
 test-unit: deps ## Run unit tests; as root, also the tests on the real kernel.
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 30m ./...
 
 .PHONY: test-images
 test-images: deps $(KUSTOMIZE) ## Make the images in two folders, and check that they are the same, and what is in them.
@@ -106,7 +106,7 @@ test-images: deps $(KUSTOMIZE) ## Make the images in two folders, and check that
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
 	hack/helm.sh
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 $$(go list ./... | grep -v /cases$$)
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /cases$$)
 
 .PHONY: sim
 sim: ## Run new seeds of the simulation for SIMTIME, from SIMSEED if it is set.
@@ -114,11 +114,11 @@ sim: ## Run new seeds of the simulation for SIMTIME, from SIMSEED if it is set.
 
 .PHONY: test-cases
 test-cases: deps ## Run the table of cases against the pure functions and on the real kernel.
-	cd test/cases && go test -race -count=1 -timeout 10m
+	cd test/cases && go test -race -count=1 -timeout 30m
 
 .PHONY: test-oracle
 test-oracle: root deps ## Run the table of cases with kube-proxy; only declared differences may occur.
-	export KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; cd test/cases && go test -run TestOracle -count=1 -timeout 20m
+	export KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; cd test/cases && go test -run TestOracle -count=1 -timeout 40m
 
 .PHONY: test-vm
 test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it has ip_vs, else in QEMU.
@@ -127,7 +127,7 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 
 .PHONY: test-e2e
 test-e2e: root lab-images ## Run the end-to-end tests on a lab; they start and stop it.
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 30m -v ./e2e/... ./lab/
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -p 1 -timeout 60m -v ./e2e/... ./lab/
 
 .PHONY: test-upstream
 test-upstream: root ## Run SIG Network's own end-to-end tests on a lab: PROXY, MODE, SUITE (docs/upstream.md).

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +30,30 @@ func (a Accelerator) args() []string {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
 	return []string{"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"}
+}
+
+// clock is a parameter of the kernel, or empty. QEMU passes on the host's time stamp counter. A kernel that measures its
+// frequency while other processes keep the host busy is wrong, by factors, and so are all its clocks.
+func (a Accelerator) clock() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil || a == KVM {
+		return ""
+	}
+	return clockOf(string(info))
+}
+
+// clockOf finds the frequency in /proc/cpuinfo, where two BogoMIPS are a MHz.
+func clockOf(info string) string {
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(name) != "bogomips" {
+			continue
+		}
+		if bogomips, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
+			return fmt.Sprintf(" tsc_early_khz=%.0f", bogomips*500)
+		}
+	}
+	return ""
 }
 
 // Slowness is an environment variable that asks tests for patience.

@@ -86,7 +86,7 @@ func qemuArgs(k Kernel, a Accelerator) []string {
 		"-machine", "q35,memory-backend=memory", "-object", "memory-backend-memfd,id=memory,share=on,size=" + memory,
 		"-kernel", k.image(), "-initrd", "/proc/self/fd/6",
 		// A kernel in doubt ends at once; its complaints, not its steps, are printed.
-		"-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable rcupdate.rcu_expedited=1",
+		"-append", "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable rcupdate.rcu_expedited=1" + a.clock(),
 		"-chardev", "socket,id=console,fd=4", "-serial", "chardev:console",
 		"-chardev", "socket,id=control,fd=3", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=control,name=" + controlPort,

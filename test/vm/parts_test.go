@@ -94,3 +94,15 @@ func TestTail(t *testing.T) {
 		t.Errorf("keeps %d bytes", n)
 	}
 }
+
+func TestClock(t *testing.T) {
+	for info, want := range map[string]string{
+		"processor\t: 0\ncpu MHz\t\t: 2596.144\nbogomips\t: 5192.28\n\nprocessor\t: 1\nbogomips\t: 5000.00\n": " tsc_early_khz=2596140",
+		"processor\t: 0\nbogomips\t: many\n": "",
+		"":                                   "",
+	} {
+		if diff := cmp.Diff(want, clockOf(info)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", info, diff)
+		}
+	}
+}

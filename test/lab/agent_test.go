@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -168,44 +167,50 @@ var capabilities = map[corev1.Capability]uint{
 // wantRights compares what the agents' processes may do with the DaemonSet.
 func (m *machine) wantRights() {
 	m.t.Helper()
-	set, err := m.client().AppsV1().DaemonSets(fairleadNamespace).Get(m.t.Context(), "fairlead-agent", metav1.GetOptions{})
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	want := m.rightsOf(set)
+	want := m.manifestRights()
 	pids := m.agents()
 	if len(pids) != m.config.Nodes {
 		m.t.Fatalf("agents: %v", pids)
 	}
 	for _, pid := range pids {
-		got := map[string]string{}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
 			m.t.Fatal(err)
-		}
-		for line := range strings.Lines(string(status)) {
-			if name, value, _ := strings.Cut(line, ":"); want[name] != "" {
-				got[name] = strings.TrimSpace(value)
-			}
 		}
 		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mounts", pid))
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		for line := range strings.Lines(string(mounts)) {
-			if f := strings.Fields(line); f[1] == "/" {
-				got["root"], _, _ = strings.Cut(f[3], ",")
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, processRights(string(status), string(mounts))); diff != "" {
 			m.t.Errorf("the agent's rights (-manifest +process):\n%s", diff)
 		}
 	}
 }
 
-// rightsOf is what /proc has of a container with the security context of the agents' DaemonSet.
-func (m *machine) rightsOf(set *appsv1.DaemonSet) map[string]string {
+// processRights is what two files of a process in /proc say of its rights.
+func processRights(status, mounts string) map[string]string {
+	rights := map[string]string{}
+	for line := range strings.Lines(status) {
+		switch name, value, _ := strings.Cut(line, ":"); name {
+		case "CapPrm", "CapEff", "CapBnd", "Seccomp", "NoNewPrivs":
+			rights[name] = strings.TrimSpace(value)
+		}
+	}
+	for line := range strings.Lines(mounts) {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == "/" {
+			rights["root"], _, _ = strings.Cut(f[3], ",")
+		}
+	}
+	return rights
+}
+
+// manifestRights is what /proc has of a container with the security context of the agents' DaemonSet.
+func (m *machine) manifestRights() map[string]string {
 	m.t.Helper()
+	set, err := m.client().AppsV1().DaemonSets(fairleadNamespace).Get(m.t.Context(), "fairlead-agent", metav1.GetOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
 	security := set.Spec.Template.Spec.Containers[0].SecurityContext
 	profile := set.Spec.Template.Spec.SecurityContext.SeccompProfile
 	if security.Privileged != nil || *security.AllowPrivilegeEscalation || !*security.ReadOnlyRootFilesystem ||

@@ -6,6 +6,7 @@ package lab
 import (
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/fairlead-proxy/fairlead/test/lab/network"
 )
@@ -67,6 +68,10 @@ func apiserver(config Config, control network.Host) component {
 
 func controllerManager(config Config) component {
 	pki := func(file string) string { return filepath.Join(config.pkiDir(), file) }
+	silence := 20 * time.Second
+	if config.VM != "" {
+		silence = 5 * time.Minute // a kubelet that is emulated on a busy machine is late
+	}
 	return component{"kube-controller-manager", []string{
 		"--kubeconfig=" + config.componentKubeconfig("kube-controller-manager"),
 		"--bind-address=127.0.0.1",
@@ -77,7 +82,7 @@ func controllerManager(config Config) component {
 		// The lab gives the nodes their Pod ranges, since it routes them.
 		"--allocate-node-cidrs=false",
 		"--node-monitor-period=2s",
-		"--node-monitor-grace-period=20s",
+		"--node-monitor-grace-period=" + silence.String(),
 		// The defaults throttle a test that makes some hundred objects at once.
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",

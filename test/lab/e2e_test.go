@@ -41,6 +41,8 @@ type machine struct {
 	binary string
 	config Config
 	before []string
+	// patience bounds the waits for what kubelets do.
+	patience time.Duration
 }
 
 func newMachine(t *testing.T) *machine {
@@ -49,7 +51,7 @@ func newMachine(t *testing.T) *machine {
 		t.Skip("needs root to make network namespaces")
 	}
 	dir := t.TempDir()
-	m := &machine{t: t, binary: filepath.Join(dir, "lab-command")}
+	m := &machine{t: t, binary: filepath.Join(dir, "lab-command"), patience: 90 * time.Second}
 	m.config = Config{Dir: filepath.Join(dir, "state"), Prefix: fmt.Sprintf("fle%d-", os.Getpid()), Nodes: 3}
 	build := exec.Command("go", "build", "-o", m.binary, "./cmd/lab")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -71,7 +73,7 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (m *machine) run(args ...string) (string, error) {
 	if args[0] == "up" {
-		args = append(args, "--nodes", strconv.Itoa(m.config.Nodes))
+		args = append(args, "--nodes", strconv.Itoa(m.config.Nodes), "--vm="+strconv.FormatBool(m.config.VM != ""))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()

@@ -28,6 +28,8 @@ type Config struct {
 	Prefix string
 	// Nodes is the number of nodes.
 	Nodes int
+	// VM is hack/vm if the first node runs in a virtual machine, with another kernel than the others. Empty: it does not.
+	VM string
 	// CNI is the plugin that connects the Pods, a DaemonSet of the package addons.
 	// Empty: the nodes are made with a bridge and the routes between them.
 	CNI string
@@ -69,6 +71,9 @@ func (c Config) ImagesDir() string { return filepath.Join(c.BinDir, "lab-images"
 func (c Config) Topology() *network.Topology {
 	topology := network.New(c.Prefix, c.Nodes)
 	topology.PluginRoutes = c.CNI != ""
+	if c.VM != "" {
+		topology.Nodes[0].VM = true
+	}
 	return topology
 }
 

@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -73,9 +75,14 @@ func (s *supervisor) runNode(ctx context.Context, n network.Node) error {
 		return err
 	}
 	// With its init the kernel ends all that is the node's.
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	return waitNode(ctx, cmd, syscall.SIGKILL, log)
+}
+
+// waitNode waits for the end of a node; with ctx a signal ends it.
+func waitNode(ctx context.Context, cmd *exec.Cmd, signal os.Signal, log *os.File) error {
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(signal) })
 	defer stop()
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}

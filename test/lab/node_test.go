@@ -59,15 +59,16 @@ func (m *machine) installFairlead(manifests string) {
 	config := filepath.Join("..", "..", "config")
 	m.kubectl("apply", "--server-side", "-k", filepath.Join(config, manifests))
 	m.kubectl("apply", "-f", filepath.Join(config, "samples", "proxyconfig.yaml"))
-	m.kubectl("wait", "proxyconfig/default", "--for=condition=Available", "--timeout=90s")
-	m.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
-	m.kubectl("-n", "fairlead-system", "rollout", "status", "daemonset/fairlead-agent", "--timeout=90s")
+	timeout := "--timeout=" + m.patience.String()
+	m.kubectl("wait", "proxyconfig/default", "--for=condition=Available", timeout)
+	m.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", timeout)
+	m.kubectl("-n", "fairlead-system", "rollout", "status", "daemonset/fairlead-agent", timeout)
 }
 
 // answered polls until a command prints something.
 func (m *machine) answered(want string, args ...string) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), m.patience)
 	defer cancel()
 	err := poll(ctx, 100*time.Millisecond, func() error {
 		out, err := m.run(args...)

@@ -29,6 +29,8 @@ const (
 	startTime = 3 * time.Minute
 	// stopTime is how long the nodes may take to end.
 	stopTime = 3 * time.Second
+	// emulated is by how much a node may be slower that is a virtual machine without acceleration.
+	emulated = 4
 	// pollTime is the pause between two looks at something that is starting.
 	pollTime = 50 * time.Millisecond
 )
@@ -101,7 +103,11 @@ func (s *supervisor) start(ctx, control, nodes context.Context) error {
 		if err := createNode(ctx, s.client, node, number); err != nil {
 			return err
 		}
-		s.inBackground(node.Name, func() error { return s.runNode(nodes, node) })
+		run := s.runNode
+		if node.VM {
+			run = s.runVM
+		}
+		s.inBackground(node.Name, func() error { return run(nodes, node) })
 	}
 	if s.config.CNI != "" {
 		if err := addons.ApplyCNI(ctx, s.admin, s.config.CNI); err != nil {
@@ -197,7 +203,11 @@ func (s *supervisor) etcdHealthy(ctx context.Context) error {
 
 // await polls until check succeeds.
 func (s *supervisor) await(ctx context.Context, what string, check func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	patience := startTime
+	if s.config.VM != "" {
+		patience *= emulated
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := poll(ctx, pollTime, func() error { return check(ctx) }); err != nil {
 		return fmt.Errorf("waiting for %s: %w", what, err)

@@ -37,7 +37,7 @@ type machine struct {
 }
 
 // boot starts the processes of a VM.
-func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) {
+func boot(ctx context.Context, k Kernel, a Accelerator, tap *os.File) (m *machine, err error) {
 	ctx, kill := context.WithCancel(ctx)
 	m = &machine{console: &tail{}, qemu: &tail{}, share: &tail{}, kill: kill}
 	defer func() {
@@ -66,7 +66,13 @@ func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) 
 	if err := m.start(ctx, virtiofsd, share, []*os.File{server}, m.share, readOnlyRoot); err != nil {
 		return nil, err
 	}
-	if err := m.start(ctx, qemu, qemuArgs(k, a), []*os.File{control[1], console[1], client, image}, m.qemu, nil); err != nil {
+	passed := []*os.File{control[1], console[1], client, image}
+	args := qemuArgs(k, a)
+	if tap != nil {
+		passed = append(passed, tap)
+		args = append(args, "-netdev", "tap,id=net,fd=7", "-device", "virtio-net-pci,netdev=net")
+	}
+	if err := m.start(ctx, qemu, args, passed, m.qemu, nil); err != nil {
 		return nil, err
 	}
 	m.ended.Go(func() {
@@ -77,7 +83,7 @@ func boot(ctx context.Context, k Kernel, a Accelerator) (m *machine, err error) 
 }
 
 // qemuArgs knows the files that boot passes: 3 control, 4 console, 5 the host's
-// root, 6 the initramfs.
+// root, 6 the initramfs; 7 may be a tap device.
 func qemuArgs(k Kernel, a Accelerator) []string {
 	args := []string{
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",

@@ -37,6 +37,9 @@ type Command struct {
 	Dir       string
 	// Stdout and Stderr are one pipe inside if they are the same file.
 	Stdout, Stderr *os.File
+	// Tap is a tap device that is open. If there is one, it is the other end of the guest's network card, eth0,
+	// which is there once the module virtio_net is loaded.
+	Tap *os.File
 }
 
 // boots is how often a kernel that does not get as far as the command is booted. Emulated,
@@ -59,7 +62,7 @@ func Run(caller context.Context, k Kernel, a Accelerator, c Command) (int, error
 func runOnce(caller context.Context, k Kernel, a Accelerator, c Command) (status int, ready bool, err error) {
 	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
-	m, err := boot(ctx, k, a)
+	m, err := boot(ctx, k, a, c.Tap)
 	if err != nil {
 		return 0, true, err // a program is missing, or cannot be started
 	}

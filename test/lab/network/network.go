@@ -55,6 +55,8 @@ type Node struct {
 	IPv4, IPv6 netip.Addr
 	// PodCIDRv4 and PodCIDRv6 are the ranges that the node's Pods live in.
 	PodCIDRv4, PodCIDRv6 netip.Prefix
+	// VM is true for a node that is a virtual machine: it has no network namespace here.
+	VM bool
 }
 
 // Host is the node seen as one of the lab's machines.

@@ -44,11 +44,13 @@ func (t *Topology) Teardown() error {
 	return errors.Join(errs...)
 }
 
-// Hosts are the machines a person may want to look into.
+// Hosts are the machines a person may want to look into: not the virtual ones.
 func (t *Topology) Hosts() []Host {
 	hosts := []Host{t.Control, t.Client}
 	for _, node := range t.Nodes {
-		hosts = append(hosts, node.Host())
+		if !node.VM {
+			hosts = append(hosts, node.Host())
+		}
 	}
 	return hosts
 }

@@ -127,7 +127,12 @@ func join(config Config) error {
 // mountCgroups mounts the node's view of the hierarchies, below a new sysfs.
 func mountCgroups() error {
 	wasUnified, dirs := unified(), hierarchies()
-	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+	err := unix.Mount("sysfs", "/sys", "sysfs", 0, "")
+	if errors.Is(err, unix.EBUSY) {
+		// The node's network is the machine's, whose sysfs is there already. Its cgroups make room.
+		err = detachBelow("/sys")
+	}
+	if err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
 	}
 	if wasUnified {

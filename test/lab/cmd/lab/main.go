@@ -19,9 +19,9 @@ import (
 
 const usage = `usage: lab COMMAND
 
-  up [--bin DIR] [--nodes N]
+  up [--bin DIR] [--nodes N] [--vm]
                            start the lab and return once its nodes are ready
-  run [--bin DIR] [--nodes N]
+  run [--bin DIR] [--nodes N] [--vm]
                            the same in the foreground, until Ctrl-C
   down [--keep-logs DIR]   stop the lab and remove everything of it
   status                   what runs
@@ -31,7 +31,8 @@ const usage = `usage: lab COMMAND
                            control, client, or a Pod (NAMESPACE/NAME)
 
 --bin is the directory of lab-images and the project's programs (default: bin
-of this repository), --nodes the number of nodes (default: 3).
+of this repository), --nodes the number of nodes (default: 3). With --vm, node-1
+runs in a virtual machine whose kernel has ip_vs.
 FAIRLEAD_LAB_DIR is the state directory (default:
 /var/lib/fairlead-lab).
 `
@@ -65,16 +66,22 @@ func run(ctx context.Context, args []string) error {
 	case "up", "run":
 		flags.StringVar(&config.BinDir, "bin", "", "directory of the project's programs")
 		flags.IntVar(&config.Nodes, "nodes", config.Nodes, "number of nodes")
+		inVM := flags.Bool("vm", false, "run the first node in a virtual machine")
 		if err := parse(flags, args); err != nil {
 			return err
 		}
 		if config.Nodes < 1 || config.Nodes > maxNodes {
 			return fmt.Errorf("--nodes %d: the lab has 1 to %d nodes", config.Nodes, maxNodes)
 		}
+		if *inVM {
+			config.VM = vmProgram
+		}
 		if command == "up" {
 			return up(ctx, config)
 		}
 		return foreground(ctx, config)
+	case lab.MachineCommand:
+		return lab.RunMachine()
 	case superviseCommand:
 		return supervise(ctx, args)
 	case "down":

@@ -19,6 +19,9 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/node"
 )
 
+// vmProgram runs a command in a virtual machine; it is a program of the repository.
+const vmProgram = "hack/vm"
+
 // prepare makes sure that a lab can start: nothing is left of the last one, and
 // all binaries are available. Called with the lock held.
 func prepare(ctx context.Context, config *lab.Config) error {
@@ -50,6 +53,17 @@ func prepare(ctx context.Context, config *lab.Config) error {
 		return fmt.Errorf("programs of the control plane: %w", err)
 	}
 	config.AssetsDir = assets
+	if config.VM == "" {
+		return nil
+	}
+	config.VM = filepath.Join(root, vmProgram)
+	// Whatever kernel this machine has. The first time it installs and downloads what it needs.
+	if err := os.Setenv("FAIRLEAD_VM", "qemu"); err != nil {
+		return err
+	}
+	if _, err := command(ctx, root, vmProgram, "true"); err != nil {
+		return fmt.Errorf("virtual machine: %w", err)
+	}
 	return nil
 }
 

@@ -4,7 +4,7 @@
 // Command vm runs a command on a Debian kernel in QEMU, see package vm. It is called
 // by hack/vm, which also says what it needs.
 //
-//	vm [-timeout 20m] COMMAND...
+//	vm [-timeout 20m] [-tap FD] COMMAND...
 package main
 
 import (
@@ -25,12 +25,13 @@ func main() {
 		vm.Guest()
 	}
 	timeout := flag.Duration("timeout", 20*time.Minute, "how long the command may take")
+	tap := flag.Int("tap", 0, "a file descriptor of a tap device, for a network card")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
 	defer cancel()
-	status, err := run(ctx, flag.Args())
+	status, err := run(ctx, *tap, flag.Args())
 	if err != nil {
 		status = vm.Failed
 		if errors.Is(err, errTimeout) {
@@ -43,9 +44,9 @@ func main() {
 
 var errTimeout = errors.New("the command has not ended in time")
 
-func run(ctx context.Context, args []string) (int, error) {
+func run(ctx context.Context, tap int, args []string) (int, error) {
 	if len(args) == 0 {
-		return 0, errors.New("no command; usage: vm [-timeout 20m] COMMAND...")
+		return 0, errors.New("no command; usage: vm [-timeout 20m] [-tap FD] COMMAND...")
 	}
 	kernel, err := vm.OpenKernel(os.Getenv("FAIRLEAD_VM_KERNEL"))
 	if err != nil {
@@ -60,7 +61,11 @@ func run(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	fmt.Fprintf(os.Stderr, "vm: Linux %s in QEMU (%s)\n", kernel.Release(), accelerator)
-	return vm.Run(ctx, kernel, accelerator, vm.Command{
+	command := vm.Command{
 		Args: args, Env: append([]string{accelerator.Slowness()}, os.Environ()...), Dir: folder, Stdout: os.Stdout, Stderr: os.Stderr,
-	})
+	}
+	if tap > 0 {
+		command.Tap = os.NewFile(uintptr(tap), "tap")
+	}
+	return vm.Run(ctx, kernel, accelerator, command)
 }

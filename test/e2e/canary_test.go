@@ -54,8 +54,7 @@ func TestRolloutOfABadCanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { resetPolicy(t) })
-	changePolicy(t.Context(), t, `"mode": "IPTables"`)
-	eventually(t, time.Minute, func() error { return allRun(t, v1alpha1.ModeIPTables) })
+	startWith(t, v1alpha1.ModeIPTables)
 	changePolicy(t.Context(), t, fmt.Sprintf(`"rollout": {"strategy": "Staged", "maxUnavailable": 3, "nodeDeadlineSeconds": 15,
 		"stages": [{"name": "canary", "nodes": 1, "soakSeconds": 1}],
 		"checks": [{"name": "answers", "service": "%s/checked", "port": %d, "failureLimit": 2}]}`, namespace, echoPort))

@@ -73,8 +73,7 @@ func TestRolloutOfADyingLeader(t *testing.T) {
 		t.Skip("takes minutes: make test-e2e-rollout")
 	}
 	t.Cleanup(func() { resetPolicy(t) })
-	changePolicy(t.Context(), t, `"mode": "NFTables"`)
-	eventually(t, time.Minute, func() error { return allRun(t, v1alpha1.ModeNFTables) })
+	startWith(t, v1alpha1.ModeNFTables)
 	h := newRolloutHistory(t)
 	for i, d := range deaths {
 		h.begin(t)

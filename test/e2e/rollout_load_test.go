@@ -23,8 +23,7 @@ func TestRolloutsUnderLoad(t *testing.T) {
 	}
 	svc := newEcho(t, newNamespace(t), 6)
 	t.Cleanup(func() { resetPolicy(t) })
-	changePolicy(t.Context(), t, `"mode": "NFTables"`)
-	eventually(t, time.Minute, func() error { return allRun(t, v1alpha1.ModeNFTables) })
+	startWith(t, v1alpha1.ModeNFTables)
 	changePolicy(t.Context(), t, `"rollout": {"strategy": "Staged", "maxUnavailable": 1, "stages": [{"name": "canary", "nodes": 1, "soakSeconds": 5}]}`)
 
 	// The rate is a bound: about a thousand connections a second come of it.
@@ -63,6 +62,8 @@ func checkLeg(t *testing.T, leg string, began time.Time, records []traffic.Recor
 		if kind == traffic.Stream && streamsEnd {
 			continue
 		}
-		t.Errorf("%s: %d of kind %s failed, the first: from %s: %v", leg, len(records), kind, records[0].From, records[0].Err)
+		first := records[0]
+		t.Errorf("%s: %d of kind %s failed, the first: from %s, %v after the leg began, for %v: %v", leg, len(records), kind, first.From,
+			first.Start.Sub(began).Round(time.Millisecond), first.End.Sub(first.Start).Round(time.Millisecond), first.Err)
 	}
 }

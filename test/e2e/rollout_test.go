@@ -22,8 +22,7 @@ import (
 func TestRollout(t *testing.T) {
 	svc := newEcho(t, newNamespace(t), 3)
 	t.Cleanup(func() { resetPolicy(t) })
-	changePolicy(t.Context(), t, `"mode": "NFTables"`)
-	eventually(t, time.Minute, func() error { return allRun(t, v1alpha1.ModeNFTables) })
+	startWith(t, v1alpha1.ModeNFTables)
 	changePolicy(t.Context(), t, `"rollout": {"strategy": "Staged", "maxUnavailable": 1, "nodeDeadlineSeconds": 15,
 		"stages": [{"name": "canary", "nodes": 1, "soakSeconds": 5}]}`)
 	tr := startTraffic(t, labNodes, []*corev1.Service{svc})
@@ -93,6 +92,32 @@ func allRun(t *testing.T, mode v1alpha1.ProxyMode) error {
 		}
 	}
 	return nil
+}
+
+// startWith changes the mode and waits until all nodes have verified that: what tests before have left
+// to be done has been done then.
+func startWith(t *testing.T, mode v1alpha1.ProxyMode) {
+	t.Helper()
+	changePolicy(t.Context(), t, fmt.Sprintf(`"mode": %q`, mode))
+	eventually(t, 2*time.Minute, func() error {
+		policy := &v1alpha1.ProxyConfig{}
+		if err := api.Get(t.Context(), client.ObjectKey{Name: "default"}, policy); err != nil {
+			return err
+		}
+		if policy.Status.ObservedGeneration != policy.Generation {
+			return fmt.Errorf("the controller has not seen the policy's generation %d", policy.Generation)
+		}
+		for _, node := range labNodes {
+			set, err := ruleSet(t, node)
+			if err != nil {
+				return err
+			}
+			if r := set.Status.Revision; set.Spec.Revision != policy.Status.TargetRevision || r == nil || !r.AssignedTime.Equal(set.Spec.AssignedTime) {
+				return fmt.Errorf("%s has %s, and reports %+v, want %s", node, set.Spec.Revision, r, policy.Status.TargetRevision)
+			}
+		}
+		return allRun(t, mode)
+	})
 }
 
 func waitRollout(t *testing.T, phase v1alpha1.RolloutPhase, mode v1alpha1.ProxyMode) {

@@ -34,7 +34,7 @@ LDFLAGS := -s -w -X github.com/fairlead-proxy/fairlead/version.Version=v$(VERSIO
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 # More flags for the benchmarks, e.g. `make bench BENCHFLAGS="-services 1000"`.
 BENCHFLAGS ?=
-# The images to make, see `make lab-images`; empty: all but agnhost, regression-issue-74839 and kube-proxy.
+# The images to make, see `make lab-images`; empty: all that are not on demand.
 LAB_IMAGES ?=
 # The mutants to run: a regular expression of AREA/NAME.
 MUTANTS ?=
@@ -147,6 +147,12 @@ test-cni: root lab-images ## Run the test of Services on a lab whose Pods a CNI 
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" FAIRLEAD_LAB_CNI="$(CNI)"; \
 		export PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
 		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestCNI ./cni
+
+.PHONY: test-ingress
+test-ingress: root lab-images ## Run the test of an ingress controller behind a Service on a lab, in the modes NFTables and IPTables (docs/ingress.md).
+	$(MAKE) lab-images LAB_IMAGES=traefik
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
+		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestIngress ./ingress
 
 .PHONY: test-upgrade
 test-upgrade: root lab-images ## Upgrade and downgrade a lab from and to the previous release, test/upgrade/previous, under connections.

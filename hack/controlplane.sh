@@ -10,6 +10,7 @@
 #   hack/controlplane.sh kubelet containerd containerd-shim-runc-v2 ctr runc \
 #     bridge host-local loopback portmap ptp    what a node runs; the last five are CNI plugins
 #   hack/controlplane.sh flanneld               Flannel's daemon, with the backends that need no C and no cloud
+#   hack/controlplane.sh traefik                the ingress controller Traefik, without what needs the libraries of clouds
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
 # release downloads, checked against their checksums; the pinned Go modules in
@@ -22,7 +23,7 @@ readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl
 readonly on_demand=(
   kube-proxy agnhost regression-issue-74839 e2e.test ginkgo
   kubelet containerd containerd-shim-runc-v2 ctr runc bridge host-local loopback portmap ptp
-  flanneld
+  flanneld traefik
 )
 
 say() { echo "controlplane: $*" >&2; }
@@ -37,7 +38,8 @@ containerd_version=$(version containerd github.com/containerd/containerd/v2)
 runc_version=$(version runc github.com/opencontainers/runc)
 cni_version=$(version cni github.com/containernetworking/plugins)
 flannel_version=$(version flannel github.com/flannel-io/flannel)
-readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version flannel_version
+traefik_version=$(version traefik github.com/traefik/traefik/v3)
+readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version flannel_version traefik_version
 
 case $(uname -m) in
   x86_64) arch=amd64 ;;
@@ -48,7 +50,7 @@ esac
 # module NAME: the folder of its module in test/controlplane.
 module() {
   case $1 in
-    etcd | coredns | runc) echo "$1" ;;
+    etcd | coredns | runc | traefik) echo "$1" ;;
     containerd | containerd-shim-runc-v2 | ctr) echo containerd ;;
     bridge | host-local | loopback | portmap | ptp) echo cni ;;
     flanneld) echo flannel ;;
@@ -141,6 +143,9 @@ download() {
     runc)
       url=https://github.com/opencontainers/runc/releases/download/$runc_version
       fetch_checked "$url/runc.$arch" "$url/runc.sha256sum" "$2" ;;
+    traefik)
+      url=https://github.com/traefik/traefik/releases/download/$traefik_version
+      fetch_tar "$url/traefik_${traefik_version}_linux_$arch.tar.gz" "$url/traefik_${traefik_version}_checksums.txt" traefik "$2" ;;
     bridge | host-local | loopback | portmap | ptp)
       url=https://github.com/containernetworking/plugins/releases/download/$cni_version
       url+=/cni-plugins-linux-$arch-$cni_version.tgz
@@ -159,13 +164,33 @@ stop_ticker() {
   ticker=
 }
 
-# copy_flannel DIRECTORY: copies its module without the backends that need C (udp), or a module of a
-# cloud that not every proxy has (tencentvpc).
-copy_flannel() {
+# copy_module NAME PATH DIRECTORY: copies a module that is built with its own go.mod.
+copy_module() {
   local module
-  module=$(cd "$modules/flannel" && go mod download && go list -m -f '{{.Dir}}' github.com/flannel-io/flannel)
-  cp -r --no-preserve=mode "$module" "$1"
+  module=$(cd "$modules/$1" && go mod download && go list -m -f '{{.Dir}}' "$2")
+  cp -r --no-preserve=mode "$module" "$3"
+}
+
+# copy_flannel DIRECTORY: without the backends that need C (udp), or a module of a cloud that not every
+# proxy has (tencentvpc).
+copy_flannel() {
+  copy_module flannel github.com/flannel-io/flannel "$1"
   sed -i -E '\,pkg/backend/(udp|tencentvpc)"$,d' "$1/main.go"
+}
+
+# copy_traefik DIRECTORY: without the DNS providers that prove a domain for a certificate (modules of clouds
+# that not every proxy has) and the provider ECS (the libraries of AWS take longer to compile than all else), and
+# with an empty module that its own archive leaves out.
+copy_traefik() {
+  local ext=$1/pkg/config/dynamic/ext
+  copy_module traefik github.com/traefik/traefik/v3 "$1"
+  sed -i -E -e '\,lego/v5/providers/dns"$,d' -e 's,dns\.NewDNSChallengeProviderByName\(.*\),nil\, errors.New("built without DNS providers"),' \
+    "$1/pkg/provider/acme/provider.go"
+  sed -i -E '/provider\/ecs"$|\<ecs\./d' "$1/pkg/config/static/static_config.go"
+  sed -i '/conf\.Ecs != nil/,/}/d' "$1/pkg/provider/aggregator/aggregator.go"
+  mkdir "$ext"
+  echo 'module github.com/traefik/traefik/dynamic/ext' >"$ext/go.mod"
+  echo 'package ext; type HTTP struct{}; type Router struct{}' >"$ext/ext.go"
 }
 
 # build NAME TARGET: prints progress, because kube-apiserver takes minutes.
@@ -194,6 +219,10 @@ build() {
       directory=$work/flannel package=.
       flags+=" -X github.com/flannel-io/flannel/pkg/version.Version=$flannel_version"
       copy_flannel "$directory" ;;
+    traefik)
+      directory=$work/traefik.src package=./cmd/traefik
+      flags+=" -X github.com/traefik/traefik/v3/pkg/version.Version=${traefik_version#v}"
+      copy_traefik "$directory" ;;
     *)
       package=k8s.io/kubernetes/cmd/$1
       case $1 in

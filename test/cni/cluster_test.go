@@ -10,13 +10,11 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -107,33 +105,7 @@ func newService(t *testing.T, namespace, name string, local bool) *corev1.Servic
 
 // use has all nodes use a mode and a way to detect their Pods, and waits until they have programmed it.
 func use(ctx context.Context, mode v1alpha1.ProxyMode, local v1alpha1.LocalTrafficOptions) error {
-	policy := &v1alpha1.ProxyConfig{}
-	err := eventually(ctx, func() error {
-		if err := api.Get(ctx, client.ObjectKey{Name: "default"}, policy); err != nil {
-			return err
-		}
-		policy.Spec.Mode, policy.Spec.LocalTraffic = mode, local
-		return api.Update(ctx, policy)
-	})
-	if err != nil {
-		return err
-	}
-	return eventually(ctx, func() error {
-		var nodes v1alpha1.NodeRuleSetList
-		if err := api.List(ctx, &nodes); err != nil {
-			return err
-		}
-		if len(nodes.Items) != config.Nodes {
-			return fmt.Errorf("%d of %d nodes have a policy", len(nodes.Items), config.Nodes)
-		}
-		for _, n := range nodes.Items {
-			if n.Spec.Mode != mode || !reflect.DeepEqual(n.Spec.LocalTraffic, local) || n.Status.Mode != mode ||
-				n.Status.ObservedGeneration != n.Generation || !meta.IsStatusConditionTrue(n.Status.Conditions, v1alpha1.ConditionProgrammed) {
-				return fmt.Errorf("%s does not use %s with %+v: %+v", n.Name, mode, local, n.Status.Conditions)
-			}
-		}
-		return nil
-	})
+	return labtest.Use(ctx, api, patience, config.Nodes, mode, local)
 }
 
 // ask opens a connection and returns the Pod that answers, and the client's address that it sees.

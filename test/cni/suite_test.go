@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -57,25 +56,10 @@ func run(m *testing.M) (code int, err error) {
 	if api, err = labtest.Connect(config, ""); err != nil {
 		return 0, err
 	}
-	if err := install(); err != nil {
+	if err := labtest.Install(); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
-}
-
-// install installs Fairlead, as a user does.
-func install() error {
-	for _, args := range [][]string{
-		{"apply", "--server-side", "-k", filepath.Join(labtest.Repo, "config", "default")},
-		{"apply", "-f", filepath.Join(labtest.Repo, "config", "samples", "proxyconfig.yaml")},
-		{"patch", "proxyconfig/default", "--type=merge", "--patch", `{"spec": {"rollout": {"strategy": "AllAtOnce"}}}`},
-		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=3m"},
-	} {
-		if err := labtest.Command("kubectl", args...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func eventually(ctx context.Context, ok func() error) error {

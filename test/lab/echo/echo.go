@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package echo is a server that answers with its name and the client's address, over HTTP,
-// TCP and UDP: "pod=NAME client=ADDRESS:PORT".
+// TCP and UDP: "pod=NAME client=ADDRESS:PORT". Over HTTP it adds "forwarded=ADDRESS" if a proxy says
+// for whom it asks (X-Forwarded-For).
 package echo
 
 import (
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 )
 
 // Server answers with its name.
@@ -76,7 +78,11 @@ func (s Server) answer(client string) string {
 }
 
 func (s Server) answerHTTP(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.WriteString(w, s.answer(r.RemoteAddr))
+	answer := s.answer(r.RemoteAddr)
+	if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {
+		answer = fmt.Sprintf("%s forwarded=%s\n", strings.TrimSuffix(answer, "\n"), forwarded)
+	}
+	_, _ = io.WriteString(w, answer)
 }
 
 func (s Server) serveTCP(listener net.Listener) error {

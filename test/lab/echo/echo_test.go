@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -89,6 +90,8 @@ func TestAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header.Set("X-Forwarded-For", "192.0.2.1")
+	want = strings.TrimSuffix(want, "\n") + " forwarded=192.0.2.1\n"
 	if err := request.Write(conn); err != nil {
 		t.Fatal(err)
 	}

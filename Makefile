@@ -334,7 +334,8 @@ bundle-push: ## Push the bundle's image.
 ##@ Lab: a local cluster
 
 .PHONY: demo
-demo: root lab-images ## Start a lab, install Fairlead and walk through Services; every step is checked.
+demo: root lab-images ## Start a lab, take over from kube-proxy and walk through Services; every step is checked.
+	$(MAKE) lab-images LAB_IMAGES=kube-proxy
 	test/demo/run.sh
 
 .PHONY: lab-up

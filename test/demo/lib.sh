@@ -51,6 +51,15 @@ within() {
   took=$(($(now) - start))
 }
 
+# everywhere COMMAND [ARGUMENT...]: runs COMMAND NODE [ARGUMENT...] for every node, until one fails.
+everywhere() {
+  local command=$1 node
+  shift
+  for node in "${nodes[@]}"; do
+    "$command" "$node" "$@" || return 1
+  done
+}
+
 k() { kubectl -n myservice "$@"; }
 
 # in_place WHERE COMMAND...: runs a command in a Pod (pod), on a node (node-1 ...)
@@ -88,6 +97,30 @@ answers_from() {
   echo "$out"
   [[ $out != *failed* ]] && (($(grep -c . <<<"$out") == $4))
 }
+
+# keep_asking WHERE URL: sends requests one after the other in the background, each in a new
+# connection, until asked_enough. Writes of each curl's exit status, the time, and the seconds until it was
+# connected and answered. A busy machine may need some for an answer; a connection that fails needs ten.
+asking=()
+keep_asking() {
+  rm -f "$scratch/enough"
+  in_place "$1" bash -c 'until [[ -e $1 ]]; do curl --silent --fail --max-time 10 --output /dev/null --write-out "%{exitcode} %{time_connect} %{time_total} " "$2"; printf "%(%T)T\n" -1; done' \
+    - "$scratch/enough" "$2" >"$scratch/asked-$1" &
+  asking+=($!)
+  background+=($!)
+}
+
+asked_enough() {
+  touch "$scratch/enough"
+  wait "${asking[@]}"
+  asking=()
+}
+
+# asked WHERE prints the number of these requests.
+asked() { wc -l <"$scratch/asked-$1"; }
+
+# none_failed WHERE: there were some, and all were answered. Prints those that were not.
+none_failed() { [[ -s $scratch/asked-$1 ]] && ! grep -v '^0 ' "$scratch/asked-$1"; }
 
 # refused WHERE URL: the connection is refused at once and does not time out.
 refused() {

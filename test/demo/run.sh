@@ -13,6 +13,7 @@ readonly LAB=bin/lab
 here=test/demo
 source $here/lib.sh
 source $here/story.sh
+source $here/takeover.sh
 
 scratch=$(mktemp -d)
 export KUBECACHEDIR=$scratch/kubectl

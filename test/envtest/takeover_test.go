@@ -78,7 +78,8 @@ func kubeProxy(t *testing.T) *appsv1.DaemonSet {
 		Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: labels},
 			Spec: corev1.PodSpec{HostNetwork: true, NodeSelector: map[string]string{"kubernetes.io/os": "linux"},
-				Containers: []corev1.Container{{Name: "kube-proxy", Image: "registry.k8s.io/kube-proxy:v1.37.0"}}}}},
+				Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+				Containers:  []corev1.Container{{Name: "kube-proxy", Image: "registry.k8s.io/kube-proxy:v1.37.0"}}}}},
 	}
 	if err := administrator(t).Create(t.Context(), ds, client.FieldOwner("kubeadm")); err != nil {
 		t.Fatal(err)

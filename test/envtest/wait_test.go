@@ -42,9 +42,20 @@ func TestWait(t *testing.T) {
 	svc, endpoints := s.service(), s.endpointSlice(2)
 	create(t, svc, endpoints)
 	s.wantWrites("apply web-v4-0")
-	report := func(node string, digests ...string) {
+	// others are the slices of other Services, which tests before this one may have left.
+	var others []string
+	var all v1alpha1.ServiceRuleSliceList
+	if err := api.List(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for i := range all.Items {
+		if slice := &all.Items[i]; slice.Spec.ServiceNamespace != s.ns && model.CheckOrigin(slice) == nil && !model.IsObsolete(slice) {
+			others = append(others, slice.Spec.Digest)
+		}
+	}
+	report := func(node, digest string) {
 		set := ruleSet(t, node)
-		set.Status.RulesDigest = model.XORDigest(digests...)
+		set.Status.RulesDigest = model.XORDigest(append(others, digest)...)
 		set.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionTrue,
 			Reason: v1alpha1.ReasonProgrammed, LastTransitionTime: metav1.Now()}}
 		if err := api.Status().Update(t.Context(), set); err != nil {

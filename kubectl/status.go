@@ -85,20 +85,11 @@ func readStatus(ctx context.Context, api client.Reader, out *output) (status.Rep
 // followStatus draws the status until ctx ends. Informers keep the objects, so that it costs the
 // apiserver no more than their changes.
 func (p *plugin) followStatus(ctx context.Context, to io.Writer, out *output) error {
-	config, scheme, err := p.config()
-	if err != nil {
-		return err
-	}
-	objects, err := cache.New(config, cache.Options{Scheme: scheme})
-	if err != nil {
-		return fmt.Errorf("create the watches: %w", err)
-	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	for _, kind := range status.Kinds() {
-		if _, err := objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
-		}
+	objects, err := p.watches(ctx, nil)
+	if err != nil {
+		return err
 	}
 	go func() { _ = objects.Start(ctx) }() // which returns no error but of ctx
 	if !objects.WaitForCacheSync(ctx) {
@@ -106,6 +97,24 @@ func (p *plugin) followStatus(ctx context.Context, to io.Writer, out *output) er
 	}
 	f, isFile := to.(*os.File)
 	return redraw(ctx, objects, to, isFile && term.IsTerminal(int(f.Fd())), out)
+}
+
+// watches returns informers, not started, of what a status is read from. options are those of some kinds.
+func (p *plugin) watches(ctx context.Context, options map[client.Object]cache.ByObject) (cache.Cache, error) {
+	config, scheme, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := cache.New(config, cache.Options{Scheme: scheme, ByObject: options})
+	if err != nil {
+		return nil, fmt.Errorf("create the watches: %w", err)
+	}
+	for _, kind := range status.Kinds() {
+		if _, err := objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return nil, fmt.Errorf("watch %T: %w", kind, err)
+		}
+	}
+	return objects, nil
 }
 
 // redraw writes the status in the place of the one before, on a terminal; elsewhere below it,

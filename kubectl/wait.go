@@ -121,20 +121,9 @@ func readable(ctx context.Context, api client.Reader, service types.NamespacedNa
 
 // follow starts the watches. The follower has all slices when it returns.
 func (p *plugin) follow(ctx context.Context, follower *wait.Follower) (cache.Cache, error) {
-	config, scheme, err := p.config()
+	objects, err := p.watches(ctx, map[client.Object]cache.ByObject{&v1alpha1.ServiceRuleSlice{}: {Transform: withoutEndpoints}})
 	if err != nil {
 		return nil, err
-	}
-	objects, err := cache.New(config, cache.Options{Scheme: scheme, ByObject: map[client.Object]cache.ByObject{
-		&v1alpha1.ServiceRuleSlice{}: {Transform: withoutEndpoints},
-	}})
-	if err != nil {
-		return nil, fmt.Errorf("create the watches: %w", err)
-	}
-	for _, kind := range status.Kinds() {
-		if _, err := objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
-			return nil, fmt.Errorf("watch %T: %w", kind, err)
-		}
 	}
 	slices, err := objects.GetInformer(ctx, &v1alpha1.ServiceRuleSlice{}, cache.BlockUntilSynced(false))
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -31,12 +29,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cni:", err)
-		code = 1
-	}
-	os.Exit(code)
+	labtest.Main("cni", func() (int, error) { return run(m) })
 }
 
 // run runs the tests on a lab that is running, or on one that it starts and stops.
@@ -44,18 +37,12 @@ func run(m *testing.M) (code int, err error) {
 	if config.CNI == "" {
 		return 0, errors.New("FAIRLEAD_LAB_CNI names no plugin: run `make test-cni`")
 	}
-	if !labtest.IsRunning() {
-		if err := labtest.Up(); err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, labtest.Down()) }()
-	}
-	if err := labtest.UseKubectl(config); err != nil {
+	started, stop, err := labtest.Start(config)
+	if err != nil {
 		return 0, err
 	}
-	if api, err = labtest.Connect(config, ""); err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, stop()) }()
+	api = started
 	if err := labtest.Install(); err != nil {
 		return 0, err
 	}

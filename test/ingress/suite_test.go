@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -30,28 +29,17 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ingress:", err)
-		code = 1
-	}
-	os.Exit(code)
+	labtest.Main("ingress", func() (int, error) { return run(m) })
 }
 
 // run runs the tests on a lab that is running, or on one that it starts and stops.
 func run(m *testing.M) (code int, err error) {
-	if !labtest.IsRunning() {
-		if err := labtest.Up(); err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, labtest.Down()) }()
-	}
-	if err := labtest.UseKubectl(config); err != nil {
+	started, stop, err := labtest.Start(config)
+	if err != nil {
 		return 0, err
 	}
-	if api, err = labtest.Connect(config, ""); err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, stop()) }()
+	api = started
 	if err := labtest.Install(); err != nil {
 		return 0, err
 	}

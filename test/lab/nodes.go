@@ -66,5 +66,5 @@ func nodesReady(ctx context.Context, client kubernetes.Interface, want int) erro
 	return nil
 }
 
-// notReady tells taints that go when a node is ready from that of one whose Pods are chosen by hand.
+// notReady says whether a taint goes when its node is ready. That of a cordoned node stays.
 func notReady(taint corev1.Taint) bool { return taint.Key != corev1.TaintNodeUnschedulable }

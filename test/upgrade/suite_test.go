@@ -31,12 +31,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "upgrade:", err)
-		code = 1
-	}
-	os.Exit(code)
+	labtest.Main("upgrade", func() (int, error) { return run(m) })
 }
 
 // run runs the tests on a lab of their own: what is installed there at first is the previous release.

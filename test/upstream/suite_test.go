@@ -9,8 +9,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,28 +31,17 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "upstream:", err)
-		code = 1
-	}
-	os.Exit(code)
+	labtest.Main("upstream", func() (int, error) { return run(m) })
 }
 
 // run runs the tests on a lab that is running, or on one that it starts and stops.
 func run(m *testing.M) (code int, err error) {
-	if !labtest.IsRunning() {
-		if err := labtest.Up(); err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, labtest.Down()) }()
-	}
-	if err := labtest.UseKubectl(config); err != nil {
+	started, stop, err := labtest.Start(config)
+	if err != nil {
 		return 0, err
 	}
-	if api, err = labtest.Connect(config, ""); err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, stop()) }()
+	api = started
 	return m.Run(), nil
 }
 

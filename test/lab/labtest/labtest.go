@@ -32,6 +32,37 @@ const Repo = "../.."
 // Binary is the lab's program.
 var Binary = filepath.Join(Repo, "bin", "lab")
 
+// Main runs a suite, and ends the process with its code. An error is printed after the suite's name, and
+// fails it.
+func Main(name string, run func() (code int, err error)) {
+	code, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// Start has kubectl, and the client that it returns, reach a lab that is running, or one that it starts and
+// stop stops.
+func Start(config lab.Config) (api client.WithWatch, stop func() error, err error) {
+	stop = func() error { return nil }
+	if !IsRunning() {
+		if err := Up(); err != nil {
+			return nil, nil, err
+		}
+		stop = Down
+	}
+	err = UseKubectl(config)
+	if err == nil {
+		api, err = Connect(config, "")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	return api, stop, nil
+}
+
 // IsRunning says whether a lab runs.
 func IsRunning() bool { return exec.Command(Binary, "status").Run() == nil }
 

@@ -39,7 +39,17 @@ func TestIPVS(t *testing.T) {
 	m.installFairlead("single-node")
 	m.kubectl("apply", "-f", m.ipvsSample(), "-f", "testdata/ipvs.yaml")
 	m.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout="+m.patience.String())
-	m.ipvsNode()
+	for _, part := range []struct {
+		name string
+		test func()
+	}{{"Node", m.ipvsNode}, {"Handovers", m.ipvsHandovers}} {
+		t.Run(part.name, func(t *testing.T) {
+			whole := m.t
+			m.t = t
+			defer func() { m.t = whole }()
+			part.test()
+		})
+	}
 	m.step("down")
 	m.must("down")
 	m.wantNothingLeft("down")

@@ -9,8 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -120,9 +118,6 @@ var kubeProxies = []kubeProxy{
 // installKubeProxy prepares the image, and the rights of the controller.
 func installKubeProxy(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(repo, "bin", "lab-images", "kube-proxy")); err != nil {
-		t.Fatalf("image of kube-proxy, which make test-e2e-rollout makes: %v", err)
-	}
 	if err := labtest.Command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +147,7 @@ func installKubeProxy(t *testing.T) {
 // startKubeProxy runs kube-proxy on all nodes that its DaemonSet is not kept off.
 func startKubeProxy(t *testing.T, proxy kubeProxy) {
 	t.Helper()
-	manifest, err := os.ReadFile("kube-proxy.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	replace := strings.NewReplacer("MODE", string(proxy.mode), "VARIANT", proxy.variant, "APISERVER", apiserverAddresses(t).Data["addresses"])
-	cmd := exec.Command("kubectl", "apply", "-f", "-")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(replace.Replace(string(manifest))), os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
+	if err := labtest.StartKubeProxy(config, string(proxy.mode), proxy.variant); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -167,7 +155,7 @@ func startKubeProxy(t *testing.T, proxy kubeProxy) {
 // removeKubeProxy deletes kube-proxy.
 func removeKubeProxy(t *testing.T) {
 	t.Helper()
-	if err := labtest.Command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"); err != nil {
+	if err := labtest.RemoveKubeProxy(); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,16 +9,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -132,34 +129,17 @@ func kubeProxy(t *testing.T) proxy {
 		},
 		use:    useKubeProxy,
 		name:   func(mode string) Proxy { return Proxy("kube-proxy/" + mode) },
-		remove: removeKubeProxy,
+		remove: labtest.RemoveKubeProxy,
 	}
 }
 
 // useKubeProxy starts kube-proxy in a mode on all nodes. It removes what another mode has left.
 func useKubeProxy(_ context.Context, mode string) error {
-	if err := removeKubeProxy(); err != nil {
+	if err := labtest.RemoveKubeProxy(); err != nil {
 		return err
 	}
-	manifest, err := os.ReadFile(filepath.Join(labtest.Repo, "test", "e2e", "kube-proxy.yaml"))
-	if err != nil {
+	if err := labtest.StartKubeProxy(config, mode, "nft"); err != nil {
 		return err
 	}
-	inside, err := clientcmd.LoadFromFile(config.InsideKubeconfig())
-	if err != nil {
-		return err
-	}
-	server := inside.Clusters[inside.Contexts[inside.CurrentContext].Cluster].Server
-	cmd := exec.Command("kubectl", "apply", "-f", "-")
-	cmd.Stdin = strings.NewReader(strings.NewReplacer("MODE", mode, "VARIANT", "nft", "APISERVER", server).Replace(string(manifest)))
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return err
-	}
-	return labtest.Command("kubectl", "-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=3m")
-}
-
-func removeKubeProxy() error {
-	return labtest.Command("kubectl", "-n", "kube-system", "delete", "daemonset/kube-proxy", "configmap/kube-proxy",
-		"--ignore-not-found", "--cascade=foreground", "--timeout=60s")
+	return labtest.AwaitKubeProxy()
 }

@@ -34,6 +34,7 @@ func TestUsage(t *testing.T) {
 		"whose revision":     {[]string{"rollout", "history", "--revision", "1"}, "--revision needs the name of a ProxyConfig"},
 		"two forms":          {[]string{"rollout", "history", "default", "--revision", "1", "-o", "json"}, "and no --output"},
 		"no Service to wait": {[]string{"wait"}, "kubectl fairlead wait needs SERVICE; see"},
+		"negative time":      {[]string{"rollout", "status", "default", "-w", "--timeout", "-1s"}, "--timeout must not be negative"},
 		"negative timeout":   {[]string{"wait", "web", "--timeout", "-1s"}, "--timeout must not be negative"},
 		"unknown subaction":  {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
 	}

@@ -43,8 +43,8 @@ sizes=$(printf '%s\n' "${files[@]}" | grep -v '_test\.go$' | xargs awk -v files=
 found=$(git grep -nIwE "$words" -- '*.go' '*.md' '*.sh' '*.yaml' Makefile || true)
 [[ -z $found ]] || fail "words to replace:"$'\n'"$found"
 while read -r t; do
-  git grep -qE "^func $t\(" -- '*_test.go' || fail "docs/reviews.md names the test $t, which does not exist"
-done < <(grep -oE '`Test[A-Za-z0-9]+`' docs/reviews.md | tr -d '`' | sort -u)
+  git grep -qE "^func $t\(" -- '*_test.go' || fail "the documents name the test $t, which does not exist"
+done < <(git grep -ohE '`Test[A-Za-z0-9]+`' -- '*.md' ':!CHANGELOG.md' | tr -d '`' | sort -u)
 while read -r f; do
   bash -n "$f" || fail "$f is no valid shell script"
 done < <(git ls-files '*.sh')

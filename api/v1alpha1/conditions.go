@@ -83,10 +83,6 @@ const (
 	// ReasonModeUnsupported is set on a NodeRuleSet whose node supports neither
 	// the desired mode nor a fallback mode.
 	ReasonModeUnsupported = "ModeUnsupported"
-
-	// ReasonNodeMismatch is set on a NodeRuleSet whose node properties do not
-	// match the machine that the agent runs on.
-	ReasonNodeMismatch = "NodeMismatch"
 )
 
 // Reasons of Protected.

@@ -25,6 +25,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BIN := $(CURDIR)/bin
 CACHE := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 CONTROLLER_GEN := $(BIN)/controller-gen
+CRD_REF_DOCS := $(BIN)/crd-ref-docs
 KUSTOMIZE := $(BIN)/kustomize
 GOVULNCHECK := $(BIN)/govulncheck
 GOLANGCI_LINT := $(CACHE)/golangci-lint-$(shell sed -n 's|.*github.com/golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/lint/go.mod)
@@ -74,6 +75,11 @@ manifests: $(CONTROLLER_GEN) ## Generate CRDs and RBAC roles from the markers in
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deepcopy functions and apply configurations.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths="./api/..."
+
+.PHONY: api-docs
+api-docs: $(CRD_REF_DOCS) ## Write docs/api.md from the types of the API.
+	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/apidocs/config.yaml --templates-dir=hack/apidocs \
+		--renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
 .PHONY: fmt
 fmt: ## Format the code.
@@ -219,8 +225,8 @@ vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what the programs
 verify: verify-generated verify-bundle verify-chart verify-modules verify-text ## Check generated files, modules, headers and sizes.
 
 .PHONY: verify-generated
-verify-generated: manifests generate ## Check that generated files are up to date.
-	hack/verify-clean.sh "make manifests generate" api config
+verify-generated: manifests generate api-docs ## Check that generated files are up to date.
+	hack/verify-clean.sh "make manifests generate api-docs" api config docs/api.md
 
 .PHONY: verify-bundle
 verify-bundle: bundle ## Check that the OLM bundle is up to date.
@@ -378,6 +384,11 @@ $(CONTROLLER_GEN): hack/tools/go.mod
 kustomize: $(KUSTOMIZE) ## Build kustomize.
 $(KUSTOMIZE): hack/tools/go.mod
 	cd hack/tools && go build -o $@ sigs.k8s.io/kustomize/kustomize/v5
+
+.PHONY: crd-ref-docs
+crd-ref-docs: $(CRD_REF_DOCS) ## Build crd-ref-docs.
+$(CRD_REF_DOCS): hack/tools/go.mod
+	cd hack/tools && go build -o $@ github.com/elastic/crd-ref-docs
 
 .PHONY: govulncheck
 govulncheck: $(GOVULNCHECK) ## Build govulncheck.

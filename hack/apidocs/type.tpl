@@ -34,7 +34,7 @@ In:
 {{- $first := true }}
 {{- range . }}
 {{- if not (or (hasPrefix "Optional" .) (hasPrefix "Type:" .)) }}
-{{- if not $first }}; {{ end }}{{ $first = false }}{{ if hasPrefix "Required" . }}required{{ else }}{{ markdownRenderFieldDoc . }}{{ end }}
+{{- if not $first }}; {{ end }}{{ $first = false }}{{ if hasPrefix "Required" . }}required{{ else if regexMatch "e[+][0-9]+$" . }}{{ regexFind "^[A-Za-z:]+ " . }}{{ regexFind "-?[0-9.]+e[+][0-9]+$" . | float64 | printf "%.0f" }}{{ else }}{{ markdownRenderFieldDoc . }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}

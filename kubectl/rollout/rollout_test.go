@@ -157,7 +157,7 @@ func rollout() *v1alpha1.ProxyRollout {
 		ObjectMeta: metav1.ObjectMeta{Name: "default-1"},
 		Spec:       v1alpha1.ProxyRolloutSpec{State: v1alpha1.StateRun, ApprovedStages: []string{"first"}},
 		Status: v1alpha1.ProxyRolloutStatus{Config: "default", Stages: []v1alpha1.RolloutStageStatus{
-			{Name: "first", Total: 2, Updated: 2, Verified: 2}, {Name: "canary", Total: 10, Updated: 6, Verified: 4, Failed: 1},
+			{Name: "first", Total: 2, Updated: 6, Verified: 4}, {Name: "canary", Total: 10, Updated: 6, Verified: 4, Failed: 1},
 		}},
 	}
 }

@@ -26,8 +26,9 @@ func Print(to io.Writer, r *v1alpha1.ProxyRollout) error {
 	}
 	p.Line("")
 	p.Line("STAGE\tNODES\tUPDATED\tVERIFIED\tFAILED")
-	for _, stage := range s.Stages {
-		p.Line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, stage.Updated, stage.Verified, stage.Failed, Bar(stage))
+	for _, stage := range s.Stages { // later stages may have more of the nodes that an earlier one selects
+		updated, verified := min(stage.Updated, stage.Total), min(stage.Verified, stage.Total)
+		p.Line("%s\t%d\t%d\t%d\t%d\t%s", stage.Name, stage.Total, updated, verified, stage.Failed, Bar(stage))
 	}
 	p.Break()
 	list := func(title string, nodes []string) {

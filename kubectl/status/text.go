@@ -82,7 +82,7 @@ func (p *printer) rollout(r *Rollout) {
 	}
 	p.Line("└─ rollout %s  %s", r.Name, text)
 	for i, s := range r.Stages {
-		counts := fmt.Sprintf("%d/%d verified", s.Verified, s.Total)
+		counts := fmt.Sprintf("%d/%d verified", min(s.Verified, s.Total), s.Total) // later stages may have more of its nodes
 		if more := s.Updated - s.Verified - s.Failed; more > 0 {
 			counts += fmt.Sprintf(", %d on the way", more)
 		}

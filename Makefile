@@ -160,6 +160,13 @@ test-ingress: root lab-images ## Run the test of an ingress controller behind a 
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
 		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestIngress ./ingress
 
+.PHONY: test-docs
+test-docs: root lab-images ## Follow the commands of docs/migration.md on a lab with kube-proxy, under connections, and of docs/rollouts.md.
+	$(MAKE) lab-images LAB_IMAGES=kube-proxy
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
+		export PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \
+		cd test && go test -tags e2e -count=1 -timeout 40m -v ./docs
+
 .PHONY: test-upgrade
 test-upgrade: root lab-images ## Upgrade and downgrade a lab from and to the previous release, test/upgrade/previous, under connections.
 	export PATH="$$(hack/controlplane.sh kubectl):$$PATH" KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; hack/previous.sh; \

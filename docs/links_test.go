@@ -176,6 +176,20 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// Every document can be found from the index.
+func TestIndex(t *testing.T) {
+	index := parsePage(read(t, "docs/README.md"))
+	for _, name := range files(t, ".md") {
+		relative, err := filepath.Rel("docs", name)
+		if err != nil || filepath.Dir(name) != "docs" || name == "docs/README.md" {
+			continue
+		}
+		if !slices.ContainsFunc(index.links, func(l link) bool { return l.target == filepath.ToSlash(relative) }) {
+			t.Errorf("docs/README.md has no link to %s", name)
+		}
+	}
+}
+
 func TestParsePage(t *testing.T) {
 	p := parsePage("# A `b.c` & [d](e.md): f_g\n## A\n## A\n[x](y.md#z) `[no](no.md)` [u][v]\n\n[v]: w.md\n```\n# not\n[no](no.md)\n```\n")
 	for _, anchor := range []string{"a-bc--d-f_g", "a", "a-1"} {

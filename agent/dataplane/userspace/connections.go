@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,8 @@ type Connections struct {
 
 	mu        sync.Mutex
 	tcp       map[*connection]holder
-	byAddress map[netip.Addr]int // number of TCP connections, by the address that the client connected to
+	onward    map[*connection]connection // from us to an endpoint, by that of the client
+	byAddress map[netip.Addr]int         // number of TCP connections, by the address that the client connected to
 	sessions  int
 	sockets   int // listening
 	shares    shares
@@ -64,12 +66,12 @@ type refusal struct {
 	holder holder
 }
 
-// connection is a connection of a client to us.
+// connection is a connection of a client to us, or one of ours, as the client, to an endpoint.
 type connection struct{ client, local netip.AddrPort }
 
 // NewConnections returns Connections without any connection.
 func NewConnections() *Connections {
-	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]holder{}, byAddress: map[netip.Addr]int{},
+	return &Connections{clock: clock.RealClock{}, files: fileLimit, tcp: map[*connection]holder{}, onward: map[*connection]connection{}, byAddress: map[netip.Addr]int{},
 		shares: newShares(), refusals: map[error]refusal{}, watchers: map[int]func(){}}
 }
 
@@ -119,6 +121,7 @@ func (c *Connections) release(n *connection) {
 	a := n.local.Addr()
 	c.shares.give(c.tcp[n], perConnection)
 	delete(c.tcp, n)
+	delete(c.onward, n)
 	if c.byAddress[a]--; c.byAddress[a] > 0 {
 		return
 	}
@@ -227,6 +230,20 @@ func (c *Connections) all() map[connection]struct{} {
 		out[*n] = struct{}{}
 	}
 	return out
+}
+
+// leads notes the connection to an endpoint that a client's connection is proxied to.
+func (c *Connections) leads(n *connection, to connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onward[n] = to
+}
+
+// toEndpoints returns the open connections to endpoints.
+func (c *Connections) toEndpoints() []connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.onward))
 }
 
 // await makes the watchers be notified when the last connection to one of some addresses

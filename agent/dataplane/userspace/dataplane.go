@@ -100,7 +100,8 @@ func New(o Options) (*Dataplane, error) {
 func newDataplane(o Options, t table, clk clock.PassiveClock) *Dataplane {
 	d := &Dataplane{log: o.Log, sysctls: o.Sysctls, netns: o.NetNS, clock: clk, affinities: newAffinities(), refuses: map[error]bool{},
 		routing: newRouting(t, o.NetNS, o.Connections)}
-	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.routing.wake, isOurs: d.isOurs}
+	d.proxy = &proxy{netns: o.NetNS, open: o.Connections, udp: defaultUDPTimeouts, changed: d.routing.wake, isOurs: d.isOurs,
+		tracking: newTracking(o.NetNS, clk)}
 	d.reset()
 	return d
 }
@@ -119,6 +120,9 @@ func (d *Dataplane) isOurs(p place) bool {
 
 // Sync makes routes and sockets equal to the desired state.
 func (d *Dataplane) Sync(_ context.Context, desired model.Desired, _ dataplane.Options) (stats dataplane.Result, err error) {
+	if d.synced.IsZero() || !d.released.IsZero() {
+		d.proxy.tracking.expect()
+	}
 	d.desired, d.synced = desired.Clone(), d.clock.Now()
 	d.known, d.hungUp, d.released = false, false, time.Time{} // known: set when Sync succeeds
 	d.prepareIPv6()

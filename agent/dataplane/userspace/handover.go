@@ -34,9 +34,10 @@ const (
 func (d *Dataplane) Incoming(context.Context, dataplane.Kind) error { return nil }
 
 // Outgoing adds the connections to our sockets to the kernel's connection tracking,
-// including those that we have not accepted yet. The rules of another mode apply to
-// connections that are new to the kernel, and these would be.
+// including those that we have not accepted yet, and ours to endpoints. The rules of another
+// mode apply to connections that are new to the kernel, and these would be.
 func (d *Dataplane) Outgoing(ctx context.Context, _ dataplane.Kind) error {
+	d.proxy.tracking.expect()
 	tracked := conntrack.NewTable(d.netns)
 	defer tracked.Close()
 	entries, failed := entriesTo(ctx, tracked, d.isOurs) // before open
@@ -55,12 +56,16 @@ func (d *Dataplane) Outgoing(ctx context.Context, _ dataplane.Kind) error {
 		delete(entries, connection{c.Remote, c.Local})
 		_, ours := accepted[connection{c.Remote, c.Local}] // perhaps by a socket that is closed already
 		if ours || d.isOurs(placeOf(c.Local)) {
+			note(forgetTranslated(tracked, connection{c.Remote, c.Local}))
 			note(tracked.Establish(c.Remote, c.Local))
 		}
 	}
 	for _, e := range entries {
 		_, err := tracked.Delete(e)
 		note(err)
+	}
+	for _, c := range d.proxy.open.toEndpoints() {
+		note(keepPort(tracked, c))
 	}
 	return errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ package userspace
 
 import (
 	"net"
-	"os/exec"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
-	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -24,7 +22,6 @@ import (
 type crowd struct {
 	t     *testing.T
 	asked []atomic.Int64 // connections of each client
-	quiet sync.RWMutex   // held for writing: no client connects
 	stop  chan struct{}
 	all   sync.WaitGroup
 }
@@ -50,11 +47,9 @@ func (n *topology) gather(clients int) *crowd {
 					return
 				default:
 				}
-				c.quiet.RLock()
 				if err := connect(nil); err != nil {
 					n.t.Error(err)
 				}
-				c.quiet.RUnlock()
 				c.asked[i].Add(1)
 			}
 		})
@@ -114,9 +109,9 @@ func TestTakeoversUnderLoad(t *testing.T) {
 				n.sync(want)
 				n.releaseRules(other, want)
 				clients.meet()
-				clients.quiet.Lock()
-				n.end(other)
-				clients.quiet.Unlock()
+				if err := other.Cleanup(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
 	}
@@ -128,17 +123,4 @@ func (n *topology) give(to dataplane.Dataplane, want model.Desired) {
 	n.yieldTo(to)
 	desiredtest.Sync(n.t, to, want)
 	n.untilItHangsUp(want)
-}
-
-// end removes the traces of another mode, while no client connects. Of thousands of
-// connections in a few seconds the kernel remembers the masqueraded ones, and gives some
-// of ours to the same endpoint another port than they have. That would end when it stops
-// translating, and begin when it translates again: hence the connection tracking table is
-// flushed.
-func (n *topology) end(other dataplane.Dataplane) {
-	n.t.Helper()
-	if err := other.Cleanup(n.t.Context()); err != nil {
-		n.t.Fatal(err)
-	}
-	netnstest.Do(n.t, n.node, func() error { return exec.Command("conntrack", "--flush").Run() })
 }

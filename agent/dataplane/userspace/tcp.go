@@ -21,6 +21,9 @@ const (
 	// which the kernel sends its first packet twice.
 	dialTries   = 4
 	dialTimeout = 2500 * time.Millisecond
+
+	// portTries is how many connections are opened to an endpoint until one keeps its port.
+	portTries = 8
 )
 
 // keepAlive detects, within four minutes, that a peer is gone without closing: otherwise
@@ -33,6 +36,8 @@ type proxy struct {
 	open    *Connections
 	changed func() // called when a socket is broken
 	udp     udpTimeouts
+
+	tracking *tracking
 
 	// isOurs says whether one of our sockets is at an endpoint's address: proxying to it
 	// could loop.
@@ -98,6 +103,7 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 		return
 	}
 	defer l.open.release(c)
+	l.tracking.arrived(*c)
 	// The filter of the listening socket has accepted the client.
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = attach(int(fd), nil) })
@@ -110,6 +116,7 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 		reset(conn)
 		return
 	}
+	l.open.leads(c, toEndpoint(endpoint))
 	relay(conn, endpoint)
 }
 
@@ -139,14 +146,30 @@ func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 	return nil, last
 }
 
+// connect connects to an endpoint, from a port that the kernel does not change.
 func (p *proxy) connect(to netip.AddrPort) (out *net.TCPConn, err error) {
 	err = netdev.Do(p.netns, func() error {
 		dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
-		conn, err := dialer.Dial("tcp", to.String())
-		if err == nil {
-			out = conn.(*net.TCPConn)
+		var tried []*net.TCPConn
+		defer func() { // not before: the kernel would choose their ports again
+			for _, conn := range tried {
+				reset(conn)
+			}
+		}()
+		for range portTries {
+			conn, err := dialer.Dial("tcp", to.String())
+			if err != nil {
+				return err
+			}
+			last := conn.(*net.TCPConn)
+			if !p.tracking.changesPort(toEndpoint(last)) {
+				out = last
+				return nil
+			}
+			tried = append(tried, last)
 		}
-		return err
+		out, tried = tried[portTries-1], tried[:portTries-1]
+		return nil
 	})
 	return out, err
 }

@@ -120,7 +120,7 @@ func parse(m netlink.Message) (e Entry, ok bool) {
 			state = tcpState(v, state)
 		}
 	}
-	e.Endpoint = reply.source()
+	e.Endpoint, e.Seen = reply.source(), reply.destination()
 	e.Unanswered = status&statusSeenReply == 0 && (e.Protocol != unix.IPPROTO_TCP || state == tcpSynSent)
 	return e, e.Destination.IsValid() && e.Endpoint.IsValid() && e.Name.ID != nil
 }

@@ -77,7 +77,7 @@ func TestParse(t *testing.T) {
 	const client, vip, pod = "10.244.0.9:40000", "10.96.0.10:53", "10.244.0.1:5353"
 	const client6, vip6, pod6 = "[fd00::9]:40000", "[fd00:96::10]:53", "[fd00::1]:5353"
 	at := netip.MustParseAddrPort
-	udp := Entry{Protocol: unix.IPPROTO_UDP, Source: at(client), Destination: at(vip), Endpoint: at(pod)}
+	udp := Entry{Protocol: unix.IPPROTO_UDP, Source: at(client), Destination: at(vip), Endpoint: at(pod), Seen: at(client)}
 	tcp := udp
 	tcp.Protocol = unix.IPPROTO_TCP
 	with := func(e Entry, change func(*Entry)) *Entry { change(&e); return &e }
@@ -91,7 +91,7 @@ func TestParse(t *testing.T) {
 		"UDP":               {shown{protocol: unix.IPPROTO_UDP, client: client, vip: vip, pod: pod, status: seen}, &udp},
 		"UDP without reply": {shown{protocol: unix.IPPROTO_UDP, client: client, vip: vip, pod: pod}, with(udp, unanswered)},
 		"IPv6": {shown{protocol: unix.IPPROTO_UDP, client: client6, vip: vip6, pod: pod6, status: seen},
-			&Entry{Protocol: unix.IPPROTO_UDP, Source: at(client6), Destination: at(vip6), Endpoint: at(pod6)}},
+			&Entry{Protocol: unix.IPPROTO_UDP, Source: at(client6), Destination: at(vip6), Endpoint: at(pod6), Seen: at(client6)}},
 		"TCP":                                  {shown{protocol: unix.IPPROTO_TCP, client: client, vip: vip, pod: pod, status: seen, state: 3}, &tcp},
 		"TCP, a SYN":                           {shown{protocol: unix.IPPROTO_TCP, client: client, vip: vip, pod: pod, state: 1}, with(tcp, unanswered)},
 		"TCP, a SYN and its reply":             {shown{protocol: unix.IPPROTO_TCP, client: client, vip: vip, pod: pod, status: seen, state: 2}, &tcp},
@@ -136,9 +136,19 @@ func TestEstablish(t *testing.T) {
 				}
 			}
 			got, _ := dump(t, n, Filter{V6: client.Addr().Is6(), Protocol: unix.IPPROTO_TCP})
-			want := []Entry{{Protocol: unix.IPPROTO_TCP, Source: client, Destination: local, Endpoint: local}}
+			want := []Entry{{Protocol: unix.IPPROTO_TCP, Source: client, Destination: local, Endpoint: local, Seen: client}}
+			for _, packet := range [][2]netip.AddrPort{{client, local}, {local, client}} {
+				e, found, err := n.Find(packet[0], packet[1])
+				if !found || err != nil {
+					t.Fatalf("no entry of packets from %s: %v", packet[0], err)
+				}
+				got, want = append(got, e), append(want, want[0])
+			}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Entry{}, "Name"), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+			if e, found, err := n.Find(client, netip.AddrPortFrom(local.Addr(), 81)); found || err != nil {
+				t.Errorf("another connection has %+v, %v", e, err)
 			}
 			request := establishRequest(client, local)
 			liberal := netlink.Find(netlink.Find(request[netlink.HeaderLen+4:], nl.CTA_PROTOINFO), nl.CTA_PROTOINFO_TCP)

@@ -23,7 +23,7 @@ import (
 const kernelTimeout = 30 * time.Second
 
 // Table is the connection tracking of a network namespace. One goroutine uses it at a
-// time, but Delete and Establish may be called while Dump calls back.
+// time, but Delete, Find and Establish may be called while Dump calls back.
 type Table struct {
 	netns int
 
@@ -76,6 +76,10 @@ type Entry struct {
 	// kernel forwards them: the source of the expected reply. They differ if the
 	// destination is translated.
 	Source, Destination, Endpoint netip.AddrPort
+
+	// Seen is where the endpoint sends its replies. It differs from Source if the source
+	// is translated.
+	Seen netip.AddrPort
 
 	// Unanswered says that no reply has been seen yet; for TCP, that the client has sent
 	// its SYN and no more.

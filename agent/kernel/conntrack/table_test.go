@@ -94,7 +94,7 @@ func TestTheKernelFilters(t *testing.T) {
 					break
 				}
 				want := *tc.all
-				want.Name, want.Source = e.Name, e.Source
+				want.Name, want.Source, want.Seen = e.Name, e.Source, e.Source
 				if diff := cmp.Diff(want, e, cmp.Comparer(func(a, b Entry) bool { return fmt.Sprint(a) == fmt.Sprint(b) })); diff != "" {
 					t.Error(diff)
 				}

@@ -27,6 +27,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/agent/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
+	"github.com/fairlead-proxy/fairlead/agent/inspect"
 	kernelconntrack "github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
@@ -135,6 +136,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
+	go func() { // nothing waits for it: the disk of the folder may hang
+		if err := inspect.Serve(ctx, o.StateDir, l.Asks.Wanted); err != nil {
+			log.Error(err, "The node cannot be inspected (kubectl fairlead rules, drift)")
+		}
+	}()
 	for _, run := range []func(context.Context){checks.Run, r.Run, beat.Run, finder.Run, l.Run} {
 		group.Go(func() { run(ctx) })
 	}

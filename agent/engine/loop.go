@@ -64,6 +64,7 @@ type Loop struct {
 	options   dataplane.Options // of it
 	candidate *candidate        // to become active; nil: dp stays
 	Syncing   *Syncing          // since when a Sync runs; for other goroutines
+	Asks      *Asks             // of other goroutines
 
 	table    *resolve.Table
 	newest   *source.NodeRules  // that the API asks for
@@ -124,6 +125,7 @@ func New(c Config) *Loop {
 		verify: newVerification(c.Trial, check.New(new(net.Dialer).DialContext, c.Source.Wake, c.Clock), c.Clock, c.Log),
 		table:  resolve.NewTable(), malform: map[model.ServiceID]error{}, needSync: true,
 		installed: c.Installed, previous: map[v1alpha1.ProxyMode]*openMode{},
+		Asks:     &Asks{pending: make(chan chan<- Wanted)},
 		notified: make(chan struct{}, 1), resync: resync{clock: c.Clock},
 		backoff: backoff.Backoff{Min: retryMin, Max: retryMax},
 	}
@@ -152,6 +154,9 @@ func (l *Loop) wait(ctx context.Context, retry <-chan time.Time, readBack clock.
 		select {
 		case <-ctx.Done():
 		case <-l.store.Wakeup:
+		case ask := <-l.Asks.pending:
+			ask <- l.Asks.answer(l)
+			continue
 		case <-retry:
 		case <-l.notified:
 			if wait := l.resync.afterNotification(); wait > 0 {

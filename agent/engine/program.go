@@ -25,6 +25,9 @@ func (l *Loop) program(ctx context.Context, ch source.Changes) report.Step {
 		budget, costs = stepOf(l.dp.mode)
 	}
 	delta, more := l.table.FlushSlice(budget, costs)
+	if !delta.Empty() || ch.Node != nil {
+		l.Asks.changes++
+	}
 	l.flows.Change(delta)
 	l.problems[report.SkippedRules] = source.JoinFirst(maxMalformed, l.malform, model.ServiceID.String)
 	l.began = append(l.began, ch.Began[:min(len(ch.Began), maxBegan-len(l.began))]...)

@@ -93,6 +93,9 @@ func (o options) addresses() (kubeclient.Addresses, error) {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && args[0] == inspectCommand {
+		return runInspect(args[1:], os.Stdout)
+	}
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil

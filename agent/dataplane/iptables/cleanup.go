@@ -61,7 +61,7 @@ func deleteRules(ctx context.Context, k kernel) error {
 func holds(ctx context.Context, k kernel, v6 bool) (*held, error) {
 	h := newHeld()
 	err := ignoreMissing(h.read(ctx, k, v6, allTables))
-	h.leaveOut(tableMangle)
+	h.leaveOutMangle()
 	return h, err
 }
 

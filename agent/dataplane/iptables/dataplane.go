@@ -171,7 +171,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 	for _, c := range delta.Frontends {
 		d.leftOut.NoIPv6(d.noIPv6, c.Key, c.New)
 	}
-	delta = d.relative(delta)
+	delta = relativeTo(d, delta)
 	if delta.Node == nil {
 		result, err := d.program(ctx, &delta, d.desired.Node, false)
 		return d.report(result), err
@@ -195,8 +195,8 @@ func (d *Dataplane) withLocalhost(ctx context.Context, s model.NodeSettings, pro
 	return stats, err
 }
 
-// relative returns a delta relative to the desired state as we know it.
-func (d *Dataplane) relative(delta model.Delta) model.Delta {
+// relativeTo returns a delta relative to the desired state as we know it.
+func relativeTo(d *Dataplane, delta model.Delta) model.Delta {
 	delta.Frontends = slices.Clone(delta.Frontends)
 	for i := range delta.Frontends {
 		delta.Frontends[i].Old = d.desired.Frontends[delta.Frontends[i].Key]

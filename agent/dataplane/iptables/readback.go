@@ -31,7 +31,12 @@ const allTables = ""
 // read reads our chains in one table or in all. Rules of others are read only to find our
 // jumps.
 func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error {
-	r := reader{held: h, table: table}
+	return h.readWith(ctx, k, v6, table, func(string, string) {})
+}
+
+// readWith is read that also passes on the rules of our chains, by the chain's name.
+func (h *held) readWith(ctx context.Context, k kernel, v6 bool, table string, rule func(chain, rule string)) error {
+	r := reader{held: h, table: table, rule: rule}
 	if err := k.save(ctx, v6, table, r.line); err != nil {
 		return fmt.Errorf("read the rules: %w", err)
 	}
@@ -47,10 +52,10 @@ func (h *held) read(ctx context.Context, k kernel, v6 bool, table string) error 
 // of the table, and succeeds.
 var errIncompatible = errors.New("iptables-save cannot print rules that were added with nft")
 
-// leaveOut removes a table from what is held.
-func (h *held) leaveOut(table string) {
-	maps.DeleteFunc(h.sums, func(id chainID, _ sum) bool { return id.table == table })
-	maps.DeleteFunc(h.jumps, func(j jump, _ int) bool { return j.table == table })
+// leaveOutMangle removes that table from what is held.
+func (h *held) leaveOutMangle() {
+	maps.DeleteFunc(h.sums, func(id chainID, _ sum) bool { return id.table == tableMangle })
+	maps.DeleteFunc(h.jumps, func(j jump, _ int) bool { return j.table == tableMangle })
 }
 
 // readBack reads our rules in the kernel, unless they are unchanged since the last time. It
@@ -85,7 +90,7 @@ func (d *Dataplane) readBack(ctx context.Context, wasKnown bool, result *datapla
 		case err != nil:
 			return fmt.Errorf("%s: %w", f, err)
 		}
-		now.leaveOut(tableMangle) // see localhost.go
+		now.leaveOutMangle() // see localhost.go
 		if d.ours {
 			d.found += now.differences(f.held)
 		}
@@ -126,6 +131,7 @@ type reader struct {
 	table string
 	chain []byte // the current one
 	sum   sum
+	rule  func(chain, rule string)
 
 	incompatible string // a table that cannot be printed
 }
@@ -167,7 +173,9 @@ func (r *reader) line(line []byte) {
 		r.chain = append(r.chain[:0], name...)
 		r.sum = r.sums[chainID{r.table, string(name)}]
 	}
-	r.sum = r.sum.add(canonical(rule))
+	text := canonical(rule)
+	r.sum = r.sum.add(text)
+	r.rule(string(name), text)
 }
 
 func (r *reader) end() {

@@ -75,12 +75,15 @@ func (t *tree[K]) add(k K) { t.change(k, +1) }
 func (t *tree[K]) remove(k K) { t.change(k, -1) }
 
 // update notes that the rules of a key have changed.
-func (t *tree[K]) update(k K) {
+func (t *tree[K]) update(k K) { t.touch(t.leaf(k), t) }
+
+// leaf returns the chain that a key's rules are in, of a key that is in the tree.
+func (t *tree[K]) leaf(k K) string {
 	n := t.nodes[t.root]
 	for n.children != nil {
 		n = t.child(n, k)
 	}
-	t.touch(n.name, t)
+	return n.name
 }
 
 // close removes all chains.

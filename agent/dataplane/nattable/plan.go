@@ -50,7 +50,7 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 	}
 	lengths := p.addLengths(first.batch, s.lengths, frontends)
 	var hooks []*nft.Chain
-	for _, chain := range slices.Concat(l.settingsChains(&want.Node), l.chains, []*nft.Chain{l.sourcesChain(lengths)}) {
+	for _, chain := range fixedChains(l, &want.Node, lengths) {
 		if _, exists := s.chains[chain.Name]; chain.IsBase() && !exists {
 			hooks = append(hooks, chain)
 		} else if planChain(first.batch, s, chain) {
@@ -87,6 +87,12 @@ func (l *layout) plan(b *batches, s *snapshot, want *wanted) (*contents, error) 
 		p.batch.AddChain(chain)
 	}
 	return c, nil
+}
+
+// fixedChains returns the chains that do not depend on the Services, except for the lengths of
+// source ranges.
+func fixedChains(l *layout, s *model.NodeSettings, lengths []int) []*nft.Chain {
+	return slices.Concat(l.settingsChains(s), l.chains, []*nft.Chain{l.sourcesChain(lengths)})
 }
 
 // allChanged returns the wanted frontends, and those in the table.

@@ -248,7 +248,7 @@ func (t *Tables) planChange(delta *model.Delta, p *planned) error {
 	t.last = nil // until Commit succeeds
 	for _, l := range t.layouts {
 		if err := l.planDelta(p.batches, t.content[l], delta, p.before, p.after); err != nil {
-			t.withoutEffect(p)
+			withoutEffect(t, p)
 			return err
 		}
 	}
@@ -258,7 +258,7 @@ func (t *Tables) planChange(delta *model.Delta, p *planned) error {
 
 // withoutEffect notes that a planned change has failed as a whole: what differs from the
 // state before it has another program changed.
-func (t *Tables) withoutEffect(p *planned) {
+func withoutEffect(t *Tables, p *planned) {
 	if t.ours = p.before; t.ours != nil {
 		p.undo.Apply(&t.ours.Desired)
 	}
@@ -277,7 +277,7 @@ func (t *Tables) Commit(ctx context.Context) (dataplane.Result, error) {
 	var err error
 	if stats.Operations, err = t.Client.CommitEach(ctx, p.batches.inOrder()); err != nil {
 		if stats.Operations == 0 {
-			t.withoutEffect(p)
+			withoutEffect(t, p)
 		}
 		return stats, fmt.Errorf("change nftables: %w", err)
 	}

@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -11,10 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-proxy/fairlead/kubectl/explain"
+	"github.com/fairlead-proxy/fairlead/kubectl/kernel"
+	"github.com/fairlead-proxy/fairlead/rules/inspection"
 )
 
 func (p *plugin) explain() *cobra.Command {
-	var from string
+	var from, agents string
+	var read bool
 	var out output
 	command := &cobra.Command{
 		Use:   "explain SERVICE[:PORT]",
@@ -29,6 +33,9 @@ agent: see "Problem".`,
 
   # Connections of a Pod to a port, which has a name or a number
   kubectl fairlead explain -n shop web:http --from pod/cart-7d4b9
+
+  # ... and whether the kernels have it
+  kubectl fairlead explain web --kernel
 
   # Connections of a process of a node, and from outside the cluster
   kubectl fairlead explain web --from node/worker-1
@@ -55,6 +62,9 @@ agent: see "Problem".`,
 			if err != nil {
 				return err
 			}
+			if read {
+				in.Kernels = kernelsOf(cmd.Context(), p, &in, agents)
+			}
 			report, err := explain.Explain(in)
 			if err != nil {
 				return err
@@ -63,8 +73,27 @@ agent: see "Problem".`,
 		},
 	}
 	command.Flags().StringVar(&from, "from", "", "the client: pod/NAME, NAMESPACE/NAME of a Pod, node/NAME, or external[/ADDRESS]; default: any Pod")
+	command.Flags().BoolVar(&read, "kernel", false, "also say whether the nodes' kernels have it: this executes a command in the agents' Pods, see `rules`")
+	addAgents(command, &agents)
 	out.add(command)
 	return command
+}
+
+// kernelsOf reads the kernels of the nodes. Without the right to do so, that is the answer for each.
+func kernelsOf(ctx context.Context, p *plugin, in *explain.Input, namespace string) map[string]kernel.Answer {
+	var nodes []string
+	for i := range in.Nodes {
+		nodes = append(nodes, in.Nodes[i].Name)
+	}
+	agents, err := agentsOf(ctx, p, namespace)
+	if err == nil {
+		return agents.InspectAll(ctx, nodes, inspection.Filter{Service: in.Service.Namespace + "/" + in.Service.Name})
+	}
+	out := map[string]kernel.Answer{}
+	for _, node := range nodes {
+		out[node] = kernel.Answer{Err: err}
+	}
+	return out
 }
 
 // exactArgs has an error that says what is missing.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,28 +22,36 @@ var ErrNo = errors.New("the answer is no")
 // output is the flag --output.
 type output struct {
 	format string
-	wide   bool // whether wide is a format, too
+	wide   bool     // whether wide is a format, too
+	tools  []string // formats that the command prints itself
 }
 
 func (o *output) add(command *cobra.Command) {
-	formats, usage := []string{"json", "yaml"}, "json or yaml; default: text"
-	if o.wide {
-		formats, usage = append(formats, "wide"), "json, yaml or wide; default: text"
-	}
-	command.Flags().StringVarP(&o.format, "output", "o", "", usage)
+	command.Flags().StringVarP(&o.format, "output", "o", "", o.formats()+"; default: text")
 	// It fails only for a flag that is not there.
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(o.list(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (o *output) list() []string {
+	formats := append([]string{"json", "yaml"}, o.tools...)
+	if o.wide {
+		formats = append(formats, "wide")
+	}
+	return formats
+}
+
+// formats is the list, for people.
+func (o *output) formats() string {
+	list := o.list()
+	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1]
 }
 
 // check returns an error for an unknown format.
 func (o *output) check() error {
-	switch {
-	case o.format == "", o.format == "json", o.format == "yaml", o.wide && o.format == "wide":
+	if o.format == "" || slices.Contains(o.list(), o.format) {
 		return nil
-	case o.wide:
-		return errors.New("--output must be json, yaml or wide")
 	}
-	return errors.New("--output must be json or yaml")
+	return errors.New("--output must be " + o.formats())
 }
 
 // print writes a report in the format; text does it for people.

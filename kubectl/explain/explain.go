@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/kernel"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/resolve"
@@ -32,6 +33,8 @@ type Input struct {
 	Slices []v1alpha1.ServiceRuleSlice
 	// Nodes are the nodes that connections may arrive at.
 	Nodes []v1alpha1.NodeRuleSet
+	// Kernels are what was read of these nodes' kernels, by node; nil: nothing was.
+	Kernels map[string]kernel.Answer
 }
 
 // Explain returns what becomes of the client's connections to the Service. The error says that
@@ -190,6 +193,9 @@ func (e *explainer) node(n *v1alpha1.NodeRuleSet) Nodes {
 		}
 	}
 	node := resolve.Node{Name: n.Name, Spec: n.Spec}
+	if err := e.Kernels[n.Name].Err; err != nil {
+		out.Unread = err.Error()
+	}
 	settings, _ := resolve.Settings(n.Spec)
 	for _, family := range e.families() {
 		result, err := resolve.Service(node, e.id(family), e.parts[family])
@@ -201,7 +207,9 @@ func (e *explainer) node(n *v1alpha1.NodeRuleSet) Nodes {
 			f := &result.Frontends[i]
 			p := slices.IndexFunc(uses, func(u resolve.PortUse) bool { return u.Port.Name == f.PortName })
 			if p >= 0 && e.isPort(uses[p].Port.Name, uses[p].Port.Port) {
-				out.Frontends = append(out.Frontends, e.frontend(f, settings, uses[p]))
+				frontend := e.frontend(f, settings, uses[p])
+				frontend.Kernel = e.kernelOf(n.Name, f)
+				out.Frontends = append(out.Frontends, frontend)
 			}
 		}
 		for _, text := range e.parts[family][0].ExternalIPs {
@@ -212,6 +220,21 @@ func (e *explainer) node(n *v1alpha1.NodeRuleSet) Nodes {
 		}
 	}
 	return out
+}
+
+// kernelOf returns what a node's kernel has of a frontend; nil: it was not read, or another Service has
+// the address.
+func (e *explainer) kernelOf(node string, f *model.Frontend) *Kernel {
+	answer, read := e.Kernels[node]
+	if _, lost := e.taken[f.Key]; !read || answer.Err != nil || lost {
+		return nil
+	}
+	for _, held := range answer.Report.Frontends {
+		if held.Address == f.Key.String() {
+			return &Kernel{held.Present, held.Equal}
+		}
+	}
+	return &Kernel{}
 }
 
 // problemsOf says why the kernel of a node may have other rules than these.

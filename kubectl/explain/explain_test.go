@@ -6,6 +6,7 @@ package explain
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -19,7 +20,9 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/kubectl/internal/kubectltest"
+	"github.com/fairlead-proxy/fairlead/kubectl/kernel"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/inspection"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -47,6 +50,41 @@ func TestGolden(t *testing.T) {
 			kubectltest.GoldenYAML(t, name+".yaml", report)
 		})
 	}
+}
+
+// TestKernels checks what is said of kernels: nodes whose kernels differ are shown by themselves.
+func TestKernels(t *testing.T) {
+	in, err := Collect(t.Context(), cluster(t), types.NamespacedName{Namespace: "shop", Name: "web"}, "http", Client{Kind: ClientPod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := Explain(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Kernels = map[string]kernel.Answer{}
+	for _, n := range in.Nodes {
+		var held inspection.Report
+		for _, f := range plain.Nodes[0].Frontends {
+			if f.Kind == model.KindLoadBalancer && n.Name == "node-2" {
+				continue
+			}
+			address := strings.Replace(f.Address, "30080/tcp (IPv4)", "0.0.0.0:30080/tcp", 1)
+			held.Frontends = append(held.Frontends, inspection.Frontend{Address: address, Present: true, Equal: n.Name != "node-2" || f.Kind == model.KindNodePort})
+		}
+		in.Kernels[n.Name] = kernel.Answer{Report: held}
+	}
+	in.Kernels["node-3"] = kernel.Answer{Err: errors.New("no agent runs on the node")}
+	report, err := Explain(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := report.Print(&text); err != nil {
+		t.Fatal(err)
+	}
+	kubectltest.Golden(t, "kernels.txt", text.Bytes())
+	kubectltest.GoldenYAML(t, "kernels.yaml", &report)
 }
 
 // TestNotes checks what is said where the rules are not those of the Service.

@@ -33,7 +33,9 @@ type Nodes struct {
 	// Balancing is how an endpoint is chosen: Random, or the scheduler of IPVS.
 	Balancing string `json:"balancing,omitempty"`
 	// Problems are why the kernel may have other rules.
-	Problems  []string   `json:"problems,omitempty"`
+	Problems []string `json:"problems,omitempty"`
+	// Unread is why their kernels could not be read, if they were to be.
+	Unread    string     `json:"unread,omitempty"`
 	Frontends []Frontend `json:"frontends"`
 }
 
@@ -54,6 +56,15 @@ type Frontend struct {
 	Restricted bool       `json:"restricted,omitempty"`
 	Sources    []string   `json:"sources,omitempty"`
 	Endpoints  []Endpoint `json:"endpoints,omitempty"`
+	// Kernel is what the nodes' kernels have of it, if they were read.
+	Kernel *Kernel `json:"kernel,omitempty"`
+}
+
+// Kernel is what a kernel has of a frontend: whether it is there, and whether all of it is what the
+// agent has programmed.
+type Kernel struct {
+	Present bool `json:"present"`
+	Equal   bool `json:"equal"`
 }
 
 // Endpoint is an endpoint of the port.

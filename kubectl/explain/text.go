@@ -60,6 +60,9 @@ func (p *printer) nodes(n *Nodes) {
 	for _, problem := range n.Problems {
 		p.Line("Problem:\t%s", problem)
 	}
+	if n.Unread != "" {
+		p.Line("Kernel:\tnot read: %s", n.Unread)
+	}
 	for i := range n.Frontends {
 		p.frontend(&n.Frontends[i], n.Balancing)
 	}
@@ -106,5 +109,19 @@ func (f *Frontend) summary(balancing string) string {
 	if f.Restricted {
 		parts = append(parts, "only from "+cmp.Or(strings.Join(f.Sources, ", "), "nowhere"))
 	}
+	if f.Kernel != nil {
+		parts = append(parts, f.Kernel.String())
+	}
 	return strings.Join(parts, "; ")
+}
+
+// String says it in the summary of a frontend.
+func (k Kernel) String() string {
+	switch {
+	case !k.Present:
+		return "not in the kernel"
+	case !k.Equal:
+		return "in the kernel, but not as programmed"
+	}
+	return "in the kernel as programmed"
 }

@@ -46,7 +46,7 @@ func unfitFor(spec v1alpha1.ProxyConfigSpec, capabilities []v1alpha1.ModeCapabil
 		if mode == v1alpha1.ModeAuto || i < 0 {
 			return ""
 		}
-		problem := unsupported(spec, capabilities[i])
+		problem := Unsupported(spec, capabilities[i])
 		if problem == "" {
 			return ""
 		}
@@ -57,8 +57,8 @@ func unfitFor(spec v1alpha1.ProxyConfigSpec, capabilities []v1alpha1.ModeCapabil
 	return why
 }
 
-// unsupported returns why a node cannot run a mode; empty: it can.
-func unsupported(spec v1alpha1.ProxyConfigSpec, c v1alpha1.ModeCapability) string {
+// Unsupported returns why a node cannot run a mode; empty: it can.
+func Unsupported(spec v1alpha1.ProxyConfigSpec, c v1alpha1.ModeCapability) string {
 	switch {
 	case !c.Supported:
 		return strings.TrimSuffix(fmt.Sprintf("%s: %s", c.Mode, c.Message), ": ")

@@ -70,6 +70,9 @@ func TestModes(t *testing.T) {
 			}
 			eventually(t, time.Minute, func() error { return onlyTracesOf(mode, node) })
 		}
+		if looked[mode] == nil && mode != v1alpha1.ModeUserspace { // which cannot be inspected
+			wantNoDrift(t)
+		}
 		if err := errors.Join(fromOutside(), fromNode()); err != nil {
 			t.Errorf("a new connection while the mode changed to %s: %v", mode, err)
 		}

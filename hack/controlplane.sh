@@ -10,6 +10,7 @@
 #   hack/controlplane.sh kubelet containerd containerd-shim-runc-v2 ctr runc \
 #     bridge host-local loopback portmap ptp    what a node runs; the last five are CNI plugins
 #   hack/controlplane.sh flanneld               Flannel's daemon, with the backends that need no C and no cloud
+#   hack/controlplane.sh calico-node calico     Calico's daemon, without its eBPF data plane, and its CNI plugin
 #   hack/controlplane.sh traefik                the ingress controller Traefik, without what needs the libraries of clouds
 #
 # They come from, in this order: $KUBEBUILDER_ASSETS; the cache; the official
@@ -23,7 +24,7 @@ readonly all=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl
 readonly on_demand=(
   kube-proxy agnhost regression-issue-74839 e2e.test ginkgo
   kubelet containerd containerd-shim-runc-v2 ctr runc bridge host-local loopback portmap ptp
-  flanneld traefik
+  flanneld calico-node calico traefik
 )
 
 say() { echo "controlplane: $*" >&2; }
@@ -38,8 +39,9 @@ containerd_version=$(version containerd github.com/containerd/containerd/v2)
 runc_version=$(version runc github.com/opencontainers/runc)
 cni_version=$(version cni github.com/containernetworking/plugins)
 flannel_version=$(version flannel github.com/flannel-io/flannel)
+calico_version=$(version calico github.com/projectcalico/calico)
 traefik_version=$(version traefik github.com/traefik/traefik/v3)
-readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version flannel_version traefik_version
+readonly kubernetes_version etcd_version coredns_version containerd_version runc_version cni_version flannel_version calico_version traefik_version
 
 case $(uname -m) in
   x86_64) arch=amd64 ;;
@@ -54,6 +56,7 @@ module() {
     containerd | containerd-shim-runc-v2 | ctr) echo containerd ;;
     bridge | host-local | loopback | portmap | ptp) echo cni ;;
     flanneld) echo flannel ;;
+    calico-node | calico) echo calico ;;
     *) echo kubernetes ;;
   esac
 }
@@ -129,6 +132,7 @@ download() {
         "etcd-$etcd_version-linux-$arch/etcd" "$2" ;;
     agnhost | regression-issue-74839) return 1 ;; # they are released as images only
     flanneld) return 1 ;; # released without a checksum
+    calico-node | calico) return 1 ;; # calico-node is released as an image only
     e2e.test | ginkgo)
       url=https://dl.k8s.io/release/$kubernetes_version/kubernetes-test-linux-$arch.tar.gz
       fetch_tar "$url" "$url.sha256" "kubernetes/test/bin/$1" "$2" ;;
@@ -193,6 +197,17 @@ copy_traefik() {
   echo 'package ext; type HTTP struct{}; type Router struct{}' >"$ext/ext.go"
 }
 
+# copy_calico DIRECTORY: copies its module. Its API is in a folder of the repository that is a module of its
+# own, so Calico's module has not got it.
+copy_calico() {
+  local module api=github.com/projectcalico/api api_version
+  module=$(cd "$modules/calico" && go mod download && go list -m -f '{{.Dir}}' github.com/projectcalico/calico)
+  api_version=$(version calico "$api")
+  cp -r --no-preserve=mode "$module" "$1"
+  cat "$modules/calico/go.sum" >>"$1/go.sum"
+  (cd "$1" && go mod edit -replace "$api=$api@$api_version")
+}
+
 # build NAME TARGET: prints progress, because kube-apiserver takes minutes.
 build() {
   command -v go >/dev/null || die "go is needed to build $1; install Go 1.26"
@@ -219,6 +234,12 @@ build() {
       directory=$work/flannel package=.
       flags+=" -X github.com/flannel-io/flannel/pkg/version.Version=$flannel_version"
       copy_flannel "$directory" ;;
+    calico-node | calico)
+      directory=$work/$1-module package=./node/cmd/calico-node
+      [[ $1 == calico-node ]] || package=./cni-plugin/cmd/calico
+      # The module's version is one of another tag of its commit. Before 3, a node takes for a cluster to migrate.
+      flags+=" -X github.com/projectcalico/calico/node/pkg/lifecycle/startup.VERSION=v3.28.6-0.${calico_version##*-}"
+      copy_calico "$directory" ;;
     traefik)
       directory=$work/traefik.src package=./cmd/traefik
       flags+=" -X github.com/traefik/traefik/v3/pkg/version.Version=${traefik_version#v}"

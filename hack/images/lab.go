@@ -70,6 +70,8 @@ var labImages = []labImage{
 		config: ociv1.ImageConfig{Entrypoint: []string{"/usr/local/bin/kube-proxy"}, Env: labPath}},
 	{name: "flannel", base: onTools, programs: []string{"opt/bin/flanneld"}, fetched: true, onDemand: true,
 		config: ociv1.ImageConfig{Entrypoint: []string{"/opt/bin/flanneld"}, Env: labPath}},
+	{name: "calico", base: onTools, programs: []string{"usr/bin/calico-node", "opt/cni/bin/calico"}, fetched: true, onDemand: true,
+		config: ociv1.ImageConfig{Entrypoint: []string{"/usr/bin/calico-node"}, Env: labPath}},
 	{name: "traefik", programs: []string{"traefik"}, fetched: true, onDemand: true,
 		config: ociv1.ImageConfig{Entrypoint: []string{"/traefik"}, User: "65532:65532"}},
 	{name: "agnhost", base: onTools, programs: []string{"agnhost", "coredns"}, fetched: true, files: agnhostFiles, onDemand: true,

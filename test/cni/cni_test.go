@@ -19,27 +19,47 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
-// variants are the ways to detect the Pods of a node that fit a plugin.
-var variants = map[string][]v1alpha1.LocalTrafficOptions{
-	"flannel": {
-		{Detect: v1alpha1.DetectNodeCIDR},
-		{Detect: v1alpha1.DetectClusterCIDR, ClusterCIDRs: []string{"10.244.0.0/16", "fd00:244::/32"}},
-		{Detect: v1alpha1.DetectBridgeInterface, Interface: "cni0"},
-		{Detect: v1alpha1.DetectInterfaceNamePrefix, Interface: "cni"},
-	},
+// plugin is what the test expects of a CNI plugin.
+type plugin struct {
+	// detect are the ways to detect the Pods of a node that fit the plugin, unknown is one that does not.
+	detect  []v1alpha1.LocalTrafficOptions
+	unknown v1alpha1.LocalTrafficOptions
+	// routes are what it has to route on node-1 by way of other nodes.
+	routes []string
+	// policies says that it enforces NetworkPolicies.
+	policies bool
 }
 
-// routes are what a plugin has to route on node-1 by way of another node.
-var routes = map[string][]string{
-	"flannel": {"10.244.2.0/24 via 10.89.0.12", "fd00:244:2::/64 via fd00:89::12"},
+var plugins = map[string]plugin{
+	"flannel": {
+		detect: []v1alpha1.LocalTrafficOptions{
+			{Detect: v1alpha1.DetectNodeCIDR},
+			{Detect: v1alpha1.DetectClusterCIDR, ClusterCIDRs: []string{"10.244.0.0/16", "fd00:244::/32"}},
+			{Detect: v1alpha1.DetectBridgeInterface, Interface: "cni0"},
+			{Detect: v1alpha1.DetectInterfaceNamePrefix, Interface: "cni"},
+		},
+		unknown: v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectBridgeInterface, Interface: "other"},
+		routes:  []string{"10.244.2.0/24 via 10.89.0.12", "fd00:244:2::/64 via fd00:89::12"},
+	},
+	"calico": {
+		detect: []v1alpha1.LocalTrafficOptions{
+			{Detect: v1alpha1.DetectInterfaceNamePrefix, Interface: "cali"},
+			{Detect: v1alpha1.DetectClusterCIDR, ClusterCIDRs: []string{"10.245.0.0/16", "fd00:245::/48"}},
+		},
+		// Its addresses are not of the nodes' ranges.
+		unknown:  v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR},
+		routes:   []string{"dev vxlan.calico", "dev vxlan-v6.calico"},
+		policies: true,
+	},
 }
 
 // arena is what the connections of the test are between.
 type arena struct {
 	cluster, local *corev1.Service
-	// The Services' Pods are on node-1 and node-2, and there are clients besides.
-	backend, beside, elsewhere place
-	node3, outside             place
+	// The Services' Pods are on node-1 and node-2, and there are clients besides. No NetworkPolicy names the stranger.
+	backends                    []place
+	beside, elsewhere, stranger place
+	node3, outside              place
 }
 
 func newArena(t *testing.T) arena {
@@ -48,59 +68,68 @@ func newArena(t *testing.T) arena {
 		outside: host("client", "198.51.100.10", "2001:db8:51::10"),
 		node3:   host("node-3", "10.89.0.13", "fd00:89::13"),
 	}
-	newPod(t, namespace, "echo-1", "node-1", "echo")
-	a.backend = newPod(t, namespace, "echo-2", "node-2", "echo")
+	a.backends = []place{newPod(t, namespace, "echo-1", "node-1", "echo"), newPod(t, namespace, "echo-2", "node-2", "echo")}
 	a.beside = newPod(t, namespace, "beside", "node-2", "client")
 	a.elsewhere = newPod(t, namespace, "elsewhere", "node-3", "client")
+	a.stranger = newPod(t, namespace, "stranger", "node-2", "stranger")
 	a.cluster, a.local = newService(t, namespace, "cluster", false), newService(t, namespace, "local", true)
 	return a
 }
 
 // TestCNI connects to Services of both families, in each mode and with each way to detect Pods.
 func TestCNI(t *testing.T) {
-	detected, ok := variants[config.CNI]
+	p, ok := plugins[config.CNI]
 	if !ok {
 		t.Fatalf("no plugin %q", config.CNI)
 	}
-	var installed []byte
-	for _, family := range []string{"-4", "-6"} {
-		out, err := exec.Command(labtest.Binary, "exec", "node-1", "--", "ip", family, "route").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		installed = append(installed, out...)
-	}
-	for _, route := range routes[config.CNI] {
-		if !strings.Contains(string(installed), route) {
-			t.Errorf("node-1 has no route %q; it has:\n%s", route, installed)
-		}
-	}
 	a := newArena(t)
+	checkRoutes(t, p.routes)
 	t.Cleanup(func() { // for the next run on a lab that stays
 		if err := use(context.Background(), v1alpha1.ModeNFTables, v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectNodeCIDR}); err != nil {
 			t.Error(err)
 		}
 	})
 	for _, mode := range []v1alpha1.ProxyMode{v1alpha1.ModeNFTables, v1alpha1.ModeIPTables} {
-		for _, local := range detected {
-			t.Run(string(mode)+"/"+string(local.Detect), func(t *testing.T) {
-				if err := use(t.Context(), mode, local); err != nil {
-					t.Fatal(err)
-				}
-				for family := range 2 {
-					a.check(t, family)
-				}
-			})
+		for _, local := range p.detect {
+			t.Run(string(mode)+"/"+string(local.Detect), func(t *testing.T) { a.checkWith(t, mode, local) })
+		}
+		if p.policies {
+			t.Run(string(mode)+"/NetworkPolicy", a.checkPolicy)
 		}
 		// What the others show: a node that does not know its Pods masquerades them.
 		t.Run(string(mode)+"/Unknown", func(t *testing.T) {
-			if err := use(t.Context(), mode, v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectBridgeInterface, Interface: "other"}); err != nil {
+			if err := use(t.Context(), mode, p.unknown); err != nil {
 				t.Fatal(err)
 			}
 			for family := range 2 {
 				answers(t, "a Pod that is not known", a.elsewhere, a.cluster.Spec.ClusterIPs[family], echoPort, bothPods, not(a.elsewhere.addresses[family]))
 			}
 		})
+	}
+	t.Run(string(v1alpha1.ModeUserspace), func(t *testing.T) { a.checkWith(t, v1alpha1.ModeUserspace, p.detect[0]) })
+}
+
+// checkRoutes looks for a plugin's routes on node-1, which may come after the first Pods.
+func checkRoutes(t *testing.T, routes []string) {
+	t.Helper()
+	err := eventually(t.Context(), func() error {
+		var installed []byte
+		for _, family := range []string{"-4", "-6"} {
+			out, err := exec.Command(labtest.Binary, "exec", "node-1", "--", "ip", family, "route").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			installed = append(installed, out...)
+		}
+		for _, route := range routes {
+			if !strings.Contains(string(installed), route) {
+				return fmt.Errorf("node-1 has no route %q; it has:\n%s", route, installed)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -109,24 +138,39 @@ var (
 	itsPod   = []string{"echo-2"}
 )
 
-// check connects to the Services in one family.
-func (a arena) check(t *testing.T, family int) {
+// checkWith connects to the Services in both families, once the nodes use a mode and a way to detect Pods.
+func (a arena) checkWith(t *testing.T, mode v1alpha1.ProxyMode, local v1alpha1.LocalTrafficOptions) {
+	t.Helper()
+	if err := use(t.Context(), mode, local); err != nil {
+		t.Fatal(err)
+	}
+	own := is
+	if mode == v1alpha1.ModeUserspace { // the agent opens the connections to Pods
+		own = not
+	}
+	for family := range 2 {
+		a.check(t, family, own)
+	}
+}
+
+// check connects to the Services in one family. Where a mode may keep the client's own address, own looks at it.
+func (a arena) check(t *testing.T, family int, own func(string) source) {
 	t.Helper()
 	vip, localVIP := a.cluster.Spec.ClusterIPs[family], a.local.Spec.ClusterIPs[family]
 	port, localPort := a.cluster.Spec.Ports[0].NodePort, a.local.Spec.Ports[0].NodePort
 	node2, node3 := []string{"10.89.0.12", "fd00:89::12"}[family], a.node3.addresses[family]
 	outside := a.outside.addresses[family]
 
-	answers(t, "Pod", a.elsewhere, vip, echoPort, bothPods, is(a.elsewhere.addresses[family]))
-	answers(t, "a Pod of the Service", a.backend, vip, echoPort, bothPods, anyone)
+	answers(t, "Pod", a.elsewhere, vip, echoPort, bothPods, own(a.elsewhere.addresses[family]))
+	answers(t, "a Pod of the Service", a.backends[1], vip, echoPort, bothPods, anyone)
 	answers(t, "node", a.node3, vip, echoPort, bothPods, anyone)
 	answers(t, "outside, ClusterIP", a.outside, vip, echoPort, bothPods, not(outside))
 	answers(t, "outside, node port", a.outside, node3, port, bothPods, not(outside))
 	answers(t, "Pod, node port", a.elsewhere, node2, port, bothPods, anyone)
 
-	answers(t, "Pod, internal policy Local", a.beside, localVIP, echoPort, itsPod, is(a.beside.addresses[family]))
+	answers(t, "Pod, internal policy Local", a.beside, localVIP, echoPort, itsPod, own(a.beside.addresses[family]))
 	silent(t, "Pod elsewhere, internal policy Local", a.elsewhere, localVIP, echoPort)
-	answers(t, "outside, external policy Local", a.outside, node2, localPort, itsPod, is(outside))
+	answers(t, "outside, external policy Local", a.outside, node2, localPort, itsPod, own(outside))
 	silent(t, "outside, a node without Pods, external policy Local", a.outside, node3, localPort)
 }
 

@@ -23,11 +23,11 @@ import (
 var tools = []string{
 	"base-files", "netbase", "libc6", "libc-bin",
 	"bash", "bind9-dnsutils", "conntrack", "coreutils", "curl", "dash", "debianutils", "findutils", "grep", "hostname",
-	"iproute2", "iptables", "iputils-ping", "mawk", "netcat-openbsd", "nftables", "procps", "sed", "tar", "wget",
+	"iproute2", "ipset", "iptables", "iputils-ping", "mawk", "netcat-openbsd", "nftables", "procps", "sed", "tar", "wget",
 
 	"bind9-libs", "gcc-12-base", "libacl1", "libattr1", "libbpf1", "libbrotli1", "libbsd0", "libcap2", "libcom-err2", "libcurl4",
 	"libedit2", "libelf1", "libffi8", "libfstrm0", "libgcc-s1", "libgcrypt20", "libgmp10", "libgnutls30", "libgpg-error0",
-	"libgssapi-krb5-2", "libhogweed6", "libicu72", "libidn2-0", "libip4tc2", "libip6tc2", "libjansson4", "libjemalloc2",
+	"libgssapi-krb5-2", "libhogweed6", "libicu72", "libidn2-0", "libip4tc2", "libip6tc2", "libipset13", "libjansson4", "libjemalloc2",
 	"libjson-c5", "libk5crypto3", "libkeyutils1", "libkrb5-3", "libkrb5support0", "libldap-2.5-0", "liblmdb0", "liblz4-1",
 	"liblzma5", "libmaxminddb0", "libmd0", "libmnl0", "libncursesw6", "libnetfilter-conntrack3", "libnettle8", "libnfnetlink0",
 	"libnftables1", "libnftnl11", "libnghttp2-14", "libp11-kit0", "libpcre2-8-0", "libproc2-0", "libprotobuf-c1", "libpsl5",

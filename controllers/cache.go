@@ -67,8 +67,8 @@ func without(label string) labels.Selector {
 func transform[T metav1.Object](trim func(T)) cache.TransformFunc {
 	return func(obj any) (any, error) {
 		if o, ok := obj.(T); ok {
-			o.SetManagedFields(nil)
 			trim(o)
+			o.SetManagedFields(nil)
 		}
 		return obj, nil
 	}
@@ -82,15 +82,18 @@ func trimSlice(obj any) (any, error) {
 	return obj, nil
 }
 
-func trimService(svc *corev1.Service) { svc.Annotations = nil }
+// trimService keeps when the Service was changed, as the annotation of an EndpointSlice. A new Service
+// shows nothing: its creation is in its EndpointSlices.
+func trimService(svc *corev1.Service) {
+	svc.Annotations = nil
+	if changed := model.Changed(svc); changed.After(svc.CreationTimestamp.Time) {
+		svc.Annotations = model.TriggerAnnotation(changed)
+	}
+}
 
 func trimEndpointSlice(slice *discoveryv1.EndpointSlice) {
-	// The trigger time is the start of the programming latency.
-	trigger, ok := slice.Annotations[corev1.EndpointsLastChangeTriggerTime]
-	slice.Annotations = nil
-	if ok {
-		slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: trigger}
-	}
+	// The time of the change is the start of the programming latency.
+	slice.Annotations = model.TriggerAnnotation(model.Changed(slice))
 	for i := range slice.Endpoints {
 		e := &slice.Endpoints[i]
 		e.TargetRef, e.Hostname, e.DeprecatedTopology, e.Zone = nil, nil, nil, nil

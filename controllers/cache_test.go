@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,9 +17,12 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/compile"
+	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
 func TestTransforms(t *testing.T) {
+	at := metav1.Unix(1000, 0)
+	changed := []metav1.ManagedFieldsEntry{{Manager: "kubectl", Time: &at}}
 	managed := []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}
 	zone, name, yes := "a", "h", true
 	cases := map[string]struct {
@@ -32,17 +36,32 @@ func TestTransforms(t *testing.T) {
 			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"a": "b"}},
 				Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}},
 		},
+		"Service that has changed": {
+			transform(trimService),
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", CreationTimestamp: metav1.Unix(900, 0), ManagedFields: changed}},
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", CreationTimestamp: metav1.Unix(900, 0), Annotations: model.TriggerAnnotation(time.Unix(1000, 0))}},
+		},
+		"new Service": {
+			transform(trimService),
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", CreationTimestamp: metav1.Unix(1000, 0), ManagedFields: changed}},
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", CreationTimestamp: metav1.Unix(1000, 0)}},
+		},
+		"EndpointSlice without a trigger": {
+			transform(trimEndpointSlice),
+			&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "web-1", ManagedFields: changed}},
+			&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: model.TriggerAnnotation(time.Unix(1000, 0))}},
+		},
 		"EndpointSlice": {
 			transform(trimEndpointSlice),
 			&discoveryv1.EndpointSlice{
 				ObjectMeta: metav1.ObjectMeta{Name: "web-1", ManagedFields: managed,
-					Annotations: map[string]string{"x": "y", corev1.EndpointsLastChangeTriggerTime: "now"}},
+					Annotations: map[string]string{"x": "y", corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05.5Z"}},
 				Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}, Zone: &zone, Hostname: &name, NodeName: &name,
 					Conditions: discoveryv1.EndpointConditions{Ready: &yes}, TargetRef: &corev1.ObjectReference{Name: "pod"},
 					Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}}},
 			},
 			&discoveryv1.EndpointSlice{
-				ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: "now"}},
+				ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-02T03:04:05.5Z"}},
 				Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}, NodeName: &name,
 					Conditions: discoveryv1.EndpointConditions{Ready: &yes},
 					Hints:      &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}}},

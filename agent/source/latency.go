@@ -34,6 +34,12 @@ func (t *latency) note(slice string, began time.Time) {
 	}
 }
 
+// noteRemoval notes when the change began for which a slice goes.
+func (t *latency) noteRemoval(slice string, began time.Time) {
+	t.note(slice, began)
+	delete(t.seen, slice)
+}
+
 func (t *latency) forget(slice string) {
 	delete(t.seen, slice)
 	delete(t.waiting, slice)

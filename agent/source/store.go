@@ -175,10 +175,11 @@ func (in *Store) NodeSynced() {
 func (in *Store) SetSlice(name string, spec *v1alpha1.ServiceRuleSliceSpec, began time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if spec == nil {
-		in.latency.forget(name)
-	} else {
+	switch {
+	case spec != nil:
 		in.latency.note(name, began)
+	case in.slices.specs[name] != nil: // the same is shown again when it is gone
+		in.latency.noteRemoval(name, began)
 	}
 	in.accept(name, spec, true)
 	if in.refused.note(name, nil) {

@@ -283,7 +283,26 @@ func TestBegan(t *testing.T) {
 		"a change of an unknown time": {func(l lab) { l.store.SetSlice(name, whole("c", 121, 121), time.Time{}) }, 0},
 		"it is there, and then gone": {func(l lab) {
 			l.store.SetSlice(name, whole("c", 121, 121), at(l, 1))
-			l.store.SetSlice(name, nil, time.Time{})
+			l.store.SetSlice(name, nil, at(l, 2))
+			l.store.SetSlice(name, nil, at(l, 2)) // the mark, then the deletion
+		}, 1},
+		"it goes at an unknown time": {func(l lab) { l.store.SetSlice(name, nil, time.Time{}) }, 0},
+		"it was not there":           {func(l lab) { l.store.SetSlice("default.other-v4-0", nil, at(l, 1)); l.set(holdA) }, 0},
+		"the controller deletes it": {func(l lab) {
+			s := agenttest.Slice(holdC)
+			s.Annotations = model.TriggerAnnotation(at(l, 1))
+			s.Annotations[v1alpha1.AnnotationObsolete] = "true"
+			_ = l.Update(s)
+		}, 1},
+		"an older change comes later": {func(l lab) {
+			l.store.SetSlice(name, whole("c", 121, 121), at(l, 2))
+			l.store.Take()
+			l.store.SetSlice(name, whole("c", 121, 122), at(l, 1))
+		}, 0},
+		"the same change again": {func(l lab) {
+			l.store.SetSlice(name, whole("c", 121, 121), at(l, 2))
+			l.store.Take()
+			l.store.SetSlice(name, whole("c", 121, 122), at(l, 2))
 		}, 0},
 		"as the slice says it": {func(l lab) {
 			s := agenttest.Slice(whole("c", 121, 121))

@@ -108,7 +108,7 @@ func (s *sliceSink) put(obj any, gone bool) error {
 	case err != nil:
 		return err
 	case r.obsolete:
-		s.store.SetSlice(r.Name, nil, time.Time{})
+		s.store.SetSlice(r.Name, nil, r.began)
 	case gone:
 		s.store.LoseSlice(r.Name)
 	case r.refused != nil:

@@ -75,6 +75,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	began := wanted.Trigger
+	if t := model.Trigger(svc); t.After(began) {
+		began = t
+	}
 	s, result := r.states.of(req.NamespacedName), ctrl.Result{}
 	s.recordProblems(r.Recorder, svc, wanted.Problems)
 	if p := makePlan(svc, current, wanted.Slices); !p.empty() {
@@ -83,7 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 				return ctrl.Result{RequeueAfter: wait}, nil
 			}
 		}
-		p.annotate(s.fresh(wanted.Trigger, current), current)
+		p.annotate(s.fresh(began, current, r.clock.Now()), current)
 		if err := r.execute(ctx, svc, p); err != nil {
 			if ctx.Err() == nil {
 				recordFailure(r.Recorder, svc, err)
@@ -93,7 +97,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		s.wrote(r.clock.Now())
 		result.RequeueAfter = ssa.LookAgain
 	}
-	s.handle(wanted.Trigger)
+	s.handle(began)
+	s.gone = time.Time{}
 	found, err := r.conflicts(ctx, svc, wanted.Slices)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -143,6 +148,7 @@ func (r *Reconciler) removeGone(ctx context.Context, service types.NamespacedNam
 		if err == nil && model.IsProxied(live) {
 			return errors.New("the cache does not have a Service that the apiserver has; its rules are kept")
 		}
+		p.removal = r.states.of(service).goneSince(r.clock.Now())
 		if err := r.execute(ctx, nil, p); err != nil {
 			return err
 		}
@@ -162,7 +168,7 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 		}
 	}
 	for _, d := range p.deletes {
-		if err := r.mark(ctx, d); err != nil {
+		if err := r.mark(ctx, d, p.removal); err != nil {
 			return fmt.Errorf("mark ServiceRuleSlice %s before its deletion: %w", d.Name, err)
 		}
 		err := r.Delete(ctx, d, client.Preconditions{UID: &d.UID})
@@ -178,7 +184,7 @@ func (r *Reconciler) execute(ctx context.Context, svc *corev1.Service, p plan) e
 
 // mark adds to a slice that the controller deletes it. Agents remove the rules of a slice at
 // once only with this mark. They have not accepted slices of others, which need none.
-func (r *Reconciler) mark(ctx context.Context, slice *v1alpha1.ServiceRuleSlice) error {
+func (r *Reconciler) mark(ctx context.Context, slice *v1alpha1.ServiceRuleSlice, trigger time.Time) error {
 	if model.IsObsolete(slice) || model.CheckOrigin(slice) != nil {
 		return nil
 	}
@@ -193,6 +199,7 @@ func (r *Reconciler) mark(ctx context.Context, slice *v1alpha1.ServiceRuleSlice)
 			v1alpha1.AnnotationServiceUID: slice.Annotations[v1alpha1.AnnotationServiceUID],
 			v1alpha1.AnnotationObsolete:   "true",
 		}).
+		WithAnnotations(model.TriggerAnnotation(trigger)).
 		WithSpec(spec)
 	err = r.Apply(ctx, intent, ssa.FieldOwner, client.ForceOwnership)
 	if apierrors.IsConflict(err) {

@@ -30,6 +30,9 @@ type plan struct {
 	// triggers are the trigger times of the changes that slices are written for, by name.
 	triggers map[string]time.Time
 
+	// removal is that of the change that slices are deleted for; zero: unknown.
+	removal time.Time
+
 	// urgent is false only if the writes only add endpoints.
 	urgent bool
 }
@@ -96,6 +99,7 @@ func (p *plan) annotate(fresh time.Time, current []*v1alpha1.ServiceRuleSlice) {
 	for _, w := range p.writes {
 		p.triggers[w.Name] = fresh
 	}
+	p.removal = fresh
 }
 
 func upToDate(svc *corev1.Service, current *v1alpha1.ServiceRuleSlice, wanted compile.Slice) bool {

@@ -221,47 +221,6 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// TestTriggersOfWrites checks which moments the slices name: of the change that they were
-// written for, and of no other one.
-func TestTriggersOfWrites(t *testing.T) {
-	const first, second = "2026-01-02T03:04:05Z", "2026-01-02T03:05:00Z"
-	w := newWorld(t, service(), endpointsOf(first, "10.0.0.1"))
-	step := func(what, want string, change func()) {
-		t.Helper()
-		change()
-		w.states.of(webName).window = 0 // nothing is collected
-		if _, err := w.reconcile(t); err != nil {
-			t.Fatal(what, err)
-		}
-		slice := &v1alpha1.ServiceRuleSlice{}
-		if err := w.api.Get(t.Context(), client.ObjectKey{Name: "default.web-v4-0"}, slice); err != nil {
-			t.Fatal(what, err)
-		}
-		if got := slice.Annotations[corev1.EndpointsLastChangeTriggerTime]; got != want {
-			t.Errorf("%s: %q, want %q", what, got, want)
-		}
-	}
-	update := func(obj client.Object) func() {
-		return func() {
-			before := obj.DeepCopyObject().(client.Object)
-			if err := w.api.Get(t.Context(), client.ObjectKeyFromObject(obj), before); err != nil {
-				t.Fatal(err)
-			}
-			obj.SetResourceVersion(before.GetResourceVersion())
-			if err := w.api.Update(t.Context(), obj); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	port := func(number int32) *corev1.Service {
-		return service(func(s *corev1.Service) { s.Spec.Ports[0].Port = number })
-	}
-	step("the first write", first, func() {})
-	step("written for the Service", first, update(port(81)))
-	step("a change that needs no write", first, update(endpointsOf(second, "10.0.0.1")))
-	step("written for the Service again", first, update(port(82)))
-}
-
 // TestClusterIsReadAgain checks that a Service with an external IP is compiled with the
 // nodes as they are.
 func TestClusterIsReadAgain(t *testing.T) {

@@ -31,9 +31,12 @@ type state struct {
 	windows   wait.Backoff  // the next ones, while changes are collected
 	collected bool          // a change waits for the end of the window
 
-	// handled is the trigger time of the latest change of EndpointSlices that the
+	// handled is the time of the latest change of the Service or its EndpointSlices that the
 	// slices contain, or that needed no write; zero: not known yet.
 	handled time.Time
+
+	// gone is when the controller first saw that the Service is gone.
+	gone time.Time
 
 	// problems and conflicts are those of the last call.
 	problems  sets.Set[compile.Problem]
@@ -84,16 +87,20 @@ func (s *state) wrote(now time.Time) {
 	s.written, s.window, s.collected = now, s.windows.Step(), false
 }
 
+// oldestChange is how old a change may be to be measured. A controller that has just started does not
+// know which changes needed no write, and may write slices anew for another reason.
+const oldestChange = 10 * time.Minute
+
 // fresh returns newest if it has not been handled yet, else zero. The agents measure
 // the programming latency from an annotation of the slices: a slice that is written for
 // another reason, or late because a change had no effect before, must not look like a
 // slow change. A controller that has just started gets the handled time from the slices.
-func (s *state) fresh(newest time.Time, current []*v1alpha1.ServiceRuleSlice) time.Time {
+func (s *state) fresh(newest time.Time, current []*v1alpha1.ServiceRuleSlice, now time.Time) time.Time {
 	handled := s.handled
 	if handled.IsZero() {
-		handled = model.NewestTrigger(current)
+		handled = model.Newest(current, model.Trigger)
 	}
-	if newest.After(handled) {
+	if newest.After(handled) && now.Sub(newest) < oldestChange {
 		return newest
 	}
 	return time.Time{}
@@ -104,4 +111,13 @@ func (s *state) handle(newest time.Time) {
 	if newest.After(s.handled) {
 		s.handled = newest
 	}
+}
+
+// goneSince returns when the controller first saw that the Service is gone. It has no other time
+// of a deletion.
+func (s *state) goneSince(now time.Time) time.Time {
+	if s.gone.IsZero() {
+		s.gone = now
+	}
+	return s.gone
 }

@@ -77,7 +77,7 @@ func Service(in Input) Result {
 		endpoints := compileEndpoints(in, &header, problems)
 		out.Slices = append(out.Slices, split(header, endpoints, in.Parts[family])...)
 	}
-	out.Problems, out.Trigger = problems.sorted(), model.NewestTrigger(in.EndpointSlices)
+	out.Problems, out.Trigger = problems.sorted(), model.Newest(in.EndpointSlices, model.Changed)
 	return out
 }
 

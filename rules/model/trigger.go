@@ -21,6 +21,22 @@ func Trigger(obj metav1.Object) time.Time {
 	return t
 }
 
+// Changed returns when an object of the API was changed, as far as it shows: its Trigger, or else when
+// its newest fields were written, in whole seconds. The EndpointSlice controller gives no trigger for
+// a Pod that ends; a Service has none. Zero: unknown.
+func Changed(obj metav1.Object) time.Time {
+	if t := Trigger(obj); !t.IsZero() {
+		return t
+	}
+	var newest time.Time
+	for _, entry := range obj.GetManagedFields() {
+		if entry.Time != nil && entry.Time.After(newest) {
+			newest = entry.Time.Time
+		}
+	}
+	return newest
+}
+
 // TriggerAnnotation returns the annotation that Trigger reads; nil for zero.
 func TriggerAnnotation(t time.Time) map[string]string {
 	if t.IsZero() {
@@ -29,11 +45,11 @@ func TriggerAnnotation(t time.Time) map[string]string {
 	return map[string]string{corev1.EndpointsLastChangeTriggerTime: t.UTC().Format(time.RFC3339Nano)}
 }
 
-// NewestTrigger returns the newest Trigger of some objects.
-func NewestTrigger[T metav1.Object](objs []T) time.Time {
+// Newest returns the newest time of some objects: their Trigger, or what Changed says of them.
+func Newest[T metav1.Object](objs []T, of func(metav1.Object) time.Time) time.Time {
 	var newest time.Time
 	for _, obj := range objs {
-		if t := Trigger(obj); t.After(newest) {
+		if t := of(obj); t.After(newest) {
 			newest = t
 		}
 	}

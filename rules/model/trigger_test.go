@@ -9,11 +9,34 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-func TestNewestTrigger(t *testing.T) {
+// TestChanged checks which time an object shows of its last change.
+func TestChanged(t *testing.T) {
+	at := func(second int64) *metav1.Time { return ptr.To(metav1.Unix(1_700_000_000+second, 0)) }
+	fields := []metav1.ManagedFieldsEntry{{Manager: "a", Time: at(10)}, {Manager: "b", Time: at(30), Subresource: "status"}, {Manager: "c"}, {Manager: "d", Time: at(20)}}
+	for name, c := range map[string]struct {
+		obj  metav1.ObjectMeta
+		want time.Time
+	}{
+		"nothing":      {metav1.ObjectMeta{}, time.Time{}},
+		"fields":       {metav1.ObjectMeta{ManagedFields: fields}, at(30).Time},
+		"a trigger":    {metav1.ObjectMeta{ManagedFields: fields, Annotations: model.TriggerAnnotation(at(5).Time)}, at(5).Time},
+		"no sense":     {metav1.ObjectMeta{ManagedFields: fields, Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: "now"}}, at(30).Time},
+		"only created": {metav1.ObjectMeta{CreationTimestamp: *at(1)}, time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := model.Changed(&c.obj); !got.Equal(c.want) {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestNewest(t *testing.T) {
 	for name, c := range map[string]struct {
 		times []string
 		want  string
@@ -29,7 +52,7 @@ func TestNewestTrigger(t *testing.T) {
 			for _, text := range c.times {
 				objs = append(objs, &metav1.ObjectMeta{Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: text}})
 			}
-			got := model.NewestTrigger(objs)
+			got := model.Newest(objs, model.Trigger)
 			if text := model.TriggerAnnotation(got)[corev1.EndpointsLastChangeTriggerTime]; text != c.want {
 				t.Errorf("got %q, want %q", text, c.want)
 			}

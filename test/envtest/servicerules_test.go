@@ -6,7 +6,6 @@ package envtest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -294,11 +293,16 @@ func TestOddEndpoints(t *testing.T) {
 func TestTriggers(t *testing.T) {
 	s := newServices(t)
 	svc, slice := s.service(), s.endpointSlice(2)
-	began := func(second int) {
-		slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: fmt.Sprintf("2026-01-02T03:04:%02dZ", second)}
+	base := time.Now().Add(time.Hour).Truncate(time.Minute) // later than all changes of the Service
+	at := func(second int) string {
+		return model.TriggerAnnotation(base.Add(time.Duration(second) * time.Second))[corev1.EndpointsLastChangeTriggerTime]
 	}
-	want := func(want string) {
+	began := func(second int) {
+		slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: at(second)}
+	}
+	want := func(second int) {
 		t.Helper()
+		want := at(second)
 		if got := s.slices()["web-v4-0"].Annotations[corev1.EndpointsLastChangeTriggerTime]; got != want {
 			t.Errorf("got the annotation %q, want %q", got, want)
 		}
@@ -306,34 +310,73 @@ func TestTriggers(t *testing.T) {
 	began(1)
 	create(t, svc, slice)
 	s.wantWrites("apply web-v4-0")
-	want("2026-01-02T03:04:01Z")
+	want(1)
 
 	began(2) // and nothing else
 	s.update(slice)
 	s.wantWrites()
-	want("2026-01-02T03:04:01Z")
+	want(1)
 
 	svc.Spec.Ports[0].Port = 81 // long after the endpoints
 	s.update(svc)
 	s.wantWrites("apply web-v4-0")
-	want("2026-01-02T03:04:01Z")
+	want(1)
 
 	began(3)
 	setEndpoints(slice, 3)
 	s.update(slice)
 	s.wantWrites("apply web-v4-0")
-	want("2026-01-02T03:04:03Z")
+	want(3)
 
 	s.restart()
 	svc.Spec.Ports[0].Port = 82
 	s.update(svc)
 	s.wantWrites("apply web-v4-0")
-	want("2026-01-02T03:04:03Z")
+	want(3)
 
 	began(5)
 	setEndpoints(slice, 4)
 	s.update(slice)
 	s.restart() // the endpoints changed while it was down
 	s.wantWrites("apply web-v4-0")
-	want("2026-01-02T03:04:05Z")
+	want(5)
+}
+
+// TestTriggersWithoutAnnotation checks that a change of the Service alone, of an EndpointSlice
+// whose writer gives no time, and a deletion name a time: that at which the apiserver wrote it, in
+// whole seconds, or that at which the controller saw it.
+func TestTriggersWithoutAnnotation(t *testing.T) {
+	s := newServices(t)
+	svc, slice := s.service(), s.endpointSlice(2)
+	trigger := func() time.Time {
+		slice := s.slices()["web-v4-0"]
+		return model.Trigger(&slice)
+	}
+	create(t, svc)
+	s.reconcile()
+	if got := trigger(); !got.IsZero() {
+		t.Errorf("a new Service: %s", got)
+	}
+	before := time.Now().Truncate(time.Second)
+	create(t, slice)
+	s.reconcile()
+	created := trigger()
+	if created.Before(before) || created.After(time.Now()) {
+		t.Errorf("a new EndpointSlice: %s, not since %s", created, before)
+	}
+	eventually(t, "a change in another second", func(context.Context) bool { return time.Now().After(created.Add(time.Second)) })
+	svc.Spec.Ports[0].Port++
+	s.update(svc)
+	s.reconcile()
+	changed := trigger()
+	if !changed.After(created) || changed.After(time.Now()) {
+		t.Errorf("a change of the Service: %s, after %s", changed, created)
+	}
+	eventually(t, "a change in another second", func(context.Context) bool { return time.Now().After(changed.Add(time.Second)) })
+	setEndpoints(slice, 0)
+	s.update(slice)
+	s.reconcile()
+	if got := trigger(); !got.After(changed) || got.After(time.Now()) {
+		t.Errorf("the last endpoint is removed: %s, after %s", got, changed)
+	}
 }

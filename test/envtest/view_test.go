@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	apiac "github.com/fairlead-proxy/fairlead/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/controllers"
 	"github.com/fairlead-proxy/fairlead/controllers/servicerules"
 )
 
@@ -65,7 +66,7 @@ func newViewOf(t *testing.T, c client.WithWatch) *view {
 			if v.hide != nil && v.hide(obj) {
 				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 			}
-			return nil
+			return asCached(obj)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			return v.list(ctx, c, list, indexes, opts)
@@ -138,4 +139,15 @@ func (v *view) list(ctx context.Context, c client.WithWatch, list client.ObjectL
 		kept = append(kept, item)
 	}
 	return apimeta.SetList(list, kept)
+}
+
+// asCached makes of an object what the controller's cache keeps of it.
+func asCached(obj client.Object) error {
+	for kind, by := range controllers.CacheOptions("").ByObject {
+		if reflect.TypeOf(kind) == reflect.TypeOf(obj) && by.Transform != nil {
+			_, err := by.Transform(obj)
+			return err
+		}
+	}
+	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -115,6 +116,9 @@ func run(ctx context.Context, opts *options) error {
 	}
 	agents := controllers.Agents{Namespace: opts.namespace, Image: opts.agentImage, APIServers: opts.apiservers}
 	if err := controllers.Setup(ctx, mgr, agents); err != nil {
+		return err
+	}
+	if err := controllers.AddMetrics(ctx, mgr, ctrlmetrics.Registry); err != nil {
 		return err
 	}
 	if err := addChecks(mgr); err != nil {

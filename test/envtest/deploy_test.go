@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -71,6 +72,12 @@ func serviceAccount(name string) string {
 // returns a function that stops it.
 func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 	t.Helper()
+	return startMeasured(t, prometheus.NewRegistry())
+}
+
+// startMeasured is startController with the registry of the controller's metrics.
+func startMeasured(t *testing.T, registry *prometheus.Registry) (mgr ctrl.Manager, stop func()) {
+	t.Helper()
 	cfg := as(serviceAccount("fairlead-controller-manager"), "system:serviceaccounts", "system:serviceaccounts:"+systemNamespace)
 	cfg.QPS = -1
 	yes := true
@@ -95,6 +102,10 @@ func startController(t *testing.T) (mgr ctrl.Manager, stop func()) {
 	}
 	agents := controllers.Agents{Namespace: systemNamespace, APIServers: []string{"https://192.0.2.1:6443"}}
 	if err := controllers.Setup(ctx, mgr, agents); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	if err := controllers.AddMetrics(ctx, mgr, registry); err != nil {
 		cancel()
 		t.Fatal(err)
 	}

@@ -94,9 +94,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	installed, parameters := openNotes(log, o)
 	m := serve.NewMetrics()
-	for _, mode := range o.Modes {
-		m.Registry.MustRegister(mode.Collectors...)
-	}
+	m.AddModes(o.Modes)
 	r := report.NewWriter(report.NodeStatus(client, o.NodeName), report.NodeEvents(client, o.NodeName), log.WithName("status"), clk)
 	var l *engine.Loop
 	h := serve.NewHealth(m, clk, in.Waiting, func() time.Time { return l.Syncing.Since() }, in.Unselected, r.Conditions)
@@ -107,6 +105,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	listening := func() error { return errors.Join(ports.Failure(), checks.Failure()) }
 	m.WatchPorts(listening)
 	m.WatchHeld(in.Held)
+	counters := kernelconntrack.NewTable(0)
+	defer counters.Close()
+	m.WatchConntrack(counters.Stats)
 	table := kernelconntrack.NewTable(0)
 	finder := kubeproxy.New(in.Wake, log.WithName("kube-proxy"), clk)
 	kernel := conntrack.Kernel{Table: table, Addresses: func() ([]netip.Addr, error) { return netdev.AddressesOf(netdev.Namespace(0)) }}

@@ -50,6 +50,9 @@ type Mode struct {
 	// cannot run here, so there is nothing to clean up either.
 	Open func(Env) (Dataplane, error)
 
+	// Scheduler returns the scheduler that Options choose; nil: the mode has no choice.
+	Scheduler func(Options) string
+
 	// Collectors are the mode's own metrics.
 	Collectors []prometheus.Collector
 }

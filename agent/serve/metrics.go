@@ -12,8 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 )
 
 // Metrics are the agent's metrics, see docs/metrics.md. Those that mean what
@@ -31,6 +33,9 @@ type Metrics struct {
 	watchFailures, healthz, livez, readyz *prometheus.CounterVec
 	conntrackPass                         *prometheus.HistogramVec
 	conntrackDeleted                      *prometheus.CounterVec
+
+	mode, limitations *info
+	modes             map[v1alpha1.ProxyMode]dataplane.Mode
 }
 
 // latencyBuckets are kube-proxy's from 0.25 s on, and finer ones below.
@@ -99,6 +104,11 @@ func NewMetrics() *Metrics {
 			"Answers of /livez, by status code.", "code"),
 		readyz: counter(fairlead+"readyz_total",
 			"Answers of /readyz, by status code.", "code"),
+		mode: newInfo(gauge(fairlead+"mode_info",
+			"1 for the mode that is programmed, with its variant and scheduler, if it has some.", "mode", "variant", "scheduler")),
+		limitations: newInfo(gauge(fairlead+"limitations",
+			"1 for each limitation of this node in its mode, by reason.", "mode", "reason")),
+		modes: map[v1alpha1.ProxyMode]dataplane.Mode{},
 	}
 }
 
@@ -148,6 +158,7 @@ func (m *Metrics) WatchHeld(held func() source.Held) {
 
 // Observe counts a step of the engine.
 func (m *Metrics) Observe(s report.Snapshot) {
+	m.observeMode(s)
 	m.returns.Add(float64(s.Returns - m.returned))
 	m.returned = s.Returns
 	if !s.Step.Queued.IsZero() {

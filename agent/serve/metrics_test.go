@@ -4,10 +4,12 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/metricstest"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
@@ -31,9 +34,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.WatchHealthChecks(func() (int, int) { return 0, 0 })
 	m.WatchPorts(func() error { return nil })
 	m.WatchHeld(func() source.Held { return source.Held{} })
-	for _, mode := range modes.All() {
-		m.Registry.MustRegister(mode.Collectors...)
-	}
+	m.WatchConntrack(func(context.Context) (conntrack.Stats, error) { return conntrack.Stats{}, nil })
+	m.AddModes(modes.All())
 	descs := make(chan *prometheus.Desc, 1000)
 	m.Registry.Describe(descs)
 	close(descs)
@@ -53,10 +55,11 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := sets.Set[string]{}
-	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| [a-z]+ \\| (?:`([a-z_]+)`)?")
+	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| [a-z]+ \\| (?:`([a-z_]+)`)?(?:, `([a-z_]+)`)?(?:, `([a-z_]+)`)?")
 	for _, found := range row.FindAllStringSubmatch(string(text), -1) {
 		if !strings.HasPrefix(found[1], "fairlead_controller_") {
-			documented.Insert(found[1] + " " + found[2])
+			labels := slices.DeleteFunc(found[2:], func(s string) bool { return s == "" })
+			documented.Insert(found[1] + " " + strings.Join(labels, ","))
 		}
 	}
 	if diff := cmp.Diff(sets.List(documented), sets.List(registered)); diff != "" {
@@ -110,6 +113,7 @@ func TestObserve(t *testing.T) {
 		s.Step = step
 		return s
 	}
+	const mode = "mode_info NFTables  "
 	partial := report.Step{Operations: 5, Duration: 2 * time.Second, Queued: time.Unix(1990, 0), Began: []time.Time{at.Add(-3 * time.Second), at.Add(time.Hour)}}
 	full := report.Step{Synced: true, Duration: 4 * time.Second, Repaired: 6}
 	refused := programmed(partial)
@@ -121,14 +125,14 @@ func TestObserve(t *testing.T) {
 		want     map[string]string
 	}{
 		"nothing is programmed": {first, map[string]string{"sync_proxy_rules_last_queued_timestamp_seconds": "1990"}},
-		"the kernel refuses":    {refused, map[string]string{"sync_proxy_rules_last_queued_timestamp_seconds": "1990", "programming_failures_total": "1"}},
-		"nothing was done": {programmed(report.Step{}), map[string]string{"sync_proxy_rules_last_timestamp_seconds": "2000.5",
+		"the kernel refuses":    {refused, map[string]string{mode: "1", "sync_proxy_rules_last_queued_timestamp_seconds": "1990", "programming_failures_total": "1"}},
+		"nothing was done": {programmed(report.Step{}), map[string]string{mode: "1", "sync_proxy_rules_last_timestamp_seconds": "2000.5",
 			"programmed services": "2", "programmed frontends": "3", "programmed endpoints": "4", "programmed slices": "1"}},
-		"a change": {programmed(partial), map[string]string{"sync_proxy_rules_last_timestamp_seconds": "2000.5", "sync_proxy_rules_last_queued_timestamp_seconds": "1990",
+		"a change": {programmed(partial), map[string]string{mode: "1", "sync_proxy_rules_last_timestamp_seconds": "2000.5", "sync_proxy_rules_last_queued_timestamp_seconds": "1990",
 			"programmed services": "2", "programmed frontends": "3", "programmed endpoints": "4", "programmed slices": "1",
 			"sync_proxy_rules_duration_seconds": "1 of 2", "sync_partial_proxy_rules_duration_seconds": "1 of 2",
 			"network_programming_duration_seconds": "2 of 3", "kernel_operations_total": "5"}},
-		"all was compared": {programmed(full), map[string]string{"sync_proxy_rules_last_timestamp_seconds": "2000.5",
+		"all was compared": {programmed(full), map[string]string{mode: "1", "sync_proxy_rules_last_timestamp_seconds": "2000.5",
 			"programmed services": "2", "programmed frontends": "3", "programmed endpoints": "4", "programmed slices": "1",
 			"sync_proxy_rules_duration_seconds": "1 of 4", "sync_full_proxy_rules_duration_seconds": "1 of 4", "repairs_total": "6"}},
 	} {

@@ -12,7 +12,8 @@ import (
 func Mode() dataplane.Mode {
 	return dataplane.Mode{
 		Name: v1alpha1.ModeIPVS, AutoRank: 2, Kind: dataplane.LoadBalancer, MaxEndpoints: maxReals, MaxStep: maxStep, Parse: parse,
-		Inherits: v1alpha1.KubeProxyIPVS, // virtual servers, with addresses on the same device
+		Inherits:  v1alpha1.KubeProxyIPVS, // virtual servers, with addresses on the same device
+		Scheduler: func(o dataplane.Options) string { return settingsOf(o).Scheduler },
 		Open: func(e dataplane.Env) (dataplane.Dataplane, error) {
 			return New(Options{NetNS: e.NetNS, Sysctls: e.Sysctls, Log: e.Log})
 		},

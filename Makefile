@@ -112,6 +112,7 @@ test-images: deps $(KUSTOMIZE) ## Make the images in two folders, and check that
 .PHONY: test-api
 test-api: deps ## Run the tests against a real apiserver, and the lab's own tests.
 	hack/helm.sh
+	hack/promtool.sh
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -race -shuffle=on -count=1 -timeout 30m $$(go list ./... | grep -v /cases$$)
 
 .PHONY: sim
@@ -324,6 +325,7 @@ undeploy: ## Remove Fairlead from the cluster. Nodes keep or lose the programmed
 .PHONY: chart
 chart: manifests $(KUSTOMIZE) ## Write the parts of charts/fairlead that follow from config/default.
 	$(KUSTOMIZE) build config/default | go run ./hack/chart -version $(VERSION)
+	mkdir -p charts/fairlead/files && cp config/prometheus/rules.yaml charts/fairlead/files/
 
 ##@ OLM bundle
 

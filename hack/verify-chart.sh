@@ -50,6 +50,8 @@ has "        image: fairlead-controller:v9" --set controller.image.tag=v9
 has "        - name: registry" --set 'imagePullSecrets[0].name=registry'
 has "  mode: IPVS" --set proxyConfig.create=true,proxyConfig.spec.mode=IPVS
 has "  namespace: elsewhere" --namespace elsewhere
+has "    release: prometheus" --set prometheusRule.create=true,prometheusRule.labels.release=prometheus
+has "    - alert: FairleadNotProgrammed" --set prometheusRule.create=true
 out=$(template --namespace elsewhere)
 if grep -n fairlead-system <<<"$out"; then
   echo "verify: the chart renders the namespace fairlead-system for a release in another one" >&2

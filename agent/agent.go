@@ -137,11 +137,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
-	go func() { // nothing waits for it: the disk of the folder may hang
-		if err := inspect.Serve(ctx, o.StateDir, l.Asks.Wanted); err != nil {
-			log.Error(err, "The node cannot be inspected (kubectl fairlead rules, drift)")
-		}
-	}()
+	go serveInspections(ctx, o.StateDir, l, log) // nothing waits for it: the disk of the folder may hang
 	for _, run := range []func(context.Context){checks.Run, r.Run, beat.Run, finder.Run, l.Run} {
 		group.Go(func() { run(ctx) })
 	}
@@ -152,6 +148,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return nil
 	case err := <-failed:
 		return err
+	}
+}
+
+func serveInspections(ctx context.Context, stateDir string, l *engine.Loop, log logr.Logger) {
+	if err := inspect.Serve(ctx, stateDir, l.Asks.Wanted); err != nil {
+		log.Error(err, "The node cannot be inspected (kubectl fairlead rules, drift)")
 	}
 }
 

@@ -58,6 +58,9 @@ type Options struct {
 	// Addresses are where the agent serves.
 	Addresses serve.Addresses
 
+	// Inspectable says whether the agent answers `fairlead-agent inspect`, at a socket in StateDir.
+	Inspectable bool
+
 	// Sysctls are the kernel's parameters; they must be writable for a policy that
 	// sets some.
 	Sysctls sysctl.Tree
@@ -137,7 +140,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
-	go serveInspections(ctx, o.StateDir, l, log) // nothing waits for it: the disk of the folder may hang
+	if o.Inspectable {
+		go serveInspections(ctx, o.StateDir, l, log) // nothing waits for it: the disk of the folder may hang
+	}
 	for _, run := range []func(context.Context){checks.Run, r.Run, beat.Run, finder.Run, l.Run} {
 		group.Go(func() { run(ctx) })
 	}

@@ -111,7 +111,7 @@ func run(args []string) error {
 	klog.SetLogger(log)
 	ctx, stop := signal.NotifyContext(logr.NewContext(context.Background(), log), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	o.agent.Modes = modes.All()
+	o.agent.Modes, o.agent.Inspectable = modes.All(), true
 	if o.cleanup {
 		return cleanUp(ctx, o.agent, log)
 	}

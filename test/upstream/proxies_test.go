@@ -8,7 +8,6 @@ package upstream
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -22,8 +21,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
 
-// patience is how long a proxy may take until it serves all nodes.
-const patience = 3 * time.Minute
+// patience is how long a proxy may take until it serves all nodes, also an emulated one on a busy machine.
+const patience = 10 * time.Minute
 
 // proxy prepares the nodes for a run.
 type proxy struct {
@@ -49,7 +48,7 @@ func fairlead(t *testing.T) proxy {
 		{"apply", "--server-side", "-k", filepath.Join(labtest.Repo, "config", "default")},
 		{"apply", "-f", filepath.Join(labtest.Repo, "config", "samples", "proxyconfig.yaml")},
 		{"patch", "proxyconfig/default", "--type=merge", "--patch", policy},
-		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=3m"},
+		{"wait", "proxyconfig/default", "--for=condition=Available", "--timeout=" + patience.String()},
 	} {
 		if err := labtest.Command("kubectl", args...); err != nil {
 			t.Fatal(err)
@@ -90,30 +89,55 @@ func supports(capabilities []v1alpha1.ModeCapability, mode v1alpha1.ProxyMode) b
 	return false
 }
 
-// useMode changes the mode and waits until all nodes have programmed it.
+// useMode changes the mode and waits until all nodes have programmed it, or what those that do not support it have instead.
 func useMode(ctx context.Context, mode string) error {
 	proxyConfig := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"mode": %q}}`, mode))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"mode": %q, "fallbackModes": %s}}`, mode, fallback(mode)))
 	if err := api.Patch(ctx, proxyConfig, patch); err != nil {
 		return err
 	}
-	return labtest.Eventually(ctx, patience, func() error {
+	var inMode []string
+	err := labtest.Eventually(ctx, patience, func() error {
 		names, err := nodeNames(ctx)
 		if err != nil {
 			return err
 		}
+		inMode = nil
 		for _, name := range names {
 			node := &v1alpha1.NodeRuleSet{}
 			if err := api.Get(ctx, client.ObjectKey{Name: name}, node); err != nil {
 				return err
 			}
-			programmed := meta.IsStatusConditionTrue(node.Status.Conditions, v1alpha1.ConditionProgrammed)
-			if string(node.Spec.Mode) != mode || string(node.Status.Mode) != mode || !programmed || node.Status.ObservedGeneration != node.Generation {
-				return fmt.Errorf("%s is not in mode %s: %+v", name, mode, node.Status.Conditions)
+			want := v1alpha1.ProxyMode(mode)
+			if !supports(node.Status.Capabilities, want) && fallback(mode) != "null" {
+				want = v1alpha1.ModeNFTables
+			} else {
+				inMode = append(inMode, name)
 			}
+			programmed := meta.IsStatusConditionTrue(node.Status.Conditions, v1alpha1.ConditionProgrammed)
+			if string(node.Spec.Mode) != mode || node.Status.Mode != want || !programmed || node.Status.ObservedGeneration != node.Generation {
+				return fmt.Errorf("%s is not in mode %s: %+v", name, want, node.Status.Conditions)
+			}
+		}
+		if len(inMode) == 0 {
+			return fmt.Errorf("no node supports %s", mode)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("nodes in the mode %s: %v\n", mode, inMode)
+	// A node that is a virtual machine is cordoned, and would have no Pod.
+	return labtest.Command("kubectl", append([]string{"uncordon"}, inMode...)...)
+}
+
+// fallback are the modes, as JSON, for nodes whose kernel has no ip_vs: in a lab with a virtual machine only that one has it.
+func fallback(mode string) string {
+	if mode == string(v1alpha1.ModeIPVS) {
+		return `["NFTables"]`
+	}
+	return "null"
 }
 
 // kubeProxy runs kube-proxy, which must be the only proxy of the lab.
@@ -122,7 +146,7 @@ func kubeProxy(t *testing.T) proxy {
 	return proxy{
 		modes: func(context.Context) ([]string, error) {
 			modes := []string{"nftables", "iptables"}
-			if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
+			if kernelHasIPVS() {
 				modes = append(modes, "ipvs")
 			}
 			return modes, nil

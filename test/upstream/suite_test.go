@@ -9,11 +9,14 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"os"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/test/lab"
 	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
 )
@@ -36,13 +39,23 @@ func TestMain(m *testing.M) {
 
 // run runs the tests on a lab that is running, or on one that it starts and stops.
 func run(m *testing.M) (code int, err error) {
-	started, stop, err := labtest.Start(config)
+	var args []string
+	if strings.EqualFold(*modeFlag, string(v1alpha1.ModeIPVS)) && !kernelHasIPVS() {
+		args = append(args, "--vm")
+	}
+	started, stop, err := labtest.Start(config, args...)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	api = started
 	return m.Run(), nil
+}
+
+// kernelHasIPVS says whether this machine's kernel has ip_vs, which all nodes but a virtual machine share.
+func kernelHasIPVS() bool {
+	_, err := os.Stat("/proc/net/ip_vs")
+	return err == nil
 }
 
 // clusterDNS waits until cluster DNS can be reached as a Service.

@@ -43,12 +43,12 @@ func Main(name string, run func() (code int, err error)) {
 	os.Exit(code)
 }
 
-// Start has kubectl, and the client that it returns, reach a lab that is running, or one that it starts and
-// stop stops.
-func Start(config lab.Config) (api client.WithWatch, stop func() error, err error) {
+// Start has kubectl, and the client that it returns, reach a lab that is running, or one that it starts with
+// arguments of lab up, and stop stops.
+func Start(config lab.Config, args ...string) (api client.WithWatch, stop func() error, err error) {
 	stop = func() error { return nil }
 	if !IsRunning() {
-		if err := Up(); err != nil {
+		if err := Up(args...); err != nil {
 			return nil, nil, err
 		}
 		stop = Down
@@ -66,8 +66,10 @@ func Start(config lab.Config) (api client.WithWatch, stop func() error, err erro
 // IsRunning says whether a lab runs.
 func IsRunning() bool { return exec.Command(Binary, "status").Run() == nil }
 
-// Up starts the lab.
-func Up() error { return Command(Binary, "up", "--bin", filepath.Join(Repo, "bin")) }
+// Up starts the lab, with more arguments of lab up.
+func Up(args ...string) error {
+	return Command(Binary, append([]string{"up", "--bin", filepath.Join(Repo, "bin")}, args...)...)
+}
 
 // Down stops it.
 func Down() error { return Command(Binary, "down") }

@@ -269,7 +269,7 @@ func (v verdict) String() string {
 	return "goto " + v.element().Chain
 }
 
-// equal says whether two lists have the same content, whoever uses them.
+// equal says whether two lists have the same content. The frontends that use them do not count.
 func (h heldList) equal(o heldList) bool {
 	return slices.Equal(h.endpoints, o.endpoints) && slices.Equal(h.choices, o.choices) && slices.Equal(h.affine, o.affine) && h.spread == o.spread
 }

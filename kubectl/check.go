@@ -4,10 +4,12 @@
 package kubectl
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/kubectl/check"
 )
@@ -17,8 +19,8 @@ func (p *plugin) check() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check",
 		Short: "Find what keeps Fairlead from working as it should, and say how to mend it.",
-		Long: `Check the API, the user's rights, controller, agents, nodes and policies. Each check that fails says
-what it has found, the fix, and where in the documentation more is said.
+		Long: `Check the API, the user's rights, controller, agents, nodes, policies and rollouts. Each check that fails
+says what it has found, the fix, and where in the documentation more is said.
 
 Exits with 0 if all checks pass, with 1 if one does not, and with 2 after an error.
 Controller and agents are looked for in the namespace ` + installed + ` unless --namespace is set.`,
@@ -35,16 +37,10 @@ Controller and agents are looked for in the namespace ` + installed + ` unless -
 			if err != nil {
 				return err
 			}
-			served, err := p.flags.ToDiscoveryClient()
-			if err != nil {
-				return fmt.Errorf("create the client for discovery: %w", err)
-			}
-			served.Invalidate() // it is kept on disk for hours
-			facts, err := check.Collect(cmd.Context(), api, served, p.controllerNamespace(), time.Now())
+			report, err := checkReport(cmd.Context(), p, api)
 			if err != nil {
 				return err
 			}
-			report := check.Of(facts)
 			if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
 				return err
 			}
@@ -56,4 +52,17 @@ Controller and agents are looked for in the namespace ` + installed + ` unless -
 	}
 	out.add(command)
 	return command
+}
+
+func checkReport(ctx context.Context, p *plugin, api client.Client) (check.Report, error) {
+	served, err := p.flags.ToDiscoveryClient()
+	if err != nil {
+		return check.Report{}, fmt.Errorf("create the client for discovery: %w", err)
+	}
+	served.Invalidate() // it is kept on disk for hours
+	facts, err := check.Collect(ctx, api, served, p.controllerNamespace(), time.Now())
+	if err != nil {
+		return check.Report{}, err
+	}
+	return check.Of(facts), nil
 }

@@ -30,6 +30,7 @@ func TestUsage(t *testing.T) {
 		"no wide drift":      {[]string{"drift", "-o", "wide"}, "--output must be json or yaml"},
 		"no file":            {[]string{"diff"}, "kubectl fairlead diff needs -f FILE"},
 		"file and name":      {[]string{"diff", "default"}, `unknown command "default"`},
+		"a bundle of what":   {[]string{"bundle", "default"}, `unknown command "default"`},
 		"no wide check":      {[]string{"check", "-o", "wide"}, "--output must be json or yaml"},
 		"unknown table":      {[]string{"status", "-o", "xml"}, "--output must be json, yaml or wide"},
 		"no ProxyConfig":     {[]string{"rollout", "abort"}, "kubectl fairlead rollout abort needs the name of a ProxyConfig"},

@@ -100,11 +100,34 @@ func TestKubectl(t *testing.T) {
 		t.Errorf("check exits with %d: %s%s", code, errOut, out)
 	}
 	previews(t)
+	bundles(t)
 	wantNoDrift(t)
 	drifts(t, node, service.Spec.ClusterIP)
 	rights(t, node)
 	if got := <-waited; !strings.HasPrefix(got, "0 ") {
 		t.Errorf("wait: %s", got)
+	}
+}
+
+// bundles checks that an administrator gets all parts of a support archive.
+func bundles(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	if code, out, errOut := fairlead(t.Context(), "bundle", "-o", file); code != 0 || !strings.Contains(out, "wrote "+file) {
+		t.Fatalf("bundle exits with %d: %s%s", code, errOut, out)
+	}
+	list, err := exec.CommandContext(t.Context(), "tar", "-xzOf", file, "fairlead-bundle/index.txt").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[string]int{"check.txt": 1, "drift.txt": 1, "cluster/events.yaml": 1, "/agent.log": len(labNodes), "\nmetrics/": len(labNodes), "errors.txt": 0} {
+		if got := strings.Count(string(list), part); got != want {
+			t.Errorf("the archive has %d of %q, want %d:\n%s", got, part, want, list)
+		}
+	}
+	if t.Failed() {
+		faults, err := exec.CommandContext(t.Context(), "tar", "-xzOf", file, "fairlead-bundle/errors.txt").CombinedOutput()
+		t.Logf("errors.txt: %v %s", err, faults)
 	}
 }
 

@@ -37,6 +37,13 @@ type Handover interface {
 	Released(ctx context.Context, to Kind, desired model.Desired, o Options) (wait time.Duration, err error)
 }
 
+// Heir is a Dataplane that recognizes what a mode of kube-proxy leaves, see Mode.Inherits.
+type Heir interface {
+	// Inherit says, while the mode is active, that the kube-proxy is gone: what it has left is the mode's
+	// own for the next Sync, which reads all of the kernel, and is removed as that is.
+	Inherit()
+}
+
 // TrackingTime is how long the kernel still tracks, and so translates, the open connections
 // of a NAT mode when a Proxy is active, which itself needs no tracking.
 const TrackingTime = 5 * time.Second

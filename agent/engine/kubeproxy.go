@@ -31,14 +31,18 @@ type predecessor struct {
 	KubeProxy
 	released bool // kube-proxy serves the node, and our rules are gone
 	awaited  bool // in this step: the node is to be cleaned up, once kube-proxy serves it
+
+	inherited *v1alpha1.KubeProxyStatus // what the active mode has inherited, or does so in the next Sync; nil: nothing
 }
 
 // follow has the rules of kube-proxy removed that ours have replaced. What else a mode of
 // kube-proxy leaves is removed like what a previous mode of ours has left, which waits for its
-// connections: it is noted before the rules go.
+// connections: it is noted before the rules go. What the active mode recognizes as its own, it has
+// inherited by then: without the rules, nothing shows an agent after this one whose it is.
 func (p *predecessor) follow(l *Loop, s report.Snapshot) {
 	p.LookSoon(s.Changes() || p.released && p.Serves() < 0)
 	if !s.Replaced() {
+		p.inherited = nil
 		p.Want(nil)
 		return
 	}
@@ -52,7 +56,27 @@ func (p *predecessor) follow(l *Loop, s report.Snapshot) {
 			return
 		}
 	}
+	if p.inherit(l, s.KubeProxy) {
+		p.Want(nil)
+		return
+	}
 	p.Want(s.KubeProxy)
+}
+
+// inherit has the active mode inherit what was found, by a Sync in the next step; false: there is nothing to inherit, or
+// that is done.
+func (p *predecessor) inherit(l *Loop, found *v1alpha1.KubeProxyStatus) bool {
+	if p.inherited == found || l.dp.mode.Inherits == "" || l.dp.mode.Inherits != found.Mode {
+		return false
+	}
+	heir, ok := l.dp.Dataplane.(dataplane.Heir)
+	if !ok {
+		return false
+	}
+	heir.Inherit()
+	p.inherited, l.needSync = found, true
+	l.stepAfter(0)
+	return true
 }
 
 // shares says whether what a mode has left may be that of a kube-proxy that runs.

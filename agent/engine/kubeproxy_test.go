@@ -167,3 +167,48 @@ func TestTakeOverFromIPVS(t *testing.T) {
 		t.Errorf("cleaned up %d times, want once; traces of %v", got, left)
 	}
 }
+
+// TestInheritFromIPVS takes over in the mode that has the virtual servers of kube-proxy, too: it has inherited them in a Sync before
+// the rules go by which another agent would know whose they are.
+func TestInheritFromIPVS(t *testing.T) {
+	c := newChanging(t)
+	c.modes.byName(ipvsMode).Inherits = v1alpha1.KubeProxyIPVS
+	c.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyIPVS, Leftovers: []string{"rules"}}
+	c.list()
+	c.store.NodeSynced()
+	c.takeOver("r-1", 1, ipvsMode)
+	c.verifyNow()
+	want := func(when string, inherits int) {
+		t.Helper()
+		if got := c.ipvs.Count(fake.Inherit); got != inherits {
+			t.Errorf("%s: has inherited %d times, want %d", when, got, inherits)
+		}
+	}
+	want("kube-proxy runs", 0)
+	refused := errors.New("refused")
+	c.ipvs.Fail(fake.Sync, refused)
+	c.proxy.found = left(v1alpha1.KubeProxyIPVS)
+	c.step(t.Context())
+	want("it has ended", 1)
+	c.wantRemoval("before the Sync", false)
+	c.step(t.Context())
+	c.wantRemoval("the kernel refuses", false)
+	c.wait()
+	want("it does not any more", 2)
+	c.wantRemoval("before another Sync", false)
+	before := c.ipvs.Count(fake.Sync)
+	c.wait()
+	c.wantRemoval("inherited", true)
+	c.step(t.Context())
+	want("nothing else is found", 2)
+	if got := c.ipvs.Count(fake.Sync); got != before+1 {
+		t.Errorf("%d Syncs, want one", got-before)
+	}
+	c.proxy.found = left(v1alpha1.KubeProxyNFTables)
+	c.step(t.Context())
+	c.wantRemoval("rules of a mode that it does not inherit", true)
+	want("these", 2)
+	c.proxy.found = left(v1alpha1.KubeProxyIPVS)
+	c.step(t.Context())
+	want("kube-proxy was there again", 3)
+}

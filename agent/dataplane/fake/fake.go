@@ -29,6 +29,7 @@ const (
 	Incoming Method = "Incoming"
 	Outgoing Method = "Outgoing"
 	Released Method = "Released"
+	Inherit  Method = "Inherit"
 	Cleanup  Method = "Cleanup"
 	Close    Method = "Close"
 )
@@ -133,6 +134,11 @@ func (d *Dataplane) Others(m Method) []dataplane.Kind {
 func (d *Dataplane) Released(ctx context.Context, _ dataplane.Kind, _ model.Desired, _ dataplane.Options) (time.Duration, error) {
 	_, err := d.call(ctx, Released, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
 	return d.Wait, err
+}
+
+// Inherit is recorded.
+func (d *Dataplane) Inherit() {
+	_, _ = d.call(context.Background(), Inherit, func() (dataplane.Result, error) { return dataplane.Result{}, nil })
 }
 
 // Sync makes the kernel equal to desired. If it is interrupted, it applies only what

@@ -85,6 +85,7 @@ type Dataplane struct {
 
 	known    bool          // the last Sync or Apply succeeded
 	adopted  bool          // the first read-back has succeeded
+	inherits bool          // node ports of kube-proxy are ours for the next read-back
 	settings Settings      // of the last Sync or Released
 	desired  model.Desired // as Sync and Apply have it, with maps of our own
 
@@ -97,7 +98,10 @@ type Dataplane struct {
 	replaces dataplane.Kind // the active mode, until the first Sync has succeeded; 0: none
 }
 
-var _ dataplane.Dataplane = (*Dataplane)(nil)
+var (
+	_ dataplane.Dataplane = (*Dataplane)(nil)
+	_ dataplane.Heir      = (*Dataplane)(nil)
+)
 
 // New returns a Dataplane for a network namespace.
 func New(o Options) (*Dataplane, error) {

@@ -31,6 +31,10 @@ func (d *Dataplane) Incoming(ctx context.Context, from dataplane.Kind) error {
 	return d.filter.OnlyTrack(ctx, false)
 }
 
+// Inherit makes the virtual servers of kube-proxy ours that our table does not have: node ports on addresses that they do
+// not answer on any more. Those on our device are ours anyway.
+func (d *Dataplane) Inherit() { d.known, d.inherits = false, true }
+
 // plan plans the tables. While a Proxy is active, the addresses of Services are local to
 // the node already, so a virtual server gets packets as soon as it exists, and rejects them
 // until it has real servers. So the tables first drop new connections: TCP tries them again

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -284,5 +285,48 @@ func TestClosed(t *testing.T) {
 	released(t.Context(), 0) // an agent that was not active knows no tables
 	if n.dropping {
 		t.Error("an agent that was not active drops connections")
+	}
+}
+
+// TestInherit checks that node ports of kube-proxy on addresses that ours do not answer on are drained when kube-proxy is gone, and
+// that neither they before nor what is another program's at any time is touched. A new agent does it, too.
+func TestInherit(t *testing.T) {
+	d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), nodePort("30080", "10.244.0.1:80"), nodePort("[::]:30080", "[fd00:244::1]:80"))
+	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2"), addr("fd00::2")}
+	ours := []string{"10.96.0.1:80/tcp rr 10.244.0.1:80", "192.168.0.2:30080/tcp rr 10.244.0.1:80", "[fd00::2]:30080/tcp rr [fd00:244::1]:80"}
+	foreign := []string{"10.244.0.254:30081/tcp wlc", "10.244.0.254:30080/udp wlc", "10.9.9.9:30080/tcp wlc"}
+	left := []string{"10.244.0.254:30080/tcp wlc 10.244.0.1:80", "[fd00:244::fe]:30080/tcp wlc [fd00:244::1]:80"}
+	for name, restarts := range map[string]bool{"the agent": false, "a new agent": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "192.168.0.2", "10.244.0.254", "fd00::2", "fd00:244::fe")
+			add := func(at string, p model.Protocol, reals ...string) {
+				s := &fakeServer{server: server{scheduler: "wlc"}, reals: map[model.Endpoint]*realServer{}}
+				for _, e := range endpoints(reals...) {
+					s.reals[e] = &realServer{endpoint: e, weight: 1}
+				}
+				n.virtual[onAddress(clusterIP(at, p).Key)] = s
+			}
+			add("10.244.0.254:30080", model.TCP, "10.244.0.1:80")
+			add("[fd00:244::fe]:30080", model.TCP, "[fd00:244::1]:80")
+			add("10.244.0.254:30081", model.TCP) // no Service has it
+			add("10.244.0.254:30080", model.UDP)
+			add("10.9.9.9:30080", model.TCP) // not an address of the node
+			n.connections("10.244.0.254:30080/tcp", "10.244.0.1:80", 1, 0)
+			n.sync(d)
+			n.expect(slices.Concat(ours, foreign, left)...)
+			if restarts {
+				n.restart()
+			}
+			n.d.Inherit()
+			n.sync(d)
+			n.expect(slices.Concat(ours, foreign, []string{"10.244.0.254:30080/tcp wlc 10.244.0.1:80*0"})...)
+			n.connections("10.244.0.254:30080/tcp", "10.244.0.1:80", 0, 1)
+			n.sync(d)
+			n.expect(slices.Concat(ours, foreign)...)
+			add("10.244.0.254:30080", model.TCP)
+			n.clock.Step(time.Hour)
+			n.sync(d)
+			n.expect(slices.Concat(ours, foreign, []string{"10.244.0.254:30080/tcp wlc"})...)
+		})
 	}
 }

@@ -180,7 +180,7 @@ func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (f
 	if found, err = d.servers.look(context.Background(), d.owned(r, c, planned), math.MaxInt); err != nil {
 		return 0, err
 	}
-	d.lastRead = d.clock.Now()
+	d.lastRead, d.inherits = d.clock.Now(), false
 	if !d.adopted {
 		found, d.adopted = 0, true
 	}
@@ -189,7 +189,7 @@ func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (f
 
 // owned returns which virtual servers are ours: those that we know or want, those on our
 // device, and those in our table, perhaps for addresses that the node had when another
-// agent wrote it.
+// agent wrote it; of a kube-proxy that is gone, node ports on any address of the node.
 func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func(serverKey) bool {
 	known, frontends := d.servers.byKey, d.filter.Desired().Frontends
 	return func(k serverKey) bool {
@@ -204,6 +204,9 @@ func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func
 		nodePort := k.FrontendKey.NodePort()
 		_, removed = planned.Removed[nodePort]
 		_, had := planned.NodePorts[k.Address]
+		if d.inherits && !had {
+			_, had = d.vips.elsewhere[k.Address]
+		}
 		return had && (removed || frontends[nodePort] != nil)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,8 @@ func (n *topology) withNFTables() *nftables.Dataplane {
 func (n *topology) withIPTables(variant string) dataplane.Dataplane {
 	n.t.Helper()
 	n.forward()
-	netnstest.Do(n.t, n.node, func() error { // so that this is the node's variant
+	n.t.Setenv("XTABLES_LOCKFILE", filepath.Join(n.t.TempDir(), "lock")) // independent of other tests
+	netnstest.Do(n.t, n.node, func() error {                             // so that this is the node's variant
 		return exec.Command("iptables-"+variant, "-A", "OUTPUT", "-s", "192.0.2.1").Run()
 	})
 	d, err := iptables.New(iptables.Options{NetNS: int(n.node), Log: testr.New(n.t)})

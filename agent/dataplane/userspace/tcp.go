@@ -146,30 +146,54 @@ func (l *tcpListener) dial(c client) (*net.TCPConn, error) {
 	return nil, last
 }
 
-// connect connects to an endpoint, from a port that the kernel does not change.
+// connect connects to an endpoint, from a port that the kernel does not change. If connection
+// tracking begins between the packets of the handshake, it may change the port of the last one, which
+// the endpoint answers with a reset. No data has been sent, so connect once more: then all
+// packets are tracked.
 func (p *proxy) connect(to netip.AddrPort) (out *net.TCPConn, err error) {
 	err = netdev.Do(p.netns, func() error {
-		dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
 		var tried []*net.TCPConn
 		defer func() { // not before: the kernel would choose their ports again
 			for _, conn := range tried {
 				reset(conn)
 			}
 		}()
-		for range portTries {
+		dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
+		for again := p.tracking.expected(); ; {
 			conn, err := dialer.Dial("tcp", to.String())
-			if err != nil {
+			switch {
+			case again && errors.Is(err, unix.ECONNRESET):
+				again = false
+				continue
+			case err != nil:
 				return err
 			}
 			last := conn.(*net.TCPConn)
-			if !p.tracking.changesPort(toEndpoint(last)) {
+			changed := p.tracking.changesPort(toEndpoint(last))
+			switch {
+			case again && isReset(last):
+				again = false
+				reset(last)
+			case changed && len(tried) < portTries-1:
+				tried = append(tried, last)
+			default:
 				out = last
 				return nil
 			}
-			tried = append(tried, last)
 		}
-		out, tried = tried[portTries-1], tried[:portTries-1]
-		return nil
 	})
 	return out, err
+}
+
+// isReset says whether the peer has reset a connection.
+func isReset(conn *net.TCPConn) (yes bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		failed, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		yes = err == nil && unix.Errno(failed) == unix.ECONNRESET
+	})
+	return yes
 }

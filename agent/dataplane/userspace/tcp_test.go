@@ -160,12 +160,37 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// A client meets an endpoint that resets it at once, and only once, when the kernel does not translate.
+func TestResetAtOnce(t *testing.T) {
+	n := newTopology(t)
+	l := n.listenAsPod()
+	asked := n.d.proxy.tracking
+	asked.mu.Lock()
+	asked.until = time.Time{} // the kernel is not asked
+	asked.mu.Unlock()
+	for range 50 {
+		conn, err := n.dial(n.outside, "tcp", "10.96.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := l.AcceptTCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reset(accepted)
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+			t.Fatalf("error %v", err)
+		}
+	}
+}
+
 // A reset of one side resets the other, too.
 func TestReset(t *testing.T) {
 	for name, swap := range map[string]bool{"the client": false, "the endpoint": true} {
 		t.Run(name, func(t *testing.T) {
 			n := newTopology(t)
 			first, second := n.pair()
+			n.onward() // an endpoint's reset is not taken for one of the handshake, see connect
 			if swap {
 				first, second = second, first
 			}

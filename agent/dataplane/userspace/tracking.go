@@ -43,6 +43,13 @@ func (t *tracking) expect() {
 	t.until = t.clock.Now().Add(remembered)
 }
 
+// expected says whether the kernel may begin to translate connections of ours.
+func (t *tracking) expected() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.asks()
+}
+
 // arrived notes a new connection of a client to us: an earlier one from the same port that was
 // translated has ended.
 func (t *tracking) arrived(c connection) {

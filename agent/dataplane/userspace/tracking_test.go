@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -30,6 +31,23 @@ import (
 func (n *topology) remember(port int) {
 	n.t.Helper()
 	n.rememberFrom(netip.AddrPortFrom(netip.MustParseAddr("203.0.113.9"), uint16(port)), "10.96.0.9", port)
+}
+
+// rememberAll has it remember one for each port that the node uses.
+func (n *topology) rememberAll(first, count int) {
+	n.t.Helper()
+	n.usePorts(first, count)
+	for port := range count {
+		n.remember(first + port)
+	}
+}
+
+// usePorts has the node connect from some ports only.
+func (n *topology) usePorts(first, count int) {
+	n.t.Helper()
+	netnstest.Do(n.t, n.node, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendln(nil, first, first+count-1), 0)
+	})
 }
 
 // rememberFrom has it remember one from an address to a Service.
@@ -68,9 +86,7 @@ func TestConnectionsKeepTheirPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	const first, count = 40000, 4
-	netnstest.Do(t, n.node, func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendln(nil, first, first+count-1), 0)
-	})
+	n.usePorts(first, count)
 	for free := first; free < first+count; free++ {
 		n.conntrack("--flush")
 		for port := first; port < first+count; port++ {
@@ -105,13 +121,8 @@ func TestNoPortIsKept(t *testing.T) {
 	if err := other.Incoming(t.Context(), dataplane.Proxy); err != nil {
 		t.Fatal(err)
 	}
-	const first, count = 40000, 2 * portTries
-	netnstest.Do(t, n.node, func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendln(nil, first, first+count-1), 0)
-	})
-	for port := range count {
-		n.remember(first + port)
-	}
+	const count = 2 * portTries
+	n.rememberAll(40000, count)
 	open := n.connected()
 	n.yieldTo(other)
 	if err := alive(open); err != nil {
@@ -126,6 +137,72 @@ func TestNoPortIsKept(t *testing.T) {
 	})
 	if there != count || err != nil {
 		t.Errorf("%d of %d entries of others are left, %v", there, count, err)
+	}
+}
+
+// A connection to an endpoint is opened again if tracking begins between the packets of its handshake,
+// and gives the last one another port: the endpoint resets it, before or after we take it for open.
+func TestTrackingBeginsInAHandshake(t *testing.T) {
+	for range 8 {
+		t.Run("", func(t *testing.T) {
+			n := newTopology(t)
+			n.serve("10.244.1.2:8080")
+			other := n.withNFTables()
+			n.sync(desired(leading(childVIP, model.TCP, "10.244.1.2:8080")))
+			begin := func() {
+				if err := other.Incoming(t.Context(), dataplane.Proxy); err != nil {
+					t.Fatal(err)
+				}
+			}
+			begin() // a kernel that does not track remembers nothing
+			n.rememberAll(40000, 2*portTries)
+			if err := other.Cleanup(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			answer := n.withhold("10.244.1.2")
+			conn, err := n.dial(n.outside, "tcp", childVIP)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer(begin)
+			if err := hello(conn); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// withhold has the first packets of a Pod to the node wait, until answer has run something: the
+// Pod does not know the node's link layer address before.
+func (n *topology) withhold(pod string) (answer func(before func())) {
+	n.t.Helper()
+	links := map[netns.NsHandle]string{}
+	for space, link := range map[netns.NsHandle]string{n.node: "pod0", n.pods: "eth0"} {
+		netnstest.Do(n.t, space, func() error {
+			l, err := net.InterfaceByName(link)
+			if err == nil {
+				links[space] = l.HardwareAddr.String()
+			}
+			return err
+		})
+	}
+	n.ip(n.node, "neigh replace "+pod+" lladdr "+links[n.pods]+" dev pod0")
+	netnstest.Do(n.t, n.node, func() error { // answer no question about any address
+		return os.WriteFile("/proc/sys/net/ipv4/conf/pod0/arp_ignore", []byte("8"), 0)
+	})
+	n.ip(n.pods, "neigh flush dev eth0")
+	return func(before func()) {
+		n.t.Helper()
+		eventually(n.t, "the Pod has something to send", func() (waits bool) {
+			netnstest.Do(n.t, n.pods, func() error {
+				out, err := exec.Command("ip", "neigh", "show", "10.244.1.1").Output()
+				waits = strings.Contains(string(out), "INCOMPLETE")
+				return err
+			})
+			return waits
+		})
+		before()
+		n.ip(n.pods, "neigh replace 10.244.1.1 lladdr "+links[n.node]+" dev eth0")
 	}
 }
 

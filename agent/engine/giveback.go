@@ -8,6 +8,9 @@ import (
 	"errors"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/kubeproxy"
 	"github.com/fairlead-proxy/fairlead/agent/report"
@@ -63,17 +66,29 @@ func (p *predecessor) await(l *Loop) {
 	p.awaited = spec.CleanUpSince != nil && spec.KubeProxy == v1alpha1.KubeProxyGiveBack && installed && !p.released
 	if p.awaited {
 		p.LookSoon(true) // looks of before do not count
-		p.awaited = p.Serves() < settled || p.sharesAny(l)
+		p.awaited = !p.canServe(l) || p.sharesAny(l)
 	}
 }
 
 // canRelease says whether kube-proxy serves the node, and our rules were in order so far.
 func (p *predecessor) canRelease(l *Loop, ch source.Changes) bool {
-	if !ch.FromAPI || p.Serves() < settled || l.candidate != nil || l.dp == nil || l.programmed == nil ||
+	if !ch.FromAPI || !p.canServe(l) || l.candidate != nil || l.dp == nil || l.programmed == nil ||
 		l.programmed.Node != l.node || l.problems[report.KernelError] != nil {
 		return false
 	}
 	return !p.sharesAny(l)
+}
+
+// canServe says whether kube-proxy serves the node in each family in which the node now forwards.
+func (p *predecessor) canServe(l *Loop) bool {
+	if p.Serves() < settled {
+		return false
+	}
+	families := l.table.Forwarding()
+	if slices.ContainsFunc(l.limitations, func(has dataplane.Limitation) bool { return has.Reason == dataplane.ReasonIPv6 }) {
+		families = slices.DeleteFunc(families, func(f corev1.IPFamily) bool { return f == corev1.IPv6Protocol })
+	}
+	return p.Serves(families...) >= settled
 }
 
 // sharesAny says whether something of ours may be that of a kube-proxy that runs: virtual servers of IPVS

@@ -4,6 +4,8 @@
 package engine
 
 import (
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -14,9 +16,9 @@ type KubeProxy interface {
 	// Found returns what was found of it; nil: it was not looked for yet.
 	Found() *v1alpha1.KubeProxyStatus
 
-	// Serves says in how many looks in a row kube-proxy served the node, at most two; negative: in
-	// how many it did not. 0: it was not looked for yet.
-	Serves() int
+	// Serves says in how many looks in a row kube-proxy served the node in all of some families, or, without
+	// any, in one or both, at most two; negative: in how many it did not. 0: it was not looked for yet.
+	Serves(...corev1.IPFamily) int
 
 	// LookSoon says whether the node is on its way from kube-proxy to the agent, or back. When that
 	// begins, looks in which kube-proxy served the node do not count any more.

@@ -5,10 +5,12 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
@@ -20,11 +22,18 @@ type fakeKubeProxy struct {
 	found, wanted *v1alpha1.KubeProxyStatus
 	soon          bool // the next look
 	serves        int
+	lacks         corev1.IPFamily // that it does not serve
 }
 
 func (k *fakeKubeProxy) Found() *v1alpha1.KubeProxyStatus     { return k.found }
-func (k *fakeKubeProxy) Serves() int                          { return k.serves }
 func (k *fakeKubeProxy) Want(found *v1alpha1.KubeProxyStatus) { k.wanted = found }
+
+func (k *fakeKubeProxy) Serves(families ...corev1.IPFamily) int {
+	if slices.Contains(families, k.lacks) {
+		return min(k.serves, -settled)
+	}
+	return k.serves
+}
 
 func (k *fakeKubeProxy) LookSoon(soon bool) {
 	if soon && !k.soon {

@@ -5,11 +5,17 @@ package engine
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/source"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/resolve"
 )
 
 // TestCanRelease checks that each thing that may be wrong with kube-proxy or our rules keeps ours.
@@ -28,6 +34,11 @@ func TestCanRelease(t *testing.T) {
 		"kube-proxy may have what a mode of ours has left": func(c *changing, _ *source.Changes) {
 			c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyNFTables // stands for IPVS
 		},
+		"it does not serve IPv6, which a Service has": func(c *changing, _ *source.Changes) {
+			c.proxy.lacks = corev1.IPv6Protocol
+			c.setIPv6(model.Forward)
+		},
+		"it does not serve IPv4": func(c *changing, _ *source.Changes) { c.proxy.lacks = corev1.IPv4Protocol },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newChanging(t)
@@ -43,6 +54,36 @@ func TestCanRelease(t *testing.T) {
 				t.Errorf("%v, want %v", got, name == "")
 			}
 			c.dp, c.candidate = active, nil // to be closed
+		})
+	}
+}
+
+// setIPv6 gives the table a Service of IPv6.
+func (c *changing) setIPv6(v model.Verdict) {
+	key := model.FrontendKey{Address: netip.MustParseAddr("fd00:96::1"), Protocol: model.TCP, Port: 80}
+	id := model.ServiceID{Namespace: "default", Name: "web", Family: corev1.IPv6Protocol}
+	c.table.Set(id, resolve.Result{Frontends: []model.Frontend{{Key: key, PortKey: key, Internal: model.Backend{Verdict: v}, External: model.Backend{Verdict: v}}}})
+}
+
+// TestReleaseWithoutIPv6 checks that a kube-proxy without IPv6 is enough where the node has no use for it.
+func TestReleaseWithoutIPv6(t *testing.T) {
+	for name, prepare := range map[string]func(*changing){
+		"no Service has it":      func(*changing) {},
+		"no Service forwards it": func(c *changing) { c.setIPv6(model.Reject) },
+		"the node cannot program it": func(c *changing) {
+			c.setIPv6(model.Forward)
+			c.limitations = []dataplane.Limitation{{Reason: dataplane.ReasonIPv6}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChanging(t)
+			c.list()
+			c.step(t.Context())
+			c.proxy.serves, c.proxy.lacks = settled, corev1.IPv6Protocol
+			prepare(c)
+			if !c.kubeProxy.canServe(c.Loop) {
+				t.Error("kube-proxy is not enough")
+			}
 		})
 	}
 }

@@ -52,7 +52,7 @@ type Finder struct {
 	wanted *v1alpha1.KubeProxyStatus // to be removed; nil: nothing is
 	failed error                     // of the last removal
 	soon   bool                      // the next look is soon
-	serves int                       // see Serves
+	serves looks                     // see Serves
 }
 
 // finding is the result of a look.
@@ -61,15 +61,15 @@ type finding struct {
 	// unsure says that the agent itself has the port by which kube-proxy is found: one that has
 	// found the port in use may run.
 	unsure bool
-	// serves says that kube-proxy runs, is healthy, and has rules of Services in the kernel.
-	serves bool
+	// serves says in which families kube-proxy has rules of Services in the kernel; it runs, and is healthy.
+	serves served
 }
 
 // New returns a Finder for the node, which has not looked yet. It calls changed when the result
 // of Found changes.
 func New(changed func(), log logr.Logger, clk clock.Clock) *Finder {
 	look := func(ctx context.Context) (finding, error) { return look(ctx, (&net.Dialer{}).DialContext) }
-	return &Finder{look: look, remove: Remove, changed: changed, log: log, clock: clk, sooner: make(chan struct{}, 1)}
+	return &Finder{look: look, remove: Remove, changed: changed, log: log, clock: clk, sooner: make(chan struct{}, 1), serves: looks{}}
 }
 
 // Found returns what the last look has found; nil: the Finder has not looked yet. It must not be
@@ -89,32 +89,6 @@ func (f *Finder) Want(found *v1alpha1.KubeProxyStatus) {
 	f.wanted = found
 }
 
-// Settled is how many looks in a row settle whether kube-proxy serves the node.
-const Settled = 2
-
-// Serves says whether kube-proxy serves the node: in how many looks in a row it did, at most two,
-// or, as a negative number, in how many it did not. 0: the Finder has not looked yet.
-func (f *Finder) Serves() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.serves
-}
-
-// countServes counts a look, and says whether the first or a second one in a row says something else than
-// those before. The caller holds mu.
-func (f *Finder) countServes(serves bool) (changed bool) {
-	before := f.serves
-	switch {
-	case serves:
-		f.serves = min(max(before, 0)+1, Settled)
-	case before == 0:
-		f.serves = -Settled // it never has
-	default:
-		f.serves = max(min(before, 0)-1, -Settled)
-	}
-	return before != f.serves && before != 0
-}
-
 // LookSoon says whether the node changes between kube-proxy and the agent, which waits for what
 // is found. When that begins, looks in which kube-proxy served the node do not count any more: the last
 // one may be a minute ago, and the kube-proxy of then gone.
@@ -122,7 +96,7 @@ func (f *Finder) LookSoon(soon bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if soon && !f.soon {
-		f.serves = min(f.serves, 0)
+		f.serves.begin()
 		select {
 		case f.sooner <- struct{}{}:
 		default:
@@ -197,7 +171,7 @@ func (f *Finder) set(last finding, err error) {
 		f.failed = nil
 	}
 	same, first := reflect.DeepEqual(f.last, last) && !forgets, f.found == nil
-	counted := f.countServes(last.serves)
+	counted := f.serves.count(last.serves)
 	if !same {
 		f.last, f.found = last, last.shown(f.failed)
 	}
@@ -267,10 +241,10 @@ func message(what string, err error) string {
 
 // Look looks for kube-proxy in the network namespace of the calling thread; dial opens
 // connections from there. It returns nil if it finds neither kube-proxy nor rules of it, and whether
-// kube-proxy serves the node. After an error it returns what it has found.
+// kube-proxy serves the node in some family. After an error it returns what it has found.
 func Look(ctx context.Context, dial Dialer) (found *v1alpha1.KubeProxyStatus, serves bool, err error) {
 	f, err := look(ctx, dial)
-	return f.status, f.serves, err
+	return f.status, f.serves.in(""), err
 }
 
 func look(ctx context.Context, dial Dialer) (finding, error) {
@@ -279,7 +253,10 @@ func look(ctx context.Context, dial Dialer) (finding, error) {
 	if !p.running && len(rules) == 0 {
 		return finding{}, err
 	}
-	serves := err == nil && p.running && p.healthy && rules.serve(p.mode)
+	var serves served
+	if err == nil && p.running && p.healthy {
+		serves = rules.serve(p.mode)
+	}
 	if p.mode == "" {
 		p.mode = rules.mode()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -149,7 +150,7 @@ func TestFinderServes(t *testing.T) {
 			}
 			var got []int
 			for _, serves := range c.looks {
-				f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: serves}, nil)
+				f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: served{ipv4: serves}}, nil)
 				got = append(got, f.Serves())
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" || changes != c.changes+1 {
@@ -163,12 +164,33 @@ func TestFinderServes(t *testing.T) {
 func TestFinderServesAnew(t *testing.T) {
 	f := New(func() {}, testr.New(t), clock.RealClock{})
 	look := func(serves bool) int {
-		f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: serves}, nil)
+		f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: served{ipv4: serves}}, nil)
 		return f.Serves()
 	}
 	soon := func(soon bool) int { f.LookSoon(soon); return f.Serves() }
 	got := []int{look(true), look(true), soon(true), look(true), look(true), soon(true), soon(false), soon(true), look(false), soon(false), soon(true)}
 	if diff := cmp.Diff([]int{1, 2, 0, 1, 2, 2, 2, 0, -2, -2, -2}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestFinderServesFamilies checks that each family is counted on its own, and that each wakes the loop.
+func TestFinderServesFamilies(t *testing.T) {
+	changes := 0
+	f := New(func() { changes++ }, testr.New(t), clock.RealClock{})
+	type counts struct{ Any, IPv4, IPv6, Both, Changes int }
+	var got []counts
+	for _, s := range []served{{}, {ipv4: true}, {ipv4: true}, {ipv4: true, ipv6: true}, {ipv4: true, ipv6: true}, {ipv6: true}, {}} {
+		f.set(finding{status: &v1alpha1.KubeProxyStatus{Running: true}, serves: s}, nil)
+		got = append(got, counts{f.Serves(), f.Serves(corev1.IPv4Protocol), f.Serves(corev1.IPv6Protocol),
+			f.Serves(corev1.IPv4Protocol, corev1.IPv6Protocol), changes})
+	}
+	want := []counts{{-2, -2, -2, -2, 1}, {1, 1, -2, -2, 2}, {2, 2, -2, -2, 3}, {2, 2, 1, 1, 4}, {2, 2, 2, 2, 5}, {2, -1, 2, -1, 6}, {-1, -2, -1, -2, 7}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	f.LookSoon(true)
+	if n := f.Serves(corev1.IPv6Protocol); n > 0 {
+		t.Errorf("looks of before count: %d", n)
 	}
 }

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
@@ -99,7 +101,7 @@ func dialer(space *netnstest.Space) Dialer {
 	}
 }
 
-// TestServes checks when kube-proxy serves a node: it runs, is healthy, and has rules of Services.
+// TestServes checks when kube-proxy serves a node, and in which families: it runs, is healthy, and has rules of Services.
 func TestServes(t *testing.T) {
 	const (
 		metrics = "127.0.0.1:10249/proxyMode"
@@ -110,29 +112,38 @@ func TestServes(t *testing.T) {
 	nftables := []string{"nft add table ip kube-proxy", "nft add chain ip kube-proxy services"}
 	iptables := []string{"iptables-nft -t nat -N KUBE-SERVICES", "iptables-nft -t nat -N KUBE-SVC-NPX46M4PTMTKRN6Y"}
 	legacy := []string{"iptables-legacy -t nat -N KUBE-SERVICES", "iptables-legacy -t nat -N KUBE-SVC-NPX46M4PTMTKRN6Y"}
+	iptables6 := []string{"ip6tables-nft -t nat -N KUBE-SERVICES", "ip6tables-nft -t nat -N KUBE-SVL-NPX46M4PTMTKRN6Y"}
+	legacy6 := []string{"ip6tables-legacy -t nat -N KUBE-SERVICES", "ip6tables-legacy -t nat -N KUBE-SVC-NPX46M4PTMTKRN6Y"}
+	v4, both := served{ipv4: true}, served{ipv4: true, ipv6: true}
 	for name, c := range map[string]struct {
 		commands []string
 		mode     string // that it says; empty: it does not run
 		health   string // empty: it says nothing
 		status   int    // 0: 200
 		own      bool   // the agent has the port of health
-		want     bool
+		want     served
 	}{
-		"nftables":                   {nftables, "nftables", healthy, 0, false, true},
-		"iptables":                   {iptables, "iptables", healthy, 0, false, true},
-		"iptables, legacy":           {legacy, "iptables", healthy, 0, false, true},
-		"without metrics":            {nftables, "", healthy, 0, false, true},
-		"it is not healthy":          {nftables, "nftables", healthy, http.StatusServiceUnavailable, false, false},
-		"it has programmed nothing":  {nftables, "nftables", early, 0, false, false},
-		"it has no port of health":   {nftables, "nftables", "", 0, false, false},
-		"the agent has that port":    {nftables, "nftables", healthy, 0, true, false},
-		"it has no rules":            {nil, "nftables", healthy, 0, false, false},
-		"its table is empty":         {nftables[:1], "nftables", healthy, 0, false, false},
-		"no chains of Services":      {iptables[:1], "iptables", healthy, 0, false, false},
-		"no chains, legacy":          {legacy[:1], "iptables", healthy, 0, false, false},
-		"only rules of another mode": {iptables, "nftables", healthy, 0, false, false},
-		"only rules":                 {nftables, "", "", 0, false, false},
-		"no virtual servers":         {append(iptables[:2:2], "iptables-nft -t nat -N KUBE-NODE-PORT"), "ipvs", healthy, 0, false, false},
+		"nftables":                   {nftables, "nftables", healthy, 0, false, v4},
+		"iptables":                   {iptables, "iptables", healthy, 0, false, v4},
+		"iptables, legacy":           {legacy, "iptables", healthy, 0, false, v4},
+		"without metrics":            {nftables, "", healthy, 0, false, v4},
+		"it is not healthy":          {nftables, "nftables", healthy, http.StatusServiceUnavailable, false, served{}},
+		"it has programmed nothing":  {nftables, "nftables", early, 0, false, served{}},
+		"it has no port of health":   {nftables, "nftables", "", 0, false, served{}},
+		"the agent has that port":    {nftables, "nftables", healthy, 0, true, served{}},
+		"it has no rules":            {nil, "nftables", healthy, 0, false, served{}},
+		"its table is empty":         {nftables[:1], "nftables", healthy, 0, false, served{}},
+		"no chains of Services":      {iptables[:1], "iptables", healthy, 0, false, served{}},
+		"no chains, legacy":          {legacy[:1], "iptables", healthy, 0, false, served{}},
+		"only rules of another mode": {iptables, "nftables", healthy, 0, false, served{}},
+		"only rules":                 {nftables, "", "", 0, false, served{}},
+		"no virtual servers":         {append(iptables[:2:2], "iptables-nft -t nat -N KUBE-NODE-PORT"), "ipvs", healthy, 0, false, served{}},
+		"nftables, IPv6":             {[]string{"nft add table ip6 kube-proxy", "nft add chain ip6 kube-proxy services"}, "nftables", healthy, 0, false, served{ipv6: true}},
+		"nftables, both":             {slices.Concat(nftables, []string{"nft add table ip6 kube-proxy", "nft add chain ip6 kube-proxy services"}), "nftables", healthy, 0, false, both},
+		"IPv6 is not written yet":    {slices.Concat(nftables, []string{"nft add table ip6 kube-proxy"}), "nftables", healthy, 0, false, v4},
+		"iptables, both":             {slices.Concat(iptables, iptables6), "iptables", healthy, 0, false, both},
+		"iptables, none of IPv6 yet": {slices.Concat(iptables, iptables6[:1]), "iptables", healthy, 0, false, v4},
+		"legacy, both":               {slices.Concat(legacy, legacy6), "iptables", healthy, 0, false, both},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,14 +161,13 @@ func TestServes(t *testing.T) {
 					serveStatus(t, space, address, "/"+path, answer.body, answer.own, answer.status)
 				}
 			}
-			var found *v1alpha1.KubeProxyStatus
-			var serves bool
+			var found finding
 			space.Do(func() (err error) {
-				found, serves, err = Look(t.Context(), dialer(space))
+				found, err = look(t.Context(), dialer(space))
 				return err
 			})
-			if serves != c.want {
-				t.Errorf("serves: %v, want %v; found %+v", serves, c.want, found)
+			if found.serves != c.want {
+				t.Errorf("serves: %+v, want %+v; found %+v", found.serves, c.want, found.status)
 			}
 		})
 	}
@@ -215,5 +225,20 @@ func TestLegacyFails(t *testing.T) {
 	}
 	if chains, err := legacyChains(t.Context(), "not-on-this-machine"); chains != nil || err != nil {
 		t.Errorf("without the program: %v, %v", chains, err)
+	}
+}
+
+// TestVirtualServers reads a list of the kernel: in the mode ipvs a virtual server shows which family kube-proxy serves.
+func TestVirtualServers(t *testing.T) {
+	const (
+		head = "IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n"
+		v4   = "TCP  0A600001:01BB rr \n  -> C0A80002:192B      Masq    1      0          0         \n"
+		v6   = "UDP  [fd00:0096:0000:0000:0000:0000:0000:0001]:0035 rr \n  -> [fd00:0244:0000:0000:0000:0000:0000:0002]:0035      Masq    1      0          0         \n"
+		mark = "FWM  01000001 rr \n"
+	)
+	for text, want := range map[string]served{"": {}, head: {}, head + v4: {ipv4: true}, head + mark + v6: {ipv6: true}, head + v4 + v6: {true, true}} {
+		if got := (served{lists(text, corev1.IPv4Protocol), lists(text, corev1.IPv6Protocol)}); got != want {
+			t.Errorf("%+v, want %+v, of\n%s", got, want, text)
+		}
 	}
 }

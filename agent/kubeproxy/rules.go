@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/nft"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -30,8 +31,10 @@ const (
 	servicesChain = "KUBE-SERVICES"
 	nodePortChain = "KUBE-NODE-PORT"
 
-	// serviceChains is the prefix of the chains of Services in the mode iptables.
+	// serviceChains is the prefix of the chains of Services in the mode iptables, and localChains of those
+	// with a policy Local.
 	serviceChains = "KUBE-SVC-"
+	localChains   = "KUBE-SVL-"
 )
 
 // rules are those of kube-proxy in the kernel.
@@ -41,7 +44,8 @@ type rules []leftover
 type leftover struct {
 	name   string
 	mode   v1alpha1.KubeProxyMode // that it is of
-	serves bool                   // rules of Services are in it
+	family corev1.IPFamily
+	serves bool // rules of Services are in it
 	remove func(context.Context) error
 }
 
@@ -63,14 +67,20 @@ func (r rules) mode() (mode v1alpha1.KubeProxyMode) {
 	return mode
 }
 
-// serve says whether some serve Services in a mode; empty: it is unknown. What a mode before has
-// left does not.
-func (r rules) serve(mode v1alpha1.KubeProxyMode) bool {
-	return slices.ContainsFunc(r, func(l leftover) bool { return l.serves && (mode == "" || l.mode == mode) })
+// serve returns the families in which some serve Services in a mode; empty: it is unknown. What a mode
+// before has left does not. kube-proxy programs each family on its own, and is healthy after the first one.
+func (r rules) serve(mode v1alpha1.KubeProxyMode) (families served) {
+	for _, l := range r {
+		if l.serves && (mode == "" || l.mode == mode) {
+			families.ipv4 = families.ipv4 || l.family == corev1.IPv4Protocol
+			families.ipv6 = families.ipv6 || l.family == corev1.IPv6Protocol
+		}
+	}
+	return families
 }
 
-func (r *rules) addTable(t *nft.Table, serves bool) {
-	*r = append(*r, leftover{"nftables: table " + t.String(), v1alpha1.KubeProxyNFTables, serves,
+func (r *rules) addTable(f family, t *nft.Table, serves bool) {
+	*r = append(*r, leftover{"nftables: table " + t.String(), v1alpha1.KubeProxyNFTables, f.addresses, serves,
 		func(ctx context.Context) error { return removeTable(ctx, t) }})
 }
 
@@ -81,18 +91,19 @@ func (r *rules) addChains(f family, variant string, has func(name string) bool) 
 	}
 	mode, serves := v1alpha1.KubeProxyIPTables, has(serviceChains)
 	if has(nodePortChain) {
-		mode, serves = v1alpha1.KubeProxyIPVS, hasVirtualServers()
+		mode, serves = v1alpha1.KubeProxyIPVS, hasVirtualServers(f.addresses)
 	}
-	*r = append(*r, leftover{fmt.Sprintf("%s (%s): chains KUBE-*", f.program(), variant), mode, serves,
+	*r = append(*r, leftover{fmt.Sprintf("%s (%s): chains KUBE-*", f.program(), variant), mode, f.addresses, serves,
 		func(ctx context.Context) error { return removeChains(ctx, f.program()+"-"+variant) }})
 }
 
 // families are those of addresses.
-var families = []family{{unix.NFPROTO_IPV4, "ip"}, {unix.NFPROTO_IPV6, "ip6"}}
+var families = []family{{unix.NFPROTO_IPV4, "ip", corev1.IPv4Protocol}, {unix.NFPROTO_IPV6, "ip6", corev1.IPv6Protocol}}
 
 type family struct {
-	number byte
-	name   string
+	number    byte
+	name      string
+	addresses corev1.IPFamily
 }
 
 // program is the name of the program for its rules.
@@ -133,7 +144,7 @@ func (r *rules) readNFT(ctx context.Context) error {
 		if exists && err == nil {
 			var chains []string
 			chains, err = nft.ReadChainNames(ctx, client, own)
-			r.addTable(own, slices.Contains(chains, "services"))
+			r.addTable(f, own, slices.Contains(chains, "services"))
 		}
 		chains, alsoErr := nft.ReadChainNames(ctx, client, &nft.Table{Family: f.number, Name: "nat"})
 		if alsoErr == nil {
@@ -190,14 +201,28 @@ func known(name string) string {
 	switch {
 	case name == servicesChain, name == nodePortChain:
 		return name
-	case strings.HasPrefix(name, serviceChains):
+	case strings.HasPrefix(name, serviceChains), strings.HasPrefix(name, localChains):
 		return serviceChains
 	}
 	return ""
 }
 
-// hasVirtualServers says whether IPVS has any, of any program.
-func hasVirtualServers() bool {
+// hasVirtualServers says whether IPVS has any in a family, of any program.
+func hasVirtualServers(family corev1.IPFamily) bool {
 	text, err := os.ReadFile("/proc/thread-self/net/ip_vs")
-	return err == nil && strings.Contains(string(text), "\nTCP ") // at least that of the apiserver
+	return err == nil && lists(string(text), family)
+}
+
+// lists says whether a list of the kernel has a virtual server with an address of a family: those of IPv6 are in brackets.
+func lists(text string, family corev1.IPFamily) bool {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !slices.Contains([]string{"TCP", "UDP", "SCTP"}, fields[0]) {
+			continue
+		}
+		if strings.HasPrefix(fields[1], "[") == (family == corev1.IPv6Protocol) {
+			return true
+		}
+	}
+	return false
 }

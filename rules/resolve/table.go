@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -249,6 +251,17 @@ func (t *Table) Desired() model.Desired {
 		d.LocalEndpoints[addr] = struct{}{}
 	}
 	return d
+}
+
+// Forwarding returns the families in which some frontend of the table has endpoints.
+func (t *Table) Forwarding() (families []corev1.IPFamily) {
+	for key := range t.byKey {
+		f, family := t.winner(key), model.FamilyOf(key.Address)
+		if !slices.Contains(families, family) && (f.Internal.Verdict == model.Forward || f.External.Verdict == model.Forward) {
+			families = append(families, family)
+		}
+	}
+	return families
 }
 
 // Counts is the size of a table.

@@ -296,8 +296,14 @@ func TestCounts(t *testing.T) {
 	if got := table.Services(); len(got) != 3 || !slices.Contains(got, WebID) {
 		t.Errorf("services %v", got)
 	}
+	if got := table.Forwarding(); len(got) != 2 {
+		t.Errorf("forwards %v", got)
+	}
 	table.Set(WebID, resolve.Result{})
 	if got, want := table.Counts(), (resolve.Counts{Services: 2, Frontends: 3, Endpoints: 1}); got != want {
 		t.Errorf("without IPv4: got %+v, want %+v", got, want)
+	}
+	if diff := cmp.Diff([]corev1.IPFamily{corev1.IPv6Protocol}, table.Forwarding()); diff != "" {
+		t.Errorf("forwards (-want +got):\n%s", diff)
 	}
 }

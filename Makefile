@@ -178,10 +178,10 @@ test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests 
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go run ./mutants/cmd/mutants -run "$(MUTANTS)"
 
 .PHONY: test-e2e-rollout
-test-e2e-rollout: root lab-images ## Only the part of test-e2e that changes policies in stages, and has nodes return.
+test-e2e-rollout: root lab-images ## Only the part of test-e2e that changes policies in stages, has nodes return, and makes faults for kubectl fairlead check.
 	$(MAKE) lab-images LAB_IMAGES=kube-proxy
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; \
-		cd test && go test -tags e2e -count=1 -timeout 40m -v -run 'Rollout|Revision|NodeReturns|TakeOver' ./e2e -rollouts
+		cd test && go test -tags e2e -count=1 -timeout 40m -v -run 'Rollout|Revision|NodeReturns|TakeOver|CheckFaults' ./e2e -rollouts
 
 .PHONY: test-robustness
 test-robustness: root lab-images ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.
@@ -268,7 +268,7 @@ images: ## Write images as OCI layouts into dist/images, without a container eng
 	cd hack/images && go run . -version v$(VERSION) build $(CURDIR)/dist/images controller=$(IMG) agent=$(AGENT_IMG) bundle=$(BUNDLE_IMG)
 
 .PHONY: release
-release: manifests generate $(KUSTOMIZE) ## Write what a version consists of into dist: images, manifests with their digests, checksums, signatures (docs/images.md).
+release: manifests generate $(KUSTOMIZE) ## Write what a version consists of into dist: images, manifests with their digests, the plugin of kubectl, checksums, signatures (docs/images.md).
 	hack/release.sh $(KUSTOMIZE) $(CONFIG) v$(VERSION) $(IMG) $(AGENT_IMG) $(BUNDLE_IMG) dist
 
 .PHONY: release-push

@@ -125,7 +125,7 @@ func texts(p *plugin, api client.WithWatch, clients kubernetes.Interface) []bund
 			return err
 		}},
 		{Name: "check.txt", About: "the output of kubectl fairlead check", Write: func(ctx context.Context, w io.Writer) error {
-			report, err := checkReport(ctx, p, api)
+			report, err := checkReport(ctx, p, api, false)
 			if err == nil {
 				err = report.Print(w)
 			}

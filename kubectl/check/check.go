@@ -47,10 +47,11 @@ type one struct {
 
 // Of returns the report of the facts.
 func Of(facts Facts) Report {
-	facts.nodes = status.Of(facts.Reported).Nodes
+	facts.report = status.Of(facts.Reported)
+	facts.skew = skewOf(facts.Reported.Heartbeats)
 	out := Report{Incomplete: !facts.Read}
 	for _, category := range categories {
-		if category.needsAll && !facts.Read {
+		if !category.shown(&facts) {
 			continue
 		}
 		c := Category{Name: category.name}

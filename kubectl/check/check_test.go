@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/kubectl/internal/kubectltest"
+	"github.com/fairlead-proxy/fairlead/kubectl/kernel"
 	"github.com/fairlead-proxy/fairlead/kubectl/status"
 )
 
@@ -39,6 +40,7 @@ func well() Facts {
 			condition("Accepted", "True", "Accepted", ""), condition("Protected", "True", "AdmissionPoliciesEnforced", ""),
 		}},
 	}}}
+	f.Kernels = &Kernels{Conntrack: map[string]Conntrack{"node-1": {Entries: 90, Limit: 100}}, Drift: kernel.Drift{Nodes: []kernel.NodeDrift{{Name: "node-1", State: kernel.Equal}}}}
 	for i, name := range []string{"node-1", "node-2"} {
 		octet := string(rune('1' + i))
 		f.Agents = append(f.Agents, corev1.Pod{
@@ -92,7 +94,7 @@ func TestFaults(t *testing.T) {
 			n.Status.Conditions[0] = condition("Programmed", "False", "KernelError", "create the table: operation not permitted")
 		}),
 		"degraded": node(func(n *v1alpha1.NodeRuleSet) {
-			n.Status.Conditions[1] = condition("Degraded", "True", "ListenFailed", "port 10256: address in use")
+			n.Status.Conditions[1] = condition("Degraded", "True", "CheckpointFailed", "/var/lib/fairlead: no space left on device")
 		}),
 		"kube-proxy-runs": node(func(n *v1alpha1.NodeRuleSet) {
 			n.Status.KubeProxy = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyIPTables, Leftovers: []string{"x"}}
@@ -123,10 +125,18 @@ func TestFaults(t *testing.T) {
 			n.Spec.NodePort.Addresses = []string{"198.51.100.0/24"}
 		}),
 	}
+	for name, fault := range moreFaults() {
+		faults[name] = fault
+	}
 	more := map[string]int{"no-agent": 2} // its heartbeat is missing, too
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			f := well()
+			before := Of(f)
+			if !before.Pass() {
+				t.Error("without the fault it does not pass")
+			}
+			f = well()
 			fault(&f)
 			report := Of(f)
 			failed := 0
@@ -180,8 +190,14 @@ func TestWell(t *testing.T) {
 			f.Reported.Nodes[1].Spec.Node.PodCIDRs = nil
 			f.Reported.Nodes[1].Spec.LocalTraffic = v1alpha1.LocalTrafficOptions{Detect: v1alpha1.DetectBridgeInterface, Interface: "cni0"}
 		},
-		"node ports at a CIDR": func(f *Facts) { f.Reported.Nodes[1].Spec.NodePort.Addresses = []string{"192.0.2.0/24"} },
-		"node ports at all":    func(f *Facts) { f.Reported.Nodes[1].Spec.NodePort.Addresses = []string{v1alpha1.NodePortAll} },
+		"node ports at a CIDR":             func(f *Facts) { f.Reported.Nodes[1].Spec.NodePort.Addresses = []string{"192.0.2.0/24"} },
+		"a heartbeat that is stored right": func(f *Facts) { stored(f, 10*time.Second) },
+		"a mode that cannot be inspected": func(f *Facts) {
+			f.Kernels.Drift.Nodes = []kernel.NodeDrift{{Name: "node-1", State: kernel.Unknown, Message: "the kernel cannot be inspected in the mode IPVS"}}
+		},
+		"a rollout that proceeds":    rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutSoaking, Stage: "canary"}),
+		"a rollout that has aborted": rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutRolledBack, Verdict: v1alpha1.VerdictAborted}),
+		"node ports at all":          func(f *Facts) { f.Reported.Nodes[1].Spec.NodePort.Addresses = []string{v1alpha1.NodePortAll} },
 	}
 	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +221,7 @@ func TestDocs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := false
+			found := anchor == ""
 			for _, line := range strings.Split(string(text), "\n") {
 				if heading := strings.TrimLeft(line, "#"); heading != line {
 					slug := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(strings.TrimSpace(heading)), "")

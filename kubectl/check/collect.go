@@ -34,8 +34,13 @@ type Facts struct {
 	// Reported is what controller and agents have written into the API.
 	Reported status.Input
 
-	// nodes follow from Reported.
-	nodes []status.Node
+	// Kernels is what was read on the nodes; nil: nothing was.
+	Kernels *Kernels
+
+	// report and skew follow from Reported. skew is how far a node's clock is ahead of the
+	// apiserver's, where it is too far.
+	report status.Report
+	skew   map[string]time.Duration
 }
 
 // Right is a verb on a resource; without a namespace in all of them.

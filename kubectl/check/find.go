@@ -9,12 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/kubectl/status"
 	rules "github.com/fairlead-proxy/fairlead/rules/rollout"
 )
 
@@ -43,85 +41,6 @@ func noController(f *Facts) []string {
 	}
 	if out == nil {
 		out = []string{"there is no Deployment of the controller in the namespace " + f.Namespace}
-	}
-	return out
-}
-
-// noAgent accepts an agent that is run without a Pod and renews its heartbeat.
-func noAgent(f *Facts) []string {
-	pods := map[string]*corev1.Pod{}
-	for i := range f.Agents {
-		if pod := &f.Agents[i]; pods[pod.Spec.NodeName] == nil || isReady(pod) {
-			pods[pod.Spec.NodeName] = pod
-		}
-	}
-	var out []string
-	for _, n := range f.nodes {
-		switch pod := pods[n.Name]; {
-		case pod == nil && (n.SeenSeconds == nil || n.State == status.NotReporting):
-			out = append(out, n.Name+": no Pod of the agent is on the node")
-		case pod != nil && !isReady(pod):
-			out = append(out, fmt.Sprintf("%s: Pod %s/%s is not ready (%s)", n.Name, pod.Namespace, pod.Name, waiting(pod)))
-		}
-	}
-	return out
-}
-
-func isReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// waiting says why a container does not run, or the phase of the Pod.
-func waiting(pod *corev1.Pod) string {
-	for _, c := range pod.Status.ContainerStatuses {
-		if c.State.Waiting != nil && c.State.Waiting.Reason != "" {
-			return c.State.Waiting.Reason
-		}
-	}
-	return string(pod.Status.Phase)
-}
-
-func silent(f *Facts) []string {
-	var out []string
-	for _, n := range f.nodes {
-		switch {
-		case n.SeenSeconds == nil:
-			out = append(out, n.Name+": there is no NodeHeartbeat")
-		case n.State == status.NotReporting:
-			out = append(out, fmt.Sprintf("%s: the last one is %d s old; the kernel has the rules it had", n.Name, *n.SeenSeconds))
-		}
-	}
-	return out
-}
-
-// notWell leaves out nodes that do not report: what they reported before no longer counts.
-func notWell(f *Facts) []string {
-	var out []string
-	for _, n := range f.nodes {
-		if !n.Well && n.State != status.NotReporting {
-			out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", n.Name, n.State, n.Message), ": "))
-		}
-	}
-	return out
-}
-
-// beside leaves out nodes that are to give back to kube-proxy.
-func beside(f *Facts) []string {
-	var out []string
-	for i := range f.Reported.Nodes {
-		n := &f.Reported.Nodes[i]
-		found := n.Status.KubeProxy
-		switch {
-		case n.Spec.KubeProxy == v1alpha1.KubeProxyGiveBack || found == nil:
-		case found.Running:
-			out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: kube-proxy runs, mode %s", n.Name, found.Mode), ", mode "))
-		case len(found.Leftovers) > 0:
-			out = append(out, fmt.Sprintf("%s: rules of kube-proxy are left: %s", n.Name, strings.Join(found.Leftovers, ", ")))
-		case found.Message != "":
-			out = append(out, n.Name+": "+found.Message)
-		}
 	}
 	return out
 }

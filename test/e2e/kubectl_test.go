@@ -96,7 +96,8 @@ func TestKubectl(t *testing.T) {
 	if len(state.Nodes) != len(labNodes) {
 		t.Errorf("status has %d nodes", len(state.Nodes))
 	}
-	if code, out, errOut := fairlead(t.Context(), "check"); code == 2 || !strings.Contains(out, "√ nodes are programmed and not degraded") {
+	if code, out, errOut := fairlead(t.Context(), "check", "--kernel"); code == 2 || !strings.Contains(out, "√ nodes are programmed and not degraded") ||
+		!strings.Contains(out, "√ you may look into the kernels") || !strings.Contains(out, "√ connection tracking has room") {
 		t.Errorf("check exits with %d: %s%s", code, errOut, out)
 	}
 	previews(t)

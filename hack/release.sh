@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # release.sh KUSTOMIZE CONFIG VERSION CONTROLLER-IMAGE AGENT-IMAGE BUNDLE-IMAGE DIRECTORY: writes what a
-# version consists of: the images, all manifests with the images' digests, and checksums. With
+# version consists of: the images, all manifests with the images' digests, the plugin of kubectl with its manifest for krew, and checksums. With
 # SIGNING_KEY, a PEM file with an ECDSA key (P-256, not encrypted), images and checksums are signed.
 set -euo pipefail
 if [[ -n ${SIGNING_KEY:-} ]]; then
@@ -19,9 +19,10 @@ out=$(cd "$out" && pwd)
   "controller=$controller" "agent=$agent" "bundle=$bundle") >"$out/images.txt"
 mapfile -t images <"$out/images.txt"
 hack/build-installer.sh "$kustomize" "${images[0]}" "${images[1]}" "$config" "$out"
+hack/plugin.sh "$version" "$out"
 
 cd "$out"
-sha256sum images.txt install.yaml >SHA256SUMS
+sha256sum images.txt install.yaml fairlead.yaml kubectl-fairlead_*.tar.gz >SHA256SUMS
 rm -f SHA256SUMS.sig
 if [[ -n ${SIGNING_KEY:-} ]]; then
   openssl dgst -sha256 -sign "$SIGNING_KEY" SHA256SUMS | base64 -w0 >SHA256SUMS.sig

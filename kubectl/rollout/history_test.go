@@ -144,6 +144,31 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// TestUndoKeepsDaemonSet undoes a take-over, and that again: the DaemonSet that is named has no part in revisions.
+func TestUndoKeepsDaemonSet(t *testing.T) {
+	plain, taking := current(v1alpha1.ModeIPTables), current(v1alpha1.ModeIPTables)
+	taking.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: new(true), DaemonSet: "platform/proxy"}
+	api := fake.NewClientBuilder().WithScheme(kubectltest.Scheme(t)).WithObjects(taking.DeepCopy(), stored(plain, 1), stored(taking, 2)).Build()
+	for _, want := range []*v1alpha1.ProxyConfig{plain, taking, plain} {
+		config, h := history(t, api)
+		to, err := h.Find(rules.RevisionOf(want).Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Undo(t.Context(), api, config, to); err != nil {
+			t.Fatal(err)
+		}
+		after, _ := history(t, api)
+		wantNote := ""
+		if want == plain {
+			wantNote = "platform/proxy"
+		}
+		if diff := cmp.Diff(want.Spec, after.Spec); diff != "" || after.Annotations[annotationDaemonSet] != wantNote {
+			t.Errorf("annotations %v, spec (-want +got):\n%s", after.Annotations, diff)
+		}
+	}
+}
+
 // TestUndoOfAnotherChange checks that a change in between is not overwritten.
 func TestUndoOfAnotherChange(t *testing.T) {
 	ctx := context.Background()

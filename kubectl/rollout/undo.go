@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -45,15 +46,33 @@ func (r *Revision) Usable() error {
 	return nil
 }
 
+// annotationDaemonSet keeps spec.kubeProxy.daemonSet of a ProxyConfig while it has no spec.kubeProxy: the
+// name is no part of a revision, and without it a later undo would change another DaemonSet.
+const annotationDaemonSet = "proxy.fairlead.dev/kube-proxy-daemonset"
+
+// keepDaemonSet notes the DaemonSet if spec.kubeProxy goes, and takes the noted one if it comes back.
+func keepDaemonSet(before, after *v1alpha1.ProxyConfig) {
+	was, is := before.Spec.KubeProxy, after.Spec.KubeProxy
+	switch {
+	case was != nil && was.DaemonSet != "" && is == nil:
+		metav1.SetMetaDataAnnotation(&after.ObjectMeta, annotationDaemonSet, was.DaemonSet)
+	case was == nil && is != nil:
+		is.DaemonSet = after.Annotations[annotationDaemonSet]
+		delete(after.Annotations, annotationDaemonSet)
+	}
+}
+
 // Undo gives a ProxyConfig the policy of a revision, unless it has changed since it was read. What
-// is no part of the policy stays: which nodes it selects, how it is rolled out, the limits of agents.
+// is no part of the policy stays: which nodes it selects, how it is rolled out, the limits of agents, the
+// name of kube-proxy's DaemonSet.
 // The content of the revision was checked against its name when the History was made.
 func Undo(ctx context.Context, api client.Writer, config *v1alpha1.ProxyConfig, to *Revision, options ...client.PatchOption) error {
 	if err := to.Usable(); err != nil {
 		return err
 	}
 	changed := config.DeepCopy()
-	changed.Spec = to.policy.Spec
+	changed.Spec = *to.policy.Spec.DeepCopy()
+	keepDaemonSet(config, changed)
 	patch := client.MergeFromWithOptions(config, client.MergeFromWithOptimisticLock{})
 	if err := api.Patch(ctx, changed, patch, options...); err != nil {
 		return fmt.Errorf("write the ProxyConfig: %w", err)

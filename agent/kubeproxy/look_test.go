@@ -52,15 +52,18 @@ func TestLook(t *testing.T) {
 			want: &v1alpha1.KubeProxyStatus{Mode: "ipvs", Leftovers: []string{"iptables (nft): chains KUBE-*"}}},
 		"ipvs, legacy": {commands: []string{"iptables-legacy -t nat -N KUBE-SERVICES", "iptables-legacy -t nat -N KUBE-NODE-PORT"},
 			want: &v1alpha1.KubeProxyStatus{Mode: "ipvs", Leftovers: []string{"iptables (legacy): chains KUBE-*"}}},
+		"ipvs, beside iptables of before": {commands: []string{"iptables-nft -t nat -N KUBE-SERVICES", "iptables-nft -t nat -N KUBE-NODE-PORT", "iptables-legacy -t nat -N KUBE-SERVICES"},
+			want: &v1alpha1.KubeProxyStatus{Mode: "ipvs", Leftovers: []string{"iptables (nft): chains KUBE-*", "iptables (legacy): chains KUBE-*"}}},
 		"it runs": {serves: map[string]string{metrics: "ipvs\n"}, want: &v1alpha1.KubeProxyStatus{Running: true, Mode: "ipvs"}},
 		"it runs beside rules of a mode before": {serves: map[string]string{metrics: "nftables"}, commands: []string{"iptables-legacy -t nat -N KUBE-SERVICES"},
 			want: &v1alpha1.KubeProxyStatus{Running: true, Mode: "nftables", Leftovers: []string{"iptables (legacy): chains KUBE-*"}}},
 		"it runs without metrics": {serves: map[string]string{healthz: healthy}, commands: []string{"nft add table ip kube-proxy"},
 			want: &v1alpha1.KubeProxyStatus{Running: true, Mode: "nftables", Leftovers: []string{"nftables: table ip kube-proxy"}}},
-		"on ::1":                {serves: map[string]string{"[::1]:10249/proxyMode": "iptables"}, want: &v1alpha1.KubeProxyStatus{Running: true, Mode: "iptables"}},
-		"another program":       {serves: map[string]string{metrics: "userspace", healthz: `{"status": "ok"}`}},
-		"an agent":              {serves: map[string]string{metrics: "nftables", healthz: healthy}, own: true},
-		"a redirect is no mode": {serves: map[string]string{"127.0.0.1:10249/other": "nftables"}},
+		"on ::1":                 {serves: map[string]string{"[::1]:10249/proxyMode": "iptables"}, want: &v1alpha1.KubeProxyStatus{Running: true, Mode: "iptables"}},
+		"another program":        {serves: map[string]string{metrics: "userspace", healthz: `{"status": "ok"}`}},
+		"another program's node": {serves: map[string]string{healthz: `{"nodeEligible": true}`}},
+		"an agent":               {serves: map[string]string{metrics: "nftables", healthz: healthy}, own: true},
+		"a redirect is no mode":  {serves: map[string]string{"127.0.0.1:10249/other": "nftables"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,6 +78,35 @@ func TestLook(t *testing.T) {
 			got := lookAt(t, space)
 			if diff := gocmp.Diff(c.want, got); diff != "" {
 				t.Errorf("found (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLookUnsure checks that rules are not of a kube-proxy that is gone where the agent itself has the port by which that is found: it
+// may wait for the port.
+func TestLookUnsure(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   string
+		want bool
+	}{
+		"the port of the mode":   {"127.0.0.1:10249/proxyMode", true},
+		"of the mode, on ::1":    {"[::1]:10249/proxyMode", true},
+		"another one, of health": {"127.0.0.1:10256/healthz", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			space := netnstest.NewSpace(t)
+			space.Run("nft", "add", "table", "ip", tableName)
+			address, path, _ := strings.Cut(c.at, "/")
+			serve(t, space, address, "/"+path, "nftables", true)
+			var found finding
+			space.Do(func() (err error) {
+				found, err = look(t.Context(), dialer(space))
+				return err
+			})
+			if found.unsure != c.want || found.status == nil || found.status.Running {
+				t.Errorf("unsure: %v, want %v; found %+v", found.unsure, c.want, found.status)
 			}
 		})
 	}

@@ -6,7 +6,6 @@ package kubectl
 import (
 	"context"
 	"fmt"
-	"io"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -29,14 +28,14 @@ func execIn(p *plugin) (kernel.Exec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the client: %w", err)
 	}
-	return func(ctx context.Context, pod *corev1.Pod, container string, command []string, out, errOut io.Writer) error {
+	return func(ctx context.Context, pod *corev1.Pod, container string, command []string, s kernel.Streams) error {
 		request := clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-			VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, clientgoscheme.ParameterCodec)
+			VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdin: s.In != nil, Stdout: true, Stderr: true}, clientgoscheme.ParameterCodec)
 		executor, err := executorFor(config, request)
 		if err != nil {
 			return err
 		}
-		return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: out, Stderr: errOut})
+		return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: s.In, Stdout: s.Out, Stderr: s.Err})
 	}, nil
 }
 

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package inspect is `fairlead-agent inspect`: it prints what the node's kernel has of Services, and
-// how that differs from what the running agent has programmed.
+// how that differs from what the running agent has programmed; and `fairlead-agent observe`, which prints new
+// connections to Services.
 //
 //	fairlead-agent            the engine, a Unix socket in the state folder
 //	fairlead-agent inspect    asks it what is desired, reads the kernel, changes nothing
+//	fairlead-agent observe    asks it what is desired, reads the kernel's events
 //
-// The two are processes of one Pod. The second one reads the kernel with handles of its own, so that
+// Two of them are processes of one Pod. The second one reads the kernel with handles of its own, so that
 // the first never waits for it.
 package inspect
 
@@ -63,17 +65,25 @@ func write(to io.Writer, w engine.Wanted, err error) error {
 	return nil
 }
 
+// readHeader reads the beginning of an answer.
+func readHeader(decode *json.Decoder) (h header, err error) {
+	if err := decode.Decode(&h); err != nil {
+		return h, fmt.Errorf("read the agent's answer: %w", err)
+	}
+	if h.Error != "" {
+		return h, fmt.Errorf("the agent answers: %s", h.Error)
+	}
+	return h, nil
+}
+
 // read reads an answer.
 func read(from io.Reader) (engine.Wanted, error) {
 	decode := json.NewDecoder(from)
-	var h header
-	if err := decode.Decode(&h); err != nil {
-		return engine.Wanted{}, fmt.Errorf("read the agent's answer: %w", err)
-	}
+	h, err := readHeader(decode)
 	w := engine.Wanted{Mode: h.Mode, Rules: h.Rules, Generation: h.Generation, Digest: h.Digest, Changes: h.Changes,
 		Unsettled: h.Unsettled, NoIPv6: h.NoIPv6, Desired: model.NewDesired()}
-	if h.Error != "" {
-		return w, fmt.Errorf("the agent answers: %s", h.Error)
+	if err != nil {
+		return w, err
 	}
 	w.Desired.Node = h.Settings
 	for _, a := range h.ClusterIPs {

@@ -5,8 +5,10 @@ package inspect
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -70,15 +72,33 @@ func answer(ctx context.Context, conn net.Conn, wanted func(context.Context) (en
 }
 
 // ask asks the running agent.
-func ask(ctx context.Context, stateDir string) (engine.Wanted, error) {
+func ask(ctx context.Context, stateDir string) (w engine.Wanted, err error) {
+	err = asking(ctx, stateDir, func(answer io.Reader) error {
+		w, err = read(answer)
+		return err
+	})
+	return w, err
+}
+
+// askChanges asks the running agent whether something has changed. The rest of the answer is not read.
+func askChanges(ctx context.Context, stateDir string) (changes uint64, err error) {
+	err = asking(ctx, stateDir, func(answer io.Reader) error {
+		h, err := readHeader(json.NewDecoder(answer))
+		changes = h.Changes
+		return err
+	})
+	return changes, err
+}
+
+func asking(ctx context.Context, stateDir string, take func(answer io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socketOf(stateDir))
 	if err != nil {
-		return engine.Wanted{}, fmt.Errorf("ask the running agent: %w", err)
+		return fmt.Errorf("ask the running agent: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // only read from
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	return read(conn)
+	return take(conn)
 }

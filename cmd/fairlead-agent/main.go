@@ -93,8 +93,11 @@ func (o options) addresses() (kubeclient.Addresses, error) {
 }
 
 func run(args []string) error {
-	if len(args) > 0 && args[0] == inspectCommand {
+	switch {
+	case len(args) > 0 && args[0] == inspectCommand:
 		return runInspect(args[1:], os.Stdout)
+	case len(args) > 0 && args[0] == observeCommand:
+		return runObserve(args[1:], os.Stdin, os.Stdout)
 	}
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {

@@ -21,8 +21,14 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/inspection"
 )
 
-// Exec runs a command in a container of a Pod. Its standard output and error go to the writers.
-type Exec func(ctx context.Context, pod *corev1.Pod, container string, command []string, out, errOut io.Writer) error
+// Exec runs a command in a container of a Pod.
+type Exec func(ctx context.Context, pod *corev1.Pod, container string, command []string, s Streams) error
+
+// Streams are the standard streams of a command; no In: it has none.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
 
 // Agents are the agents' Pods, by node.
 type Agents struct {
@@ -59,10 +65,6 @@ func FindAgents(ctx context.Context, api client.Reader, namespace string, exec E
 // Inspect returns what is in the kernel of a node.
 func (a *Agents) Inspect(ctx context.Context, node string, f inspection.Filter) (inspection.Report, error) {
 	var report inspection.Report
-	pod := a.pods[node]
-	if pod == nil {
-		return report, errors.New("no agent runs on the node")
-	}
 	command := []string{program, "inspect"}
 	for flag, value := range map[string]string{"--service=": f.Service, "--port=": f.Port} {
 		if value != "" {
@@ -72,16 +74,10 @@ func (a *Agents) Inspect(ctx context.Context, node string, f inspection.Filter) 
 	if f.OnlyDifferences {
 		command = append(command, "--only-differences")
 	}
-	var out, errOut bytes.Buffer
-	if err := a.exec(ctx, pod, container, command, &out, &errOut); err != nil {
-		said := strings.TrimSpace(errOut.String())
-		if strings.Contains(said, `unexpected argument "inspect"`) {
-			return report, errors.New("the agent is of a release that cannot inspect the kernel")
-		}
-		if said != "" { // then the error is only that it has failed
-			return report, errors.New(strings.TrimPrefix(said, "fairlead-agent: "))
-		}
-		return report, fmt.Errorf("run the inspection in Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	var out bytes.Buffer
+	pod, err := a.run(ctx, node, command, Streams{Out: &out})
+	if err != nil {
+		return report, err
 	}
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		return report, fmt.Errorf("read what Pod %s/%s has printed: %w", pod.Namespace, pod.Name, err)
@@ -90,6 +86,27 @@ func (a *Agents) Inspect(ctx context.Context, node string, f inspection.Filter) 
 		return report, fmt.Errorf("the agent's release answers in version %q, and this plugin reads %s", report.Version, inspection.Version)
 	}
 	return report, nil
+}
+
+// run runs a command of the agent's program in its Pod on a node, and returns the Pod. The error is what the command says.
+func (a *Agents) run(ctx context.Context, node string, command []string, s Streams) (*corev1.Pod, error) {
+	pod := a.pods[node]
+	if pod == nil {
+		return nil, errors.New("no agent runs on the node")
+	}
+	var errOut bytes.Buffer
+	s.Err = &errOut
+	if err := a.exec(ctx, pod, container, command, s); err != nil {
+		said := strings.TrimSpace(errOut.String())
+		if strings.Contains(said, fmt.Sprintf("unexpected argument %q", command[1])) {
+			return nil, fmt.Errorf("the agent is of a release that cannot %s", map[string]string{"inspect": "inspect the kernel", "observe": "observe connections"}[command[1]])
+		}
+		if said != "" { // then the error is only that it has failed
+			return nil, errors.New(strings.TrimPrefix(said, "fairlead-agent: "))
+		}
+		return nil, fmt.Errorf("run %s in Pod %s/%s: %w", command[1], pod.Namespace, pod.Name, err)
+	}
+	return pod, nil
 }
 
 // Answer is what is in the kernel of a node, or why it is not known.

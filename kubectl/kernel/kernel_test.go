@@ -108,21 +108,21 @@ func cluster(t *testing.T) (client.Client, *Agents, *[]string) {
 		pod("agent-3", "node-3", corev1.PodPending), pod("agent-4", "node-4", corev1.PodRunning), pod("agent-6", "node-6", corev1.PodRunning))
 	api := fake.NewClientBuilder().WithScheme(kubectltest.Scheme(t)).WithObjects(objects...).Build()
 	var commands []string
-	exec := func(_ context.Context, pod *corev1.Pod, container string, command []string, out, errOut io.Writer) error {
+	exec := func(_ context.Context, pod *corev1.Pod, container string, command []string, s Streams) error {
 		report := shop()
 		switch pod.Name {
 		case "agent-0", "agent-1":
 			commands = append(commands, pod.Name+" "+container+" "+strings.Join(command, " "))
 			report.Node, report.Differences, report.Unsettled = "node-1", nil, "the mode changes to IPVS"
 		case "agent-4":
-			fmt.Fprintln(errOut, `fairlead-agent: unexpected argument "inspect"`)
+			fmt.Fprintln(s.Err, `fairlead-agent: unexpected argument "inspect"`)
 			return errors.New("command terminated with exit code 1")
 		case "agent-6":
-			fmt.Fprintln(errOut, `fairlead-agent: ask the running agent: connection refused`)
+			fmt.Fprintln(s.Err, `fairlead-agent: ask the running agent: connection refused`)
 			return errors.New("command terminated with exit code 1")
 		}
 		report.Frontends = nil
-		return json.NewEncoder(out).Encode(&report)
+		return json.NewEncoder(s.Out).Encode(&report)
 	}
 	agents, err := FindAgents(t.Context(), api, "fairlead-system", exec)
 	if err != nil {
@@ -172,12 +172,12 @@ func TestInspect(t *testing.T) {
 		err  error
 		want string
 	}{
-		"no right":        {"", errors.New("pods/exec is forbidden"), "run the inspection in Pod fairlead-system/agent-1: pods/exec is forbidden"},
+		"no right":        {"", errors.New("pods/exec is forbidden"), "run inspect in Pod fairlead-system/agent-1: pods/exec is forbidden"},
 		"no JSON":         {"hello", nil, "read what Pod fairlead-system/agent-1 has printed"},
 		"a later release": {`{"version": "v2"}`, nil, `the agent's release answers in version "v2", and this plugin reads v1`},
 	} {
-		agents.exec = func(_ context.Context, _ *corev1.Pod, _ string, _ []string, out, _ io.Writer) error {
-			_, _ = io.WriteString(out, tc.out)
+		agents.exec = func(_ context.Context, _ *corev1.Pod, _ string, _ []string, s Streams) error {
+			_, _ = io.WriteString(s.Out, tc.out)
 			return tc.err
 		}
 		if _, err := agents.Inspect(t.Context(), "node-1", inspection.Filter{}); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -190,5 +190,41 @@ func TestFindNoAgents(t *testing.T) {
 	api := fake.NewClientBuilder().WithScheme(kubectltest.Scheme(t)).Build()
 	if _, err := FindAgents(t.Context(), api, "elsewhere", nil); err == nil || err.Error() != "namespace elsewhere has no Pods of agents" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestObserve checks what is run on a node, and that it ends with the user: the command's standard input does.
+func TestObserve(t *testing.T) {
+	_, agents, _ := cluster(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var command string
+	agents.exec = func(_ context.Context, pod *corev1.Pod, container string, args []string, s Streams) error {
+		command = pod.Name + " " + container + " " + strings.Join(args, " ")
+		stop()
+		_, err := io.Copy(s.Out, s.In) // until it ends
+		return err
+	}
+	o := Observed{Filter: inspection.Filter{Service: "shop/web", Port: "http"}, Clients: []string{"10.244.2.9", "fd00::9"}}
+	if err := agents.Observe(ctx, "node-1", o, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if want := "agent-1 agent /fairlead-agent observe --service=shop/web --port=http --clients=10.244.2.9,fd00::9"; command != want {
+		t.Errorf("command %q, want %q", command, want)
+	}
+	agents.exec = func(_ context.Context, _ *corev1.Pod, _ string, args []string, s Streams) error {
+		command = strings.Join(args, " ")
+		fmt.Fprintln(s.Err, `fairlead-agent: unexpected argument "observe"`)
+		return errors.New("command terminated with exit code 1")
+	}
+	if err := agents.Observe(t.Context(), "node-1", Observed{OwnClients: true}, io.Discard); err == nil || err.Error() != "the agent is of a release that cannot observe connections" ||
+		command != "/fairlead-agent observe --own-clients" {
+		t.Errorf("%s: error %v", command, err)
+	}
+	agents.exec = func(context.Context, *corev1.Pod, string, []string, Streams) error { return nil }
+	if err := agents.Observe(t.Context(), "node-1", Observed{}, io.Discard); err == nil || err.Error() != "the agent's Pod has ended the observation" {
+		t.Errorf("an early end: error %v", err)
+	}
+	if diff := cmp.Diff([]string{"node-1", "node-2", "node-4", "node-6"}, agents.Nodes()); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
 	}
 }

@@ -91,6 +91,7 @@ func TestKubectl(t *testing.T) {
 		}
 		return nil
 	})
+	observes(t, node, service, endpoints)
 	var state status.Report
 	eventually(t, time.Minute, func() error { return answers(t.Context(), 0, &state, "status") })
 	if len(state.Nodes) != len(labNodes) {

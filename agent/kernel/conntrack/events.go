@@ -1,0 +1,93 @@
+// Copyright 2026 The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-proxy/fairlead/agent/kernel/netlink"
+	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
+)
+
+// Events are the new flows of a network namespace whose destination is translated.
+type Events struct {
+	conn     *netlink.Conn
+	received int // messages
+}
+
+// Selection says which of them to receive.
+type Selection struct {
+	// Clients are the sources; nil: all.
+	Clients []netip.Addr
+	// Destinations are where the clients send their packets; nil: everywhere.
+	Destinations []Destination
+}
+
+// Destination is an address and port. The unspecified address stands for all.
+type Destination struct {
+	Protocol uint8
+	Address  netip.Addr
+	Port     uint16
+}
+
+// gather is how long to wait for more events after one.
+const gather = 20 * time.Millisecond
+
+const eventsName = "net/netfilter/nf_conntrack_events"
+
+// ErrNoEvents is returned where the kernel reports no new flows.
+var ErrNoEvents = errors.New("the kernel reports no new connections")
+
+// OpenEvents opens the events of a network namespace, given as in NewTable, which has these parameters.
+func OpenEvents(netns int, parameters sysctl.Parameters, s Selection) (*Events, error) {
+	switch value, err := parameters.Get(eventsName); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: it is built without CONFIG_NF_CONNTRACK_EVENTS, or does not track connections", ErrNoEvents)
+	case err != nil:
+		return nil, err
+	case value == "0":
+		return nil, fmt.Errorf("%w: the sysctl net.netfilter.nf_conntrack_events is 0", ErrNoEvents)
+	}
+	conn, err := netlink.Open(netns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	e := &Events{conn: conn}
+	if err := errors.Join(e.Select(s), conn.Join(unix.NFNLGRP_CONNTRACK_NEW)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return e, nil
+}
+
+// Close frees the socket.
+func (e *Events) Close() error { return e.conn.Close() }
+
+// Select changes which events are received. It may be called while another goroutine follows them. Those
+// that have arrived before stay.
+func (e *Events) Select(s Selection) error {
+	program, err := programOf(s)
+	if err != nil {
+		return fmt.Errorf("filter new connections: %w", err)
+	}
+	return e.conn.Select(program)
+}
+
+// Follow calls each for new flows, until ctx ends (nil) or an error. Not all of them are of the selection, if that is
+// long. An entry is valid until each returns. After those that are there it calls rest, with the number of
+// flows that the kernel could not report for want of room, since the socket was opened.
+func (e *Events) Follow(ctx context.Context, each func(Entry), rest func(dropped uint32) error) error {
+	return e.conn.Follow(ctx, gather, func(m netlink.Message) {
+		e.received++
+		if entry, ok := parse(m); ok && entry.Destination != entry.Endpoint {
+			each(entry)
+		}
+	}, rest)
+}

@@ -37,7 +37,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	flags.AddFlags(root.PersistentFlags())
 	p := &plugin{flags: flags, streams: streams}
-	root.AddCommand(bundleCommand(p), p.check(), p.diff(), p.drift(), p.explain(), observeCommand(p), p.rollout(), p.rules(), p.status(), p.wait())
+	root.AddCommand(bundleCommand(p), p.check(), p.diff(), p.drift(), p.explain(), observeCommand(p), p.rollout(), p.rules(), p.status(), testCommand(p), p.wait())
 	return root
 }
 

@@ -45,6 +45,7 @@ func TestUsage(t *testing.T) {
 		"observe outside":    {[]string{"observe", "--from", "external"}, "--from: use external/ADDRESS"},
 		"no Service to wait": {[]string{"wait"}, "kubectl fairlead wait needs SERVICE; see"},
 		"negative time":      {[]string{"rollout", "status", "default", "-w", "--timeout", "-1s"}, "--timeout must not be negative"},
+		"no node to test":    {[]string{"test", "--max-nodes", "0"}, "--max-nodes must be at least 1"},
 		"negative timeout":   {[]string{"wait", "web", "--timeout", "-1s"}, "--timeout must not be negative"},
 		"unknown subaction":  {[]string{"rollout", "stop", "default"}, `unknown command "stop"`},
 	}

@@ -26,7 +26,7 @@ func TestUsage(t *testing.T) {
 		"unknown command":    {[]string{"explian"}, `unknown command "explian"`},
 		"no wide output":     {[]string{"explain", "web", "-o", "wide"}, "--output must be json or yaml"},
 		"no node":            {[]string{"rules"}, "kubectl fairlead rules needs NODE, and SERVICE[:PORT] or nothing; see"},
-		"unknown tool":       {[]string{"rules", "node-1", "-o", "ipset"}, "--output must be json, yaml, nft or iptables"},
+		"unknown tool":       {[]string{"rules", "node-1", "-o", "ipset"}, "--output must be json, yaml, nft, iptables or ipvsadm"},
 		"no wide drift":      {[]string{"drift", "-o", "wide"}, "--output must be json or yaml"},
 		"no file":            {[]string{"diff"}, "kubectl fairlead diff needs -f FILE"},
 		"file and name":      {[]string{"diff", "default"}, `unknown command "default"`},

@@ -29,7 +29,7 @@ to connections, their endpoints, and whether that is what the agent has programm
 It runs a command in the Pod of the node's agent, which needs the right to exec there. The command
 reads the kernel and changes nothing.
 
-With -o nft or -o iptables it prints the rules in the syntax of that program, which must be that of
+With -o nft, -o iptables or -o ipvsadm it prints the rules in the syntax of that program, which must be that of
 the node's mode.`,
 		Example: `  kubectl fairlead rules worker-1 -n shop web:http
 

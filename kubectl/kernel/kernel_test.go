@@ -74,8 +74,9 @@ func TestPrintRules(t *testing.T) {
 	}
 	kubectltest.Golden(t, "rules.nft", out.Bytes())
 	for mode, want := range map[v1alpha1.ProxyMode]string{
-		v1alpha1.ModeNFTables: "node-2 runs the mode NFTables, which has no rules of iptables: use -o nft",
-		v1alpha1.ModeIPVS:     "node-2 runs the mode IPVS, which has no rules of iptables",
+		v1alpha1.ModeNFTables:  "node-2 runs the mode NFTables, which has no rules of iptables: use -o nft",
+		v1alpha1.ModeIPVS:      "node-2 runs the mode IPVS, which has no rules of iptables: use -o ipvsadm",
+		v1alpha1.ModeUserspace: "node-2 runs the mode Userspace, which has no rules of iptables",
 	} {
 		full.Mode = mode
 		if err := PrintAs(io.Discard, &full, "iptables"); err == nil || err.Error() != want {

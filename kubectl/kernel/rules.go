@@ -16,10 +16,10 @@ import (
 )
 
 // tools are the programs in whose syntax rules are printed, by mode.
-var tools = map[v1alpha1.ProxyMode]string{v1alpha1.ModeNFTables: "nft", v1alpha1.ModeIPTables: "iptables"}
+var tools = map[v1alpha1.ProxyMode]string{v1alpha1.ModeNFTables: "nft", v1alpha1.ModeIPTables: "iptables", v1alpha1.ModeIPVS: "ipvsadm"}
 
 // Tools are their names.
-func Tools() []string { return []string{"nft", "iptables"} }
+func Tools() []string { return []string{"nft", "iptables", "ipvsadm"} }
 
 // PrintAs writes the rules in the syntax of a program. It must be that of the node's mode.
 func PrintAs(to io.Writer, r *inspection.Report, tool string) error {

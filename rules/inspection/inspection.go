@@ -53,7 +53,7 @@ type Frontend struct {
 	Internal *Backend `json:"internal,omitempty"`
 	External *Backend `json:"external,omitempty"`
 	// Rules are the objects in the kernel, in the syntax of the mode's own tool: commands of nft,
-	// lines of iptables-save.
+	// lines of iptables-save and of ipvsadm -Sn.
 	Rules []string `json:"rules,omitempty"`
 }
 

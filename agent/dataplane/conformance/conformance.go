@@ -77,6 +77,9 @@ type Damage struct {
 	Command string // of a shell on the node
 	// Unnoticed says why Watch does not notice it, so that only a Sync does.
 	Unnoticed string
+
+	// Uninspected says why an inspection (dataplane.Inspector) does not find it; empty: it does.
+	Uninspected string
 }
 
 func (s *Subject) many() int {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
+	"github.com/fairlead-proxy/fairlead/rules/inspection"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -93,6 +94,9 @@ func testRepairs(t *testing.T, s Subject) {
 				if !noticed && changes.soon() {
 					noticed = true
 				}
+				if found, can := s.inspected(t, n, want); can && found != (damage.Uninspected == "") {
+					t.Errorf("an inspection finds it: %v", found)
+				}
 				if result := repaired(t, d, want); result.Repaired == 0 {
 					t.Errorf("no repair is counted: %+v", result)
 				}
@@ -107,6 +111,9 @@ func testRepairs(t *testing.T, s Subject) {
 			if again := synced(t, d, want); again.Operations != 0 || again.Repaired != 0 {
 				t.Errorf("another Sync: %+v", again)
 			}
+			if found, _ := s.inspected(t, n, want); found {
+				t.Error("an inspection finds something after the repair")
+			}
 			n.wantServed()
 		})
 	}
@@ -117,6 +124,28 @@ func testRepairs(t *testing.T, s Subject) {
 		t.Errorf("a new agent: %+v", result)
 	}
 	sameDump(t, "after the repair by a new agent", programmed, n.Dump())
+}
+
+// inspected says whether an inspection by another agent finds a difference, if the mode can be inspected. It
+// must not change the kernel.
+func (s *Subject) inspected(t *testing.T, n *Node, want model.Desired) (found, can bool) {
+	t.Helper()
+	d := s.start(n)
+	defer closed(t, d)
+	inspector, can := d.(dataplane.Inspector)
+	if !can {
+		return false, false
+	}
+	before := n.Dump()
+	out, err := inspector.Inspect(t.Context(), want, dataplane.Look{Shows: func(*model.Frontend) bool { return true }})
+	if err != nil {
+		t.Fatal("Inspect:", err)
+	}
+	sameDump(t, "an inspection changes the kernel", before, n.Dump())
+	if unequal := slices.ContainsFunc(out.Frontends, func(f inspection.Frontend) bool { return !f.Equal }); unequal && len(out.Differences) == 0 {
+		t.Errorf("nothing differs, but not all frontends are equal: %+v", out.Frontends)
+	}
+	return len(out.Differences) > 0, true
 }
 
 // A change that is applied between an external change and its repair, or that fails because

@@ -59,6 +59,7 @@ type Options struct {
 type filter interface {
 	Probe(context.Context) error
 	OnlyTrack(ctx context.Context, instead bool) error
+	Examine(context.Context, model.Desired, dataplane.Look) (nattable.Examined, error)
 	Plan(context.Context, model.Desired) (nattable.Found, error)
 	PlanDelta(model.Delta) error
 	Commit(context.Context) (dataplane.Result, error)

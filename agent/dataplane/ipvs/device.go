@@ -26,6 +26,8 @@ type device interface {
 	// possible returns why the device cannot be added, unless it exists. It leaves nothing
 	// behind.
 	possible() error
+	// exists says whether it has been added.
+	exists() (bool, error)
 	// ensure adds the device, unless it exists.
 	ensure() error
 	// addresses returns the addresses on the device, and all others of the node.
@@ -103,6 +105,11 @@ func (d *dummyDevice) possible() error {
 		return fmt.Errorf("delete the dummy link %s: %w", probeName, err)
 	}
 	return nil
+}
+
+func (d *dummyDevice) exists() (bool, error) {
+	link, err := d.link()
+	return link != nil, err
 }
 
 // ensure adds the device. It stays down, like kube-proxy's: its addresses are local all

@@ -201,6 +201,8 @@ var _ device = fakeDevice{}
 
 func (d fakeDevice) possible() error { return d.fail["possible"] }
 
+func (d fakeDevice) exists() (bool, error) { return d.device, nil }
+
 func (d fakeDevice) ensure() error {
 	if d.device {
 		return nil

@@ -31,7 +31,7 @@ var strictARP = []struct{ name, value, why string }{
 // host sets up everything on the node that this mode needs besides Services.
 type host struct {
 	log     logr.Logger
-	sysctls sysctl.Tree
+	sysctls sysctl.Parameters
 	kernel  kernel
 	device  device
 	filter  filter

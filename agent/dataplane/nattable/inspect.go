@@ -18,15 +18,27 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// Inspect compares the tables with a desired state: it plans as a Plan that reads the kernel does,
+// Examined is what Examine has found.
+type Examined struct {
+	dataplane.Inspection
+	Found
+
+	// Marks are the firewall marks of frontends after the change that a Sync would make, and Answering the
+	// addresses that node ports would answer on.
+	Marks     map[model.FrontendKey]uint32
+	Answering map[netip.Addr]struct{}
+}
+
+// Examine compares the tables with a desired state: it plans as a Plan that reads the kernel does,
 // and commits nothing. What was planned or committed stays as it is.
-func (t *Tables) Inspect(ctx context.Context, desired model.Desired, look dataplane.Look) (dataplane.Inspection, error) {
+func (t *Tables) Examine(ctx context.Context, desired model.Desired, look dataplane.Look) (Examined, error) {
 	nodePorts, err := t.nodePorts(&desired.Node)
 	if err != nil {
-		return dataplane.Inspection{}, err
+		return Examined{}, err
 	}
 	want := &wanted{Desired: desired, nodePorts: nodePorts}
-	var out dataplane.Inspection
+	out := Examined{Found: Found{Removed: map[model.FrontendKey]uint32{}, NodePorts: map[netip.Addr]struct{}{}},
+		Marks: map[model.FrontendKey]uint32{}, Answering: nodePorts}
 	for _, protocol := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		if protocol == unix.NFPROTO_IPV6 && look.NoIPv6 {
 			continue
@@ -44,7 +56,11 @@ func (t *Tables) Inspect(ctx context.Context, desired model.Desired, look datapl
 		if err != nil {
 			return out, err
 		}
-		c := &comparison{layout: l, have: s, after: after, want: want, Inspection: &out}
+		out.note(l, s, want)
+		for key, h := range after.frontends {
+			out.Marks[key] = h.mark
+		}
+		c := &comparison{layout: l, have: s, after: after, want: want, Inspection: &out.Inspection}
 		c.compare(planned)
 		c.show(look.Shows)
 	}

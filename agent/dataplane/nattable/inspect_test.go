@@ -22,7 +22,7 @@ func all(*model.Frontend) bool { return true }
 func inspect(t *testing.T, d testTables, want model.Desired) dataplane.Inspection {
 	t.Helper()
 	before := d.generation(t)
-	out, err := d.Inspect(t.Context(), want, dataplane.Look{Shows: all})
+	out, err := d.Examine(t.Context(), want, dataplane.Look{Shows: all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func inspect(t *testing.T, d testTables, want model.Desired) dataplane.Inspectio
 		t.Errorf("Inspect has committed to the ruleset: generation %d, before %d", after, before)
 	}
 	slices.SortFunc(out.Differences, func(a, b inspection.Difference) int { return cmp.Compare(a.Object, b.Object) })
-	return out
+	return out.Inspection
 }
 
 // TestInspect checks that one that has programmed nothing finds what another has programmed equal,

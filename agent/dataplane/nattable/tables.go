@@ -214,13 +214,18 @@ func (p *planned) planTable(reading context.Context, t *Tables, l *layout, found
 		}
 		p.repairs += n
 	}
+	found.note(l, s, p.after)
+	return content, nil
+}
+
+// note adds what a table holds.
+func (f *Found) note(l *layout, s *snapshot, want *wanted) {
 	for key, h := range s.frontends {
-		if p.after.Frontends[key] == nil {
-			found.Removed[key] = h.mark
+		if want.Frontends[key] == nil {
+			f.Removed[key] = h.mark
 		}
 	}
-	maps.Copy(found.NodePorts, s.addrs[l.nodePorts])
-	return content, nil
+	maps.Copy(f.NodePorts, s.addrs[l.nodePorts])
 }
 
 // PlanDelta plans a change on top of what was committed last.

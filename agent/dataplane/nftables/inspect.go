@@ -14,5 +14,6 @@ var _ dataplane.Inspector = (*Dataplane)(nil)
 
 // Inspect reads the tables. What node ports on localhost need besides is not compared.
 func (d *Dataplane) Inspect(ctx context.Context, desired model.Desired, look dataplane.Look) (dataplane.Inspection, error) {
-	return d.tables.Inspect(ctx, desired, look)
+	out, err := d.tables.Examine(ctx, desired, look)
+	return out.Inspection, err
 }

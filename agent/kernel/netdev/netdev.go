@@ -110,7 +110,7 @@ func AddressesOf(space netns.NsHandle) ([]netip.Addr, error) {
 }
 
 // IPv6Error returns why a node has no IPv6; nil if it has.
-func IPv6Error(sysctls sysctl.Tree) error {
+func IPv6Error(sysctls sysctl.Parameters) error {
 	const all = "net/ipv6/conf/all/disable_ipv6"
 	switch disabled, err := sysctls.Get(all); {
 	case err != nil:

@@ -318,7 +318,9 @@ func TestInherit(t *testing.T) {
 				n.restart()
 			}
 			n.d.Inherit()
-			n.sync(d)
+			if got := n.sync(d); got.Repaired != 0 {
+				t.Errorf("takes %d objects of kube-proxy for changes by others", got.Repaired)
+			}
 			n.expect(slices.Concat(ours, foreign, []string{"10.244.0.254:30080/tcp wlc 10.244.0.1:80*0"})...)
 			n.connections("10.244.0.254:30080/tcp", "10.244.0.1:80", 0, 1)
 			n.sync(d)

@@ -180,9 +180,9 @@ func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (f
 	if found, err = d.servers.look(context.Background(), d.owned(r, c, planned), math.MaxInt); err != nil {
 		return 0, err
 	}
-	d.lastRead, d.inherits = d.clock.Now(), false
-	if !d.adopted {
-		found, d.adopted = 0, true
+	d.lastRead = d.clock.Now()
+	if !d.adopted || d.inherits { // what is new to us is no change by others
+		found, d.adopted, d.inherits = 0, true, false
 	}
 	return found, nil
 }

@@ -134,7 +134,8 @@ test-vm: root deps build ## Run the tests that need ip_vs, on this kernel if it 
 
 .PHONY: test-vm-node
 test-vm-node: root lab-images ## Run the test of a node with the mode IPVS: node-1 of a lab is a virtual machine (docs/lab.md).
-	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; cd test && go test -tags e2e -count=1 -timeout 40m -v -run TestIPVS ./lab -vm
+	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; \
+		cd test && go test -tags e2e -count=1 -timeout 60m -v -run TestIPVS ./lab -vm
 
 .PHONY: test-e2e
 test-e2e: root lab-images ## Run the end-to-end tests on a lab; they start and stop it.

@@ -6,13 +6,10 @@
 package e2e
 
 import (
-	stdcmp "cmp"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,82 +17,22 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-proxy/fairlead/test/lab/ruledump"
 )
 
-// rules are the lines of each chain, map and set of a node.
-type rules map[string][]string
-
-// rulesScript prints the rules of all programs: nft does not print what iptables matches.
-const rulesScript = `
-nft list ruleset
-for program in iptables-nft ip6tables-nft iptables-legacy ip6tables-legacy; do echo "program $program"; $program-save; done`
-
-// counters match what traffic changes.
-var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+`)
-
-// readRules returns a node's rules without counters and comments. The elements of maps and sets are sorted, because the
-// kernel lists them in the order of a hash with a random seed, and so are the rules of kube-proxy's chains: it writes the
-// ones of Services in the order of a Go map.
-func readRules(t *testing.T, node string) rules {
+// readRules returns a node's rules.
+func readRules(t *testing.T, node string) ruledump.Rules {
 	t.Helper()
-	out, err := inNode(node, "sh", "-c", rulesScript)
+	out, err := inNode(node, "sh", "-c", ruledump.Script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := rules{}
-	var path []string
-	elements := false
-	for _, line := range strings.Split(out, "\n") {
-		line = strings.TrimSpace(counters.ReplaceAllString(line, ""))
-		name, isProgram := strings.CutPrefix(line, "program ")
-		table, isTable := strings.CutPrefix(line, "*")
-		switch {
-		case line == "" || strings.HasPrefix(line, "#") || line == "COMMIT":
-			continue
-		case isProgram:
-			path = []string{name, ""}
-			continue
-		case isTable:
-			path[1] = table
-			continue
-		case strings.HasSuffix(line, "{") && !strings.HasPrefix(line, "elements"):
-			path = append(path, line)
-			all[strings.Join(path, " ")] = nil
-			continue
-		case line == "}" && !elements:
-			path = path[:len(path)-1]
-			continue
-		}
-		elements = (elements || strings.HasPrefix(line, "elements = {")) && !strings.HasSuffix(line, "}")
-		key := strings.Join(path, " ")
-		if !elements && !strings.HasPrefix(line, "elements = {") && !strings.HasSuffix(line, "}") {
-			all[key] = append(all[key], line)
-			continue
-		}
-		line = strings.Trim(strings.TrimPrefix(strings.TrimSuffix(line, "}"), "elements = {"), ", ")
-		all[key] = append(all[key], strings.Split(line, ", ")...) // several fit into a line
-	}
-	for key, lines := range all {
-		if !strings.Contains(key, "chain ") || strings.Contains(key, "kube-proxy") || strings.Contains(key, "KUBE-") {
-			slices.Sort(lines)
-			continue
-		}
-		slices.SortStableFunc(lines, func(a, b string) int { return stdcmp.Compare(firewall(a), firewall(b)) })
-	}
-	return all
-}
-
-// firewall is 1 for the jump to the chain KUBE-FIREWALL. Its place among the other jumps says who wrote it first: kube-proxy inserts its
-// chains and appends this one, which kubelets have, too, and which stays when kube-proxy goes.
-func firewall(rule string) int {
-	if strings.Contains(rule, "KUBE-FIREWALL") {
-		return 1
-	}
-	return 0
+	return ruledump.Parse(out)
 }
 
 // freshAgent has a new agent write a node's rules, of which nothing is there.
-func freshAgent(t *testing.T, node string) rules {
+func freshAgent(t *testing.T, node string) ruledump.Rules {
 	t.Helper()
 	pid, err := agentPID(node)
 	if err != nil {
@@ -153,7 +90,7 @@ func wantFreshKubeProxy(t *testing.T, node string, proxy kubeProxy) {
 
 // withoutServiceCIDRs leaves out what kube-proxy writes of ServiceCIDRs in its mode nftables: if it learns of them after its first
 // sync, as on a busy machine, it writes that an hour later.
-func withoutServiceCIDRs(all rules) rules {
+func withoutServiceCIDRs(all ruledump.Rules) ruledump.Rules {
 	for key, lines := range all {
 		all[key] = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "Drop traffic to unallocated ClusterIPs") })
 	}
@@ -189,29 +126,13 @@ const forgetLegacy = `
 for table in $(cat /proc/net/ip_tables_names); do iptables-legacy -t $table -F; iptables-legacy -t $table -X; done
 for table in $(cat /proc/net/ip6_tables_names); do ip6tables-legacy -t $table -F; ip6tables-legacy -t $table -X; done`
 
-// wantFreshAgent checks that a node's rules are those that a new agent has written, and what kube-proxy leaves: its
-// chain KUBE-FIREWALL may be the kubelet's, and the agent keeps it, in tables that are empty otherwise.
-func wantFreshAgent(t *testing.T, node string, fresh rules) {
+// wantFreshAgent checks that a node's rules are those that a new agent has written, and what kube-proxy leaves.
+func wantFreshAgent(t *testing.T, node string, fresh ruledump.Rules) {
 	t.Helper()
-	now := readRules(t, node)
-	maps.DeleteFunc(now, func(key string, lines []string) bool {
-		if _, ok := fresh[key]; ok {
-			return false
-		}
-		for _, line := range lines {
-			if !strings.Contains(line, "KUBE-FIREWALL") && !isEmptyChain.MatchString(line) && !strings.Contains(key, "chain KUBE-FIREWALL") {
-				return false
-			}
-		}
-		return true
-	})
-	if diff := cmp.Diff(fresh, now); diff != "" {
+	if diff := cmp.Diff(fresh, readRules(t, node).Without(fresh)); diff != "" {
 		t.Errorf("rules of %s (-a fresh agent +taken over):\n%s", node, diff)
 	}
 }
-
-// isEmptyChain matches the declaration of a base chain.
-var isEmptyChain = regexp.MustCompile(`^:[A-Z]+ ACCEPT|^type .* policy accept;$`)
 
 const routeLocalnet = "net.ipv4.conf.all.route_localnet"
 

@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/takeover"
 	"github.com/fairlead-proxy/fairlead/test/lab/labtest"
+	"github.com/fairlead-proxy/fairlead/test/lab/ruledump"
 )
 
 // takeOver are the fields of a ProxyConfig for TestTakeOver.
@@ -53,7 +54,7 @@ func TestTakeOver(t *testing.T) {
 		return nil
 	})
 	eventually(t, time.Minute, func() error { return served(t.Context(), "kube-system", "coredns", "kube-dns") })
-	fresh := map[string]rules{}
+	fresh := map[string]ruledump.Rules{}
 	for _, node := range labNodes {
 		fresh[node] = freshAgent(t, node)
 	}

@@ -42,7 +42,7 @@ func TestIPVS(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		test func()
-	}{{"Node", m.ipvsNode}, {"Handovers", m.ipvsHandovers}} {
+	}{{"Node", m.ipvsNode}, {"Handovers", m.ipvsHandovers}, {"TakeOver", m.ipvsTakeOver}} {
 		t.Run(part.name, func(t *testing.T) {
 			whole := m.t
 			m.t = t
@@ -207,24 +207,36 @@ func (m *machine) killAgent(address string) {
 	say("before the agent is killed")
 	m.inNode("kill -9 $(pidof fairlead-agent)")
 	say("without an agent")
-	pod := strings.TrimSpace(m.kubectl("-n", fairleadNamespace, "get", "pods", "-l", "app.kubernetes.io/component=agent",
+	m.waitAgent(1)
+	say("with the next agent")
+	log := m.kubectl("-n", fairleadNamespace, "logs", m.agentPod())
+	if !strings.Contains(log, `"fromCheckpoint":true`) {
+		t.Errorf("the next agent has not read what the one before has written:\n%s", log)
+	}
+}
+
+// agentPod is the Pod of the agent of the first node.
+func (m *machine) agentPod() string {
+	m.t.Helper()
+	return strings.TrimSpace(m.kubectl("-n", fairleadNamespace, "get", "pods", "-l", "app.kubernetes.io/component=agent",
 		"--field-selector=spec.nodeName=node-1", "-o", "name"))
-	ctx, cancel := context.WithTimeout(t.Context(), m.patience)
+}
+
+// waitAgent waits until the agent of the first node was restarted so often, and is ready.
+func (m *machine) waitAgent(restarts int) {
+	m.t.Helper()
+	pod := m.agentPod()
+	ctx, cancel := context.WithTimeout(m.t.Context(), m.patience)
 	defer cancel()
-	err = poll(ctx, time.Second, func() error {
+	err := poll(ctx, time.Second, func() error {
 		got := m.kubectl("-n", fairleadNamespace, "get", pod, "-o",
 			"jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
-		if got != "1 true" {
-			return fmt.Errorf("the agent's restarts and readiness: %q", got)
+		if got != fmt.Sprintf("%d true", restarts) {
+			return fmt.Errorf("the agent's restarts and readiness: %q, want %d", got, restarts)
 		}
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	say("with the next agent")
-	log := m.kubectl("-n", fairleadNamespace, "logs", pod)
-	if !strings.Contains(log, `"fromCheckpoint":true`) {
-		t.Errorf("the next agent has not read what the one before has written:\n%s", log)
+		m.t.Fatal(err)
 	}
 }

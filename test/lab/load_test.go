@@ -26,13 +26,14 @@ type load struct {
 
 	mu      sync.Mutex
 	since   time.Time
-	opened  int
+	opened  int // since then
+	total   int // before
 	slowest time.Duration
 }
 
 const (
 	// loadPause is between two connections of a loop: an emulated processor has much else to do.
-	loadPause = 50 * time.Millisecond
+	loadPause = 200 * time.Millisecond
 	// loadFile ends the loop on the node.
 	loadFile = "/stop"
 )
@@ -43,7 +44,7 @@ exec 9<> <(:) # to wait for nothing, without a program
 while [[ ! -e ` + loadFile + ` ]]; do
   { echo new >&3 && read -r -t 60 line <&3; } 3<>/dev/tcp/%s/9000 || echo "failed at $(date +%%T)"
   opened=$((opened + 1))
-  read -r -t 0.05 -u 9
+  read -r -t 0.2 -u 9
 done
 echo "opened $opened"`
 
@@ -107,7 +108,8 @@ func (l *load) report(when string) {
 	took := time.Since(l.since)
 	l.t.Logf("%s: %d connections from outside in %s, %.1f a second, the slowest took %s", when, l.opened, took.Round(time.Second),
 		float64(l.opened)/took.Seconds(), l.slowest.Round(time.Millisecond))
-	if l.opened == 0 {
+	// Between the last report and the end there may be no time for one.
+	if l.total += l.opened; l.opened == 0 && (l.stop != nil || l.total == 0) {
 		l.t.Errorf("%s: no connection", when)
 	}
 	l.since, l.opened, l.slowest = time.Now(), 0, 0

@@ -79,20 +79,16 @@ func writeBundle(ctx context.Context, sources bundle.Sources, name string) (bund
 }
 
 func bundleSources(p *plugin) (bundle.Sources, error) {
-	config, scheme, err := p.config()
-	if err != nil {
-		return bundle.Sources{}, err
-	}
 	api, err := p.client()
 	if err != nil {
 		return bundle.Sources{}, err
 	}
-	clients, err := kubernetes.NewForConfig(config)
+	config, clients, err := clientsOf(p)
 	if err != nil {
-		return bundle.Sources{}, fmt.Errorf("create the client: %w", err)
+		return bundle.Sources{}, err
 	}
 	return bundle.Sources{
-		API: api, Scheme: scheme, Namespace: p.controllerNamespace(), Texts: texts(p, api, clients),
+		API: api, Scheme: api.Scheme(), Namespace: p.controllerNamespace(), Texts: texts(p, api, clients),
 		Logs: func(ctx context.Context, pod *corev1.Pod, options *corev1.PodLogOptions, to io.Writer) error {
 			log, err := clients.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
 			if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/kubectl/check"
@@ -67,13 +67,7 @@ Controller and agents are looked for in the namespace ` + installed + ` unless -
 			if err != nil {
 				return err
 			}
-			if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
-				return err
-			}
-			if !report.Pass() {
-				return ErrNo
-			}
-			return nil
+			return out.answer(cmd.OutOrStdout(), &report, report.Print, report.Pass())
 		},
 	}
 	out.add(command)
@@ -95,13 +89,7 @@ func checkMigration(cmd *cobra.Command, api client.Client, out *output) error {
 		return facts.PrintProxyConfig(cmd.OutOrStdout())
 	}
 	report := migrate.Of(facts)
-	if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
-		return err
-	}
-	if !report.Pass() {
-		return ErrNo
-	}
-	return nil
+	return out.answer(cmd.OutOrStdout(), &report, report.Print, report.Pass())
 }
 
 func checkReport(ctx context.Context, p *plugin, api client.Client, kernels bool) (check.Report, error) {
@@ -135,25 +123,19 @@ func kernelsFacts(ctx context.Context, p *plugin, api client.Client, pods []core
 	if out.Drift, err = kernel.FindDrift(ctx, api, agents, nil); err != nil {
 		return nil, err
 	}
-	config, _, err := p.config()
+	config, clients, err := clientsOf(p)
 	if err != nil {
 		return nil, err
 	}
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("create the client: %w", err)
-	}
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(metricsAtOnce)
 	var lock sync.Mutex
-	places := make(chan struct{}, metricsAtOnce)
 	for i := range pods {
 		pod := &pods[i]
 		if pod.Status.Phase != corev1.PodRunning {
 			continue
 		}
-		places <- struct{}{}
-		group.Go(func() {
-			defer func() { <-places }()
+		group.Go(func() error {
 			var metrics bytes.Buffer
 			found := check.Conntrack{}
 			err := getFrom(ctx, config, clients, pod, agentMetricsPort, "/metrics", &metrics)
@@ -164,8 +146,8 @@ func kernelsFacts(ctx context.Context, p *plugin, api client.Client, pods []core
 			lock.Lock()
 			defer lock.Unlock()
 			out.Conntrack[pod.Spec.NodeName] = found
+			return nil
 		})
 	}
-	group.Wait()
-	return out, nil
+	return out, group.Wait()
 }

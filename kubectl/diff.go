@@ -55,13 +55,7 @@ Exits with 0 if nothing would change, with 1 if something would, and with 2 afte
 			if err != nil {
 				return err
 			}
-			if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
-				return err
-			}
-			if len(report.Groups) > 0 {
-				return ErrNo
-			}
-			return nil
+			return out.answer(cmd.OutOrStdout(), &report, report.Print, len(report.Groups) == 0)
 		},
 	}
 	command.Flags().StringVarP(&file, "filename", "f", "", "a file with ProxyConfigs, or - for the standard input")

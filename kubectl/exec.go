@@ -20,13 +20,9 @@ import (
 // execIn returns what runs commands in containers, as `kubectl exec` does: by WebSocket, or by SPDY
 // where a proxy or the apiserver knows no WebSocket.
 func execIn(p *plugin) (kernel.Exec, error) {
-	config, _, err := p.config()
+	config, clients, err := clientsOf(p)
 	if err != nil {
 		return nil, err
-	}
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("create the client: %w", err)
 	}
 	return func(ctx context.Context, pod *corev1.Pod, container string, command []string, s kernel.Streams) error {
 		request := clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
@@ -37,6 +33,19 @@ func execIn(p *plugin) (kernel.Exec, error) {
 		}
 		return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: s.In, Stdout: s.Out, Stderr: s.Err})
 	}, nil
+}
+
+// clientsOf returns what subresources of Pods need, such as exec: no client.Client has them.
+func clientsOf(p *plugin) (*rest.Config, kubernetes.Interface, error) {
+	config, _, err := p.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create the client: %w", err)
+	}
+	return config, clients, nil
 }
 
 func executorFor(config *rest.Config, request *rest.Request) (remotecommand.Executor, error) {

@@ -54,6 +54,17 @@ func (o *output) check() error {
 	return errors.New("--output must be " + o.formats())
 }
 
+// answer writes a report as print does. It returns ErrNo unless the answer is yes.
+func (o *output) answer(to io.Writer, report any, text func(io.Writer) error, yes bool) error {
+	if err := o.print(to, report, text); err != nil {
+		return err
+	}
+	if !yes {
+		return ErrNo
+	}
+	return nil
+}
+
 // print writes a report in the format; text does it for people.
 func (o *output) print(to io.Writer, report any, text func(io.Writer) error) error {
 	var data []byte

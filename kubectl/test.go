@@ -57,13 +57,7 @@ after an error.`,
 			if err != nil {
 				return err
 			}
-			if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
-				return err
-			}
-			if !report.Pass() {
-				return ErrNo
-			}
-			return nil
+			return out.answer(cmd.OutOrStdout(), &report, report.Print, report.Pass())
 		},
 	}
 	out.add(command)

@@ -60,13 +60,7 @@ have not, and with 2 after an error.`,
 			if err != nil {
 				return err
 			}
-			if err := out.print(cmd.OutOrStdout(), &report, report.Print); err != nil {
-				return err
-			}
-			if !report.Done() {
-				return ErrNo
-			}
-			return nil
+			return out.answer(cmd.OutOrStdout(), &report, report.Print, report.Done())
 		},
 	}
 	command.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait; 0: look once")

@@ -22,14 +22,14 @@ type fakeKubeProxy struct {
 	found, wanted *v1alpha1.KubeProxyStatus
 	soon          bool // the next look
 	serves        int
-	lacks         corev1.IPFamily // that it does not serve
+	unserved      corev1.IPFamily // which it does not serve
 }
 
 func (k *fakeKubeProxy) Found() *v1alpha1.KubeProxyStatus     { return k.found }
 func (k *fakeKubeProxy) Want(found *v1alpha1.KubeProxyStatus) { k.wanted = found }
 
 func (k *fakeKubeProxy) Serves(families ...corev1.IPFamily) int {
-	if slices.Contains(families, k.lacks) {
+	if slices.Contains(families, k.unserved) {
 		return min(k.serves, -settled)
 	}
 	return k.serves

@@ -35,10 +35,10 @@ func TestCanRelease(t *testing.T) {
 			c.modes.byName(nftablesMode).Inherits = v1alpha1.KubeProxyNFTables // stands for IPVS
 		},
 		"it does not serve IPv6, which a Service has": func(c *changing, _ *source.Changes) {
-			c.proxy.lacks = corev1.IPv6Protocol
+			c.proxy.unserved = corev1.IPv6Protocol
 			c.setIPv6(model.Forward)
 		},
-		"it does not serve IPv4": func(c *changing, _ *source.Changes) { c.proxy.lacks = corev1.IPv4Protocol },
+		"it does not serve IPv4": func(c *changing, _ *source.Changes) { c.proxy.unserved = corev1.IPv4Protocol },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newChanging(t)
@@ -79,7 +79,7 @@ func TestReleaseWithoutIPv6(t *testing.T) {
 			c := newChanging(t)
 			c.list()
 			c.step(t.Context())
-			c.proxy.serves, c.proxy.lacks = settled, corev1.IPv6Protocol
+			c.proxy.serves, c.proxy.unserved = settled, corev1.IPv6Protocol
 			prepare(c)
 			if !c.kubeProxy.canServe(c.Loop) {
 				t.Error("kube-proxy is not enough")

@@ -6,9 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -33,14 +31,8 @@ func runInspect(args []string, out io.Writer) error {
 	f.StringVar(&o.Filter.Service, "service", "", "namespace/name of the Service to print; empty: all")
 	f.StringVar(&o.Filter.Port, "port", "", "name or number of a port of the Service; empty: all")
 	f.BoolVar(&o.Filter.OnlyDifferences, "only-differences", false, "print no frontends")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
+	if err := parseFlags(f, args); err != nil {
 		return err
-	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -46,7 +46,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(40)
 	}
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) { // help is printed by then
 		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
 		os.Exit(1)
 	}
@@ -67,13 +67,18 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.cleanup, "cleanup", false, "remove everything that Fairlead has programmed on this machine and exit")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	o.zap.BindFlags(f)
+	return o, parseFlags(f, args)
+}
+
+// parseFlags parses flags, which no argument follows.
+func parseFlags(f *flag.FlagSet, args []string) error {
 	if err := f.Parse(args); err != nil {
-		return o, err
+		return err
 	}
 	if f.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	return o, nil
+	return nil
 }
 
 // addresses returns those of the flags and of the file.
@@ -100,9 +105,6 @@ func run(args []string) error {
 		return runObserve(args[1:], os.Stdin, os.Stdout)
 	}
 	o, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -44,14 +42,8 @@ func runObserve(args []string, in io.Reader, out io.Writer) error {
 		return nil
 	})
 	f.BoolVar(&o.OwnClients, "own-clients", false, "print the connections of processes of this machine")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
+	if err := parseFlags(f, args); err != nil {
 		return err
-	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/podstatus"
 	"github.com/fairlead-proxy/fairlead/kubectl/internal/table"
 )
 
@@ -113,13 +114,10 @@ func (s *Sources) addPods(ctx context.Context, a *archive) error {
 
 // rank is 0 for controllers, 1 for Pods that are not well, and 2 for the others.
 func rank(pod *corev1.Pod) int {
-	ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 	switch {
 	case pod.Labels["app.kubernetes.io/component"] == "controller":
 		return 0
-	case !ready || slices.ContainsFunc(pod.Status.ContainerStatuses, restarted):
+	case !podstatus.IsReady(pod) || slices.ContainsFunc(pod.Status.ContainerStatuses, restarted):
 		return 1
 	}
 	return 2

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/podstatus"
 	"github.com/fairlead-proxy/fairlead/kubectl/status"
 )
 
@@ -23,8 +24,8 @@ func noAgent(f *Facts) []string {
 		switch pod := pods[n.Name]; {
 		case pod == nil && (n.SeenSeconds == nil || n.State == status.NotReporting):
 			out = append(out, n.Name+": no Pod of the agent is on the node")
-		case pod != nil && !isReady(pod) && !isPulling(pod):
-			out = append(out, fmt.Sprintf("%s: Pod %s/%s is not ready (%s)", n.Name, pod.Namespace, pod.Name, waiting(pod)))
+		case pod != nil && !podstatus.IsReady(pod) && !isPulling(pod):
+			out = append(out, fmt.Sprintf("%s: Pod %s/%s is not ready (%s)", n.Name, pod.Namespace, pod.Name, podstatus.Waiting(pod)))
 		}
 	}
 	return out
@@ -34,7 +35,7 @@ func noAgent(f *Facts) []string {
 func podsOf(f *Facts) map[string]*corev1.Pod {
 	pods := map[string]*corev1.Pod{}
 	for i := range f.Agents {
-		if pod := &f.Agents[i]; pods[pod.Spec.NodeName] == nil || isReady(pod) {
+		if pod := &f.Agents[i]; pods[pod.Spec.NodeName] == nil || podstatus.IsReady(pod) {
 			pods[pod.Spec.NodeName] = pod
 		}
 	}
@@ -44,8 +45,8 @@ func podsOf(f *Facts) map[string]*corev1.Pod {
 func notPulled(f *Facts) []string {
 	var out []string
 	for node, pod := range podsOf(f) {
-		if !isReady(pod) && isPulling(pod) {
-			out = append(out, fmt.Sprintf("%s: Pod %s/%s: %s: %s", node, pod.Namespace, pod.Name, waiting(pod), pod.Spec.Containers[0].Image))
+		if !podstatus.IsReady(pod) && isPulling(pod) {
+			out = append(out, fmt.Sprintf("%s: Pod %s/%s: %s: %s", node, pod.Namespace, pod.Name, podstatus.Waiting(pod), pod.Spec.Containers[0].Image))
 		}
 	}
 	return out
@@ -53,23 +54,7 @@ func notPulled(f *Facts) []string {
 
 // isPulling says whether the image of a Pod cannot be pulled.
 func isPulling(pod *corev1.Pod) bool {
-	return slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}, waiting(pod))
-}
-
-func isReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// waiting says why a container does not run, or the phase of the Pod.
-func waiting(pod *corev1.Pod) string {
-	for _, c := range pod.Status.ContainerStatuses {
-		if c.State.Waiting != nil && c.State.Waiting.Reason != "" {
-			return c.State.Waiting.Reason
-		}
-	}
-	return string(pod.Status.Phase)
+	return slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}, podstatus.Waiting(pod))
 }
 
 func silent(f *Facts) []string {

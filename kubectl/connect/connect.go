@@ -14,14 +14,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-proxy/fairlead/kubectl/internal/podstatus"
 	"github.com/fairlead-proxy/fairlead/kubectl/kernel"
 )
 
@@ -140,7 +141,7 @@ func awaitPods(ctx context.Context, api client.Client, servers []server, report 
 		if err := api.List(ctx, &pods, client.InNamespace(servers[0].pod.Namespace)); err != nil {
 			return false, err
 		}
-		return !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return !isReady(p.Status.Conditions) }), nil
+		return !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return !podstatus.IsReady(&p) }), nil
 	}
 	// Half of what is left: the connections need some time, too.
 	deadline, limited := ctx.Deadline()
@@ -158,13 +159,13 @@ func awaitPods(ctx context.Context, api client.Client, servers []server, report 
 	}
 	return slices.DeleteFunc(servers, func(s server) bool {
 		pod := byName[s.pod.Name]
-		if pod != nil && isReady(pod.Status.Conditions) {
+		if pod != nil && podstatus.IsReady(pod) {
 			report.Nodes = append(report.Nodes, s.node.Name)
 			return false
 		}
 		reason := "its Pod is gone"
 		if pod != nil {
-			reason = "its Pod is not ready: " + waiting(pod)
+			reason = "its Pod is not ready: " + podstatus.Waiting(pod)
 		}
 		report.Skipped = append(report.Skipped, Skipped{Node: s.node.Name, Reason: reason, Failed: true})
 		return true
@@ -191,17 +192,16 @@ func connectAll(ctx context.Context, o Options, servers []server, report *Report
 	for _, s := range servers {
 		pods[s.node.Name] = s.pod
 	}
-	var group sync.WaitGroup
-	places := make(chan struct{}, atOnce)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
 	for i := range report.Results {
-		places <- struct{}{}
-		group.Go(func() {
-			defer func() { <-places }()
+		group.Go(func() error {
 			r := &report.Results[i]
 			r.Error = o.connect(ctx, pods[r.From], r.Address)
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // the errors are in the report
 }
 
 // connect opens a connection from a Pod, again and again for some time, and returns why it failed.

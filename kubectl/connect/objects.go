@@ -53,26 +53,10 @@ func newService(namespace, name string) *corev1.Service {
 	}
 }
 
-func isReady(conditions []corev1.PodCondition) bool {
-	return slices.ContainsFunc(conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
 func isNodeReady(n *corev1.Node) bool {
 	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-// waiting says why a Pod's container does not run, or the phase of the Pod.
-func waiting(pod *corev1.Pod) string {
-	for _, c := range pod.Status.ContainerStatuses {
-		if c.State.Waiting != nil && c.State.Waiting.Reason != "" {
-			return c.State.Waiting.Reason
-		}
-	}
-	return string(pod.Status.Phase)
 }
 
 // addressOf returns the internal address of a node in the family of another address.

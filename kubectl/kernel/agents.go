@@ -13,8 +13,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -121,16 +121,15 @@ const atOnce = 10
 // InspectAll inspects nodes, and returns their answers by node.
 func (a *Agents) InspectAll(ctx context.Context, nodes []string, f inspection.Filter) map[string]Answer {
 	answers := make([]Answer, len(nodes))
-	var group sync.WaitGroup
-	places := make(chan struct{}, atOnce)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
 	for i, node := range nodes {
-		places <- struct{}{}
-		group.Go(func() {
+		group.Go(func() error {
 			answers[i].Report, answers[i].Err = a.Inspect(ctx, node, f)
-			<-places
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // the errors are in the answers
 	out := map[string]Answer{}
 	for i, node := range nodes {
 		out[node] = answers[i]

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel runs a program of classic BPF on each message of an event, whoever has opened the connection.
+// The kernel runs a program of classic BPF on each message, for each connection of the node.
 // So the program is short, and lets through what it does not understand: who receives a message looks again.
 const (
 	drop   = 0

@@ -19,7 +19,7 @@ import (
 
 // Events are the new flows of a network namespace whose destination is translated.
 type Events struct {
-	conn     *netlink.Conn
+	stream   *netlink.Stream
 	received int // messages
 }
 
@@ -38,8 +38,8 @@ type Destination struct {
 	Port     uint16
 }
 
-// gather is how long to wait for more events after one.
-const gather = 20 * time.Millisecond
+// lookInterval is how often to look for events: a wake-up costs more than an event, and each is to be shown within 100 ms.
+const lookInterval = 40 * time.Millisecond
 
 const eventsName = "net/netfilter/nf_conntrack_events"
 
@@ -56,35 +56,35 @@ func OpenEvents(netns int, parameters sysctl.Parameters, s Selection) (*Events, 
 	case value == "0":
 		return nil, fmt.Errorf("%w: the sysctl net.netfilter.nf_conntrack_events is 0", ErrNoEvents)
 	}
-	conn, err := netlink.Open(netns, unix.NETLINK_NETFILTER)
+	program, err := programOf(s)
 	if err != nil {
 		return nil, err
 	}
-	e := &Events{conn: conn}
-	if err := errors.Join(e.Select(s), conn.Join(unix.NFNLGRP_CONNTRACK_NEW)); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	stream, err := netlink.OpenStream(netns, unix.NETLINK_NETFILTER, program, unix.NFNLGRP_CONNTRACK_NEW)
+	if err != nil {
+		return nil, err
 	}
-	return e, nil
+	return &Events{stream: stream}, nil
 }
 
 // Close frees the socket.
-func (e *Events) Close() error { return e.conn.Close() }
+func (e *Events) Close() error { return e.stream.Close() }
 
 // Select changes which events are received. It may be called while another goroutine follows them. Those
 // that have arrived before stay.
 func (e *Events) Select(s Selection) error {
 	program, err := programOf(s)
 	if err != nil {
-		return fmt.Errorf("filter new connections: %w", err)
+		return err
 	}
-	return e.conn.Select(program)
+	return e.stream.Select(program)
 }
 
 // Follow calls each for new flows, until ctx ends (nil) or an error. Not all of them are of the selection, if that is
 // long. An entry is valid until each returns. After those that are there it calls rest, with the number of
 // flows that the kernel could not report for want of room, since the socket was opened.
 func (e *Events) Follow(ctx context.Context, each func(Entry), rest func(dropped uint32) error) error {
-	return e.conn.Follow(ctx, gather, func(m netlink.Message) {
+	return e.stream.Follow(ctx, lookInterval, func(m netlink.Message) {
 		e.received++
 		if entry, ok := parse(m); ok && entry.Destination != entry.Endpoint {
 			each(entry)

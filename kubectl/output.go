@@ -75,7 +75,7 @@ func (o *output) print(to io.Writer, report any, text func(io.Writer) error) err
 	case "yaml":
 		data, err = yaml.Marshal(report)
 	default:
-		return text(to)
+		return text(colored(to))
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(to, strings.TrimRight(string(data), "\n"))

@@ -8,12 +8,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -95,8 +93,7 @@ func (p *plugin) followStatus(ctx context.Context, to io.Writer, out *output) er
 	if !objects.WaitForCacheSync(ctx) {
 		return nil // Ctrl-C
 	}
-	f, isFile := to.(*os.File)
-	return redraw(ctx, objects, to, isFile && term.IsTerminal(int(f.Fd())), out)
+	return redraw(ctx, objects, to, isTerminal(to), out)
 }
 
 // watches returns informers, not started, of what a status is read from. options are those of some kinds.

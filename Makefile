@@ -163,7 +163,7 @@ test-ingress: root lab-images ## Run the test of an ingress controller behind a 
 		cd test && go test -tags e2e -count=1 -timeout 20m -v -run TestIngress ./ingress
 
 .PHONY: test-docs
-test-docs: root lab-images ## Follow the commands of docs/migration.md on a lab with kube-proxy, under connections, and of docs/rollouts.md.
+test-docs: root lab-images ## Follow the commands of docs/migration.md on a lab with kube-proxy, under connections, of docs/rollouts.md, and of docs/installation.md.
 	$(MAKE) lab-images LAB_IMAGES=kube-proxy
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)"; \
 		export PATH="$$(hack/controlplane.sh kubectl):$$PATH"; \

@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -36,8 +38,9 @@ func observeCommand(p *plugin) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "observe",
 		Short: "Show new connections to Services as they happen, with the endpoint that gets each.",
-		Long: `Show new connections to Services as they happen, until Ctrl-C: when, on which node, who the client is, to
-which Service, and which endpoint has got it. Connections that no endpoint gets are not shown.
+		Long: `Show new connections to Services as they happen, until Ctrl-C, or until the next one after the reader of a pipe has
+gone: when, on which node, who the client is, to which Service, and which endpoint has got it. Connections that no
+endpoint gets are not shown.
 
 It runs a command in the Pods of the agents, which needs the right to exec there. The command reads
 events of the kernel and changes nothing. It works on nodes with the mode NFTables or IPTables.`,
@@ -46,6 +49,9 @@ events of the kernel and changes nothing. It works on nodes with the mode NFTabl
 
   # To a port of a Service, from a Pod
   kubectl fairlead observe -n shop --to web:http --from pod/cart-7d4b9
+
+  # The next three
+  kubectl fairlead observe -n shop --to web | head -n 3
 
   # From processes of a node, and from outside the cluster
   kubectl fairlead observe --from node/worker-1
@@ -91,6 +97,8 @@ func runObserve(cmd *cobra.Command, p *plugin, o observed) error {
 	if len(nodes) == 0 {
 		nodes = agents.Nodes()
 	}
+	// A reader that has seen enough, such as head, ends it like Ctrl-C. By default the signal would kill the process.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	printer := observe.NewPrinter(cmd.OutOrStdout())
@@ -101,7 +109,7 @@ func runObserve(cmd *cobra.Command, p *plugin, o observed) error {
 	return observeAll(ctx, agents, nodes, want, printer, cmd)
 }
 
-// observeAll observes nodes until ctx ends, or until the last of them has failed.
+// observeAll observes nodes until ctx ends, the reader of the output has gone, or the last of them has failed.
 func observeAll(ctx context.Context, agents *kernel.Agents, nodes []string, want kernel.Observed, printer *observe.Printer, cmd *cobra.Command) error {
 	var mu sync.Mutex
 	say := func(format string, args ...any) {
@@ -109,17 +117,22 @@ func observeAll(ctx context.Context, agents *kernel.Agents, nodes []string, want
 		defer mu.Unlock()
 		fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	printer.Started = func(s observation.Start) { say("Observing %s (%s)", s.Node, s.Mode) }
 	var group sync.WaitGroup
 	for _, node := range nodes {
 		group.Go(func() {
-			if err := agents.Observe(ctx, node, want, printer.Node()); err != nil {
+			switch err := agents.Observe(ctx, node, want, printer.Node()); {
+			case errors.Is(err, syscall.EPIPE):
+				stop()
+			case err != nil:
 				say("%s: %v", node, err)
 			}
 		})
 	}
 	group.Wait()
-	if ctx.Err() != nil { // Ctrl-C
+	if ctx.Err() != nil {
 		return nil
 	}
 	return errors.New("no node is observed")

@@ -225,6 +225,18 @@ func TestObserve(t *testing.T) {
 	if err := agents.Observe(t.Context(), "node-1", Observed{}, io.Discard); err == nil || err.Error() != "the agent's Pod has ended the observation" {
 		t.Errorf("an early end: error %v", err)
 	}
+	agents.exec = func(_ context.Context, _ *corev1.Pod, _ string, _ []string, s Streams) error {
+		for range 2 { // client-go goes on after an error, and so does the command, until its input ends
+			_, _ = s.Out.Write([]byte("x"))
+		}
+		_, err := io.Copy(io.Discard, s.In)
+		return err
+	}
+	read, closed := io.Pipe()
+	_ = read.CloseWithError(errors.New("the reader has gone")) // it returns no error
+	if err := agents.Observe(t.Context(), "node-1", Observed{}, closed); err == nil || err.Error() != "the reader has gone" {
+		t.Errorf("the output ends: error %v", err)
+	}
 	if diff := cmp.Diff([]string{"node-1", "node-2", "node-4", "node-6"}, agents.Nodes()); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
 	}

@@ -14,11 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-proxy/fairlead/test/lab"
@@ -74,7 +76,7 @@ func TestMigration(t *testing.T) {
 		}
 	}
 	shop := connect(t, api)
-	follow(t, "migration.md")
+	follow(t, "docs/migration.md")
 	shop.Stop()
 	total := 0
 	for _, r := range shop.Take() {
@@ -94,13 +96,66 @@ func TestRollouts(t *testing.T) {
 	if err := labtest.Install(); err != nil {
 		t.Fatal(err)
 	}
-	follow(t, "rollouts.md")
+	follow(t, "docs/rollouts.md")
 }
 
-// follow runs the scripts of a page, each in a shell of its own, from the root of the repository.
+// TestInstallation follows docs/installation.md on a cluster without kube-proxy: manifests, and then Helm.
+func TestInstallation(t *testing.T) {
+	startLab(t)
+	if err := labtest.Command("kubectl", "delete", "namespace", "fairlead-system"); err != nil { // as in TestMigration
+		t.Fatal(err)
+	}
+	inside, err := clientcmd.LoadFromFile(config.InsideKubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apiserver := inside.Clusters[inside.Contexts[inside.CurrentContext].Cluster].Server
+	addHelm(t)
+	const page, chart = "docs/installation.md", "charts/fairlead/README.md"
+	for _, part := range []struct{ page, section string }{
+		{page, "The apiserver's address"}, {page, "Manifests"}, {page, "Is it well"}, {page, "Uninstall"},
+		{page, "The apiserver's address"}, {page, "Helm"}, {page, "Is it well"}, {chart, "Upgrade"}, {page, "Is it well"}, {chart, "Uninstall"},
+	} {
+		var scripts []block
+		for _, b := range scriptsOf(t, part.page) {
+			if b.section == part.section {
+				b.script = strings.ReplaceAll(b.script, "https://192.0.2.10:6443", apiserver)
+				scripts = append(scripts, b)
+			}
+		}
+		if len(scripts) == 0 {
+			t.Fatalf("%s has no scripts in the section %q", part.page, part.section)
+		}
+		run(t, part.page, scripts)
+	}
+}
+
+// addHelm adds Helm to the PATH, with folders of its own.
+func addHelm(t *testing.T) {
+	t.Helper()
+	path, err := exec.CommandContext(t.Context(), filepath.Join(labtest.Repo, "hack", "helm.sh")).Output()
+	if err != nil {
+		t.Fatalf("build helm: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(strings.TrimSpace(string(path)), filepath.Join(dir, "helm")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for _, folder := range []string{"HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"} {
+		t.Setenv(folder, dir)
+	}
+}
+
+// follow runs all scripts of a page.
 func follow(t *testing.T, page string) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(labtest.Repo, "docs", page))
+	run(t, page, scriptsOf(t, page))
+}
+
+func scriptsOf(t *testing.T, page string) []block {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(labtest.Repo, page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +163,12 @@ func follow(t *testing.T, page string) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("%s: %d scripts, %v", page, len(scripts), err)
 	}
+	return scripts
+}
+
+// run runs scripts of a page, each in a shell of its own, from the root of the repository.
+func run(t *testing.T, page string, scripts []block) {
+	t.Helper()
 	for _, b := range scripts {
 		fmt.Printf("==== %s:%d (%s)\n%s", page, b.line, time.Now().Format(time.TimeOnly), b.script)
 		output, err := runScript(t.Context(), b.script)
@@ -115,7 +176,7 @@ func follow(t *testing.T, page string) {
 			err = differs(b.output, output)
 		}
 		if err != nil {
-			t.Fatalf("docs/%s:%d: %v", page, b.line, err)
+			t.Fatalf("%s:%d: %v", page, b.line, err)
 		}
 	}
 }

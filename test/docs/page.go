@@ -22,8 +22,10 @@ const (
 
 // block is a script of a page.
 type block struct {
-	line   int
-	script string
+	line int
+	// section is the heading above it.
+	section string
+	script  string
 	// output is empty if it does not matter.
 	output string
 }
@@ -31,7 +33,11 @@ type block struct {
 // blocks returns the scripts of a page. An output without a script before it is an error.
 func blocks(page []byte) (out []block, err error) {
 	root := goldmark.DefaultParser().Parse(text.NewReader(page))
+	section := ""
 	err = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if heading, is := n.(*ast.Heading); is && entering && heading.Lines().Len() > 0 {
+			section = string(heading.Lines().Value(page))
+		}
 		fence, is := n.(*ast.FencedCodeBlock)
 		if !is || !entering || fence.Info == nil || fence.Lines().Len() == 0 {
 			return ast.WalkContinue, nil
@@ -40,7 +46,7 @@ func blocks(page []byte) (out []block, err error) {
 		content := string(fence.Lines().Value(page))
 		switch string(fence.Info.Segment.Value(page)) {
 		case scriptInfo:
-			out = append(out, block{line: line, script: content})
+			out = append(out, block{line: line, section: section, script: content})
 		case outputInfo:
 			if len(out) == 0 || out[len(out)-1].output != "" {
 				return ast.WalkStop, fmt.Errorf("line %d: an output without a script", line)
@@ -54,11 +60,13 @@ func blocks(page []byte) (out []block, err error) {
 
 var (
 	spaces = regexp.MustCompile(`[ \t]+`)
-	// changing is what differs from run to run: ages, and hashes of revisions.
-	changing = regexp.MustCompile(`\b(\d+d)?(\d+h)?(\d+m)?\d+[smhd]\b|\b[0-9a-f]{16}\b`)
+	// changing is what differs from run to run: ages, times of the day, hashes of revisions, the ends of Pods' names, and
+	// addresses with a port.
+	changing = regexp.MustCompile(`\b(\d+d)?(\d+h)?(\d+m)?\d+[smhd]\b|\b\d\d:\d\d:\d\d\.\d{3}\b|\b[0-9a-f]{16}\b|` +
+		`-[0-9a-z]{8,10}-[0-9a-z]{5}\b|\b\d+\.\d+\.\d+\.\d+:\d+\b`)
 )
 
-// differs says how what a script has printed differs from the page. Widths of columns, ages and hashes do not
+// differs says how what a script has printed differs from the page. Widths of columns and what is changing do not
 // count, and a line "..." stands for any lines.
 func differs(want, got string) error {
 	lines := func(s string) []string { return strings.Split(strings.TrimSpace(s), "\n") }

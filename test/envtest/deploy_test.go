@@ -141,6 +141,7 @@ func eventually(t *testing.T, what string, condition func(ctx context.Context) b
 func TestDeployed(t *testing.T) {
 	deploy(t)
 	s := &services{t: t, ns: namespace(t)}
+	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}) // after the controller has stopped, which would write it again
 	// Of a Service that was deleted while no controller ran, and of one that never was.
 	gone := s.sliceOf("gone")
 	theirs := s.sliceOf("never")
@@ -153,7 +154,6 @@ func TestDeployed(t *testing.T) {
 	odd := s.endpointSlice(1)
 	odd.Name, odd.Ports[0].Port = "web-2", nil
 	create(t, node("n1"), svc, slice, odd, policy("default", "n1", 0))
-	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 
 	eventually(t, "the rules of the Service", func(context.Context) bool { return len(s.endpoints()) == 3 })
 	eventually(t, "the rules of the node", func(ctx context.Context) bool {

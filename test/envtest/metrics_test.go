@@ -21,11 +21,11 @@ import (
 func TestControllerMetrics(t *testing.T) {
 	deploy(t)
 	s := &services{t: t, ns: namespace(t)}
+	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}) // after the controller has stopped, which would write it again
 	registry := prometheus.NewRegistry()
 	mgr, _ := startMeasured(t, registry)
 	<-mgr.Elected()
 	create(t, node("n1"), policy("default", "n1", 0))
-	cleanUp(t, &v1alpha1.NodeRuleSet{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 	eventually(t, "the rules of the node", func(ctx context.Context) bool {
 		return api.Get(ctx, client.ObjectKey{Name: "n1"}, &v1alpha1.NodeRuleSet{}) == nil
 	})

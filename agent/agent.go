@@ -141,7 +141,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	group.Go(func() { defer table.Close(); cleaner.Run(ctx) })
 	if o.Inspectable {
-		go serveInspections(ctx, o.StateDir, l, log) // nothing waits for it: the disk of the folder may hang
+		go serveInspections(ctx, o, l, log) // nothing waits for it: the disk of the folder may hang
 	}
 	for _, run := range []func(context.Context){checks.Run, r.Run, beat.Run, finder.Run, l.Run} {
 		group.Go(func() { run(ctx) })
@@ -156,9 +156,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 }
 
-func serveInspections(ctx context.Context, stateDir string, l *engine.Loop, log logr.Logger) {
-	if err := inspect.Serve(ctx, stateDir, l.Asks.Wanted); err != nil {
-		log.Error(err, "The node cannot be inspected (kubectl fairlead rules, drift)")
+func serveInspections(ctx context.Context, o Options, l *engine.Loop, log logr.Logger) {
+	if err := inspect.Serve(ctx, o.StateDir, l.Asks.Wanted, o.Modes); err != nil {
+		log.Error(err, "The node cannot be inspected (kubectl fairlead rules, drift, observe)")
 	}
 }
 

@@ -43,7 +43,7 @@ gone: when, on which node, who the client is, to which Service, and which endpoi
 endpoint gets are not shown.
 
 It runs a command in the Pods of the agents, which needs the right to exec there. The command reads
-events of the kernel and changes nothing. It works on nodes with the mode NFTables or IPTables.`,
+events of the kernel, or of the agent in the mode Userspace, and changes nothing.`,
 		Example: `  # All connections, on all nodes
   kubectl fairlead observe
 

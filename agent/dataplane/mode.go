@@ -55,6 +55,10 @@ type Mode struct {
 
 	// Collectors are the mode's own metrics.
 	Collectors []prometheus.Collector
+
+	// Flows are the new connections of a mode that opens them itself; nil: the kernel's
+	// connection tracking has them, with their endpoints.
+	Flows *Flows
 }
 
 // ParseOptions calls Parse, if there is one.

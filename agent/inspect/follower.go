@@ -4,18 +4,22 @@
 package inspect
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
-	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/observation"
 )
+
+// lookInterval is the interval of a follower.
+const lookInterval = 5 * time.Second
 
 // asks ask the running agent: for all, or whether anything has changed.
 type asks struct {
@@ -25,11 +29,12 @@ type asks struct {
 
 // follower knows the rules that the agent has at the moment.
 type follower struct {
-	options ObserveOptions
-	asks    asks
+	options  ObserveOptions
+	asks     asks
+	interval time.Duration // at which to look whether the rules have changed
 
 	mu      sync.Mutex
-	mode    v1alpha1.ProxyMode
+	mode    dataplane.Mode
 	changes uint64
 	rules   *observation.Rules
 	clients []netip.Addr // nil: all
@@ -49,7 +54,8 @@ func (f *follower) look() error {
 	if err != nil {
 		return err
 	}
-	if err := f.options.observable(wanted.Mode); err != nil {
+	mode, err := modeOf(f.options.Modes, wanted.Mode)
+	if err != nil {
 		return err
 	}
 	addresses, err := f.options.Addresses()
@@ -60,14 +66,17 @@ func (f *follower) look() error {
 	if err != nil {
 		return err
 	}
-	f.mode, f.changes, f.rules, f.clients = wanted.Mode, wanted.Changes, rules, f.options.Clients
+	f.mode, f.changes, f.rules, f.clients = mode, wanted.Changes, rules, f.options.Clients
 	if f.options.OwnClients {
 		f.clients = addresses
 	}
 	return nil
 }
 
-// lookAgain looks if something has changed, and it is time; then it calls selected. An agent that does not answer has changed nothing: it may be in
+// errMoved says that another source has the flows now.
+var errMoved = errors.New("the mode has changed")
+
+// lookAgain looks if something has changed, and it is time; then it calls selected, or returns errMoved. An agent that does not answer has changed nothing: it may be in
 // the middle of a restart.
 func (f *follower) lookAgain(selected func() error) error {
 	f.mu.Lock()
@@ -81,20 +90,35 @@ func (f *follower) lookAgain(selected func() error) error {
 	if err != nil || changes == f.changes {
 		return nil
 	}
+	before := f.mode
 	if err := f.look(); err != nil {
 		return err
+	}
+	if opens(before) != opens(f.mode) {
+		return errMoved
 	}
 	return selected()
 }
 
-// selection is what the kernel selects.
+// selection is what the source selects.
 func (f *follower) selection() conntrack.Selection {
 	return conntrack.Selection{Clients: f.clients, Destinations: destinationsOf(f.rules.Frontends, f.options.Filter)}
 }
 
+// opens says whether the agent opens the connections of a mode itself.
+func opens(m dataplane.Mode) bool { return m.Flows != nil }
+
+// open opens the source of flows. Those of the kernel are of a network namespace, as in conntrack.NewTable.
+func (f *follower) open(ctx context.Context, netns int) (flowSource, error) {
+	if opens(f.mode) {
+		return openProxied(ctx, f.options.StateDir, f.selection())
+	}
+	events, err := conntrack.OpenEvents(netns, f.options.Sysctls, f.selection())
+	return tracked{events}, err
+}
+
 // event returns what is shown of a flow.
-func (f *follower) event(now time.Time, e conntrack.Entry, selected func() error) (event observation.Event, shown bool, err error) {
-	flow := observation.Flow{Protocol: model.Protocol(e.Protocol), Client: e.Source, Destination: e.Destination, Endpoint: e.Endpoint}
+func (f *follower) event(now time.Time, flow observation.Flow, selected func() error) (event observation.Event, shown bool, err error) {
 	event, known := f.name(now, flow)
 	if !known {
 		// It is to a Service that is new, or another program translates it.

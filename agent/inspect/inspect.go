@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
+	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/inspection"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
@@ -71,15 +72,15 @@ func inspect(ctx context.Context, o Options, ask func() (engine.Wanted, error)) 
 
 // kernel compares the kernel with what is desired.
 func kernel(ctx context.Context, o Options, w engine.Wanted) (out dataplane.Inspection, err error) {
-	i := slices.IndexFunc(o.Modes, func(m dataplane.Mode) bool { return m.Name == w.Mode })
-	if i < 0 {
-		return out, fmt.Errorf("this program has no mode %s", w.Mode)
-	}
-	options, err := o.Modes[i].ParseOptions(w.Rules)
+	mode, err := modeOf(o.Modes, w.Mode)
 	if err != nil {
 		return out, err
 	}
-	d, err := o.Modes[i].Open(o.Env)
+	options, err := mode.ParseOptions(w.Rules)
+	if err != nil {
+		return out, err
+	}
+	d, err := mode.Open(o.Env)
 	if err != nil {
 		return out, fmt.Errorf("open the mode %s: %w", w.Mode, err)
 	}
@@ -93,6 +94,14 @@ func kernel(ctx context.Context, o Options, w engine.Wanted) (out dataplane.Insp
 		desired = only4(desired)
 	}
 	return inspector.Inspect(ctx, desired, dataplane.Look{Options: options, NoIPv6: w.NoIPv6, Shows: o.Filter.Shows})
+}
+
+func modeOf(modes []dataplane.Mode, name v1alpha1.ProxyMode) (dataplane.Mode, error) {
+	i := slices.IndexFunc(modes, func(m dataplane.Mode) bool { return m.Name == name })
+	if i < 0 {
+		return dataplane.Mode{}, fmt.Errorf("this program has no mode %s", name)
+	}
+	return modes[i], nil
 }
 
 // only4 returns what is desired of IPv4.

@@ -53,7 +53,7 @@ func TestSocket(t *testing.T) {
 				return engine.Wanted{}, engine.ErrNoMode
 			}
 			return wanted(), nil
-		})
+		}, nil)
 	}()
 	got, err := ask(t.Context(), folder)
 	for err != nil { // until the socket is there: the test has a time-out

@@ -12,14 +12,12 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/conntrack"
 	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
-	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/inspection"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/observation"
@@ -42,43 +40,50 @@ type ObserveOptions struct {
 }
 
 // Observe writes new connections to Services until ctx ends: an observation.Start, then observation.Events.
-// Which Service a connection is to, the running agent says. All else is between the kernel and this process: the
-// agent does nothing for a connection.
+// Which Service a connection is to, the running agent says, and if it opens the connections itself, which there are. Else
+// all is between the kernel and this process, and the agent does nothing for a connection.
 func Observe(ctx context.Context, o ObserveOptions, out io.Writer) error {
-	f := &follower{options: o, asks: asks{
+	f := &follower{options: o, interval: lookInterval, asks: asks{
 		wanted:  func() (engine.Wanted, error) { return ask(ctx, o.StateDir) },
 		changes: func() (uint64, error) { return askChanges(ctx, o.StateDir) },
 	}}
 	return observe(ctx, f, 0, out)
 }
 
-// lookInterval is how often to look whether the rules have changed.
-const lookInterval = 5 * time.Second
-
-// observe follows the events of a network namespace, as in conntrack.NewTable.
-func observe(ctx context.Context, f *follower, netns int, out io.Writer) (err error) {
+// observe follows the flows of a network namespace, as in conntrack.NewTable.
+func observe(ctx context.Context, f *follower, netns int, out io.Writer) error {
 	if err := f.look(); err != nil {
 		return err
 	}
-	events, err := conntrack.OpenEvents(netns, f.options.Sysctls, f.selection())
-	if err != nil {
-		return err
+	p := newPrinter(out)
+	for started := false; ; started = true {
+		source, err := f.open(ctx, netns)
+		if err != nil {
+			return err
+		}
+		if !started {
+			p.print(observation.Start{Version: observation.Version, Node: f.options.Node, Mode: f.mode.Name})
+			err = p.flush()
+		}
+		if err == nil {
+			err = show(ctx, f, source, p)
+		}
+		if err := errors.Join(err, source.Close()); !errors.Is(err, errMoved) {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, events.Close()) }()
-	selected := func() error { return events.Select(f.selection()) }
-	lines := bufio.NewWriterSize(out, 64<<10)
-	encode := json.NewEncoder(lines)
-	err = encode.Encode(observation.Start{Version: observation.Version, Node: f.options.Node, Mode: f.mode})
-	if err = errors.Join(err, lines.Flush()); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
+}
+
+// show prints the flows of a source until ctx ends (nil) or an error.
+func show(ctx context.Context, f *follower, source flowSource, p *printer) error {
+	selected := func() error { return source.Select(f.selection()) }
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	looked := make(chan struct{})
 	defer func() { fail(nil); <-looked }()
 	go func() {
 		defer close(looked)
-		every(ctx, lookInterval, func() {
+		every(ctx, f.interval, func() {
 			if err := f.lookAgain(selected); err != nil {
 				fail(err)
 			}
@@ -86,28 +91,49 @@ func observe(ctx context.Context, f *follower, netns int, out io.Writer) (err er
 	}()
 	var now time.Time // of those that are read together
 	var lost uint32
-	err = events.Follow(ctx, func(e conntrack.Entry) {
+	err := source.Follow(ctx, func(flow observation.Flow) {
 		if now.IsZero() {
 			now = time.Now()
 		}
-		event, shown, err := f.event(now, e, selected)
+		event, shown, err := f.event(now, flow, selected)
 		if err != nil {
 			fail(err)
 		} else if shown {
-			_ = encode.Encode(event) // an error stays in lines
+			p.print(event)
 		}
 	}, func(dropped uint32) error {
 		if dropped != lost {
-			_ = encode.Encode(observation.Event{Time: time.Now(), Node: f.options.Node, Lost: uint64(dropped - lost)})
+			p.print(observation.Event{Time: time.Now(), Node: f.options.Node, Lost: uint64(dropped - lost)})
 			lost = dropped
 		}
 		now = time.Time{}
-		return lines.Flush()
+		return p.flush()
 	})
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
+}
+
+// printer prints JSON, one object a line.
+type printer struct {
+	lines  *bufio.Writer
+	encode *json.Encoder
+}
+
+func newPrinter(to io.Writer) *printer {
+	lines := bufio.NewWriterSize(to, 64<<10)
+	return &printer{lines, json.NewEncoder(lines)}
+}
+
+// print leaves an error to flush.
+func (p *printer) print(object any) { _ = p.encode.Encode(object) }
+
+func (p *printer) flush() error {
+	if err := p.lines.Flush(); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 // every calls do until ctx ends.
@@ -122,21 +148,6 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 			do()
 		}
 	}
-}
-
-// observable says whether the kernel's connection tracking translates the connections of a mode.
-func (o *ObserveOptions) observable(mode v1alpha1.ProxyMode) error {
-	var can []string
-	for _, m := range o.Modes {
-		switch {
-		case m.Kind != dataplane.NAT:
-		case m.Name == mode:
-			return nil
-		default:
-			can = append(can, string(m.Name))
-		}
-	}
-	return fmt.Errorf("connections cannot be observed in the mode %s: it works in %s", mode, strings.Join(can, " and "))
 }
 
 // loopback is where node ports answer in addition to the node's addresses, if they do.

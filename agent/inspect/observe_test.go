@@ -5,165 +5,26 @@ package inspect
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
-	"github.com/fairlead-proxy/fairlead/agent/dataplane/conformance"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
 	"github.com/fairlead-proxy/fairlead/agent/internal/desiredtest"
 	"github.com/fairlead-proxy/fairlead/agent/internal/netnstest"
-	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/agent/modes"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 	"github.com/fairlead-proxy/fairlead/rules/observation"
 )
-
-const nodeAddress = "192.168.0.2" // of conformance.Node
-
-// onNodes runs a test on a node for each mode that can be observed.
-func onNodes(t *testing.T, test func(t *testing.T, o *observed)) {
-	observable := 0
-	for _, m := range modes.All() {
-		if m.Kind != dataplane.NAT {
-			continue
-		}
-		observable++
-		t.Run(string(m.Name), func(t *testing.T) {
-			n := conformance.NewNode(t)
-			test(t, &observed{Node: n, mode: m, dataplane: n.Open(m.Open)})
-		})
-	}
-	if observable < 2 {
-		t.Errorf("%d modes can be observed", observable)
-	}
-}
-
-// observed is a node whose connections are observed.
-type observed struct {
-	*conformance.Node
-	mode      dataplane.Mode
-	dataplane dataplane.Dataplane
-	filter    ObserveOptions
-
-	ports atomic.Int32
-
-	mu     sync.Mutex
-	wanted engine.Wanted
-}
-
-// program programs what is desired, as an agent does.
-func (o *observed) program(d model.Desired) {
-	o.T.Helper()
-	desiredtest.Sync(o.T, o.dataplane, d)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.wanted.Mode, o.wanted.Desired = o.mode.Name, d
-	o.wanted.Changes++
-}
-
-// start observes until the test ends. It returns what is printed.
-func (o *observed) start() *bufio.Scanner {
-	o.T.Helper()
-	options := o.filter
-	options.Node, options.Sysctls, options.Modes = "node-1", o.Space, modes.All()
-	options.Addresses = func() ([]netip.Addr, error) { return netdev.AddressesOf(o.Handle) }
-	f := &follower{options: options, asks: asks{
-		wanted:  func() (engine.Wanted, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.wanted, nil },
-		changes: func() (uint64, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.wanted.Changes, nil },
-	}}
-	ctx, stop := context.WithTimeout(o.T.Context(), 2*time.Minute)
-	out, in := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := observe(ctx, f, int(o.Handle), in)
-		in.CloseWithError(err)
-		done <- err
-	}()
-	o.T.Cleanup(func() {
-		stop()
-		out.Close()
-		if err := <-done; err != nil {
-			o.T.Error(err)
-		}
-	})
-	lines := bufio.NewScanner(out)
-	var start observation.Start
-	o.next(lines, &start)
-	if want := (observation.Start{Version: observation.Version, Node: "node-1", Mode: o.mode.Name}); start != want {
-		o.T.Errorf("the first line is %+v, want %+v", start, want)
-	}
-	return lines
-}
-
-func (o *observed) next(lines *bufio.Scanner, into any) {
-	o.T.Helper()
-	if !lines.Scan() {
-		o.T.Fatal("the output has ended: ", lines.Err())
-	}
-	if err := json.Unmarshal(lines.Bytes(), into); err != nil {
-		o.T.Fatalf("%v: %s", err, lines.Text())
-	}
-}
-
-// service returns a Service with a frontend of its own, and in addition a node port (0: none).
-func service(d *model.Desired, name, vip string, nodePort uint16, b ...model.Backend) {
-	desiredtest.Put(d, vip, b...)
-	f := d.Frontends[desiredtest.At(vip)]
-	f.Kind, f.PortName, f.PortKey = model.KindClusterIP, "dns", f.Key
-	f.Service = model.ServiceID{Namespace: "shop", Name: name, Family: model.FamilyOf(f.Key.Address)}
-	d.ClusterIPs[f.Key.Address] = struct{}{}
-	if nodePort == 0 {
-		return
-	}
-	port := *f
-	port.Kind, port.Key = model.KindNodePort, model.FrontendKey{Address: model.Unspecified(f.Service.Family), Protocol: f.Key.Protocol, Port: nodePort}
-	d.Frontends[port.Key] = &port
-}
-
-func settings() model.Desired {
-	d := model.NewDesired()
-	d.Node.NodePortAddresses = []netip.Addr{netip.MustParseAddr(nodeAddress)}
-	d.Node.PodCIDRs = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
-	return d
-}
-
-// knock opens a flow of UDP. It needs no answer.
-func (o *observed) knock(from *netnstest.Space, to string) (client netip.AddrPort) {
-	o.T.Helper()
-	from.Do(func() (err error) {
-		client, err = o.send(to)
-		return err
-	})
-	return client
-}
-
-// send sends a packet from a port of its own: those that the kernel chooses come again, and then it is no new flow.
-func (o *observed) send(to string) (netip.AddrPort, error) {
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{Port: 20000 + int(o.ports.Add(1))})
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	defer conn.Close()
-	address := netip.MustParseAddrPort(to)
-	_, err = conn.WriteToUDPAddrPort([]byte("?"), address)
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort(), err
-}
 
 // TestEachConnection opens random connections to random Services: each is shown once, and as what it is, and it
 // went to an endpoint that the rules say, from which `explain` has its list.
@@ -193,7 +54,7 @@ func TestEachConnection(t *testing.T) {
 		o.program(d)
 		lines := o.start()
 		for range 10 {
-			var opened []opening
+			opened := map[string]opening{} // by the client's port
 			for range 30 {
 				to := netip.MustParseAddrPort(places[random.IntN(len(places))])
 				from := []*netnstest.Space{o.Client, o.Outside, o.Space}[random.IntN(3)]
@@ -203,54 +64,85 @@ func TestEachConnection(t *testing.T) {
 				if random.IntN(3) == 0 { // what is not translated is not shown
 					o.knock(from, "10.244.1.2:5353")
 				}
-				opened = append(opened, opening{from, to, o.knock(from, to.String()).Port()})
+				port := o.knock(from, to.String()).Port()
+				opened[fmt.Sprint(port)] = opening{from, "udp", to, port}
 			}
-			for _, c := range opened {
+			for len(opened) > 0 {
 				var got observation.Event
 				o.next(lines, &got)
+				port := got.Client[strings.LastIndex(got.Client, ":")+1:]
+				c, is := opened[port]
+				if !is {
+					t.Fatalf("%+v is no connection that was opened, or is shown again", got)
+				}
 				o.wantEvent(c, d, got)
+				delete(opened, port)
 			}
 		}
 	})
 }
 
-// opening is a connection from a namespace and port.
-type opening struct {
-	from *netnstest.Space
-	to   netip.AddrPort
-	port uint16
+// TestAnswers connects from everywhere, with both protocols and families: the endpoint that is shown is the one that has answered.
+func TestAnswers(t *testing.T) {
+	onNodes(t, func(t *testing.T, o *observed) {
+		d := settings()
+		for _, f := range []struct{ vip, node, a, b string }{
+			{"10.96.0.1", nodeAddress, "10.244.1.2:5353", "10.244.1.3:5353"},
+			{"[fd00:96::1]", nodeAddress6, "[fd00:244::2]:5353", "[fd00:244::3]:5353"},
+		} {
+			o.Serve(f.a, f.b)
+			for _, network := range []string{"udp", "tcp"} {
+				service(&d, "web", f.vip+":53/"+network, 30053, desiredtest.ClusterIP(f.a, f.b), desiredtest.ForwardTo(model.MasqueradeAlways, f.b))
+			}
+		}
+		o.program(d)
+		lines := o.start()
+		for _, network := range []string{"udp", "tcp"} {
+			for _, to := range []string{"10.96.0.1:53", nodeAddress + ":30053", "[fd00:96::1]:53", "[" + nodeAddress6 + "]:30053"} {
+				for _, from := range []*netnstest.Space{o.Client, o.Outside, o.Space} {
+					port, answered := o.ask(from, network, to)
+					var got observation.Event
+					o.next(lines, &got)
+					o.wantEvent(opening{from, network, netip.MustParseAddrPort(to), port}, d, got)
+					if got.Endpoint != answered {
+						t.Errorf("%s has answered, and %+v is shown", answered, got)
+					}
+				}
+			}
+		}
+	})
 }
 
-func (o *observed) wantEvent(c opening, d model.Desired, got observation.Event) {
+// ask connects from a port, and returns which endpoint answers.
+func (o *observed) ask(from *netnstest.Space, network, to string) (port uint16, endpoint string) {
 	o.T.Helper()
-	key := model.FrontendKey{Address: c.to.Addr(), Protocol: model.UDP, Port: c.to.Port()}
-	if key.Address.String() == nodeAddress {
-		key = key.NodePort()
+	conn, err := o.Dial(from, network, to, time.Minute)
+	if err == nil {
+		_, err = conn.Write([]byte("?"))
 	}
-	f := d.Frontends[key]
-	backend, node := f.Internal, ""
-	switch c.from {
-	case o.Outside:
-		backend = f.External
-	case o.Space:
-		node = "node-1"
+	if err != nil {
+		o.T.Fatal(err)
 	}
-	want := observation.Event{Node: "node-1", ClientNode: node, Service: "shop/" + f.Service.Name, Port: "dns", Kind: f.Kind, Destination: c.to.String() + "/udp"}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(observation.Event{}, "Time", "Client", "Endpoint")); diff != "" || got.Time.IsZero() ||
-		!strings.HasSuffix(got.Client, fmt.Sprint(":", c.port)) {
-		o.T.Fatalf("at %s from %s, port %d: (-want +got)\n%s", got.Time, got.Client, c.port, diff)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		o.T.Fatal(err)
 	}
-	if !slices.ContainsFunc(backend.Endpoints, func(e model.Endpoint) bool { return e.String() == got.Endpoint }) {
-		o.T.Errorf("%s from %s goes to %s, want one of %v", c.to, got.Client, got.Endpoint, backend.Endpoints)
-	}
+	endpoint, _, _ = strings.Cut(line, " ")
+	return netip.MustParseAddrPort(conn.LocalAddr().String()).Port(), endpoint
 }
 
-// TestShares checks that the endpoints get equal shares of 10,000 connections, as `explain` says of them.
+// TestShares checks that the endpoints get equal shares of connections, as `explain` says of them.
 func TestShares(t *testing.T) {
-	const connections, endpoints = 10000, 5
+	const endpoints = 5
 	// Of chi-squared with four degrees of freedom one value in a million is larger: exp(-x/2)(1+x/2).
 	const critical = 33.377
 	onNodes(t, func(t *testing.T, o *observed) {
+		// Modes that choose in turn need few. An agent that opens connections itself has little room for those
+		// that wait for it.
+		connections, atOnce, random := 1000, 100, o.mode.Kind == dataplane.NAT
+		if random {
+			connections, atOnce = 10000, 1000
+		}
 		d := settings()
 		var all []string
 		for i := range endpoints {
@@ -261,44 +153,48 @@ func TestShares(t *testing.T) {
 		o.program(d)
 		o.filter.Filter.Service = "shop/web"
 		lines := o.start()
-		go o.Client.Do(func() error {
-			for i := range connections {
-				if i%10 == 0 { // not observed
-					if _, err := o.send("10.96.0.2:53"); err != nil {
+		count := map[string]int{}
+		sent, shown, lost := 0, 0, 0
+		for sent < connections {
+			sent += atOnce
+			o.Client.Do(func() error {
+				for i := range atOnce {
+					if i%10 == 0 { // not observed
+						if _, err := o.send("10.96.0.2:53"); err != nil {
+							return err
+						}
+					}
+					if _, err := o.send("10.96.0.1:53"); err != nil {
 						return err
 					}
 				}
-				if _, err := o.send("10.96.0.1:53"); err != nil {
-					return err
+				return nil
+			})
+			for shown+lost < sent {
+				var e observation.Event
+				o.next(lines, &e)
+				lost += int(e.Lost)
+				if e.Lost > 0 {
+					continue
 				}
-			}
-			return nil
-		})
-		count := map[string]int{}
-		shown, lost := 0, 0
-		for shown+lost < connections {
-			var e observation.Event
-			o.next(lines, &e)
-			lost += int(e.Lost)
-			if e.Lost > 0 {
-				continue
-			}
-			shown++
-			count[e.Endpoint]++
-			if !slices.Contains(all, e.Endpoint) || e.Service != "shop/web" {
-				t.Fatalf("%+v is no endpoint of %v", e, all)
+				shown++
+				count[e.Endpoint]++
+				if !slices.Contains(all, e.Endpoint) || e.Service != "shop/web" {
+					t.Fatalf("%+v is no endpoint of %v", e, all)
+				}
 			}
 		}
 		if shown < connections/2 {
 			t.Fatalf("only %d connections are shown, %d lost", shown, lost)
 		}
 		expected := float64(shown) / endpoints
-		chi := 0.0
+		chi, least, most := 0.0, shown, 0
 		for _, e := range all {
 			chi += (float64(count[e]) - expected) * (float64(count[e]) - expected) / expected
+			least, most = min(least, count[e]), max(most, count[e])
 		}
-		t.Logf("%d shown, %d lost, chi-squared %.1f", shown, lost, chi)
-		if chi > critical {
+		t.Logf("%d shown, %d lost, shares of %d to %d, chi-squared %.1f", shown, lost, least, most, chi)
+		if random && chi > critical || !random && most > least+1+lost {
 			t.Errorf("shares of %d connections: %v, chi-squared %.1f", shown, count, chi)
 		}
 	})
@@ -362,14 +258,69 @@ func TestFollowedService(t *testing.T) {
 	if err := f.lookAgain(func() error { selected++; return nil }); err != nil || questions != 2 {
 		t.Errorf("at once: error %v, %d questions", err, questions)
 	}
-	for mode, want := range map[v1alpha1.ProxyMode]string{
-		v1alpha1.ModeIPVS:      "connections cannot be observed in the mode IPVS: it works in NFTables and IPTables",
-		v1alpha1.ModeUserspace: "connections cannot be observed in the mode Userspace: it works in NFTables and IPTables",
+	for _, c := range []struct {
+		mode v1alpha1.ProxyMode
+		want string
+	}{
+		{v1alpha1.ModeIPVS, ""}, {v1alpha1.ModeUserspace, errMoved.Error()}, {v1alpha1.ModeUserspace, ""}, {v1alpha1.ModeNFTables, errMoved.Error()},
+		{"Other", "this program has no mode Other"},
 	} {
-		w.Mode = mode
+		w.Mode = c.mode
 		w.Changes++
-		if err := again(); err == nil || err.Error() != want {
-			t.Errorf("%s: error %v, want %q", mode, err, want)
+		got := ""
+		if err := again(); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: error %q, want %q", c.mode, got, c.want)
+		}
+	}
+}
+
+// TestObservedMode checks that an observation goes on when the mode changes, where the mode has its connections.
+func TestObservedMode(t *testing.T) {
+	byName := map[v1alpha1.ProxyMode]dataplane.Mode{}
+	for _, m := range modes.All() {
+		byName[m.Name] = m
+	}
+	o := newObserved(t, byName[v1alpha1.ModeUserspace])
+	o.interval = 10 * time.Millisecond
+	d := settings()
+	service(&d, "web", "10.96.0.1:53/udp", 0, desiredtest.ClusterIP("10.244.1.2:5353"))
+	o.program(d)
+	lines := o.start()
+	shown := make(chan observation.Event)
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	go func() {
+		for lines.Scan() {
+			var e observation.Event
+			_ = json.Unmarshal(lines.Bytes(), &e) // it is another event then
+			select {
+			case shown <- e:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	for _, mode := range []v1alpha1.ProxyMode{v1alpha1.ModeUserspace, v1alpha1.ModeNFTables, v1alpha1.ModeUserspace} {
+		if mode != o.mode.Name {
+			o.change(byName[mode], d)
+		}
+		deadline := time.Now().Add(2 * time.Minute)
+		for seen := false; !seen; { // those that are opened before it looks are missing
+			port := o.knock(o.Client, "10.96.0.1:53").Port()
+			select {
+			case e := <-shown:
+				seen = strings.HasSuffix(e.Client, fmt.Sprint(":", port))
+				if e.Service != "shop/web" || e.Endpoint != "10.244.1.2:5353" {
+					t.Fatalf("%s: shown: %+v", mode, e)
+				}
+			case <-time.After(100 * time.Millisecond):
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: no connection is shown", mode)
+				}
+			}
 		}
 	}
 }

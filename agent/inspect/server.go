@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/engine"
 )
 
@@ -26,10 +28,24 @@ const patience = 30 * time.Second
 // socketOf returns the socket in a state folder. Only root can use it: the folder is an agent's own.
 func socketOf(stateDir string) string { return filepath.Join(stateDir, "inspect.sock") }
 
-// Serve answers at the socket in a state folder until ctx ends. Without it the agent does all else:
-// the error says that nothing can be inspected.
-func Serve(ctx context.Context, stateDir string, wanted func(context.Context) (engine.Wanted, error)) error {
-	path := socketOf(stateDir)
+// Serve answers inspections and observations of modes at sockets in a state folder until ctx ends. Without it the agent
+// does all else: the error says that nothing can be inspected.
+func Serve(ctx context.Context, stateDir string, wanted func(context.Context) (engine.Wanted, error), modes []dataplane.Mode) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		// One at a time: an answer may be large.
+		return listen(ctx, socketOf(stateDir), func(conn net.Conn) {
+			if err := answer(ctx, conn, wanted); err != nil {
+				logr.FromContextOrDiscard(ctx).V(1).Info("An inspection has ended early", "reason", err.Error())
+			}
+		})
+	})
+	group.Go(func() error { return serveFlows(ctx, stateDir, followAll(modes)) })
+	return group.Wait()
+}
+
+// listen calls serve for each connection to a socket until ctx ends.
+func listen(ctx context.Context, path string, serve func(net.Conn)) error {
 	// The one that is there is of an agent that has ended: the folder is locked.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the socket of an earlier agent: %w", err)
@@ -52,10 +68,7 @@ func Serve(ctx context.Context, stateDir string, wanted func(context.Context) (e
 		if err != nil {
 			return errors.Join(fmt.Errorf("accept: %w", err), listener.Close())
 		}
-		// One at a time: an answer may be large.
-		if err := answer(ctx, conn, wanted); err != nil {
-			logr.FromContextOrDiscard(ctx).V(1).Info("An inspection has ended early", "reason", err.Error())
-		}
+		serve(conn)
 	}
 }
 

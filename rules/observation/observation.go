@@ -53,11 +53,16 @@ type Event struct {
 	EndpointNode string `json:"endpointNode,omitempty"`
 }
 
-// Flow is a new connection as the kernel sees it. Destination is where the client sends its packets to,
+// Flow is a new connection as the kernel sees it, or the agent if that opens it. Destination is where the client sends its packets to,
 // Endpoint where they are forwarded to.
 type Flow struct {
 	Protocol                      model.Protocol
 	Client, Destination, Endpoint netip.AddrPort
+}
+
+// Key returns the frontend at the very address of the destination, if there is one.
+func (f Flow) Key() model.FrontendKey {
+	return model.FrontendKey{Address: f.Destination.Addr(), Protocol: f.Protocol, Port: f.Destination.Port()}
 }
 
 // Rules say what is a Service's, and what is the node's.
@@ -74,7 +79,7 @@ type Rules struct {
 // FrontendOf returns where a flow has come in; nil: it is to no Service. What has the very address comes
 // before a node port, as in the kernel.
 func (r *Rules) FrontendOf(f Flow) *model.Frontend {
-	key := model.FrontendKey{Address: f.Destination.Addr(), Protocol: f.Protocol, Port: f.Destination.Port()}
+	key := f.Key()
 	if frontend := r.Frontends[key]; frontend != nil {
 		return frontend
 	}

@@ -76,6 +76,13 @@ func TestModes(t *testing.T) {
 		if err := errors.Join(fromOutside(), fromNode()); err != nil {
 			t.Errorf("a new connection while the mode changed to %s: %v", mode, err)
 		}
+		if looked[mode] == nil && mode == v1alpha1.ModeUserspace { // the agent says where connections go, and else the kernel
+			endpoints, err := endpointsOf(t.Context(), service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			observes(t, "node-2", service, endpoints)
+		}
 		now := map[string][]string{}
 		for _, node := range labNodes {
 			if looked[mode] == nil {
@@ -95,6 +102,20 @@ func TestModes(t *testing.T) {
 			looked[mode] = now
 		}
 	}
+}
+
+// endpointsOf returns addresses and ports of the echo's endpoints.
+func endpointsOf(ctx context.Context, service *corev1.Service) (out []string, err error) {
+	var list discoveryv1.EndpointSliceList
+	if err := api.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}); err != nil {
+		return nil, err
+	}
+	for _, slice := range list.Items {
+		for _, e := range slice.Endpoints {
+			out = append(out, net.JoinHostPort(e.Addresses[0], strconv.Itoa(echoPort)))
+		}
+	}
+	return out, nil
 }
 
 // served returns an error unless exactly the desired Pods of a Deployment exist and are

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
@@ -44,6 +45,7 @@ const (
 type Connections struct {
 	clock clock.PassiveClock
 	files func() uint64 // limit of open files of the process
+	flows dataplane.Flows
 
 	mu        sync.Mutex
 	tcp       map[*connection]holder

@@ -18,5 +18,6 @@ func Mode() dataplane.Mode {
 			return New(Options{NetNS: e.NetNS, Sysctls: e.Sysctls, Connections: connections, Log: e.Log})
 		},
 		Collectors: connections.Collectors(),
+		Flows:      &connections.flows,
 	}
 }

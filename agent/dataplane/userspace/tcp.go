@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/observation"
 )
 
 const (
@@ -116,7 +117,9 @@ func (l *tcpListener) handle(conn *net.TCPConn) {
 		reset(conn)
 		return
 	}
-	l.open.leads(c, toEndpoint(endpoint))
+	to := toEndpoint(endpoint)
+	l.open.leads(c, to)
+	l.open.flows.Report(observation.Flow{Protocol: model.TCP, Client: c.client, Destination: c.local, Endpoint: to.local})
 	relay(conn, endpoint)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/kernel/netdev"
 	"github.com/fairlead-proxy/fairlead/rules/model"
+	"github.com/fairlead-proxy/fairlead/rules/observation"
 )
 
 // udpTimeouts are the times of silence after which a session ends, those of the kernel's
@@ -199,6 +200,7 @@ func (l *udpListener) session(from netip.AddrPort, link int) *session {
 		return nil
 	}
 	l.push(s)
+	l.open.flows.Report(observation.Flow{Protocol: model.UDP, Client: from, Destination: netip.AddrPortFrom(l.at.Address, l.at.Port), Endpoint: endpoint})
 	go l.answer(s)
 	return s
 }

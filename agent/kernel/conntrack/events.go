@@ -41,6 +41,9 @@ type Destination struct {
 // lookInterval is how often to look for events: a wake-up costs more than an event, and each is to be shown within 100 ms.
 const lookInterval = 40 * time.Millisecond
 
+// loadTimeout is how long a module may take to load, on a busy machine.
+const loadTimeout = 30 * time.Second
+
 const eventsName = "net/netfilter/nf_conntrack_events"
 
 // ErrNoEvents is returned where the kernel reports no new flows.
@@ -56,6 +59,9 @@ func OpenEvents(netns int, parameters sysctl.Parameters, s Selection) (*Events, 
 	case value == "0":
 		return nil, fmt.Errorf("%w: the sysctl net.netfilter.nf_conntrack_events is 0", ErrNoEvents)
 	}
+	if err := load(netns); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoEvents, err)
+	}
 	program, err := programOf(s)
 	if err != nil {
 		return nil, err
@@ -65,6 +71,17 @@ func OpenEvents(netns int, parameters sysctl.Parameters, s Selection) (*Events, 
 		return nil, err
 	}
 	return &Events{stream: stream}, nil
+}
+
+// load loads the module that reports flows (nf_conntrack_netlink). Joining its group loads it too, but does not wait for it.
+func load(netns int) error {
+	conn, err := netlink.Open(netns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	return errors.Join(conn.Do(ctx, statsRequest(getStats, 0), func(netlink.Message) bool { return true }), conn.Close())
 }
 
 // Close frees the socket.

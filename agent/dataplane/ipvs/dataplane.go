@@ -19,7 +19,8 @@
 // way, and rejects new connections until then.
 //
 // A virtual server is ours if its address is on our device, if it has a firewall mark of
-// ours, or if it is in our table, which has every frontend that we have programmed.
+// ours, if it is in our table, which has every frontend that we have programmed, or if it has
+// a flag that we give those that nothing else shows to be ours, see flagOurs.
 // Virtual servers of others are not touched.
 //
 // The kernel does not notify of changes in IPVS: it is read back periodically, see
@@ -248,7 +249,7 @@ func (d *Dataplane) Apply(ctx context.Context, delta model.Delta) (dataplane.Res
 }
 
 func (d *Dataplane) serverRules() serverRules {
-	return serverRules{settings: d.settings, nodePorts: d.filter.NodePorts(), sizes: &d.limits.sizes, subsets: subsets{}}
+	return serverRules{settings: d.settings, nodePorts: d.filter.NodePorts(), elsewhere: d.vips.elsewhere, sizes: &d.limits.sizes, subsets: subsets{}}
 }
 
 // Close closes the handles.

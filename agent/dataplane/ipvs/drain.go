@@ -46,7 +46,23 @@ func (s *servers) shrink(key serverKey, want *wantedServer, drain time.Duration)
 	if leaving || want == nil {
 		errs = append(errs, s.drain(key, want, drain))
 	}
-	return errors.Join(append(errs, s.reschedule(key, want))...)
+	return errors.Join(append(errs, s.claim(key, want), s.reschedule(key, want))...)
+}
+
+// claim marks a virtual server that waits for its last connections as ours: by then nothing else may show
+// that, and a new agent has to delete it.
+func (s *servers) claim(key serverKey, want *wantedServer) error {
+	h := s.byKey[key]
+	if h == nil || want != nil || key.mark != 0 || h.flags&flagOurs != 0 {
+		return nil
+	}
+	now := h.server
+	now.flags |= flagOurs
+	if err := s.do(s.kernel.setServer(key, now)); err != nil {
+		return err
+	}
+	h.server = now
+	return nil
 }
 
 // drain deletes the real servers of weight 0 that are idle or out of time, and an unwanted
@@ -92,10 +108,15 @@ func (s *servers) drain(key serverKey, want *wantedServer, limit time.Duration) 
 	return errors.Join(errs...)
 }
 
-// drainsOn says whether a virtual server on an address waits for its connections.
+// drainsOn says whether a virtual server of an address waits for its connections. One with a firewall mark whose
+// address is not known may be of each.
 func (s *servers) drainsOn(a netip.Addr) bool {
 	for key := range s.draining {
-		if key.Address == a {
+		of := key.Address
+		if key.mark != 0 {
+			of = s.byKey[key].vip
+		}
+		if of == a || !of.IsValid() && key.family == model.FamilyOf(a) {
 			return true
 		}
 	}

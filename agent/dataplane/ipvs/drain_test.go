@@ -4,6 +4,7 @@
 package ipvs
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestDrain(t *testing.T) {
 		"UDP that serves: weight 0":          {protocol: model.UDP, inactive: 1, then: 1, serving: []string{one}, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
 		"UDP that serves has no deadline":    {protocol: model.UDP, inactive: 1, then: 1, serving: []string{one}, after: time.Hour, want: []string{dns + " rr " + one + "*0 " + two}, bound: true},
 		"Service idle":                       {protocol: model.TCP, deleted: true},
-		"Service with open connection":       {protocol: model.TCP, deleted: true, active: 1, then: 1, want: []string{web + " rr " + one + "*0"}, bound: true},
+		"Service with open connection":       {protocol: model.TCP, deleted: true, active: 1, then: 1, want: []string{web + " rr flags 0x20 " + one + "*0"}, bound: true},
 		"Service with closed connection":     {protocol: model.TCP, deleted: true, active: 1, after: time.Second},
 		"Service with one that closes":       {protocol: model.TCP, deleted: true, inactive: 1, then: 0},
 		"Service with open one, at deadline": {protocol: model.TCP, deleted: true, active: 1, after: 900 * time.Second, then: 1},
@@ -164,6 +165,83 @@ func TestSchedulerWhileDraining(t *testing.T) {
 			n.connections("10.96.0.1:80/tcp", "10.244.0.1:80", 0, 0)
 			n.sync(with("10.244.0.2:80"))
 			n.expect("10.96.0.1:80/tcp " + tc.before + " 10.244.0.2:80")
+		})
+	}
+}
+
+// Agents restart while what is removed waits for its last connection. Each finds it, keeps its
+// connections, and deletes it in the end; what others have stays.
+func TestRestartsWhileDraining(t *testing.T) {
+	const one, two, foreign = "10.244.0.1:80", "10.244.0.2:80", "192.168.0.2:22/tcp wlc 10.244.0.9:22*0"
+	answering := func(addresses []string, list ...*model.Frontend) model.Desired {
+		d := desiredOf(list...)
+		for _, a := range addresses {
+			d.Node.NodePortAddresses = append(d.Node.NodePortAddresses, addr(a))
+		}
+		return d
+	}
+	none := []string{}
+	first, both := []string{"192.168.0.2"}, []string{"192.168.0.2", "192.168.1.2"}
+	split := split(clusterIP("192.0.2.7:80", model.TCP, one, two), two)
+	for name, tc := range map[string]struct {
+		before, after model.Desired
+		excluded      string // from then on
+		open          [2]string
+		want          []string // while it drains
+		bound         []string
+		left          []string // in the end
+	}{
+		"cluster IP": {
+			before: desiredOf(clusterIP("10.96.0.1:80", model.TCP, one)), after: desiredOf(),
+			open: [2]string{"10.96.0.1:80/tcp", one}, want: []string{"10.96.0.1:80/tcp rr flags 0x20 " + one + "*0"}, bound: []string{"10.96.0.1"},
+		},
+		"cluster IP that is excluded": {
+			before: desiredOf(clusterIP("10.96.0.1:80", model.TCP, one)), after: desiredOf(), excluded: "10.96.0.0/16",
+			open: [2]string{"10.96.0.1:80/tcp", one}, want: []string{"10.96.0.1:80/tcp rr flags 0x20 " + one + "*0"}, bound: []string{"10.96.0.1"},
+		},
+		"node port": {
+			before: answering(both, nodePort("30080", one)), after: answering(both),
+			open: [2]string{"192.168.0.2:30080/tcp", one}, want: []string{"192.168.0.2:30080/tcp rr flags 0x20 " + one + "*0"}, bound: none,
+		},
+		"address of node ports": {
+			before: answering(both, nodePort("30080", one)), after: answering(first, nodePort("30080", one)),
+			open:  [2]string{"192.168.1.2:30080/tcp", one},
+			want:  []string{"192.168.0.2:30080/tcp rr flags 0x20 " + one, "192.168.1.2:30080/tcp rr flags 0x20 " + one + "*0"},
+			bound: none, left: []string{"192.168.0.2:30080/tcp rr flags 0x20 " + one},
+		},
+		"external IP that is the node's": {
+			before: desiredOf(clusterIP("192.168.0.2:80", model.TCP, one)), after: desiredOf(),
+			open: [2]string{"192.168.0.2:80/tcp", one}, want: []string{"192.168.0.2:80/tcp rr flags 0x20 " + one + "*0"}, bound: none,
+		},
+		"external IP, from outside": {
+			before: desiredOf(split, clusterIP("10.96.0.1:80", model.TCP, one)), after: desiredOf(clusterIP("10.96.0.1:80", model.TCP, one)),
+			open:  [2]string{"mark 0xf1000050 (IPv4)", two},
+			want:  []string{"10.96.0.1:80/tcp rr " + one, "mark 0xf1000050 (IPv4) rr " + two + "*0"},
+			bound: []string{"10.96.0.1", "192.0.2.7"}, left: []string{"10.96.0.1:80/tcp rr " + one},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, both...)
+			others := onAddress(clusterIP("192.168.0.2:22", model.TCP).Key)
+			e := endpoints("10.244.0.9:22")[0]
+			n.virtual[others] = &fakeServer{server{scheduler: "wlc"}, map[model.Endpoint]*realServer{e: {endpoint: e}}}
+			n.sync(tc.before)
+			n.connections(tc.open[0], tc.open[1], 1, 0)
+			if tc.excluded != "" {
+				n.o.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix(tc.excluded)}
+			}
+			n.apply(tc.after)
+			for i := range 3 {
+				if i > 0 {
+					n.restart()
+				}
+				n.sync(tc.after)
+				n.expect(append(tc.want, foreign)...)
+				n.expectBound(tc.bound...)
+			}
+			n.connections(tc.open[0], tc.open[1], 0, 0)
+			n.sync(tc.after)
+			n.expect(append(tc.left, foreign)...)
 		})
 	}
 }

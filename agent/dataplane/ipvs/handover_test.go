@@ -288,12 +288,34 @@ func TestClosed(t *testing.T) {
 	}
 }
 
+// Another mode has the table. A new agent waits for the last connection to a node port that is gone, too, and cleans up.
+func TestReleasedAfterRestart(t *testing.T) {
+	n := newNode(t, "192.168.0.2")
+	d := desiredOf(nodePort("30080", "10.244.0.1:80"))
+	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2")}
+	n.sync(d)
+	n.connections("192.168.0.2:30080/tcp", "10.244.0.1:80", 1, 0)
+	n.table, n.world.nodePorts = map[model.FrontendKey]uint32{}, map[netip.Addr]struct{}{}
+	n.restart()
+	for _, active := range []int{1, 0} {
+		n.connections("192.168.0.2:30080/tcp", "10.244.0.1:80", active, 0)
+		wait, err := n.d.Released(t.Context(), dataplane.NAT, desiredOf(), n.o)
+		if err != nil || (wait > 0) != (active > 0) {
+			t.Errorf("with %d connections it waits %v, error %v", active, wait, err)
+		}
+	}
+	if err := n.d.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.expect()
+}
+
 // TestInherit checks that node ports of kube-proxy on addresses that ours do not answer on are drained when kube-proxy is gone, and
 // that neither they before nor what is another program's at any time is touched. A new agent does it, too.
 func TestInherit(t *testing.T) {
 	d := desiredOf(clusterIP("10.96.0.1:80", model.TCP, "10.244.0.1:80"), nodePort("30080", "10.244.0.1:80"), nodePort("[::]:30080", "[fd00:244::1]:80"))
 	d.Node.NodePortAddresses = []netip.Addr{addr("192.168.0.2"), addr("fd00::2")}
-	ours := []string{"10.96.0.1:80/tcp rr 10.244.0.1:80", "192.168.0.2:30080/tcp rr 10.244.0.1:80", "[fd00::2]:30080/tcp rr [fd00:244::1]:80"}
+	ours := []string{"10.96.0.1:80/tcp rr 10.244.0.1:80", "192.168.0.2:30080/tcp rr flags 0x20 10.244.0.1:80", "[fd00::2]:30080/tcp rr flags 0x20 [fd00:244::1]:80"}
 	foreign := []string{"10.244.0.254:30081/tcp wlc", "10.244.0.254:30080/udp wlc", "10.9.9.9:30080/tcp wlc"}
 	left := []string{"10.244.0.254:30080/tcp wlc 10.244.0.1:80", "[fd00:244::fe]:30080/tcp wlc [fd00:244::1]:80"}
 	for name, restarts := range map[string]bool{"the agent": false, "a new agent": true} {
@@ -321,7 +343,11 @@ func TestInherit(t *testing.T) {
 			if got := n.sync(d); got.Repaired != 0 {
 				t.Errorf("takes %d objects of kube-proxy for changes by others", got.Repaired)
 			}
-			n.expect(slices.Concat(ours, foreign, []string{"10.244.0.254:30080/tcp wlc 10.244.0.1:80*0"})...)
+			n.expect(slices.Concat(ours, foreign, []string{"10.244.0.254:30080/tcp wlc flags 0x20 10.244.0.1:80*0"})...)
+			if restarts { // in the middle
+				n.restart()
+				n.sync(d)
+			}
 			n.connections("10.244.0.254:30080/tcp", "10.244.0.1:80", 0, 1)
 			n.sync(d)
 			n.expect(slices.Concat(ours, foreign)...)

@@ -198,7 +198,7 @@ func (d lookedDevice) add(a netip.Addr) error {
 
 func (d lookedDevice) remove(a netip.Addr) error {
 	for key, drains := range d.draining {
-		if drains && key.Address == a {
+		if drains && (key.Address == a || key.mark != 0 && key.family == model.FamilyOf(a)) {
 			return nil
 		}
 	}

@@ -44,7 +44,7 @@ func (s server) String() string {
 		out += fmt.Sprint(" -p ", s.persistence)
 	}
 	var flags []string
-	for i, bit := range []uint32{flagScheduler1, flagScheduler2} {
+	for i, bit := range []uint32{flagScheduler1, flagScheduler2, flagScheduler3} {
 		if s.flags&bit != 0 {
 			flags = append(flags, s.flagName(i))
 		}
@@ -57,8 +57,8 @@ func (s server) String() string {
 
 // flagName names a flag of the scheduler.
 func (s server) flagName(i int) string {
-	if s.scheduler == schedulerSH || s.scheduler == schedulerMH {
+	if i < 2 && (s.scheduler == schedulerSH || s.scheduler == schedulerMH) {
 		return s.scheduler + [...]string{"-fallback", "-port"}[i]
 	}
-	return [...]string{"flag-1", "flag-2"}[i]
+	return fmt.Sprint("flag-", i+1)
 }

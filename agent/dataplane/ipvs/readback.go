@@ -37,7 +37,7 @@ func (s *servers) interval(period, took time.Duration) time.Duration {
 // look starts a read-back if none is in progress, and reads the real servers of its next
 // keys, at most size, and fewer if they have very many or if reading ends. It returns the
 // number of differences found.
-func (s *servers) look(reading context.Context, ours func(serverKey) bool, size int) (int, error) {
+func (s *servers) look(reading context.Context, ours func(virtualServer) bool, size int) (int, error) {
 	found := 0
 	if len(s.unread) == 0 && reading.Err() == nil {
 		n, err := s.readServers(ours)
@@ -63,14 +63,14 @@ func (s *servers) look(reading context.Context, ours func(serverKey) bool, size 
 }
 
 // readServers reads all virtual servers, and the real servers of new ones.
-func (s *servers) readServers(ours func(serverKey) bool) (found int, err error) {
+func (s *servers) readServers(ours func(virtualServer) bool) (found int, err error) {
 	list, err := s.list()
 	if err != nil {
 		return 0, err
 	}
 	there := make(map[serverKey]struct{}, len(list))
 	for _, v := range list {
-		if !ours(v.key) {
+		if !ours(v) {
 			continue
 		}
 		there[v.key] = struct{}{}
@@ -180,6 +180,11 @@ func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (f
 	if found, err = d.servers.look(context.Background(), d.owned(r, c, planned), math.MaxInt); err != nil {
 		return 0, err
 	}
+	for key, mark := range planned.Removed {
+		if h := d.servers.byKey[onMark(model.FamilyOf(key.Address), mark)]; h != nil {
+			h.vip = key.Address
+		}
+	}
 	d.lastRead = d.clock.Now()
 	if !d.adopted || d.inherits { // what is new to us is no change by others
 		found, d.adopted, d.inherits = 0, true, false
@@ -187,18 +192,19 @@ func (d *Dataplane) readAll(r *serverRules, c change, planned nattable.Found) (f
 	return found, nil
 }
 
-// owned returns which virtual servers are ours: those that we know or want, those on our
+// owned returns which virtual servers are ours: those that we know or want, those that are marked so, those on our
 // device, and those in our table, perhaps for addresses that the node had when another
 // agent wrote it; of a kube-proxy that is gone, node ports on any address of the node.
-func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func(serverKey) bool {
+func (d *Dataplane) owned(r *serverRules, c change, planned nattable.Found) func(virtualServer) bool {
 	known, frontends := d.servers.byKey, d.filter.Desired().Frontends
-	return func(k serverKey) bool {
+	return func(v virtualServer) bool {
+		k := v.key
 		if k.mark != 0 {
 			return nattable.IsOurMark(k.mark)
 		}
 		_, bound := d.vips.bound[k.Address]
 		_, removed := planned.Removed[k.FrontendKey]
-		if c.wanted[k] != nil || known[k] != nil || removed || bound && !r.settings.excluded(k.Address) {
+		if c.wanted[k] != nil || known[k] != nil || v.flags&flagOurs != 0 || removed || bound && !r.settings.excluded(k.Address) {
 			return true
 		}
 		nodePort := k.FrontendKey.NodePort()

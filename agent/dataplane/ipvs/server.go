@@ -79,7 +79,12 @@ const (
 	flagPersistent = 0x0001
 	flagScheduler1 = 0x0008
 	flagScheduler2 = 0x0010
-	schedulerFlags = flagScheduler1 | flagScheduler2
+	flagScheduler3 = 0x0020
+	schedulerFlags = flagScheduler1 | flagScheduler2 | flagScheduler3
+
+	// flagOurs marks virtual servers of ours that nothing else shows to be ours: it survives the
+	// agent, and the table that had their frontends. No scheduler has a third flag.
+	flagOurs = flagScheduler3
 )
 
 // flagsOf returns the bits of a scheduler's flags. Each scheduler has two: the first skips

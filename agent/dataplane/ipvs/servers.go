@@ -5,6 +5,7 @@ package ipvs
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -17,7 +18,11 @@ import (
 type held struct {
 	server
 	reals []heldReal // sorted by endpoint
-	udp   bool       // for a firewall mark only the caller knows
+
+	// For a firewall mark only the caller knows these. A new agent does not, once the
+	// virtual server is unwanted.
+	udp bool
+	vip netip.Addr
 }
 
 // heldReal is the known state of a real server in the kernel.
@@ -76,7 +81,7 @@ func (s *servers) grow(key serverKey, want wantedServer) error {
 			return err
 		}
 	}
-	h.udp = want.udp
+	h.udp, h.vip = want.udp, want.vip
 	defer s.note(key)
 	delete(s.refused, key)
 	var errs []error

@@ -102,6 +102,49 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// Agents restart while a node port, or an external IP for clients outside, waits for its last connection.
+func TestRestartsUnderStreams(t *testing.T) {
+	const nodePorts, external, one, two = "198.51.100.1:30080", "192.0.2.7:80", "10.244.0.1:8080", "10.244.0.2:8080"
+	for name, tc := range map[string]struct {
+		vip      string
+		frontend *model.Frontend
+	}{
+		"node port":   {nodePorts, nodePort("30080", one)},
+		"external IP": {external, split(clusterIP(external, model.TCP, one, two), one)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			before, after := desiredOf(tc.frontend), desiredOf()
+			before.Node.NodePortAddresses = []netip.Addr{addr("198.51.100.1")}
+			after.Node.NodePortAddresses = before.Node.NodePortAddresses
+			n.run("ipvsadm", "-A", "-t", "198.51.100.1:22", "-s", "wlc")
+			n.run("ipvsadm", "-a", "-t", "198.51.100.1:22", "-r", "10.244.0.3:22", "-m", "-w", "0")
+			others := n.run("ipvsadm", "-Sn")
+			n.sync(before)
+			s := n.dial(tc.vip)
+			n.sync(after)
+			for range 2 {
+				n.restart()
+				n.sync(after)
+				if err := s.works(); err != nil {
+					t.Errorf("the connection: %v", err)
+				}
+				thread(t, n.clients, func() error {
+					if _, err := dial("", tc.vip, patience); !errors.Is(err, unix.ECONNREFUSED) {
+						t.Errorf("a new connection: %v", err)
+					}
+					return nil
+				})
+			}
+			s.cut()
+			poll(t, "the end of the virtual servers", func() bool { n.sync(after); return n.run("ipvsadm", "-Sn") == others })
+			if out := n.run("ip", "addr"); strings.Contains(out, "192.0.2.7") {
+				t.Errorf("an address is left:\n%s", out)
+			}
+		})
+	}
+}
+
 // UDP flows stay with an endpoint that serves, and move when it no longer does.
 func TestUDPFlow(t *testing.T) {
 	n := newNetwork(t)

@@ -47,13 +47,13 @@ var mixedServers = []string{
 	"10.96.0.2:80/tcp rr persistent 10800 10.244.0.2:80",
 	"192.0.2.7:443/tcp rr 10.244.0.1:443 10.244.1.1:443",
 	"mark 0xf10001bb (IPv4) rr 10.244.0.1:443",
-	"192.168.0.2:30443/tcp rr 10.244.0.1:443 10.244.1.1:443",
-	"192.168.1.2:30443/tcp rr 10.244.0.1:443 10.244.1.1:443",
+	"192.168.0.2:30443/tcp rr flags 0x20 10.244.0.1:443 10.244.1.1:443",
+	"192.168.1.2:30443/tcp rr flags 0x20 10.244.0.1:443 10.244.1.1:443",
 	"mark 0xf10076eb (IPv4) rr 10.244.0.1:443",
-	"192.168.0.2:30080/tcp rr 10.244.0.2:80",
-	"192.168.1.2:30080/tcp rr 10.244.0.2:80",
+	"192.168.0.2:30080/tcp rr flags 0x20 10.244.0.2:80",
+	"192.168.1.2:30080/tcp rr flags 0x20 10.244.0.2:80",
 	"[fd00:96::1]:80/tcp rr [fd00:244::1]:80",
-	"[fd00::2]:30080/tcp rr [fd00:244::1]:80",
+	"[fd00::2]:30080/tcp rr flags 0x20 [fd00:244::1]:80",
 }
 
 func TestSync(t *testing.T) {
@@ -86,8 +86,8 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("what the last agent left is taken for others' doing: %+v", stats)
 	}
 	rest := []string{
-		"192.168.0.3:30080/tcp rr 10.244.0.2:80",
-		"192.0.2.7:443/tcp rr 10.244.0.1:443*0",
+		"192.168.0.3:30080/tcp rr flags 0x20 10.244.0.2:80",
+		"192.0.2.7:443/tcp rr flags 0x20 10.244.0.1:443*0",
 		"mark 0xf10001bb (IPv4) rr 10.244.0.1:443*0",
 	}
 	n.expect(rest...)
@@ -132,7 +132,7 @@ func TestForeign(t *testing.T) {
 	n.onDevice[addr("10.96.6.1")] = struct{}{} // the device is ours, and so what answers on it
 	n.virtual[onAddress(clusterIP("10.96.6.1:80", model.TCP).Key)] = &fakeServer{}
 	n.sync(d)
-	n.expect(append(want, "192.168.0.2:30080/tcp rr 10.244.0.1:80")...)
+	n.expect(append(want, "192.168.0.2:30080/tcp rr flags 0x20 10.244.0.1:80")...)
 	n.expectBound()
 	d2 := d
 	d2.Frontends = maps.Clone(d.Frontends)
@@ -169,17 +169,17 @@ func TestNodePortAddresses(t *testing.T) {
 	d := desiredOf(nodePort("30080", "10.244.0.1:80"))
 	d.Node.NodePortCIDRs = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")}
 	n.sync(d)
-	n.expect("192.168.0.2:30080/tcp rr 10.244.0.1:80")
+	n.expect("192.168.0.2:30080/tcp rr flags 0x20 10.244.0.1:80")
 	n.elsewhere[addr("192.168.7.7")] = struct{}{}
 	n.sync(d)
-	n.expect("192.168.0.2:30080/tcp rr 10.244.0.1:80", "192.168.7.7:30080/tcp rr 10.244.0.1:80")
+	n.expect("192.168.0.2:30080/tcp rr flags 0x20 10.244.0.1:80", "192.168.7.7:30080/tcp rr flags 0x20 10.244.0.1:80")
 	delete(n.elsewhere, addr("192.168.0.2"))
 	n.connections("192.168.0.2:30080/tcp", "10.244.0.1:80", 1, 0)
 	n.sync(d)
-	n.expect("192.168.0.2:30080/tcp rr 10.244.0.1:80*0", "192.168.7.7:30080/tcp rr 10.244.0.1:80")
+	n.expect("192.168.0.2:30080/tcp rr flags 0x20 10.244.0.1:80*0", "192.168.7.7:30080/tcp rr flags 0x20 10.244.0.1:80")
 	n.clock.Step(time.Hour)
 	n.sync(d)
-	n.expect("192.168.7.7:30080/tcp rr 10.244.0.1:80")
+	n.expect("192.168.7.7:30080/tcp rr flags 0x20 10.244.0.1:80")
 	n.expectBound()
 }
 

@@ -18,12 +18,16 @@ type wantedServer struct {
 	endpoints []model.Endpoint
 	serving   []model.Endpoint
 	udp       bool
+
+	// vip is the address that packets with a firewall mark are to.
+	vip netip.Addr
 }
 
 // serverRules determine the virtual servers of a frontend.
 type serverRules struct {
 	settings  Settings
 	nodePorts map[netip.Addr]struct{} // the addresses that node ports answer on
+	elsewhere map[netip.Addr]struct{} // those that are not on our device
 
 	sizes   *sizes // nil: only the keys of the virtual servers are needed
 	subsets subsets
@@ -39,12 +43,16 @@ func (r *serverRules) servers(f *model.Frontend, mark uint32) map[serverKey]want
 	if f.Internal.Verdict == model.Forward {
 		want := r.wanted(f, f.Internal)
 		want.persistence = uint32(max(f.AffinityTimeoutSeconds, 0))
+		if _, elsewhere := r.elsewhere[f.Key.Address]; elsewhere || f.Key.IsNodePort() {
+			want.flags |= flagOurs
+		}
 		for _, key := range r.addresses(f.Key) {
 			out[key] = want
 		}
 	}
 	if mark != 0 {
 		want := r.wanted(f, f.External)
+		want.vip = f.Key.Address
 		if f.AffinityTimeoutSeconds > 0 {
 			// The kernel does not translate the port of persistent connections to a
 			// virtual server with a firewall mark (ip_vs_sched_persist). Source hashing

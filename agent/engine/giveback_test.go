@@ -5,6 +5,7 @@ package engine
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,7 +55,8 @@ func (c *changing) wantReleased(when string, want bool) {
 	if gone != want || c.last.Released != want || given > 0 != want || want && given != 2 {
 		c.t.Errorf("%s: our rules are gone: %v, reported: %v in %d conditions; want %v", when, gone, c.last.Released, given, want)
 	}
-	if want && (!c.last.UpToDate() || status.AppliedRevision == "" || status.Mode != "" || status.Programmed.Services != 0) {
+	verified := status.Revision != nil && status.Revision.Phase == v1alpha1.RevisionVerified
+	if want && (!c.last.UpToDate() || !verified || status.AppliedRevision == "" || status.Mode != "" || status.Programmed.Services != 0) {
 		c.t.Errorf("%s: status %+v", when, status)
 	}
 }
@@ -303,8 +305,8 @@ func TestGiveBackAfterRestart(t *testing.T) {
 			}
 			after.givesBack("r-1", 1, nftablesMode)
 			waits := c.serves == 0 && !c.installed
-			if waits && after.last.Released {
-				t.Error("reports that kube-proxy serves the node before the first look")
+			if waits && (after.last.Released || after.last.Programmed != nil) {
+				t.Error("reports that kube-proxy serves the node, or what is programmed, before the first look")
 			} else if !waits {
 				after.wantReleased("after the first step", c.released)
 			}
@@ -318,6 +320,27 @@ func TestGiveBackAfterRestart(t *testing.T) {
 				t.Error("nothing is programmed")
 			}
 		})
+	}
+}
+
+// writtenParameters notes whether any was set.
+type writtenParameters struct {
+	sysctl.Tree
+	set bool
+}
+
+func (p *writtenParameters) Set(name, value string) error {
+	p.set = true
+	return p.Tree.Set(name, value)
+}
+
+// TestKeepRouteLocalnetFails checks that a parameter that cannot be read is an error.
+func TestKeepRouteLocalnetFails(t *testing.T) {
+	h := newChanging(t)
+	h.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyIPTables}
+	written := &writtenParameters{Tree: sysctl.Tree{Root: t.TempDir()}}
+	if err := h.kubeProxy.keepRouteLocalnet(written)(); !errors.Is(err, fs.ErrNotExist) || written.set {
+		t.Errorf("error %v, written: %v", err, written.set)
 	}
 }
 
@@ -344,10 +367,14 @@ func TestKeepRouteLocalnet(t *testing.T) {
 			}
 			h.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: c.mode}
 			set(c.before)
-			keep := h.kubeProxy.keepRouteLocalnet(tree)
+			written := &writtenParameters{Tree: tree}
+			keep := h.kubeProxy.keepRouteLocalnet(written)
 			set("0") // as our modes do
 			if err := keep(); err != nil {
 				t.Fatal(err)
+			}
+			if changes := c.want == "1"; written.set != changes {
+				t.Errorf("written: %v, want %v", written.set, changes)
 			}
 			if got, err := tree.Get(routeLocalnet); got != c.want || err != nil {
 				t.Errorf("%q, want %q (%v)", got, c.want, err)

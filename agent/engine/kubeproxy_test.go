@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
 	"github.com/fairlead-proxy/fairlead/agent/internal/agenttest"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -174,6 +175,34 @@ func TestTakeOverFromIPVS(t *testing.T) {
 	c.step(t.Context())
 	if got, left := c.ipvs.Count(fake.Cleanup), c.installed.Others(nftablesMode); got != 1 || len(left) > 0 {
 		t.Errorf("cleaned up %d times, want once; traces of %v", got, left)
+	}
+}
+
+// TestShares checks when what a mode has left may be that of a kube-proxy that runs.
+func TestShares(t *testing.T) {
+	ipvs := &dataplane.Mode{Name: ipvsMode, Inherits: v1alpha1.KubeProxyIPVS}
+	runs := func(mode v1alpha1.KubeProxyMode) *v1alpha1.KubeProxyStatus {
+		return &v1alpha1.KubeProxyStatus{Running: true, Mode: mode}
+	}
+	for name, c := range map[string]struct {
+		found *v1alpha1.KubeProxyStatus
+		mode  *dataplane.Mode
+		want  bool
+	}{
+		"it runs in that mode":          {runs(v1alpha1.KubeProxyIPVS), ipvs, true},
+		"it was not looked for":         {nil, ipvs, false},
+		"it is gone":                    {&v1alpha1.KubeProxyStatus{}, ipvs, false},
+		"its rules are left":            {left(v1alpha1.KubeProxyIPVS), ipvs, false},
+		"it runs in another mode":       {runs(v1alpha1.KubeProxyNFTables), ipvs, false},
+		"a mode that inherits nothing":  {runs(""), &dataplane.Mode{Name: nftablesMode}, false},
+		"a mode of another build of us": {runs(v1alpha1.KubeProxyIPVS), nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := predecessor{KubeProxy: &fakeKubeProxy{found: c.found}}
+			if got := p.shares(c.mode); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -257,6 +259,42 @@ func TestLegacyFails(t *testing.T) {
 	}
 	if chains, err := legacyChains(t.Context(), "not-on-this-machine"); chains != nil || err != nil {
 		t.Errorf("without the program: %v, %v", chains, err)
+	}
+}
+
+// program puts a program of that name first, with a script of sh; those of the test's children.
+func program(t *testing.T, name, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+// TestServesUnsure checks that a look with an error does not count as one in which kube-proxy serves the node, and that what it
+// has found is shown.
+func TestServesUnsure(t *testing.T) {
+	space := netnstest.NewSpace(t)
+	for _, command := range []string{"nft add table ip kube-proxy", "nft add chain ip kube-proxy services", "iptables-legacy -t nat -N MINE"} {
+		space.Run(strings.Fields(command)...)
+	}
+	serve(t, space, "127.0.0.1:10249", "/proxyMode", "nftables", false)
+	serve(t, space, "127.0.0.1:10256", "/healthz", `{"lastUpdated": "2026-01-01 00:00:00","nodeEligible": true}`, false)
+	want := &v1alpha1.KubeProxyStatus{Running: true, Mode: "nftables", Leftovers: []string{"nftables: table ip kube-proxy"}}
+	for _, fails := range []bool{false, true} {
+		if fails {
+			program(t, "iptables-legacy-save", "exit 3")
+		}
+		var found finding
+		var err error
+		space.Do(func() error { found, err = look(t.Context(), dialer(space)); return nil })
+		if found.serves != (served{ipv4: !fails}) || (err != nil) != fails {
+			t.Errorf("it fails: %v; serves %+v, error %v", fails, found.serves, err)
+		}
+		if diff := gocmp.Diff(want, found.status); diff != "" {
+			t.Errorf("it fails: %v; found (-want +got):\n%s", fails, diff)
+		}
 	}
 }
 

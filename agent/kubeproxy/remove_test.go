@@ -296,6 +296,18 @@ func TestRemoveFails(t *testing.T) {
 	}
 }
 
+// TestRemoveLeaves checks that rules that are left, although each removal has succeeded, are an error.
+func TestRemoveLeaves(t *testing.T) {
+	space := netnstest.NewSpace(t)
+	space.Run("iptables-nft", "-t", "nat", "-N", "KUBE-SERVICES")
+	program(t, "iptables-nft-restore", "cat >/dev/null")
+	var err error
+	space.Do(func() error { err = Remove(t.Context()); return nil })
+	if want := "rules are left after their removal: iptables (nft): chains KUBE-*"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
 // TestRemoveKeepsConnections checks that an open connection that kube-proxy's rules have
 // translated goes on while other rules translate connections, such as ours.
 func TestRemoveKeepsConnections(t *testing.T) {

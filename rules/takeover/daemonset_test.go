@@ -163,6 +163,7 @@ func TestOwnerOf(t *testing.T) {
 		"Flux":               {"{labels: {kustomize.toolkit.fluxcd.io/name: a}}", "Flux (label kustomize.toolkit.fluxcd.io/name)"},
 		"add-on":             {"{labels: {addonmanager.kubernetes.io/mode: Reconcile}}", "the add-on manager (label addonmanager.kubernetes.io/mode)"},
 		"an object":          {"{ownerReferences: [{apiVersion: operator.openshift.io/v1, kind: Network, name: cluster}]}", "Network cluster (ownerReferences)"},
+		"Helm's client":      {"{managedFields: [{manager: helm, operation: Update}, {manager: kubectl}]}", "Helm (managedFields helm)"},
 		"EKS":                {"{managedFields: [{manager: kubectl}, {manager: eks, operation: Apply}]}", "the EKS add-on (managedFields eks)"},
 		"the first mark":     {"{labels: {addonmanager.kubernetes.io/mode: Reconcile}, annotations: {meta.helm.sh/release-name: a}}", "Helm (annotation meta.helm.sh/release-name)"},
 	} {

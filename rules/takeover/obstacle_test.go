@@ -57,9 +57,7 @@ func TestPrecheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := &v1alpha1.ProxyConfig{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
-			if c.takeOver != nil {
-				config.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: c.takeOver, DaemonSet: "a/b"}
-			}
+			config.Spec.KubeProxy = &v1alpha1.KubeProxyOptions{TakeOver: c.takeOver, DaemonSet: "a/b"}
 			if c.reason != "" {
 				config.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionKubeProxyReplaced, Reason: c.reason, Message: "why", ObservedGeneration: 3}}
 				if c.behind {
@@ -67,6 +65,11 @@ func TestPrecheck(t *testing.T) {
 				}
 			}
 			reason, message := Precheck(config, c.sets)
+			if config.Spec.KubeProxy = nil; c.takeOver == nil {
+				if other, _ := Precheck(config, c.sets); other != "" {
+					t.Errorf("without options: %s", other)
+				}
+			}
 			if diff := cmp.Diff(c.want, strings.TrimSuffix(reason+": "+message, ": ")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

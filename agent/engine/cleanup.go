@@ -24,10 +24,7 @@ func (l *Loop) cleanUp(ctx context.Context) {
 		return
 	}
 	others := l.installed.Others(l.dp.Mode())
-	if len(others) == 0 {
-		return
-	}
-	var errs []error
+	errs := []error{l.installed.Retry()}
 	for _, mode := range others {
 		if l.candidate != nil && l.candidate.Mode() == mode || l.kubeProxy.shares(l.modes.byName(mode)) {
 			continue

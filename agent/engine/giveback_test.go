@@ -137,6 +137,9 @@ func TestGiveBackFails(t *testing.T) {
 	c.kernel.Fail(fake.Cleanup, nil)
 	c.step(t.Context())
 	c.wantReleased("tried again", true)
+	if c.retry != 0 {
+		t.Errorf("tries again after %s, want not at all", c.retry)
+	}
 }
 
 // TestGiveBackBesideIPVS leaves virtual servers that may be those of kube-proxy.

@@ -58,12 +58,18 @@ func TestModeChanges(t *testing.T) {
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeNFTables)
 
+	m.other.Wait = 0
 	m.other.Fail(fake.Sync, errors.New("the kernel says no"))
 	m.want(t, v1alpha1.ModeIPVS)
 	m.wantKernel(t, a)
 	if cleanups(m.kernel) > 0 {
 		t.Fatal("the old rules went before the new ones were there")
 	}
+	m.wantTraces(t, v1alpha1.ModeNFTables, v1alpha1.ModeIPVS)
+	if cleanups(m.other) > 0 {
+		t.Error("the new mode is cleaned up while it is tried")
+	}
+	m.other.Wait = time.Second
 	m.candidate.due = time.Time{}
 	m.step(t.Context())
 	m.wantTraces(t, v1alpha1.ModeIPVS)

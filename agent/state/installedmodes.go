@@ -23,8 +23,9 @@ const installedModesFile = "modes.json"
 // and it never removes what it has not made, such as the rules of a kube-proxy that
 // still runs.
 type InstalledModes struct {
-	path  string               // empty: it does not outlive the agent
-	modes []v1alpha1.ProxyMode // the active one first
+	path   string               // empty: it does not outlive the agent
+	modes  []v1alpha1.ProxyMode // the active one first
+	behind bool                 // the file does not have these
 }
 
 // OpenInstalledModes reads the file in dir. With an error it is empty and usable.
@@ -46,7 +47,7 @@ func OpenInstalledModes(dir string) (*InstalledModes, error) {
 // Add notes a mode, before the first trace of it.
 func (f *InstalledModes) Add(mode v1alpha1.ProxyMode) error {
 	if slices.Contains(f.modes, mode) {
-		return nil
+		return f.Retry()
 	}
 	return f.write(append(slices.Clone(f.modes), mode))
 }
@@ -54,7 +55,7 @@ func (f *InstalledModes) Add(mode v1alpha1.ProxyMode) error {
 // Activate notes that a mode is programmed now and that the node forwards by it.
 func (f *InstalledModes) Activate(mode v1alpha1.ProxyMode) error {
 	if f.Active() == mode {
-		return nil
+		return f.Retry()
 	}
 	return f.write(append([]v1alpha1.ProxyMode{mode}, f.Others(mode)...))
 }
@@ -78,12 +79,21 @@ func (f *InstalledModes) Others(mode v1alpha1.ProxyMode) []v1alpha1.ProxyMode {
 	return slices.DeleteFunc(slices.Clone(f.modes), func(m v1alpha1.ProxyMode) bool { return m == mode })
 }
 
+// Retry writes what could not be written before; nil: the file has all.
+func (f *InstalledModes) Retry() error {
+	if !f.behind {
+		return nil
+	}
+	return f.write(f.modes)
+}
+
 // write notes the modes, in memory even if the file cannot be written.
 func (f *InstalledModes) write(modes []v1alpha1.ProxyMode) error {
 	f.modes = modes
 	if f.path == "" {
 		return nil
 	}
+	f.behind = true
 	text, err := json.Marshal(modes)
 	if err != nil {
 		return err
@@ -91,6 +101,7 @@ func (f *InstalledModes) write(modes []v1alpha1.ProxyMode) error {
 	if err := replaceFile(f.path, text); err != nil {
 		return fmt.Errorf("note which modes have left traces: %w", err)
 	}
+	f.behind = false
 	return nil
 }
 

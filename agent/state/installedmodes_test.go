@@ -58,14 +58,26 @@ func TestInstalledModes(t *testing.T) {
 			}
 			_ = c.do(full) // it says so, and goes on
 			check("without a disk", full)
+			if err := os.Mkdir(filepath.Join(dir, "none"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := full.Retry(); err != nil {
+				t.Fatal(err)
+			}
+			if full, err = OpenInstalledModes(filepath.Join(dir, "none")); err != nil {
+				t.Fatal(err)
+			}
+			check("tried again", full)
 		})
 	}
 	f, err := OpenInstalledModes(filepath.Join(t.TempDir(), "none"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Add(a); err == nil {
-		t.Error("what cannot be written is no error")
+	for i, note := range []func() error{func() error { return f.Add(a) }, func() error { return f.Add(a) }, func() error { return f.Activate(a) }, f.Retry} {
+		if err := note(); err == nil {
+			t.Errorf("call %d: what cannot be written is no error", i)
+		}
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, installedModesFile), []byte("["), 0o600); err != nil {

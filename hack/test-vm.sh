@@ -19,6 +19,7 @@ tests=(
   "agent/dataplane/ipvs"
   "agent/modes -run=^TestHandovers$"
   "agent/modes -run=^(TestHandovers|TestRestarts)$/IPVS"
+  "agent/inspect -run=^(TestEachConnection|TestAnswers|TestShares|TestObservedChanges)$/IPVS"
 )
 readonly at_once=2
 if (($#)); then

@@ -182,7 +182,7 @@ test-mutants: root deps ## Plant the bugs of test/mutants one by one; the tests 
 test-e2e-rollout: root lab-images ## Only the part of test-e2e that changes policies in stages, has nodes return, and makes faults for kubectl fairlead check, and kubectl fairlead test.
 	$(MAKE) lab-images LAB_IMAGES="kube-proxy agnhost"
 	export KUBEBUILDER_ASSETS="$$(hack/controlplane.sh)" KUBE_PROXY="$$(hack/controlplane.sh kube-proxy)/kube-proxy"; \
-		cd test && go test -tags e2e -count=1 -timeout 40m -v -run 'Rollout|Revision|NodeReturns|TakeOver|CheckFaults|Connectivity' ./e2e -rollouts
+		cd test && go test -tags e2e -count=1 -timeout 70m -v -run 'Rollout|Revision|NodeReturns|TakeOver|CheckFaults|Connectivity' ./e2e -rollouts
 
 .PHONY: test-robustness
 test-robustness: root lab-images ## Only the part of test-e2e that breaks something under traffic, one nemesis at a time.

@@ -27,11 +27,11 @@ var categories = []struct {
 			"docs/troubleshooting.md#no-controller-or-no-agent", noController},
 	}},
 	{"Agents", read, []one{
-		{"each selected node has an agent", "look at kubectl describe of the Pod or of the agents' DaemonSet; do its tolerations fit the node?",
+		{"each selected node has an agent", "look at kubectl describe of the Pod or of the agents' DaemonSet; do its tolerations and its node selector fit the node? Delete a Pod that hangs",
 			"docs/troubleshooting.md#no-controller-or-no-agent", noAgent},
 		{"the agents' images are pulled", "push the image to where the node pulls it, or correct it: kubectl -n NAMESPACE set image daemonset/NAME agent=IMAGE",
 			"docs/installation.md#images", notPulled},
-		{"agents renew their heartbeats", "look at kubectl logs of the node's agent; does it reach the apiserver, and is the node's clock right?",
+		{"agents renew their heartbeats", "look at kubectl logs of the node's agent; does it reach the apiserver? If it is forbidden there, its rights are gone: apply config/default again",
 			"docs/troubleshooting.md#no-controller-or-no-agent", silent},
 		{"the nodes' clocks are right", "synchronise the node's clock with the others' (chronyd, systemd-timesyncd)",
 			"docs/design.md#is-the-agent-there", clocks},

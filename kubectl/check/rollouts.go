@@ -56,8 +56,16 @@ func failedRollouts(f *Facts) []string {
 func waitingRollouts(f *Facts) []string {
 	var out []string
 	for _, p := range f.report.Policies {
-		if r := p.Rollout; r != nil && r.Verdict == "" && (r.Phase == v1alpha1.RolloutPaused || r.Phase == v1alpha1.RolloutAwaitingApproval) {
-			out = append(out, fmt.Sprintf("%s: rollout %s is %s in the stage %s", p.Name, r.Name, r.Phase, cmp.Or(r.Stage, "-")))
+		r := p.Rollout
+		if r == nil || r.Verdict != "" {
+			continue
+		}
+		phase := r.Phase
+		if r.State == v1alpha1.StatePause { // its nodes may still soak
+			phase = v1alpha1.RolloutPaused
+		}
+		if phase == v1alpha1.RolloutPaused || phase == v1alpha1.RolloutAwaitingApproval {
+			out = append(out, fmt.Sprintf("%s: rollout %s is %s in the stage %s", p.Name, r.Name, phase, cmp.Or(r.Stage, "-")))
 		}
 	}
 	return out

@@ -135,20 +135,28 @@ func stopComponent(name string) func(*arena, *rand.Rand) (hit, error) {
 // partition lets no packet pass between a node and the control plane.
 func partition(_ *arena, r *rand.Rand) (hit, error) {
 	h := hit{Strike: checker.Strike{Node: randomNode(r), Effect: checker.Blind}, hold: between(r, 2*time.Second, 8*time.Second)}
+	node := h.Node
+	h.heal = func() error { return rejoin(node) }
+	if leading, _, _, err := leader(); err != nil || leading == node {
+		h.Node = "" // nothing is compiled until another controller leads
+	}
+	return h, isolate(node)
+}
+
+// isolate lets no packet pass between a node and the control plane, until rejoin.
+func isolate(node string) error {
 	control := config.Topology().Control
 	rules := "table inet nemesis {\n"
 	for hook, side := range map[string]string{"input": "saddr", "output": "daddr", "forward": "daddr"} {
 		rules += fmt.Sprintf("chain %s { type filter hook %s priority 0; ip %s %s drop; ip6 %s %s drop; }\n",
 			hook, hook, side, control.IPv4, side, control.IPv6)
 	}
-	node := h.Node
-	h.heal = func() error {
-		_, err := inNode(node, "nft", "delete", "table", "inet", "nemesis")
-		return err
-	}
-	if leading, _, _, err := leader(); err != nil || leading == node {
-		h.Node = "" // nothing is compiled until another controller leads
-	}
 	_, err := inNode(node, "sh", "-c", "echo '"+rules+"}' | nft -f -")
-	return h, err
+	return err
+}
+
+// rejoin also succeeds if the node is not isolated.
+func rejoin(node string) error {
+	_, err := inNode(node, "nft", "add table inet nemesis; delete table inet nemesis")
+	return err
 }

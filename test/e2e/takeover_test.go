@@ -119,11 +119,22 @@ var kubeProxies = []kubeProxy{
 // installKubeProxy prepares the image, and the rights of the controller.
 func installKubeProxy(t *testing.T) {
 	t.Helper()
-	if err := labtest.Command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+	if err := allowTakeOver(); err != nil {
 		t.Fatal(err)
 	}
+	leaveKubeProxy(t)
+}
+
+// allowTakeOver gives the controller the rights to change kube-proxy's DaemonSet.
+func allowTakeOver() error {
+	return labtest.Command("kubectl", "apply", "--server-side", "-k", filepath.Join(repo, "config", "takeover"))
+}
+
+// leaveKubeProxy takes the rights and kube-proxy, with its rules, away after the test.
+func leaveKubeProxy(t *testing.T) {
+	t.Helper()
 	t.Cleanup(func() {
-		if err := labtest.Command("kubectl", "delete", "--wait=false", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
+		if err := labtest.Command("kubectl", "delete", "--wait=false", "--ignore-not-found", "-k", filepath.Join(repo, "config", "takeover")); err != nil {
 			t.Error(err)
 		}
 	})

@@ -65,7 +65,11 @@ func moreFaults() map[string]func(*Facts) {
 			FailedNodes: []v1alpha1.FailingNode{{Name: "node-2", Reason: "KernelError", Message: "create the table: operation not permitted"}}}),
 		"rollout-blocked": rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutBlocked,
 			Conditions: []metav1.Condition{condition("Prechecked", "False", "ModeUnsupported", "No mode of the policy fits node-2")}}),
-		"rollout-paused":   rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutPaused, Stage: "canary"}),
+		"rollout-paused": rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutPaused, Stage: "canary"}),
+		"rollout-soaking": func(f *Facts) { // and paused
+			rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutSoaking, Stage: "canary"})(f)
+			f.Reported.Rollouts[0].Spec.State = v1alpha1.StatePause
+		},
 		"rollout-approval": rollout(v1alpha1.ProxyRolloutStatus{Phase: v1alpha1.RolloutAwaitingApproval, Stage: "rest"}),
 		"table-flushed": func(f *Facts) {
 			f.Kernels.Drift.Nodes = append(f.Kernels.Drift.Nodes, kernel.NodeDrift{Name: "node-2", State: kernel.Differs,

@@ -141,6 +141,31 @@ func TestOldModeIsRestored(t *testing.T) {
 	}
 }
 
+// If that fails, too, the next step does it, and compares everything.
+func TestOldModeIsRestoredLater(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	fail(c.ipvs, fake.Sync, 1)
+	fail(c.kernel, fake.Sync, 1)
+	c.ipvs.On = func(m fake.Method) {
+		if m == fake.Sync {
+			c.kernel.Clear()
+		}
+	}
+	c.ask(ipvsMode)
+	if err := c.last.Problem(report.KernelError); !errors.Is(err, errRejected) {
+		t.Errorf("reports %v", err)
+	}
+	before := c.kernel.Count(fake.Sync)
+	spec := c.endpoint(3)
+	c.step(t.Context()) // the candidate is not due
+	c.wantKernel(t, spec)
+	if c.kernel.Count(fake.Sync) != before+1 || c.ipvs.Count(fake.Sync) != 1 || c.last.Problem(report.KernelError) != nil {
+		t.Errorf("calls %v, of the new mode %v; reports %v", c.kernel.Calls(), c.ipvs.Calls(), c.last.Problems)
+	}
+}
+
 // A mode that keeps failing counts as unsupported. The fallback is used, and the failed
 // mode is cleaned up. When it can be programmed again, it is used again.
 func TestFallbackAfterFailedSyncs(t *testing.T) {
@@ -203,6 +228,29 @@ func TestNoFallbackAfterFailedSyncs(t *testing.T) {
 			t.Errorf("pauses %v, want them to double from a second on", pauses)
 			break
 		}
+	}
+}
+
+// A mode that has been programmed since is tried again as soon as after a first failure.
+func TestPausesBeginAnew(t *testing.T) {
+	c := newChanging(t)
+	c.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
+	c.step(t.Context())
+	for range 3 {
+		fail(c.ipvs, fake.Sync, maxFailedSyncs)
+		c.ask(ipvsMode)
+		for c.last.Problem(report.ModeUnsupported) == nil {
+			c.wait()
+		}
+		failed := c.time.Now()
+		for c.last.Mode() != ipvsMode {
+			c.wait()
+		}
+		if pause := c.time.Since(failed); pause < time.Second || pause > 2*time.Second {
+			t.Errorf("it is programmed after %s, want about a second", pause)
+		}
+		c.ask(nftablesMode)
+		c.wantActive(nftablesMode, c.generation)
 	}
 }
 

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,14 +60,22 @@ func TestLeaveAndComeBack(t *testing.T) {
 	h.answer = func(_ model.NodeSettings, changed resolve.HealthChecks) { checks = changed }
 	a, b := agenttest.Web("10.96.0.1", "10.244.1.2"), agenttest.Web("10.96.0.2", "10.244.1.3")
 	a.HealthCheckNodePort, a.ExternalTrafficPolicy = 30000, "Local"
-	h.fromAPI(a)
+	malformed := agenttest.Web("10.96.0.3", "127.0.0.1")
+	malformed.ServiceName = "malformed"
+	flows := &recorder{}
+	h.flows = flows
+	h.fromAPI(a, malformed)
 	h.step(t.Context())
-	if len(checks) != 1 {
-		t.Fatalf("health checks: %v", checks)
+	if len(checks) != 1 || h.last.Problem(report.SkippedRules) == nil {
+		t.Fatalf("health checks: %v, problems: %v", checks, h.last.Problems)
 	}
+	flows.take()
 	h.store.SetNode(leaving(2))
 	h.step(t.Context())
 	h.wantClean(t)
+	if changed := flows.take(); !slices.Contains(changed, "change 10.96.0.1:80/tcp") {
+		t.Errorf("of flows it notes %v", changed)
+	}
 	for port, claims := range checks {
 		if len(claims) > 0 {
 			t.Errorf("the health checks at %v are still answered", port)
@@ -76,7 +85,8 @@ func TestLeaveAndComeBack(t *testing.T) {
 		t.Errorf("health checks: %v", checks)
 	}
 
-	h.store.ReplaceSlices(agenttest.Listed(b), true)
+	h.store.SetSlice(agenttest.WebName, b, time.Time{})
+	h.store.SetSlice(model.SliceNameOf(malformed), nil, time.Time{})
 	h.needSync = true // as a regular read-back
 	h.step(t.Context())
 	h.wantClean(t)
@@ -88,6 +98,9 @@ func TestLeaveAndComeBack(t *testing.T) {
 	h.step(t.Context())
 	h.wantKernel(t, b)
 	h.wantProgrammed(t, v1alpha1.ReasonProgrammed)
+	if h.last.Problems != nil { // not of Services that are gone
+		t.Errorf("reports %v", h.last.Problems)
+	}
 	if got := h.installed.Active(); got != v1alpha1.ModeNFTables {
 		t.Errorf("notes that %q is active", got)
 	}

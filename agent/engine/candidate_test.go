@@ -302,6 +302,9 @@ func TestProbeAgain(t *testing.T) {
 			c.store.ReplaceSlices(agenttest.Listed(agenttest.Web("10.96.0.1", "10.244.1.2")), true)
 			c.step(t.Context())
 			c.wantActive(ipvsMode, 1)
+			if c.last.Problems != nil { // Auto names no mode that another one would replace
+				t.Errorf("reports %v", c.last.Problems)
+			}
 			probes := c.kernel.Count(fake.Probe)
 			c.time.Step(tc.not)
 			for i := range 10 {

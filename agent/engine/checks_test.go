@@ -31,6 +31,7 @@ type checking struct {
 	*harness
 	t    *testing.T
 	ipvs *fake.Dataplane
+	end  func() // of the loop
 
 	mu     sync.Mutex
 	latest report.Snapshot
@@ -63,7 +64,8 @@ func newChecking(t *testing.T) (c *checking, stop func()) {
 	c.store.SetNode(assigned(1, "r-1", 1, nftablesMode))
 	c.pass(20)
 	c.wants(v1alpha1.RevisionVerified, "r-1", "")
-	return c, func() { cancel(); running.Wait() }
+	c.end = func() { cancel(); running.Wait() }
+	return c, c.end
 }
 
 // pass lets some time pass, while the apiserver answers.

@@ -74,7 +74,12 @@ func TestRevisionInSlices(t *testing.T) {
 		if !c.more {
 			t.Fatal("one step has programmed everything")
 		}
-		for between(); c.more; c.step(t.Context()) {
+		for between(); c.more; {
+			c.time.Step(time.Second)
+			c.step(t.Context())
+			if at := c.last.Programmed.Time; !at.Equal(c.time.Now()) {
+				t.Errorf("at %s it says that it was programmed at %s", c.time.Now(), at)
+			}
 		}
 	}
 	c.store.SetSlice(giantName, giant(), time.Time{})
@@ -93,7 +98,6 @@ func TestRevisionInSlices(t *testing.T) {
 	all(func() {
 		c.time.Step(time.Second)
 		c.store.Contact.Answered(c.time.Now())
-		c.time.Step(time.Second)
 	})
 	c.wantRevision("r-2", v1alpha1.RevisionProgrammed, "r-2", "")
 }
@@ -149,6 +153,7 @@ func TestChecksEnd(t *testing.T) {
 			fail(c.ipvs, fake.Sync, 1000)
 			c.store.SetSlice(agenttest.WebName, agenttest.Web("10.96.0.1", "10.244.1.9"), time.Time{})
 		},
+		"the agent ends": func(c *checking) { c.end() },
 		"the node is cleaned up": func(c *checking) {
 			left := byCheck(3, "default/web", nil)
 			left.Spec.CleanUpSince = &metav1.Time{Time: time.Unix(1, 0)}

@@ -135,6 +135,8 @@ func (noFlows) Failure() error     { return nil }
 func (a *agentWith) ask(generation int64, mode v1alpha1.ProxyMode) {
 	spec := agenttest.NodeSpec()
 	spec.Mode, spec.Node.Zone = mode, "a"
+	// IPVS is not cleaned up while it knows open connections: one whose end it has not seen counts for 15 minutes by default.
+	spec.IPVS = &v1alpha1.IPVSOptions{TCPTimeoutSeconds: 60}
 	a.store.SetNode(&source.NodeRules{UID: "uid", Generation: generation, Spec: spec})
 }
 

@@ -15,8 +15,8 @@ import (
 
 // dumpScript prints everything of a network namespace that a mode could leave traces in,
 // except parameters. Each program takes 50 to 100 ms in an emulator.
-// A list of IPVS has a virtual server twice, or not at all, if those of another namespace
-// change during it, so it is repeated until it stays the same.
+// A list of IPVS has a virtual server more than once, or not at all, if those of another namespace
+// change during it, so each line counts once, and it is repeated until it stays the same.
 // Sockets are those that listen (TCP) or have no peer: ss would ask for modules of the
 // kernel, which takes a second in a virtual machine.
 const dumpScript = `
@@ -27,8 +27,8 @@ echo "# rules -6"; ip -6 rule
 echo "# sockets"; (cd /proc/net; awk 'FILENAME ~ /tcp/ ? $4 == "0A" : $4 == "07" {print FILENAME, $2}' tcp tcp6 udp udp6 raw raw6)
 echo "# ipvs"
 if [ -e /proc/net/ip_vs ]; then
-	last=$(ipvsadm -S -n)
-	for i in 1 2 3 4 5 6 7 8 9; do now=$(ipvsadm -S -n); [ "$now" != "$last" ] || break; last=$now; done
+	last=$(ipvsadm -S -n | sort -u)
+	for i in 1 2 3 4 5 6 7 8 9; do now=$(ipvsadm -S -n | sort -u); [ "$now" != "$last" ] || break; last=$now; done
 	echo "$last"
 fi`
 

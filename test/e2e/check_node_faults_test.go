@@ -81,16 +81,18 @@ func repeated(t *testing.T, node, command string) fault {
 // faultsOfUserspace are those that a node has in the mode Userspace only, and one of the kernel's parameters: those of
 // connection tracking are the machine's, so no agent of the lab raises them.
 func faultsOfUserspace(t *testing.T) []faults {
-	web := localService(newNamespace(t), "web")
-	web.Spec.Type, web.Spec.Ports[0].NodePort, web.Spec.ExternalTrafficPolicy = corev1.ServiceTypeNodePort, 30555, corev1.ServiceExternalTrafficPolicyCluster
-	held := &holder{node: "node-1", port: web.Spec.Ports[0].NodePort}
+	held := &holder{node: "node-1", port: 30555}
+	create := func() error { // with a Pod: without endpoints there is no socket
+		newEcho(t, newNamespace(t), 1, func(s *corev1.Service) { s.Spec.Type, s.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, held.port })
+		return nil
+	}
 	t.Cleanup(func() { _ = held.release() }) // after a failure
 	mode := func(name, least string) func() error {
 		return patched(fmt.Sprintf(`{"spec": {"mode": %q, "conntrack": {"min": %s}}}`, name, least))
 	}
 	return []faults{{nil, []fault{
 		{"the nodes' modes support what Services need", "node-1: ", "change the Service, the node, or the mode",
-			together(held.hold, func() error { return api.Create(t.Context(), web) }), held.release},
+			together(held.hold, create), held.release},
 		{"connection tracking is as the policy has it", "node-2: ", "remove the field from spec.conntrack", mode("Userspace", "16777216"), mode("Userspace", "131072")},
 	}}}
 }

@@ -347,6 +347,21 @@ func TestKeepRouteLocalnetFails(t *testing.T) {
 	}
 }
 
+// routeLocalnetTree returns parameters that only have route_localnet, and what sets that.
+func routeLocalnetTree(t *testing.T) (tree sysctl.Tree, set func(value string)) {
+	t.Helper()
+	tree = sysctl.Tree{Root: t.TempDir()}
+	if err := os.MkdirAll(filepath.Join(tree.Root, filepath.Dir(routeLocalnet)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return tree, func(value string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(tree.Root, routeLocalnet), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestKeepRouteLocalnet checks that node ports on localhost of a kube-proxy in its mode iptables stay.
 func TestKeepRouteLocalnet(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -359,15 +374,7 @@ func TestKeepRouteLocalnet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newChanging(t)
-			tree := sysctl.Tree{Root: t.TempDir()}
-			if err := os.MkdirAll(filepath.Join(tree.Root, filepath.Dir(routeLocalnet)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			set := func(value string) {
-				if err := os.WriteFile(filepath.Join(tree.Root, routeLocalnet), []byte(value), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
+			tree, set := routeLocalnetTree(t)
 			h.proxy.found = &v1alpha1.KubeProxyStatus{Running: true, Mode: c.mode}
 			set(c.before)
 			written := &writtenParameters{Tree: tree}

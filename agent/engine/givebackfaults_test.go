@@ -15,7 +15,6 @@ import (
 
 	"github.com/fairlead-proxy/fairlead/agent/dataplane"
 	"github.com/fairlead-proxy/fairlead/agent/dataplane/fake"
-	"github.com/fairlead-proxy/fairlead/agent/kernel/sysctl"
 	"github.com/fairlead-proxy/fairlead/agent/report"
 	"github.com/fairlead-proxy/fairlead/agent/state"
 	"github.com/fairlead-proxy/fairlead/api/v1alpha1"
@@ -35,15 +34,7 @@ func readyToGiveBack(t *testing.T) *changing {
 // TestGiveBackKeepsRouteLocalnet has our mode set a parameter back that kube-proxy needs: it is set again after that.
 func TestGiveBackKeepsRouteLocalnet(t *testing.T) {
 	c := readyToGiveBack(t)
-	tree := sysctl.Tree{Root: t.TempDir()}
-	if err := os.MkdirAll(filepath.Join(tree.Root, filepath.Dir(routeLocalnet)), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	set := func(value string) {
-		if err := os.WriteFile(filepath.Join(tree.Root, routeLocalnet), []byte(value), 0o600); err != nil {
-			t.Error(err)
-		}
-	}
+	tree, set := routeLocalnetTree(t)
 	set("1")
 	c.modes.env.Sysctls = tree
 	c.kernel.On = func(m fake.Method) {

@@ -41,12 +41,7 @@ func TestCanRelease(t *testing.T) {
 		"it does not serve IPv4": func(c *changing, _ *source.Changes) { c.proxy.unserved = corev1.IPv4Protocol },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newChanging(t)
-			c.list()
-			c.store.NodeSynced()
-			c.proxy.serves = -settled
-			c.givesBack("r-1", 1, nftablesMode)
-			c.verifyNow()
+			c := readyToGiveBack(t)
 			c.proxy.serves, c.proxy.found = settled, &v1alpha1.KubeProxyStatus{Running: true, Mode: v1alpha1.KubeProxyNFTables}
 			active, ch := c.dp, source.Changes{FromAPI: true}
 			change(c, &ch)

@@ -15,8 +15,8 @@ import (
 	"github.com/fairlead-proxy/fairlead/rules/model"
 )
 
-// TestRunMakesRight has the kernel differ from what is desired under a loop that runs, and that nothing else wakes.
-func TestRunMakesRight(t *testing.T) {
+// TestRunRepairs has the kernel differ from what is desired under a loop that runs, and that nothing else wakes.
+func TestRunRepairs(t *testing.T) {
 	lose := func(kernel *model.Desired) { clear(kernel.Frontends) }
 	for name, tc := range map[string]struct {
 		nextLook time.Duration // of the mode
@@ -39,7 +39,7 @@ func TestRunMakesRight(t *testing.T) {
 				h.kernel.NextLook = tc.nextLook
 				h.fromAPI(agenttest.Web("10.96.0.1", "10.244.1.2"))
 				stop := h.start(t)
-				for round := range 3 { // also after it was made right before
+				for round := range 3 { // also after an earlier repair
 					time.Sleep(time.Second) // more than notifiedPause
 					tc.happens(h, fmt.Sprint("10.244.1.", 9+round))
 					time.Sleep(tc.within)
